@@ -1,0 +1,87 @@
+"""How many and which records make the next corpus: five policies, each exact to the record.
+
+replace: the newest survivors alone. accumulate: all human records and all survivors so far.
+accumulate-subsample: the same pool cut to a fixed size (Kazdan et al. 2024). fixed-fraction: a fixed size with
+a fixed share of human records. anchor: every human record and the newest survivors.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Policy = Literal["replace", "accumulate", "accumulate-subsample", "fixed-fraction", "anchor"]
+_FIXED_SIZE = ("accumulate-subsample", "fixed-fraction")
+
+
+class MixSettings(BaseModel):
+    """`[mix]`: what the next model learns from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Policy = Field("anchor", description="which records make the next corpus")
+    human_fraction: float | None = Field(None, ge=0, le=1, description="fixed-fraction: share of records that are human")
+    records: int | None = Field(None, ge=1, description="fixed-fraction, accumulate-subsample: size of a corpus; default as many as the reserve")
+
+    @model_validator(mode="after")
+    def _fits_policy(self) -> Self:
+        if (self.human_fraction is not None) != (self.policy == "fixed-fraction"):
+            raise ValueError("human_fraction belongs to policy 'fixed-fraction', and 'fixed-fraction' needs it")
+        if self.records is not None and self.policy not in _FIXED_SIZE:
+            raise ValueError(f"records belongs to the policies {' and '.join(_FIXED_SIZE)}, not to {self.policy!r}")
+        return self
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Rows to take, in increasing order."""
+
+    human: NDArray[np.int64]
+    newest: NDArray[np.int64]
+    earlier: NDArray[np.int64]
+
+    @property
+    def human_fraction(self) -> float:
+        """Share of the records that are human."""
+        return len(self.human) / max(1, len(self.human) + len(self.newest) + len(self.earlier))
+
+
+def draw_mix(settings: MixSettings, human: int, newest: int, earlier: int, seed: int) -> Mix:
+    """Rows for the next corpus, from so many human records, newest survivors and survivors of earlier generations.
+
+    Raises:
+        ValueError: the policy asks for more records than there are; nothing is repeated to make up for it.
+    """
+    everyone = (np.arange(human), np.arange(newest), np.arange(earlier))
+    nobody = np.arange(0)
+    if settings.policy == "replace":
+        return Mix(nobody, everyone[1], nobody)
+    if settings.policy == "accumulate":
+        return Mix(*everyone)
+    if settings.policy == "anchor":
+        return Mix(everyone[0], everyone[1], nobody)
+    size = settings.records or human
+    dice = np.random.default_rng(seed)
+    if settings.policy == "fixed-fraction":
+        asked = round(size * (settings.human_fraction or 0))
+        _enough("human records", asked, human)
+        _enough("survivors", size - asked, newest)
+        return Mix(_drawn(dice, human, asked), _drawn(dice, newest, size - asked), nobody)
+    _enough("records in the pool", size, human + newest + earlier)
+    taken = _drawn(dice, human + newest + earlier, size)
+    return Mix(
+        taken[taken < human], taken[(taken >= human) & (taken < human + newest)] - human, taken[taken >= human + newest] - human - newest
+    )
+
+
+def _enough(what: str, asked: int, there: int) -> None:
+    if asked > there:
+        raise ValueError(
+            f"the mix asks for {asked} {what}, and there are {there}; ask for fewer records, generate more candidates, or ingest more"
+        )
+
+
+def _drawn(dice: np.random.Generator, of: int, count: int) -> NDArray[np.int64]:
+    return np.sort(dice.choice(of, count, replace=False))

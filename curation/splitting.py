@@ -1,0 +1,27 @@
+"""Which human records are held out, for ever: decided by a digest, so a document always lands on the same side."""
+
+import hashlib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from curation.minhash import MinHashSettings
+
+
+class IngestSettings(BaseModel):
+    """How documents become the reserve and the held-out set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str = Field("text", description="column that holds the text, where a source has columns")
+    heldout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the groups that is held out")
+    split_by: Literal["source", "record"] = Field("record", description="what is never on both sides: a file, or a record")
+    passage_characters: tuple[int, int] | None = Field(None, description="cut documents into passages of so many characters, shortest and longest")
+    reserve_records: int | None = Field(None, ge=1, description="most records in the reserve; the rest is set aside")
+    heldout_records: int | None = Field(None, ge=1, description="most held-out records; the rest is set aside")
+    near_duplicates: MinHashSettings = Field(MinHashSettings(), description="what counts as saying nearly the same")
+
+
+def is_held_out(group: str, fraction: float) -> bool:
+    """Whether a group is held out; the same answer for the same group in every run and store."""
+    return int.from_bytes(hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[:8]) < fraction * 2**64

@@ -1,0 +1,56 @@
+"""How a text looks to a comparison: normalised, cut into words, shingles and passages.
+
+Normalising is for comparing only: stored text is never changed by it. It applies Unicode NFC,
+casefolding, and folds every run of white space to one space. Scripts that are written without
+spaces give one word a character.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# Kana, CJK ideographs and Thai are written without spaces: there each character is a word.
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’][^\W{_UNSPACED}]+)*")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+def normalise(text: str) -> str:
+    """The form in which two texts are compared: NFC, casefolded, white space folded."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def words(text: str) -> list[str]:
+    """Words of the normalised text, in order; empty for a text without a letter or digit."""
+    return _WORD.findall(normalise(text))
+
+
+def shingles(text: str, length: int) -> list[str]:
+    """Runs of `length` consecutive words; the whole text if it has fewer; empty without words."""
+    found = words(text)
+    if len(found) <= length:
+        return [" ".join(found)] if found else []
+    return [" ".join(found[i : i + length]) for i in range(len(found) - length + 1)]
+
+
+def passages(text: str, shortest: int, longest: int) -> Iterator[str]:
+    """Cut a document into passages of `shortest` to `longest` characters at paragraph and sentence ends.
+
+    Paragraphs that are too short join the next one; what still does not fit is left out.
+    """
+    pending = ""
+    for paragraph in re.split(r"\n\s*\n", text):
+        for sentence in _SENTENCE_END.split(" ".join(paragraph.split())):
+            if pending and len(pending) + 1 + len(sentence) > longest:
+                yield from _fitting(pending, shortest, longest)
+                pending = ""
+            pending = f"{pending} {sentence}".strip()
+        if len(pending) >= shortest:
+            yield from _fitting(pending, shortest, longest)
+            pending = ""
+    yield from _fitting(pending, shortest, longest)
+
+
+def _fitting(passage: str, shortest: int, longest: int) -> Iterator[str]:
+    if shortest <= len(passage) <= longest:
+        yield passage

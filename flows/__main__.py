@@ -1,0 +1,5 @@
+"""`python -m flows` is `heirloom`."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,249 @@
+"""The command line: a command has the name of its flow. The only reader of the environment.
+
+A mistake of the user's ends with one sentence and exit code 2. `sql` and `check` do not import Prefect.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from flows.recipe import Recipe, Site, explain, load_recipe, load_site
+
+app = typer.Typer(
+    help="Synthetic-data loops that survive their own output.", no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
+)
+console = Console(highlight=False)
+
+Store = Annotated[str | None, typer.Option("--store", help="folder that holds everything; default heirloom-store", envvar="HEIRLOOM_STORE")]
+SiteFile = Annotated[str | None, typer.Option("--site", help="TOML file that says where work happens")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="change one value of the recipe, as table.key=value; may be repeated")]
+
+
+def main() -> None:
+    """Run a command; turn the user's mistakes into one sentence."""
+    _quiet_libraries()
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; the same command goes on from here", 130)
+    except ValidationError as error:
+        _fail(explain(error), 2)
+    except ValueError as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2)
+    except Exception as error:
+        if type(error).__name__ in ("UsageError", "BadParameter", "NoSuchOption", "MissingParameter", "BadArgumentUsage", "NoArgsIsHelpError"):
+            _fail(getattr(error, "message", str(error)) or "say what to do; see heirloom --help", 2)
+        if type(error).__name__ == "WorkerError":
+            _fail(str(error), 1)
+        raise
+
+
+@app.command(epilog="Example: `heirloom demo --quick`")
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="count words instead of training; no torch, no vLLM, under a minute")] = False,
+    human: Annotated[str, typer.Option("--human", help="your own text: a file or a folder; default is Python's own documentation")] = "python-docs",
+    passages: Annotated[int, typer.Option(help="human passages to learn from", min=50)] = 500,
+    seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Show collapse, and no collapse, on human text: two loops side by side in one picture."""
+    from flows.demo import demo as flow
+    from flows.demo import demo_recipes
+    from flows.story import tell_ending, tell_opening
+
+    where = _at_least_two(load_site(site, store or ("heirloom-store/demo-quick" if quick else "heirloom-store/demo")))
+    recipes = demo_recipes(quick, seed)
+    tell_opening(console, recipes, passages)
+    with _watched(recipes) as panel:
+        folder = flow(recipes, where, human, passages)
+    tell_ending(console, where.store, folder, panel.seconds)
+
+
+@app.command(epilog="Example: `heirloom ingest letters.jsonl --name letters --column body`")
+def ingest(
+    sources: Annotated[list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")],
+    name: Annotated[str, typer.Option(help="name of the human text")],
+    column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="change one ingest setting, as key=value; may be repeated")] = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve."""
+    from curation.splitting import IngestSettings
+    from flows.ingest import ingest as flow
+    from flows.recipe import overridden
+
+    chosen = IngestSettings.model_validate(overridden({"column": column}, settings or []))
+    with _watched([]):
+        counts = flow(sources, name, chosen, load_site(site, store))
+    console.print(f"[bold]{name}[/]: {counts['reserve']:,} records in the reserve, {counts['heldout']:,} held out, {counts['set_aside']:,} set aside")
+    console.print('why: heirloom sql "select stage, reason, count(*) from set_aside group by all"', markup=False)
+
+
+@app.command(epilog="Example: `heirloom evolve anchor --set generations=3`")
+def evolve(
+    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe")],
+    changes: Set = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Run a recipe from where it stands to its last generation; what is finished is not made again."""
+    from flows.evolve import evolve as flow
+    from flows.story import tell_ending
+    from tasks.report import report as write
+
+    chosen, where = load_recipe(recipe, changes or []), load_site(site, store)
+    with _watched([chosen]) as panel:
+        action = flow(chosen, where)
+    tell_ending(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
+    if action == "stop":
+        console.print(f"[red]the gate stopped {chosen.name}[/]; its reason is in the report")
+
+
+@app.command(epilog="Example: `heirloom compare replace anchor --set generations=3`")
+def compare(
+    recipes: Annotated[list[str], typer.Argument(help="TOML files, or names of shipped recipes")],
+    name: Annotated[str, typer.Option(help="name of the report")] = "compare",
+    changes: Set = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Run several recipes on the same human text, at the same time, and write one report."""
+    from flows.compare import compare as flow
+    from flows.story import tell_ending
+
+    chosen = [load_recipe(recipe, changes or []) for recipe in recipes]
+    where = _at_least_two(load_site(site, store))
+    with _watched(chosen) as panel:
+        folder = flow(chosen, where, name)
+    tell_ending(console, where.store, folder, panel.seconds)
+
+
+@app.command(epilog="Example: `heirloom check anchor --set mix.policy=replace`")
+def check(
+    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe")],
+    changes: Set = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Say what a run would do, without doing it: what is finished, what would be made, and with which settings."""
+    from flows.plan import plan
+
+    plan(console, load_recipe(recipe, changes or []), load_site(site, store))
+
+
+@app.command(epilog='Example: `heirloom sql "select generation, origin, count(*) from corpus group by all order by all"`')
+def sql(query: Annotated[str, typer.Argument(help="a question in DuckDB's SQL; views: candidates, decisions, corpus, metrics, ...")], store: Store = None) -> None:
+    """Ask the store anything."""
+    _show(query, store)
+
+
+@app.command(epilog="Example: `heirloom ask why_dropped`")
+def ask(name: Annotated[str, typer.Argument(help="name of a question")] = "", store: Store = None) -> None:
+    """Ask one of the named questions; without a name, list them."""
+    from storage.catalog import QUESTIONS
+
+    if name not in QUESTIONS:
+        raise ValueError((f"there is no question {name!r}; " if name else "") + f"named questions: {', '.join(QUESTIONS)}")
+    _show(QUESTIONS[name], store)
+
+
+@app.command(epilog="Example: `heirloom report naive guarded`")
+def report(
+    runs: Annotated[list[str], typer.Argument(help="names of runs")],
+    name: Annotated[str | None, typer.Option(help="name of the report; default the runs' names")] = None,
+    store: Store = None,
+) -> None:
+    """Write a report over runs that exist: one page with pictures."""
+    from storage.run import Run
+    from tasks.report import report as write
+
+    where = load_site(None, store)
+    for run in runs:
+        Run(where.store, run).recipe()
+    console.print(str(write(where.store, runs, name or "-".join(runs)) / "report.html"), markup=False)
+
+
+def _show(query: str, store: str | None) -> None:
+    import duckdb
+
+    from storage.catalog import open_catalog
+
+    catalog = open_catalog(load_site(None, store).store)
+    try:
+        found = catalog.sql(query)
+        if found is not None:
+            found.show(max_rows=200, max_width=max(80, console.width))
+    except duckdb.Error as error:
+        raise ValueError(f"DuckDB says: {error}") from error
+
+
+def _at_least_two(site: Site) -> Site:
+    """Two trainers and two samplers where there are two cores, so that arms run side by side."""
+    cores = min(2, os.cpu_count() or 1)
+    wider = {"trainers": max(cores, site.resources.trainers), "samplers": max(cores, site.resources.samplers)}
+    return site.model_copy(update={"resources": site.resources.model_copy(update=wider)})
+
+
+@contextmanager
+def _watched(recipes: list[Recipe]) -> Iterator[Any]:
+    """A panel, and a Prefect server of its own where none is set."""
+    from flows.panel import Panel
+
+    with Panel(console, {recipe.name: recipe.generations for recipe in recipes}) as panel, _server():
+        yield panel
+
+
+@contextmanager
+def _server() -> Iterator[None]:
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    # Nobody watches a server that ends with the command, and each flow would wait a second for its last beat.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def _quiet_libraries() -> None:
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    watched = bool(os.environ.get("PREFECT_API_URL"))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if watched else "WARNING")
+    if not watched:
+        # Nobody looks at a server that ends with the command, and with these writers SQLite can lock for a minute.
+        for service in ("TASK_RUN_RECORDER", "EVENT_PERSISTER", "EVENT_LOGGER", "TRIGGERS"):
+            os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+    else:
+        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,curation,storage")
+        for room in ("flows", "tasks", "curation", "storage"):
+            logging.getLogger(room).setLevel(logging.INFO)
+
+
+def _fail(sentence: str, code: int) -> None:
+    Console(stderr=True, highlight=False).print(f"[bold red]heirloom:[/] {sentence}", soft_wrap=True)
+    sys.exit(code)
+
+

@@ -1,0 +1,32 @@
+"""Several recipes on the same human text, at the same time, and one report.
+
+    heirloom compare naive guarded
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from pathlib import Path
+
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from tasks.backends.pool import open_backends
+from tasks.coat import story
+from tasks.report import report
+
+
+@story(name="compare", flow_run_name="{name}")
+def compare(recipes: Sequence[Recipe], site: Site, name: str = "compare") -> Path:
+    """Run every recipe, as many at once as there are trainers, and write one report over all of them.
+
+    Returns the folder of the report.
+    """
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise ValueError(f"recipes that are compared need names of their own; found {', '.join(names)}")
+    with open_backends(site.resources, site.store / "logs"), ThreadPoolExecutor(len(recipes)) as arms:
+        # Each arm is a child run of this one, which Prefect knows from the context.
+        started = [arms.submit(copy_context().run, evolve, recipe, site) for recipe in recipes]
+        for arm in started:
+            arm.result()
+    return report(site.store, names, name)

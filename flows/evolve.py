@@ -1,0 +1,75 @@
+"""The loop over generations, and one generation spelled out.
+
+    heirloom evolve anchor --set generations=10
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.recipe import GROWING, Recipe, Site
+from storage.artifact import Artifact, read_manifest
+from storage.run import Attempt, Run
+from tasks.backends.pool import Backends, open_backends
+from tasks.coat import story
+from tasks.curate import curate
+from tasks.gate import gate
+from tasks.generate import generate
+from tasks.ingest import pinned_human
+from tasks.measure import measure
+from tasks.mix import mix
+from tasks.train import train
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one generation left behind; generation 0 has neither candidates nor decisions."""
+
+    attempt: Attempt
+    candidates: Artifact | None
+    decisions: Artifact | None
+    model: Artifact
+    metrics: Artifact
+    action: str
+
+
+@story(name="evolve", flow_run_name="{recipe.name}")
+def evolve(recipe: Recipe, site: Site) -> str:
+    """Run a recipe from where it stands to `recipe.generations`; what is finished is not made again.
+
+    Returns the action of the last verdict: `go`, `warn`, or `stop` where the gate ended the run early.
+    """
+    run = Run(site.store, recipe.name)
+    recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
+    with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
+        run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
+        backends.warm(recipe.train, recipe.generate)
+        lived: list[Generation] = []
+        for number in range(recipe.generations + 1):
+            attempt = Attempt(run, number)
+            lived.append(generation(recipe, attempt, pinned_human(attempt, recipe.human), lived, backends))
+            run.note("accepted", number, 1)
+            if lived[-1].action == "stop":
+                run.note("stopped", number, 1, "; ".join(read_manifest(lived[-1].attempt.folder / "verdict")["facts"]["reasons"]))
+                break
+    return lived[-1].action
+
+
+@story(name="generation", flow_run_name="{attempt}", validate_parameters=False)
+def generation(
+    recipe: Recipe, attempt: Attempt, human: dict[str, Artifact], lived: Sequence[Generation], backends: Backends
+) -> Generation:
+    """One turn: the last model speaks, its words are curated and mixed, a new model learns and is measured."""
+    reserve, heldout = human["reserve"], human["heldout"]
+    pool = [(past.candidates, past.decisions) for past in lived if past.candidates and past.decisions]
+    candidates = decisions = None
+    if lived:
+        candidates = generate(attempt, lived[-1].model, reserve, recipe.prompts, recipe.generate, recipe.seed, backends)
+        decisions = curate(attempt, candidates, reserve, heldout, pool, recipe.curate)
+        pool = [*pool, (candidates, decisions)]
+    corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed)
+    model = train(attempt, corpus, heldout, lived[0].model if lived else None, recipe.train, recipe.seed, backends)
+    metrics = measure(
+        attempt, model, corpus, reserve, heldout, candidates, recipe.measure, recipe.train, recipe.generate, recipe.seed, backends
+    )
+    verdict = gate(attempt, metrics, lived[0].metrics if lived else metrics, recipe.gate)
+    return Generation(attempt, candidates, decisions, model, metrics, read_manifest(verdict.folder)["facts"]["action"])

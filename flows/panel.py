@@ -1,0 +1,77 @@
+"""What a person sees while a run goes on: one line a run with the time left, or plain lines where nothing is drawn.
+
+Listens to the log records of tasks/progress.py; adds up where the time went.
+"""
+
+import logging
+import time
+from collections import defaultdict
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tasks.progress import drawing
+
+_WEIGHTS = {"generate": 0.22, "curate": 0.13, "mix": 0.02, "train": 0.5, "listen": 0.08, "measure": 0.05}
+"""About how much of a generation each stage takes; only the time left is guessed from it."""
+
+
+class Panel(logging.Handler):
+    """Draws progress on a terminal, and prints one line a finished stage elsewhere."""
+
+    def __init__(self, console: Console, generations: dict[str, int]) -> None:
+        """`generations` says how far each run goes, so that time left can be told."""
+        super().__init__(logging.DEBUG)
+        self._console, self._generations = console, generations
+        self._begun = time.monotonic()
+        self._rows: dict[str, TaskID] = {}
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._progress = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[stage]:<22}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=120,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "Panel":
+        drawing.setLevel(logging.DEBUG)
+        drawing.propagate = False
+        drawing.addHandler(self)
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        drawing.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draw one record."""
+        said: dict[str, Any] = record.progress  # type: ignore[attr-defined]
+        if said.get("finished"):
+            self.seconds[said["stage"]] += said["seconds"]
+            if not self._console.is_terminal:
+                self._console.print(f"[{time.monotonic() - self._begun:6.1f} s] {record.getMessage()}", markup=False)
+        run, _, rest = said["subject"].partition(" · generation ")
+        generation = int(rest.partition(",")[0]) if rest else 0
+        total = float(self._generations.get(run, 0) + 1)
+        row = self._rows.get(run)
+        if row is None:
+            row = self._rows[run] = self._progress.add_task(run, total=total, stage="")
+        done = generation + _before(said["stage"]) + _WEIGHTS.get(said["stage"], 1) * said["done"] / max(1, said["of"])
+        of = f" · generation {generation} of {self._generations[run]}" if run in self._generations else ""
+        self._progress.update(row, description=run + of, completed=min(done, total), stage=_doing(said))
+
+
+def _before(stage: str) -> float:
+    names = list(_WEIGHTS)
+    return sum(_WEIGHTS[name] for name in names[: names.index(stage)]) if stage in names else 0
+
+
+def _doing(said: dict[str, Any]) -> str:
+    return f"{said['stage']} {said['done']:,}/{said['of']:,}" if said["of"] > 1 else said["stage"]

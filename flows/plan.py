@@ -1,0 +1,52 @@
+"""What a run would do: which artifacts are finished, which would be made, and with which settings."""
+
+from rich.console import Console
+from rich.table import Table
+
+from curation.minhash import candidate_probability
+from flows.recipe import GROWING, Recipe, Site
+from storage.artifact import MANIFEST, DriftError, differences
+from storage.run import Attempt, Run, human_folder, newest_snapshot
+
+_STAGES = ("candidates", "decisions", "corpus", "model", "voice", "metrics", "verdict")
+
+
+def plan(console: Console, recipe: Recipe, site: Site) -> None:
+    """Print the plan.
+
+    Raises:
+        ValueError: the run would be refused: nothing ingested, something not installed, or a changed recipe.
+    """
+    run = Run(site.store, recipe.name)
+    before = run.recipe() if run.begun() else None
+    recipe = recipe.resolved(before)
+    if before:
+        _refuse_drift(before, recipe)
+    snapshot = newest_snapshot(site.store, recipe.human)
+    console.print(f"[bold]{recipe.name}[/] {recipe.question}")
+    console.print(f"human text {recipe.human}, snapshot {snapshot}, at {human_folder(site.store, recipe.human, snapshot)}", soft_wrap=True)
+    table = Table(header_style="dim")
+    for column in ("generation", *_STAGES):
+        table.add_column(column)
+    for number in range(recipe.generations + 1):
+        marks = ["finished" if (Attempt(run, number).folder / stage / MANIFEST).exists() else "to make" for stage in _STAGES]
+        marks = ["–" if number == 0 and stage in _STAGES[:2] else mark for stage, mark in zip(_STAGES, marks, strict=True)]
+        table.add_row(str(number), *marks)
+    console.print(table)
+    _settings(console, recipe)
+
+
+def _refuse_drift(before: dict[str, object], recipe: Recipe) -> None:
+    now = recipe.model_dump(mode="json")
+    fixed = [{key: value for key, value in one.items() if key not in GROWING} for one in (before, now)]
+    if changed := differences(*fixed, ""):
+        raise DriftError(f"run {recipe.name} was begun with another recipe: {'; '.join(changed)}. Give this one a name of its own")
+
+
+def _settings(console: Console, recipe: Recipe) -> None:
+    for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate"):
+        settings = getattr(recipe, name)
+        pairs = ", ".join(f"{key} = {value!r}" for key, value in settings.model_dump(mode="json").items() if not isinstance(value, dict | list))
+        console.print(f"[bold]\\[{name}][/] {pairs}", soft_wrap=True)
+    curve = ", ".join(f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}" for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9))
+    console.print(f"chance that two texts of a given Jaccard similarity are compared at all: {curve}", soft_wrap=True)

@@ -1,0 +1,148 @@
+"""The recipe says what is made, the site says where: load them, override them, resolve them.
+
+Every value that changes a result is in the recipe. Nothing here imports Prefect, torch or vLLM, so reading
+or checking a recipe takes a fraction of a second.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curation.gates import GateSettings
+from curation.metrics import MeasureSettings
+from curation.mixing import MixSettings
+from curation.prompts import PromptSettings
+from curation.stages import CurateSettings
+from tasks.backends import NgramTraining, Resources, Sampling, Training, TransformerTraining
+from tasks.backends.pool import require_installed, resolve_sampler
+
+GROWING = {"generations", "question"}
+"""Fields of a recipe that may change on an existing run: how far to go, and the words about it."""
+
+_SHIPPED = Path(__file__).parent / "recipes"
+
+
+class Recipe(BaseModel):
+    """What is made. A run is one execution of one recipe, in a folder of the recipe's name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run")
+    question: str = Field("", description="what this recipe is meant to find out, in one sentence")
+    human: str = Field("python-docs", description="name of the ingested human text")
+    seed: int = Field(0, ge=0, description="all dice follow from it")
+    generations: int = Field(5, ge=0, description="how far to go; 0 stops after the model of human text alone")
+    prompts: PromptSettings = PromptSettings()
+    generate: Sampling = Sampling()
+    curate: CurateSettings = CurateSettings()
+    mix: MixSettings = MixSettings()
+    train: Training = TransformerTraining()
+    measure: MeasureSettings = MeasureSettings()
+    gate: GateSettings = GateSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if isinstance(self.train, NgramTraining):
+            return self
+        if self.train.hidden % self.train.heads:
+            raise ValueError(f"train.hidden {self.train.hidden} must be a multiple of train.heads {self.train.heads}")
+        return self
+
+    def resolved(self, before: dict[str, Any] | None = None) -> Self:
+        """The recipe with every `auto` decided: as the run began, or else by what this machine has.
+
+        Raises:
+            ValueError: what the recipe needs is not installed.
+        """
+        require_installed(self.train)
+        sampling = self.generate
+        if before and sampling.sampler == "auto":
+            sampling = sampling.model_copy(update={"sampler": before["generate"]["sampler"]})
+        return self.model_copy(update={"generate": resolve_sampler(sampling, self.train)})
+
+
+class Site(BaseModel):
+    """Where it is made. Recorded with the run, never part of what the run is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Path = Field(Path("heirloom-store"), description="folder that holds everything")
+    resources: Resources = Resources()
+
+
+def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from a TOML file, or a shipped one by its name, with `table.key=value` overrides on top.
+
+    Raises:
+        ValueError: no such file, not TOML, or a key or value that is not allowed; the message names its path.
+    """
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        path = _SHIPPED / f"{source}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(found.stem for found in _SHIPPED.glob("*.toml")))
+        raise ValueError(f"there is no recipe {source}; name a TOML file, or a shipped recipe: {shipped}")
+    return Recipe.model_validate(overridden(_toml(path), overrides))
+
+
+def load_site(source: str | None, store: str | None) -> Site:
+    """A site from a TOML file, or the defaults; `store` wins over both.
+
+    Raises:
+        ValueError: no such file, not TOML, or a key that is not allowed.
+    """
+    if source and not Path(source).is_file():
+        raise ValueError(f"there is no site file {source}")
+    site = Site.model_validate(_toml(Path(source)) if source else {})
+    return site.model_copy(update={"store": Path(store)}) if store else site
+
+
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`values` with each `table.key=value` put in its place.
+
+    Raises:
+        ValueError: an override without a value, or one that goes through a value as if it were a table.
+    """
+    for override in overrides:
+        path, equals, raw = override.partition("=")
+        if not equals:
+            raise ValueError(f"--set {override} has no value; write it as table.key=value")
+        *tables, key = path.strip().split(".")
+        target = values
+        for table in tables:
+            target = target.setdefault(table, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"--set {override}: {table} is a value, not a table")
+        target[key] = _value(raw.strip())
+    return values
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with settings, one sentence a fault, each with its full path."""
+    lines = []
+    for fault in error.errors():
+        parts = [str(part) for part in fault["loc"] if part not in ("transformer", "ngram")]
+        where = ".".join(parts)
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where} is no known key")
+        else:
+            said = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{where + ': ' if where else ''}{said}" + (f" (found {fault['input']!r})" if parts and not isinstance(fault["input"], dict) else ""))
+    return "; ".join(lines)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+
+
+def _value(raw: str) -> Any:  # noqa: ANN401  (whatever TOML can say)
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw

@@ -1,0 +1,219 @@
+"""A folder that is absent or finished, with the manifest that says what made it.
+
+Work goes to a draft beside the final place, invisible to readers, and is published by one rename after
+everything in it has reached the disk. The manifest is written last. A fingerprint stands for what the
+artifact is: its name, the settings that change it, and the fingerprints of its parents; where and when it
+was made is recorded beside it and does not count.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.provenance import provenance
+
+MANIFEST = "_manifest.json"
+FORMAT = 1
+"""Version of the layout; raised when an older Heirloom could no longer read it."""
+
+_ROW_GROUP = 16_384
+
+
+class DriftError(ValueError):
+    """A finished artifact is not the one that is asked for; the message names what changed."""
+
+
+class AbsentError(ValueError):
+    """An artifact that is needed is not there, or is not whole."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact by its place, and by what makes it what it is."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the artifacts this one was made from, by their name."""
+
+    @property
+    def name(self) -> str:
+        """What kind of artifact this is: the name of its folder."""
+        return self.folder.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of name, settings and parents."""
+        identity = {"name": self.name, "settings": self.settings, "parents": dict(self.parents)}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def finished(self) -> bool:
+        """Whether this artifact is there.
+
+        Raises:
+            DriftError: another one is there in its place.
+        """
+        if not (self.folder / MANIFEST).exists():
+            return False
+        manifest = read_manifest(self.folder)
+        if manifest["fingerprint"] != self.fingerprint:
+            raise DriftError(f"{self.folder} was made differently: {'; '.join(self._differences(manifest))}")
+        return True
+
+    @contextlib.contextmanager
+    def draft(self) -> Iterator["Draft"]:
+        """A private folder to write to; published when the block ends well, left behind unseen when it does not."""
+        folder = self.folder.with_name(f".{self.name}.draft")
+        if folder.exists() and _draft_of(folder) != self.fingerprint:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _DRAFT_OF).write_text(self.fingerprint)
+        draft = Draft(folder)
+        yield draft
+        self._publish(draft)
+
+    def adopt(self, twin: Path) -> None:
+        """Take over the files of a finished artifact with the same fingerprint, instead of making them again."""
+        with self.draft() as draft:
+            manifest = read_manifest(twin)
+            for name in manifest["files"]:
+                target = draft.folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                shutil.copyfile(twin / name, target)
+            draft.rows = manifest["rows"]
+            draft.facts = {**manifest["facts"], "adopted_from": manifest["provenance"]["command"]}
+
+    def _publish(self, draft: "Draft") -> None:
+        (draft.folder / _DRAFT_OF).unlink()
+        manifest = {
+            "format": FORMAT,
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "settings": self.settings,
+            "parents": dict(self.parents),
+            "rows": draft.rows,
+            "files": {path.relative_to(draft.folder).as_posix(): _describe(path) for path in _files(draft.folder)},
+            "facts": draft.facts,
+            "started": draft.started,
+            "finished": time.time(),
+            "provenance": provenance(),
+        }
+        path = draft.folder / MANIFEST
+        path.write_text(json.dumps(manifest, indent=1))
+        for written in _files(draft.folder):
+            _sync(written)
+        _sync(draft.folder)
+        draft.folder.rename(self.folder)
+        _sync(self.folder.parent)
+
+    def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
+        found = differences(manifest["settings"], self.settings, "settings")
+        return found + differences(manifest["parents"], self.parents, "parents")
+
+
+@dataclass
+class Draft:
+    """An artifact being written."""
+
+    folder: Path
+    rows: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the making of it cost and counted, for the manifest."""
+    started: float = field(default_factory=time.time)
+
+    def parts(self) -> int:
+        """How many numbered parts are already whole: what an interrupted draft has left to build on."""
+        found = sorted(self.folder.glob("part-*.parquet"))
+        self.rows = sum(pq.read_metadata(path).num_rows for path in found)
+        return len(found)
+
+    def write_part(self, table: pa.Table, number: int = 0) -> None:
+        """Write one numbered part; it appears whole or not at all."""
+        hidden = self.folder / f".part-{number:05d}.parquet"
+        write_parquet(table, hidden)
+        _sync(hidden)
+        hidden.rename(self.folder / f"part-{number:05d}.parquet")
+        self.rows += table.num_rows
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table as the store does: zstd 3, row groups of 16,384, a dictionary only where values repeat."""
+    repeating = [name for name in table.column_names if name in _REPEATING]
+    pq.write_table(
+        table, path, compression="zstd", compression_level=3, row_group_size=_ROW_GROUP, use_dictionary=repeating
+    )
+
+
+_REPEATING = {"origin", "born", "source", "group", "licence", "program", "model", "finish_reason", "stage", "reason", "subject", "metric", "action", "prompt"}
+_DRAFT_OF = ".draft_of"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished artifact.
+
+    Raises:
+        AbsentError: nothing finished is there, or a newer Heirloom wrote it.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except FileNotFoundError as error:
+        raise AbsentError(f"there is no finished artifact at {folder}") from error
+    except json.JSONDecodeError as error:
+        raise AbsentError(f"the manifest at {folder} cannot be read: {error}") from error
+    if manifest["format"] > FORMAT:
+        raise AbsentError(f"{folder} has format {manifest['format']}, this Heirloom reads up to {FORMAT}; upgrade Heirloom")
+    return manifest
+
+
+def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All parts of a finished tabular artifact, in order.
+
+    Raises:
+        AbsentError: it is not finished, or a part that the manifest lists is missing.
+    """
+    listed = [name for name in sorted(read_manifest(folder)["files"]) if name.endswith(".parquet")]
+    missing = [name for name in listed if not (folder / name).exists()]
+    if missing:
+        raise AbsentError(f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew")
+    return pa.concat_tables([pq.read_table(folder / name, columns=columns) for name in listed])
+
+
+def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401  (JSON values)
+    """What differs between two JSON values, one sentence a field."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [line for key in keys for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)]
+    return [] if before == now else [f"{path} was {json.dumps(before)}, is now {json.dumps(now)}"]
+
+
+def _draft_of(folder: Path) -> str:
+    path = folder / _DRAFT_OF
+    return path.read_text() if path.exists() else ""
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as content:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

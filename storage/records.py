@@ -1,0 +1,129 @@
+"""The row types: what a record, a decision, a metric and a verdict look like on disk, and how ids are made.
+
+A column is added and documented, never reused for another meaning. Human ids come from the text, so they
+are the same in every run; synthetic ids are serial, because two candidates may say the same thing.
+"""
+
+import hashlib
+
+import pyarrow as pa
+
+HUMAN, SYNTHETIC = "human", "synthetic"
+
+_TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("born", pa.int32())]
+
+RESERVE = pa.schema(
+    [*_TEXT, ("source", pa.string()), ("group", pa.string()), ("licence", pa.string()), ("digest", pa.string())]
+)
+"""A human record, in the reserve or held out."""
+
+SET_ASIDE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("place", pa.int64()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("keeper", pa.string()),
+        ("evidence", pa.float64()),
+    ]
+)
+"""A document that ingest did not take in, with the stage and the reason."""
+
+_PARAMETERS = pa.struct(
+    [
+        ("temperature", pa.float64()),
+        ("top_p", pa.float64()),
+        ("top_k", pa.int32()),
+        ("min_p", pa.float64()),
+        ("max_tokens", pa.int32()),
+    ]
+)
+
+CANDIDATES = pa.schema(
+    [
+        *_TEXT,
+        ("parents", pa.list_(pa.string())),
+        ("source", pa.string()),
+        ("digest", pa.string()),
+        ("prompt", pa.string()),
+        ("program", pa.string()),
+        ("parameters", _PARAMETERS),
+        ("model", pa.string()),
+        ("seed", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("log_probability", pa.float64()),
+    ]
+)
+"""A synthetic record before curation; `log_probability` in nats under the model at temperature 1."""
+
+DECISIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("stage", pa.string()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        ("keeper", pa.string()),
+        ("keeper_generation", pa.int32()),
+        ("evidence", pa.float64()),
+        ("estimate", pa.float64()),
+    ]
+)
+"""One stage's word on one record: the number it acted on is `evidence`, the sketch's estimate `estimate`."""
+
+CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("digest", pa.string()), ("weight", pa.float64())])
+"""A record that one model is trained on."""
+
+VOICE = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
+"""What a model says when it is measured; never trained on."""
+
+METRICS = pa.schema(
+    [
+        ("subject", pa.string()),
+        ("metric", pa.string()),
+        ("source", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("sample_size", pa.int64()),
+    ]
+)
+"""A named number about `human`, `candidates`, `corpus` or `model`; `low` and `high` bound it where known."""
+
+VERDICTS = pa.schema(
+    [
+        ("action", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("limit", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
+"""What the gate said about one limit."""
+
+TRAINING = pa.schema([("step", pa.int32()), ("loss", pa.float64()), ("heldout_loss", pa.float64())])
+"""The loss curve of one training."""
+
+
+def text_digest(text: str) -> str:
+    """Hash of the text as it stands: 32 hexadecimal digits of SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def human_id(text: str) -> str:
+    """Id of a human record, the same in every run and store."""
+    return f"h-{text_digest(text)[:16]}"
+
+
+def synthetic_id(generation: int, attempt: int, serial: int) -> str:
+    """Id of the candidate with this number; attempts after the first say so."""
+    return f"g{generation:03d}{f'a{attempt}' if attempt > 1 else ''}-{serial:07d}"
+
+
+def seed_of(*parts: object) -> int:
+    """A seed below 2^31 that follows from `parts` alone."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1

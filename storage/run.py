@@ -1,0 +1,178 @@
+"""A run: its folder, the recipe it was begun with, its journal, and the lock that gives it one writer.
+
+    <root>/runs/<run>/run.json                  recipe as resolved, site, provenance
+                      journal.jsonl             what was accepted, rejected, stopped, and why
+                      generation=3/attempt=1/   candidates/ decisions/ corpus/ model/ metrics/ verdict/
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import AbsentError, Artifact, DriftError, differences
+from storage.provenance import provenance
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class BusyError(ValueError):
+    """Another process is writing this run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run by its place."""
+
+    root: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is no folder name.
+
+        Raises:
+            ValueError: the name is empty or holds other characters than letters, digits, dot, dash, underscore.
+        """
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} cannot name a run: use letters, digits, dots, dashes and underscores")
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this run is."""
+        return self.root / "runs" / self.name
+
+    def begin(self, recipe: Mapping[str, Any], growing: set[str], site: Mapping[str, Any]) -> None:
+        """Write down what this run is, or check that it is still that; fields in `growing` may change.
+
+        Raises:
+            DriftError: the run was begun with another recipe.
+        """
+        path = self.folder / "run.json"
+        if path.exists():
+            before = json.loads(path.read_text())["recipe"]
+            fixed = [{key: value for key, value in one.items() if key not in growing} for one in (before, recipe)]
+            if changed := differences(*fixed, ""):
+                raise DriftError(
+                    f"run {self.name} was begun with another recipe: {'; '.join(changed)}. "
+                    f"Give the new recipe a name of its own, or put the old values back"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {"recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
+        hidden = path.with_name(".run.json")
+        hidden.write_text(json.dumps(content, indent=1))
+        hidden.rename(path)
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe this run was begun with.
+
+        Raises:
+            AbsentError: there is no such run.
+        """
+        try:
+            return json.loads((self.folder / "run.json").read_text())["recipe"]
+        except FileNotFoundError as error:
+            known = ", ".join(run.name for run in runs(self.root)) or "none yet"
+            raise AbsentError(f"there is no run {self.name} in {self.root}; runs there: {known}") from error
+
+    def begun(self) -> bool:
+        """Whether this run was ever started."""
+        return (self.folder / "run.json").exists()
+
+    def pin(self, generation: int, attempt: int, newest: Callable[[], int]) -> int:
+        """The snapshot of human text that an attempt uses: what the journal says, or the newest one from now on."""
+        for entry in self.journal():
+            if entry["event"] == "began" and (entry["generation"], entry["attempt"]) == (generation, attempt):
+                return int(entry["snapshot"])
+        snapshot = newest()
+        self.note("began", generation, attempt, snapshot=snapshot)
+        return snapshot
+
+    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: int) -> None:
+        """Append to the journal, once for each event of an attempt."""
+        if any((entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt) for entry in self.journal()):
+            return
+        entry = {"time": time.time(), "event": event, "generation": generation, "attempt": attempt, "reason": reason, **more}
+        with (self.folder / "journal.jsonl").open("a") as journal:
+            journal.write(json.dumps(entry) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every entry, oldest first; a line cut off by a crash does not count."""
+        path = self.folder / "journal.jsonl"
+        entries = []
+        for line in path.read_text().splitlines() if path.exists() else []:
+            with contextlib.suppress(json.JSONDecodeError):
+                entries.append(json.loads(line))
+        return entries
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one writer; the system frees the lock when its owner ends, however that ends.
+
+        Raises:
+            BusyError: somebody else is; the message says who, and since when.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise BusyError(f"run {self.name} is being written by {lock.read().strip() or 'another process'}") from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            lock.flush()
+            yield
+
+
+def runs(root: Path) -> list[Run]:
+    """Every run of a store, by name."""
+    return [Run(root, path.parent.name) for path in sorted((root / "runs").glob("*/run.json"))]
+
+
+def human_folder(root: Path, name: str, snapshot: int) -> Path:
+    """Folder of one snapshot of one human source."""
+    return root / "human" / name / f"snapshot={snapshot}"
+
+
+def newest_snapshot(root: Path, name: str) -> int:
+    """Number of the newest finished snapshot.
+
+    Raises:
+        AbsentError: nothing of that name was ingested.
+    """
+    found = [int(path.parent.parent.name.split("=")[1]) for path in (root / "human" / name).glob("snapshot=*/reserve/_manifest.json")]
+    if not found:
+        known = ", ".join(sorted(path.name for path in (root / "human").glob("*"))) or "none yet"
+        raise AbsentError(f"there is no human text {name!r} in {root}; ingested: {known}. Run: heirloom ingest SOURCE --name {name}")
+    return max(found)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at one generation of a run: where its artifacts go."""
+
+    run: Run
+    generation: int
+    number: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Where the artifacts of this attempt are."""
+        return self.run.folder / f"generation={self.generation}" / f"attempt={self.number}"
+
+    def artifact(self, name: str, settings: Mapping[str, Any], **parents: Artifact) -> Artifact:
+        """The artifact of this name, made with these settings from these parents."""
+        return Artifact(self.folder / name, settings, {key: parent.fingerprint for key, parent in parents.items()})
+
+    def __str__(self) -> str:
+        again = f", attempt {self.number}" if self.number > 1 else ""
+        return f"{self.run.name} · generation {self.generation}{again}"

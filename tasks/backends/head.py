@@ -1,0 +1,50 @@
+"""Cross-entropy over a tied head in slices, so that the logits of a whole step never exist at once.
+
+On a small model the logits are most of what a training step moves through memory. Loss and gradients of
+a slice are made together while it is in cache; the result equals the plain loss up to rounding.
+"""
+
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+_ROWS = 256
+
+
+class SlicedHeadLlama(LlamaForCausalLM):
+    """A Llama whose training loss is computed slice by slice; without labels it is the plain Llama."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None, **rest: Any) -> Any:  # noqa: ANN401
+        """Mean next-token loss when training, else the parent's answer."""
+        if labels is None or not self.training:
+            return super().forward(input_ids=input_ids, labels=labels, **rest)
+        rest.pop("num_items_in_batch", None)
+        hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
+        loss = _SlicedCrossEntropy.apply(hidden.reshape(-1, hidden.shape[-1]), self.lm_head.weight, labels[:, 1:].reshape(-1))
+        return CausalLMOutputWithPast(loss=loss)
+
+
+class _SlicedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+        low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
+        rows, narrow = hidden.to(low), weight.to(low)
+        to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        total = torch.zeros((), dtype=torch.float32)
+        for start in range(0, len(rows), _ROWS):
+            part, target = rows[start : start + _ROWS], targets[start : start + _ROWS, None]
+            gradient = (part @ narrow.T).float().log_softmax(-1)
+            total -= gradient.gather(1, target).sum()
+            gradient.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
+            gradient = gradient.mul_(1 / len(rows)).to(low)
+            to_hidden[start : start + _ROWS] = gradient @ narrow
+            to_weight += (gradient.T @ part).to(weight.dtype)
+        context.save_for_backward(to_hidden, to_weight)
+        return total / len(rows)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Any) -> tuple[torch.Tensor, torch.Tensor, None]:  # noqa: ANN401
+        to_hidden, to_weight = context.saved_tensors
+        return to_hidden * gradients[0], to_weight * gradients[0], None

@@ -1,0 +1,193 @@
+"""Which process serves whom: worker processes are started once, shared by all arms of a run, ended together.
+
+A caller leases a worker for one piece of work; one that already holds the caller's model is preferred.
+"""
+
+import contextlib
+import importlib.util
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.backends import (
+    Completion,
+    Corpus,
+    Lesson,
+    NgramTraining,
+    Progress,
+    Prompt,
+    Resources,
+    Sampler,
+    Sampling,
+    Score,
+    Scorer,
+    Trainer,
+    Training,
+    TransformerTraining,
+)
+from tasks.backends.worker import Worker
+
+
+def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
+    """The settings with `auto` decided for this machine; decided once a run, then stored with it.
+
+    Raises:
+        ValueError: the sampler asked for is not installed, or cannot speak for this backend's models.
+    """
+    if isinstance(training, NgramTraining):
+        if sampling.sampler not in ("auto", "ngram"):
+            raise ValueError(f"generate.sampler is {sampling.sampler!r}, but an n-gram model is spoken for by 'ngram' (or 'auto')")
+        return sampling.model_copy(update={"sampler": "ngram"})
+    if sampling.sampler == "ngram":
+        raise ValueError("generate.sampler is 'ngram', but train.backend is 'transformer'; use 'auto', 'vllm' or 'transformers'")
+    installed = importlib.util.find_spec("vllm") is not None
+    if sampling.sampler == "vllm" and not installed:
+        raise ValueError("generate.sampler is 'vllm', but vLLM is not installed; install it, or set generate.sampler = 'transformers'")
+    chosen = ("vllm" if installed else "transformers") if sampling.sampler == "auto" else sampling.sampler
+    return sampling.model_copy(update={"sampler": chosen})
+
+
+def require_installed(training: Training) -> None:
+    """Check that what a training needs is there.
+
+    Raises:
+        ValueError: transformers or torch is missing.
+    """
+    missing = [name for name in ("torch", "transformers", "accelerate") if importlib.util.find_spec(name) is None]
+    if isinstance(training, TransformerTraining) and missing:
+        raise ValueError(
+            f"train.backend is 'transformer', but {', '.join(missing)} is not installed; "
+            "pip install 'heirloom[train]', or set train.backend = 'ngram'"
+        )
+
+
+@dataclass
+class Backends:
+    """Trainers, samplers and scorers, and the processes behind them."""
+
+    resources: Resources
+    logs: Path
+    _free: list[tuple[str, Path | None, Worker]] = field(default_factory=list)
+    _started: dict[str, int] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def trainer(self, training: Training) -> Trainer:
+        """Who learns with these settings."""
+        return _Learner(self, training)
+
+    def scorer(self, training: Training) -> Scorer:
+        """Who says how likely texts are."""
+        return _Learner(self, training)
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """Who speaks with these settings; `auto` must have been resolved."""
+        return _Speaker(self, sampling)
+
+    def warm(self, training: Training, sampling: Sampling) -> None:
+        """Start the processes that this work will need, so that their imports overlap with other work."""
+        self._top_up(training.backend)
+        self._top_up(_SPEAKERS[sampling.sampler])
+
+    @contextlib.contextmanager
+    def lease(self, module: str, model: Path | None) -> Iterator[Worker]:
+        """A worker for one piece of work, after waiting for a free one where all are busy."""
+        with self._changed:
+            while (worker := self._take(module, model)) is None:
+                self._changed.wait()
+        try:
+            yield worker
+        finally:
+            with self._changed:
+                if worker.alive:
+                    self._free.append((module, model, worker))
+                else:
+                    self._started[module] -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """End every process."""
+        for _, _, worker in self._free:
+            worker.close()
+        self._free.clear()
+        self._started.clear()
+
+    def _take(self, module: str, model: Path | None) -> Worker | None:
+        mine = [entry for entry in self._free if entry[0] == module]
+        idle = [entry for entry in mine if entry[1] is None]
+        best = next((entry for entry in mine if entry[1] == model and model), None) or (idle or mine or [None])[0]
+        if best:
+            self._free.remove(best)
+            return best[2]
+        return self._start(module) if self._started.get(module, 0) < self._limit(module) else None
+
+    def _top_up(self, module: str) -> None:
+        with self._changed:
+            while self._started.get(module, 0) < self._limit(module):
+                self._free.append((module, None, self._start(module)))
+
+    def _start(self, module: str) -> Worker:
+        number = self._started[module] = self._started.get(module, 0) + 1
+        return Worker(module, self.logs / f"{module}-{number}.log", self.resources.threads)
+
+    def _limit(self, module: str) -> int:
+        return self.resources.samplers if module == "vllm_engine" else self.resources.trainers
+
+
+_open: dict[Resources, tuple[Backends, int]] = {}
+_opening = threading.Lock()
+
+
+@contextlib.contextmanager
+def open_backends(resources: Resources, logs: Path) -> Iterator[Backends]:
+    """The processes of this site; opened by whoever comes first, closed when the last one leaves."""
+    with _opening:
+        backends, users = _open.get(resources, (Backends(resources, logs), 0))
+        _open[resources] = (backends, users + 1)
+    try:
+        yield backends
+    finally:
+        with _opening:
+            backends, users = _open[resources]
+            if users > 1:
+                _open[resources] = (backends, users - 1)
+            else:
+                del _open[resources]
+                backends.close()
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """Trains and scores in a worker process of the backend's own module."""
+
+    backends: Backends
+    training: Training
+
+    def train(
+        self, corpus: Corpus, heldout: Sequence[str], ancestor: Path | None, folder: Path, seed: int, progress: Progress
+    ) -> Lesson:
+        with self.backends.lease(self.training.backend, None) as worker:
+            lesson: Lesson = worker.call("train", progress, self.training, corpus, heldout, ancestor, folder, seed)
+            return lesson
+
+    def score(self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+        with self.backends.lease(self.training.backend, None) as worker:
+            scores: list[Score] = worker.call("score", progress, model, texts, temperatures)
+            return scores
+
+
+@dataclass(frozen=True)
+class _Speaker:
+    """Samples in a worker process of the sampler's module."""
+
+    backends: Backends
+    sampling: Sampling
+
+    def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
+        module = _SPEAKERS[self.sampling.sampler]
+        with self.backends.lease(module, model) as worker:
+            for batch in worker.stream("sample", progress, self.sampling, self.backends.resources, model, prompts):
+                yield from batch
+
+
+_SPEAKERS = {"vllm": "vllm_engine", "transformers": "transformer", "ngram": "ngram"}

@@ -1,0 +1,271 @@
+"""A Llama-shaped causal language model: trained by transformers' Trainer, scored and, slowly, sampled by transformers.
+
+Runs inside a worker process (see worker.py), so that torch's threads and memory are its own. It is the
+reference for vLLM: every model folder carries `probe.json`, a fixed text and its log-likelihood here, which
+a sampler must reproduce before it speaks.
+
+Assumes CPU or one GPU. It does not resume a training from within.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    EarlyStoppingCallback,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from tasks.backends import Completion, Corpus, Lesson, Progress, Prompt, Resources, Sampling, Score, TransformerTraining
+from tasks.backends.head import SlicedHeadLlama
+from tasks.backends.optimiser import muon_and_adamw
+from tasks.backends.packing import Blocks, human_share_plan, packed_stream
+from tasks.backends.vocabulary import learn_vocabulary
+
+PROBE = "probe.json"
+_EVALUATIONS = 12
+
+
+def train(
+    settings: TransformerTraining,
+    corpus: Corpus,
+    heldout: Sequence[str],
+    ancestor: Path | None,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> Lesson:
+    """Train from scratch on packed blocks in the order that the human schedule asks for.
+
+    Raises:
+        ValueError: nothing to learn from, or a loss that is not a number.
+    """
+    started = time.monotonic()
+    set_seed(seed)
+    texts = [*corpus.human, *corpus.synthetic]
+    tokenizer = _tokenizer(ancestor) if ancestor else learn_vocabulary(texts, settings.vocabulary, settings.context)
+    blocks, shares = _plan(settings, corpus, tokenizer, ancestor is None, seed)
+    model = SlicedHeadLlama(_shape(settings, tokenizer))
+    evaluated = Blocks.of_texts(tokenizer, heldout, settings.context) if settings.stop_early else None
+    trainer = Trainer(
+        model=model,
+        args=_arguments(settings, folder, len(blocks) // settings.batch, seed),
+        train_dataset=blocks,
+        eval_dataset=evaluated,
+        optimizers=(muon_and_adamw(model, settings), None),
+        callbacks=[_Reporter(progress), *([EarlyStoppingCallback(3)] if settings.stop_early else [])],
+    )
+    trainer.train()
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    losses = _losses(trainer.state.log_history)
+    if not losses or not all(loss == loss for _, loss, _ in losses):
+        raise ValueError(f"training lost its way: the loss is not a number after {trainer.state.global_step} steps; lower learning_rate")
+    _publish(model, tokenizer, folder, corpus)
+    seen = trainer.state.global_step * settings.batch
+    return Lesson(
+        tokens=seen * settings.context,
+        human_tokens=sum(shares[:seen]) * settings.context,
+        steps=trainer.state.global_step,
+        seconds=time.monotonic() - started,
+        losses=losses,
+    )
+
+
+def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+    """Log-likelihood of each text, from its first token to its end, cut to the context of the model."""
+    tokenizer, network = _tokenizer(model), _network(model)
+    longest = network.config.max_position_embeddings
+    encoded = [_ids(tokenizer, text)[:longest] for text in texts]
+    order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+    scores: list[Score | None] = [None] * len(encoded)
+    for start in range(0, len(order), 32):
+        batch = order[start : start + 32]
+        for place, nats in zip(batch, _nats(network, [encoded[place] for place in batch], temperatures), strict=True):
+            scores[place] = Score(tokens=len(encoded[place]) - 1, nats=nats)
+        progress(min(start + 32, len(order)), len(order))
+    return [found for found in scores if found is not None]
+
+
+def sample(
+    settings: Sampling, resources: Resources, model: Path, prompts: Sequence[Prompt], progress: Progress  # noqa: ARG001
+) -> Iterator[list[Completion]]:
+    """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching."""
+    tokenizer, network = _tokenizer(model), _network(model)
+    longest = network.config.max_position_embeddings
+    for place, prompt in enumerate(prompts):
+        dice = torch.Generator().manual_seed(prompt.seed)
+        ids = _ids(tokenizer, prompt.text, closed=False)
+        yield [_complete(settings, tokenizer, network, ids, dice, longest)]
+        progress(place + 1, len(prompts))
+
+
+def _plan(
+    settings: TransformerTraining, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, human_only: bool, seed: int
+) -> tuple[Blocks, list[bool]]:
+    if not corpus.human and not corpus.synthetic:
+        raise ValueError("the corpus is empty: there is nothing to learn from")
+    steps = settings.human_only_steps if human_only else settings.steps
+    human = packed_stream(tokenizer, corpus.human, settings.context, seed)
+    synthetic = packed_stream(tokenizer, corpus.synthetic, settings.context, seed + 1)
+    shares = human_share_plan(settings.human_schedule, human.tokens, synthetic.tokens, steps * settings.batch)
+    return Blocks([(human if is_human else synthetic).next_block() for is_human in shares]), shares
+
+
+def _shape(settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=int(settings.hidden * 8 / 3) // 32 * 32,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        max_position_embeddings=settings.context,
+        tie_word_embeddings=True,
+        attention_dropout=settings.dropout,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="eager" if settings.context <= 128 else "sdpa",
+        dtype="float32",
+    )
+
+
+def _arguments(settings: TransformerTraining, folder: Path, steps: int, seed: int) -> TrainingArguments:
+    checkpoints = max(1, steps // _EVALUATIONS)
+    stop_early: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": checkpoints,
+        "per_device_eval_batch_size": 32,
+        "save_strategy": "steps",
+        "save_steps": checkpoints,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+    return TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch,
+        train_sampling_strategy="sequential",
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, steps // 20),
+        max_grad_norm=1.0,
+        bf16=_bfloat16(settings),
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed,
+        data_seed=seed,
+        logging_steps=max(1, steps // 20),
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        **(stop_early if settings.stop_early else {"save_strategy": "no"}),
+    )
+
+
+def _bfloat16(settings: TransformerTraining) -> bool:
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    # Below this width the casts cost more than the multiplications save, even on cores with BF16.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return settings.hidden >= 512 and bool(supported())
+
+
+class _Reporter(TrainerCallback):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401  (the library's signature)
+        self._progress(state.global_step, state.max_steps)
+
+
+def _losses(history: list[dict[str, float]]) -> tuple[tuple[int, float, float | None], ...]:
+    heldout = {int(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    seen = {int(entry["step"]): entry["loss"] for entry in history if "loss" in entry}
+    return tuple((step, loss, heldout.get(step)) for step, loss in sorted(seen.items()))
+
+
+def _publish(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, corpus: Corpus) -> None:
+    model.config.use_cache = True
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    ids = _ids(tokenizer, next(iter([*corpus.human, *corpus.synthetic])))[: model.config.max_position_embeddings]
+    (nats,) = _nats(model.eval(), [ids], [1.0])
+    (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
+
+
+def _tokenizer(model: Path) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(model)
+
+
+def _network(model: Path) -> LlamaForCausalLM:
+    return LlamaForCausalLM.from_pretrained(model, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str, closed: bool = True) -> list[int]:
+    ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return [*ids, tokenizer.eos_token_id] if closed else ids
+
+
+@torch.inference_mode()
+def _nats(network: LlamaForCausalLM, batch: list[list[int]], temperatures: Sequence[float]) -> list[tuple[float, ...]]:
+    longest = max(len(ids) for ids in batch)
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in batch])
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch])
+    logits = network(input_ids=ids, attention_mask=real).logits[:, :-1].float()
+    targets, counted = ids[:, 1:, None], real[:, 1:]
+    columns = []
+    for temperature in temperatures:
+        found = (logits / temperature).log_softmax(-1).gather(-1, targets)[..., 0]
+        columns.append((-(found * counted).sum(-1)).tolist())
+    return list(zip(*columns, strict=True))
+
+
+@torch.inference_mode()
+def _complete(
+    settings: Sampling,
+    tokenizer: PreTrainedTokenizerFast,
+    network: LlamaForCausalLM,
+    ids: list[int],
+    dice: torch.Generator,
+    longest: int,
+) -> Completion:
+    spoken: list[int] = []
+    total, cache, reason = 0.0, None, "length"
+    fed = torch.tensor([ids])
+    while len(spoken) < settings.max_tokens and len(ids) + len(spoken) < longest:
+        answer = network(input_ids=fed, past_key_values=cache, use_cache=True)
+        cache, logits = answer.past_key_values, answer.logits[0, -1].float()
+        token = int(torch.multinomial(_filtered(logits / settings.temperature, settings), 1, generator=dice))
+        total += float(logits.log_softmax(-1)[token])
+        spoken.append(token)
+        if token == tokenizer.eos_token_id:
+            reason = "stop"
+            break
+        fed = torch.tensor([[token]])
+    text = tokenizer.decode(spoken, skip_special_tokens=True)
+    return Completion(text, reason, len(ids), len(spoken), total)
+
+
+def _filtered(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
+    probabilities = logits.softmax(-1)
+    if settings.top_k:
+        probabilities[probabilities < probabilities.topk(min(settings.top_k, len(probabilities))).values[-1]] = 0
+    if settings.min_p:
+        probabilities[probabilities < settings.min_p * probabilities.max()] = 0
+    if settings.top_p < 1:
+        ordered, places = probabilities.sort(descending=True)
+        probabilities[places[ordered.cumsum(0) - ordered >= settings.top_p * ordered.sum()]] = 0
+    return probabilities / probabilities.sum()

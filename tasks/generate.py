@@ -1,0 +1,93 @@
+"""A model's candidates: prompts in, parts of finished texts out, each text from a seed of its own.
+
+An interrupted generation goes on behind its last whole part; stored texts are never made again.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import pyarrow as pa
+
+from curation.prompts import Asking, PromptSettings, plan_prompts
+from storage.artifact import Artifact, read_table
+from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
+from storage.run import Attempt
+from tasks.backends import Completion, Prompt, Sampling
+from tasks.backends.pool import Backends
+from tasks.coat import verb
+from tasks.progress import stage
+
+PART = 1024
+"""Candidates in a part: what a kill can cost."""
+
+
+@verb
+def generate(
+    attempt: Attempt,
+    model: Artifact,
+    reserve: Artifact,
+    prompts: PromptSettings,
+    sampling: Sampling,
+    seed: int,
+    backends: Backends,
+) -> Artifact:
+    """Publish the candidates of this attempt."""
+    settings = {"prompts": prompts.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json"), "seed": seed, "part": PART}
+    candidates = attempt.artifact("candidates", settings, model=model, reserve=reserve)
+    if candidates.finished():
+        return candidates
+    human = read_table(reserve.folder, ["id", "text", "source"])
+    asked = plan_prompts(prompts, human["text"].to_pylist(), seed_of(seed, "prompts", attempt.generation, attempt.number))
+    seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(len(asked))]
+    with candidates.draft() as draft, stage(attempt, "generate") as told:
+        done = draft.parts() * PART
+        waiting = [Prompt(asking.text, dice) for asking, dice in zip(asked[done:], seeds[done:], strict=True)]
+        answers = backends.sampler(sampling).sample(model.folder, waiting, lambda some, _: told(done + some, len(asked)))
+        tokens = 0
+        for start in range(done, len(asked), PART):
+            part = list(islice(answers, PART))
+            draft.write_part(_table(attempt, model, sampling, asked, seeds, start, part, human), start // PART)
+            tokens += sum(answer.completion_tokens for answer in part)
+        if draft.rows != len(asked):
+            raise ValueError(f"{attempt}: {len(asked)} candidates were asked for, {draft.rows} came back; run again to go on")
+        draft.facts = {"generated_tokens": tokens, "resumed_after": done}
+    return candidates
+
+
+def _table(
+    attempt: Attempt,
+    model: Artifact,
+    sampling: Sampling,
+    asked: Sequence[Asking],
+    seeds: Sequence[int],
+    start: int,
+    answers: Sequence[Completion],
+    human: pa.Table,
+) -> pa.Table:
+    ids, sources = human["id"], human["source"]
+    parameters = sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p", "max_tokens"})
+
+    def rows() -> Iterator[dict[str, object]]:
+        for serial, answer in enumerate(answers, start):
+            asking = asked[serial]
+            text = asking.text + answer.text
+            yield {
+                "id": synthetic_id(attempt.generation, attempt.number, serial),
+                "text": text,
+                "origin": SYNTHETIC,
+                "born": attempt.generation,
+                "parents": [ids[asking.parent].as_py()] if asking.parent >= 0 else [],
+                "source": sources[asking.parent].as_py() if asking.parent >= 0 else "",
+                "digest": text_digest(text),
+                "prompt": asking.text,
+                "program": "opening" if asking.parent >= 0 else "blank",
+                "parameters": parameters,
+                "model": model.fingerprint,
+                "seed": seeds[serial],
+                "finish_reason": answer.finish_reason,
+                "prompt_tokens": answer.prompt_tokens,
+                "completion_tokens": answer.completion_tokens,
+                "log_probability": answer.log_probability,
+            }
+
+    return pa.Table.from_pylist(list(rows()), schema=CANDIDATES)

@@ -1,0 +1,53 @@
+"""Survivors and reserve to the next corpus, exact to the record, each in it once and with its texts."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from curation.mixing import Mix, MixSettings, draw_mix
+from storage.artifact import Artifact, read_table
+from storage.records import CORPUS, seed_of
+from storage.run import Attempt
+from storage.survivors import read_survivors
+from tasks.coat import verb
+from tasks.progress import stage
+
+_COLUMNS = ["id", "text", "origin", "born", "source", "digest"]
+
+
+@verb
+def mix(
+    attempt: Attempt, reserve: Artifact, pool: Sequence[tuple[Artifact, Artifact]], settings: MixSettings, seed: int
+) -> Artifact:
+    """Publish the corpus; `pool` holds candidates and decisions of every generation so far, oldest first.
+
+    Without any, the corpus is the reserve alone, which is what generation 0 learns from.
+
+    Raises:
+        ValueError: the policy asks for more records than there are, or curation left nothing to learn from.
+    """
+    identity = {"mix": settings.model_dump(mode="json"), "seed": seed} if pool else {"mix": "the reserve alone"}
+    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
+    corpus = attempt.artifact("corpus", identity, reserve=reserve, **parents)
+    if corpus.finished():
+        return corpus
+    with corpus.draft() as draft, stage(attempt, "mix"):
+        human = read_table(reserve.folder, _COLUMNS)
+        table, drawn = _drawn(human, pool, settings, seed_of(seed, "mix", attempt.generation, attempt.number))
+        if not table.num_rows:
+            raise ValueError(f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records")
+        draft.write_part(table.append_column("weight", pa.array([1.0] * table.num_rows)).cast(CORPUS))
+        draft.facts = {"corpus": table.num_rows, "human": len(drawn.human), "human_fraction": drawn.human_fraction, "snapshot": int(reserve.folder.parent.name.split("=")[1])}
+    return corpus
+
+
+def _drawn(
+    human: pa.Table, pool: Sequence[tuple[Artifact, Artifact]], settings: MixSettings, seed: int
+) -> tuple[pa.Table, Mix]:
+    survivors = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in pool]
+    empty = human.schema.empty_table()
+    newest = survivors[-1] if survivors else empty
+    earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
+    chosen = settings if pool else MixSettings(policy="anchor")
+    drawn = draw_mix(chosen, human.num_rows, newest.num_rows, earlier.num_rows, seed)
+    return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn

@@ -1,0 +1,67 @@
+"""Curves by generation, one line a run, in the colours that the whole project uses."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+_COLOURS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+_PANELS = (
+    ("perplexity", "Held-out perplexity", "lower is better; dashed: recalibrated", True),
+    ("rare_word_coverage", "Rare human words still said", "share; higher is better", False),
+    ("types", "Distinct words said", "in a sample of one size", True),
+    ("repetition", "Repetition", "share of four-word runs said before; lower is better", False),
+)
+
+
+def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> None:
+    """Four panels over (run, generation, metric, value); a run of one generation is drawn as a level line."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    runs = list(dict.fromkeys(point[0] for point in points))
+    colours = dict(zip(runs, _COLOURS * (1 + len(runs) // len(_COLOURS)), strict=False))
+    values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for run, generation, metric, value in points:
+        values[metric][run][generation] = value
+    last = max(point[1] for point in points)
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7.2), dpi=130, constrained_layout=True)
+    for axis, (metric, title, note, logarithmic) in zip(axes.flat, _PANELS, strict=True):
+        for run in runs:
+            _line(axis, values[metric][run], colours[run], last, "-", run)
+            if metric == "perplexity":
+                _line(axis, values["recalibrated_perplexity"][run], colours[run], last, "--", "")
+        axis.set_title(title, loc="left", fontsize=12, fontweight="bold", color="#1f2933")
+        axis.text(0, 1.0, note, transform=axis.transAxes, fontsize=8.5, color="#616e7c", va="bottom")
+        axis.title.set_position((0, 1.06))
+        axis.set_title(axis.get_title(loc="left"), loc="left", fontsize=12, fontweight="bold", pad=18)
+        if logarithmic:
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axis.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axis.set_xticks(range(last + 1))
+        axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(colors="#52606d", labelsize=9, length=0)
+    for axis in axes[1]:
+        axis.set_xlabel("generation", color="#52606d", fontsize=9)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=10)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _line(axis: object, values: dict[int, float], colour: str, last: int, style: str, label: str) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axis, Axes)
+    if len(values) == 1 and last:
+        axis.axhline(next(iter(values.values())), color=colour, linestyle=":" if style == "-" else style, linewidth=1.4, label=label or None, alpha=1 if style == "-" else 0.4)
+        return
+    generations = sorted(values)
+    marker = "o" if style == "-" else None
+    axis.plot(
+        generations, [values[one] for one in generations], style, color=colour, marker=marker, markersize=4, linewidth=2 if style == "-" else 1.2, label=label or None
+    )

@@ -1,0 +1,127 @@
+"""The catalog as one page with pictures, in Markdown and as a single HTML file. Reads views, never recomputes."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from markdown_it import MarkdownIt
+
+from storage.catalog import QUESTIONS, open_catalog
+from tasks.coat import verb
+from tasks.pictures import draw_curves
+
+
+@verb
+def report(root: Path, runs: Sequence[str], name: str) -> Path:
+    """Write `report.md`, `report.html` and their pictures; returns their folder.
+
+    Raises:
+        ValueError: none of the runs has been measured yet.
+    """
+    catalog = open_catalog(root, runs)
+    curve = catalog.sql(QUESTIONS["collapse_curve"]).fetchall()
+    if not curve:
+        raise ValueError(f"nothing to report on {', '.join(runs)}: no generation has been measured yet")
+    folder = root / "reports" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_curves([(row[0], row[1], row[3], row[4]) for row in curve], folder / "collapse.png")
+    text = "\n\n".join(_sections(catalog, name))
+    (folder / "report.md").write_text(text + "\n")
+    (folder / "report.html").write_text(_page(name, text, folder))
+    return folder
+
+
+def _sections(catalog: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    return [
+        f"# {name}",
+        "What each loop has kept of the human text it began with, generation after generation.",
+        "![Held-out perplexity, rare words, types and repetition by generation](collapse.png)",
+        "## Where it ended",
+        _outcome(catalog),
+        _REMARKS,
+        "## One opening, continued by every generation",
+        _continuations(catalog),
+        "## What the gate said",
+        _table(catalog, "select run, generation, action, reason from verdicts where action <> 'go' order by all", "No limit was broken."),
+        "## What was dropped, and why",
+        _table(catalog, QUESTIONS["why_dropped"], "Nothing was dropped."),
+        "## How much was human",
+        _table(catalog, QUESTIONS["human_share"], ""),
+        "## The runs",
+        _table(catalog, "select * from runs order by run", ""),
+        "## Ask for more",
+        'Every number on this page is a query. One to try: `heirloom sql "select generation, origin, count(*) '
+        'from corpus group by all order by all"`',
+    ]
+
+
+_REMARKS = (
+    "*Perplexity* is on held-out human text: how surprised the model is by language it should know. *Recalibrated* is the same "
+    "after the best single temperature: what is left is lost knowledge, not overconfidence. *Rare words* is the share of "
+    "words seen 2 to 10 times in the human text that still occur in as many words of what the model says; *types* counts its distinct words; "
+    "*repetition* is the share of runs of four words that it had said before. Arrows run from generation 0 to the last."
+)
+
+
+def _outcome(catalog: duckdb.DuckDBPyConnection) -> str:
+    lines = ["| run | generations | perplexity | recalibrated | rare words | types | repetition |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for run, generations, *pairs in catalog.sql(QUESTIONS["outcome"]).fetchall():
+        cells = [arrow(first, last, digits) for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 3, 0, 3), strict=True)]
+        lines.append(f"| {run} | {generations} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def arrow(first: float, last: float, digits: int) -> str:
+    """`147 → 14,957`: where a number began and where it ended."""
+    return f"{first:,.{digits}f} → {last:,.{digits}f}"
+
+
+def _continuations(catalog: duckdb.DuckDBPyConnection) -> str:
+    rows = catalog.sql(QUESTIONS["one_prompt"]).fetchall()
+    said = {(run, generation): text for run, generation, _, text in rows}
+    runs = [run for run in dict.fromkeys(row[0] for row in rows) if (run, 1) in said] or list(dict.fromkeys(row[0] for row in rows))
+    lines = ["| generation | " + " | ".join(runs) + " |", "|--:|" + "---|" * len(runs)]
+    for generation in sorted({generation for _, generation in said}):
+        cells = [_cell(said.get((run, generation), "")) for run in runs]
+        lines.append(f"| {generation} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _table(catalog: duckdb.DuckDBPyConnection, query: str, empty: str) -> str:
+    found = catalog.sql(query)
+    rows = found.fetchall()
+    if not rows:
+        return empty
+    head = "| " + " | ".join(found.columns) + " |\n|" + "---|" * len(found.columns)
+    return "\n".join([head, *("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)])
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401  (whatever a query returns)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = " ".join(str("" if value is None else value).split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    return text[:180] + "…" if len(text) > 180 else text
+
+
+def _page(name: str, text: str, folder: Path) -> str:
+    body = MarkdownIt("commonmark").enable("table").render(text)
+    picture = base64.b64encode((folder / "collapse.png").read_bytes()).decode()
+    return _HTML.format(title=name, body=body.replace('src="collapse.png"', f'src="data:image/png;base64,{picture}"'))
+
+
+_HTML = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.55 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 68rem; margin: 2.5rem auto; padding: 0 1.25rem }}
+h1 {{ font-size: 2rem; margin-bottom: .25rem }} h2 {{ margin-top: 2.5rem; font-size: 1.25rem }}
+img {{ max-width: 100%; height: auto }}
+table {{ border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; margin: .75rem 0 }}
+th, td {{ padding: .4rem .6rem; border-bottom: 1px solid #e4e7eb; text-align: left; vertical-align: top }}
+th {{ color: #52606d; font-weight: 600 }} code {{ background: #f5f7fa; padding: .1rem .3rem; border-radius: 4px; overflow-wrap: anywhere }}
+</style></head><body>
+{body}
+</body></html>
+"""
