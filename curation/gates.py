@@ -7,7 +7,15 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Action = Literal["go", "warn", "stop"]
-KNOWN_METRICS = ("perplexity", "recalibrated_perplexity", "bits_per_byte", "rare_word_coverage", "type_coverage", "types", "repetition")
+KNOWN_METRICS = (
+    "perplexity",
+    "recalibrated_perplexity",
+    "bits_per_byte",
+    "rare_word_coverage",
+    "type_coverage",
+    "types",
+    "repetition",
+)
 
 
 class Limit(BaseModel):
@@ -60,12 +68,18 @@ def judge(settings: GateSettings, first: Mapping[str, float], now: Mapping[str, 
     verdicts = []
     for limit in settings.limits:
         if limit.metric not in first or limit.metric not in now:
-            raise ValueError(f"the gate has a limit on {limit.metric}, which was not measured; measured: {', '.join(sorted(now))}")
+            raise ValueError(
+                f"the gate has a limit on {limit.metric}, which was not measured; measured: {', '.join(sorted(now))}"
+            )
         times = limit.at_most or limit.at_least or 1.0
         bound, value = times * first[limit.metric], now[limit.metric]
         broken = value > bound if limit.at_most else value < bound
         side = "above" if limit.at_most else "below"
-        reason = f"{limit.metric} is {value:.4g}, {side} {times:g} x generation 0's {first[limit.metric]:.4g}" if broken else ""
+        reason = (
+            f"{limit.metric} is {value:.4g}, {side} {times:g} x generation 0's {first[limit.metric]:.4g}"
+            if broken
+            else ""
+        )
         verdicts.append(Verdict(limit.action if broken else "go", limit.metric, value, bound, reason))
     return verdicts
 

@@ -28,7 +28,9 @@ class MeasureSettings(BaseModel):
 
     voice_records: int = Field(500, ge=10, description="texts a model says when it is measured; never trained on")
     sample_words: int = Field(30_000, ge=100, description="words that vocabulary metrics are counted on")
-    prompt: str = Field("Return the", description="opening whose continuation is kept for each generation, to be read side by side")
+    prompt: str = Field(
+        "Return the", description="opening whose continuation is kept for each generation, to be read side by side"
+    )
 
 
 @dataclass(frozen=True)

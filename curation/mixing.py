@@ -22,8 +22,12 @@ class MixSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Policy = Field("anchor", description="which records make the next corpus")
-    human_fraction: float | None = Field(None, ge=0, le=1, description="fixed-fraction: share of records that are human")
-    records: int | None = Field(None, ge=1, description="fixed-fraction, accumulate-subsample: size of a corpus; default as many as the reserve")
+    human_fraction: float | None = Field(
+        None, ge=0, le=1, description="fixed-fraction: share of records that are human"
+    )
+    records: int | None = Field(
+        None, ge=1, description="fixed-fraction, accumulate-subsample: size of a corpus; default as many as the reserve"
+    )
 
     @model_validator(mode="after")
     def _fits_policy(self) -> Self:
@@ -72,7 +76,9 @@ def draw_mix(settings: MixSettings, human: int, newest: int, earlier: int, seed:
     _enough("records in the pool", size, human + newest + earlier)
     taken = _drawn(dice, human + newest + earlier, size)
     return Mix(
-        taken[taken < human], taken[(taken >= human) & (taken < human + newest)] - human, taken[taken >= human + newest] - human - newest
+        taken[taken < human],
+        taken[(taken >= human) & (taken < human + newest)] - human,
+        taken[taken >= human + newest] - human - newest,
     )
 
 

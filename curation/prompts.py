@@ -17,9 +17,13 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    program: Literal["blank", "opening"] = Field("blank", description="from nothing, or from the opening words of a reserve record")
+    program: Literal["blank", "opening"] = Field(
+        "blank", description="from nothing, or from the opening words of a reserve record"
+    )
     opening_words: int = Field(4, ge=1, description="words of the record that an opening gives")
-    candidates_per_human_record: float = Field(1.0, gt=0, description="candidates of a generation, relative to the reserve")
+    candidates_per_human_record: float = Field(
+        1.0, gt=0, description="candidates of a generation, relative to the reserve"
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ class SemanticSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threshold: float = Field(0.92, gt=0, le=1, description="cosine similarity at or above which a text means the same as another")
+    threshold: float = Field(
+        0.92, gt=0, le=1, description="cosine similarity at or above which a text means the same as another"
+    )
 
 
 def find_semantic_duplicates(vectors: Vectors, reference: Vectors, settings: SemanticSettings) -> Duplicates:

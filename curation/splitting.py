@@ -15,8 +15,12 @@ class IngestSettings(BaseModel):
 
     column: str = Field("text", description="column that holds the text, where a source has columns")
     heldout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the groups that is held out")
-    split_by: Literal["source", "record"] = Field("record", description="what is never on both sides: a file, or a record")
-    passage_characters: tuple[int, int] | None = Field(None, description="cut documents into passages of so many characters, shortest and longest")
+    split_by: Literal["source", "record"] = Field(
+        "record", description="what is never on both sides: a file, or a record"
+    )
+    passage_characters: tuple[int, int] | None = Field(
+        None, description="cut documents into passages of so many characters, shortest and longest"
+    )
     reserve_records: int | None = Field(None, ge=1, description="most records in the reserve; the rest is set aside")
     heldout_records: int | None = Field(None, ge=1, description="most held-out records; the rest is set aside")
     near_duplicates: MinHashSettings = Field(MinHashSettings(), description="what counts as saying nearly the same")

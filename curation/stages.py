@@ -6,7 +6,7 @@ A sieve that is left out of `stages` is off; a record that one sieve dropped is 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,14 @@ class CurateSettings(BaseModel):
         description="sieves that are on; an empty list keeps every candidate",
     )
     overlap_threshold: float = Field(
-        0.6, gt=0, le=1, description="Jaccard similarity to a held-out or reserve record at or above which a candidate repeats it"
+        0.6,
+        gt=0,
+        le=1,
+        description="Jaccard similarity to a held-out or reserve record at or above which a candidate repeats it",
     )
-    encoder: str = Field("minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model")
+    encoder: str = Field(
+        "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
+    )
     minhash: MinHashSettings = MinHashSettings()
     semantic: SemanticSettings = SemanticSettings()
     diversity: DiversitySettings = DiversitySettings()
@@ -48,6 +53,11 @@ class Known:
     ids: Sequence[str]
     texts: Sequence[str]
     generations: Sequence[int]
+
+    def rows(self, places: NDArray[np.int64]) -> "Known":
+        """The texts at these places, in their order."""
+        taken = places.tolist()
+        return Known(*([column[place] for place in taken] for column in (self.ids, self.texts, self.generations)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -77,28 +87,25 @@ def decide(
 
     `earlier` are survivors of earlier generations. The encoder is opened only if a sieve needs it.
     """
-    alive = np.arange(len(candidates.ids))
+    alive = candidates
     decisions: list[Decision] = []
     vectors: Vectors | None = None
+    against = {"contamination": heldout, "copying": reserve, "minhash": earlier, "exact": earlier}
     for stage in settings.stages:
-        told(stage, len(alive))
-        texts = [candidates.texts[row] for row in alive]
+        told(stage, len(alive.ids))
         if stage in ("semantic", "diversity") and vectors is None:
-            vectors = np.zeros((len(candidates.texts), 1), np.float32)
-            found = encoder().encode(texts) if texts else vectors[:0]
-            vectors = np.zeros((len(candidates.texts), found.shape[1]), np.float32)
-            vectors[alive] = found
+            vectors = encoder().encode(alive.texts)
         if stage == "diversity":
-            assert vectors is not None
-            made, stays = _by_diversity([candidates.ids[row] for row in alive], vectors[alive], settings.diversity)
+            made = _by_diversity(alive.ids, cast("Vectors", vectors), settings.diversity)
         elif stage == "empty":
-            made, stays = _by_words([candidates.ids[row] for row in alive], texts)
+            made = _by_words(alive)
         else:
-            known = {"contamination": heldout, "copying": reserve, "minhash": earlier, "exact": earlier}.get(stage, _NONE)
-            answer = _search(stage, texts, known.texts, settings, None if vectors is None else vectors[alive])
-            made, stays = _by_duplicates(stage, alive, candidates, known, answer)
+            known = against.get(stage, _NONE)
+            made = _by_duplicates(stage, alive, known, _search(stage, alive.texts, known.texts, settings, vectors))
         decisions += made
-        alive = alive[stays]
+        stays = np.flatnonzero([decision.kept for decision in made])
+        alive = alive.rows(stays)
+        vectors = None if vectors is None else vectors[stays]
     return decisions
 
 
@@ -129,51 +136,45 @@ def _search(
     return answer
 
 
-def _by_duplicates(
-    stage: str, alive: NDArray[np.int64], candidates: Known, known: Known, answer: Duplicates
-) -> tuple[list[Decision], NDArray[np.bool_]]:
-    decisions = []
-    for place, row in enumerate(alive):
-        keeper = int(answer.keeper[place])
-        who: tuple[str | None, int | None] = (None, None)
-        if keeper >= len(known.ids):
-            other = alive[keeper - len(known.ids)]
-            who = (candidates.ids[other], candidates.generations[other])
-        elif keeper >= 0:
-            who = (known.ids[keeper], known.generations[keeper])
-        decisions.append(
-            Decision(
-                candidates.ids[row],
-                stage,
-                keeper < 0,
-                _REASONS[stage] if keeper >= 0 else "",
-                *who,
-                evidence=_number(answer.similarity[place]),
-                estimate=_number(answer.estimate[place]),
-            )
+def _by_duplicates(stage: str, alive: Known, known: Known, answer: Duplicates) -> list[Decision]:
+    ids, generations = [*known.ids, *alive.ids], [*known.generations, *alive.generations]
+    return [
+        Decision(
+            identity,
+            stage,
+            kept=keeper < 0,
+            reason=_REASONS[stage] if keeper >= 0 else "",
+            keeper=ids[keeper] if keeper >= 0 else None,
+            keeper_generation=generations[keeper] if keeper >= 0 else None,
+            evidence=_number(similarity),
+            estimate=_number(estimate),
         )
-    return decisions, answer.kept
+        for identity, keeper, similarity, estimate in zip(
+            alive.ids, answer.keeper.tolist(), answer.similarity, answer.estimate, strict=True
+        )
+    ]
 
 
-def _by_diversity(
-    ids: Sequence[str], vectors: Vectors, settings: DiversitySettings
-) -> tuple[list[Decision], NDArray[np.bool_]]:
+def _by_diversity(ids: Sequence[str], vectors: Vectors, settings: DiversitySettings) -> list[Decision]:
     gains = choose_diverse(vectors, round(settings.keep_fraction * len(ids)))
-    stays = ~np.isnan(gains)
-    decisions = [
-        Decision(identity, "diversity", bool(kept), "" if kept else "others already cover it", evidence=_number(gain))
-        for identity, kept, gain in zip(ids, stays, gains, strict=True)
+    return [
+        Decision(
+            identity,
+            "diversity",
+            kept := not np.isnan(gain),
+            "" if kept else "others already cover it",
+            evidence=_number(gain),
+        )
+        for identity, gain in zip(ids, gains, strict=True)
     ]
-    return decisions, stays
 
 
-def _by_words(ids: Sequence[str], texts: Sequence[str]) -> tuple[list[Decision], NDArray[np.bool_]]:
-    counts = [len(words(text)) for text in texts]
-    decisions = [
+def _by_words(alive: Known) -> list[Decision]:
+    counts = [len(words(text)) for text in alive.texts]
+    return [
         Decision(identity, "empty", count > 0, "" if count else "has no word", evidence=float(count))
-        for identity, count in zip(ids, counts, strict=True)
+        for identity, count in zip(alive.ids, counts, strict=True)
     ]
-    return decisions, np.array([count > 0 for count in counts], bool)
 
 
 def _number(value: float) -> float | None:

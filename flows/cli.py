@@ -17,13 +17,21 @@ from rich.console import Console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 
 app = typer.Typer(
-    help="Synthetic-data loops that survive their own output.", no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
+    help="Synthetic-data loops that survive their own output.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
 )
 console = Console(highlight=False)
 
-Store = Annotated[str | None, typer.Option("--store", help="folder that holds everything; default heirloom-store", envvar="HEIRLOOM_STORE")]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", help="folder that holds everything; default heirloom-store", envvar="HEIRLOOM_STORE"),
+]
 SiteFile = Annotated[str | None, typer.Option("--site", help="TOML file that says where work happens")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="change one value of the recipe, as table.key=value; may be repeated")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="change one value of the recipe, as table.key=value; may be repeated")
+]
 
 
 def main() -> None:
@@ -42,7 +50,14 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2)
     except Exception as error:
-        if type(error).__name__ in ("UsageError", "BadParameter", "NoSuchOption", "MissingParameter", "BadArgumentUsage", "NoArgsIsHelpError"):
+        if type(error).__name__ in (
+            "UsageError",
+            "BadParameter",
+            "NoSuchOption",
+            "MissingParameter",
+            "BadArgumentUsage",
+            "NoArgsIsHelpError",
+        ):
             _fail(getattr(error, "message", str(error)) or "say what to do; see heirloom --help", 2)
         if type(error).__name__ == "WorkerError":
             _fail(str(error), 1)
@@ -51,8 +66,12 @@ def main() -> None:
 
 @app.command(epilog="Example: `heirloom demo --quick`")
 def demo(
-    quick: Annotated[bool, typer.Option("--quick", help="count words instead of training; no torch, no vLLM, under a minute")] = False,
-    human: Annotated[str, typer.Option("--human", help="your own text: a file or a folder; default is Python's own documentation")] = "python-docs",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="count words instead of training; no torch, no vLLM, under a minute")
+    ] = False,
+    human: Annotated[
+        str, typer.Option("--human", help="your own text: a file or a folder; default is Python's own documentation")
+    ] = "python-docs",
     passages: Annotated[int, typer.Option(help="human passages to learn from", min=50)] = 500,
     seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
     store: Store = None,
@@ -73,10 +92,14 @@ def demo(
 
 @app.command(epilog="Example: `heirloom ingest letters.jsonl --name letters --column body`")
 def ingest(
-    sources: Annotated[list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")],
+    sources: Annotated[
+        list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")
+    ],
     name: Annotated[str, typer.Option(help="name of the human text")],
     column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="change one ingest setting, as key=value; may be repeated")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="change one ingest setting, as key=value; may be repeated")
+    ] = None,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
@@ -88,7 +111,9 @@ def ingest(
     chosen = IngestSettings.model_validate(overridden({"column": column}, settings or []))
     with _watched([]):
         counts = flow(sources, name, chosen, load_site(site, store))
-    console.print(f"[bold]{name}[/]: {counts['reserve']:,} records in the reserve, {counts['heldout']:,} held out, {counts['set_aside']:,} set aside")
+    console.print(
+        f"[bold]{name}[/]: {counts['reserve']:,} records in the reserve, {counts['heldout']:,} held out, {counts['set_aside']:,} set aside"
+    )
     console.print('why: heirloom sql "select stage, reason, count(*) from set_aside group by all"', markup=False)
 
 
@@ -144,8 +169,15 @@ def check(
     plan(console, load_recipe(recipe, changes or []), load_site(site, store))
 
 
-@app.command(epilog='Example: `heirloom sql "select generation, origin, count(*) from corpus group by all order by all"`')
-def sql(query: Annotated[str, typer.Argument(help="a question in DuckDB's SQL; views: candidates, decisions, corpus, metrics, ...")], store: Store = None) -> None:
+@app.command(
+    epilog='Example: `heirloom sql "select generation, origin, count(*) from corpus group by all order by all"`'
+)
+def sql(
+    query: Annotated[
+        str, typer.Argument(help="a question in DuckDB's SQL; views: candidates, decisions, corpus, metrics, ...")
+    ],
+    store: Store = None,
+) -> None:
     """Ask the store anything."""
     _show(query, store)
 
@@ -156,7 +188,9 @@ def ask(name: Annotated[str, typer.Argument(help="name of a question")] = "", st
     from storage.catalog import QUESTIONS
 
     if name not in QUESTIONS:
-        raise ValueError((f"there is no question {name!r}; " if name else "") + f"named questions: {', '.join(QUESTIONS)}")
+        raise ValueError(
+            (f"there is no question {name!r}; " if name else "") + f"named questions: {', '.join(QUESTIONS)}"
+        )
     _show(QUESTIONS[name], store)
 
 
@@ -231,7 +265,7 @@ def _quiet_libraries() -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     watched = bool(os.environ.get("PREFECT_API_URL"))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if watched else "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if watched else "CRITICAL")
     if not watched:
         # Nobody looks at a server that ends with the command, and with these writers SQLite can lock for a minute.
         for service in ("TASK_RUN_RECORDER", "EVENT_PERSISTER", "EVENT_LOGGER", "TRIGGERS"):
@@ -245,5 +279,3 @@ def _quiet_libraries() -> None:
 def _fail(sentence: str, code: int) -> None:
     Console(stderr=True, highlight=False).print(f"[bold red]heirloom:[/] {sentence}", soft_wrap=True)
     sys.exit(code)
-
-

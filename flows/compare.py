@@ -1,6 +1,6 @@
 """Several recipes on the same human text, at the same time, and one report.
 
-    heirloom compare naive guarded
+heirloom compare naive guarded
 """
 
 from collections.abc import Sequence

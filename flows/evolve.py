@@ -1,6 +1,6 @@
 """The loop over generations, and one generation spelled out.
 
-    heirloom evolve anchor --set generations=10
+heirloom evolve anchor --set generations=10
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,12 @@ def evolve(recipe: Recipe, site: Site) -> str:
             lived.append(generation(recipe, attempt, pinned_human(attempt, recipe.human), lived, backends))
             run.note("accepted", number, 1)
             if lived[-1].action == "stop":
-                run.note("stopped", number, 1, "; ".join(read_manifest(lived[-1].attempt.folder / "verdict")["facts"]["reasons"]))
+                run.note(
+                    "stopped",
+                    number,
+                    1,
+                    "; ".join(read_manifest(lived[-1].attempt.folder / "verdict")["facts"]["reasons"]),
+                )
                 break
     return lived[-1].action
 
@@ -69,7 +74,17 @@ def generation(
     corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed)
     model = train(attempt, corpus, heldout, lived[0].model if lived else None, recipe.train, recipe.seed, backends)
     metrics = measure(
-        attempt, model, corpus, reserve, heldout, candidates, recipe.measure, recipe.train, recipe.generate, recipe.seed, backends
+        attempt,
+        model,
+        corpus,
+        reserve,
+        heldout,
+        candidates,
+        recipe.measure,
+        recipe.train,
+        recipe.generate,
+        recipe.seed,
+        backends,
     )
     verdict = gate(attempt, metrics, lived[0].metrics if lived else metrics, recipe.gate)
     return Generation(attempt, candidates, decisions, model, metrics, read_manifest(verdict.folder)["facts"]["action"])

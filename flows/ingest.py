@@ -1,6 +1,6 @@
 """Documents become the human reserve and the held-out set.
 
-    heirloom ingest letters.jsonl --name letters
+heirloom ingest letters.jsonl --name letters
 """
 
 from collections.abc import Sequence

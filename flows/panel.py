@@ -6,12 +6,13 @@ Listens to the log records of tasks/progress.py; adds up where the time went.
 import logging
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tasks.progress import drawing
+from tasks.progress import drawing, logger
 
 _WEIGHTS = {"generate": 0.22, "curate": 0.13, "mix": 0.02, "train": 0.5, "listen": 0.08, "measure": 0.05}
 """About how much of a generation each stage takes; only the time left is guessed from it."""
@@ -39,20 +40,26 @@ class Panel(logging.Handler):
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> "Panel":
+    def __enter__(self) -> Self:
         drawing.setLevel(logging.DEBUG)
         drawing.propagate = False
         drawing.addHandler(self)
+        logger.addHandler(self)
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
         drawing.removeHandler(self)
+        logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Draw one record."""
-        said: dict[str, Any] = record.progress  # type: ignore[attr-defined]
+        said: dict[str, Any] | None = getattr(record, "progress", None)
+        if said is None:
+            if record.levelno >= logging.WARNING:
+                self._console.print(f"[yellow]warning[/] {escape(record.getMessage())}", soft_wrap=True)
+            return
         if said.get("finished"):
             self.seconds[said["stage"]] += said["seconds"]
             if not self._console.is_terminal:

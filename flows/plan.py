@@ -1,5 +1,7 @@
 """What a run would do: which artifacts are finished, which would be made, and with which settings."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -24,29 +26,45 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
         _refuse_drift(before, recipe)
     snapshot = newest_snapshot(site.store, recipe.human)
     console.print(f"[bold]{recipe.name}[/] {recipe.question}")
-    console.print(f"human text {recipe.human}, snapshot {snapshot}, at {human_folder(site.store, recipe.human, snapshot)}", soft_wrap=True)
+    console.print(
+        f"human text {recipe.human}, snapshot {snapshot}, at {human_folder(site.store, recipe.human, snapshot)}",
+        soft_wrap=True,
+    )
     table = Table(header_style="dim")
     for column in ("generation", *_STAGES):
         table.add_column(column)
     for number in range(recipe.generations + 1):
-        marks = ["finished" if (Attempt(run, number).folder / stage / MANIFEST).exists() else "to make" for stage in _STAGES]
-        marks = ["–" if number == 0 and stage in _STAGES[:2] else mark for stage, mark in zip(_STAGES, marks, strict=True)]
+        marks = [
+            "finished" if (Attempt(run, number).folder / stage / MANIFEST).exists() else "to make" for stage in _STAGES
+        ]
+        marks = [
+            "–" if number == 0 and stage in _STAGES[:2] else mark for stage, mark in zip(_STAGES, marks, strict=True)
+        ]
         table.add_row(str(number), *marks)
     console.print(table)
     _settings(console, recipe)
 
 
-def _refuse_drift(before: dict[str, object], recipe: Recipe) -> None:
+def _refuse_drift(before: dict[str, Any], recipe: Recipe) -> None:
     now = recipe.model_dump(mode="json")
-    fixed = [{key: value for key, value in one.items() if key not in GROWING} for one in (before, now)]
-    if changed := differences(*fixed, ""):
-        raise DriftError(f"run {recipe.name} was begun with another recipe: {'; '.join(changed)}. Give this one a name of its own")
+    was, is_now = ({key: value for key, value in one.items() if key not in GROWING} for one in (before, now))
+    if changed := differences(was, is_now, ""):
+        raise DriftError(
+            f"run {recipe.name} was begun with another recipe: {'; '.join(changed)}. Give this one a name of its own"
+        )
 
 
 def _settings(console: Console, recipe: Recipe) -> None:
     for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate"):
         settings = getattr(recipe, name)
-        pairs = ", ".join(f"{key} = {value!r}" for key, value in settings.model_dump(mode="json").items() if not isinstance(value, dict | list))
+        pairs = ", ".join(
+            f"{key} = {value!r}"
+            for key, value in settings.model_dump(mode="json").items()
+            if not isinstance(value, dict | list)
+        )
         console.print(f"[bold]\\[{name}][/] {pairs}", soft_wrap=True)
-    curve = ", ".join(f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}" for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9))
+    curve = ", ".join(
+        f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}"
+        for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+    )
     console.print(f"chance that two texts of a given Jaccard similarity are compared at all: {curve}", soft_wrap=True)

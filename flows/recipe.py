@@ -130,7 +130,10 @@ def explain(error: ValidationError) -> str:
             lines.append(f"{where} is no known key")
         else:
             said = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{where + ': ' if where else ''}{said}" + (f" (found {fault['input']!r})" if parts and not isinstance(fault["input"], dict) else ""))
+            lines.append(
+                f"{where + ': ' if where else ''}{said}"
+                + (f" (found {fault['input']!r})" if parts and not isinstance(fault["input"], dict) else "")
+            )
     return "; ".join(lines)
 
 

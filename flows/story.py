@@ -17,7 +17,11 @@ def tell_opening(console: Console, recipes: Sequence[Recipe], passages: int) -> 
     """What is about to run."""
     console.print(f"Loops on the same {passages:,} passages of human text, seed {recipes[0].seed}:")
     for recipe in recipes:
-        length = "counting words" if isinstance(recipe.train, NgramTraining) else f"{recipe.train.human_only_steps} steps on human text"
+        length = (
+            "counting words"
+            if isinstance(recipe.train, NgramTraining)
+            else f"{recipe.train.human_only_steps} steps on human text"
+        )
         if recipe.generations and not isinstance(recipe.train, NgramTraining):
             length += f", then {recipe.train.steps} a generation"
         console.print(f"  [bold]{recipe.name:<11}[/] {recipe.question} [dim]({length})[/]")
@@ -28,11 +32,22 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
     catalog = open_catalog(store, _named(folder))
     rows = catalog.sql(QUESTIONS["outcome"]).fetchall()
     title = f"From generation 0 to generation {max(row[1] for row in rows)}"
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     for column in ("loop", "perplexity", "recalibrated", "rare words", "types", "repeats"):
         table.add_column(column, justify="left" if column == "loop" else "right", no_wrap=True)
     for run, generations, *pairs in rows:
-        cells = [arrow(first, last, digits) for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 2, 0, 2), strict=True)]
+        cells = [
+            arrow(first, last, digits)
+            for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 2, 0, 2), strict=True)
+        ]
         once = [cell.split(" → ")[0] for cell in cells]
         first, last = pairs[0], pairs[1]
         colour = "red" if last > 1.5 * first else "green" if last <= first and generations else "default"
@@ -40,9 +55,13 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
         table.add_row(run, f"[{colour}]{cells[0]}[/]", *cells[1:])
     console.print()
     console.print(table)
-    console.print("[dim]perplexity is on held-out human text; rare words: share of human words seen 2 to 10 times that are still said[/]")
+    console.print(
+        "[dim]perplexity is on held-out human text; rare words: share of human words seen 2 to 10 times that are still said[/]"
+    )
     if seconds:
-        spent = ", ".join(f"{stage} {took:.0f} s" for stage, took in sorted(seconds.items(), key=lambda one: -one[1]) if took >= 0.5)
+        spent = ", ".join(
+            f"{stage} {took:.0f} s" for stage, took in sorted(seconds.items(), key=lambda one: -one[1]) if took >= 0.5
+        )
         console.print(f"[dim]where the time went, all loops together: {spent}[/]")
     console.print(f"report    {folder / 'report.html'}", markup=False, soft_wrap=True)
     console.print(

@@ -155,7 +155,22 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     )
 
 
-_REPEATING = {"origin", "born", "source", "group", "licence", "program", "model", "finish_reason", "stage", "reason", "subject", "metric", "action", "prompt"}
+_REPEATING = {
+    "origin",
+    "born",
+    "source",
+    "group",
+    "licence",
+    "program",
+    "model",
+    "finish_reason",
+    "stage",
+    "reason",
+    "subject",
+    "metric",
+    "action",
+    "prompt",
+}
 _DRAFT_OF = ".draft_of"
 
 
@@ -172,7 +187,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise AbsentError(f"the manifest at {folder} cannot be read: {error}") from error
     if manifest["format"] > FORMAT:
-        raise AbsentError(f"{folder} has format {manifest['format']}, this Heirloom reads up to {FORMAT}; upgrade Heirloom")
+        raise AbsentError(
+            f"{folder} has format {manifest['format']}, this Heirloom reads up to {FORMAT}; upgrade Heirloom"
+        )
     return manifest
 
 
@@ -193,7 +210,11 @@ def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401 
     """What differs between two JSON values, one sentence a field."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
-        return [line for key in keys for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)]
+        return [
+            line
+            for key in keys
+            for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        ]
     return [] if before == now else [f"{path} was {json.dumps(before)}, is now {json.dumps(now)}"]
 
 

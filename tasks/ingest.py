@@ -61,8 +61,10 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
 
 
 def pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
-    """The human text of one attempt: the reserve as it was newest when the attempt began, and the held-out set
-    that the run began with, so that its curve stays one curve.
+    """The human text of one attempt: its reserve and its held-out set.
+
+    The reserve is the newest one of when the attempt began; the held-out set is the one that the run began
+    with, so that its curve stays one curve.
 
     Raises:
         AbsentError: nothing of that name was ingested.
@@ -106,7 +108,9 @@ def _records(documents: Sequence[Document], settings: IngestSettings) -> tuple[l
     for document in documents:
         cut = passages(document.text, *settings.passage_characters) if settings.passage_characters else [document.text]
         texts = [text for text in cut if words(text)]
-        reason = document.reason or ("" if texts else "holds no passage of that length" if settings.passage_characters else "holds no word")
+        reason = document.reason or (
+            "" if texts else "holds no passage of that length" if settings.passage_characters else "holds no word"
+        )
         if reason:
             aside.append(_set_aside("", document.source, document.place, "read", reason))
         for text in [] if reason else texts:
@@ -137,30 +141,47 @@ def _distinct(found: list[Row], before: list[Row], settings: IngestSettings, tol
     for name, search in (("exact", find_exact_duplicates), ("minhash", None)):
         told(0 if search else 1, 2)
         texts, reference = [row["text"] for row in found], [row["text"] for row in before]
-        answer = search(texts, reference) if search else find_near_duplicates(texts, reference, settings.near_duplicates)
+        answer = (
+            search(texts, reference) if search else find_near_duplicates(texts, reference, settings.near_duplicates)
+        )
         everyone = before + found
         for row, keeper, similarity in zip(found, answer.keeper, answer.similarity, strict=True):
             if keeper >= 0:
                 reason = "says the same" if name == "exact" else "says nearly the same"
                 repeated.append(
-                    _set_aside(row["id"], row["source"], row["place"], name, reason, everyone[keeper]["id"], float(similarity))
+                    _set_aside(
+                        row["id"], row["source"], row["place"], name, reason, everyone[keeper]["id"], float(similarity)
+                    )
                 )
         found = [row for row, kept in zip(found, answer.kept, strict=True) if kept]
     return found, repeated
 
 
-def _split(kept: list[Row], before: dict[str, list[Row]], settings: IngestSettings, aside: list[Row]) -> dict[str, list[Row]]:
+def _split(
+    kept: list[Row], before: dict[str, list[Row]], settings: IngestSettings, aside: list[Row]
+) -> dict[str, list[Row]]:
     sides: dict[str, list[Row]] = {"reserve": [], "heldout": []}
     for row in sorted(kept, key=lambda row: row["digest"]):
         sides["heldout" if is_held_out(row["group"], settings.heldout_fraction) else "reserve"].append(row)
     for side, most in (("reserve", settings.reserve_records), ("heldout", settings.heldout_records)):
         room = len(sides[side]) if most is None else max(0, most - len(before[side]))
-        aside += [_set_aside(row["id"], row["source"], row["place"], "limit", f"the {side} is full") for row in sides[side][room:]]
+        aside += [
+            _set_aside(row["id"], row["source"], row["place"], "limit", f"the {side} is full")
+            for row in sides[side][room:]
+        ]
         sides[side] = before[side] + sides[side][:room]
     return sides
 
 
-def _set_aside(identity: str, source: str, place: int, stage_name: str, reason: str, keeper: str = "", evidence: float | None = None) -> Row:
+def _set_aside(
+    identity: str,
+    source: str,
+    place: int,
+    stage_name: str,
+    reason: str,
+    keeper: str = "",
+    evidence: float | None = None,
+) -> Row:
     return {
         "id": identity or None,
         "source": source,

@@ -7,7 +7,7 @@ with the continuation of one opening first. It is stored, and never trained on.
 import numpy as np
 import pyarrow as pa
 
-from curation.metrics import TEMPERATURES, MeasureSettings, Measured, first_words, perplexities, vocabulary
+from curation.metrics import TEMPERATURES, Measured, MeasureSettings, first_words, perplexities, vocabulary
 from storage.artifact import Artifact, read_table
 from storage.records import METRICS, VOICE, seed_of
 from storage.run import Attempt
@@ -54,13 +54,20 @@ def measure(
 def _listen(
     attempt: Attempt, model: Artifact, settings: MeasureSettings, sampling: Sampling, seed: int, backends: Backends
 ) -> Artifact:
-    identity = {"prompt": settings.prompt, "records": settings.voice_records, "sampling": sampling.model_dump(mode="json"), "seed": seed}
+    identity = {
+        "prompt": settings.prompt,
+        "records": settings.voice_records,
+        "sampling": sampling.model_dump(mode="json"),
+        "seed": seed,
+    }
     voice = attempt.artifact("voice", identity, model=model)
     if voice.finished():
         return voice
     with voice.draft() as draft, stage(attempt, "listen") as told:
         prompts = [Prompt(settings.prompt, seed_of(seed, "showcase"))]
-        prompts += [Prompt("", seed_of(seed, "voice", attempt.generation, place)) for place in range(settings.voice_records)]
+        prompts += [
+            Prompt("", seed_of(seed, "voice", attempt.generation, place)) for place in range(settings.voice_records)
+        ]
         answers = list(backends.sampler(sampling).sample(model.folder, prompts, told))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}

@@ -35,9 +35,16 @@ def mix(
         human = read_table(reserve.folder, _COLUMNS)
         table, drawn = _drawn(human, pool, settings, seed_of(seed, "mix", attempt.generation, attempt.number))
         if not table.num_rows:
-            raise ValueError(f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records")
+            raise ValueError(
+                f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records"
+            )
         draft.write_part(table.append_column("weight", pa.array([1.0] * table.num_rows)).cast(CORPUS))
-        draft.facts = {"corpus": table.num_rows, "human": len(drawn.human), "human_fraction": drawn.human_fraction, "snapshot": int(reserve.folder.parent.name.split("=")[1])}
+        draft.facts = {
+            "corpus": table.num_rows,
+            "human": len(drawn.human),
+            "human_fraction": drawn.human_fraction,
+            "snapshot": int(reserve.folder.parent.name.split("=")[1]),
+        }
     return corpus
 
 

@@ -18,7 +18,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     runs = list(dict.fromkeys(point[0] for point in points))
     colours = dict(zip(runs, _COLOURS * (1 + len(runs) // len(_COLOURS)), strict=False))
@@ -26,7 +26,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     for run, generation, metric, value in points:
         values[metric][run][generation] = value
     last = max(point[1] for point in points)
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7.2), dpi=130, constrained_layout=True)
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7.2), dpi=130, constrained_layout=True)
     for axis, (metric, title, note, logarithmic) in zip(axes.flat, _PANELS, strict=True):
         for run in runs:
             _line(axis, values[metric][run], colours[run], last, "-", run)
@@ -50,7 +50,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=10)
     figure.savefig(path)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _line(axis: object, values: dict[int, float], colour: str, last: int, style: str, label: str) -> None:
@@ -58,10 +58,24 @@ def _line(axis: object, values: dict[int, float], colour: str, last: int, style:
 
     assert isinstance(axis, Axes)
     if len(values) == 1 and last:
-        axis.axhline(next(iter(values.values())), color=colour, linestyle=":" if style == "-" else style, linewidth=1.4, label=label or None, alpha=1 if style == "-" else 0.4)
+        axis.axhline(
+            next(iter(values.values())),
+            color=colour,
+            linestyle=":" if style == "-" else style,
+            linewidth=1.4,
+            label=label or None,
+            alpha=1 if style == "-" else 0.4,
+        )
         return
     generations = sorted(values)
     marker = "o" if style == "-" else None
     axis.plot(
-        generations, [values[one] for one in generations], style, color=colour, marker=marker, markersize=4, linewidth=2 if style == "-" else 1.2, label=label or None
+        generations,
+        [values[one] for one in generations],
+        style,
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linewidth=2 if style == "-" else 1.2,
+        label=label or None,
     )

@@ -39,7 +39,14 @@ class _Teller:
         level = logging.INFO if now - self._read >= 10 else logging.DEBUG
         self._read = now if level == logging.INFO else self._read
         left = (now - self._started) / max(1, done) * (of - done)
-        _say(level, self._subject, self._name, done, of, f"{self._subject} · {self._name} {done:,} of {of:,}, {left:.0f} s left")
+        _say(
+            level,
+            self._subject,
+            self._name,
+            done,
+            of,
+            f"{self._subject} · {self._name} {done:,} of {of:,}, {left:.0f} s left",
+        )
 
 
 def _say(level: int, subject: object, name: str, done: int, of: int, message: str, **more: object) -> None:

@@ -44,7 +44,11 @@ def _sections(catalog: duckdb.DuckDBPyConnection, name: str) -> list[str]:
         "## One opening, continued by every generation",
         _continuations(catalog),
         "## What the gate said",
-        _table(catalog, "select run, generation, action, reason from verdicts where action <> 'go' order by all", "No limit was broken."),
+        _table(
+            catalog,
+            "select run, generation, action, reason from verdicts where action <> 'go' order by all",
+            "No limit was broken.",
+        ),
         "## What was dropped, and why",
         _table(catalog, QUESTIONS["why_dropped"], "Nothing was dropped."),
         "## How much was human",
@@ -52,11 +56,14 @@ def _sections(catalog: duckdb.DuckDBPyConnection, name: str) -> list[str]:
         "## The runs",
         _table(catalog, "select * from runs order by run", ""),
         "## Ask for more",
-        'Every number on this page is a query. One to try: `heirloom sql "select generation, origin, count(*) '
-        'from corpus group by all order by all"`',
+        _TRY,
     ]
 
 
+_TRY = (
+    'Every number on this page is a query. One to try: `heirloom sql "select generation, origin, count(*) '
+    'from corpus group by all order by all"`'
+)
 _REMARKS = (
     "*Perplexity* is on held-out human text: how surprised the model is by language it should know. *Recalibrated* is the same "
     "after the best single temperature: what is left is lost knowledge, not overconfidence. *Rare words* is the share of "
@@ -66,9 +73,15 @@ _REMARKS = (
 
 
 def _outcome(catalog: duckdb.DuckDBPyConnection) -> str:
-    lines = ["| run | generations | perplexity | recalibrated | rare words | types | repetition |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| run | generations | perplexity | recalibrated | rare words | types | repetition |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for run, generations, *pairs in catalog.sql(QUESTIONS["outcome"]).fetchall():
-        cells = [arrow(first, last, digits) for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 3, 0, 3), strict=True)]
+        cells = [
+            arrow(first, last, digits)
+            for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 3, 0, 3), strict=True)
+        ]
         lines.append(f"| {run} | {generations} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -81,7 +94,9 @@ def arrow(first: float, last: float, digits: int) -> str:
 def _continuations(catalog: duckdb.DuckDBPyConnection) -> str:
     rows = catalog.sql(QUESTIONS["one_prompt"]).fetchall()
     said = {(run, generation): text for run, generation, _, text in rows}
-    runs = [run for run in dict.fromkeys(row[0] for row in rows) if (run, 1) in said] or list(dict.fromkeys(row[0] for row in rows))
+    runs = [run for run in dict.fromkeys(row[0] for row in rows) if (run, 1) in said] or list(
+        dict.fromkeys(row[0] for row in rows)
+    )
     lines = ["| generation | " + " | ".join(runs) + " |", "|--:|" + "---|" * len(runs)]
     for generation in sorted({generation for _, generation in said}):
         cells = [_cell(said.get((run, generation), "")) for run in runs]
@@ -101,7 +116,12 @@ def _table(catalog: duckdb.DuckDBPyConnection, query: str, empty: str) -> str:
 def _cell(value: Any) -> str:  # noqa: ANN401  (whatever a query returns)
     if isinstance(value, float):
         return f"{value:.3f}"
-    text = " ".join(str("" if value is None else value).split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    text = (
+        " ".join(str("" if value is None else value).split())
+        .replace("|", "\\|")
+        .replace("<", "&lt;")
+        .replace("`", "\\`")
+    )
     return text[:180] + "…" if len(text) > 180 else text
 
 

@@ -54,7 +54,9 @@ def _learn(
     backends: Backends,
 ) -> None:
     table = read_table(corpus.folder, ["text", "origin"])
-    by_origin = [(text, origin == HUMAN) for text, origin in zip(*(column.to_pylist() for column in table), strict=True)]
+    by_origin = [
+        (text, origin == HUMAN) for text, origin in zip(*(column.to_pylist() for column in table), strict=True)
+    ]
     texts = Corpus([text for text, human in by_origin if human], [text for text, human in by_origin if not human])
     with model.draft() as draft, stage(attempt, "train") as told:
         lesson = backends.trainer(settings).train(

@@ -25,8 +25,8 @@ class TransformerTraining(Settings):
     """`[train]` with `backend = "transformer"`: a Llama-shaped model trained from scratch each generation."""
 
     backend: Literal["transformer"] = "transformer"
-    steps: int = Field(300, ge=1, description="optimiser steps of every training after generation 0")
-    human_only_steps: int = Field(150, ge=1, description="optimiser steps of generation 0, which sees human text alone")
+    steps: int = Field(260, ge=1, description="optimiser steps of every training after generation 0")
+    human_only_steps: int = Field(130, ge=1, description="optimiser steps of generation 0, which sees human text alone")
     human_schedule: Literal["constant", "ramp"] = Field(
         "constant", description="how the human share of training tokens runs: as the corpus has it, or from none to all"
     )
@@ -38,8 +38,8 @@ class TransformerTraining(Settings):
     vocabulary: int = Field(2048, ge=300, description="size of the byte-level BPE learned from the reserve")
     batch: int = Field(8, ge=1, description="packed sequences in a step")
     learning_rate: float = Field(0.02, gt=0, description="peak learning rate of Muon on the matrices")
-    embedding_learning_rate: float = Field(0.005, gt=0, description="peak learning rate of AdamW on everything else")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")
+    embedding_learning_rate: float = Field(0.003, gt=0, description="peak learning rate of AdamW on everything else")
+    weight_decay: float = Field(0.3, ge=0, description="decoupled weight decay")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on attention weights")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of training; auto takes bfloat16 where the core has it"
@@ -60,7 +60,8 @@ class Sampling(Settings):
     """`[generate]`: how a model is made to speak. Names and meanings are vLLM's."""
 
     sampler: Literal["auto", "vllm", "transformers", "ngram"] = Field(
-        "auto", description="who speaks for the model; auto takes vLLM where it is installed, and is resolved once a run"
+        "auto",
+        description="who speaks for the model; auto takes vLLM where it is installed, and is resolved once a run",
     )
     temperature: float = Field(1.0, gt=0, description="below 1 favours what is likely, and starves the tail")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus: the smallest set of tokens with this probability")

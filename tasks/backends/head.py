@@ -22,7 +22,9 @@ class SlicedHeadLlama(LlamaForCausalLM):
             return super().forward(input_ids=input_ids, labels=labels, **rest)
         rest.pop("num_items_in_batch", None)
         hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
-        loss = _SlicedCrossEntropy.apply(hidden.reshape(-1, hidden.shape[-1]), self.lm_head.weight, labels[:, 1:].reshape(-1))
+        loss = _SlicedCrossEntropy.apply(
+            hidden.reshape(-1, hidden.shape[-1]), self.lm_head.weight, labels[:, 1:].reshape(-1)
+        )
         return CausalLMOutputWithPast(loss=loss)
 
 

@@ -47,7 +47,9 @@ def train(
     if not corpus.human and not corpus.synthetic:
         raise ValueError("the corpus is empty: there is nothing to learn from")
     texts = [*corpus.human, *corpus.synthetic]
-    vocabulary = _load(ancestor).vocabulary if ancestor else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
+    vocabulary = (
+        _load(ancestor).vocabulary if ancestor else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
+    )
     ids = {token: place for place, token in enumerate(vocabulary) if token}
     counts: Counts = defaultdict(Counter)
     sizes = []
@@ -65,7 +67,11 @@ def train(
 
 
 def sample(
-    settings: Sampling, resources: Resources, model: Path, prompts: Sequence[Prompt], progress: Progress  # noqa: ARG001
+    settings: Sampling,
+    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    model: Path,
+    prompts: Sequence[Prompt],
+    progress: Progress,
 ) -> Iterator[list[Completion]]:
     """Continue each prompt from its own seed."""
     speaker = _load(model)
@@ -132,7 +138,9 @@ class _Speaker:
         logs = np.log(self.distribution(context)[1:])
         return np.array([0.0 if one == 1 else math.log(np.exp(logs / one).sum()) for one in temperatures])
 
-    def log_likelihood(self, context: tuple[int, ...], token: int, temperatures: tuple[float, ...]) -> NDArray[np.float64]:
+    def log_likelihood(
+        self, context: tuple[int, ...], token: int, temperatures: tuple[float, ...]
+    ) -> NDArray[np.float64]:
         """Log-probability of `token` at each temperature, shape (temperatures,)."""
         known = self.seen(context)
         log = math.log(self.distribution(known)[token])

@@ -13,7 +13,8 @@ from tasks.backends import TransformerTraining
 
 def muon_and_adamw(model: torch.nn.Module, settings: TransformerTraining) -> torch.optim.Optimizer:
     """One optimiser over all parameters of `model`, learning rates as the settings say."""
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inside = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if inside else others).append(parameter)

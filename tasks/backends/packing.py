@@ -37,7 +37,8 @@ class _Stream:
 
     def __init__(self, documents: list[list[int]], context: int, seed: int) -> None:
         self._documents, self._context = documents, context
-        self._dice, self._rest = random.Random(seed), []  # noqa: S311  (a shuffle, not a secret)
+        self._dice = random.Random(seed)  # noqa: S311  (a shuffle, not a secret)
+        self._rest: list[int] = []
         self.tokens = sum(map(len, documents))
 
     def next_block(self) -> list[int]:

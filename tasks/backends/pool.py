@@ -37,13 +37,19 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     """
     if isinstance(training, NgramTraining):
         if sampling.sampler not in ("auto", "ngram"):
-            raise ValueError(f"generate.sampler is {sampling.sampler!r}, but an n-gram model is spoken for by 'ngram' (or 'auto')")
+            raise ValueError(
+                f"generate.sampler is {sampling.sampler!r}, but an n-gram model is spoken for by 'ngram' (or 'auto')"
+            )
         return sampling.model_copy(update={"sampler": "ngram"})
     if sampling.sampler == "ngram":
-        raise ValueError("generate.sampler is 'ngram', but train.backend is 'transformer'; use 'auto', 'vllm' or 'transformers'")
+        raise ValueError(
+            "generate.sampler is 'ngram', but train.backend is 'transformer'; use 'auto', 'vllm' or 'transformers'"
+        )
     installed = importlib.util.find_spec("vllm") is not None
     if sampling.sampler == "vllm" and not installed:
-        raise ValueError("generate.sampler is 'vllm', but vLLM is not installed; install it, or set generate.sampler = 'transformers'")
+        raise ValueError(
+            "generate.sampler is 'vllm', but vLLM is not installed; install it, or set generate.sampler = 'transformers'"
+        )
     chosen = ("vllm" if installed else "transformers") if sampling.sampler == "auto" else sampling.sampler
     return sampling.model_copy(update={"sampler": chosen})
 
@@ -115,8 +121,7 @@ class Backends:
     def _take(self, module: str, model: Path | None) -> Worker | None:
         mine = [entry for entry in self._free if entry[0] == module]
         idle = [entry for entry in mine if entry[1] is None]
-        best = next((entry for entry in mine if entry[1] == model and model), None) or (idle or mine or [None])[0]
-        if best:
+        for best in [*(entry for entry in mine if model and entry[1] == model), *idle, *mine][:1]:
             self._free.remove(best)
             return best[2]
         return self._start(module) if self._started.get(module, 0) < self._limit(module) else None
@@ -170,7 +175,9 @@ class _Learner:
             lesson: Lesson = worker.call("train", progress, self.training, corpus, heldout, ancestor, folder, seed)
             return lesson
 
-    def score(self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+    def score(
+        self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
+    ) -> list[Score]:
         with self.backends.lease(self.training.backend, None) as worker:
             scores: list[Score] = worker.call("score", progress, model, texts, temperatures)
             return scores

@@ -8,6 +8,7 @@ Assumes CPU or one GPU. It does not resume a training from within.
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -68,8 +69,10 @@ def train(
     trainer.train()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     losses = _losses(trainer.state.log_history)
-    if not losses or not all(loss == loss for _, loss, _ in losses):
-        raise ValueError(f"training lost its way: the loss is not a number after {trainer.state.global_step} steps; lower learning_rate")
+    if not losses or not all(math.isfinite(loss) for _, loss, _ in losses):
+        raise ValueError(
+            f"training lost its way: the loss is not a number after {trainer.state.global_step} steps; lower learning_rate"
+        )
     _publish(model, tokenizer, folder, corpus)
     seen = trainer.state.global_step * settings.batch
     return Lesson(
@@ -97,7 +100,11 @@ def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], prog
 
 
 def sample(
-    settings: Sampling, resources: Resources, model: Path, prompts: Sequence[Prompt], progress: Progress  # noqa: ARG001
+    settings: Sampling,
+    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    model: Path,
+    prompts: Sequence[Prompt],
+    progress: Progress,
 ) -> Iterator[list[Completion]]:
     """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching."""
     tokenizer, network = _tokenizer(model), _network(model)
@@ -187,7 +194,7 @@ class _Reporter(TrainerCallback):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401  (the library's signature)
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
         self._progress(state.global_step, state.max_steps)
 
 
@@ -198,11 +205,13 @@ def _losses(history: list[dict[str, float]]) -> tuple[tuple[int, float, float | 
 
 
 def _publish(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, corpus: Corpus) -> None:
-    model.config.use_cache = True
-    model.save_pretrained(folder)
+    # Saved as the plain Llama that it is, so that every library opens it.
+    plain = LlamaForCausalLM(model.config)
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    ids = _ids(tokenizer, next(iter([*corpus.human, *corpus.synthetic])))[: model.config.max_position_embeddings]
-    (nats,) = _nats(model.eval(), [ids], [1.0])
+    ids = _ids(tokenizer, next(iter([*corpus.human, *corpus.synthetic])))[: model.config.max_position_embeddings - 1]
+    (nats,) = _nats(plain.eval(), [ids], [1.0])
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 
 

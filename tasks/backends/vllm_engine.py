@@ -1,8 +1,8 @@
 """vLLM's offline engine in a process that stays: one engine a model, checked against its probe before it speaks.
 
 Every request carries its own seed and the engine runs on one thread on CPU, so a text does not depend on
-batching, order or restarts. A new model gets a new engine: seconds, and right for tied heads, where loading
-new weights into a living engine leaves the old output head in place.
+batching, order or restarts. A model of the same shape is loaded into the living engine; the output head,
+which vLLM's CPU kernels keep packed and do not pack again for tied heads, is then packed anew.
 
 Assumes it owns its process: importing vLLM changes the environment and the global seeds.
 """
@@ -19,10 +19,11 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ["VLLM_NO_USAGE_STATS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 
-from transformers import PreTrainedTokenizerFast  # noqa: E402
-from vllm import LLM, SamplingParams  # noqa: E402
+from transformers import PreTrainedTokenizerFast
+from vllm import LLM, SamplingParams
+from vllm.platforms import current_platform
 
-from tasks.backends import Completion, Progress, Prompt, Resources, Sampling  # noqa: E402
+from tasks.backends import Completion, Progress, Prompt, Resources, Sampling
 
 _PROBE = "probe.json"
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
@@ -35,11 +36,7 @@ class _Speaking:
     model: Path | None = None
     engine: LLM | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
-
-
-def warm(progress: Progress) -> None:
-    """Import vLLM ahead of the first request."""
-    progress(1, 1)
+    shape: tuple[str, str] | None = None
 
 
 def sample(
@@ -74,28 +71,54 @@ def sample(
 
 
 def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
+    if not (model / "config.json").is_file():
+        raise ValueError(f"{model} is no model: expected a folder with config.json and weights")
     if _Speaking.model != model:
-        _unload()
-        if not (model / "config.json").is_file():
-            raise ValueError(f"{model} is no model: expected a folder with config.json and weights")
-        _Speaking.engine = LLM(
-            str(model),
-            dtype=settings.dtype,
-            skip_tokenizer_init=False,
-            enforce_eager=True,
-            seed=0,
-            kv_cache_memory_bytes=resources.kv_cache_mib << 20,
-            block_size=32,
-            max_num_seqs=resources.max_num_seqs,
-            enable_chunked_prefill=False,
-            disable_log_stats=True,
-        )
+        shape = (settings.dtype, (model / "config.json").read_text())
+        if _Speaking.engine is not None and _Speaking.shape == shape:
+            _reload(_Speaking.engine, model)
+        else:
+            _unload()
+            _Speaking.engine = _engine(settings, resources, model)
+        _Speaking.shape, _Speaking.model = shape, None
         _Speaking.tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-        _Speaking.model = model
         _check_probe(_Speaking.engine, model, settings.dtype)
+        _Speaking.model = model
     assert _Speaking.engine is not None
     assert _Speaking.tokenizer is not None
     return _Speaking.engine, _Speaking.tokenizer
+
+
+def _engine(settings: Sampling, resources: Resources, model: Path) -> LLM:
+    return LLM(
+        str(model),
+        dtype=settings.dtype,
+        enforce_eager=True,
+        seed=0,
+        kv_cache_memory_bytes=resources.kv_cache_mib << 20,
+        block_size=32,
+        max_num_seqs=resources.max_num_seqs,
+        # On CPU a seeded request whose prompt is cut into chunks ends the engine.
+        enable_chunked_prefill=False,
+        disable_log_stats=True,
+    )
+
+
+def _reload(engine: LLM, model: Path) -> None:
+    _Speaking.model = None
+    engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.resolve())})
+    engine.apply_model(_pack_head)
+    engine.reset_prefix_cache()
+
+
+def _pack_head(network: Any) -> None:  # noqa: ANN401  (whatever network vLLM has built)
+    if not current_platform.is_cpu():
+        return
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    if network.config.tie_word_embeddings:
+        network.lm_head.weight = network.model.embed_tokens.weight
+    dispatch_cpu_unquantized_gemm(network.lm_head, remove_weight=False)
 
 
 def _unload() -> None:
@@ -111,12 +134,10 @@ def _check_probe(engine: LLM, model: Path, dtype: str) -> None:
     probe = json.loads((model / _PROBE).read_text())
     ids, expected = probe["token_ids"], probe["log_probability"]
     asked = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
-    if len(ids) >= engine.llm_engine.model_config.max_model_len:
-        ids = ids[:-1]
-        expected = None
     (output,) = engine.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
     found = sum(entry[token].logprob for entry, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True))
-    if expected is not None and abs(found - expected) > _TOLERANCE[dtype] * len(ids):
+    if abs(found - expected) > _TOLERANCE[dtype] * len(ids):
+        _Speaking.model = None
         raise ValueError(
             f"vLLM does not speak for {model}: its probe has log-probability {expected:.3f}, the engine says {found:.3f}"
         )

@@ -7,7 +7,6 @@ owner does, however that ends.
 
 import contextlib
 import importlib
-import multiprocessing.connection as connection
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from multiprocessing import connection
 from pathlib import Path
 from types import GeneratorType
 from typing import Any
@@ -61,7 +61,7 @@ class Worker:
         answers = list(self.stream(function, progress, *arguments))
         return answers[0] if answers else None
 
-    def stream(self, function: str, progress: Progress, *arguments: Any) -> Iterator[Any]:
+    def stream(self, function: str, progress: Progress, *arguments: Any) -> Iterator[Any]:  # noqa: ANN401
         """Ask for many answers, and take them as they come; leaving early ends the child."""
         finished = False
         try:
