@@ -58,7 +58,7 @@ class Panel(logging.Handler):
         said: dict[str, Any] | None = getattr(record, "progress", None)
         if said is None:
             if record.levelno >= logging.WARNING:
-                self._console.print(f"[yellow]warning[/] {escape(record.getMessage())}", soft_wrap=True)
+                self._console.print(f"[yellow]warning[/] {escape(record.getMessage())}")
             return
         if said.get("finished"):
             self.seconds[said["stage"]] += said["seconds"]

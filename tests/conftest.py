@@ -1,0 +1,95 @@
+"""A tiny human corpus, a run in a temporary folder, and Prefect once a session."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curation.splitting import IngestSettings
+from flows.recipe import Recipe, Site
+from tasks.coat import without_coat
+from tasks.ingest import ingest
+
+_NOUNS = (
+    "river",
+    "garden",
+    "letter",
+    "winter",
+    "village",
+    "mountain",
+    "harbour",
+    "teacher",
+    "candle",
+    "orchard",
+    "lantern",
+    "meadow",
+)
+_VERBS = ("remembers", "follows", "forgets", "carries", "answers", "repairs", "watches", "gathers")
+_QUALITIES = ("old", "quiet", "distant", "golden", "narrow", "patient", "broken", "early", "northern", "curious")
+
+
+def human_texts(count: int, seed: int = 0) -> list[str]:
+    """Distinct small texts of a person's making, as far as a test needs one."""
+    dice = random.Random(seed)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        sentences = []
+        for _ in range(dice.randint(2, 4)):
+            first, second = dice.sample(_NOUNS, 2)
+            sentences.append(
+                f"The {dice.choice(_QUALITIES)} {first} {dice.choice(_VERBS)} the {dice.choice(_QUALITIES)} {second}."
+            )
+        texts[" ".join(sentences) + f" It was the year {dice.randint(1200, 1999)}."] = None
+    return list(texts)
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Path:
+    """A JSONL file of 160 human texts."""
+    path = tmp_path / "letters.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A store of its own."""
+    return Site(store=tmp_path / "store")
+
+
+@pytest.fixture
+def ingested(letters: Path, site: Site) -> Site:
+    """A store with the letters in it."""
+    with without_coat():
+        ingest(site.store, "letters", [str(letters)], IngestSettings())
+    return site
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """Three generations on the n-gram backend."""
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "human": "letters",
+            "generations": 3,
+            "train": {"backend": "ngram"},
+            "curate": {"encoder": "hashing"},
+            "measure": {"voice_records": 20, "prompt": "The old"},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    """One Prefect server for all flow tests."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
