@@ -1,5 +1,6 @@
 """Limits on metrics, and the verdict that follows: go on, warn, or stop, with the reason in one sentence."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -73,8 +74,10 @@ def judge(settings: GateSettings, first: Mapping[str, float], now: Mapping[str, 
             )
         times = limit.at_most or limit.at_least or 1.0
         bound, value = times * first[limit.metric], now[limit.metric]
-        broken = value > bound if limit.at_most else value < bound
+        # A value that is not a number holds no limit: a model that diverged must not pass.
+        broken = not (value <= bound if limit.at_most else value >= bound)
         side = "above" if limit.at_most else "below"
+        side = "not comparable with" if math.isnan(value) or math.isnan(bound) else side
         reason = (
             f"{limit.metric} is {value:.4g}, {side} {times:g} x generation 0's {first[limit.metric]:.4g}"
             if broken

@@ -34,8 +34,13 @@ class MinHashSettings(BaseModel):
     rows: int = Field(5, ge=1, description="values in a band; bands x rows is the length of a signature")
 
 
-def find_near_duplicates(texts: Sequence[str], reference: Sequence[str], settings: MinHashSettings) -> Duplicates:
-    """For each text, the most similar kept text of `reference` or earlier in `texts`, at or above the threshold."""
+def find_near_duplicates(
+    texts: Sequence[str], reference: Sequence[str], settings: MinHashSettings, *, among_texts: bool = True
+) -> Duplicates:
+    """For each text, the most similar kept text of `reference` or earlier in `texts`, at or above the threshold.
+
+    Without `among_texts`, of `reference` alone.
+    """
     everything = (*reference, *texts)
     hashes = [_shingle_hashes(text, settings.shingle_words) for text in everything]
     sketches = [_sketch(text, settings.shingle_words, settings.bands * settings.rows) for text in everything]
@@ -58,7 +63,7 @@ def find_near_duplicates(texts: Sequence[str], reference: Sequence[str], setting
             answer.estimate[place] = sketch.jaccard(sketches[best])
         if best >= 0 and similarity >= settings.threshold:
             answer.keeper[place] = best
-        else:
+        elif among_texts:
             index.insert(row, sketch, check_duplication=False)
     return answer
 

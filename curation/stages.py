@@ -130,10 +130,7 @@ def _search(
     if stage == "minhash":
         return find_near_duplicates(texts, reference, settings.minhash)
     overlap = settings.minhash.model_copy(update={"threshold": settings.overlap_threshold})
-    answer = find_near_duplicates(texts, reference, overlap)
-    among_themselves = answer.keeper >= len(reference)
-    answer.keeper[among_themselves] = -1
-    return answer
+    return find_near_duplicates(texts, reference, overlap, among_texts=False)
 
 
 def _by_duplicates(stage: str, alive: Known, known: Known, answer: Duplicates) -> list[Decision]:

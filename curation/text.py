@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 # Kana, CJK ideographs and Thai are written without spaces: there each character is a word.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’][^\W{_UNSPACED}]+)*")
+# Vowel signs and accents of their own belong to the letter before them, and \w does not know them.
+_MARKS = "".join(sign for sign in map(chr, range(0x300, 0x1F000)) if unicodedata.category(sign)[0] == "M")
+_LETTER = rf"[^\W{_UNSPACED}]"
+_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}+(?:['’]{_LETTER}+|[{_MARKS}]+{_LETTER}*)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -21,7 +24,7 @@ def normalise(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Words of the normalised text, in order; empty for a text without a letter or digit."""
+    """Words of the normalised text, in order; empty for a text without a letter, digit or underscore."""
     return _WORD.findall(normalise(text))
 
 

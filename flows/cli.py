@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
+from tasks.backends.worker import WorkerError
 
 app = typer.Typer(
     help="Synthetic-data loops that survive their own output.",
@@ -49,19 +50,16 @@ def main() -> None:
         _fail(str(error), 2)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2)
+    except WorkerError as error:
+        _fail(str(error), 1)
     except Exception as error:
-        if type(error).__name__ in (
-            "UsageError",
-            "BadParameter",
-            "NoSuchOption",
-            "MissingParameter",
-            "BadArgumentUsage",
-            "NoArgsIsHelpError",
-        ):
-            _fail(getattr(error, "message", str(error)) or "say what to do; see heirloom --help", 2)
-        if type(error).__name__ == "WorkerError":
-            _fail(str(error), 1)
-        raise
+        # What Typer finds wrong with the words of a command explains itself.
+        explained = getattr(error, "format_message", None)
+        if explained is None:
+            raise
+        if said := explained():
+            _fail(f"{said.rstrip('.')}; see heirloom --help", 2)
+        sys.exit(0)
 
 
 @app.command(epilog="Example: `heirloom demo --quick`")

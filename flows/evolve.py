@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import Artifact, read_manifest
-from storage.run import Attempt, Run
+from storage.run import Attempt, Run, newest_snapshot
 from tasks.backends.pool import Backends, open_backends
 from tasks.coat import story
 from tasks.curate import curate
@@ -40,6 +40,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
     """
     run = Run(site.store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
+    newest_snapshot(site.store, recipe.human)  # refuses before anything is written
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)

@@ -83,9 +83,11 @@ class Artifact:
         self._publish(draft)
 
     def adopt(self, twin: Path) -> None:
-        """Take over the files of a finished artifact with the same fingerprint, instead of making them again."""
+        """Take over the files of a finished artifact with the same fingerprint, or refuse with a DriftError."""
+        manifest = read_manifest(twin)
+        if manifest["fingerprint"] != self.fingerprint:
+            raise DriftError(f"{twin} is no {self.folder}: {'; '.join(self._differences(manifest))}")
         with self.draft() as draft:
-            manifest = read_manifest(twin)
             for name in manifest["files"]:
                 target = draft.folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +196,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """All parts of a finished tabular artifact, in order.
+    """All parts of a finished tabular artifact as one table; columns as asked."""
+    return pa.concat_tables([pq.read_table(path, columns=columns) for path in parts(folder)])
+
+
+def parts(folder: Path) -> list[Path]:
+    """Every part of a finished tabular artifact, in order.
 
     Raises:
         AbsentError: it is not finished, or a part that the manifest lists is missing.
@@ -203,7 +210,7 @@ def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     missing = [name for name in listed if not (folder / name).exists()]
     if missing:
         raise AbsentError(f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew")
-    return pa.concat_tables([pq.read_table(folder / name, columns=columns) for name in listed])
+    return [folder / name for name in listed]
 
 
 def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401  (JSON values)

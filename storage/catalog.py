@@ -4,6 +4,7 @@ The views are made from the manifests: what is not finished is not there. Views 
 those ending in `_all` show every attempt. Nothing here writes.
 """
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from storage import records
-from storage.artifact import MANIFEST, read_manifest
+from storage.artifact import MANIFEST, parts, read_manifest
 from storage.run import Run, runs
 
 _PER_GENERATION = {
@@ -63,6 +64,9 @@ _RUNS = pa.schema(
         ("seed", pa.int64()),
     ]
 )
+_HUMAN_VIEWS = ("reserve", "heldout", "set_aside")
+_HUMAN_KEYS = [("human", pa.string()), ("snapshot", pa.int32())]
+_GENERATION_KEYS = [("run", pa.string()), ("generation", pa.int32()), ("attempt", pa.int32())]
 _LINEAGE = pa.schema(
     [
         ("run", pa.string()),
@@ -121,7 +125,7 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> duckdb.DuckDBPyConnect
     for view, (schema, folder) in _PER_GENERATION.items():
         _view(connection, f"{view}_all", schema, _sources(found, folder, accepted_only=False))
         _view(connection, view, schema, _sources(found, folder, accepted_only=True))
-    for side in ("reserve", "heldout", "set_aside"):
+    for side in _HUMAN_VIEWS:
         schema = records.SET_ASIDE if side == "set_aside" else records.RESERVE
         _view(connection, side, schema, _human_sources(root, side))
     _table(connection, "journal", _JOURNAL, [{"run": run.name, **entry} for run in found for entry in run.journal()])
@@ -174,22 +178,25 @@ def _human_sources(root: Path, side: str) -> list[tuple[str, Path]]:
 
 def _view(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema, sources: list[tuple[str, Path]]) -> None:
     selects = [
-        f"select *, {constants} from read_parquet({_quoted(str(folder / '*.parquet'))}, hive_partitioning=false)"
+        f"select *, {constants} from read_parquet([{_listed(folder)}], hive_partitioning=false)"
         for constants, folder in sources
     ]
     if not selects:
-        connection.register(f"empty_{view}", schema.empty_table())
-        human = view in ("reserve", "heldout", "set_aside")
-        constants = (
-            "''::varchar as human, 0 as snapshot" if human else "''::varchar as run, 0 as generation, 0 as attempt"
-        )
-        selects = [f"select *, {constants} from empty_{view}"]
+        keys = _HUMAN_KEYS if view in _HUMAN_VIEWS else _GENERATION_KEYS
+        _table(connection, view, pa.schema([*schema, *keys]), [])
+        return
     connection.execute(f"create view {view} as {' union all by name '.join(selects)}")
 
 
+def _listed(folder: Path) -> str:
+    """The parts as DuckDB is told them: it takes brackets, stars and question marks in a path for a pattern."""
+    return ", ".join(_quoted(glob.escape(str(part))) for part in parts(folder))
+
+
 def _table(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
-    connection.register(f"{name}_rows", pa.Table.from_pylist(rows, schema=schema))
-    connection.execute(f"create view {name} as select * from {name}_rows")
+    connection.register("rows", pa.Table.from_pylist(rows, schema=schema))
+    connection.execute(f"create table {name} as select * from rows")
+    connection.unregister("rows")
 
 
 def _generations(run: Run) -> list[dict[str, Any]]:

@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ _PACKAGES = (
     "duckdb",
     "numpy",
 )
+_SECRET = re.compile(r"(?:^|[-._])(?:token|secret|password|api[-_]?key)$", re.IGNORECASE)
+_ADDRESS = re.compile(r"(://)[^/@\s]+@")
 
 
 @cache
@@ -30,8 +34,21 @@ def provenance() -> dict[str, Any]:
         "commit": commit(),
         "versions": versions(),
         "machine": machine(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])],
     }
+
+
+def without_secrets(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `***` for the value of every one named like a secret, and for passwords in addresses."""
+    shown: list[str] = []
+    secret_follows = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        secret = _SECRET.search(name) is not None
+        hidden = "***" if secret_follows else f"{name}=***" if secret and equals else argument
+        shown.append(_ADDRESS.sub(r"\1***@", hidden))
+        secret_follows = secret and not equals and argument.startswith("-")
+    return shown
 
 
 def versions() -> dict[str, str]:

@@ -109,8 +109,11 @@ class Run:
             "reason": reason,
             **more,
         }
-        with (self.folder / "journal.jsonl").open("a") as journal:
-            journal.write(json.dumps(entry) + "\n")
+        path = self.folder / "journal.jsonl"
+        # A line cut off by a crash must not swallow the one that follows it.
+        cut_off = path.exists() and not path.read_bytes().endswith(b"\n")
+        with path.open("a") as journal:
+            journal.write("\n" * cut_off + json.dumps(entry) + "\n")
             journal.flush()
             os.fsync(journal.fileno())
 

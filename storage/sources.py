@@ -43,7 +43,11 @@ def read_documents(source: str, column: str) -> Iterator[Document]:
     path = Path(source)
     if not path.exists():
         raise ValueError(f"{source} does not exist; name a file, a folder, or {DOCSTRINGS}")
-    files = sorted(found for found in path.rglob("*") if found.suffix in _READERS) if path.is_dir() else [path]
+    files = (
+        sorted(found for found in path.rglob("*") if found.suffix in _READERS and found.is_file())
+        if path.is_dir()
+        else [path]
+    )
     if not files:
         raise ValueError(f"{source} holds no file to read; known kinds: {', '.join(_READERS)}")
     for file in files:
@@ -53,6 +57,9 @@ def read_documents(source: str, column: str) -> Iterator[Document]:
         for place, (text, reason) in enumerate(_READERS[file.suffix](file, column)):
             yield Document(text, name, place, reason=reason)
 
+
+_LONGEST_FIELD = 2**31 - 1
+"""Characters in a CSV field; Python's own limit of 131,072 refuses a whole book."""
 
 Row = tuple[str, str]
 """A text, or an empty one and the reason why there is none."""
@@ -73,7 +80,7 @@ def _jsonl(file: Path, column: str) -> Iterator[Row]:
             text, reason = _decoded(line)
             try:
                 value = {} if reason else json.loads(text)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 value, reason = {}, "not JSON"
             if not reason and not isinstance(value, dict):
                 value, reason = {}, "not a JSON object"
@@ -98,14 +105,15 @@ def _parquet(file: Path, column: str) -> Iterator[Row]:
 
 def _csv(file: Path, column: str) -> Iterator[Row]:
     delimiter = "\t" if file.suffix == ".tsv" else ","
-    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+    csv.field_size_limit(_LONGEST_FIELD)
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         rows = csv.DictReader(lines, delimiter=delimiter)
         if column not in (rows.fieldnames or []):
-            raise ValueError(
-                f"{file} has no column {column!r}; its columns: {', '.join(rows.fieldnames or []) or 'none'}"
-            )
+            known = ", ".join(rows.fieldnames or []).encode("utf-8", "replace").decode() or "none"
+            raise ValueError(f"{file} has no column {column!r}; its columns: {known}")
         for row in rows:
-            yield (row[column], "") if row[column] else ("", f"no text in column {column}")
+            text, reason = _decoded((row[column] or "").encode("utf-8", "surrogateescape"))
+            yield text, reason or ("" if text else f"no text in column {column}")
 
 
 def _decoded(raw: bytes) -> Row:

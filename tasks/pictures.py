@@ -39,7 +39,8 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
         if logarithmic:
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-            axis.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+            axis.yaxis.set_major_locator(mpl.ticker.LogLocator(base=10, subs=(1, 2, 5)))
+            axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         axis.set_xticks(range(last + 1))
         axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
         axis.set_axisbelow(True)

@@ -26,6 +26,8 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
         raise ValueError(f"nothing to report on {', '.join(runs)}: no generation has been measured yet")
     folder = root / "reports" / name
     folder.mkdir(parents=True, exist_ok=True)
+    # In the order they were named, so that a loop keeps its colour from report to report.
+    curve.sort(key=lambda row: list(runs).index(row[0]))
     draw_curves([(row[0], row[1], row[3], row[4]) for row in curve], folder / "collapse.png")
     text = "\n\n".join(_sections(catalog, name))
     (folder / "report.md").write_text(text + "\n")
@@ -37,6 +39,7 @@ def _sections(catalog: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     return [
         f"# {name}",
         "What each loop has kept of the human text it began with, generation after generation.",
+        _sentences(catalog),
         "![Held-out perplexity, rare words, types and repetition by generation](collapse.png)",
         "## Where it ended",
         _outcome(catalog),
@@ -70,6 +73,27 @@ _REMARKS = (
     "words seen 2 to 10 times in the human text that still occur in as many words of what the model says; *types* counts its distinct words; "
     "*repetition* is the share of runs of four words that it had said before. Arrows run from generation 0 to the last."
 )
+
+
+def _sentences(catalog: duckdb.DuckDBPyConnection) -> str:
+    lines = []
+    for run, generations, *pairs in catalog.sql(QUESTIONS["outcome"]).fetchall():
+        first, last, plain_first, plain_last, rare_first, rare_last = pairs[:6]
+        if not generations:
+            lines.append(
+                f"- **{run}** learned from human text alone: perplexity {last:,.0f}, and it says {rare_last:.0%} of the rare words."
+            )
+            continue
+        change = (
+            f"{last / first:,.1f} times"
+            if last > 1.5 * first
+            else f"{abs(last / first - 1):.0%} {'above' if last > first else 'below'}"
+        )
+        lines.append(
+            f"- **{run}**, after {generations} generations, is {change} its first perplexity "
+            f"({plain_last / plain_first:,.2f} times recalibrated); it says {rare_last:.1%} of the rare words, where it began with {rare_first:.1%}."
+        )
+    return "\n".join(lines)
 
 
 def _outcome(catalog: duckdb.DuckDBPyConnection) -> str:

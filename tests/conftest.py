@@ -1,6 +1,7 @@
 """A tiny human corpus, a run in a temporary folder, and Prefect once a session."""
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,3 +94,23 @@ def prefect() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
+
+
+@pytest.fixture
+def prose(tmp_path: Path) -> list[str]:
+    """Files of prose: from the folder that HEIRLOOM_TEST_DATA names, or else a stand-in of the same shape."""
+    named = os.environ.get("HEIRLOOM_TEST_DATA")
+    found = sorted(str(path) for path in Path(named).glob("wikitext2-*.txt")) if named else []
+    if found:
+        return found
+    stand_in = tmp_path / "prose.txt"
+    paragraphs = ["\n".join(human_texts(6, seed=seed)) for seed in range(40)]
+    stand_in.write_text("\n\n".join(paragraphs))
+    return [str(stand_in)]
+
+
+def skip(reason: str) -> None:
+    """Skip a test for want of something on this machine; a failure where HEIRLOOM_SKIP_NOTHING is set."""
+    if os.environ.get("HEIRLOOM_SKIP_NOTHING"):
+        pytest.fail(f"nothing may be skipped here: {reason}")
+    pytest.skip(reason)

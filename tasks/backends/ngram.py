@@ -177,8 +177,11 @@ def _complete(settings: Sampling, speaker: _Speaker, prompt: Prompt) -> Completi
 
 def _reshaped(found: NDArray[np.float64], settings: Sampling) -> NDArray[np.float64]:
     """The distribution that sampling settings leave, up to a factor, shape (vocabulary,)."""
-    shaped = found ** (1 / settings.temperature) if settings.temperature != 1 else found.copy()
+    shaped = found.copy()
     shaped[_UNKNOWN] = 0
+    if settings.temperature != 1:
+        # Relative to the likeliest: at a low temperature the powers of small numbers are all zero.
+        shaped = (shaped / shaped.max()) ** (1 / settings.temperature)
     if settings.top_k:
         shaped[shaped < np.partition(shaped, -min(settings.top_k, len(shaped)))[-min(settings.top_k, len(shaped))]] = 0
     if settings.min_p:

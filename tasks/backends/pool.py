@@ -75,7 +75,7 @@ class Backends:
     resources: Resources
     logs: Path
     _free: list[tuple[str, Path | None, Worker]] = field(default_factory=list)
-    _started: dict[str, int] = field(default_factory=dict)
+    _workers: list[Worker] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def trainer(self, training: Training) -> Trainer:
@@ -105,35 +105,41 @@ class Backends:
             yield worker
         finally:
             with self._changed:
-                if worker.alive:
+                # A dead one is found out by whoever looks next; one that was closed meanwhile is nobody's any more.
+                if worker in self._workers:
                     self._free.append((module, model, worker))
-                else:
-                    self._started[module] -= 1
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """End every process."""
-        for _, _, worker in self._free:
-            worker.close()
-        self._free.clear()
-        self._started.clear()
+        """End every process, those at work too."""
+        with self._changed:
+            for worker in self._workers:
+                worker.close()
+            self._free.clear()
+            self._workers.clear()
 
     def _take(self, module: str, model: Path | None) -> Worker | None:
+        self._workers = [worker for worker in self._workers if worker.alive]
+        self._free = [entry for entry in self._free if entry[2].alive]
         mine = [entry for entry in self._free if entry[0] == module]
         idle = [entry for entry in mine if entry[1] is None]
         for best in [*(entry for entry in mine if model and entry[1] == model), *idle, *mine][:1]:
             self._free.remove(best)
             return best[2]
-        return self._start(module) if self._started.get(module, 0) < self._limit(module) else None
+        return self._start(module) if self._count(module) < self._limit(module) else None
 
     def _top_up(self, module: str) -> None:
         with self._changed:
-            while self._started.get(module, 0) < self._limit(module):
+            while self._count(module) < self._limit(module):
                 self._free.append((module, None, self._start(module)))
 
     def _start(self, module: str) -> Worker:
-        number = self._started[module] = self._started.get(module, 0) + 1
-        return Worker(module, self.logs / f"{module}-{number}.log", self.resources.threads)
+        worker = Worker(module, self.logs / f"{module}-{self._count(module) + 1}.log", self.resources.threads)
+        self._workers.append(worker)
+        return worker
+
+    def _count(self, module: str) -> int:
+        return sum(worker.module == module for worker in self._workers)
 
     def _limit(self, module: str) -> int:
         return self.resources.samplers if module == "vllm_engine" else self.resources.trainers

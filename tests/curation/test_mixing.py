@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from curation.mixing import Mix, MixSettings, draw_mix
+
+
+def _rows(mix: Mix) -> tuple[list[int], list[int], list[int]]:
+    return mix.human.tolist(), mix.newest.tolist(), mix.earlier.tolist()
+
+
+def test_replace_takes_the_newest_survivors_alone() -> None:
+    mix = draw_mix(MixSettings(policy="replace"), 5, 3, 4, seed=0)
+    assert _rows(mix) == ([], [0, 1, 2], [])
+    assert mix.human_fraction == 0
+
+
+def test_accumulate_takes_everything() -> None:
+    mix = draw_mix(MixSettings(policy="accumulate"), 5, 3, 2, seed=0)
+    assert _rows(mix) == ([0, 1, 2, 3, 4], [0, 1, 2], [0, 1])
+    assert mix.human_fraction == 0.5
+
+
+def test_anchor_takes_every_human_record_and_the_newest_survivors() -> None:
+    mix = draw_mix(MixSettings(), 3, 2, 9, seed=0)
+    assert _rows(mix) == ([0, 1, 2], [0, 1], [])
+    assert mix.human_fraction == 0.6
+
+
+@given(
+    st.integers(0, 60), st.integers(0, 60), st.integers(1, 60), st.floats(0, 1), st.integers(0, 3), st.integers(0, 9)
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_fixed_fraction_is_exact_to_the_record_or_refused(
+    human: int, newest: int, records: int, fraction: float, earlier: int, seed: int
+) -> None:
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=fraction, records=records)
+    asked = round(records * fraction)
+    if asked > human or records - asked > newest:
+        with pytest.raises(ValueError, match="the mix asks for"):
+            draw_mix(chosen, human, newest, earlier, seed)
+        return
+    mix = draw_mix(chosen, human, newest, earlier, seed)
+    assert (len(mix.human), len(mix.newest), len(mix.earlier)) == (asked, records - asked, 0)
+    for rows, there in ((mix.human, human), (mix.newest, newest)):
+        assert np.all(np.diff(rows) > 0)
+        assert not len(rows) or (rows[0] >= 0 and rows[-1] < there)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(1, 60), st.integers(0, 9))
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_accumulate_subsample_draws_its_size_from_the_pool_or_is_refused(
+    human: int, newest: int, earlier: int, records: int, seed: int
+) -> None:
+    chosen = MixSettings(policy="accumulate-subsample", records=records)
+    if records > human + newest + earlier:
+        with pytest.raises(ValueError, match="records in the pool"):
+            draw_mix(chosen, human, newest, earlier, seed)
+        return
+    mix = draw_mix(chosen, human, newest, earlier, seed)
+    assert sum(len(rows) for rows in _rows(mix)) == records
+    for rows, there in zip(_rows(mix), (human, newest, earlier), strict=True):
+        assert rows == sorted(set(rows))
+        assert set(rows) <= set(range(there))
+
+
+def test_a_whole_pool_drawn_is_the_pool() -> None:
+    mix = draw_mix(MixSettings(policy="accumulate-subsample", records=9), 4, 3, 2, seed=5)
+    assert _rows(mix) == ([0, 1, 2, 3], [0, 1, 2], [0, 1])
+
+
+def test_every_record_of_the_pool_is_drawn_equally_often() -> None:
+    chosen = MixSettings(policy="accumulate-subsample", records=5)
+    times = np.zeros(20)
+    for seed in range(1000):
+        mix = draw_mix(chosen, 8, 7, 5, seed)
+        for rows, start in zip(_rows(mix), (0, 8, 15), strict=True):
+            times[np.array(rows, np.int64) + start] += 1
+    # 1000 draws at probability 1/4 each: four standard deviations are 55.
+    assert np.abs(times - 250).max() < 55
+
+
+@pytest.mark.parametrize("policy", ["fixed-fraction", "accumulate-subsample"])
+def test_a_size_that_is_not_given_is_the_size_of_the_reserve(policy: str) -> None:
+    fraction = 0.5 if policy == "fixed-fraction" else None
+    mix = draw_mix(MixSettings.model_validate({"policy": policy, "human_fraction": fraction}), 10, 30, 30, seed=1)
+    assert sum(len(rows) for rows in _rows(mix)) == 10
+
+
+@pytest.mark.parametrize(("fraction", "human"), [(0.0, 0), (0.3, 3), (1.0, 10)])
+def test_the_share_of_human_records_is_what_was_asked(fraction: float, human: int) -> None:
+    mix = draw_mix(MixSettings(policy="fixed-fraction", human_fraction=fraction, records=10), 10, 10, 0, seed=0)
+    assert len(mix.human) == human
+    assert mix.human_fraction == fraction
+
+
+def test_the_seed_alone_decides_the_draw() -> None:
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, records=20)
+    first, again, other = (draw_mix(chosen, 100, 100, 0, seed) for seed in (1, 1, 2))
+    assert _rows(first) == _rows(again)
+    assert _rows(first) != _rows(other)
+
+
+def test_a_refusal_says_what_was_asked_and_what_is_there() -> None:
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, records=20)
+    with pytest.raises(ValueError, match="asks for 10 survivors, and there are 4"):
+        draw_mix(chosen, 100, 4, 50, seed=0)
+    with pytest.raises(ValueError, match="asks for 10 human records, and there are 9"):
+        draw_mix(chosen, 9, 100, 0, seed=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"policy": "fixed-fraction"},
+        {"policy": "anchor", "human_fraction": 0.5},
+        {"policy": "replace", "records": 10},
+        {"policy": "accumulate", "records": 10},
+        {"policy": "fixed-fraction", "human_fraction": 1.5},
+        {"policy": "accumulate-subsample", "records": 0},
+        {"policy": "forget"},
+        {"share": 0.5},
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        MixSettings.model_validate(wrong)
+
+
+def test_a_mix_of_nothing_has_no_human_share() -> None:
+    assert draw_mix(MixSettings(policy="replace"), 5, 0, 0, seed=0).human_fraction == 0

@@ -1,0 +1,61 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from curation.prompts import Asking, PromptSettings, plan_prompts
+
+RESERVE = ["The old river runs east", "A quiet garden", "Seven letters came home late"]
+
+
+def test_blank_asks_for_as_many_candidates_from_nothing() -> None:
+    assert plan_prompts(PromptSettings(candidates_per_human_record=2), RESERVE, seed=0) == [Asking("", -1)] * 6
+
+
+def test_an_opening_is_the_first_words_of_its_record() -> None:
+    asked = plan_prompts(PromptSettings(program="opening", opening_words=2), RESERVE, seed=0)
+    assert sorted((asking.parent, asking.text) for asking in asked) == [
+        (0, "The old"),
+        (1, "A quiet"),
+        (2, "Seven letters"),
+    ]
+
+
+def test_a_record_shorter_than_an_opening_gives_all_it_has() -> None:
+    asked = plan_prompts(PromptSettings(program="opening", opening_words=4), RESERVE, seed=0)
+    assert {asking.parent: asking.text for asking in asked}[1] == "A quiet garden"
+
+
+@given(st.integers(1, 40), st.floats(0.05, 4), st.integers(0, 20))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_no_record_is_asked_more_than_once_more_often_than_another(records: int, each: float, seed: int) -> None:
+    reserve = [f"record {number} says this" for number in range(records)]
+    asked = plan_prompts(PromptSettings(program="opening", candidates_per_human_record=each), reserve, seed)
+    times = Counter(asking.parent for asking in asked)
+    counts = [times[row] for row in range(records)]
+    assert len(asked) == max(1, round(each * records)) == sum(counts)
+    assert max(counts) - min(counts) <= 1
+    assert all(asking.text == reserve[asking.parent] for asking in asked)
+
+
+def test_the_seed_alone_decides_the_order() -> None:
+    reserve = [f"record {number}" for number in range(50)]
+    chosen = PromptSettings(program="opening", candidates_per_human_record=2)
+    first, again, other = (plan_prompts(chosen, reserve, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert first[:50] != first[50:]
+
+
+def test_there_is_always_one_candidate() -> None:
+    assert len(plan_prompts(PromptSettings(candidates_per_human_record=0.01), RESERVE, seed=0)) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"program": "question"}, {"opening_words": 0}, {"candidates_per_human_record": 0}, {"count": 5}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        PromptSettings.model_validate(wrong)

@@ -1,0 +1,233 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from curation.diversity import DiversitySettings
+from curation.embedding import Encoder, HashingEncoder, Vectors
+from curation.minhash import MinHashSettings
+from curation.stages import CurateSettings, Decision, Known, Stage, decide
+
+NOBODY = Known((), (), ())
+WORDS = MinHashSettings(threshold=0.6, shingle_words=1, bands=60, rows=1)
+
+
+def _known(prefix: str, texts: Sequence[str], generation: int) -> Known:
+    return Known([f"{prefix}{place}" for place in range(len(texts))], texts, [generation] * len(texts))
+
+
+def _decided(
+    texts: Sequence[str],
+    *stages: Stage,
+    heldout: Sequence[str] = (),
+    reserve: Sequence[str] = (),
+    earlier: Known = NOBODY,
+    **changes: object,
+) -> list[Decision]:
+    chosen = CurateSettings.model_validate({"stages": stages, "encoder": "hashing", "minhash": WORDS, **changes})
+    return decide(
+        _known("g", texts, 3),
+        _known("o", heldout, 0),
+        _known("h", reserve, 0),
+        earlier,
+        chosen,
+        HashingEncoder,
+        lambda _stage, _records: None,
+    )
+
+
+def _dropped(decisions: list[Decision]) -> dict[str, str]:
+    return {decision.id: decision.stage for decision in decisions if not decision.kept}
+
+
+def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
+    texts = [
+        "?!",
+        "the quiet garden sleeps under deep snow",
+        "The quiet garden sleeps under DEEP snow",
+        "held out words nobody may ever repeat",
+        "a human wrote these seven words here",
+        "the quiet garden sleeps under deep ice",
+    ]
+    heard: list[tuple[str, int]] = []
+    decisions = decide(
+        _known("g", texts, 3),
+        _known("o", ["held out words nobody may ever say"], 0),
+        _known("h", ["a human wrote these seven words once"], 0),
+        NOBODY,
+        CurateSettings(stages=("empty", "exact", "contamination", "copying", "minhash"), minhash=WORDS),
+        HashingEncoder,
+        lambda stage, records: heard.append((stage, records)),
+    )
+    assert heard == [("empty", 6), ("exact", 5), ("contamination", 4), ("copying", 3), ("minhash", 2)]
+    assert _dropped(decisions) == {
+        "g0": "empty",
+        "g2": "exact",
+        "g3": "contamination",
+        "g4": "copying",
+        "g5": "minhash",
+    }
+    assert [decision.stage for decision in decisions if decision.id == "g1"] == [stage for stage, _ in heard]
+    assert {decision.id: decision.keeper for decision in decisions if not decision.kept} == {
+        "g0": None,
+        "g2": "g1",
+        "g3": "o0",
+        "g4": "h0",
+        "g5": "g1",
+    }
+
+
+_SENTENCES = st.lists(st.sampled_from(["ant", "bee", "cat", "dog", "elk", "!"]), max_size=5).map(" ".join)
+_STAGES: tuple[Stage, ...] = ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity")
+
+
+@given(
+    st.lists(_SENTENCES, max_size=12),
+    st.lists(_SENTENCES, max_size=4),
+    st.lists(_SENTENCES, max_size=4),
+    st.lists(st.sampled_from(_STAGES), unique=True),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_there_is_one_decision_for_every_record_and_sieve_that_looked(
+    texts: list[str], heldout: list[str], reserve: list[str], stages: list[Stage]
+) -> None:
+    before = _known("e", ["ant bee cat"], 1)
+    decisions = _decided(texts, *stages, heldout=heldout, reserve=reserve, earlier=before)
+    alive = [f"g{place}" for place in range(len(texts))]
+    for stage in stages:
+        made = [decision for decision in decisions if decision.stage == stage]
+        assert [decision.id for decision in made] == alive
+        alive = [decision.id for decision in made if decision.kept]
+    assert len(decisions) == sum(1 for decision in decisions if decision.stage in stages)
+    generations = {"g": 3, "e": 1, "o": 0, "h": 0}
+    for decision in decisions:
+        assert bool(decision.reason) != decision.kept
+        if decision.keeper is not None:
+            assert not decision.kept
+            assert decision.keeper_generation == generations[decision.keeper[0]]
+        assert decision.keeper != decision.id
+
+
+def test_a_keeper_of_an_earlier_generation_is_named_with_it() -> None:
+    before = Known(["e0", "e1"], ["nothing like it", "the OLD river"], [1, 2])
+    exact, near = (
+        _decided(["the old river"], "exact", earlier=before),
+        _decided(["old river"], "minhash", earlier=before),
+    )
+    assert (exact[0].keeper, exact[0].keeper_generation, exact[0].evidence) == ("e1", 2, 1.0)
+    assert (near[0].keeper, near[0].keeper_generation, near[0].evidence) == ("e1", 2, 2 / 3)
+    assert near[0].estimate == pytest.approx(2 / 3, abs=4 * 0.061)
+
+
+def test_a_record_dropped_once_keeps_nobody_else_away() -> None:
+    # b repeats a human record; c is near b alone, so it stays.
+    decisions = _decided(["b c d e", "c d e f"], "copying", "minhash", reserve=["a b c d e"], overlap_threshold=0.7)
+    assert _dropped(decisions) == {"g0": "copying"}
+
+
+def test_candidates_among_themselves_are_neither_copying_nor_contamination() -> None:
+    same = ["the old river runs", "the old river runs"]
+    for stage in ("copying", "contamination"):
+        decisions = _decided(same, stage, reserve=["something else"], heldout=["something else"])
+        assert _dropped(decisions) == {}
+        assert [decision.evidence for decision in decisions] == [None, None]
+
+
+@pytest.mark.parametrize("stage", ["copying", "contamination"])
+def test_a_copy_goes_even_where_another_candidate_is_nearer_to_it(stage: Stage) -> None:
+    human = ["one two three four five six seven eight"]
+    texts = [f"{human[0]} nine ten eleven twelve thirteen", f"{human[0]} nine ten eleven twelve"]
+    decisions = _decided(texts, stage, reserve=human, heldout=human, overlap_threshold=0.65)
+    assert [decision.evidence for decision in decisions] == [8 / 13, 8 / 12]
+    assert _dropped(decisions) == {"g1": stage}
+    assert decisions[1].keeper in ("h0", "o0")
+
+
+def test_copying_has_its_own_threshold() -> None:
+    human, said = ["a b c d e f g h i j"], ["a b c d e f g"]
+    assert _dropped(_decided(said, "copying", reserve=human, overlap_threshold=0.7)) == {"g0": "copying"}
+    assert _dropped(_decided(said, "copying", reserve=human, overlap_threshold=0.71)) == {}
+
+
+def test_the_held_out_set_and_the_reserve_are_not_mixed_up() -> None:
+    assert _dropped(_decided(["a b c d"], "contamination", reserve=["a b c d"])) == {}
+    assert _dropped(_decided(["a b c d"], "copying", heldout=["a b c d"])) == {}
+
+
+def test_semantic_duplicates_go_by_their_vectors() -> None:
+    texts = ["The old river runs east", "the old river runs east!", "Quantum fields commute"]
+    decisions = _decided(texts, "semantic", semantic={"threshold": 0.9})
+    first, other, _ = HashingEncoder().encode(texts)
+    assert _dropped(decisions) == {"g1": "semantic"}
+    assert decisions[1].keeper == "g0"
+    assert decisions[1].evidence == pytest.approx(float(first @ other), abs=1e-6)
+
+
+def test_vectors_stay_with_their_records_after_a_drop() -> None:
+    texts = ["aaaa", "aaaa", "bbbb", "cccc", "bbbb"]
+    decisions = _decided(texts, "semantic", "diversity", semantic={"threshold": 0.99})
+    assert _dropped(decisions) == {"g1": "semantic", "g4": "semantic"}
+    alone = _decided(["aaaa", "bbbb", "cccc"], "diversity")
+    gains = [decision.evidence for decision in decisions if decision.stage == "diversity"]
+    assert gains == [decision.evidence for decision in alone]
+
+
+@pytest.mark.parametrize(("fraction", "kept"), [(0.5, 5), (0.25, 2), (1.0, 10)])
+def test_diversity_keeps_its_share_and_says_what_each_added(fraction: float, kept: int) -> None:
+    texts = [
+        f"{word} {word} {word}" for word in ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay"]
+    ]
+    decisions = _decided(texts, "diversity", diversity=DiversitySettings(keep_fraction=fraction))
+    assert sum(decision.kept for decision in decisions) == kept
+    assert all((decision.evidence is not None) == decision.kept for decision in decisions)
+    assert all(decision.kept or decision.reason == "others already cover it" for decision in decisions)
+
+
+def test_the_encoder_is_opened_once_and_only_if_a_sieve_needs_it() -> None:
+    opened: list[int] = []
+
+    def opening() -> Encoder:
+        opened.append(1)
+        return HashingEncoder()
+
+    texts = _known("g", ["one text", "two texts"], 1)
+    for stages, times in ((("empty", "exact", "minhash"), 0), (("semantic", "diversity"), 1)):
+        opened.clear()
+        chosen = CurateSettings.model_validate({"stages": stages})
+        decide(texts, NOBODY, NOBODY, NOBODY, chosen, opening, lambda _stage, _records: None)
+        assert len(opened) == times
+
+
+def test_no_sieves_make_no_decisions_and_no_candidates_pass_every_sieve() -> None:
+    assert _decided(["a", "a"]) == []
+    assert _decided([], *_STAGES, reserve=["a b c"], heldout=["d e f"]) == []
+
+
+def test_stays_of_a_sieve_are_taken_in_order() -> None:
+    known = _known("g", ["a", "b", "c"], 2)
+    assert known.rows(np.array([2, 0])) == Known(["g2", "g0"], ["c", "a"], [2, 2])
+
+
+def test_texts_are_encoded_only_where_they_are_still_there() -> None:
+    seen: list[list[str]] = []
+
+    class Listening:
+        def encode(self, texts: Sequence[str]) -> Vectors:
+            seen.append(list(texts))
+            return HashingEncoder().encode(texts)
+
+    chosen = CurateSettings(stages=("exact", "semantic", "diversity"))
+    texts = _known("g", ["same words", "same words", "other things"], 1)
+    decide(texts, NOBODY, NOBODY, NOBODY, chosen, Listening, lambda _stage, _records: None)
+    assert seen == [["same words", "other things"]]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stages": ["fuzzy"]}, {"overlap_threshold": 0}, {"overlap_threshold": 1.5}, {"threshold": 0.5}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        CurateSettings.model_validate(wrong)

@@ -1,0 +1,120 @@
+import unicodedata
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.text import normalise, passages, shingles, words
+
+
+def test_case_white_space_and_composition_do_not_count() -> None:
+    assert normalise("  The\tQuiet\n\nRIVER ") == "the quiet river"
+    assert normalise("cafe\u0301") == normalise("caf\u00e9")
+    assert normalise("Straße") == normalise("STRASSE")
+    assert normalise("") == ""
+
+
+def test_different_texts_stay_different() -> None:
+    assert normalise("the river") != normalise("the rivers")
+    assert normalise("résumé") != normalise("resume")
+    assert normalise("no where") != normalise("nowhere")
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_equal_texts_in_either_unicode_form_normalise_alike(text: str) -> None:
+    assert normalise(unicodedata.normalize("NFD", text)) == normalise(unicodedata.normalize("NFC", text))
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_normalised_text_has_no_outer_or_repeated_white_space(text: str) -> None:
+    found = normalise(text)
+    assert found == " ".join(found.split())
+
+
+def test_punctuation_is_no_word_and_an_apostrophe_joins_one() -> None:
+    assert words("Don't stop, she said - 42 times!") == ["don't", "stop", "she", "said", "42", "times"]
+    assert words("l’été 'quoted'") == ["l’été", "quoted"]
+
+
+def test_scripts_without_spaces_give_one_word_a_character() -> None:
+    assert words("日本語 text") == ["日", "本", "語", "text"]
+    assert words("ひらカタ") == ["ひ", "ら", "カ", "タ"]
+    assert words("ไทย") == ["ไ", "ท", "ย"]
+
+
+def test_emoji_are_no_words_but_the_words_around_them_are() -> None:
+    assert words("👩\u200d👩\u200d👧 🎉") == []
+    assert words("hello👋world") == ["hello", "world"]
+
+
+def test_right_to_left_scripts_are_cut_at_spaces() -> None:
+    assert words("שלום עולם") == ["שלום", "עולם"]
+    assert words("مرحبا بالعالم") == ["مرحبا", "بالعالم"]
+
+
+def test_vowel_signs_and_accents_stay_inside_their_word() -> None:
+    assert words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+    assert words("مَرْحَبًا") == ["مَرْحَبًا"]
+    assert len(words("İstanbul")) == 1
+    assert words("q\u0301a") == ["q\u0301a"]
+
+
+def test_a_text_without_letters_has_no_words_and_no_shingles() -> None:
+    for text in ("", "   \n", "?! ... --", "🎉"):
+        assert words(text) == []
+        assert shingles(text, 3) == []
+
+
+def test_shingles_are_runs_of_words() -> None:
+    assert shingles("The old garden, the old gate.", 3) == [
+        "the old garden",
+        "old garden the",
+        "garden the old",
+        "the old gate",
+    ]
+
+
+def test_a_text_no_longer_than_a_shingle_is_one_shingle() -> None:
+    assert shingles("old gate", 3) == ["old gate"]
+    assert shingles("the old gate", 3) == ["the old gate"]
+    assert shingles("gate", 1) == ["gate"]
+
+
+@given(st.lists(st.sampled_from(["ant", "bee", "cat"]), max_size=12), st.integers(1, 5))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_there_is_one_shingle_for_each_place_where_one_fits(found: list[str], length: int) -> None:
+    expected = 0 if not found else max(1, len(found) - length + 1)
+    assert len(shingles(" ".join(found), length)) == expected
+
+
+def test_passages_end_at_sentences_and_paragraphs() -> None:
+    text = "One two three. Four five six. Seven eight nine.\n\nTen eleven twelve thirteen."
+    assert list(passages(text, 10, 30)) == [
+        "One two three. Four five six.",
+        "Seven eight nine.",
+        "Ten eleven twelve thirteen.",
+    ]
+
+
+def test_a_short_paragraph_joins_the_next() -> None:
+    assert list(passages("Title\n\nA sentence that is long enough.", 20, 80)) == [
+        "Title A sentence that is long enough."
+    ]
+
+
+def test_what_does_not_fit_is_left_out_and_its_neighbours_stay() -> None:
+    long = "x" * 50
+    text = f"Before it all was well. {long}. After it all was well."
+    assert list(passages(text, 10, 30)) == ["Before it all was well.", "After it all was well."]
+    assert list(passages("Too short.", 20, 30)) == []
+    assert list(passages("", 1, 30)) == []
+
+
+@given(st.text(alphabet="ab .!?\n", max_size=300), st.integers(1, 20), st.integers(0, 60))
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_every_passage_keeps_its_bounds_and_no_character_is_invented(text: str, shortest: int, more: int) -> None:
+    found = list(passages(text, shortest, shortest + more))
+    assert all(shortest <= len(passage) <= shortest + more for passage in found)
+    said, folded = " ".join(found).split(), iter(text.split())
+    assert all(word in folded for word in said)

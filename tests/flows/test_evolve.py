@@ -1,0 +1,182 @@
+"""The loop: what it leaves behind, what a rerun touches, and how it goes on after a death."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from storage.artifact import DriftError
+from storage.catalog import open_catalog
+from storage.run import BusyError, Run
+from tasks.coat import without_coat
+
+
+def digests(store: Path) -> dict[str, str]:
+    """Digest of every published file of every run, but the journal and the lock."""
+    files = sorted(path for path in (store / "runs").rglob("*") if path.is_file())
+    kept = [path for path in files if not any(part.startswith(".") for part in path.relative_to(store).parts)]
+    return {str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def content(store: Path, run: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every view that a result is made of."""
+    catalog = open_catalog(store, [run])
+    views = ("candidates", "decisions", "corpus", "voice", "metrics", "verdicts", "training")
+    return {view: catalog.sql(f"select * from {view} order by all").fetchall() for view in views}
+
+
+def test_a_run_leaves_every_artifact_of_every_generation(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe, ingested)
+    catalog = open_catalog(ingested.store)
+    assert catalog.sql("select count(distinct generation) from corpus").fetchall() == [(4,)]
+    assert catalog.sql("select generation from generations order by all").fetchall() == [(0,), (1,), (2,), (3,)]
+    assert catalog.sql("select distinct generation from candidates order by all").fetchall() == [(1,), (2,), (3,)]
+    reserve = catalog.sql("select count(*) from reserve").fetchall()
+    assert catalog.sql("select count(*) from corpus where generation = 3 and origin = 'human'").fetchall() == reserve
+
+
+def test_every_candidate_has_a_decision_and_only_survivors_are_learned_from(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe, ingested)
+    catalog = open_catalog(ingested.store)
+    assert catalog.sql("select count(*) from candidates anti join decisions using (id)").fetchall() == [(0,)]
+    dropped = "select id from decisions where not kept"
+    assert catalog.sql(f"select count(*) from corpus where id in ({dropped})").fetchall() == [(0,)]
+    assert catalog.sql("select count(*) from corpus semi join heldout using (id)").fetchall() == [(0,)]
+
+
+def test_a_second_run_changes_nothing(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe, ingested)
+        before = digests(ingested.store)
+        before.pop("runs/tiny/run.json")
+        evolve(recipe, ingested)
+    after = digests(ingested.store)
+    after.pop("runs/tiny/run.json")
+    assert after == before
+
+
+def test_the_same_recipe_and_seed_say_the_same_in_another_store(
+    ingested: Site, recipe: Recipe, letters: Path, tmp_path: Path
+) -> None:
+    from curation.splitting import IngestSettings
+    from tasks.ingest import ingest
+
+    other = Site(store=tmp_path / "other")
+    with without_coat():
+        evolve(recipe, ingested)
+        ingest(other.store, "letters", [str(letters)], IngestSettings())
+        evolve(recipe, other)
+    assert content(ingested.store, "tiny") == content(other.store, "tiny")
+
+
+def test_another_seed_says_something_else(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe, ingested)
+        evolve(recipe.model_copy(update={"name": "other", "seed": 1}), ingested)
+    assert content(ingested.store, "tiny")["candidates"] != content(ingested.store, "other")["candidates"]
+
+
+def test_a_run_can_go_further_without_touching_what_it_has(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 1}), ingested)
+        before = digests(ingested.store)
+        evolve(recipe, ingested)
+    after = digests(ingested.store)
+    kept = {name: digest for name, digest in before.items() if "generation=" in name}
+    assert kept.items() <= after.items()
+    assert any("generation=3" in name for name in after)
+
+
+def test_a_changed_recipe_is_refused_and_the_changed_fields_are_named(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 1}), ingested)
+        before = digests(ingested.store)
+        changed = recipe.model_copy(
+            update={"prompts": recipe.prompts.model_copy(update={"candidates_per_human_record": 2.0})}
+        )
+        with pytest.raises(DriftError, match=r"prompts.candidates_per_human_record was 1.0, is now 2.0"):
+            evolve(changed, ingested)
+    assert digests(ingested.store) == before
+
+
+def test_a_run_that_somebody_else_writes_is_refused(ingested: Site, recipe: Recipe) -> None:
+    with Run(ingested.store, "tiny").lock(), without_coat(), pytest.raises(BusyError, match="being written by process"):
+        evolve(recipe, ingested)
+
+
+def test_the_gate_stops_a_run_and_the_journal_says_why(ingested: Site, recipe: Recipe) -> None:
+    strict = {"limits": [{"metric": "perplexity", "at_most": 0.001, "action": "stop"}]}
+    recipe = Recipe.model_validate({**recipe.model_dump(), "gate": strict})
+    with without_coat():
+        assert evolve(recipe, ingested) == "stop"
+    events = [(entry["event"], entry["generation"]) for entry in Run(ingested.store, "tiny").journal()]
+    assert ("stopped", 0) in events
+    assert not Run(ingested.store, "tiny").folder.joinpath("generation=1").exists()
+
+
+def test_a_run_keeps_its_heldout_set_when_more_human_text_comes(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    import json
+
+    from curation.splitting import IngestSettings
+    from tasks.ingest import ingest
+    from tests.conftest import human_texts
+
+    more = tmp_path / "more.jsonl"
+    more.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(120, seed=5)))
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 1}), ingested)
+        ingest(ingested.store, "letters", [str(more)], IngestSettings())
+        evolve(recipe.model_copy(update={"generations": 2}), ingested)
+    catalog = open_catalog(ingested.store)
+    assert catalog.sql("select generation, snapshot from generations order by all").fetchall() == [
+        (0, 1),
+        (1, 1),
+        (2, 2),
+    ]
+    sizes = "select distinct sample_size from metrics where metric = 'perplexity'"
+    assert catalog.sql(sizes).fetchall() == catalog.sql("select count(*) from heldout where snapshot = 1").fetchall()
+
+
+def test_a_run_killed_in_its_third_generation_goes_on_and_ends_as_if_nothing_had_happened(
+    ingested: Site, recipe: Recipe, tmp_path: Path
+) -> None:
+    toml = tmp_path / "killed.toml"
+    toml.write_text(
+        'name = "killed"\nhuman = "letters"\ngenerations = 4\n[train]\nbackend = "ngram"\n[curate]\nencoder = "hashing"\n'
+        '[measure]\nvoice_records = 20\nprompt = "The old"\n[prompts]\ncandidates_per_human_record = 8\n'
+    )
+    code = f"""
+from flows.recipe import load_recipe, load_site
+from flows.evolve import evolve
+from tasks.coat import without_coat
+with without_coat():
+    evolve(load_recipe({str(toml)!r}), load_site(None, {str(ingested.store)!r}))
+"""
+    attempt = ingested.store / "runs/killed/generation=3/attempt=1"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], start_new_session=True)
+    while not attempt.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (attempt / "verdict").exists()
+    before = {name: digest for name, digest in digests(ingested.store).items() if "generation=" in name}
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+    assert before.items() <= digests(ingested.store).items()
+
+    from flows.recipe import load_recipe
+
+    with without_coat():
+        evolve(load_recipe(str(toml), ["name=whole"]), ingested)
+    assert content(ingested.store, "killed").keys() == content(ingested.store, "whole").keys()
+    for view, rows in content(ingested.store, "killed").items():
+        assert [row[:-3] for row in rows] == [row[:-3] for row in content(ingested.store, "whole")[view]], view

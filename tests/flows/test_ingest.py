@@ -1,0 +1,32 @@
+"""The flow that takes human text in."""
+
+from pathlib import Path
+
+from curation.splitting import IngestSettings
+from flows.ingest import ingest
+from flows.recipe import Site
+from tasks.coat import without_coat
+
+
+def test_the_flow_says_how_many_records_went_where(letters: Path, site: Site) -> None:
+    with without_coat():
+        counts = ingest([str(letters)], "letters", IngestSettings(), site)
+    assert counts["reserve"] + counts["heldout"] + counts["set_aside"] == 160
+    assert counts["heldout"] >= 5
+
+
+def test_the_flow_is_a_prefect_run(letters: Path, site: Site, prefect: None) -> None:
+    from prefect.client.orchestration import get_client
+
+    ingest([str(letters)], "by-prefect", IngestSettings(), site)
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs()
+    assert ("by-prefect", "Completed") in {(run.name, run.state_name) for run in runs}
+
+
+def test_real_prose_comes_in_where_it_is_at_hand(site: Site, prose: list[str]) -> None:
+    settings = IngestSettings(passage_characters=(80, 400), split_by="record")
+    with without_coat():
+        counts = ingest(prose, "prose", settings, site)
+    assert counts["reserve"] > 50
+    assert counts["heldout"] > 5

@@ -1,0 +1,50 @@
+"""What is drawn while a run goes on."""
+
+import io
+
+from rich.console import Console
+
+from flows.panel import Panel
+from tasks.progress import stage
+
+
+def test_where_nothing_is_drawn_each_finished_stage_is_a_line() -> None:
+    out = io.StringIO()
+    with Panel(Console(file=out, width=120), {"anchor": 2}) as panel:
+        with stage("anchor · generation 1", "train") as told:
+            told(1, 2)
+        with stage("anchor · generation 1", "measure"):
+            pass
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2
+    assert "anchor · generation 1 · train took" in lines[0]
+    assert set(panel.seconds) == {"train", "measure"}
+
+
+def test_a_warning_is_said_even_where_nothing_is_drawn() -> None:
+    from tasks.progress import logger
+
+    out = io.StringIO()
+    with Panel(Console(file=out, width=120), {}):
+        logger.warning("%s · %s", "anchor · generation 1", "perplexity is [high]")
+    assert "warning anchor · generation 1 · perplexity is [high]" in out.getvalue()
+
+
+def test_a_terminal_gets_one_row_a_run_that_says_how_far_it_is() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=140, force_terminal=True)
+    with Panel(console, {"naive": 5, "guarded": 5}):
+        for run in ("naive", "guarded"):
+            with stage(f"{run} · generation 2", "train"):
+                pass
+    assert "naive · generation 2 of 5" in out.getvalue()
+    assert "guarded · generation 2 of 5" in out.getvalue()
+
+
+def test_after_the_block_nothing_is_listened_to() -> None:
+    out = io.StringIO()
+    with Panel(Console(file=out), {}):
+        pass
+    with stage("anchor · generation 1", "train"):
+        pass
+    assert out.getvalue() == ""

@@ -1,0 +1,42 @@
+"""What a run would do, said before it does it."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.evolve import evolve
+from flows.plan import plan
+from flows.recipe import Recipe, Site
+from storage.artifact import AbsentError, DriftError
+from tasks.coat import without_coat
+
+
+def said(recipe: Recipe, site: Site) -> str:
+    """The plan as text."""
+    out = io.StringIO()
+    plan(Console(file=out, width=160), recipe, site)
+    return out.getvalue()
+
+
+def test_a_plan_tells_finished_from_to_make_and_makes_nothing(ingested: Site, recipe: Recipe) -> None:
+    before = sorted(ingested.store.rglob("*"))
+    assert said(recipe, ingested).count("to make") == 5 + 3 * 7
+    assert sorted(ingested.store.rglob("*")) == before
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 1}), ingested)
+    text = said(recipe, ingested)
+    assert (text.count(" finished"), text.count("to make")) == (5 + 7, 2 * 7)
+
+
+def test_a_plan_shows_the_chance_that_a_pair_is_compared(ingested: Site, recipe: Recipe) -> None:
+    assert "0.7: 0.990" in said(recipe, ingested)
+
+
+def test_a_plan_refuses_what_the_run_would_refuse(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 0}), ingested)
+    with pytest.raises(DriftError, match="seed was 0, is now 7"):
+        said(recipe.model_copy(update={"seed": 7}), ingested)
+    with pytest.raises(AbsentError, match="there is no human text 'nobody'"):
+        said(recipe.model_copy(update={"human": "nobody", "name": "x"}), ingested)

@@ -1,0 +1,103 @@
+"""Recipes and sites: loading, overriding, refusing."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from flows.recipe import Recipe, explain, load_recipe, load_site, overridden
+from tasks.backends import NgramTraining, TransformerTraining
+
+
+def test_a_shipped_recipe_is_found_by_its_name() -> None:
+    assert load_recipe("anchor").mix.policy == "anchor"
+
+
+def test_an_override_reaches_its_table() -> None:
+    recipe = load_recipe("anchor", ["mix.policy=replace", "generations=2", "generate.temperature=0.5", "human=letters"])
+    assert (recipe.mix.policy, recipe.generations, recipe.generate.temperature, recipe.human) == (
+        "replace",
+        2,
+        0.5,
+        "letters",
+    )
+
+
+def test_the_backend_decides_which_training_settings_there_are() -> None:
+    assert isinstance(load_recipe("anchor").train, TransformerTraining)
+    assert isinstance(load_recipe("ngram").train, NgramTraining)
+    with pytest.raises(ValidationError):
+        load_recipe("ngram", ["train.steps=10"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("mix.polcy=replace", "mix.polcy is no known key"),
+        ("generate.temperature=0", "generate.temperature: Input should be greater than 0 (found 0)"),
+        ("mix.policy=fixed-fraction", "human_fraction belongs to policy 'fixed-fraction'"),
+        ("train.heads=3", "train.hidden 128 must be a multiple of train.heads 3"),
+        ("train.stepz=3", "train.stepz is no known key"),
+        ("gate.limits=[{metric='beauty', at_most=2}]", "no metric is called 'beauty'"),
+        ("name=a/b", "name: String should match pattern"),
+    ],
+)
+def test_a_wrong_value_is_explained_with_its_path(change: str, said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        load_recipe("anchor", [change])
+    assert said in explain(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [("generations", "has no value"), ("name.length=3", "name is a value, not a table")]
+)
+def test_an_override_that_cannot_be_placed_is_refused(change: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_recipe("anchor", [change])
+
+
+def test_an_unknown_recipe_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ValueError, match=r"shipped recipe: .*anchor.*replace"):
+        load_recipe("ancor")
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(ValueError, match=r"broken.toml is not TOML"):
+        load_recipe(str(tmp_path / "broken.toml"))
+
+
+def test_resolving_decides_the_sampler_once() -> None:
+    recipe = load_recipe("ngram")
+    assert recipe.generate.sampler == "auto"
+    resolved = recipe.resolved()
+    assert resolved.generate.sampler == "ngram"
+    assert resolved.resolved(before=resolved.model_dump(mode="json")) == resolved
+
+
+def test_a_run_keeps_the_sampler_it_began_with() -> None:
+    pytest.importorskip("torch")
+    recipe = load_recipe("anchor")
+    before = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"sampler": "transformers"})})
+    assert recipe.resolved(before=before.model_dump(mode="json")).generate.sampler == "transformers"
+
+
+def test_a_site_is_read_from_its_file_and_the_store_wins(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('store = "here"\n[resources]\nsamplers = 3\n')
+    site = load_site(str(tmp_path / "site.toml"), None)
+    assert (site.store, site.resources.samplers) == (Path("here"), 3)
+    assert load_site(str(tmp_path / "site.toml"), "there").store == Path("there")
+
+
+def test_an_unknown_site_file_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"there is no site file nowhere.toml"):
+        load_site("nowhere.toml", None)
+
+
+def test_an_override_makes_the_tables_it_needs() -> None:
+    assert overridden({}, ["a.b.c=1", "a.b.d=x"]) == {"a": {"b": {"c": 1, "d": "x"}}}
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        Recipe(name="fixed").name = "other"  # type: ignore[misc]

@@ -1,0 +1,130 @@
+"""A run against a real Prefect server in a process of its own, and what is seen there."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import open_browser
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Prefect server with a database of its own."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    environment = {
+        **_without_prefect(),
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+        "PREFECT_SERVER_UI_API_URL": f"{address}/api",
+        "DO_NOT_TRACK": "1",
+    }
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        _wait(f"{address}/api/health", process, home / "server.log")
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def _without_prefect() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+
+
+def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, log.read_text()[-2000:]
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"the Prefect server did not answer: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def watched(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The server after a run of the command line against it."""
+    folder = tmp_path_factory.mktemp("watched")
+    letters = folder / "letters.jsonl"
+    code = f"from tests.conftest import human_texts; import json\nopen({str(letters)!r}, 'w').write(''.join(json.dumps({{'text': t}}) + chr(10) for t in human_texts(160)))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    environment = {**_without_prefect(), "PREFECT_API_URL": f"{server}/api", "HEIRLOOM_STORE": str(folder / "store")}
+    small = ["--set", "human=letters", "--set", "generations=2", "--set", "measure.voice_records=20"]
+    for command in (["ingest", str(letters), "--name", "letters"], ["evolve", "ngram", *small]):
+        found = subprocess.run(
+            [sys.executable, "-m", "flows", *command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
+    return server
+
+
+def _post(address: str, body: str) -> list[dict[str, object]]:
+    import json
+
+    request = urllib.request.Request(address, body.encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+def test_a_run_reads_like_the_story_in_the_server(watched: str) -> None:
+    runs = {str(run["name"]): str(run["state_type"]) for run in _post(f"{watched}/api/flow_runs/filter", "{}")}
+    assert runs["ngram"] == "COMPLETED"
+    assert {f"ngram · generation {number}" for number in range(3)} <= set(runs)
+    # Task states are recorded behind the run's back.
+    verbs: set[str] = set()
+    for _ in range(40):
+        verbs = {str(run["name"]).split("-")[0] for run in _post(f"{watched}/api/task_runs/filter", '{"limit": 200}')}
+        if {"generate", "curate", "mix", "train", "measure", "gate"} <= verbs:
+            break
+        time.sleep(0.5)
+    assert {"ingest", "generate", "curate", "mix", "train", "measure", "gate"} <= verbs
+
+
+def test_a_generation_is_a_child_of_its_run(watched: str) -> None:
+    runs = _post(f"{watched}/api/flow_runs/filter", "{}")
+    children = [run for run in runs if str(run["name"]).startswith("ngram · generation")]
+    assert len(children) == 3
+    assert all(run["parent_task_run_id"] for run in children)
+
+
+def test_what_a_stage_says_is_in_the_server_s_logs(watched: str) -> None:
+    said: list[str] = []
+    for _ in range(40):
+        said = [str(entry["message"]) for entry in _post(f"{watched}/api/logs/filter", '{"limit": 200}')]
+        if any("train took" in message for message in said):
+            break
+        time.sleep(0.5)
+    assert any("ngram · generation 2 · train took" in message for message in said)
+
+
+def test_the_run_is_seen_in_the_ui(watched: str, tmp_path: Path) -> None:
+    with open_browser(tmp_path) as page:
+        page.open(f"{watched}/runs")
+        page.wait_for("ngram · generation 2")

@@ -1,0 +1,32 @@
+"""What the terminal says before and after a run."""
+
+import io
+
+from rich.console import Console
+
+from flows.demo import demo_recipes
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from flows.story import tell_ending, tell_opening
+from tasks.coat import without_coat
+from tasks.report import report
+
+
+def test_the_opening_names_every_arm_with_its_question_and_its_steps() -> None:
+    out = io.StringIO()
+    tell_opening(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 500)
+    for words in ("500 passages", "naive", "guarded", "human-only", "130 steps on human text, then 260 a generation"):
+        assert words in out.getvalue()
+
+
+def test_the_ending_tells_the_story_in_eighty_columns(ingested: Site, recipe: Recipe) -> None:
+    with without_coat():
+        evolve(recipe, ingested)
+        folder = report(ingested.store, ["tiny"], "tiny")
+    out = io.StringIO()
+    tell_ending(Console(file=out, width=80), ingested.store, folder, {"train": 3.2, "mix": 0.01})
+    table = [line for line in out.getvalue().splitlines() if line.startswith("tiny")]
+    assert table[0].count("→") == 5
+    assert "…" not in table[0]
+    assert "train 3 s" in out.getvalue()
+    assert "heirloom sql" in out.getvalue()

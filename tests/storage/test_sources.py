@@ -1,0 +1,214 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from storage.docstrings import LICENCE
+from storage.sources import DOCSTRINGS, Document, read_documents
+
+TEXTS = ["One text.", "Zwei: Grüße, 日本語 👋", "Three, with a comma\nand a second line"]
+
+
+def _jsonl(path: Path, texts: list[str]) -> None:
+    path.write_text("".join(json.dumps({"text": text, "n": 1}) + "\n" for text in texts))
+
+
+def _separated(mark: str) -> Callable[[Path, list[str]], None]:
+    def write(path: Path, texts: list[str]) -> None:
+        path.write_text(f"n{mark}text\n" + "".join(f'1{mark}"{text}"\n' for text in texts), encoding="utf-8")
+
+    return write
+
+
+def _parquet(path: Path, texts: list[str]) -> None:
+    pq.write_table(pa.table({"n": [1] * len(texts), "text": texts}), path)
+
+
+_WRITERS = {".jsonl": _jsonl, ".csv": _separated(","), ".tsv": _separated("\t"), ".parquet": _parquet}
+
+
+def _read(path: Path, column: str = "text") -> list[Document]:
+    return list(read_documents(str(path), column))
+
+
+def _said(path: Path, column: str = "text") -> list[tuple[str, str]]:
+    return [(document.text, document.reason) for document in _read(path, column)]
+
+
+@pytest.mark.parametrize("kind", _WRITERS)
+def test_every_kind_of_table_gives_its_texts_with_their_places(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"letters{kind}"
+    _WRITERS[kind](path, TEXTS)
+    assert _read(path) == [Document(text, path.name, place) for place, text in enumerate(TEXTS)]
+
+
+@pytest.mark.parametrize("kind", [".txt", ".md"])
+def test_a_text_or_markdown_file_is_one_document(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"letter{kind}"
+    path.write_bytes("# Grüße\r\n\r\nAll of it.\n".encode())
+    assert _read(path) == [Document("# Grüße\r\n\r\nAll of it.\n", path.name, 0)]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".tsv", ".txt", ".md"])
+def test_a_byte_order_mark_is_no_part_of_the_text(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"letters{kind}"
+    _WRITERS.get(kind, lambda where, texts: where.write_text(texts[0]))(path, ["Hello"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert _said(path) == [("Hello", "")]
+
+
+def test_every_kind_of_file_in_a_folder_is_read_in_order_of_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for kind, write in _WRITERS.items():
+        write(folder / f"b{kind}", ["x"])
+    (folder / "a.txt").write_text("first")
+    (folder / "deep" / "er" / "c.md").write_text("last")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    found = _read(folder)
+    assert [document.source for document in found] == [
+        "a.txt",
+        "b.csv",
+        "b.jsonl",
+        "b.parquet",
+        "b.tsv",
+        "deep/er/c.md",
+    ]
+    assert [document.text for document in found] == ["first", "x", "x", "x", "x", "last"]
+
+
+def test_a_folder_named_like_a_file_is_walked_and_not_opened(tmp_path: Path) -> None:
+    for name in ("notes.md", "table.parquet"):
+        (tmp_path / "all" / name).mkdir(parents=True)
+    _parquet(tmp_path / "all" / "table.parquet" / "part-0.parquet", ["x"])
+    (tmp_path / "all" / "notes.md" / "one.md").write_text("y")
+    assert [document.source for document in _read(tmp_path / "all")] == [
+        "notes.md/one.md",
+        "table.parquet/part-0.parquet",
+    ]
+
+
+@pytest.mark.parametrize("kind", [".txt", ".md"])
+def test_a_text_that_is_not_utf8_is_set_aside(kind: str, tmp_path: Path) -> None:
+    (tmp_path / f"bad{kind}").write_bytes(b"caf\xe9")
+    assert _said(tmp_path / f"bad{kind}") == [("", "not UTF-8")]
+
+
+def test_lines_of_json_that_hold_no_text_are_set_aside_with_the_reason(tmp_path: Path) -> None:
+    lines = [
+        b'{"text": "good"}',
+        b"",
+        b"   ",
+        b'{"text": "caf\xe9"}',
+        b'{"text": "cut',
+        b'["text"]',
+        b'{"text": 7}',
+        b'{"title": "x"}',
+        b"[" * 100_000,
+        b'{"text": ' + b"9" * 5000 + b"}",
+        b'{"text": "last"}',
+    ]
+    (tmp_path / "mixed.jsonl").write_bytes(b"\r\n".join(lines))
+    assert _said(tmp_path / "mixed.jsonl") == [
+        ("good", ""),
+        ("", "not UTF-8"),
+        ("", "not JSON"),
+        ("", "not a JSON object"),
+        ("", "no text in column text"),
+        ("", "no text in column text"),
+        ("", "not JSON"),
+        ("", "not JSON"),
+        ("last", ""),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "mark"), [(".csv", b","), (".tsv", b"\t")])
+def test_rows_that_hold_no_text_are_set_aside_with_the_reason(kind: str, mark: bytes, tmp_path: Path) -> None:
+    rows = [b"n,text", b"1,good", b"", b"2,caf\xe9", b"3,", b"4", b"caf\xe9,other", b"5,last,more"]
+    (tmp_path / f"mixed{kind}").write_bytes(b"\n".join(rows).replace(b",", mark))
+    assert _said(tmp_path / f"mixed{kind}") == [
+        ("good", ""),
+        ("", "not UTF-8"),
+        ("", "no text in column text"),
+        ("", "no text in column text"),
+        ("other", ""),
+        ("last", ""),
+    ]
+
+
+def test_a_whole_book_fits_in_one_field(tmp_path: Path) -> None:
+    book = "All of it. " * 30_000
+    (tmp_path / "book.csv").write_text(f'text\n"{book}"\n')
+    assert _said(tmp_path / "book.csv") == [(book, "")]
+
+
+def test_a_parquet_row_without_text_is_set_aside(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good", None, ""], "n": [1, 2, 3]}), tmp_path / "mixed.parquet")
+    assert _said(tmp_path / "mixed.parquet") == [("good", ""), ("", "no text in column text"), ("", "")]
+    assert _said(tmp_path / "mixed.parquet", "n") == [("", "no text in column n")] * 3
+
+
+def test_a_lone_surrogate_comes_through_for_ingest_to_replace(tmp_path: Path) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"text": "a \\ud800 b"}\n{"text": "\\ud83d\\udc4b"}\n')
+    assert _said(tmp_path / "odd.jsonl") == [("a \ud800 b", ""), ("👋", "")]
+
+
+@pytest.mark.parametrize("kind", _WRITERS)
+def test_a_column_that_is_not_there_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"letters{kind}"
+    _WRITERS[kind](path, TEXTS)
+    with pytest.raises(ValueError, match=r"no column 'body'") as refused:
+        _read(path, "body")
+    assert kind == ".jsonl" or "its columns: n, text" in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", _WRITERS)
+def test_another_column_can_be_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"letters{kind}"
+    _WRITERS[kind](path, ["x"])
+    renamed = path.read_bytes().replace(b"text", b"body") if kind != ".parquet" else None
+    if renamed:
+        path.write_bytes(renamed)
+    else:
+        pq.write_table(pa.table({"body": ["x"]}), path)
+    assert _said(path, "body") == [("x", "")]
+
+
+def test_a_table_in_utf16_is_refused_in_a_sentence_that_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_bytes("text,n\nhello,1\n".encode("utf-16"))
+    with pytest.raises(ValueError, match="no column 'text'") as refused:
+        _read(tmp_path / "wide.csv")
+    assert str(refused.value).encode()
+
+
+def test_empty_files_are_refused_or_hold_nothing(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.txt", "a.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("a.csv", "a.tsv"):
+        with pytest.raises(ValueError, match="its columns: none"):
+            _read(tmp_path / name)
+    with pytest.raises(ValueError, match="is not a Parquet file"):
+        _read(tmp_path / "a.parquet")
+    assert _read(tmp_path / "a.jsonl") == []
+    assert _said(tmp_path / "a.txt") == [("", "")]
+
+
+def test_what_is_not_there_of_no_known_kind_or_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist; name a file, a folder, or python-docs"):
+        _read(tmp_path / "nowhere.jsonl")
+    (tmp_path / "letter.docx").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"letter\.docx is of no known kind; known kinds: \.jsonl, \.parquet"):
+        _read(tmp_path / "letter.docx")
+    with pytest.raises(ValueError, match="holds no file to read"):
+        _read(tmp_path)
+
+
+def test_the_docstrings_of_python_have_a_name_and_a_licence() -> None:
+    documents = read_documents(DOCSTRINGS, "text")
+    first, second = next(documents), next(documents)
+    assert (first.place, second.place, first.licence) == (0, 1, LICENCE)
+    assert first.text
+    assert first.source.endswith(".py")

@@ -1,0 +1,82 @@
+import pytest
+
+torch = pytest.importorskip("torch", reason="the head is a torch module")
+
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tasks.backends.head import SlicedHeadLlama, _SlicedCrossEntropy
+
+torch.set_num_threads(1)
+
+
+def _shape() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=311,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        attn_implementation="eager",
+        dtype="float32",
+    )
+
+
+def _pair() -> tuple[SlicedHeadLlama, LlamaForCausalLM]:
+    torch.manual_seed(0)
+    sliced = SlicedHeadLlama(_shape()).train()
+    plain = LlamaForCausalLM(_shape()).train()
+    plain.load_state_dict(sliced.state_dict())
+    return sliced, plain
+
+
+# Below one slice of 256 rows, at its edges, and over several of them.
+@pytest.mark.parametrize(("rows", "length"), [(1, 5), (4, 65), (8, 33), (11, 60)])
+def test_loss_and_gradients_equal_those_of_the_plain_llama(rows: int, length: int) -> None:
+    sliced, plain = _pair()
+    ids = torch.randint(0, 311, (rows, length), generator=torch.Generator().manual_seed(rows))
+    losses = [network(input_ids=ids, labels=ids).loss for network in (sliced, plain)]
+    assert float(losses[0]) == pytest.approx(float(losses[1]), abs=1e-4)
+    for loss in losses:
+        (3 * loss).backward()
+    expected = dict(plain.named_parameters())
+    names = [name for name, _ in sliced.named_parameters()]
+    assert names == list(expected)
+    for name, parameter in sliced.named_parameters():
+        assert expected[name].grad.abs().max() > 0
+        torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_follows_its_labels() -> None:
+    sliced, _ = _pair()
+    ids = torch.arange(40).reshape(2, 20)
+    same, other = (float(sliced(input_ids=ids, labels=labels).loss) for labels in (ids, ids + 100))
+    assert same != other
+
+
+def test_training_never_holds_the_logits_of_a_step() -> None:
+    sliced, plain = _pair()
+    ids = torch.arange(40).reshape(2, 20)
+    assert sliced(input_ids=ids, labels=ids).logits is None
+    assert plain(input_ids=ids, labels=ids).logits is not None
+
+
+def test_without_labels_it_answers_as_the_plain_llama() -> None:
+    sliced, plain = _pair()
+    ids = torch.arange(40).reshape(2, 20)
+    torch.testing.assert_close(sliced(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
+def test_a_held_out_loss_is_that_of_the_plain_llama() -> None:
+    sliced, plain = (network.eval() for network in _pair())
+    ids = torch.arange(40).reshape(2, 20)
+    torch.testing.assert_close(sliced(input_ids=ids, labels=ids).loss, plain(input_ids=ids, labels=ids).loss)
+
+
+def test_the_loss_is_made_where_the_model_is() -> None:
+    # The meta device has shapes alone, and refuses to mix with the processor's memory as a card does.
+    hidden, weight = (torch.zeros((rows, 8), device="meta", requires_grad=True) for rows in (300, 20))
+    loss = _SlicedCrossEntropy.apply(hidden, weight, torch.zeros(300, dtype=torch.long, device="meta"))
+    loss.backward()
+    assert {one.device.type for one in (loss, hidden.grad, weight.grad)} == {"meta"}

@@ -1,0 +1,209 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends.ngram import _TOKEN, _load, sample, score, train
+from tests.conftest import human_texts
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+def _learned(folder: Path, texts: list[str], order: int = 3, ancestor: Path | None = None) -> Path:
+    folder.mkdir()
+    train(NgramTraining(order=order), Corpus(texts, []), [], ancestor, folder, 0, _untold)
+    return folder
+
+
+def _said(model: Path, count: int, prompt: str = "", **settings: object) -> list[Completion]:
+    sampling = Sampling.model_validate({"sampler": "ngram", **settings})
+    prompts = [Prompt(prompt, seed) for seed in range(count)]
+    return [one for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch]
+
+
+def _types(texts: list[str]) -> int:
+    return len({token for text in texts for token in _TOKEN.findall(text)})
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """Two texts, pairs of words: small enough for a hand.
+
+    Alone, of 6 words said: a and the end twice, " a" and " b" once; a fifth of 4 / 10 for each that there is.
+    """
+    return _learned(tmp_path / "toy", ["a b", "a a"], order=2)
+
+
+_A, _ALSO_A, _B, _END, _UNKNOWN = 0.28, 0.18, 0.18, 0.28, 0.08
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_every_distribution_sums_to_one(tmp_path: Path, order: int) -> None:
+    speaker = _load(_learned(tmp_path / "model", human_texts(30), order))
+    contexts = [(), (0,) * (order - 1), *[context for context in speaker._counts if len(context) == order - 1][:200]]
+    for context in contexts:
+        found = speaker.distribution(speaker.seen(context))
+        assert found.sum() == pytest.approx(1, abs=1e-12)
+        assert found[0] == 0
+        assert (found[1:] > 0).all()
+
+
+def test_a_word_alone_has_the_probability_of_witten_and_bell(toy: Path) -> None:
+    speaker = _load(toy)
+    assert speaker.vocabulary == ["", "", "", " a", " b", "a"]
+    assert speaker.distribution(()).tolist() == pytest.approx([0, _END, _UNKNOWN, _ALSO_A, _B, _A])
+
+
+def test_the_likelihood_of_a_text_is_the_one_made_by_hand(toy: Path) -> None:
+    # After the beginning only a was seen, twice; after a two words, once each; after " b" only the end, once.
+    by_hand = math.log((2 + _A) / 3) + math.log((1 + 2 * _B) / 4) + math.log((1 + _END) / 2)
+    (found,) = score(toy, ["a b"], (1.0,), _untold)
+    assert found.tokens == 3
+    assert found.nats == pytest.approx((-by_hand,))
+
+
+def test_a_word_outside_the_vocabulary_counts_as_the_unknown_one(toy: Path) -> None:
+    # Nothing was ever seen after the unknown word, so the end has its probability alone.
+    by_hand = math.log(_UNKNOWN / 3) + math.log(_END)
+    (found,) = score(toy, ["zebra"], (1.0,), _untold)
+    assert found.nats == pytest.approx((-by_hand,))
+
+
+def test_a_temperature_sharpens_by_its_power_and_sums_to_one_again(toy: Path) -> None:
+    speaker = _load(toy)
+    by_hand = 0.0
+    for context, token in (((0,), 5), ((5,), 4), ((4,), 1)):
+        powers = speaker.distribution(context) ** (1 / 0.7)
+        by_hand -= math.log(powers[token] / powers.sum())
+    (found,) = score(toy, ["a b"], (1.0, 0.7), _untold)
+    assert found.nats[1] == pytest.approx(by_hand)
+
+
+def test_scores_come_in_the_order_of_texts_and_temperatures(toy: Path) -> None:
+    texts = ["a b", "b", "", "a a a"]
+    together = score(toy, texts, (2.0, 1.0), _untold)
+    alone = [score(toy, [text], (temperature,), _untold)[0] for text in texts for temperature in (2.0, 1.0)]
+    assert [nats for one in together for nats in one.nats] == [one.nats[0] for one in alone]
+    assert [one.tokens for one in together] == [3, 2, 1, 4]
+
+
+def test_a_low_temperature_narrows_what_is_said(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", human_texts(80))
+    plain, narrow = _said(model, 60), _said(model, 60, temperature=0.1)
+    assert _types([one.text for one in narrow]) < _types([one.text for one in plain]) / 2
+
+    def nats_a_token(said: list[Completion]) -> float:
+        return -sum(one.log_probability for one in said) / sum(one.completion_tokens for one in said)
+
+    assert nats_a_token(narrow) < nats_a_token(plain)
+
+
+def test_a_very_low_temperature_still_speaks(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", [f"word{number}" for number in range(3000)])
+    assert _said(model, 5, temperature=0.002) == _said(model, 5, top_k=1)
+
+
+def test_the_same_seed_says_the_same(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", human_texts(40))
+    assert _said(model, 20) == _said(model, 20)
+    assert len({one.text for one in _said(model, 20)}) > 10
+
+
+def test_a_text_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", human_texts(40))
+    prompts = [Prompt("The old", seed) for seed in range(10)]
+    sampling = Sampling(sampler="ngram")
+    forward = list(sample(sampling, Resources(), model, prompts, _untold))
+    backward = list(sample(sampling, Resources(), model, prompts[::-1], _untold))
+    assert forward == backward[::-1]
+
+
+def test_a_prompt_is_gone_on_with(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", ["one two three four"] * 50)
+    (said,) = _said(model, 1, "one two", top_k=1)
+    assert said.text == " three four"
+    assert (said.finish_reason, said.prompt_tokens, said.completion_tokens) == ("stop", 2, 2)
+
+
+def test_the_log_probability_is_the_score_of_what_was_said(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", human_texts(40))
+    # Two tokens said without a space between them are read as one word; such texts are left out.
+    finished = [
+        one
+        for one in _said(model, 40, temperature=0.8)
+        if one.finish_reason == "stop" and len(_TOKEN.findall(one.text)) == one.completion_tokens
+    ]
+    assert len(finished) > 20
+    scores = score(model, [one.text for one in finished], (1.0,), _untold)
+    assert [one.log_probability for one in finished] == pytest.approx([-one.nats[0] for one in scores])
+
+
+def test_no_text_is_longer_than_asked(tmp_path: Path) -> None:
+    said = _said(_learned(tmp_path / "model", human_texts(40)), 20, max_tokens=3)
+    assert {one.completion_tokens for one in said} == {3}
+    assert {one.finish_reason for one in said} == {"length"}
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
+def test_only_the_likeliest_word_is_left_by_the_narrowest_settings(tmp_path: Path, narrow: dict[str, float]) -> None:
+    model = _learned(tmp_path / "model", ["x y z"] * 3 + ["x q"])
+    assert {one.text for one in _said(model, 30, "x", **narrow)} == {" y z"}
+    assert len({one.text for one in _said(model, 30, "x")}) > 1
+
+
+def test_a_nucleus_keeps_the_word_that_crosses_its_edge(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", ["x y"] * 60 + ["x q"] * 40, order=2)
+    distribution = _load(model).distribution(_load(model).seen((_load(model).encode("x")[0],)))
+    likeliest = np.sort(distribution)[::-1]
+    assert likeliest[0] < 0.7 < likeliest[0] + likeliest[1]
+    assert {one.text.split()[0] for one in _said(model, 60, "x", top_p=0.7)} == {"y", "q"}
+    assert {one.text.split()[0] for one in _said(model, 60, "x", top_p=0.5)} == {"y"}
+
+
+def test_the_unknown_word_is_never_said(tmp_path: Path) -> None:
+    first = _learned(tmp_path / "first", ["a b"])
+    model = _learned(tmp_path / "model", ["zebra zebra zebra"] * 50, ancestor=first)
+    assert {token for one in _said(model, 50) for token in _TOKEN.findall(one.text)} <= {"a", " b"}
+
+
+def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
+    first = _learned(tmp_path / "first", human_texts(40))
+    later = _learned(tmp_path / "later", ["something else entirely"], ancestor=first)
+    assert _load(later).vocabulary == _load(first).vocabulary
+
+
+def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the corpus is empty"):
+        train(NgramTraining(), Corpus([], []), [], None, tmp_path, 0, _untold)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no n-gram model: expected ngram\.json in it"):
+        score(tmp_path, ["a"], (1.0,), _untold)
+
+
+def test_a_lesson_tells_human_tokens_apart(tmp_path: Path) -> None:
+    # Every text ends with a token of its own.
+    lesson = train(NgramTraining(), Corpus(["a b c", "a b"], ["a b c d e f"]), [], None, tmp_path, 0, _untold)
+    assert (lesson.tokens, lesson.human_tokens, lesson.steps) == (14, 7, 3)
+
+
+def test_tokens_spell_any_text(tmp_path: Path) -> None:
+    for text in ("a  b\n\nc", "“don't”—stop!", "日本語 テスト", "\t tab", "x_1 = {'a': 2}"):
+        assert "".join(_TOKEN.findall(text)) == text
+
+
+def test_a_model_that_learns_only_from_itself_says_ever_fewer_words(tmp_path: Path) -> None:
+    texts = human_texts(120)
+    model = first = _learned(tmp_path / "0", texts)
+    types = [_types([one.text for one in _said(model, 120)])]
+    for generation in range(1, 5):
+        texts = [one.text for one in _said(model, 120)]
+        model = _learned(tmp_path / str(generation), texts, ancestor=first)
+        types.append(_types([one.text for one in _said(model, 120)]))
+    assert types[-1] < 0.8 * types[0]

@@ -1,0 +1,81 @@
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the optimiser is torch's")
+
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tasks.backends import TransformerTraining
+from tasks.backends.optimiser import muon_and_adamw
+
+torch.set_num_threads(1)
+
+_SETTINGS = TransformerTraining(learning_rate=0.02, embedding_learning_rate=0.003, weight_decay=0.25)
+
+
+def _model() -> Any:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def _learn(model: Any, optimiser: Any) -> dict[str, bool]:
+    """One step; which parameters it moved."""
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    ids = torch.arange(60).reshape(2, 30)
+    model(input_ids=ids, labels=ids).loss.backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    return {name: not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()}
+
+
+def test_every_parameter_is_covered_once() -> None:
+    model = _model()
+    covered = [id(one) for group in muon_and_adamw(model, _SETTINGS).param_groups for one in group["params"]]
+    assert sorted(covered) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
+    model = _model()
+    muon, adamw = muon_and_adamw(model, _SETTINGS).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert all(names[id(one)].endswith("_proj.weight") for one in muon["params"])
+    assert len(muon["params"]) == 2 * 7
+    assert all("norm" in names[id(one)] or "embed" in names[id(one)] for one in adamw["params"])
+    assert (muon["lr"], adamw["lr"]) == (0.02, 0.003)
+    assert (muon["weight_decay"], adamw["weight_decay"]) == (0.25, 0.25)
+
+
+def test_a_step_moves_every_parameter() -> None:
+    model = _model()
+    moved = _learn(model, muon_and_adamw(model, _SETTINGS))
+    assert all(moved.values())
+
+
+def test_one_schedule_moves_both_parts() -> None:
+    model = _model()
+    optimiser = muon_and_adamw(model, _SETTINGS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1.0, 0.5, 0.0)[min(step, 2)])
+    rates = []
+    for _ in range(2):
+        rates.append([group["lr"] for part in optimiser._parts for group in part.param_groups])
+        assert all(_learn(model, optimiser).values())
+        schedule.step()
+    assert rates == [[0.02, 0.003], [0.01, 0.0015]]
+    # The rate is now nought: nothing moves, in either part.
+    assert not any(_learn(model, optimiser).values())
+
+
+def test_gradients_are_forgotten_in_both_parts() -> None:
+    model = _model()
+    _learn(model, muon_and_adamw(model, _SETTINGS))
+    assert all(parameter.grad is None for parameter in model.parameters())

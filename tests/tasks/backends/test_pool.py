@@ -1,0 +1,262 @@
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, TransformerTraining
+from tasks.backends.pool import Backends, open_backends, require_installed, resolve_sampler
+from tasks.backends.worker import Worker, WorkerError
+
+_TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+def _absent(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+
+
+def _present(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Backends]:
+    """Processes of its own, because these tests end them."""
+    opened = Backends(Resources(), tmp_path / "logs")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Backends]:
+    opened = Backends(Resources(trainers=2), tmp_path / "logs")
+    yield opened
+    opened.close()
+
+
+def _model(backends: Backends, folder: Path) -> Path:
+    folder.mkdir()
+    backends.trainer(NgramTraining()).train(Corpus(_TEXTS, []), [], None, folder, 0, _untold)
+    return folder
+
+
+@pytest.mark.parametrize("asked", ["auto", "ngram"])
+def test_an_ngram_model_is_spoken_for_by_ngram(asked: str) -> None:
+    assert resolve_sampler(Sampling(sampler=asked), NgramTraining()).sampler == "ngram"
+
+
+@pytest.mark.parametrize("asked", ["vllm", "transformers"])
+def test_an_ngram_model_is_spoken_for_by_nobody_else(asked: str) -> None:
+    with pytest.raises(ValueError, match=f"generate.sampler is '{asked}', but an n-gram model"):
+        resolve_sampler(Sampling(sampler=asked), NgramTraining())
+
+
+def test_ngram_does_not_speak_for_a_transformer() -> None:
+    with pytest.raises(ValueError, match=r"generate\.sampler is 'ngram', but train\.backend is 'transformer'"):
+        resolve_sampler(Sampling(sampler="ngram"), TransformerTraining())
+
+
+def test_auto_takes_vllm_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _present(monkeypatch, "vllm")
+    assert resolve_sampler(Sampling(), TransformerTraining()).sampler == "vllm"
+
+
+def test_auto_takes_transformers_where_vllm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _absent(monkeypatch, "vllm")
+    assert resolve_sampler(Sampling(), TransformerTraining()).sampler == "transformers"
+
+
+def test_vllm_that_is_asked_for_and_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _absent(monkeypatch, "vllm")
+    with pytest.raises(ValueError, match="vLLM is not installed; install it, or set"):
+        resolve_sampler(Sampling(sampler="vllm"), TransformerTraining())
+
+
+def test_transformers_is_taken_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    _present(monkeypatch, "vllm")
+    assert resolve_sampler(Sampling(sampler="transformers"), TransformerTraining()).sampler == "transformers"
+
+
+def test_resolving_changes_the_sampler_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _present(monkeypatch, "vllm")
+    asked = Sampling(temperature=0.7, top_p=0.9, max_tokens=33)
+    resolved = resolve_sampler(asked, TransformerTraining())
+    assert resolved == asked.model_copy(update={"sampler": "vllm"})
+    assert resolve_sampler(resolved, TransformerTraining()) == resolved
+
+
+def test_a_transformer_without_torch_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "transformers", "accelerate"):
+        _present(monkeypatch, name)
+    require_installed(TransformerTraining())
+    _absent(monkeypatch, "torch")
+    with pytest.raises(ValueError, match="but torch is not installed; pip install"):
+        require_installed(TransformerTraining())
+
+
+def test_counting_needs_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "transformers", "accelerate"):
+        _absent(monkeypatch, name)
+    require_installed(NgramTraining())
+
+
+def test_a_second_piece_of_work_waits_for_the_only_worker(pool: Backends) -> None:
+    got: list[Worker] = []
+
+    def work() -> None:
+        with pool.lease("ngram", None) as worker:
+            got.append(worker)
+
+    with pool.lease("ngram", None) as held:
+        other = threading.Thread(target=work, daemon=True)
+        other.start()
+        other.join(0.5)
+        assert got == []
+    other.join(30)
+    assert got == [held]
+
+
+def test_two_workers_serve_two_at_the_same_time(two: Backends) -> None:
+    with two.lease("ngram", None) as one, two.lease("ngram", None) as another:
+        assert one is not another
+        assert one.alive
+        assert another.alive
+
+
+def test_a_worker_is_used_again(pool: Backends) -> None:
+    with pool.lease("ngram", None) as once:
+        pass
+    with pool.lease("ngram", None) as again:
+        assert again is once
+
+
+def test_the_worker_that_holds_the_model_is_preferred(two: Backends) -> None:
+    river, garden = Path("river"), Path("garden")
+    with two.lease("ngram", river) as for_river, two.lease("ngram", garden) as for_garden:
+        pass
+    for _ in range(2):
+        with two.lease("ngram", garden) as found:
+            assert found is for_garden
+        with two.lease("ngram", river) as found:
+            assert found is for_river
+
+
+def test_a_worker_without_a_model_comes_before_one_that_holds_another(two: Backends) -> None:
+    two.warm(NgramTraining(), Sampling(sampler="ngram"))
+    with two.lease("ngram", Path("river")) as for_river:
+        pass
+    with two.lease("ngram", Path("garden")) as for_garden:
+        assert for_garden is not for_river
+
+
+def test_warming_starts_what_the_work_needs_and_no_more(two: Backends) -> None:
+    two.warm(NgramTraining(), Sampling(sampler="ngram"))
+    two.warm(NgramTraining(), Sampling(sampler="ngram"))
+    assert [(module, worker.alive) for module, _, worker in two._free] == [("ngram", True)] * 2
+
+
+def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
+    model = _model(pool, tmp_path / "model")
+
+    def kill(*_: int) -> None:
+        os.kill(dying._process.pid, signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match="died during train"), pool.lease("ngram", None) as dying:
+        dying.call("train", kill, NgramTraining(), Corpus(_TEXTS, []), [], None, tmp_path, 0)
+    (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), _untold)
+    assert score.tokens == 3
+
+
+def test_a_worker_that_died_while_idle_is_replaced(pool: Backends, tmp_path: Path) -> None:
+    model = _model(pool, tmp_path / "model")
+    with pool.lease("ngram", None) as worker:
+        pass
+    os.kill(worker._process.pid, signal.SIGKILL)
+    worker._process.wait()
+    (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), _untold)
+    assert score.tokens == 3
+
+
+def test_texts_that_nobody_takes_cost_one_worker_and_no_place(pool: Backends, tmp_path: Path) -> None:
+    model = _model(pool, tmp_path / "model")
+    sampler = pool.sampler(Sampling(sampler="ngram"))
+    left = sampler.sample(model, [Prompt("", seed) for seed in range(20)], _untold)
+    next(left)
+    left.close()
+    assert len(list(sampler.sample(model, [Prompt("", seed) for seed in range(20)], _untold))) == 20
+
+
+def test_a_worker_that_cannot_be_started_keeps_no_place(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where a folder is needed")
+    pool = Backends(Resources(), tmp_path / "logs")
+    with pytest.raises(OSError, match="logs"), pool.lease("ngram", None):
+        pass
+    (tmp_path / "logs").unlink()
+    with pool.lease("ngram", None) as worker:
+        assert worker.alive
+    pool.close()
+
+
+def test_closing_ends_idle_workers_and_those_at_work(two: Backends, tmp_path: Path) -> None:
+    model = _model(two, tmp_path / "model")
+    answers = two.sampler(Sampling(sampler="ngram")).sample(model, [Prompt("", seed) for seed in range(50)], _untold)
+    next(answers)
+    two.warm(NgramTraining(), Sampling(sampler="ngram"))
+    (idle,) = [worker for _, _, worker in two._free]
+    two.close()
+    assert not idle.alive
+    with pytest.raises(WorkerError, match="died during sample"):
+        list(answers)
+    assert two._free == []
+
+
+def test_the_samplers_texts_come_one_a_prompt_and_in_order(pool: Backends, tmp_path: Path) -> None:
+    model = _model(pool, tmp_path / "model")
+    prompts = [Prompt("the", seed) for seed in range(5)]
+    sampler = pool.sampler(Sampling(sampler="ngram"))
+    together = list(sampler.sample(model, prompts, _untold))
+    assert together == [next(sampler.sample(model, [prompt], _untold)) for prompt in prompts]
+
+
+def test_those_who_open_the_same_resources_share_the_processes(tmp_path: Path) -> None:
+    resources = Resources(kv_cache_mib=17)
+    with open_backends(resources, tmp_path / "logs") as outer:
+        with open_backends(resources, tmp_path / "logs") as inner:
+            assert inner is outer
+            with inner.lease("ngram", None) as worker:
+                pass
+        assert worker.alive
+    assert not worker.alive
+    with open_backends(resources, tmp_path / "logs") as later:
+        assert later is not outer
+
+
+def test_other_resources_have_processes_of_their_own(tmp_path: Path) -> None:
+    with (
+        open_backends(Resources(kv_cache_mib=17), tmp_path) as one,
+        open_backends(Resources(kv_cache_mib=18), tmp_path) as another,
+    ):
+        assert one is not another
+
+
+def test_processes_are_closed_when_their_work_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        with open_backends(Resources(kv_cache_mib=17), tmp_path) as opened, opened.lease("ngram", None) as worker:
+            workers.append(worker)
+            raise RuntimeError("of no importance")
+
+    workers: list[Worker] = []
+    with pytest.raises(RuntimeError, match="of no importance"):
+        fail()
+    assert not workers[0].alive

@@ -1,0 +1,61 @@
+"""Pages say what the code does: reference pages are generated, and what a page shows is run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import app
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+
+
+def test_the_reference_pages_are_what_the_code_says() -> None:
+    from reference import pages
+
+    for page, content in pages().items():
+        assert page.read_text() == content, f"{page.name} differs from the code; run: make docs"
+
+
+def test_the_readme_mentions_every_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert f"heirloom {command.callback.__name__}" in readme or f"make {command.callback.__name__}" in readme
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    named = set(re.findall(r"^heirloom (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert named <= commands
+    assert len(named) >= 6
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
+
+
+def test_every_command_helps_itself_with_an_example() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__
+        assert f"heirloom {command.callback.__name__}" in (command.epilog or "")
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} points at {target}"
+
+
+def test_the_tour_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tour.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "tour.md", "exec"), names)
+    rows = names["answer"].fetchall()  # type: ignore[attr-defined]
+    assert ("human" in {row[1] for row in rows}) and ("synthetic" in {row[1] for row in rows})
+    assert [row for row in rows if row[0] == 0] == [(0, "human", 200)]

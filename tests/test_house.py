@@ -1,0 +1,66 @@
+"""The rules of the house that a machine can keep."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.recipe import load_recipe, load_site
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("flows", "tasks", "curation", "storage")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
+_WITHOUT_PURPOSE = {"utils", "common", "helpers", "misc", "core", "base", "manager", "service", "handler", "processor"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_is_short_and_states_its_question(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 250
+    assert text.startswith('"""')
+    assert path.stem not in _WITHOUT_PURPOSE
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_source_file_has_a_test_file_of_its_name(path: Path) -> None:
+    if path.name == "__main__.py":
+        assert len(path.read_text().splitlines()) <= 6
+        return
+    place = path.relative_to(ROOT)
+    assert (ROOT / "tests" / place.parent / f"test_{place.name}").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flows/recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_and_is_named_after_its_file(path: Path) -> None:
+    recipe = load_recipe(str(path))
+    assert recipe.name == path.stem
+    assert recipe.question.endswith("?")
+
+
+def test_the_default_site_loads() -> None:
+    assert load_site(None, "elsewhere").store == Path("elsewhere")
+
+
+def test_reading_a_recipe_imports_neither_prefect_nor_torch_nor_vllm() -> None:
+    heavy = "{'prefect', 'torch', 'vllm', 'transformers'}"
+    code = f"import sys, flows.recipe, flows.plan, storage.catalog; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_loop_fits_on_one_screen() -> None:
+    text = (ROOT / "flows/evolve.py").read_text()
+    body = text[text.index("def evolve") :]
+    assert len(body.splitlines()) <= 60
+
+
+def test_the_project_names_no_place_of_the_machine_it_was_made_on() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout: nothing says which files belong to the project")
+    for name in tracked.stdout.split():
+        if name.endswith((".py", ".md", ".toml", ".sh", ".json")) and name != "tests/test_house.py":
+            text = (ROOT / name).read_text()
+            assert "/work/" not in text, name
+            assert "/root/" not in text, name
