@@ -70,7 +70,7 @@ def demo(
     human: Annotated[
         str, typer.Option("--human", help="your own text: a file or a folder; default is Python's own documentation")
     ] = "python-docs",
-    passages: Annotated[int, typer.Option(help="human passages to learn from", min=50)] = 500,
+    passages: Annotated[int, typer.Option(help="human passages to learn from", min=50)] = 400,
     seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
     store: Store = None,
     site: SiteFile = None,

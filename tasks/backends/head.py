@@ -31,10 +31,11 @@ class SlicedHeadLlama(LlamaForCausalLM):
 class _SlicedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
+        device = hidden.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         rows, narrow = hidden.to(low), weight.to(low)
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        total = torch.zeros((), dtype=torch.float32)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(rows), _ROWS):
             part, target = rows[start : start + _ROWS], targets[start : start + _ROWS, None]
             gradient = (part @ narrow.T).float().log_softmax(-1)

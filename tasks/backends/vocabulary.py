@@ -22,5 +22,11 @@ def learn_vocabulary(texts: Sequence[str], size: int, context: int) -> PreTraine
     tokenizer.train_from_iterator(texts, trainer)
     pad, begin, end = _SPECIAL
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, bos_token=begin, eos_token=end, model_max_length=context
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        bos_token=begin,
+        eos_token=end,
+        model_max_length=context,
+        # A text that names a special token is spelled letter by letter, or it would end in its middle.
+        split_special_tokens=True,
     )

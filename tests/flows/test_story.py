@@ -14,8 +14,8 @@ from tasks.report import report
 
 def test_the_opening_names_every_arm_with_its_question_and_its_steps() -> None:
     out = io.StringIO()
-    tell_opening(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 500)
-    for words in ("500 passages", "naive", "guarded", "human-only", "130 steps on human text, then 260 a generation"):
+    tell_opening(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 400)
+    for words in ("400 passages", "naive", "guarded", "human-only", "105 steps on human text, then 210 a generation"):
         assert words in out.getvalue()
 
 

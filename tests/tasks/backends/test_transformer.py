@@ -1,0 +1,234 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="a transformer needs the train extra")
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tasks.backends import Completion, Corpus, Prompt, Sampling, TransformerTraining
+from tasks.backends.packing import human_share_plan
+from tasks.backends.pool import Backends
+from tests.conftest import human_texts
+from tests.tasks.conftest import Trained
+
+torch.set_num_threads(1)
+pytestmark = pytest.mark.transformer
+
+_LONG = " ".join(human_texts(4, seed=3))
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+def _learn(backends: Backends, settings: TransformerTraining, folder: Path, corpus: Corpus, **more: Any) -> Any:
+    folder.mkdir(exist_ok=True)
+    heldout, ancestor, seed = more.get("heldout", []), more.get("ancestor"), more.get("seed", 1)
+    return backends.trainer(settings).train(corpus, heldout, ancestor, folder, seed, _untold)
+
+
+def _say(backends: Backends, model: Path, prompts: list[Prompt], **settings: Any) -> list[Completion]:
+    sampling = Sampling.model_validate({"sampler": "transformers", "max_tokens": 12, **settings})
+    return list(backends.sampler(sampling).sample(model, prompts, _untold))
+
+
+def _ids(model: Path, text: str) -> list[int]:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return [tokenizer.bos_token_id, *tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+
+
+@torch.inference_mode()
+def _nats(model: Path, ids: list[int], temperature: float = 1.0) -> float:
+    """The negative log-likelihood of one text, by transformers alone."""
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    logits = network(input_ids=torch.tensor([ids])).logits[0, :-1] / temperature
+    return -sum(float(row.log_softmax(-1)[token]) for row, token in zip(logits, ids[1:], strict=True))
+
+
+def test_the_folder_opens_with_the_auto_classes(first: Trained) -> None:
+    network = AutoModelForCausalLM.from_pretrained(first.folder)
+    tokenizer = AutoTokenizer.from_pretrained(first.folder)
+    assert type(network).__name__ == "LlamaForCausalLM"
+    assert network.config.vocab_size == len(tokenizer) == 400
+    (text,) = human_texts(1)
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_the_folder_names_the_plain_llama(first: Trained) -> None:
+    shape = json.loads((first.folder / "config.json").read_text())
+    assert shape["architectures"] == ["LlamaForCausalLM"]
+    assert shape["tie_word_embeddings"] is True
+
+
+def test_the_folder_holds_a_model_and_nothing_on_the_way_to_it(first: Trained) -> None:
+    assert {path.name for path in first.folder.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "probe.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_the_probe_says_what_the_stored_model_says(first: Trained) -> None:
+    probe = json.loads((first.folder / "probe.json").read_text())
+    assert len(probe["token_ids"]) > 20
+    assert probe["log_probability"] == pytest.approx(-_nats(first.folder, probe["token_ids"]), abs=1e-3)
+
+
+def test_a_trained_model_knows_its_texts_better_than_noise(backends: Backends, first: Trained) -> None:
+    known, noise = backends.scorer(TransformerTraining()).score(
+        first.folder, [first.corpus.human[0], "qZ#9 " * 30], (1.0,), _untold
+    )
+    uniform = math.log(400)
+    assert known.nats[0] / known.tokens < uniform < noise.nats[0] / noise.tokens + 1
+    assert known.nats[0] / known.tokens < noise.nats[0] / noise.tokens
+
+
+def test_the_same_seed_makes_the_same_bytes(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    weights = (first.folder / "model.safetensors").read_bytes()
+    for name, seed in (("same", 1), ("other", 3)):
+        _learn(backends, tiny, tmp_path / name, first.corpus, seed=seed)
+    assert (tmp_path / "same" / "model.safetensors").read_bytes() == weights
+    assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights
+
+
+def test_a_descendant_keeps_the_vocabulary_and_the_shape(first: Trained, second: Trained) -> None:
+    for name in ("tokenizer.json", "config.json"):
+        assert (second.folder / name).read_text() == (first.folder / name).read_text()
+    assert (second.folder / "model.safetensors").read_bytes() != (first.folder / "model.safetensors").read_bytes()
+
+
+def test_scores_equal_a_direct_computation(backends: Backends, first: Trained) -> None:
+    texts = ["The old river.", human_texts(1, seed=8)[0], "", "日本", *human_texts(3, seed=7)]
+    scores = backends.scorer(TransformerTraining()).score(first.folder, texts, (1.0, 0.7, 2.0), _untold)
+    for text, found in zip(texts, scores, strict=True):
+        ids = _ids(first.folder, text)[:64]
+        assert found.tokens == len(ids) - 1
+        expected = [_nats(first.folder, ids, temperature) for temperature in (1.0, 0.7, 2.0)]
+        assert found.nats == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_text_longer_than_the_context_is_scored_up_to_it(backends: Backends, first: Trained) -> None:
+    (found,) = backends.scorer(TransformerTraining()).score(first.folder, [_LONG], (1.0,), _untold)
+    assert found.tokens == 63
+    assert found.nats[0] == pytest.approx(_nats(first.folder, _ids(first.folder, _LONG)[:64]), abs=1e-3)
+
+
+def test_more_texts_than_a_batch_are_scored_in_their_order(backends: Backends, first: Trained) -> None:
+    scorer = backends.scorer(TransformerTraining())
+    texts = human_texts(40, seed=4)
+    told: list[tuple[int, int]] = []
+    together = scorer.score(first.folder, texts, (1.0,), lambda *said: told.append(said))
+    alone = [scorer.score(first.folder, [texts[place]], (1.0,), _untold)[0] for place in (0, 17, 39)]
+    assert [together[place].nats[0] for place in (0, 17, 39)] == pytest.approx([one.nats[0] for one in alone], abs=1e-3)
+    assert told == [(32, 40), (40, 40)]
+
+
+def test_a_text_depends_on_its_seed_alone(backends: Backends, first: Trained) -> None:
+    prompts = [Prompt(text, seed) for seed, text in enumerate(["", "The old", "It was", "", "", "The year"])]
+    said = _say(backends, first.folder, prompts)
+    assert _say(backends, first.folder, prompts) == said
+    assert _say(backends, first.folder, prompts[::-1]) == said[::-1]
+    assert said[0].text != said[3].text
+
+
+def test_the_narrowest_settings_say_the_likeliest_token(backends: Backends, first: Trained) -> None:
+    ids = _ids(first.folder, "The old")[:-1]
+    with torch.inference_mode():
+        logits = AutoModelForCausalLM.from_pretrained(first.folder)(input_ids=torch.tensor([ids])).logits[0, -1]
+    expected = AutoTokenizer.from_pretrained(first.folder).decode([int(logits.argmax())])
+    for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-4}):
+        said = _say(backends, first.folder, [Prompt("The old", seed) for seed in range(3)], max_tokens=1, **narrow)
+        assert {one.text for one in said} == {expected}
+        assert said[0].log_probability == pytest.approx(float(logits.log_softmax(-1).max()), abs=1e-3)
+
+
+def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Backends, first: Trained) -> None:
+    (said,) = _say(backends, first.folder, [Prompt(_LONG, 0)])
+    assert (said.prompt_tokens, said.completion_tokens, said.finish_reason) == (63, 1, "length")
+
+
+def test_human_tokens_are_reported_as_the_plan_has_them(second: Trained, tiny: TransformerTraining) -> None:
+    tokens = [
+        sum(len(_ids(second.folder, text)) for text in texts)
+        for texts in (second.corpus.human, second.corpus.synthetic)
+    ]
+    plan = human_share_plan("constant", *tokens, tiny.steps * tiny.batch)
+    assert second.lesson.steps == 8
+    assert second.lesson.tokens == 8 * 4 * 64
+    assert second.lesson.human_tokens == sum(plan) * 64
+    share = second.lesson.human_tokens / second.lesson.tokens
+    assert abs(share - tokens[0] / sum(tokens)) <= 1 / len(plan)
+
+
+def test_a_model_of_human_text_alone_reports_no_other(first: Trained) -> None:
+    assert first.lesson.human_tokens == first.lesson.tokens == 8 * 4 * 64
+
+
+def test_the_loss_curve_has_its_steps_and_falls(first: Trained) -> None:
+    steps, losses, heldout = zip(*first.lesson.losses, strict=True)
+    assert steps == tuple(range(1, 9))
+    assert losses[-1] < losses[0]
+    assert set(heldout) == {None}
+
+
+def test_stopping_early_keeps_the_best_model_and_no_checkpoint(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    # Three texts are soon known by heart, and then the held-out ones become less likely.
+    settings = tiny.model_copy(update={"human_only_steps": 120, "steps": 120, "stop_early": True})
+    heldout = human_texts(12, seed=11)
+    corpus = Corpus(human_texts(3, seed=12), [])
+    lesson = _learn(backends, settings, tmp_path / "model", corpus, heldout=heldout, ancestor=first.folder)
+    curve = [(step, loss) for step, _, loss in lesson.losses if loss is not None]
+    best = min(loss for _, loss in curve)
+    assert [step for step, _ in curve] == list(range(10, lesson.steps + 1, 10))
+    assert lesson.steps < 120
+    assert curve[-1][1] > best
+    assert not (tmp_path / "model" / "checkpoints").exists()
+    assert _block_loss(tmp_path / "model", heldout) == pytest.approx(best, abs=1e-3)
+
+
+@torch.inference_mode()
+def _block_loss(model: Path, texts: list[str]) -> float:
+    flat = [token for text in texts for token in _ids(model, text)]
+    blocks = torch.tensor([flat[start : start + 64] for start in range(0, len(flat) - 63, 64)])
+    return float(AutoModelForCausalLM.from_pretrained(model)(input_ids=blocks, labels=blocks).loss)
+
+
+def test_stopping_early_with_too_little_held_out_text_is_refused(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="held-out text is shorter than one block of 64 tokens"):
+        _learn(backends, tiny.model_copy(update={"stop_early": True}), tmp_path, first.corpus, heldout=["a"])
+
+
+def test_an_empty_corpus_is_refused(backends: Backends, tiny: TransformerTraining, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the corpus is empty: there is nothing to learn from"):
+        _learn(backends, tiny, tmp_path, Corpus([], []))
+
+
+def test_a_training_that_loses_its_way_is_refused(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    wild = tiny.model_copy(update={"learning_rate": 1e30, "embedding_learning_rate": 1e30})
+    with pytest.raises(ValueError, match="training lost its way"):
+        _learn(backends, wild, tmp_path, first.corpus)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_progress_is_told_step_by_step(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    settings = tiny.model_copy(update={"steps": 2})
+    backends.trainer(settings).train(first.corpus, [], first.folder, tmp_path, 1, lambda *said: told.append(said))
+    assert told == [(1, 2), (2, 2)]
