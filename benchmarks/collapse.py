@@ -55,7 +55,7 @@ def _figures(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
         order = "desc" if last else "asc"
         question = f"""select value from metrics where run = '{arm}-{seed}' and subject = 'model'
             and metric = '{metric}' order by generation {order} limit 1"""
-        (found,) = catalog.sql(question).fetchone()
+        ((found,),) = catalog.sql(question).fetchall()
         return float(found)
 
     def ratios(arm: str, metric: str) -> list[float]:

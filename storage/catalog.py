@@ -54,14 +54,8 @@ _GENERATIONS = pa.schema(
 )
 _RUNS = pa.schema(
     [
-        ("run", pa.string()),
-        ("question", pa.string()),
-        ("human", pa.string()),
-        ("policy", pa.string()),
-        ("backend", pa.string()),
-        ("sampler", pa.string()),
-        ("generations", pa.int64()),
-        ("seed", pa.int64()),
+        *((name, pa.string()) for name in ("run", "question", "human", "policy", "backend", "sampler")),
+        *((name, pa.int64()) for name in ("generations", "seed")),
     ]
 )
 _HUMAN_VIEWS = ("reserve", "heldout", "set_aside")
@@ -241,19 +235,8 @@ def _edges(run: Run) -> list[dict[str, Any]]:
     rows = []
     for path in sorted(run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")):
         manifest = read_manifest(path.parent)
-        generation, attempt = _numbers(path.parent.parent)
-        for parent, fingerprint in manifest["parents"].items():
-            rows.append(
-                {
-                    "run": run.name,
-                    "generation": generation,
-                    "attempt": attempt,
-                    "artifact": manifest["name"],
-                    "fingerprint": manifest["fingerprint"],
-                    "parent": parent,
-                    "parent_fingerprint": fingerprint,
-                }
-            )
+        made = (run.name, *_numbers(path.parent.parent), manifest["name"], manifest["fingerprint"])
+        rows += [dict(zip(_LINEAGE.names, (*made, *edge), strict=True)) for edge in manifest["parents"].items()]
     return rows
 
 

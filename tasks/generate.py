@@ -55,12 +55,14 @@ def generate(
         tokens = 0
         for start in range(done, len(asked), PART):
             part = list(islice(answers, PART))
+            if len(part) < min(PART, len(asked) - start):
+                raise ValueError(
+                    f"{attempt}: {len(asked)} candidates were asked for, {start + len(part)} came back; run again to go on"
+                )
             draft.write_part(_table(attempt, model, sampling, asked, seeds, start, part, human), start // PART)
             tokens += sum(answer.completion_tokens for answer in part)
-        if draft.rows != len(asked):
-            raise ValueError(
-                f"{attempt}: {len(asked)} candidates were asked for, {draft.rows} came back; run again to go on"
-            )
+        # A sampler that is left before its end takes its process with it.
+        next(answers, None)
         draft.facts = {"generated_tokens": tokens, "resumed_after": done}
     return candidates
 

@@ -3,6 +3,7 @@
 A snapshot is never edited. Ingesting more adds the next one, which holds the records of the one before.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from curation.exact import find_exact_duplicates
 from curation.minhash import find_near_duplicates
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import passages, words
-from storage.artifact import AbsentError, Artifact, read_manifest, read_table
+from storage.artifact import AbsentError, Artifact, DriftError, read_manifest, read_table
 from storage.records import HUMAN, RESERVE, SET_ASIDE, human_id, text_digest
 from storage.run import Attempt, human_folder, newest_snapshot
 from storage.sources import Document, read_documents
@@ -48,7 +49,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
                     f"{len(documents)} documents left {len(sides[side])} records for the {side}, and at least {fewest} are needed; "
                     f"{len(repeated)} repeated another one, {len(aside)} were set aside"
                 )
-        artifacts = _artifacts(root, name, before + 1, made)
+        artifacts = _next(root, name, before, made)
         tables = {side: (RESERVE, sides[side]) for side in _FEWEST} | {"set_aside": (SET_ASIDE, aside + repeated)}
         # The reserve is what makes a snapshot count, so it is published last.
         for side in ("set_aside", "heldout", "reserve"):
@@ -82,6 +83,17 @@ def _published(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:
 def _artifacts(root: Path, name: str, snapshot: int, made: Row) -> dict[str, Artifact]:
     folder = human_folder(root, name, snapshot)
     return {side: Artifact(folder / side, made) for side in ("reserve", "heldout", "set_aside")}
+
+
+def _next(root: Path, name: str, before: int, made: Row) -> dict[str, Artifact]:
+    """The next snapshot, behind any that an interrupted ingest of other documents has left without a reserve."""
+    while True:
+        before += 1
+        artifacts = _artifacts(root, name, before, made)
+        with contextlib.suppress(DriftError):
+            for artifact in artifacts.values():
+                artifact.finished()
+            return artifacts
 
 
 def _newest(root: Path, name: str) -> tuple[int, dict[str, list[Row]]]:

@@ -18,9 +18,10 @@ class SlicedHeadLlama(LlamaForCausalLM):
 
     def forward(self, input_ids: Any = None, labels: Any = None, **rest: Any) -> Any:  # noqa: ANN401
         """Mean next-token loss when training, else the parent's answer."""
+        # The Trainer's count takes in the first token of a block, which nothing predicts; a mean over it is too low.
+        rest.pop("num_items_in_batch", None)
         if labels is None or not self.training:
             return super().forward(input_ids=input_ids, labels=labels, **rest)
-        rest.pop("num_items_in_batch", None)
         hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
         loss = _SlicedCrossEntropy.apply(
             hidden.reshape(-1, hidden.shape[-1]), self.lm_head.weight, labels[:, 1:].reshape(-1)
@@ -31,8 +32,7 @@ class SlicedHeadLlama(LlamaForCausalLM):
 class _SlicedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        device = hidden.device.type
-        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
         rows, narrow = hidden.to(low), weight.to(low)
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)

@@ -58,6 +58,11 @@ def train(
     blocks, shares = _plan(settings, corpus, tokenizer, ancestor is None, seed)
     model = SlicedHeadLlama(_shape(settings, tokenizer))
     evaluated = Blocks.of_texts(tokenizer, heldout, settings.context) if settings.stop_early else None
+    if evaluated is not None and not len(evaluated):
+        raise ValueError(
+            f"stop_early measures on held-out text, and all held-out text is shorter than one block of {settings.context} tokens; "
+            "ingest more, or set train.stop_early = false"
+        )
     trainer = Trainer(
         model=model,
         args=_arguments(settings, folder, len(blocks) // settings.batch, seed),
@@ -111,7 +116,7 @@ def sample(
     longest = network.config.max_position_embeddings
     for place, prompt in enumerate(prompts):
         dice = torch.Generator().manual_seed(prompt.seed)
-        ids = _ids(tokenizer, prompt.text, closed=False)
+        ids = _ids(tokenizer, prompt.text, closed=False)[: longest - 1]
         yield [_complete(settings, tokenizer, network, ids, dice, longest)]
         progress(place + 1, len(prompts))
 
@@ -173,6 +178,8 @@ def _arguments(settings: TransformerTraining, folder: Path, steps: int, seed: in
         seed=seed,
         data_seed=seed,
         logging_steps=max(1, steps // 20),
+        # Left on, it writes the mean of the steps before in place of a loss that is not a number.
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_num_workers=0,
@@ -195,6 +202,8 @@ class _Reporter(TrainerCallback):
         self._progress = progress
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
+        # A held-out loss is kept beside the training loss of its step, so that step needs one.
+        control.should_log = control.should_log or control.should_evaluate
         self._progress(state.global_step, state.max_steps)
 
 

@@ -1,7 +1,8 @@
 import pytest
 
-torch = pytest.importorskip("torch", reason="the head is a torch module")
+pytest.importorskip("torch", reason="the head is a torch module")
 
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.backends.head import SlicedHeadLlama, _SlicedCrossEntropy
@@ -71,7 +72,10 @@ def test_without_labels_it_answers_as_the_plain_llama() -> None:
 def test_a_held_out_loss_is_that_of_the_plain_llama() -> None:
     sliced, plain = (network.eval() for network in _pair())
     ids = torch.arange(40).reshape(2, 20)
-    torch.testing.assert_close(sliced(input_ids=ids, labels=ids).loss, plain(input_ids=ids, labels=ids).loss)
+    expected = plain(input_ids=ids, labels=ids).loss
+    torch.testing.assert_close(sliced(input_ids=ids, labels=ids).loss, expected)
+    # The Trainer counts the first token of each row too.
+    torch.testing.assert_close(sliced(input_ids=ids, labels=ids, num_items_in_batch=40).loss, expected)
 
 
 def test_the_loss_is_made_where_the_model_is() -> None:

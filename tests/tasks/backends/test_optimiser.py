@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="the optimiser is torch's")
+pytest.importorskip("torch", reason="the optimiser is torch's")
 
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.backends import TransformerTraining

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="a transformer needs the train extra")
+pytest.importorskip("torch", reason="a transformer needs the train extra")
 
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.backends import Completion, Corpus, Prompt, Sampling, TransformerTraining

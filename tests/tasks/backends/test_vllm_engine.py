@@ -1,0 +1,185 @@
+import importlib.util
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.backends import Completion, Corpus, Prompt, Resources, Sampling, TransformerTraining
+from tasks.backends.pool import Backends
+from tasks.backends.worker import Worker, WorkerError
+from tests.conftest import human_texts
+from tests.tasks.conftest import Trained
+
+# Looked for, not imported: importing vLLM changes the environment of the process that does it.
+pytestmark = [
+    pytest.mark.transformer,
+    pytest.mark.skipif(
+        not all(importlib.util.find_spec(name) for name in ("torch", "vllm")), reason="needs the train extra and vLLM"
+    ),
+]
+
+_PROMPTS = [
+    Prompt(text, 100 + place) for place, text in enumerate(["", "The old", "It was the year", "", "Zebra "] * 8)
+]
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+def _sampling(**settings: Any) -> Sampling:
+    return Sampling.model_validate({"sampler": "vllm", "max_tokens": 16, **settings})
+
+
+def _say(backends: Backends, model: Path, prompts: list[Prompt] = _PROMPTS, **settings: Any) -> list[Completion]:
+    return list(backends.sampler(_sampling(**settings)).sample(model, prompts, _untold))
+
+
+def _copied(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fresh(resources: Resources, second: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[Completion]:
+    """What a process says for the second model that has never had another."""
+    worker = Worker("vllm_engine", tmp_path_factory.mktemp("fresh") / "vllm.log", 1)
+    batches = list(worker.stream("sample", _untold, _sampling(), resources, second.folder, _PROMPTS))
+    worker.close()
+    return [one for batch in batches for one in batch]
+
+
+def test_a_text_does_not_depend_on_batch_order_or_call(backends: Backends, first: Trained) -> None:
+    together = _say(backends, first.folder)
+    assert len({one.text for one in together}) > 20
+    assert _say(backends, first.folder) == together
+    places = list(range(len(_PROMPTS)))
+    random.Random(0).shuffle(places)
+    shuffled = _say(backends, first.folder, [_PROMPTS[place] for place in places])
+    assert shuffled == [together[place] for place in places]
+    assert _say(backends, first.folder, _PROMPTS[:3]) == together[:3]
+
+
+def test_the_same_prompt_with_another_seed_says_something_else(backends: Backends, first: Trained) -> None:
+    said = _say(backends, first.folder, [Prompt("The old", seed) for seed in range(8)])
+    assert len({one.text for one in said}) > 4
+
+
+def test_no_prompts_make_no_texts(backends: Backends, first: Trained) -> None:
+    assert _say(backends, first.folder, []) == []
+
+
+def test_progress_ends_with_all_of_them(backends: Backends, first: Trained) -> None:
+    told: list[tuple[int, int]] = []
+    answers = backends.sampler(_sampling()).sample(first.folder, _PROMPTS, lambda *said: told.append(said))
+    assert len(list(answers)) == len(_PROMPTS)
+    assert told == sorted(told)
+    assert told[-1] == (len(_PROMPTS), len(_PROMPTS))
+
+
+def test_the_likeliest_text_is_the_one_of_transformers(backends: Backends, first: Trained) -> None:
+    prompts = [Prompt(" ".join(text.split()[:5]), 0) for text in human_texts(12, seed=21)]
+    fast = _say(backends, first.folder, prompts, top_k=1)
+    plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
+    slow = list(backends.sampler(plain).sample(first.folder, prompts, _untold))
+    for one, reference in zip(fast, slow, strict=True):
+        assert one.text == reference.text
+        assert one.prompt_tokens == reference.prompt_tokens
+        assert one.completion_tokens == reference.completion_tokens
+        assert one.finish_reason == reference.finish_reason
+        assert one.log_probability == pytest.approx(reference.log_probability, abs=1e-3 * one.completion_tokens)
+
+
+def test_the_log_probability_is_the_one_of_the_scorer(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    settings = tiny.model_copy(update={"steps": 40})
+    corpus = Corpus(["yes", "no", "perhaps", "never"] * 10, [])
+    backends.trainer(settings).train(corpus, [], first.folder, tmp_path, 0, _untold)
+    said = _say(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    # A text can be spelled in more than one way; only those said in the tokenizer's own way compare.
+    whole = [
+        one
+        for one in said
+        if one.finish_reason == "stop" and len(tokenizer(one.text)["input_ids"]) + 1 == one.completion_tokens
+    ]
+    assert len(whole) > 10
+    assert len({one.text for one in whole}) > 2
+    scores = backends.scorer(settings).score(tmp_path, [one.text for one in whole], (1.0,), _untold)
+    for one, score in zip(whole, scores, strict=True):
+        assert score.tokens == one.completion_tokens
+        assert one.log_probability == pytest.approx(-score.nats[0], abs=1e-3 * score.tokens)
+
+
+def test_a_model_loaded_into_a_living_engine_speaks_as_in_a_fresh_process(
+    backends: Backends, first: Trained, second: Trained, fresh: list[Completion]
+) -> None:
+    assert json.loads((second.folder / "config.json").read_text())["tie_word_embeddings"] is True
+    before = _say(backends, first.folder)
+    assert _say(backends, second.folder) == fresh
+    assert [one.text for one in fresh] != [one.text for one in before]
+    assert _say(backends, first.folder) == before
+
+
+def test_a_model_that_does_not_answer_as_its_probe_says_is_refused(
+    backends: Backends, first: Trained, second: Trained, tmp_path: Path
+) -> None:
+    tampered = _copied(second.folder, tmp_path / "tampered")
+    probe = json.loads((tampered / "probe.json").read_text())
+    probe["log_probability"] += 0.002 * len(probe["token_ids"])
+    (tampered / "probe.json").write_text(json.dumps(probe))
+    before = _say(backends, first.folder)
+    with pytest.raises(ValueError, match=r"vLLM does not speak for .*tampered: its probe has log-probability"):
+        _say(backends, tampered)
+    assert _say(backends, first.folder) == before
+
+
+def test_weights_that_belong_to_another_probe_are_refused(
+    backends: Backends, first: Trained, second: Trained, tmp_path: Path
+) -> None:
+    mixed = _copied(second.folder, tmp_path / "mixed")
+    shutil.copy(first.folder / "model.safetensors", mixed)
+    with pytest.raises(ValueError, match="vLLM does not speak for"):
+        _say(backends, mixed)
+
+
+def test_a_folder_that_is_no_model_is_refused(backends: Backends, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json and weights"):
+        _say(backends, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut short"])
+def test_weights_that_cannot_be_loaded_do_no_harm_to_other_models(
+    backends: Backends, first: Trained, second: Trained, tmp_path: Path, damage: str
+) -> None:
+    before = _say(backends, first.folder)
+    broken = _copied(second.folder, tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000] if damage == "cut short" else b"")
+    if damage == "lost":
+        weights.unlink()
+    with pytest.raises((ValueError, WorkerError)):
+        _say(backends, broken)
+    assert _say(backends, second.folder) != before
+    assert _say(backends, first.folder) == before
+
+
+def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Backends, first: Trained) -> None:
+    long = Prompt(" ".join(human_texts(4, seed=3)), 0)
+    (said,) = _say(backends, first.folder, [long], top_k=1)
+    assert (said.prompt_tokens, said.completion_tokens, said.finish_reason) == (63, 1, "length")
+    plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
+    (reference,) = backends.sampler(plain).sample(first.folder, [long], _untold)
+    assert said.text == reference.text
+
+
+def test_a_text_ends_at_the_context(backends: Backends, first: Trained) -> None:
+    said = _say(backends, first.folder, [Prompt("", seed) for seed in range(6)], max_tokens=500)
+    assert max(one.completion_tokens for one in said) == 63
+    assert {one.finish_reason for one in said if one.completion_tokens == 63} <= {"length", "stop"}

@@ -1,0 +1,71 @@
+import pytest
+from prefect.context import FlowRunContext, TaskRunContext
+
+from tasks.coat import story, verb, without_coat
+
+
+@verb
+def worn_as() -> str | None:
+    """The Prefect task that this runs as, or None."""
+    context = TaskRunContext.get()
+    return context.task.name if context else None
+
+
+@story(name="tell", flow_run_name="{who}")
+def tell(who: str) -> tuple[str | None, str | None]:
+    """The flow this runs as, and the task that a verb in it runs as."""
+    context = FlowRunContext.get()
+    return (context.flow.name if context and context.flow else None), worn_as()
+
+
+@verb
+def fail() -> None:
+    raise ValueError("it was the verb")
+
+
+def test_a_verb_outside_a_flow_run_is_the_plain_function() -> None:
+    assert worn_as() is None
+
+
+def test_a_story_without_its_coat_is_the_plain_function_and_so_are_its_verbs() -> None:
+    with without_coat():
+        assert tell("anna") == (None, None)
+
+
+def test_the_coat_is_back_on_after_the_block_however_it_ended() -> None:
+    from tasks.coat import _bare
+
+    def leave() -> None:
+        with without_coat():
+            assert _bare.get()
+            raise RuntimeError("out")
+
+    with pytest.raises(RuntimeError, match="out"):
+        leave()
+    assert not _bare.get()
+
+
+def test_blocks_without_coat_nest() -> None:
+    with without_coat():
+        with without_coat():
+            pass
+        assert tell("anna") == (None, None)
+
+
+def test_a_verbs_error_is_its_own() -> None:
+    with pytest.raises(ValueError, match="it was the verb"):
+        fail()
+
+
+def test_a_verb_and_a_story_keep_their_names_and_words() -> None:
+    assert (worn_as.__name__, worn_as.__doc__) == ("worn_as", "The Prefect task that this runs as, or None.")
+    assert tell.__name__ == "tell"
+
+
+def test_a_story_shows_its_flow_for_deployments() -> None:
+    assert (tell.flow.name, tell.flow.flow_run_name, tell.flow.persist_result) == ("tell", "{who}", False)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_story_is_a_flow_run_and_its_verbs_are_task_runs() -> None:
+    assert tell("anna") == ("tell", "worn_as")

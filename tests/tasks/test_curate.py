@@ -1,0 +1,99 @@
+from collections.abc import Callable
+
+from curation.stages import CurateSettings
+from storage.artifact import Artifact, read_manifest, read_table
+from storage.survivors import read_survivors
+from tasks.backends.pool import Backends
+from tasks.curate import curate
+from tests.conftest import human_texts
+from tests.tasks.conftest import Beginning, Said
+
+_SETTINGS = CurateSettings(encoder="hashing")
+_DUPLICATES = CurateSettings(stages=("empty", "exact", "contamination", "copying", "minhash"), encoder="hashing")
+_NEW = human_texts(12, seed=50)
+
+
+def _decided(artifact: Artifact) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for row in read_table(artifact.folder).to_pylist():
+        found.setdefault(row["id"], []).append(row)
+    return found
+
+
+def _first(artifact: Artifact) -> dict:
+    return read_table(artifact.folder).to_pylist()[0]
+
+
+def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
+    begin: Callable[[str], Beginning], said: Said
+) -> None:
+    begun = begin("tiny")
+    human, held = _first(begun.reserve), _first(begun.heldout)
+    copied, leaked = human["text"] + " Indeed.", held["text"] + " Indeed."
+    near = _NEW[0].replace(" It was", " Then it was")
+    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near])
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _DUPLICATES)
+    last = {identity: rows[-1] for identity, rows in _decided(decisions).items()}
+    told = [(last[f"g001-{place:07d}"]["stage"], last[f"g001-{place:07d}"]["keeper"]) for place in range(12, 17)]
+    assert told == [
+        ("empty", None),
+        ("exact", "g001-0000001"),
+        ("contamination", held["id"]),
+        ("copying", human["id"]),
+        ("minhash", "g001-0000000"),
+    ]
+    assert [row["id"] for row in read_survivors(candidates.folder, decisions.folder).to_pylist()] == [
+        f"g001-{place:07d}" for place in range(12)
+    ]
+    facts = read_manifest(decisions.folder)["facts"]
+    assert facts == {"survivors": 12, "dropped": 5}
+
+
+def test_a_dropped_record_is_shown_to_no_later_sieve(begin: Callable[[str], Beginning], said: Said) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    for rows in _decided(decisions).values():
+        assert [row["stage"] for row in rows] == list(_SETTINGS.stages)[: len(rows)]
+        assert all(row["kept"] for row in rows[:-1])
+        # The last sieve of all may keep it or drop it.
+        assert not rows[-1]["kept"] or len(rows) == len(_SETTINGS.stages)
+    assert len(_decided(decisions)["g001-0000012"]) == 1
+    assert len(_decided(decisions)["g001-0000013"]) == 2
+
+
+def test_survivors_of_earlier_generations_are_known_and_what_was_dropped_is_not(
+    begin: Callable[[str], Beginning], said: Said
+) -> None:
+    begun = begin("tiny")
+    earlier = said(begun.attempt(1), _NEW[:4], dropped=[2])
+    candidates, _ = said(begun.attempt(2), [_NEW[0], _NEW[2], _NEW[5]])
+    decisions = curate(begun.attempt(3), candidates, begun.reserve, begun.heldout, [earlier], _DUPLICATES)
+    decided = _decided(decisions)
+    repeated = decided["g002-0000000"][-1]
+    assert (repeated["stage"], repeated["kept"]) == ("exact", False)
+    assert (repeated["keeper"], repeated["keeper_generation"]) == ("g001-0000000", 1)
+    assert decided["g002-0000001"][-1]["kept"]
+    assert decided["g002-0000002"][-1]["kept"]
+
+
+def test_no_sieves_keep_every_candidate(begin: Callable[[str], Beginning], said: Said) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), ["?!", "?!"])
+    decisions = curate(
+        begun.attempt(2), candidates, begun.reserve, begun.heldout, [], CurateSettings(stages=(), encoder="hashing")
+    )
+    assert read_survivors(candidates.folder, decisions.folder).num_rows == 2
+    assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0}
+
+
+def test_what_is_decided_is_not_decided_again(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), _NEW)
+    first = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    written = read_manifest(first.folder)["finished"]
+    again = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    assert again == first
+    assert read_manifest(again.folder)["finished"] == written

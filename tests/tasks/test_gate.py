@@ -1,0 +1,84 @@
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from curation.gates import GateSettings, Limit
+from storage.artifact import Artifact, read_manifest, read_table
+from storage.records import METRICS
+from storage.run import Attempt, Run
+from tasks.gate import gate
+
+
+def _attempt(tmp_path: Path, generation: int) -> Attempt:
+    return Attempt(Run(tmp_path, "tiny"), generation)
+
+
+def _metrics(tmp_path: Path, generation: int, **values: float) -> Artifact:
+    """Metrics of the model, and others that the gate must not look at."""
+    artifact = _attempt(tmp_path, generation).artifact("metrics", values)
+    rows = [
+        {"subject": subject, "metric": metric, "source": "all", "value": value * (1 if subject == "model" else 1000)}
+        for metric, value in values.items()
+        for subject in ("model", "corpus", "human")
+    ]
+    with artifact.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))
+    return artifact
+
+
+_LIMITS = GateSettings(
+    limits=(
+        Limit(metric="perplexity", at_most=1.5),
+        Limit(metric="perplexity", at_most=3, action="stop"),
+        Limit(metric="types", at_least=0.5),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("perplexity", "types", "actions", "worst"),
+    [
+        (140.0, 900.0, ["go", "go", "go"], "go"),
+        (150.0, 500.0, ["go", "go", "go"], "go"),
+        (151.0, 900.0, ["warn", "go", "go"], "warn"),
+        (100.0, 499.0, ["go", "go", "warn"], "warn"),
+        (301.0, 900.0, ["warn", "stop", "go"], "stop"),
+    ],
+)
+def test_each_limit_has_its_say_and_the_worst_one_counts(
+    tmp_path: Path, perplexity: float, types: float, actions: list[str], worst: str
+) -> None:
+    first = _metrics(tmp_path, 0, perplexity=100.0, types=1000.0)
+    now = _metrics(tmp_path, 2, perplexity=perplexity, types=types)
+    verdict = gate(_attempt(tmp_path, 2), now, first, _LIMITS)
+    rows = read_table(verdict.folder).to_pylist()
+    assert [row["action"] for row in rows] == actions
+    assert [row["limit"] for row in rows] == [150.0, 300.0, 500.0]
+    assert [row["value"] for row in rows] == [perplexity, perplexity, types]
+    facts = read_manifest(verdict.folder)["facts"]
+    assert facts["action"] == worst
+    assert facts["reasons"] == [row["reason"] for row in rows if row["action"] != "go"]
+
+
+def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, now = (_metrics(tmp_path, place, perplexity=value, types=9.0) for place, value in ((0, 100.0), (2, 200.0)))
+    with caplog.at_level(logging.WARNING, logger="tasks"):
+        gate(_attempt(tmp_path, 2), now, first, _LIMITS)
+    assert caplog.messages == [
+        "tiny · generation 2 · perplexity is 200, above 1.5 x generation 0's 100",
+    ]
+
+
+def test_without_limits_it_goes_on(tmp_path: Path) -> None:
+    first, now = (_metrics(tmp_path, place, perplexity=value) for place, value in ((0, 100.0), (2, 1e9)))
+    verdict = gate(_attempt(tmp_path, 2), now, first, GateSettings(limits=()))
+    assert read_manifest(verdict.folder)["facts"] == {"action": "go", "reasons": []}
+
+
+def test_a_limit_on_what_was_not_measured_is_refused(tmp_path: Path) -> None:
+    first, now = (_metrics(tmp_path, place, perplexity=100.0) for place in (0, 2))
+    with pytest.raises(ValueError, match="the gate has a limit on types, which was not measured; measured: perplexity"):
+        gate(_attempt(tmp_path, 2), now, first, _LIMITS)
+    assert not (_attempt(tmp_path, 2).folder / "verdict").exists()

@@ -1,0 +1,136 @@
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from curation.prompts import PromptSettings
+from storage.artifact import Artifact, DriftError, read_manifest, read_table
+from storage.records import text_digest
+from tasks.backends import Completion, Progress, Prompt, Sampler, Sampling
+from tasks.backends.pool import Backends
+from tasks.generate import PART, generate
+from tests.tasks.conftest import Beginning
+
+_SAMPLING = Sampling(sampler="ngram", max_tokens=12)
+_MANY = PromptSettings(candidates_per_human_record=10)
+
+
+@dataclass
+class _Watched:
+    """The real sampler, which can be cut off, and remembers how many texts it was asked for."""
+
+    backends: Backends
+    most: int = 1_000_000
+    fails: bool = True
+    asked: list[int] = field(default_factory=list)
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        self._sampler = self.backends.sampler(sampling)
+        return self
+
+    def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
+        self.asked.append(len(prompts))
+        for place, answer in enumerate(self._sampler.sample(model, prompts, progress)):
+            if place == self.most:
+                if self.fails:
+                    raise ConnectionError("the lights went out")
+                return
+            yield answer
+
+
+def _generate(
+    begun: Beginning, backends: Backends | _Watched, prompts: PromptSettings = _MANY, sampling: Sampling = _SAMPLING
+) -> Artifact:
+    return generate(begun.attempt(1), begun.model, begun.reserve, prompts, sampling, 7, backends)
+
+
+def test_as_many_candidates_are_made_as_the_prompts_ask_for(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    reserve = read_manifest(begun.reserve.folder)["rows"]
+    made = _generate(begun, backends, PromptSettings(candidates_per_human_record=0.5))
+    assert read_manifest(made.folder)["rows"] == read_table(made.folder).num_rows == round(reserve * 0.5)
+
+
+def test_a_candidate_says_who_made_it_and_how(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings(program="opening", opening_words=3)
+    rows = read_table(_generate(begun, backends, prompts).folder).to_pylist()
+    texts = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
+    assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
+    assert len({row["seed"] for row in rows}) == len(rows)
+    for row in rows:
+        (parent,) = row["parents"]
+        assert row["prompt"] == " ".join(texts[parent].split()[:3])
+        assert row["text"].startswith(row["prompt"])
+        assert row["digest"] == text_digest(row["text"])
+        assert (row["origin"], row["born"], row["model"]) == ("synthetic", 1, begun.model.fingerprint)
+        assert (row["program"], row["source"]) == ("opening", "letters.jsonl")
+        assert row["parameters"]["max_tokens"] == 12
+    assert {row["parents"][0] for row in rows} == set(texts)
+
+
+def test_a_stored_seed_says_the_stored_text_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    row = read_table(_generate(begun, backends, PromptSettings()).folder).to_pylist()[5]
+    (again,) = backends.sampler(_SAMPLING).sample(begun.model.folder, [Prompt("", row["seed"])], lambda *_: None)
+    assert again.text == row["text"]
+    assert again.log_probability == row["log_probability"]
+
+
+def test_what_is_finished_is_not_made_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun, watched = begin("tiny"), _Watched(backends)
+    first = _generate(begun, watched, PromptSettings())
+    assert _generate(begun, watched, PromptSettings()) == first
+    assert len(watched.asked) == 1
+
+
+def test_other_settings_in_the_same_place_are_refused(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    _generate(begun, backends, PromptSettings())
+    with pytest.raises(DriftError, match=r"settings\.sampling\.temperature was 1\.0, is now 0\.5"):
+        _generate(begun, backends, PromptSettings(), _SAMPLING.model_copy(update={"temperature": 0.5}))
+
+
+def test_an_interrupted_generation_goes_on_behind_its_last_whole_part(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("cut")
+    count = 10 * read_manifest(begun.reserve.folder)["rows"]
+    assert PART + 100 < count < 2 * PART
+    with pytest.raises(ConnectionError, match="the lights went out"):
+        _generate(begun, _Watched(backends, most=PART + 50))
+    folder = begun.attempt(1).folder
+    assert not (folder / "candidates").exists()
+    assert [path.name for path in (folder / ".candidates.draft").glob("part-*")] == ["part-00000.parquet"]
+    watched = _Watched(backends)
+    resumed = _generate(begun, watched)
+    assert watched.asked == [count - PART]
+    whole = _generate(begin("whole"), backends)
+    assert read_table(resumed.folder).equals(read_table(whole.folder))
+    assert read_manifest(resumed.folder)["facts"]["resumed_after"] == PART
+
+
+@pytest.mark.parametrize("most", [300, PART + 50])
+def test_a_sampler_that_falls_short_is_an_error_after_which_one_can_go_on(
+    begin: Callable[[str], Beginning], backends: Backends, most: int
+) -> None:
+    begun = begin("short")
+    count = 10 * read_manifest(begun.reserve.folder)["rows"]
+    with pytest.raises(ValueError, match=f"{count} candidates were asked for, {most} came back; run again to go on"):
+        _generate(begun, _Watched(backends, most=most, fails=False))
+    resumed = _generate(begun, backends)
+    assert read_table(resumed.folder).num_rows == count
+
+
+def test_a_whole_number_of_parts_leaves_the_worker_alive(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    reserve = read_manifest(begun.reserve.folder)["rows"]
+    with backends.lease("ngram", None) as before:
+        pass
+    made = _generate(begun, backends, PromptSettings(candidates_per_human_record=PART / reserve))
+    assert read_manifest(made.folder)["rows"] == PART
+    with backends.lease("ngram", None) as after:
+        assert after is before

@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from math import exp, log
+
+import pytest
+
+from curation.metrics import MeasureSettings
+from storage.artifact import Artifact, read_manifest, read_table
+from tasks.backends import NgramTraining, Sampling
+from tasks.backends.pool import Backends
+from tasks.measure import measure
+from tests.conftest import human_texts
+from tests.tasks.conftest import Beginning, Said
+
+_SETTINGS = MeasureSettings(voice_records=15, prompt="The old")
+_SAMPLING = Sampling(sampler="ngram", max_tokens=20)
+
+
+def _measured(begun: Beginning, backends: Backends, candidates: Artifact | None = None, seed: int = 0) -> Artifact:
+    return measure(
+        begun.attempt(0),
+        begun.model,
+        begun.corpus,
+        begun.reserve,
+        begun.heldout,
+        candidates,
+        _SETTINGS,
+        NgramTraining(),
+        _SAMPLING,
+        seed,
+        backends,
+    )
+
+
+def _values(metrics: Artifact) -> dict[tuple[str, str], float]:
+    return {(row["subject"], row["metric"]): row["value"] for row in read_table(metrics.folder).to_pylist()}
+
+
+def test_perplexity_is_that_of_the_held_out_texts(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    values = _values(_measured(begun, backends))
+    texts = read_table(begun.heldout.folder)["text"].to_pylist()
+    scores = backends.scorer(NgramTraining()).score(begun.model.folder, texts, (1.0,), lambda *_: None)
+    nats, tokens = sum(score.nats[0] for score in scores), sum(score.tokens for score in scores)
+    assert values["model", "perplexity"] == pytest.approx(exp(nats / tokens))
+    assert values["model", "bits_per_byte"] == pytest.approx(nats / log(2) / sum(len(text.encode()) for text in texts))
+    assert values["model", "recalibrated_perplexity"] <= values["model", "perplexity"]
+
+
+def test_every_subject_is_measured_by_its_vocabulary(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), human_texts(30, seed=70))
+    values = _values(_measured(begun, backends, candidates))
+    subjects = {"human", "model", "candidates", "corpus"}
+    for metric in ("rare_word_coverage", "type_coverage", "types", "repetition"):
+        assert {subject for subject, name in values if name == metric} == subjects
+    assert {subject for subject, name in values if name == "perplexity"} == {"model"}
+    # The corpus of generation 0 is the reserve itself.
+    assert values["corpus", "type_coverage"] == 1.0
+
+
+def test_without_candidates_they_are_no_subject(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    assert {subject for subject, _ in _values(_measured(begin("tiny"), backends))} == {"human", "model", "corpus"}
+
+
+def test_the_voice_begins_with_the_opening_and_then_speaks_from_nothing(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    _measured(begun, backends)
+    rows = read_table(begun.attempt(0).folder / "voice").to_pylist()
+    assert [row["prompt"] for row in rows] == ["The old"] + [""] * 15
+    assert rows[0]["text"].startswith("The old")
+    assert len({row["seed"] for row in rows}) == 16
+    assert read_manifest(begun.attempt(0).folder / "voice")["facts"]["voice_tokens"] > 15
+
+
+def test_the_same_seed_measures_the_same_and_another_hears_another_voice(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    one, same, other = (begin(name) for name in ("one", "same", "other"))
+    tables = [
+        read_table(_measured(begun, backends, seed=seed).folder) for begun, seed in ((one, 0), (same, 0), (other, 1))
+    ]
+    assert tables[0].equals(tables[1])
+    assert not tables[0].equals(tables[2])
+
+
+def test_what_is_measured_is_not_measured_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    first = _measured(begun, backends)
+    written = read_manifest(first.folder)["finished"]
+    assert _measured(begun, backends) == first
+    assert read_manifest(first.folder)["finished"] == written

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from tasks.pictures import _COLOURS, draw_curves
+
+_METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition")
+
+
+def _points(run: str, generations: int, growth: float = 1.0) -> list[tuple[str, int, str, float]]:
+    return [
+        (run, generation, metric, start * growth**generation)
+        for metric, start in zip(_METRICS, (100.0, 90.0, 0.5, 900.0, 0.1), strict=True)
+        for generation in range(generations)
+    ]
+
+
+def _coloured(picture: Path, colour: str) -> np.ndarray:
+    """Which pixels have the colour of a line."""
+    return np.abs(imread(picture)[:, :, :3] - np.array(to_rgb(colour))).max(2) < 0.02
+
+
+def test_each_run_has_a_line_in_its_colour_in_each_panel(tmp_path: Path) -> None:
+    draw_curves([*_points("replace", 4, 1.4), *_points("anchor", 4, 0.9)], tmp_path / "curves.png")
+    for colour in _COLOURS[:2]:
+        found = _coloured(tmp_path / "curves.png", colour)
+        middle, centre = (size // 2 for size in found.shape)
+        for panel in (
+            found[:middle, :centre],
+            found[:middle, centre:],
+            found[middle:, :centre],
+            found[middle:, centre:],
+        ):
+            assert panel.sum() > 100
+    assert not _coloured(tmp_path / "curves.png", _COLOURS[2]).any()
+
+
+def test_a_run_of_one_generation_is_a_level_line_beside_longer_ones(tmp_path: Path) -> None:
+    draw_curves([*_points("replace", 4, 1.4), *_points("human-only", 1)], tmp_path / "curves.png")
+    found = _coloured(tmp_path / "curves.png", _COLOURS[1])
+    panel = found[found.shape[0] // 2 :, : found.shape[1] // 2]
+    columns = np.flatnonzero(panel.any(0))
+    assert columns.max() - columns.min() > 0.7 * panel.shape[1]
+    assert np.ptp(np.flatnonzero(panel.any(1))) < 12
+
+
+def test_other_values_make_another_picture(tmp_path: Path) -> None:
+    for name, growth in (("one", 1.2), ("same", 1.2), ("other", 1.3)):
+        draw_curves(_points("replace", 4, growth), tmp_path / f"{name}.png")
+    one, same, other = (imread(tmp_path / f"{name}.png") for name in ("one", "same", "other"))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("runs", [1, 12])
+def test_any_number_of_runs_can_be_drawn(tmp_path: Path, runs: int) -> None:
+    draw_curves([point for run in range(runs) for point in _points(f"run-{run}", 1)], tmp_path / "curves.png")
+    assert imread(tmp_path / "curves.png").shape[:2] > (900, 1400)

@@ -1,0 +1,103 @@
+import base64
+from pathlib import Path
+
+import pytest
+
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from storage.run import Run
+from tasks.backends.pool import Backends
+from tasks.coat import without_coat
+from tasks.report import _cell, arrow, report
+
+_TABLES = (
+    "Where it ended",
+    "One opening, continued by every generation",
+    "What was dropped, and why",
+    "How much was human",
+    "The runs",
+)
+
+
+@pytest.fixture
+def two_runs(ingested: Site, recipe: Recipe, backends: Backends) -> Site:
+    """An anchor run of two generations, and one on human text alone."""
+    with without_coat():
+        evolve(recipe.model_copy(update={"name": "anchored", "generations": 2}), ingested)
+        evolve(recipe.model_copy(update={"name": "human-only", "generations": 0}), ingested)
+    return ingested
+
+
+def _section(page: str, title: str) -> str:
+    return page.split(f"## {title}")[1].split("## ", maxsplit=1)[0]
+
+
+def test_a_report_has_its_pictures_and_tables(two_runs: Site) -> None:
+    folder = report(two_runs.store, ["human-only", "anchored"], "both")
+    assert folder == two_runs.store / "reports" / "both"
+    page = (folder / "report.md").read_text()
+    assert page.startswith("# both\n")
+    assert (folder / "collapse.png").read_bytes().startswith(b"\x89PNG")
+    for title in _TABLES:
+        assert "\n|" in _section(page, title), title
+    for run in ("anchored", "human-only"):
+        assert f"| {run} |" in _section(page, "Where it ended")
+    assert "| 2 |" in _section(page, "One opening, continued by every generation")
+    assert "The old" in _section(page, "One opening, continued by every generation")
+
+
+def test_the_html_page_stands_alone(two_runs: Site) -> None:
+    folder = report(two_runs.store, ["human-only", "anchored"], "both")
+    html = (folder / "report.html").read_text()
+    picture = base64.b64encode((folder / "collapse.png").read_bytes()).decode()
+    assert f'src="data:image/png;base64,{picture}"' in html
+    assert "collapse.png" not in html
+    assert html.count("<table>") >= len(_TABLES)
+    assert html.count("<table>") == html.count("</table>")
+    for outside in ("http://", "https://", "<script", "<link"):
+        assert outside not in html
+
+
+def test_a_report_on_one_run_says_nothing_of_others(two_runs: Site) -> None:
+    page = (report(two_runs.store, ["anchored"], "one") / "report.md").read_text()
+    assert "anchored" in page
+    assert "human-only" not in page
+
+
+def test_runs_are_drawn_in_the_order_they_were_named(two_runs: Site) -> None:
+    names = ["human-only", "anchored"]
+    one, same = (report(two_runs.store, names, name) / "collapse.png" for name in ("one", "same"))
+    other = report(two_runs.store, names[::-1], "other") / "collapse.png"
+    assert one.read_bytes() == same.read_bytes()
+    assert one.read_bytes() != other.read_bytes()
+
+
+def test_a_report_can_be_written_again(two_runs: Site) -> None:
+    once = (report(two_runs.store, ["anchored"], "one") / "report.md").read_text()
+    assert (report(two_runs.store, ["anchored"], "one") / "report.md").read_text() == once
+
+
+def test_nothing_to_report_on_is_an_error(ingested: Site) -> None:
+    run = Run(ingested.store, "begun")
+    described = {"question": "", "human": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
+    run.begin({**described, "generate": {"sampler": "ngram"}, "generations": 1, "seed": 0}, set(), {})
+    with pytest.raises(ValueError, match="nothing to report on begun: no generation has been measured yet"):
+        report(ingested.store, ["begun"], "begun")
+    assert not (ingested.store / "reports").exists()
+
+
+def test_no_store_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no store at"):
+        report(tmp_path / "nowhere", ["tiny"], "nothing")
+
+
+def test_what_a_model_says_cannot_break_the_table_or_the_page() -> None:
+    assert _cell("a | b\n\nc <script>x</script> `d`") == "a \\| b c &lt;script>x&lt;/script> \\`d\\`"
+    assert _cell(None) == ""
+    assert _cell(0.123456) == "0.123"
+    assert len(_cell("long " * 100)) == 181
+
+
+def test_an_arrow_runs_from_the_first_number_to_the_last() -> None:
+    assert arrow(147.2, 14957.4, 0) == "147 → 14,957"
+    assert arrow(0.5, 0.25, 2) == "0.50 → 0.25"
