@@ -1,9 +1,8 @@
-"""The command line: a command has the name of its flow. The only reader of the environment.
+"""The command line: a command has the name of its flow.
 
 A mistake of the user's ends with one sentence and exit code 2. `sql` and `check` do not import Prefect.
 """
 
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
+from flows.surroundings import prefect_server, quiet_libraries
 from tasks.backends.worker import WorkerError
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ Set = Annotated[
 
 def main() -> None:
     """Run a command; turn the user's mistakes into one sentence."""
-    _quiet_libraries()
+    quiet_libraries()
     try:
         app(standalone_mode=False)
     except typer.Exit as done:
@@ -234,46 +234,8 @@ def _watched(recipes: list[Recipe]) -> Iterator[Any]:
     """A panel, and a Prefect server of its own where none is set."""
     from flows.panel import Panel
 
-    with Panel(console, {recipe.name: recipe.generations for recipe in recipes}) as panel, _server():
+    with Panel(console, {recipe.name: recipe.generations for recipe in recipes}) as panel, prefect_server():
         yield panel
-
-
-@contextmanager
-def _server() -> Iterator[None]:
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    if PREFECT_API_URL.value():
-        yield
-        return
-    # Nobody watches a server that ends with the command, and each flow would wait a second for its last beat.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
-
-
-def _quiet_libraries() -> None:
-    defaults = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        "TOKENIZERS_PARALLELISM": "false",
-        # For the encoder, which is all the arithmetic in this process; threads that wait must not spin beside workers.
-        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    watched = bool(os.environ.get("PREFECT_API_URL"))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if watched else "CRITICAL")
-    if not watched:
-        # Nobody looks at a server that ends with the command, and with these writers SQLite can lock for a minute.
-        for service in ("TASK_RUN_RECORDER", "EVENT_PERSISTER", "EVENT_LOGGER", "TRIGGERS"):
-            os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
-    else:
-        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,curation,storage")
-        for room in ("flows", "tasks", "curation", "storage"):
-            logging.getLogger(room).setLevel(logging.INFO)
 
 
 def _fail(sentence: str, code: int) -> None:

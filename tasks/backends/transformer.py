@@ -1,9 +1,7 @@
 """A Llama-shaped causal language model: trained by transformers' Trainer, scored and, slowly, sampled by transformers.
 
-Runs inside a worker process (see worker.py), so that torch's threads and memory are its own. It is the
-reference for vLLM: every model folder carries `probe.json`, a fixed text and its log-likelihood here, which
-a sampler must reproduce before it speaks.
-
+Runs in a worker process, so that torch's threads and memory are its own. It is the reference for vLLM: every model
+folder carries `probe.json`, a text and its log-likelihood here, which a sampler must reproduce before it speaks.
 Assumes CPU or one GPU. It does not resume a training from within.
 """
 
@@ -28,6 +26,7 @@ from transformers import (
 )
 
 from tasks.backends import Completion, Corpus, Lesson, Progress, Prompt, Resources, Sampling, Score, TransformerTraining
+from tasks.backends.decoding import complete
 from tasks.backends.head import SlicedHeadLlama
 from tasks.backends.optimiser import muon_and_adamw
 from tasks.backends.packing import Blocks, human_share_plan, packed_stream
@@ -117,7 +116,7 @@ def sample(
     for place, prompt in enumerate(prompts):
         dice = torch.Generator().manual_seed(prompt.seed)
         ids = _ids(tokenizer, prompt.text, closed=False)[: longest - 1]
-        yield [_complete(settings, tokenizer, network, ids, dice, longest)]
+        yield [complete(settings, tokenizer, network, ids, dice, longest)]
         progress(place + 1, len(prompts))
 
 
@@ -249,41 +248,3 @@ def _nats(network: LlamaForCausalLM, batch: list[list[int]], temperatures: Seque
         found = (logits / temperature).log_softmax(-1).gather(-1, targets)[..., 0]
         columns.append((-(found * counted).sum(-1)).tolist())
     return list(zip(*columns, strict=True))
-
-
-@torch.inference_mode()
-def _complete(
-    settings: Sampling,
-    tokenizer: PreTrainedTokenizerFast,
-    network: LlamaForCausalLM,
-    ids: list[int],
-    dice: torch.Generator,
-    longest: int,
-) -> Completion:
-    spoken: list[int] = []
-    total, cache, reason = 0.0, None, "length"
-    fed = torch.tensor([ids])
-    while len(spoken) < settings.max_tokens and len(ids) + len(spoken) < longest:
-        answer = network(input_ids=fed, past_key_values=cache, use_cache=True)
-        cache, logits = answer.past_key_values, answer.logits[0, -1].float()
-        token = int(torch.multinomial(_filtered(logits / settings.temperature, settings), 1, generator=dice))
-        total += float(logits.log_softmax(-1)[token])
-        spoken.append(token)
-        if token == tokenizer.eos_token_id:
-            reason = "stop"
-            break
-        fed = torch.tensor([[token]])
-    text = tokenizer.decode(spoken, skip_special_tokens=True)
-    return Completion(text, reason, len(ids), len(spoken), total)
-
-
-def _filtered(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
-    probabilities = logits.softmax(-1)
-    if settings.top_k:
-        probabilities[probabilities < probabilities.topk(min(settings.top_k, len(probabilities))).values[-1]] = 0
-    if settings.min_p:
-        probabilities[probabilities < settings.min_p * probabilities.max()] = 0
-    if settings.top_p < 1:
-        ordered, places = probabilities.sort(descending=True)
-        probabilities[places[ordered.cumsum(0) - ordered >= settings.top_p * ordered.sum()]] = 0
-    return probabilities / probabilities.sum()

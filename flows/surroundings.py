@@ -1,0 +1,49 @@
+"""What a command finds around it: defaults in the environment, and a Prefect server where none is set.
+
+The one place that reads and writes the environment. Called before any heavy library is imported.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def quiet_libraries() -> None:
+    """Set what libraries read at import, where the user has not: no reports home, quiet logs, threads."""
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "TOKENIZERS_PARALLELISM": "false",
+        # For the encoder, which is all the arithmetic in this process; threads that wait must not spin beside workers.
+        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    watched = bool(os.environ.get("PREFECT_API_URL"))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if watched else "CRITICAL")
+    if not watched:
+        # Nobody looks at a server that ends with the command, and with these writers SQLite can lock for a minute.
+        for service in ("TASK_RUN_RECORDER", "EVENT_PERSISTER", "EVENT_LOGGER", "TRIGGERS"):
+            os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+    else:
+        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,curation,storage")
+        for room in ("flows", "tasks", "curation", "storage"):
+            logging.getLogger(room).setLevel(logging.INFO)
+
+
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """The Prefect server that is set, or one that starts and ends with the command."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    # Nobody watches a server that ends with the command, and each flow would wait a second for its last beat.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

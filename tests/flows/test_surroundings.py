@@ -1,0 +1,41 @@
+"""Defaults in the environment: set where the user has set nothing, and never over what he has."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_SHOW = "import os; from flows.surroundings import quiet_libraries; quiet_libraries(); print(os.environ.get({name!r}))"
+
+
+def after(name: str, **given: str) -> str:
+    """The variable as a child process has it after the defaults are set."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT", "OMP"))} | given
+    found = subprocess.run(
+        [sys.executable, "-c", _SHOW.format(name=name)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.strip()
+
+
+def test_nothing_is_reported_home() -> None:
+    assert after("PREFECT_SERVER_ANALYTICS_ENABLED") == "false"
+    assert after("DO_NOT_TRACK") == "1"
+    assert after("VLLM_NO_USAGE_STATS") == "1"
+
+
+def test_what_the_user_has_set_stays() -> None:
+    assert after("PREFECT_LOGGING_LEVEL", PREFECT_LOGGING_LEVEL="DEBUG") == "DEBUG"
+    assert after("OMP_NUM_THREADS", OMP_NUM_THREADS="7") == "7"
+
+
+def test_a_server_that_is_set_keeps_its_services_and_hears_our_logs() -> None:
+    address = {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    assert after("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED", **address) == "None"
+    assert after("PREFECT_LOGGING_EXTRA_LOGGERS", **address) == "flows,tasks,curation,storage"
+    assert after("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED") == "false"

@@ -1,0 +1,37 @@
+"""Sampling settings as plain transformers reads them."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+from tasks.backends import Sampling  # noqa: E402
+from tasks.backends.decoding import _filtered  # noqa: E402
+
+LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
+
+
+def kept(**settings: float) -> list[int]:
+    """Tokens that can still be drawn."""
+    found = _filtered(LOGITS, Sampling(**settings))
+    assert float(found.sum()) == pytest.approx(1)
+    return torch.nonzero(found).flatten().tolist()
+
+
+def test_without_a_limit_every_token_can_be_drawn_with_its_probability() -> None:
+    assert kept() == [0, 1, 2, 3]
+    assert _filtered(LOGITS, Sampling()).tolist() == pytest.approx([0.5, 0.25, 0.15, 0.1])
+
+
+def test_top_k_keeps_the_k_likeliest() -> None:
+    assert kept(top_k=2) == [0, 1]
+    assert kept(top_k=9) == [0, 1, 2, 3]
+
+
+def test_top_p_keeps_the_smallest_set_with_that_probability() -> None:
+    assert kept(top_p=0.5) == [0]
+    assert kept(top_p=0.6) == [0, 1]
+
+
+def test_min_p_is_relative_to_the_likeliest() -> None:
+    assert kept(min_p=0.3) == [0, 1, 2]
+    assert kept(min_p=0.4) == [0, 1]
