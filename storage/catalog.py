@@ -7,14 +7,16 @@ those ending in `_all` show every attempt. Nothing here writes.
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 
 from storage import records
 from storage.artifact import MANIFEST, parts, read_manifest
 from storage.run import Run, runs
+
+if TYPE_CHECKING:
+    import duckdb
 
 _PER_GENERATION = {
     "candidates": (records.CANDIDATES, "candidates"),
@@ -104,16 +106,17 @@ QUESTIONS = {
 """Named questions that need no argument."""
 
 
-def open_catalog(root: Path, only: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnection":
     """A connection with every view over the store at `root`; over the runs named in `only`, if any are.
 
     Raises:
         ValueError: there is no store at `root`.
     """
     if not root.is_dir():
-        raise ValueError(
-            f"there is no store at {root}; make one with: heirloom demo --quick, or heirloom ingest SOURCE"
-        )
+        raise ValueError(f"there is no store at {root}; make one with: heirloom demo, or heirloom ingest")
+    # A command that asks nothing neither waits for DuckDB nor hears its complaints at exit.
+    import duckdb
+
     connection = duckdb.connect()
     found = [run for run in runs(root) if not only or run.name in only]
     for view, (schema, folder) in _PER_GENERATION.items():
@@ -170,7 +173,9 @@ def _human_sources(root: Path, side: str) -> list[tuple[str, Path]]:
     return sources
 
 
-def _view(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema, sources: list[tuple[str, Path]]) -> None:
+def _view(
+    connection: "duckdb.DuckDBPyConnection", view: str, schema: pa.Schema, sources: list[tuple[str, Path]]
+) -> None:
     selects = [
         f"select *, {constants} from read_parquet([{_listed(folder)}], hive_partitioning=false)"
         for constants, folder in sources
@@ -187,7 +192,7 @@ def _listed(folder: Path) -> str:
     return ", ".join(_quoted(glob.escape(str(part))) for part in parts(folder))
 
 
-def _table(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+def _table(connection: "duckdb.DuckDBPyConnection", name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
     connection.register("rows", pa.Table.from_pylist(rows, schema=schema))
     connection.execute(f"create table {name} as select * from rows")
     connection.unregister("rows")
@@ -196,10 +201,10 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, 
 def _generations(run: Run) -> list[dict[str, Any]]:
     accepted = _accepted(run)
     rows = []
-    for folder in sorted(run.folder.glob("generation=*/attempt=*"), key=_numbers):
+    for folder in sorted(
+        {path.parents[1] for path in run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")}, key=_numbers
+    ):
         found = {path.parent.name: read_manifest(path.parent) for path in folder.glob(f"*/{MANIFEST}")}
-        if not found:
-            continue
         generation, attempt = _numbers(folder)
         facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
         rows.append(
@@ -221,13 +226,10 @@ def _described(run: Run) -> dict[str, Any]:
     recipe = run.recipe()
     return {
         "run": run.name,
-        "question": recipe["question"],
-        "human": recipe["human"],
         "policy": recipe["mix"]["policy"],
         "backend": recipe["train"]["backend"],
         "sampler": recipe["generate"]["sampler"],
-        "generations": recipe["generations"],
-        "seed": recipe["seed"],
+        **{name: recipe[name] for name in ("question", "human", "generations", "seed")},
     }
 
 

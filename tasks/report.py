@@ -3,14 +3,16 @@
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 from markdown_it import MarkdownIt
 
 from storage.catalog import QUESTIONS, open_catalog
 from tasks.coat import verb
 from tasks.pictures import draw_curves
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @verb
@@ -35,7 +37,7 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
     return folder
 
 
-def _sections(catalog: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+def _sections(catalog: "duckdb.DuckDBPyConnection", name: str) -> list[str]:
     return [
         f"# {name}",
         "What each loop has kept of the human text it began with, generation after generation.",
@@ -75,7 +77,7 @@ _REMARKS = (
 )
 
 
-def _sentences(catalog: duckdb.DuckDBPyConnection) -> str:
+def _sentences(catalog: "duckdb.DuckDBPyConnection") -> str:
     lines = []
     for run, generations, *pairs in catalog.sql(QUESTIONS["outcome"]).fetchall():
         first, last, plain_first, plain_last, rare_first, rare_last = pairs[:6]
@@ -96,7 +98,7 @@ def _sentences(catalog: duckdb.DuckDBPyConnection) -> str:
     return "\n".join(lines)
 
 
-def _outcome(catalog: duckdb.DuckDBPyConnection) -> str:
+def _outcome(catalog: "duckdb.DuckDBPyConnection") -> str:
     lines = [
         "| run | generations | perplexity | recalibrated | rare words | types | repetition |",
         "|---|--:|--:|--:|--:|--:|--:|",
@@ -115,7 +117,7 @@ def arrow(first: float, last: float, digits: int) -> str:
     return f"{first:,.{digits}f} → {last:,.{digits}f}"
 
 
-def _continuations(catalog: duckdb.DuckDBPyConnection) -> str:
+def _continuations(catalog: "duckdb.DuckDBPyConnection") -> str:
     rows = catalog.sql(QUESTIONS["one_prompt"]).fetchall()
     said = {(run, generation): text for run, generation, _, text in rows}
     runs = [run for run in dict.fromkeys(row[0] for row in rows) if (run, 1) in said] or list(
@@ -128,7 +130,7 @@ def _continuations(catalog: duckdb.DuckDBPyConnection) -> str:
     return "\n".join(lines)
 
 
-def _table(catalog: duckdb.DuckDBPyConnection, query: str, empty: str) -> str:
+def _table(catalog: "duckdb.DuckDBPyConnection", query: str, empty: str) -> str:
     found = catalog.sql(query)
     rows = found.fetchall()
     if not rows:
