@@ -45,6 +45,7 @@ class Panel(logging.Handler):
         drawing.propagate = False
         drawing.addHandler(self)
         logger.addHandler(self)
+        logger.propagate = False
         self._progress.start()
         return self
 
@@ -52,6 +53,7 @@ class Panel(logging.Handler):
         self._progress.stop()
         drawing.removeHandler(self)
         logger.removeHandler(self)
+        logger.propagate = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Draw one record."""
