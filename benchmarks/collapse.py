@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from benchmarks.figures import WORK, Figure
+from benchmarks.figures import WORK, Ends, Figure, short, story
 from curation.splitting import IngestSettings
 from flows.compare import compare
 from flows.demo import ARMS
@@ -51,68 +51,23 @@ def _arms(seed: int) -> list[Recipe]:
 
 
 def _figures(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
-    def value(arm: str, seed: int, metric: str, last: bool) -> float:
-        order = "desc" if last else "asc"
-        question = f"""select value from metrics where run = '{arm}-{seed}' and subject = 'model'
-            and metric = '{metric}' order by generation {order} limit 1"""
-        ((found,),) = catalog.sql(question).fetchall()
-        return float(found)
-
-    def ratios(arm: str, metric: str) -> list[float]:
-        return [value(arm, seed, metric, last=True) / value(arm, seed, metric, last=False) for seed in SEEDS]
-
-    def ends(arm: str, metric: str) -> list[float]:
-        return [value(arm, seed, metric, last=True) for seed in SEEDS]
-
-    naive, recalibrated = ratios("naive", "perplexity"), ratios("naive", "recalibrated_perplexity")
-    rare, guarded = ends("naive", "rare_word_coverage"), ratios("guarded", "perplexity")
-    covered = ratios("guarded", "rare_word_coverage")
-    figures = [
-        Figure(
-            "naive: held-out perplexity, last over first, least of seeds",
-            _round(min(naive)),
-            "ratio",
-            ">= 20",
-            min(naive) >= 20,
-        ),
-        Figure("naive: the same, recalibrated", _round(min(recalibrated)), "ratio", ">= 5", min(recalibrated) >= 5),
-        Figure(
-            "naive: rare-word coverage at the end, most of seeds",
-            _round(max(rare)),
-            "share",
-            "< 0.03",
-            max(rare) < 0.03,
-        ),
-        Figure(
-            "guarded: held-out perplexity, last over first, most of seeds",
-            _round(max(guarded)),
-            "ratio",
-            "<= 1",
-            max(guarded) <= 1,
-        ),
-        Figure(
-            "guarded: rare-word coverage, last over first, least of seeds",
-            _round(min(covered)),
-            "ratio",
-            ">= 1",
-            min(covered) >= 1,
-        ),
-    ]
-    for arm in ARMS:
+    runs = {arm: [_ends(catalog, f"{arm}-{seed}") for seed in SEEDS] for arm in ARMS}
+    figures = story(runs)
+    for arm, seeds in runs.items():
         for metric in ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition"):
-            figures += _spread(
-                f"{arm}: {metric}", [value(arm, seed, metric, last=False) for seed in SEEDS], ends(arm, metric)
-            )
+            figures += _spread(f"{arm}: {metric}", *zip(*(seed[metric] for seed in seeds), strict=True))
     return figures
+
+
+def _ends(catalog: duckdb.DuckDBPyConnection, run: str) -> dict[str, Ends]:
+    question = f"""select metric, arg_min(value, generation), arg_max(value, generation)
+        from metrics where run = '{run}' and subject = 'model' group by metric"""
+    return {metric: (first, last) for metric, first, last in catalog.sql(question).fetchall()}
 
 
 def _spread(name: str, first: Sequence[float], last: Sequence[float]) -> list[Figure]:
     return [
-        Figure(f"{name}, generation 0, median", _round(statistics.median(first)), ""),
-        Figure(f"{name}, last generation, median", _round(statistics.median(last)), ""),
-        Figure(f"{name}, last generation, seeds", ", ".join(str(_round(value)) for value in last), ""),
+        Figure(f"{name}, generation 0, median", short(statistics.median(first)), ""),
+        Figure(f"{name}, last generation, median", short(statistics.median(last)), ""),
+        Figure(f"{name}, last generation, seeds", ", ".join(str(short(value)) for value in last), ""),
     ]
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -3,14 +3,20 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from storage.provenance import commit, machine, versions
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
 """Where benchmarks keep what they need to go on after an interruption; not part of the repository."""
+
+
+Ends: TypeAlias = tuple[float, float]
+"""A metric in generation 0 and in the last one."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,46 @@ class Figure:
     unit: str
     goal: str = ""
     holds: bool | None = None
+
+
+def story(runs: Mapping[str, Sequence[Mapping[str, Ends]]]) -> list[Figure]:
+    """The five goals of "one loop loses its language, the other does not", the worst of the seeds.
+
+    `runs` maps an arm to one mapping a seed, from a metric to its value in generation 0 and in the last one.
+    """
+
+    def ratios(arm: str, metric: str) -> list[float]:
+        return [seed[metric][1] / seed[metric][0] for seed in runs[arm]]
+
+    naive, recalibrated = min(ratios("naive", "perplexity")), min(ratios("naive", "recalibrated_perplexity"))
+    rare = max(seed["rare_word_coverage"][1] for seed in runs["naive"])
+    guarded, covered = max(ratios("guarded", "perplexity")), min(ratios("guarded", "rare_word_coverage"))
+    return [
+        Figure(
+            "naive: held-out perplexity, last over first, least of seeds", short(naive), "ratio", ">= 20", naive >= 20
+        ),
+        Figure("naive: the same, recalibrated", short(recalibrated), "ratio", ">= 5", recalibrated >= 5),
+        Figure("naive: rare-word coverage at the end, most of seeds", short(rare), "share", "< 0.03", rare < 0.03),
+        Figure(
+            "guarded: held-out perplexity, last over first, most of seeds",
+            short(guarded),
+            "ratio",
+            "<= 1",
+            guarded <= 1,
+        ),
+        Figure(
+            "guarded: rare-word coverage, last over first, least of seeds",
+            short(covered),
+            "ratio",
+            ">= 1",
+            covered >= 1,
+        ),
+    ]
+
+
+def short(value: float) -> float:
+    """Four figures of a number."""
+    return float(f"{value:.4g}")
 
 
 def write_result(name: str, seconds: float, figures: list[Figure]) -> Path:

@@ -29,7 +29,17 @@ class Generation:
     decisions: Artifact | None
     model: Artifact
     metrics: Artifact
-    action: str
+    verdict: Artifact
+
+    @property
+    def action(self) -> str:
+        """What the gate says to do next: `go`, `warn` or `stop`."""
+        return str(read_manifest(self.verdict.folder)["facts"]["action"])
+
+    @property
+    def reasons(self) -> str:
+        """Why the gate says so; empty where every limit was kept."""
+        return "; ".join(read_manifest(self.verdict.folder)["facts"]["reasons"])
 
 
 @story(name="evolve", flow_run_name="{recipe.name}")
@@ -50,12 +60,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
             lived.append(generation(recipe, attempt, pinned_human(attempt, recipe.human), lived, backends))
             run.note("accepted", number, 1)
             if lived[-1].action == "stop":
-                run.note(
-                    "stopped",
-                    number,
-                    1,
-                    "; ".join(read_manifest(lived[-1].attempt.folder / "verdict")["facts"]["reasons"]),
-                )
+                run.note("stopped", number, 1, lived[-1].reasons)
                 break
     return lived[-1].action
 
@@ -88,4 +93,4 @@ def generation(
         backends,
     )
     verdict = gate(attempt, metrics, lived[0].metrics if lived else metrics, recipe.gate)
-    return Generation(attempt, candidates, decisions, model, metrics, read_manifest(verdict.folder)["facts"]["action"])
+    return Generation(attempt, candidates, decisions, model, metrics, verdict)

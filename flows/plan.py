@@ -1,13 +1,11 @@
 """What a run would do: which artifacts are finished, which would be made, and with which settings."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
 from curation.minhash import candidate_probability
 from flows.recipe import GROWING, Recipe, Site
-from storage.artifact import MANIFEST, DriftError, differences
+from storage.artifact import MANIFEST
 from storage.run import Attempt, Run, human_folder, newest_snapshot
 
 _STAGES = ("candidates", "decisions", "corpus", "model", "voice", "metrics", "verdict")
@@ -20,10 +18,8 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
         ValueError: the run would be refused: nothing ingested, something not installed, or a changed recipe.
     """
     run = Run(site.store, recipe.name)
-    before = run.recipe() if run.begun() else None
-    recipe = recipe.resolved(before)
-    if before:
-        _refuse_drift(before, recipe)
+    recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
+    run.refuse_drift(recipe.model_dump(mode="json"), GROWING)
     snapshot = newest_snapshot(site.store, recipe.human)
     console.print(f"[bold]{recipe.name}[/] {recipe.question}")
     console.print(
@@ -43,15 +39,6 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
         table.add_row(str(number), *marks)
     console.print(table)
     _settings(console, recipe)
-
-
-def _refuse_drift(before: dict[str, Any], recipe: Recipe) -> None:
-    now = recipe.model_dump(mode="json")
-    was, is_now = ({key: value for key, value in one.items() if key not in GROWING} for one in (before, now))
-    if changed := differences(was, is_now, ""):
-        raise DriftError(
-            f"run {recipe.name} was begun with another recipe: {'; '.join(changed)}. Give this one a name of its own"
-        )
 
 
 def _settings(console: Console, recipe: Recipe) -> None:

@@ -54,20 +54,28 @@ class Run:
         Raises:
             DriftError: the run was begun with another recipe.
         """
+        self.refuse_drift(recipe, growing)
         path = self.folder / "run.json"
-        if path.exists():
-            before = json.loads(path.read_text())["recipe"]
-            was, now = ({key: value for key, value in one.items() if key not in growing} for one in (before, recipe))
-            if changed := differences(was, now, ""):
-                raise DriftError(
-                    f"run {self.name} was begun with another recipe: {'; '.join(changed)}. "
-                    f"Give the new recipe a name of its own, or put the old values back"
-                )
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
         hidden = path.with_name(".run.json")
         hidden.write_text(json.dumps(content, indent=1))
         hidden.rename(path)
+
+    def refuse_drift(self, recipe: Mapping[str, Any], growing: set[str]) -> None:
+        """Check that a run that was begun is still this recipe; fields in `growing` may differ.
+
+        Raises:
+            DriftError: it is another recipe; the message names the changed fields.
+        """
+        if not self.begun():
+            return
+        was, now = ({key: value for key, value in one.items() if key not in growing} for one in (self.recipe(), recipe))
+        if changed := differences(was, now, ""):
+            raise DriftError(
+                f"run {self.name} was begun with another recipe: {'; '.join(changed)}. "
+                f"Give the new recipe a name of its own, or put the old values back"
+            )
 
     def recipe(self) -> dict[str, Any]:
         """The recipe this run was begun with.

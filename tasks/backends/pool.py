@@ -145,25 +145,26 @@ class Backends:
         return self.resources.samplers if module == "vllm_engine" else self.resources.trainers
 
 
-_open: dict[Resources, tuple[Backends, int]] = {}
+_open: dict[tuple[Resources, Path], tuple[Backends, int]] = {}
 _opening = threading.Lock()
 
 
 @contextlib.contextmanager
 def open_backends(resources: Resources, logs: Path) -> Iterator[Backends]:
     """The processes of this site; opened by whoever comes first, closed when the last one leaves."""
+    site = (resources, logs)
     with _opening:
-        backends, users = _open.get(resources, (Backends(resources, logs), 0))
-        _open[resources] = (backends, users + 1)
+        backends, users = _open.get(site, (Backends(resources, logs), 0))
+        _open[site] = (backends, users + 1)
     try:
         yield backends
     finally:
         with _opening:
-            backends, users = _open[resources]
+            backends, users = _open[site]
             if users > 1:
-                _open[resources] = (backends, users - 1)
+                _open[site] = (backends, users - 1)
             else:
-                del _open[resources]
+                del _open[site]
                 backends.close()
 
 
