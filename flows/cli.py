@@ -1,4 +1,4 @@
-"""The command line: a command has the name of its flow.
+"""The command line, and the commands that make something: a command has the name of its flow.
 
 A mistake of the user's ends with one sentence and exit code 2. `sql` and `check` do not import Prefect.
 """
@@ -13,6 +13,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows import asking, keeping
+from flows.options import Set, SiteFile, Store, console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 from flows.surroundings import prefect_server, quiet_libraries
 from tasks.backends.worker import WorkerError
@@ -23,16 +25,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-console = Console(highlight=False)
-
-Store = Annotated[
-    str | None,
-    typer.Option("--store", help="folder that holds everything; default heirloom-store", envvar="HEIRLOOM_STORE"),
-]
-SiteFile = Annotated[str | None, typer.Option("--site", help="TOML file that says where work happens")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="change one value of the recipe, as table.key=value; may be repeated")
-]
 
 
 def main() -> None:
@@ -167,59 +159,7 @@ def check(
     plan(console, load_recipe(recipe, changes or []), load_site(site, store))
 
 
-@app.command(
-    epilog='Example: `heirloom sql "select generation, origin, count(*) from corpus group by all order by all"`'
-)
-def sql(
-    query: Annotated[
-        str, typer.Argument(help="a question in DuckDB's SQL; views: candidates, decisions, corpus, metrics, ...")
-    ],
-    store: Store = None,
-) -> None:
-    """Ask the store anything."""
-    _show(query, store)
-
-
-@app.command(epilog="Example: `heirloom ask why_dropped`")
-def ask(name: Annotated[str, typer.Argument(help="name of a question")] = "", store: Store = None) -> None:
-    """Ask one of the named questions; without a name, list them."""
-    from storage.catalog import QUESTIONS
-
-    if name not in QUESTIONS:
-        raise ValueError(
-            (f"there is no question {name!r}; " if name else "") + f"named questions: {', '.join(QUESTIONS)}"
-        )
-    _show(QUESTIONS[name], store)
-
-
-@app.command(epilog="Example: `heirloom report naive guarded`")
-def report(
-    runs: Annotated[list[str], typer.Argument(help="names of runs")],
-    name: Annotated[str | None, typer.Option(help="name of the report; default the runs' names")] = None,
-    store: Store = None,
-) -> None:
-    """Write a report over runs that exist: one page with pictures."""
-    from storage.run import Run
-    from tasks.report import report as write
-
-    where = load_site(None, store)
-    for run in runs:
-        Run(where.store, run).recipe()
-    console.print(str(write(where.store, runs, name or "-".join(runs)) / "report.html"), markup=False)
-
-
-def _show(query: str, store: str | None) -> None:
-    import duckdb
-
-    from storage.catalog import open_catalog
-
-    catalog = open_catalog(load_site(None, store).store)
-    try:
-        found = catalog.sql(query)
-        if found is not None:
-            found.show(max_rows=200, max_width=max(80, console.width))
-    except duckdb.Error as error:
-        raise ValueError(f"DuckDB says: {error}") from error
+app.registered_commands += asking.app.registered_commands + keeping.app.registered_commands
 
 
 def _at_least_two(site: Site) -> Site:
