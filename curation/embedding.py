@@ -59,7 +59,7 @@ class HashingEncoder:
             for start in range(len(padded) - 2):
                 code = zlib.crc32(padded[start : start + 3])
                 vectors[row, code % self._dimensions] += 1 if code & 0x8000_0000 else -1
-        return _unit(vectors)
+        return unit(vectors)
 
 
 class _SentenceEncoder:
@@ -77,7 +77,13 @@ class _SentenceEncoder:
         if not texts:
             return np.zeros((0, self._model.get_embedding_dimension() or 0), np.float32)
         found = self._model.encode(list(texts), batch_size=32, convert_to_tensor=True, show_progress_bar=False)
-        return _unit(found.float().cpu().numpy())
+        return unit(found.float().cpu().numpy())
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Each row at length 1; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
 def _packaged_minilm() -> Path:
@@ -96,8 +102,3 @@ def _packaged_minilm() -> Path:
             f"the weights at {weights} are not all-MiniLM-L6-v2: SHA-256 is {digest}, expected {_MINILM_SHA256}"
         )
     return weights.parent
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -4,7 +4,7 @@ exact -> overlap with the held-out set -> overlap with the reserve -> near-dupli
 A sieve that is left out of `stages` is off; a record that one sieve dropped is not shown to the next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
-from curation.embedding import Encoder, Vectors
+from curation.embedding import Vectors
 from curation.exact import find_exact_duplicates
 from curation.minhash import MinHashSettings, find_near_duplicates
 from curation.semantic import SemanticSettings, find_semantic_duplicates
@@ -59,6 +59,11 @@ class Known:
         taken = places.tolist()
         return Known(*([column[place] for place in taken] for column in (self.ids, self.texts, self.generations)))  # type: ignore[arg-type]
 
+    def without(self, ids: Collection[str]) -> "Known":
+        """All but the texts of these ids."""
+        gone = set(ids)
+        return self.rows(np.flatnonzero([identity not in gone for identity in self.ids]))
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -75,26 +80,23 @@ class Decision:
 
 
 def decide(
-    candidates: Known,
+    alive: Known,
     heldout: Known,
     reserve: Known,
     earlier: Known,
     settings: CurateSettings,
-    encoder: Callable[[], Encoder],
-    told: Callable[[str, int], None],
-) -> list[Decision]:
-    """Every decision, sieve by sieve; `told` hears of each sieve before it starts, with the records it gets.
+    stages: Sequence[Stage],
+    embed: Callable[[Known], Vectors],
+) -> Iterator[list[Decision]]:
+    """The decisions of one sieve after another; `stages` are those still to be passed.
 
-    `earlier` are survivors of earlier generations. The encoder is opened only if a sieve needs it.
+    `earlier` are survivors of earlier generations. `embed` is asked once, and only if a sieve needs vectors.
     """
-    alive = candidates
-    decisions: list[Decision] = []
     vectors: Vectors | None = None
     against = {"contamination": heldout, "copying": reserve, "minhash": earlier, "exact": earlier}
-    for stage in settings.stages:
-        told(stage, len(alive.ids))
+    for stage in stages:
         if stage in ("semantic", "diversity") and vectors is None:
-            vectors = encoder().encode(alive.texts)
+            vectors = embed(alive)
         if stage == "diversity":
             made = _by_diversity(alive.ids, cast("Vectors", vectors), settings.diversity)
         elif stage == "empty":
@@ -102,11 +104,10 @@ def decide(
         else:
             known = against.get(stage, _NONE)
             made = _by_duplicates(stage, alive, known, _search(stage, alive.texts, known.texts, settings, vectors))
-        decisions += made
+        yield made
         stays = np.flatnonzero([decision.kept for decision in made])
         alive = alive.rows(stays)
         vectors = None if vectors is None else vectors[stays]
-    return decisions
 
 
 _NONE = Known((), (), ())

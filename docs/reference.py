@@ -72,7 +72,7 @@ def _storage() -> str:
         "<store>/human/<name>/snapshot=1/            reserve/ heldout/ set_aside/",
         "        runs/<run>/run.json                 recipe as resolved, site, provenance",
         "                   journal.jsonl            what began, was accepted, stopped, and why",
-        "                   generation=3/attempt=1/  candidates/ decisions/ corpus/ model/ voice/ metrics/ verdict/",
+        "                   generation=3/attempt=1/  candidates/ embeddings/ decisions/ corpus/ model/ voice/ metrics/ verdict/",
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
         "```",

@@ -97,7 +97,6 @@ class Artifact:
             draft.facts = {**manifest["facts"], "adopted_from": manifest["provenance"]["command"]}
 
     def _publish(self, draft: "Draft") -> None:
-        (draft.folder / _DRAFT_OF).unlink()
         manifest = {
             "format": FORMAT,
             "name": self.name,
@@ -117,6 +116,7 @@ class Artifact:
             _sync(written)
         _sync(draft.folder)
         draft.folder.rename(self.folder)
+        (self.folder / _DRAFT_OF).unlink()
         _sync(self.folder.parent)
 
     def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
@@ -136,9 +136,17 @@ class Draft:
 
     def parts(self) -> int:
         """How many numbered parts are already whole: what an interrupted draft has left to build on."""
-        found = sorted(self.folder.glob("part-*.parquet"))
+        found = self._parts()
         self.rows = sum(pq.read_metadata(path).num_rows for path in found)
         return len(found)
+
+    def read(self, schema: pa.Schema) -> pa.Table:
+        """What the whole parts hold, in their order; columns as in `schema`."""
+        tables = [pq.read_table(path, columns=schema.names) for path in self._parts()]
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))
 
     def write_part(self, table: pa.Table, number: int = 0) -> None:
         """Write one numbered part; it appears whole or not at all."""
@@ -150,10 +158,14 @@ class Draft:
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as the store does: zstd 3, row groups of 16,384, a dictionary only where values repeat."""
+    """Write a table as the store does: zstd 3, row groups of 16,384, a dictionary only where values repeat.
+
+    Vectors stay as they are: there is nothing in them to compress.
+    """
     repeating = [name for name in table.column_names if name in _REPEATING]
+    packing: dict[str, Any] = {} if "vector" in table.column_names else {"compression": "zstd", "compression_level": 3}
     pq.write_table(
-        table, path, compression="zstd", compression_level=3, row_group_size=_ROW_GROUP, use_dictionary=repeating
+        table, path, **{"compression": "none"} | packing, row_group_size=_ROW_GROUP, use_dictionary=repeating
     )
 
 

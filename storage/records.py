@@ -109,6 +109,11 @@ TRAINING = pa.schema([("step", pa.int32()), ("loss", pa.float64()), ("heldout_lo
 """The loss curve of one training."""
 
 
+def embeddings(dimensions: int) -> pa.Schema:
+    """Vectors of length 1, of the candidates that the sieves of meaning looked at."""
+    return pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float16(), dimensions))])
+
+
 def text_digest(text: str) -> str:
     """Hash of the text as it stands: 32 hexadecimal digits of SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

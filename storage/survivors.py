@@ -10,7 +10,11 @@ from storage.artifact import read_table
 
 def read_survivors(candidates: Path, decisions: Path) -> pa.Table:
     """Rows of `candidates` that no decision dropped, in their order."""
-    said = read_table(decisions, ["id", "kept"])
-    dropped = said.filter(pc.invert(said["kept"]))["id"]
     table = read_table(candidates)
-    return table.filter(pc.invert(pc.is_in(table["id"], value_set=dropped.combine_chunks())))
+    dropped = dropped_ids(read_table(decisions, ["id", "kept"]))
+    return table.filter(pc.invert(pc.is_in(table["id"], value_set=dropped)))
+
+
+def dropped_ids(decisions: pa.Table) -> pa.Array:
+    """Ids that some decision of the table is against, each once: no sieve sees what another has dropped."""
+    return decisions.filter(pc.invert(decisions["kept"]))["id"].combine_chunks()

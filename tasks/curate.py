@@ -1,18 +1,27 @@
-"""The sieves on one generation's candidates: one stored decision for every record and sieve that looked at it."""
+"""The sieves on one generation's candidates: one stored decision for every record and sieve that looked at it.
+
+Each sieve's decisions are a part, and so are the vectors of some thousand texts: a killed curation goes on
+behind its last whole part.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import numpy as np
 import pyarrow as pa
 
-from curation.embedding import open_encoder
+from curation.embedding import Vectors, open_encoder, unit
 from curation.stages import CurateSettings, Known, decide
 from storage.artifact import Artifact, read_table
-from storage.records import DECISIONS
+from storage.records import DECISIONS, embeddings
 from storage.run import Attempt
-from storage.survivors import read_survivors
+from storage.survivors import dropped_ids, read_survivors
+from tasks.backends import Progress
 from tasks.coat import verb
 from tasks.progress import stage
+
+_PART = 4096
+"""Texts in a part of embeddings: about a minute of a small encoder on one core."""
 
 
 @verb
@@ -36,22 +45,52 @@ def curate(
     )
     if decisions.finished():
         return decisions
+    known = _known(read_table(candidates.folder, ["id", "text", "born"]))
     with decisions.draft() as draft, stage(attempt, "curate") as told:
-        sieves: list[str] = list(settings.stages)
-        made = decide(
-            _known(read_table(candidates.folder, ["id", "text", "born"])),
+        done = draft.parts()
+        sieves = decide(
+            known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()),
             _known(read_table(heldout.folder, ["id", "text", "born"])),
             _known(read_table(reserve.folder, ["id", "text", "born"])),
             _survivors(earlier),
             settings,
-            lambda: open_encoder(settings.encoder),
-            lambda sieve, _: told(sieves.index(sieve), len(sieves)),
+            settings.stages[done:],
+            lambda alive: _embedded(attempt, decisions, alive, settings.encoder, told),
         )
-        draft.write_part(pa.Table.from_pylist([asdict(decision) for decision in made], schema=DECISIONS))
-        dropped = sum(not decision.kept for decision in made)
-        asked = read_table(candidates.folder, ["id"]).num_rows
-        draft.facts = {"survivors": asked - dropped, "dropped": dropped}
+        for number in range(done, len(settings.stages)):
+            told(number, len(settings.stages))
+            draft.write_part(pa.Table.from_pylist([asdict(one) for one in next(sieves)], schema=DECISIONS), number)
+        if not settings.stages:
+            draft.write_part(DECISIONS.empty_table())
+        dropped = len(dropped_ids(draft.read(DECISIONS)))
+        draft.facts = {"survivors": len(known.ids) - dropped, "dropped": dropped}
     return decisions
+
+
+def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, encoder: str, told: Progress) -> Vectors:
+    """Vectors of the records that are alive, stored beside the decisions; what is stored is not embedded again.
+
+    As stored, at half precision, so that an interrupted curation decides as one that was not.
+    """
+    artifact = Artifact(attempt.folder / "embeddings", decisions.settings, decisions.parents)
+    if not alive.ids:
+        return np.zeros((0, 0), np.float32)
+    if not artifact.finished():
+        opened = open_encoder(encoder)
+        # Long texts beside long texts: what a batch costs is its longest.
+        order = sorted(range(len(alive.ids)), key=lambda place: (len(alive.texts[place]), place))
+        with artifact.draft() as draft:
+            for start in range(draft.parts() * _PART, len(order), _PART):
+                told(start, len(order))
+                some = order[start : start + _PART]
+                vectors = opened.encode([alive.texts[place] for place in some]).astype(np.float16)
+                lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+                ids = pa.array([alive.ids[place] for place in some])
+                draft.write_part(pa.table([ids, lists], schema=embeddings(vectors.shape[1])), start // _PART)
+    stored = read_table(artifact.folder)
+    rows = {identity: row for row, identity in enumerate(stored["id"].to_pylist())}
+    vectors = stored["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).astype(np.float32)
+    return unit(vectors[[rows[identity] for identity in alive.ids]])
 
 
 def _survivors(earlier: Sequence[tuple[Artifact, Artifact]]) -> Known:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.prompts import Asking, PromptSettings, plan_prompts
 from storage.artifact import Artifact, read_table
@@ -52,7 +53,6 @@ def generate(
         answers = backends.sampler(sampling).sample(
             model.folder, waiting, lambda some, _: told(done + some, len(asked))
         )
-        tokens = 0
         for start in range(done, len(asked), PART):
             part = list(islice(answers, PART))
             if len(part) < min(PART, len(asked) - start):
@@ -60,10 +60,10 @@ def generate(
                     f"{attempt}: {len(asked)} candidates were asked for, {start + len(part)} came back; run again to go on"
                 )
             draft.write_part(_table(attempt, model, sampling, asked, seeds, start, part, human), start // PART)
-            tokens += sum(answer.completion_tokens for answer in part)
         # A sampler that is left before its end takes its process with it.
         next(answers, None)
-        draft.facts = {"generated_tokens": tokens, "resumed_after": done}
+        tokens = draft.read(pa.schema([CANDIDATES.field("completion_tokens")]))["completion_tokens"]
+        draft.facts = {"generated_tokens": pc.sum(tokens).as_py() or 0, "resumed_after": done}
     return candidates
 
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.diversity import DiversitySettings
-from curation.embedding import Encoder, HashingEncoder, Vectors
+from curation.embedding import HashingEncoder, Vectors
 from curation.minhash import MinHashSettings
 from curation.stages import CurateSettings, Decision, Known, Stage, decide
 
@@ -28,15 +29,20 @@ def _decided(
     **changes: object,
 ) -> list[Decision]:
     chosen = CurateSettings.model_validate({"stages": stages, "encoder": "hashing", "minhash": WORDS, **changes})
-    return decide(
+    sieves = decide(
         _known("g", texts, 3),
         _known("o", heldout, 0),
         _known("h", reserve, 0),
         earlier,
         chosen,
-        HashingEncoder,
-        lambda _stage, _records: None,
+        chosen.stages,
+        _embed,
     )
+    return [decision for made in sieves for decision in made]
+
+
+def _embed(alive: Known) -> Vectors:
+    return HashingEncoder().encode(alive.texts)
 
 
 def _dropped(decisions: list[Decision]) -> dict[str, str]:
@@ -52,17 +58,14 @@ def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
         "a human wrote these seven words here",
         "the quiet garden sleeps under deep ice",
     ]
-    heard: list[tuple[str, int]] = []
-    decisions = decide(
-        _known("g", texts, 3),
-        _known("o", ["held out words nobody may ever say"], 0),
-        _known("h", ["a human wrote these seven words once"], 0),
-        NOBODY,
-        CurateSettings(stages=("empty", "exact", "contamination", "copying", "minhash"), minhash=WORDS),
-        HashingEncoder,
-        lambda stage, records: heard.append((stage, records)),
+    decisions = _decided(
+        texts,
+        *("empty", "exact", "contamination", "copying", "minhash"),
+        heldout=["held out words nobody may ever say"],
+        reserve=["a human wrote these seven words once"],
     )
-    assert heard == [("empty", 6), ("exact", 5), ("contamination", 4), ("copying", 3), ("minhash", 2)]
+    looked_at = Counter(decision.stage for decision in decisions)
+    assert looked_at == {"empty": 6, "exact": 5, "contamination": 4, "copying": 3, "minhash": 2}
     assert _dropped(decisions) == {
         "g0": "empty",
         "g2": "exact",
@@ -70,7 +73,7 @@ def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
         "g4": "copying",
         "g5": "minhash",
     }
-    assert [decision.stage for decision in decisions if decision.id == "g1"] == [stage for stage, _ in heard]
+    assert [decision.stage for decision in decisions if decision.id == "g1"] == list(looked_at)
     assert {decision.id: decision.keeper for decision in decisions if not decision.kept} == {
         "g0": None,
         "g2": "g1",
@@ -186,19 +189,18 @@ def test_diversity_keeps_its_share_and_says_what_each_added(fraction: float, kep
     assert all(decision.kept or decision.reason == "others already cover it" for decision in decisions)
 
 
-def test_the_encoder_is_opened_once_and_only_if_a_sieve_needs_it() -> None:
-    opened: list[int] = []
+@pytest.mark.parametrize(("stages", "times"), [(("empty", "exact", "minhash"), 0), (("semantic", "diversity"), 1)])
+def test_vectors_are_asked_for_once_and_only_if_a_sieve_needs_them(stages: tuple[Stage, ...], times: int) -> None:
+    asked: list[Known] = []
 
-    def opening() -> Encoder:
-        opened.append(1)
-        return HashingEncoder()
+    def embed(alive: Known) -> Vectors:
+        asked.append(alive)
+        return _embed(alive)
 
     texts = _known("g", ["one text", "two texts"], 1)
-    for stages, times in ((("empty", "exact", "minhash"), 0), (("semantic", "diversity"), 1)):
-        opened.clear()
-        chosen = CurateSettings.model_validate({"stages": stages})
-        decide(texts, NOBODY, NOBODY, NOBODY, chosen, opening, lambda _stage, _records: None)
-        assert len(opened) == times
+    made = list(decide(texts, NOBODY, NOBODY, NOBODY, CurateSettings(), stages, embed))
+    assert len(made) == len(stages)
+    assert asked == [texts] * times
 
 
 def test_no_sieves_make_no_decisions_and_no_candidates_pass_every_sieve() -> None:
@@ -212,17 +214,27 @@ def test_stays_of_a_sieve_are_taken_in_order() -> None:
 
 
 def test_texts_are_encoded_only_where_they_are_still_there() -> None:
-    seen: list[list[str]] = []
+    seen: list[Sequence[str]] = []
 
-    class Listening:
-        def encode(self, texts: Sequence[str]) -> Vectors:
-            seen.append(list(texts))
-            return HashingEncoder().encode(texts)
+    def embed(alive: Known) -> Vectors:
+        seen.append(alive.texts)
+        return _embed(alive)
 
-    chosen = CurateSettings(stages=("exact", "semantic", "diversity"))
     texts = _known("g", ["same words", "same words", "other things"], 1)
-    decide(texts, NOBODY, NOBODY, NOBODY, chosen, Listening, lambda _stage, _records: None)
+    list(decide(texts, NOBODY, NOBODY, NOBODY, CurateSettings(), ("exact", "semantic", "diversity"), embed))
     assert seen == [["same words", "other things"]]
+
+
+def test_sieves_that_were_passed_before_are_not_passed_again() -> None:
+    texts = ["aaaa", "aaaa", "bbbb", "cccc", "bbbb", "!"]
+    whole = _decided(texts, "empty", "exact", "minhash", "diversity")
+    for passed in range(5):
+        stages: tuple[Stage, ...] = ("empty", "exact", "minhash", "diversity")
+        before = [decision for decision in whole if decision.stage in stages[:passed]]
+        alive = _known("g", texts, 3).without(_dropped(before))
+        chosen = CurateSettings(stages=stages, minhash=WORDS)
+        after = decide(alive, NOBODY, NOBODY, NOBODY, chosen, stages[passed:], _embed)
+        assert before + [decision for made in after for decision in made] == whole
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,13 @@
 from collections.abc import Callable
 
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curation.embedding import HashingEncoder
 from curation.stages import CurateSettings
-from storage.artifact import Artifact, read_manifest, read_table
+from storage.artifact import Artifact, Draft, read_manifest, read_table
+from storage.records import embeddings
 from storage.survivors import read_survivors
 from tasks.backends.pool import Backends
 from tasks.curate import curate
@@ -97,3 +103,49 @@ def test_what_is_decided_is_not_decided_again(
     again = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
     assert again == first
     assert read_manifest(again.folder)["finished"] == written
+
+
+def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
+    begin: Callable[[str], Beginning], said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), _NEW[0].replace(" It was", " Then it was")])
+    whole = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    write = Draft.write_part
+    for sieves in range(len(_SETTINGS.stages)):
+        attempt = begun.attempt(3 + sieves)
+        written: list[str] = []
+
+        def dying(draft: Draft, table: pa.Table, number: int = 0, most: int = sieves, log: list = written) -> None:
+            name = draft.folder.name
+            if name == ".decisions.draft" and number == most:
+                raise KeyboardInterrupt
+            log.append(name)
+            write(draft, table, number)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Draft, "write_part", dying)
+            with pytest.raises(KeyboardInterrupt):
+                curate(attempt, candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+        assert written.count(".decisions.draft") == sieves
+        assert not (attempt.folder / "decisions").exists()
+        again = curate(attempt, candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+        parts = sorted(path.name for path in whole.folder.glob("*.parquet"))
+        assert [path.name for path in sorted(again.folder.glob("*.parquet"))] == parts
+        for part in parts:
+            assert (again.folder / part).read_bytes() == (whole.folder / part).read_bytes()
+
+
+def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked_at(
+    begin: Callable[[str], Beginning], said: Said
+) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    stored = read_table(begun.attempt(2).folder / "embeddings")
+    assert stored.schema == embeddings(256)
+    looked_at = {row["id"] for row in read_table(decisions.folder).to_pylist() if row["stage"] == "semantic"}
+    assert set(stored["id"].to_pylist()) == looked_at
+    texts = dict(zip(*(read_table(candidates.folder)[name].to_pylist() for name in ("id", "text")), strict=True))
+    expected = HashingEncoder().encode([texts[identity] for identity in stored["id"].to_pylist()])
+    assert np.allclose(np.array(stored["vector"].to_pylist()), expected, atol=1e-3)
