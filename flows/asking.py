@@ -45,7 +45,7 @@ def report(
     from storage.run import Run
     from tasks.report import report as write
 
-    where = load_site(None, store)
+    where = load_site(None, store).opened()
     for run in runs:
         Run(where.store, run).recipe()
     console.print(str(write(where.store, runs, name or "-".join(runs)) / "report.html"), markup=False)
@@ -56,7 +56,7 @@ def _show(query: str, store: str | None) -> None:
 
     from storage.catalog import open_catalog
 
-    catalog = open_catalog(load_site(None, store).store)
+    catalog = open_catalog(load_site(None, store).opened().store)
     try:
         found = catalog.sql(query)
         if found is not None:

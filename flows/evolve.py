@@ -48,7 +48,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
 
     Returns the action of the last verdict: `go`, `warn`, or `stop` where the gate ended the run early.
     """
-    run = Run(site.store, recipe.name)
+    run = Run(site.opened().store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
     newest_snapshot(site.store, recipe.human)  # refuses before anything is written
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:

@@ -16,5 +16,5 @@ def ingest(sources: Sequence[str], name: str, settings: IngestSettings, site: Si
     """Add a snapshot of human text called `name`; returns how many records went where."""
     from storage.artifact import read_manifest
 
-    artifacts = tasks.ingest(site.store, name, sources, settings)
+    artifacts = tasks.ingest(site.opened().store, name, sources, settings)
     return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}

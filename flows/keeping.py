@@ -14,7 +14,7 @@ def runs(store: Store = None) -> None:
     """List the runs of a store: how far each is, and by which policy."""
     from storage.run import runs as found
 
-    root = load_site(None, store).store
+    root = load_site(None, store).opened().store
     table = Table(header_style="dim")
     for column in ("run", "generations", "policy", "backend", "question"):
         table.add_column(column)

@@ -17,7 +17,7 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
     Raises:
         ValueError: the run would be refused: nothing ingested, something not installed, or a changed recipe.
     """
-    run = Run(site.store, recipe.name)
+    run = Run(site.opened().store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
     run.refuse_drift(recipe.model_dump(mode="json"), GROWING)
     snapshot = newest_snapshot(site.store, recipe.human)

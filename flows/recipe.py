@@ -16,6 +16,8 @@ from curation.metrics import MeasureSettings
 from curation.mixing import MixSettings
 from curation.prompts import PromptSettings
 from curation.stages import CurateSettings
+from storage.bucket import SCHEME
+from storage.mirror import attach, mirror_of
 from tasks.backends import NgramTraining, Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
 
@@ -70,7 +72,22 @@ class Site(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: Path = Field(Path("heirloom-store"), description="folder that holds everything")
+    remote: str = Field(
+        "",
+        pattern=r"^(s3://[^/]+.*)?$",
+        description="object storage that is the store, as s3://bucket/prefix; `store` is then the folder where it is kept at hand",
+    )
     resources: Resources = Resources()
+
+    def opened(self) -> Self:
+        """The same, with the folder brought up to date where the store is on object storage.
+
+        Raises:
+            ValueError: the bucket cannot be read, or the folder is no mirror of it.
+        """
+        if self.remote:
+            attach(self.store, self.remote)
+        return self
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -97,7 +114,9 @@ def load_site(source: str | None, store: str | None) -> Site:
     if source and not Path(source).is_file():
         raise ValueError(f"there is no site file {source}")
     site = Site.model_validate(_toml(Path(source)) if source else {})
-    return site.model_copy(update={"store": Path(store)}) if store else site
+    if store and store.startswith(SCHEME):
+        return Site.model_validate({**site.model_dump(), "remote": store, "store": mirror_of(store)})
+    return site.model_copy(update={"store": Path(store), "remote": ""}) if store else site
 
 
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

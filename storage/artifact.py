@@ -20,13 +20,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage import mirror
+from storage.layout import write_parquet
 from storage.provenance import provenance
 
 MANIFEST = "_manifest.json"
 FORMAT = 1
 """Version of the layout; raised when an older Heirloom could no longer read it."""
-
-_ROW_GROUP = 16_384
 
 
 class DriftError(ValueError):
@@ -56,6 +56,15 @@ class Artifact:
         """Short hash of name, settings and parents."""
         identity = {"name": self.name, "settings": self.settings, "parents": dict(self.parents)}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def whole(self) -> Path:
+        """The folder with every file of it there: brought from the bucket where the store is on object storage.
+
+        Raises:
+            AbsentError: it is not finished, or a file that the manifest lists is missing.
+        """
+        _bring(self.folder, read_manifest(self.folder)["files"])
+        return self.folder
 
     def finished(self) -> bool:
         """Whether this artifact is there.
@@ -87,6 +96,7 @@ class Artifact:
         manifest = read_manifest(twin)
         if manifest["fingerprint"] != self.fingerprint:
             raise DriftError(f"{twin} is no {self.folder}: {'; '.join(self._differences(manifest))}")
+        _bring(twin, manifest["files"])
         with self.draft() as draft:
             for name in manifest["files"]:
                 target = draft.folder / name
@@ -115,6 +125,7 @@ class Artifact:
         for written in _files(draft.folder):
             _sync(written)
         _sync(draft.folder)
+        mirror.commit(draft.folder, self.folder)
         draft.folder.rename(self.folder)
         (self.folder / _DRAFT_OF).unlink()
         _sync(self.folder.parent)
@@ -157,34 +168,6 @@ class Draft:
         self.rows += table.num_rows
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as the store does: zstd 3, row groups of 16,384, a dictionary only where values repeat.
-
-    Vectors stay as they are: there is nothing in them to compress.
-    """
-    repeating = [name for name in table.column_names if name in _REPEATING]
-    packing: dict[str, Any] = {} if "vector" in table.column_names else {"compression": "zstd", "compression_level": 3}
-    pq.write_table(
-        table, path, **{"compression": "none"} | packing, row_group_size=_ROW_GROUP, use_dictionary=repeating
-    )
-
-
-_REPEATING = {
-    "origin",
-    "born",
-    "source",
-    "group",
-    "licence",
-    "program",
-    "model",
-    "finish_reason",
-    "stage",
-    "reason",
-    "subject",
-    "metric",
-    "action",
-    "prompt",
-}
 _DRAFT_OF = ".draft_of"
 
 
@@ -218,11 +201,9 @@ def parts(folder: Path) -> list[Path]:
     Raises:
         AbsentError: it is not finished, or a part that the manifest lists is missing.
     """
-    listed = [name for name in sorted(read_manifest(folder)["files"]) if name.endswith(".parquet")]
-    missing = [name for name in listed if not (folder / name).exists()]
-    if missing:
-        raise AbsentError(f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew")
-    return [folder / name for name in listed]
+    listed = {name: said for name, said in read_manifest(folder)["files"].items() if name.endswith(".parquet")}
+    _bring(folder, listed)
+    return [folder / name for name in sorted(listed)]
 
 
 def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401  (JSON values)
@@ -235,6 +216,13 @@ def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401 
             for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if before == now else [f"{path} was {json.dumps(before)}, is now {json.dumps(now)}"]
+
+
+def _bring(folder: Path, files: Mapping[str, Any]) -> None:
+    absent = [name for name in sorted(files) if not (folder / name).exists()]
+    mirror.fetch(folder, {name: files[name] for name in absent})
+    if missing := [name for name in absent if not (folder / name).exists()]:
+        raise AbsentError(f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew")
 
 
 def _draft_of(folder: Path) -> str:

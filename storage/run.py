@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage import mirror
 from storage.artifact import AbsentError, Artifact, DriftError, differences
+from storage.lease import HeldError, lease
 from storage.provenance import provenance
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -58,9 +60,7 @@ class Run:
         path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
-        hidden = path.with_name(".run.json")
-        hidden.write_text(json.dumps(content, indent=1))
-        hidden.rename(path)
+        mirror.replace(path, json.dumps(content, indent=1).encode())
 
     def refuse_drift(self, recipe: Mapping[str, Any], growing: set[str]) -> None:
         """Check that a run that was begun is still this recipe; fields in `growing` may differ.
@@ -118,12 +118,10 @@ class Run:
             **more,
         }
         path = self.folder / "journal.jsonl"
+        before = mirror.current(path)
         # A line cut off by a crash must not swallow the one that follows it.
-        cut_off = path.exists() and not path.read_bytes().endswith(b"\n")
-        with path.open("a") as journal:
-            journal.write("\n" * cut_off + json.dumps(entry) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+        cut_off = b"\n" * (before != b"" and not before.endswith(b"\n"))
+        mirror.replace(path, before + cut_off + json.dumps(entry).encode() + b"\n")
 
     def journal(self) -> list[dict[str, Any]]:
         """Every entry, oldest first; a line cut off by a crash does not count."""
@@ -151,9 +149,14 @@ class Run:
                     f"run {self.name} is being written by {lock.read().strip() or 'another process'}"
                 ) from error
             lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+            lock.write(f"{who}\n")
             lock.flush()
-            yield
+            try:
+                with lease(self.folder / ".lock", who):
+                    yield
+            except HeldError as error:
+                raise BusyError(f"run {self.name} is being written by {error}") from error
 
 
 def runs(root: Path) -> list[Run]:

@@ -51,7 +51,7 @@ def generate(
         done = draft.parts() * PART
         waiting = [Prompt(asking.text, dice) for asking, dice in zip(asked[done:], seeds[done:], strict=True)]
         answers = backends.sampler(sampling).sample(
-            model.folder, waiting, lambda some, _: told(done + some, len(asked))
+            model.whole(), waiting, lambda some, _: told(done + some, len(asked))
         )
         for start in range(done, len(asked), PART):
             part = list(islice(answers, PART))

@@ -41,7 +41,7 @@ def measure(
         return metrics
     with metrics.draft() as draft, stage(attempt, "measure") as told:
         texts = read_table(heldout.folder, ["text"])["text"].to_pylist()
-        scores = backends.scorer(training).score(model.folder, texts, TEMPERATURES, told)
+        scores = backends.scorer(training).score(model.whole(), texts, TEMPERATURES, told)
         nats = np.array([score.nats for score in scores])
         tokens = np.array([score.tokens for score in scores])
         bytes_ = sum(len(text.encode()) for text in texts)
@@ -68,7 +68,7 @@ def _listen(
         prompts += [
             Prompt("", seed_of(seed, "voice", attempt.generation, place)) for place in range(settings.voice_records)
         ]
-        answers = list(backends.sampler(sampling).sample(model.folder, prompts, told))
+        answers = list(backends.sampler(sampling).sample(model.whole(), prompts, told))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}
             for prompt, answer in zip(prompts, answers, strict=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markdown_it import MarkdownIt
 
 from storage.catalog import QUESTIONS, open_catalog
+from storage.mirror import push
 from tasks.coat import verb
 from tasks.pictures import draw_curves
 
@@ -34,6 +35,7 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
     text = "\n\n".join(_sections(catalog, name))
     (folder / "report.md").write_text(text + "\n")
     (folder / "report.html").write_text(_page(name, text, folder))
+    push(folder)
     return folder
 
 

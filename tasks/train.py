@@ -62,7 +62,7 @@ def _learn(
         lesson = backends.trainer(settings).train(
             texts,
             read_table(heldout.folder, ["text"])["text"].to_pylist(),
-            ancestor.folder if ancestor else None,
+            ancestor.whole() if ancestor else None,
             draft.folder,
             seed_of(seed, "train", attempt.generation, attempt.number),
             told,

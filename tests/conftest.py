@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from curation.splitting import IngestSettings
 from flows.recipe import Recipe, Site
+from storage.bucket import _client
 from tasks.coat import without_coat
 from tasks.ingest import ingest
+from tests.bucket_server import serving
 
 _NOUNS = (
     "river",
@@ -114,3 +117,31 @@ def skip(reason: str) -> None:
     if os.environ.get("HEIRLOOM_SKIP_NOTHING"):
         pytest.fail(f"nothing may be skipped here: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[str]:
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_address(_s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of a real S3-speaking server, which the environment names as S3 clients read it."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "very-secret-key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": _s3_server,
+    }.items():
+        monkeypatch.setenv(name, value)
+    _client.cache_clear()
+    return _s3_server
+
+
+@pytest.fixture
+def bucket_url(s3_address: str) -> str:
+    """An empty place in a bucket of its own."""
+    name = f"heirloom-{uuid.uuid4().hex[:12]}"
+    _client().create_bucket(Bucket=name)
+    return f"s3://{name}/stores/tiny"

@@ -1,0 +1,136 @@
+"""A bucket on S3-speaking object storage: the few verbs that a store needs.
+
+Credentials, region and endpoint come from the environment, as every S3 client reads them (`AWS_ACCESS_KEY_ID`,
+`AWS_ENDPOINT_URL`, ...). Objects are written whole or not at all; a conditional write says whether it was this
+writer's, also where the answer to the first try was lost and the second found its own work.
+"""
+
+import base64
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+SCHEME = "s3://"
+
+
+class BucketError(ValueError):
+    """The object storage refused or could not be reached; the message says what was asked of it."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as it stands: its content, the tag that changes with it, and its age by the server's clock."""
+
+    content: bytes
+    tag: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """`s3://name/prefix`; keys are relative to the prefix."""
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        """Name of the bucket."""
+        return self.url.removeprefix(SCHEME).partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with: empty, or a path that ends with a slash."""
+        inside = self.url.removeprefix(SCHEME).partition("/")[2].strip("/")
+        return f"{inside}/" if inside else ""
+
+    def tags(self) -> dict[str, str]:
+        """Every key and its tag."""
+        with self._asking("list", ""):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix)
+            found = [one for page in pages for one in page.get("Contents", [])]
+        return {one["Key"].removeprefix(self.prefix): one["ETag"] for one in found}
+
+    def read(self, key: str) -> Stored | None:
+        """The object, or None where there is none."""
+        with self._asking("read", key):
+            try:
+                answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
+            except self._client.exceptions.NoSuchKey:
+                return None
+            content = answer["Body"].read()
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return Stored(content, answer["ETag"], (now - answer["LastModified"]).total_seconds())
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write the object to a file, a piece at a time."""
+        with self._asking("read", key), path.open("wb") as target:
+            self._client.download_fileobj(self.name, self.prefix + key, target)
+
+    def upload(self, path: Path, key: str) -> None:
+        """Write a file, in pieces where it is long; what stood there is replaced."""
+        with self._asking("write", key):
+            self._client.upload_file(str(path), self.name, self.prefix + key)
+
+    def write(self, key: str, content: bytes, *, instead_of: str | None = "") -> str | None:
+        """Write an object if the one there has the tag `instead_of`; empty: if there is none; None: whatever is there.
+
+        Returns its tag, or None where another one stands there.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if instead_of == "" else {"IfMatch": instead_of}
+        checked = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        with self._asking("write", key):
+            try:
+                answer = self._client.put_object(
+                    Bucket=self.name,
+                    Key=self.prefix + key,
+                    Body=content,
+                    ChecksumSHA256=checked,
+                    **({} if instead_of is None else condition),
+                )
+            except self._client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] not in (
+                    "PreconditionFailed",
+                    "ConditionalRequestConflict",
+                    "NoSuchKey",
+                ):
+                    raise
+            else:
+                return str(answer["ETag"])
+        # The answer to a write that did happen may have been lost, and the library has then tried again.
+        there = self.read(key)
+        return there.tag if there and there.content == content else None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are gone already do not matter."""
+        for key in keys:
+            with self._asking("delete", key):
+                self._client.delete_object(Bucket=self.name, Key=self.prefix + key)
+
+    @contextlib.contextmanager
+    def _asking(self, verb: str, key: str) -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise BucketError(f"could not {verb} {SCHEME}{self.name}/{self.prefix}{key}: {error}") from error
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401  (the library has no types)
+        return _client()
+
+
+@lru_cache(maxsize=1)
+def _client() -> Any:  # noqa: ANN401
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        raise BucketError("a store on object storage needs boto3; pip install 'heirloom[s3]'") from error
+    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 6}, read_timeout=30))
