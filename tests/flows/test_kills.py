@@ -1,0 +1,47 @@
+"""SIGKILL at random instants, each followed by the same command: nothing lost, nothing double, nothing half."""
+
+import json
+from pathlib import Path
+
+from benchmarks.kills import bucket_scene, folder_scene, survive
+from flows.recipe import Recipe, Site
+
+
+def _file(recipe: Recipe, tmp_path: Path, **changes: object) -> Path:
+    """The recipe as a file; JSON's values are TOML's, a table a line."""
+    path = tmp_path / f"{recipe.name}.toml"
+    content = recipe.model_dump(mode="json", exclude_unset=True) | changes
+    lines = [f"{key} = {json.dumps(value)}" for key, value in content.items() if not isinstance(value, dict)]
+    for table, values in content.items():
+        if isinstance(values, dict):
+            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
+    ingested: Site, recipe: Recipe, tmp_path: Path
+) -> None:
+    file = _file(recipe, tmp_path)
+    told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=False), 8, 1)
+    assert told.failed == []
+    assert (told.half, told.changed, told.different) == ([], [], [])
+    assert told.kills == 8
+    assert told.finished >= 1
+
+
+def test_a_flow_that_is_killed_goes_on_under_prefect(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    file = _file(recipe, tmp_path)
+    told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=True), 2, 2)
+    assert told.failed == []
+    assert (told.half, told.changed, told.different) == ([], [], [])
+
+
+def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(
+    ingested: Site, recipe: Recipe, tmp_path: Path, bucket_url: str
+) -> None:
+    scene = bucket_scene(ingested.store, tmp_path, bucket_url, _file(recipe, tmp_path))
+    told = survive(scene, 4, 3)
+    assert told.failed == []
+    assert (told.half, told.changed, told.different) == ([], [], [])
+    assert told.finished >= 1
