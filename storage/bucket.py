@@ -105,6 +105,11 @@ class Bucket:
         there = self.read(key)
         return there.tag if there and there.content == content else None
 
+    def create(self) -> None:
+        """Make the bucket itself."""
+        with self._asking("create", ""):
+            self._client.create_bucket(Bucket=self.name)
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are gone already do not matter."""
         for key in keys:

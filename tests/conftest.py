@@ -11,7 +11,7 @@ import pytest
 
 from curation.splitting import IngestSettings
 from flows.recipe import Recipe, Site
-from storage.bucket import _client
+from storage.bucket import Bucket, _client
 from tasks.coat import without_coat
 from tasks.ingest import ingest
 from tests.bucket_server import serving
@@ -142,6 +142,6 @@ def s3_address(_s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def bucket_url(s3_address: str) -> str:
     """An empty place in a bucket of its own."""
-    name = f"heirloom-{uuid.uuid4().hex[:12]}"
-    _client().create_bucket(Bucket=name)
-    return f"s3://{name}/stores/tiny"
+    url = f"s3://heirloom-{uuid.uuid4().hex[:12]}/stores/tiny"
+    Bucket(url).create()
+    return url
