@@ -5,12 +5,15 @@ accumulate-subsample: the same pool cut to a fixed size (Kazdan et al. 2024). fi
 a fixed share of human records. anchor: every human record and the newest survivors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from curation.quotas import Shares, checked, enough, rows_of, source_quotas
 
 Policy = Literal["replace", "accumulate", "accumulate-subsample", "fixed-fraction", "anchor"]
 _FIXED_SIZE = ("accumulate-subsample", "fixed-fraction")
@@ -29,8 +32,17 @@ class MixSettings(BaseModel):
         None, ge=1, description="fixed-fraction, accumulate-subsample: size of a corpus; default as many as the reserve"
     )
 
+    human_sources: Shares = Field(
+        None,
+        description="fixed-fraction: share of the human records from each source, as `{letters = 0.5, wiki = 0.5}`, "
+        "exact to the record; `as-reserve` for the reserve's own shares; without it they are drawn from all alike",
+    )
+
     @model_validator(mode="after")
     def _fits_policy(self) -> Self:
+        checked(self.human_sources, "human_sources")
+        if self.human_sources is not None and self.policy != "fixed-fraction":
+            raise ValueError(f"human_sources belongs to policy 'fixed-fraction', not to {self.policy!r}")
         if (self.human_fraction is not None) != (self.policy == "fixed-fraction"):
             raise ValueError("human_fraction belongs to policy 'fixed-fraction', and 'fixed-fraction' needs it")
         if self.records is not None and self.policy not in _FIXED_SIZE:
@@ -52,8 +64,12 @@ class Mix:
         return len(self.human) / max(1, len(self.human) + len(self.newest) + len(self.earlier))
 
 
-def draw_mix(settings: MixSettings, human: int, newest: int, earlier: int, seed: int) -> Mix:
+def draw_mix(
+    settings: MixSettings, human: int, newest: int, earlier: int, seed: int, sources: Sequence[str] = ()
+) -> Mix:
     """Rows for the next corpus, from so many human records, newest survivors and survivors of earlier generations.
+
+    `sources` names the source of each human record; it is needed where the settings have quotas for them.
 
     Raises:
         ValueError: the policy asks for more records than there are; nothing is repeated to make up for it.
@@ -72,7 +88,11 @@ def draw_mix(settings: MixSettings, human: int, newest: int, earlier: int, seed:
         asked = round(size * (settings.human_fraction or 0))
         _enough("human records", asked, human)
         _enough("survivors", size - asked, newest)
-        return Mix(_drawn(dice, human, asked), _drawn(dice, newest, size - asked), nobody)
+        return Mix(
+            _drawn_human(dice, settings.human_sources, asked, human, sources),
+            _drawn(dice, newest, size - asked),
+            nobody,
+        )
     _enough("records in the pool", size, human + newest + earlier)
     taken = _drawn(dice, human + newest + earlier, size)
     return Mix(
@@ -82,11 +102,21 @@ def draw_mix(settings: MixSettings, human: int, newest: int, earlier: int, seed:
     )
 
 
+def _drawn_human(
+    dice: np.random.Generator, shares: Shares, asked: int, human: int, sources: Sequence[str]
+) -> NDArray[np.int64]:
+    if shares is None:
+        return _drawn(dice, human, asked)
+    drawn = [np.arange(0)]
+    for source, count in source_quotas(asked, shares, sources).items():
+        rows = rows_of(source, sources)
+        _enough(f"human records of source {source}", count, len(rows))
+        drawn.append(rows[_drawn(dice, len(rows), count)])
+    return np.sort(np.concatenate(drawn))
+
+
 def _enough(what: str, asked: int, there: int) -> None:
-    if asked > there:
-        raise ValueError(
-            f"the mix asks for {asked} {what}, and there are {there}; ask for fewer records, generate more candidates, or ingest more"
-        )
+    enough("the mix", asked, there, what, "ask for fewer records, generate more candidates, or ingest more")
 
 
 def _drawn(dice: np.random.Generator, of: int, count: int) -> NDArray[np.int64]:

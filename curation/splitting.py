@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation.minhash import MinHashSettings
+from curation.overlap import OverlapSettings
 
 
 class IngestSettings(BaseModel):
@@ -24,6 +25,18 @@ class IngestSettings(BaseModel):
     reserve_records: int | None = Field(None, ge=1, description="most records in the reserve; the rest is set aside")
     heldout_records: int | None = Field(None, ge=1, description="most held-out records; the rest is set aside")
     near_duplicates: MinHashSettings = Field(MinHashSettings(), description="what counts as saying nearly the same")
+
+
+class WithholdSettings(BaseModel):
+    """How documents become an evaluation set, and what counts as having met it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str = Field("text", description="column that holds the text, where a source has columns")
+    passage_characters: tuple[int, int] | None = Field(
+        None, description="cut documents into passages of so many characters, shortest and longest"
+    )
+    overlap: OverlapSettings = Field(OverlapSettings(), description="what counts as having met the set")
 
 
 def is_held_out(group: str, fraction: float) -> bool:

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.mixing import Mix, MixSettings, draw_mix
+from curation.quotas import quotas
 
 
 def _rows(mix: Mix) -> tuple[list[int], list[int], list[int]]:
@@ -66,6 +69,39 @@ def test_accumulate_subsample_draws_its_size_from_the_pool_or_is_refused(
         assert set(rows) <= set(range(there))
 
 
+@given(st.lists(st.sampled_from("abc"), max_size=60), st.integers(1, 40), st.floats(0, 1), st.integers(0, 9), st.data())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_quotas_of_human_records_are_exact_or_refused_by_name(
+    sources: list[str], records: int, fraction: float, seed: int, data: st.DataObject
+) -> None:
+    parts = data.draw(st.lists(st.integers(1, 9), min_size=3, max_size=3))
+    shares = {source: part / sum(parts) for source, part in zip("abc", parts, strict=True)}
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=fraction, records=records, human_sources=shares)
+    asked = round(records * fraction)
+    wanted, there = quotas(asked, shares), Counter(sources)
+    if asked > len(sources):
+        with pytest.raises(ValueError, match=f"asks for {asked} human records, and there are {len(sources)}"):
+            draw_mix(chosen, len(sources), 60, 0, seed, sources)
+        return
+    if short := [source for source, count in wanted.items() if count > there[source]]:
+        named = f"asks for {wanted[short[0]]} human records of source {short[0]}, and there are {there[short[0]]};"
+        with pytest.raises(ValueError, match=named):
+            draw_mix(chosen, len(sources), 60, 0, seed, sources)
+        return
+    mix = draw_mix(chosen, len(sources), 60, 0, seed, sources)
+    assert Counter(sources[row] for row in mix.human) == Counter(wanted)
+    assert (len(mix.human), len(mix.newest)) == (asked, records - asked)
+    assert np.all(np.diff(mix.human) > 0)
+    assert _rows(mix) == _rows(draw_mix(chosen, len(sources), 60, 0, seed, sources))
+
+
+def test_the_shares_of_the_reserve_can_be_kept_to_the_record() -> None:
+    sources = ["letters"] * 70 + ["wiki"] * 30
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, records=50, human_sources="as-reserve")
+    mix = draw_mix(chosen, 100, 100, 0, 3, sources)
+    assert Counter(sources[row] for row in mix.human) == {"letters": 18, "wiki": 7}
+
+
 def test_a_whole_pool_drawn_is_the_pool() -> None:
     mix = draw_mix(MixSettings(policy="accumulate-subsample", records=9), 4, 3, 2, seed=5)
     assert _rows(mix) == ([0, 1, 2, 3], [0, 1, 2], [0, 1])
@@ -122,6 +158,9 @@ def test_a_refusal_says_what_was_asked_and_what_is_there() -> None:
         {"policy": "accumulate-subsample", "records": 0},
         {"policy": "forget"},
         {"share": 0.5},
+        {"policy": "anchor", "human_sources": "as-reserve"},
+        {"policy": "fixed-fraction", "human_fraction": 0.5, "human_sources": {"a": 0.5}},
+        {"policy": "fixed-fraction", "human_fraction": 0.5, "human_sources": "by-heart"},
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:

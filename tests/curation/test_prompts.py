@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.prompts import Asking, PromptSettings, plan_prompts
+from curation.quotas import source_quotas
 
 RESERVE = ["The old river runs east", "A quiet garden", "Seven letters came home late"]
 
@@ -32,7 +33,7 @@ def test_a_record_shorter_than_an_opening_gives_all_it_has() -> None:
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_no_record_is_asked_more_than_once_more_often_than_another(records: int, each: float, seed: int) -> None:
     reserve = [f"record {number} says this" for number in range(records)]
-    asked = plan_prompts(PromptSettings(program="opening", candidates_per_human_record=each), reserve, seed)
+    asked = plan_prompts(PromptSettings(program="opening", candidates_per_human_record=each, rounds=4), reserve, seed)
     times = Counter(asking.parent for asking in asked)
     counts = [times[row] for row in range(records)]
     assert len(asked) == max(1, round(each * records)) == sum(counts)
@@ -42,11 +43,47 @@ def test_no_record_is_asked_more_than_once_more_often_than_another(records: int,
 
 def test_the_seed_alone_decides_the_order() -> None:
     reserve = [f"record {number}" for number in range(50)]
-    chosen = PromptSettings(program="opening", candidates_per_human_record=2)
+    chosen = PromptSettings(program="opening", candidates_per_human_record=2, rounds=2)
     first, again, other = (plan_prompts(chosen, reserve, seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
     assert first[:50] != first[50:]
+
+
+def test_a_record_is_asked_twice_only_where_that_was_allowed() -> None:
+    chosen = PromptSettings(program="opening", candidates_per_human_record=2)
+    with pytest.raises(ValueError, match="asks for 6 openings from reserve records, and there are 3; lower"):
+        plan_prompts(chosen, RESERVE, seed=0)
+    assert len(plan_prompts(chosen.model_copy(update={"rounds": 2}), RESERVE, seed=0)) == 6
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.floats(0.05, 2.5), st.integers(1, 3), st.data())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_quotas_of_prompts_are_exact_or_refused_by_name(
+    sources: list[str], each: float, rounds: int, data: st.DataObject
+) -> None:
+    parts = data.draw(st.lists(st.integers(1, 9), min_size=3, max_size=3))
+    shares = data.draw(st.sampled_from(["as-reserve", {s: p / sum(parts) for s, p in zip("abc", parts, strict=True)}]))
+    reserve = [f"record {number}" for number in range(len(sources))]
+    chosen = PromptSettings.model_validate(
+        {"program": "opening", "candidates_per_human_record": each, "rounds": rounds, "sources": shares}
+    )
+    wanted = source_quotas(max(1, round(each * len(sources))), chosen.sources, sources)
+    there = Counter(sources)
+    short = [source for source, count in wanted.items() if count > rounds * there[source]]
+    if short:
+        named = f"asks for {wanted[short[0]]} openings from records of source {short[0]}.*there are {rounds * there[short[0]]};"
+        with pytest.raises(ValueError, match=named):
+            plan_prompts(chosen, reserve, 5, sources)
+        return
+    asked = plan_prompts(chosen, reserve, 5, sources)
+    assert Counter(sources[asking.parent] for asking in asked) == Counter(wanted)
+    times = Counter(asking.parent for asking in asked)
+    assert max(times.values()) <= rounds
+    for source in there:
+        counts = [times[row] for row, name in enumerate(sources) if name == source]
+        assert max(counts) - min(counts) <= 1
+    assert asked == plan_prompts(chosen, reserve, 5, sources)
 
 
 def test_there_is_always_one_candidate() -> None:
@@ -54,7 +91,18 @@ def test_there_is_always_one_candidate() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"program": "question"}, {"opening_words": 0}, {"candidates_per_human_record": 0}, {"count": 5}]
+    "wrong",
+    [
+        {"program": "question"},
+        {"opening_words": 0},
+        {"candidates_per_human_record": 0},
+        {"count": 5},
+        {"rounds": 2},
+        {"sources": {"a": 1.0}},
+        {"program": "opening", "sources": {"a": 0.5, "b": 0.4}},
+        {"program": "opening", "sources": {"a": 1.5, "b": -0.5}},
+        {"program": "opening", "sources": "as the moon"},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

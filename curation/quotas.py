@@ -1,0 +1,58 @@
+"""How many of each source: shares of a total as whole numbers that sum to it, and rows drawn to fill them.
+
+Largest remainder (Hamilton's method): each source gets the whole part of its share, and what is left goes to
+the largest fractions. Nothing is drawn twice; a source that is too short is refused.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shares = dict[str, float] | Literal["as-reserve"] | None
+"""Share of each source by name, the shares that the reserve has, or no quota at all."""
+
+
+def checked(shares: Shares, key: str) -> None:
+    """Refuse shares that are no shares.
+
+    Raises:
+        ValueError: one is negative, or they do not sum to 1.
+    """
+    if isinstance(shares, dict) and (min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6):
+        raise ValueError(f"{key} are shares that sum to 1; these sum to {sum(shares.values()):g}")
+
+
+def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """`total` cut by the shares, exactly; of equal remainders the one named first is served first."""
+    whole = sum(Fraction(share) for share in shares.values())
+    exact = {source: total * Fraction(share) / whole for source, share in shares.items()}
+    counts = {source: math.floor(share) for source, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda source: counts[source] - exact[source])
+    for source in by_remainder[: total - sum(counts.values())]:
+        counts[source] += 1
+    return counts
+
+
+def source_quotas(total: int, shares: Shares, sources: Sequence[str]) -> dict[str, int]:
+    """How many of each source, where `sources` names the source of each reserve record."""
+    return quotas(total, dict(sorted(Counter(sources).items())) if shares == "as-reserve" else dict(shares or {}))
+
+
+def enough(asker: str, asked: int, there: int, what: str, remedy: str) -> None:
+    """Refuse what cannot be had without repeating.
+
+    Raises:
+        ValueError: more is asked for than there is.
+    """
+    if asked > there:
+        raise ValueError(f"{asker} asks for {asked} {what}, and there are {there}; {remedy}")
+
+
+def rows_of(source: str, sources: Sequence[str]) -> NDArray[np.int64]:
+    """Places at which `sources` names this one, in order."""
+    return np.flatnonzero(np.array(sources, dtype=object) == source)

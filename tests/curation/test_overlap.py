@@ -1,0 +1,101 @@
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation import overlap
+from curation.overlap import OverlapSettings, Overlaps, find_overlaps
+from curation.text import shingles, words
+
+_SENTENCES = st.lists(st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "!", "象"]), max_size=16).map(" ".join)
+
+
+def _by_hand(texts: list[str], reference: list[str], chosen: OverlapSettings) -> list[tuple[float, int]]:
+    """Largest Jaccard similarity and longest shared run of each text, by the definitions."""
+    sets = [set(shingles(text, chosen.shingle_words)) for text in reference]
+    runs = set()
+    for text in reference:
+        found = words(text)
+        length = min(len(found), chosen.shared_words)
+        if length >= min(8, chosen.shared_words):
+            runs |= {tuple(found[i : i + length]) for i in range(len(found) - length + 1)}
+    answers = []
+    for text in texts:
+        mine, found = set(shingles(text, chosen.shingle_words)), words(text)
+        similarity = max((len(mine & other) / len(mine | other) for other in sets if mine & other), default=0.0)
+        longest = 0
+        for length in {len(run) for run in runs}:
+            run = 0
+            for start in range(len(found) - length + 1):
+                run = run + 1 if tuple(found[start : start + length]) in runs else 0
+                longest = max(longest, run and run + length - 1)
+        answers.append((similarity, longest))
+    return answers
+
+
+def _told(found: Overlaps) -> list[tuple[float, int]]:
+    return list(zip(np.nan_to_num(found.similarity).tolist(), found.shared_words.tolist(), strict=True))
+
+
+@given(st.lists(_SENTENCES, max_size=8), st.lists(_SENTENCES, max_size=5), st.integers(1, 4), st.integers(2, 10))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_every_overlap_is_found_and_none_is_made_up(
+    texts: list[str], reference: list[str], shingle_words: int, shared_words: int
+) -> None:
+    chosen = OverlapSettings(shingle_words=shingle_words, shared_words=shared_words)
+    found = find_overlaps(texts, reference, chosen)
+    assert _told(found) == _by_hand(texts, reference, chosen)
+    for row in np.flatnonzero(found.nearest >= 0):
+        mine, other = (set(shingles(text, shingle_words)) for text in (texts[row], reference[found.nearest[row]]))
+        assert len(mine & other) / len(mine | other) == found.similarity[row]
+    assert (found.found == (found.keeper >= 0)).all()
+    assert found.repeats.tolist() == [similarity >= 0.6 for similarity, _ in _told(found)]
+
+
+def test_batches_and_cuts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(3)
+    some = [" ".join(dice.choices("abcdefg", k=dice.randint(1, 40))) for _ in range(60)]
+    whole = find_overlaps(some, some[:20], OverlapSettings(shared_words=4))
+    monkeypatch.setattr(overlap, "_BATCH_CHARACTERS", 100)
+    monkeypatch.setattr(overlap, "_MOST_PAIRS", 7)
+    parts = find_overlaps(some, some[:20], OverlapSettings(shared_words=4))
+    assert _told(parts) == _told(whole)
+    assert (parts.keeper.tolist(), parts.found.all()) == (whole.keeper.tolist(), whole.found.all())
+
+
+def test_a_short_passage_inside_a_long_text_is_quoted_and_not_repeated() -> None:
+    passage = "of all the letters that came home that winter only seven were ever answered"
+    around = " ".join(f"word{number}" for number in range(300))
+    found = find_overlaps([f"{around} {passage.upper()}! {around}"], ["something else entirely", passage], OverlapSettings())
+    assert found.similarity[0] < 0.1
+    assert not found.repeats[0]
+    assert (found.quoted[0], found.shared_words[0], found.keeper[0]) == (1, 14, 1)
+
+
+@pytest.mark.parametrize(("length", "words_shared"), [(7, 0), (8, 8), (12, 12), (13, 13), (40, 40)])
+def test_a_record_shorter_than_a_run_is_quoted_whole_from_eight_words_on(length: int, words_shared: int) -> None:
+    record = " ".join(f"w{number}" for number in range(length))
+    (found,) = find_overlaps([f"before it {record} and after"], [record], OverlapSettings()).shared_words
+    assert found == words_shared
+
+
+def test_part_of_a_long_record_shorter_than_a_run_is_no_quotation() -> None:
+    record = [f"w{number}" for number in range(40)]
+    texts = [" ".join(record[5 : 5 + length]) for length in (8, 12, 13, 20)]
+    short = " ".join(f"v{number}" for number in range(8))
+    assert find_overlaps(texts, [" ".join(record), short], OverlapSettings()).shared_words.tolist() == [0, 0, 13, 20]
+
+
+def test_of_two_as_near_the_earlier_is_the_keeper() -> None:
+    found = find_overlaps(["the old river runs east"], ["nothing", "The old river runs east", "the OLD river runs east"], OverlapSettings())
+    assert (found.keeper[0], found.similarity[0]) == (1, 1.0)
+
+
+def test_texts_without_words_overlap_nothing() -> None:
+    found = find_overlaps(["", "?!"], ["?!", ""], OverlapSettings())
+    assert not found.found.any()
+    assert np.isnan(found.similarity).all()
+    assert not find_overlaps(["some words"], [], OverlapSettings()).found.any()
+    assert len(find_overlaps([], ["some words"], OverlapSettings()).found) == 0
