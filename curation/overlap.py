@@ -76,7 +76,9 @@ def find_overlaps(texts: Sequence[str], reference: Sequence[str], settings: Over
     )
     for start, batch in _batches(texts):
         here = slice(start, start + len(batch.lengths))
-        answer.nearest[here], answer.similarity[here] = shingled.nearest(_unique_shingles(batch, settings.shingle_words))
+        answer.nearest[here], answer.similarity[here] = shingled.nearest(
+            _unique_shingles(batch, settings.shingle_words)
+        )
         for run in runs:
             quoted, longest = run.longest(batch)
             longer = longest > answer.shared_words[here]

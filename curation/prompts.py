@@ -79,9 +79,7 @@ def plan_prompts(
     return [Asking(" ".join(reserve[row].split()[: settings.opening_words]), int(row)) for row in rows]
 
 
-def _asked(
-    dice: np.random.Generator, rows: NDArray[np.int64], count: int, rounds: int, what: str
-) -> NDArray[np.int64]:
+def _asked(dice: np.random.Generator, rows: NDArray[np.int64], count: int, rounds: int, what: str) -> NDArray[np.int64]:
     times = "" if rounds == 1 else f", each at most {rounds} times"
     remedy = "lower prompts.candidates_per_human_record, raise prompts.rounds, or ingest more"
     enough("the plan of prompts", count, rounds * len(rows), f"openings from {what}{times}", remedy)

@@ -68,7 +68,9 @@ def test_batches_and_cuts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_short_passage_inside_a_long_text_is_quoted_and_not_repeated() -> None:
     passage = "of all the letters that came home that winter only seven were ever answered"
     around = " ".join(f"word{number}" for number in range(300))
-    found = find_overlaps([f"{around} {passage.upper()}! {around}"], ["something else entirely", passage], OverlapSettings())
+    found = find_overlaps(
+        [f"{around} {passage.upper()}! {around}"], ["something else entirely", passage], OverlapSettings()
+    )
     assert found.similarity[0] < 0.1
     assert not found.repeats[0]
     assert (found.quoted[0], found.shared_words[0], found.keeper[0]) == (1, 14, 1)
@@ -89,7 +91,11 @@ def test_part_of_a_long_record_shorter_than_a_run_is_no_quotation() -> None:
 
 
 def test_of_two_as_near_the_earlier_is_the_keeper() -> None:
-    found = find_overlaps(["the old river runs east"], ["nothing", "The old river runs east", "the OLD river runs east"], OverlapSettings())
+    found = find_overlaps(
+        ["the old river runs east"],
+        ["nothing", "The old river runs east", "the OLD river runs east"],
+        OverlapSettings(),
+    )
     assert (found.keeper[0], found.similarity[0]) == (1, 1.0)
 
 

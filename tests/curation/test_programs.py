@@ -1,0 +1,103 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.programs import (
+    TEMPLATES,
+    asked_by_cell,
+    cell_shares,
+    cells,
+    checked_template,
+    fill,
+    own_program,
+    slots,
+)
+
+GRID = {
+    "subject": ["river", "garden", "letter", "winter", "village"],
+    "format": ["list", "story", "note", "poem"],
+    "length": ["short", "middle", "long"],
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_shipped_templates_have_slots_that_are_filled(name: str) -> None:
+    checked_template(TEMPLATES[name], {"persona": ["a sailor"]} if name == "persona" else {})
+    assert slots(TEMPLATES[name])
+
+
+def test_a_template_is_filled_and_braces_inside_values_are_left() -> None:
+    assert fill("A {format} about {subject}: {{}}", {"format": "list", "subject": "{x}"}) == "A list about {x}: {}"
+
+
+@pytest.mark.parametrize(
+    ("template", "attributes", "said"),
+    [
+        ("about {subject}", {}, "nobody fills the slot {subject}"),
+        ("about {record}", {"subject": ["a"]}, "no slot {subject}"),
+        ("about {subject}", {"subject": []}, "needs values"),
+        ("about {subject}", {"subject": ["a", "a"]}, "each once"),
+        ("about {}", {}, "a slot is a name in braces"),
+        ("about {0}", {}, "a slot is a name in braces"),
+        ("about {subject", {"subject": ["a"]}, "expected '}'"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_refused(
+    template: str, attributes: dict[str, list[str]], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said.replace("{", r"\{").replace("}", r"\}")):
+        checked_template(template, attributes)
+
+
+def test_a_grid_has_every_cell_once_and_equal_quotas() -> None:
+    shares = cell_shares(GRID, {})
+    assert len(cells(GRID)) == len(shares) == 60
+    assert set(asked_by_cell(600, shares, {}).values()) == {10}
+    asked = asked_by_cell(100, shares, {})
+    assert sum(asked.values()) == 100
+    assert set(asked.values()) == {1, 2}
+
+
+def test_weights_make_a_value_more_frequent() -> None:
+    shares = cell_shares({"tone": ["plain", "odd"], "form": ["a", "b"]}, {"tone": {"odd": 3}})
+    assert asked_by_cell(80, shares, {}) == {("plain", "a"): 10, ("plain", "b"): 10, ("odd", "a"): 30, ("odd", "b"): 30}
+
+
+def test_what_was_delivered_short_is_asked_for_again() -> None:
+    shares = cell_shares({"tone": ["plain", "odd"]}, {})
+    assert asked_by_cell(10, shares, {("plain",): 5, ("odd",): 1}) == {("plain",): 3, ("odd",): 7}
+    assert asked_by_cell(4, shares, {("plain",): 50, ("odd",): 1}) == {("plain",): 0, ("odd",): 4}
+
+
+@given(
+    st.integers(1, 300),
+    st.lists(st.integers(0, 40), min_size=12, max_size=12),
+    st.dictionaries(st.sampled_from(["a", "b", "c"]), st.floats(0.1, 5), max_size=3),
+)
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_the_prompts_of_all_cells_are_as_many_as_were_asked(
+    count: int, survivors: list[int], weights: dict[str, float]
+) -> None:
+    grid = {"one": ["a", "b", "c"], "two": ["d", "e", "f", "g"]}
+    shares = cell_shares(grid, {"one": weights})
+    delivered = dict(zip(cells(grid), survivors, strict=True))
+    asked = asked_by_cell(count, shares, delivered)
+    assert sum(asked.values()) == count
+    assert min(asked.values()) >= 0
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_without_attributes_there_is_one_cell() -> None:
+    assert asked_by_cell(7, cell_shares({}, {}), {}) == {(): 7}
+
+
+def test_a_function_of_ones_own_is_found_by_its_path() -> None:
+    assert own_program("collections:Counter") is Counter
+
+
+@pytest.mark.parametrize("path", ["nowhere.to_be:found", "collections:nothing", "string:digits", "collections"])
+def test_a_function_that_is_not_there_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=path):
+        own_program(path)
