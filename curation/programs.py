@@ -86,9 +86,10 @@ def asked_by_cell(count: int, shares: Mapping[Cell, float], delivered: Mapping[C
     `delivered` counts the survivors of earlier generations by cell; a cell that has more than its share by now gets none.
     """
     aim = count + sum(delivered.get(cell, 0) for cell in shares)
-    missing = {cell: max(0.0, share * aim - delivered.get(cell, 0)) for cell, share in shares.items()}
+    missing = [max(0.0, share * aim - delivered.get(cell, 0)) for cell, share in shares.items()]
     # Plain decimals: shares such as 1/60 must leave equal remainders for equal cells.
-    return quotas(count, {cell: round(short, 9) for cell, short in missing.items()})
+    asked = quotas(count, {str(place): round(short, 9) for place, short in enumerate(missing)})
+    return dict(zip(shares, asked.values(), strict=True))
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
