@@ -61,7 +61,7 @@ def _figures(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
 
 def _ends(catalog: duckdb.DuckDBPyConnection, run: str) -> dict[str, Ends]:
     question = f"""select metric, arg_min(value, generation), arg_max(value, generation)
-        from metrics where run = '{run}' and subject = 'model' group by metric"""
+        from metrics where run = '{run}' and subject = 'model' and source = 'all' group by metric"""
     return {metric: (first, last) for metric, first, last in catalog.sql(question).fetchall()}
 
 

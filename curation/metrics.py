@@ -31,6 +31,9 @@ class MeasureSettings(BaseModel):
     prompt: str = Field(
         "Return the", description="opening whose continuation is kept for each generation, to be read side by side"
     )
+    evaluation: tuple[str, ...] = Field(
+        (), description="evaluation sets that perplexity is measured on too; `source` in the metrics is the set's name"
+    )
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ def checked(shares: Shares, key: str) -> None:
 
 def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """`total` cut by the shares, exactly; of equal remainders the one named first is served first."""
-    whole = sum(Fraction(share) for share in shares.values())
-    exact = {source: total * Fraction(share) / whole for source, share in shares.items()}
+    # As written: 0.46 and 0.16 leave the same remainder in decimals, and not in binary.
+    written = {source: Fraction(str(share)) for source, share in shares.items()}
+    exact = {source: total * share / sum(written.values()) for source, share in written.items()}
     counts = {source: math.floor(share) for source, share in exact.items()}
     by_remainder = sorted(exact, key=lambda source: counts[source] - exact[source])
     for source in by_remainder[: total - sum(counts.values())]:

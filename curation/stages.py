@@ -1,6 +1,6 @@
 """The order of the sieves, and one decision for every record and sieve that looked at it.
 
-exact -> overlap with the held-out set -> overlap with the reserve -> near-duplicates -> semantic -> diversity.
+exact -> overlap with what is withheld -> overlap with the reserve -> near-duplicates -> semantic -> diversity.
 A sieve that is left out of `stages` is off; a record that one sieve dropped is not shown to the next.
 """
 
@@ -17,6 +17,7 @@ from curation.duplicates import Duplicates
 from curation.embedding import Vectors
 from curation.exact import find_exact_duplicates
 from curation.minhash import MinHashSettings, find_near_duplicates
+from curation.overlap import OverlapSettings, find_overlaps
 from curation.semantic import SemanticSettings, find_semantic_duplicates
 from curation.text import words
 
@@ -36,7 +37,12 @@ class CurateSettings(BaseModel):
         0.6,
         gt=0,
         le=1,
-        description="Jaccard similarity to a held-out or reserve record at or above which a candidate repeats it",
+        description="Jaccard similarity to a withheld or reserve record at or above which a candidate repeats it",
+    )
+    shared_words: int = Field(
+        13,
+        ge=2,
+        description="words in a row, or all of a withheld record of 8 or more, with which a text quotes it",
     )
     encoder: str = Field(
         "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
@@ -44,6 +50,15 @@ class CurateSettings(BaseModel):
     minhash: MinHashSettings = MinHashSettings()
     semantic: SemanticSettings = SemanticSettings()
     diversity: DiversitySettings = DiversitySettings()
+
+    @property
+    def overlap(self) -> OverlapSettings:
+        """What counts as overlapping a withheld record, for candidates and for the reserve."""
+        return OverlapSettings(
+            threshold=self.overlap_threshold,
+            shingle_words=self.minhash.shingle_words,
+            shared_words=self.shared_words,
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,7 @@ class Decision:
 
 def decide(
     alive: Known,
-    heldout: Known,
+    withheld: Known,
     reserve: Known,
     earlier: Known,
     settings: CurateSettings,
@@ -90,10 +105,10 @@ def decide(
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
-    `earlier` are survivors of earlier generations. `embed` is asked once, and only if a sieve needs vectors.
+    `withheld` are held-out records and evaluation sets. `earlier` are survivors of earlier generations. `embed` is asked once, and only if a sieve needs vectors.
     """
     vectors: Vectors | None = None
-    against = {"contamination": heldout, "copying": reserve, "minhash": earlier, "exact": earlier}
+    against = {"copying": reserve, "minhash": earlier, "exact": earlier}
     for stage in stages:
         if stage in ("semantic", "diversity") and vectors is None:
             vectors = embed(alive)
@@ -101,6 +116,8 @@ def decide(
             made = _by_diversity(alive.ids, cast("Vectors", vectors), settings.diversity)
         elif stage == "empty":
             made = _by_words(alive)
+        elif stage == "contamination":
+            made = find_contamination(alive, withheld, settings.overlap)
         else:
             known = against.get(stage, _NONE)
             made = _by_duplicates(stage, alive, known, _search(stage, alive.texts, known.texts, settings, vectors))
@@ -110,10 +127,31 @@ def decide(
         vectors = None if vectors is None else vectors[stays]
 
 
+def find_contamination(texts: Known, withheld: Known, settings: OverlapSettings) -> list[Decision]:
+    """One decision a text: dropped if it repeats a withheld record, or quotes one.
+
+    The evidence is the largest Jaccard similarity; of a text that only quotes, the words of the run it shares.
+    """
+    found = find_overlaps(texts.texts, withheld.texts, settings)
+    return [
+        Decision(
+            identity,
+            "contamination",
+            kept=keeper < 0,
+            reason="" if keeper < 0 else "repeats a withheld record" if repeats else "quotes a withheld record",
+            keeper=withheld.ids[keeper] if keeper >= 0 else None,
+            keeper_generation=withheld.generations[keeper] if keeper >= 0 else None,
+            evidence=float(run) if keeper >= 0 and not repeats else _number(similarity),
+        )
+        for identity, keeper, repeats, similarity, run in zip(
+            texts.ids, found.keeper.tolist(), found.repeats, found.similarity, found.shared_words, strict=True
+        )
+    ]
+
+
 _NONE = Known((), (), ())
 _REASONS = {
     "exact": "says the same",
-    "contamination": "repeats a held-out record",
     "copying": "copies a human record",
     "minhash": "says nearly the same",
     "semantic": "means the same",

@@ -107,6 +107,36 @@ def ingest(
     console.print('why: heirloom sql "select stage, reason, count(*) from set_aside group by all"', markup=False)
 
 
+@app.command(epilog="Example: `heirloom withhold exam.jsonl --human letters --name exam`")
+def withhold(
+    sources: Annotated[
+        list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")
+    ],
+    human: Annotated[str, typer.Option(help="name of the human text that it is kept out of")],
+    name: Annotated[str, typer.Option(help="name of the evaluation set")],
+    column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="change one setting, as key=value; may be repeated")
+    ] = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Add an evaluation set: kept out of all that comes, and held against all that is there."""
+    from curation.splitting import WithholdSettings
+    from flows.recipe import overridden
+    from flows.story import tell_met
+    from flows.withhold import withhold as flow
+
+    chosen, where = (
+        WithholdSettings.model_validate(overridden({"column": column}, settings or [])),
+        load_site(site, store),
+    )
+    with _watched([]):
+        counts = flow(sources, human, name, chosen, where)
+    console.print(f"[bold]{name}[/]: {counts['records']:,} records withheld, {counts['set_aside']:,} set aside")
+    tell_met(console, where.store, human, name)
+
+
 @app.command(epilog="Example: `heirloom evolve anchor --set generations=3`")
 def evolve(
     recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe")],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import Artifact, read_manifest
+from storage.evaluation import refuse_unknown
 from storage.run import Attempt, Run, newest_snapshot
 from tasks.backends.pool import Backends, open_backends
 from tasks.coat import story
@@ -17,6 +18,7 @@ from tasks.generate import generate
 from tasks.ingest import pinned_human
 from tasks.measure import measure
 from tasks.mix import mix
+from tasks.screen import pinned_withheld, prove, screen
 from tasks.train import train
 
 
@@ -50,7 +52,8 @@ def evolve(recipe: Recipe, site: Site) -> str:
     """
     run = Run(site.opened().store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
-    newest_snapshot(site.store, recipe.human)  # refuses before anything is written
+    newest_snapshot(site.store, recipe.human)  # refuses before anything is written, and so does the next
+    refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
@@ -71,13 +74,17 @@ def generation(
 ) -> Generation:
     """One turn: the last model speaks, its words are curated and mixed, a new model learns and is measured."""
     reserve, heldout = human["reserve"], human["heldout"]
+    withheld = pinned_withheld(attempt, reserve)
     pool = [(past.candidates, past.decisions) for past in lived if past.candidates and past.decisions]
     candidates = decisions = None
+    kept_out = screen(attempt, reserve, withheld, pool, recipe.curate)
     if lived:
-        candidates = generate(attempt, lived[-1].model, reserve, recipe.prompts, recipe.generate, recipe.seed, backends)
-        decisions = curate(attempt, candidates, reserve, heldout, pool, recipe.curate)
+        asked = (recipe.prompts, recipe.generate, recipe.seed)
+        candidates = generate(attempt, lived[-1].model, reserve, *asked, backends, kept_out)
+        decisions = curate(attempt, candidates, reserve, withheld, pool, recipe.curate)
         pool = [*pool, (candidates, decisions)]
-    corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed)
+    corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed, kept_out)
+    prove(attempt, corpus, withheld, recipe.curate)
     model = train(attempt, corpus, heldout, lived[0].model if lived else None, recipe.train, recipe.seed, backends)
     metrics = measure(
         attempt,
@@ -91,6 +98,7 @@ def generation(
         recipe.generate,
         recipe.seed,
         backends,
+        withheld,
     )
     verdict = gate(attempt, metrics, lived[0].metrics if lived else metrics, recipe.gate)
     return Generation(attempt, candidates, decisions, model, metrics, verdict)

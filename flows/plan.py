@@ -6,6 +6,7 @@ from rich.table import Table
 from curation.minhash import candidate_probability
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import MANIFEST
+from storage.evaluation import evaluation_sets, refuse_unknown
 from storage.run import Attempt, Run, human_folder, newest_snapshot
 
 _STAGES = ("candidates", "decisions", "corpus", "model", "voice", "metrics", "verdict")
@@ -21,11 +22,14 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
     run.refuse_drift(recipe.model_dump(mode="json"), GROWING)
     snapshot = newest_snapshot(site.store, recipe.human)
+    refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)
     console.print(f"[bold]{recipe.name}[/] {recipe.question}")
     console.print(
         f"human text {recipe.human}, snapshot {snapshot}, at {human_folder(site.store, recipe.human, snapshot)}",
         soft_wrap=True,
     )
+    withheld = ["the held-out set", *evaluation_sets(site.store, recipe.human)]
+    console.print(f"kept out of generations that are still to begin: {', '.join(withheld)}", soft_wrap=True)
     table = Table(header_style="dim")
     for column in ("generation", *_STAGES):
         table.add_column(column)

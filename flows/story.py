@@ -71,6 +71,24 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
     )
 
 
+def tell_met(console: Console, store: Path, human: str, name: str) -> None:
+    """What had met an evaluation set before it was kept out."""
+    found = open_catalog(store).execute(
+        f"select place, run, generation, records, similarity, shared_words from ({QUESTIONS['met_evaluation']}) where human = ? and withheld = ?",
+        [human, name],
+    )
+    table = Table(
+        *(str(column[0]).replace("_", " ") for column in found.description), box=box.SIMPLE_HEAD, show_edge=False
+    )
+    for row in found.fetchall():
+        table.add_row(
+            *("" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row)
+        )
+    console.print(table if table.row_count else f"nothing in the store has met {name} so far")
+    if table.row_count:
+        console.print("these had met it before it was kept out; again at any time: heirloom ask met_evaluation")
+
+
 def _named(folder: Path) -> list[str]:
     """Runs of the report in this folder: itself, or every run of the store."""
     return [folder.name] if (folder.parents[1] / "runs" / folder.name).exists() else []

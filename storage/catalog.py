@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from storage import records
+from storage import evaluation, records
 from storage.artifact import MANIFEST, parts, read_manifest
 from storage.run import Run, runs
 
@@ -26,18 +26,17 @@ _PER_GENERATION = {
     "verdicts": (records.VERDICTS, "verdict"),
     "voice": (records.VOICE, "voice"),
     "training": (records.TRAINING, "model"),
+    "kept_out": (records.DECISIONS, "kept_out"),
+    "contamination": (records.CONTAMINATION, "contamination"),
 }
 """View: schema and artifact folder."""
 
+_ATTEMPT = [("run", pa.string()), ("generation", pa.int64()), ("attempt", pa.int64())]
 _JOURNAL = pa.schema(
     [
-        ("run", pa.string()),
-        ("generation", pa.int64()),
-        ("attempt", pa.int64()),
-        ("event", pa.string()),
-        ("time", pa.float64()),
-        ("reason", pa.string()),
-        ("snapshot", pa.int64()),
+        *_ATTEMPT,
+        *(("event", pa.string()), ("time", pa.float64()), ("reason", pa.string()), ("snapshot", pa.int64())),
+        ("evaluation", pa.list_(pa.string())),
     ]
 )
 _GENERATIONS = pa.schema(
@@ -46,6 +45,7 @@ _GENERATIONS = pa.schema(
         *((name, pa.int64()) for name in ("generation", "attempt", "candidates", "survivors", "corpus", "human")),
         ("human_fraction", pa.float64()),
         ("human_token_fraction", pa.float64()),
+        ("contaminated", pa.int64()),
         ("tokens", pa.int64()),
         ("generated_tokens", pa.int64()),
         ("model", pa.string()),
@@ -64,28 +64,20 @@ _HUMAN_VIEWS = ("reserve", "heldout", "set_aside")
 _HUMAN_KEYS = [("human", pa.string()), ("snapshot", pa.int32())]
 _GENERATION_KEYS = [("run", pa.string()), ("generation", pa.int32()), ("attempt", pa.int32())]
 _LINEAGE = pa.schema(
-    [
-        ("run", pa.string()),
-        ("generation", pa.int64()),
-        ("attempt", pa.int64()),
-        ("artifact", pa.string()),
-        ("fingerprint", pa.string()),
-        ("parent", pa.string()),
-        ("parent_fingerprint", pa.string()),
-    ]
+    [*_ATTEMPT, *((name, pa.string()) for name in ("artifact", "fingerprint", "parent", "parent_fingerprint"))]
 )
 
 QUESTIONS = {
     "collapse_curve": """
         select run, generation, subject, metric, value, low, high from metrics
         where metric in ('perplexity', 'recalibrated_perplexity', 'rare_word_coverage', 'types', 'repetition')
-        and subject = 'model' order by metric, run, generation""",
+        and subject = 'model' and source = 'all' order by metric, run, generation""",
     "why_dropped": """
         select run, generation, stage, reason, count(*) as records, round(avg(evidence), 3) as evidence
         from decisions where not kept group by all order by all""",
     "outcome": """
         with told as (select run, metric, value, generation, max(generation) over (partition by run) as last
-                      from metrics where subject = 'model')
+                      from metrics where subject = 'model' and source = 'all')
         select run, last as generations,
             max(value) filter (metric = 'perplexity' and generation = 0) as perplexity_first,
             max(value) filter (metric = 'perplexity' and generation = last) as perplexity_last,
@@ -102,6 +94,8 @@ QUESTIONS = {
         select run, generation, prompt, text from voice where prompt <> '' order by generation, run""",
     "human_share": """
         select run, generation, human_fraction, human_token_fraction from generations order by all""",
+    "decontamination": evaluation.DECONTAMINATION,
+    "met_evaluation": evaluation.MET_EVALUATION,
 }
 """Named questions that need no argument."""
 
@@ -120,11 +114,13 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnec
     connection = duckdb.connect()
     found = [run for run in runs(root) if not only or run.name in only]
     for view, (schema, folder) in _PER_GENERATION.items():
-        _view(connection, f"{view}_all", schema, _sources(found, folder, accepted_only=False))
-        _view(connection, view, schema, _sources(found, folder, accepted_only=True))
+        _view(connection, f"{view}_all", schema, _sources(found, folder, accepted_only=False), _GENERATION_KEYS)
+        _view(connection, view, schema, _sources(found, folder, accepted_only=True), _GENERATION_KEYS)
     for side in _HUMAN_VIEWS:
         schema = records.SET_ASIDE if side == "set_aside" else records.RESERVE
-        _view(connection, side, schema, _human_sources(root, side))
+        _view(connection, side, schema, _human_sources(root, side), _HUMAN_KEYS)
+    for view, (schema, folder) in evaluation.VIEWS.items():
+        _view(connection, view, schema, evaluation.sources(root, folder), evaluation.KEYS)
     _table(connection, "journal", _JOURNAL, [{"run": run.name, **entry} for run in found for entry in run.journal()])
     _table(connection, "generations_all", _GENERATIONS, [row for run in found for row in _generations(run)])
     connection.execute("create view generations as select * from generations_all where accepted")
@@ -137,6 +133,7 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnec
 _RECORDS = """create view records as
     select id, text, origin, born, source, digest, null as run, null as generation from reserve
     union all by name select id, text, origin, born, source, digest, null as run, null as generation from heldout
+    union all by name select id, text, origin, born, source, digest, null as run, null as generation from evaluation
     union all by name select id, text, origin, born, source, digest, run, generation from candidates"""
 
 
@@ -174,14 +171,17 @@ def _human_sources(root: Path, side: str) -> list[tuple[str, Path]]:
 
 
 def _view(
-    connection: "duckdb.DuckDBPyConnection", view: str, schema: pa.Schema, sources: list[tuple[str, Path]]
+    connection: "duckdb.DuckDBPyConnection",
+    view: str,
+    schema: pa.Schema,
+    sources: list[tuple[str, Path]],
+    keys: list[tuple[str, pa.DataType]],
 ) -> None:
     selects = [
         f"select *, {constants} from read_parquet([{_listed(folder)}], hive_partitioning=false)"
         for constants, folder in sources
     ]
     if not selects:
-        keys = _HUMAN_KEYS if view in _HUMAN_VIEWS else _GENERATION_KEYS
         _table(connection, view, pa.schema([*schema, *keys]), [])
         return
     connection.execute(f"create view {view} as {' union all by name '.join(selects)}")

@@ -76,6 +76,37 @@ DECISIONS = pa.schema(
 CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("digest", pa.string()), ("weight", pa.float64())])
 """A record that one model is trained on."""
 
+CONTAMINATION = pa.schema(
+    [
+        ("withheld", pa.string()),
+        ("origin", pa.string()),
+        ("compared", pa.int64()),
+        ("overlapping", pa.int64()),
+        ("similarity", pa.float64()),
+        ("id", pa.string()),
+        ("keeper", pa.string()),
+        ("shared_words", pa.int64()),
+    ]
+)
+"""What the corpus records of one origin share with the held-out set or one evaluation set: how many were compared
+with all of it, how many overlap, the largest Jaccard similarity and whose it is, the longest run of words quoted."""
+
+MET = pa.schema(
+    [
+        ("place", pa.string()),
+        ("run", pa.string()),
+        ("generation", pa.int32()),
+        ("attempt", pa.int32()),
+        ("snapshot", pa.int32()),
+        ("id", pa.string()),
+        ("origin", pa.string()),
+        ("keeper", pa.string()),
+        ("similarity", pa.float64()),
+        ("shared_words", pa.int64()),
+    ]
+)
+"""A record that overlaps an evaluation set it did not know of; `place` is `reserve`, `candidates` or `corpus`."""
+
 VOICE = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
 """What a model says when it is measured; never trained on."""
 

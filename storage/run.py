@@ -93,16 +93,29 @@ class Run:
         """Whether this run was ever started."""
         return (self.folder / "run.json").exists()
 
-    def pin(self, generation: int, attempt: int, newest: Callable[[], int]) -> int:
-        """The snapshot of human text that an attempt uses: what the journal says, or the newest one from now on."""
+    def pin(
+        self, generation: int, attempt: int, newest: Callable[[], int], evaluation: Callable[[], list[str]] = list
+    ) -> int:
+        """The snapshot of human text that an attempt uses: what the journal says, or the newest one from now on.
+
+        With it are pinned the evaluation sets that the attempt knows; see `pinned_evaluation`.
+        """
+        if (began := self._began(generation, attempt)) is None:
+            began = {"snapshot": newest(), "evaluation": evaluation()}
+            self.note("began", generation, attempt, **began)
+        return int(began["snapshot"])
+
+    def pinned_evaluation(self, generation: int, attempt: int) -> list[str]:
+        """Names of the evaluation sets that were there when an attempt began."""
+        return list((self._began(generation, attempt) or {}).get("evaluation", []))
+
+    def _began(self, generation: int, attempt: int) -> dict[str, Any] | None:
         for entry in self.journal():
             if entry["event"] == "began" and (entry["generation"], entry["attempt"]) == (generation, attempt):
-                return int(entry["snapshot"])
-        snapshot = newest()
-        self.note("began", generation, attempt, snapshot=snapshot)
-        return snapshot
+                return entry
+        return None
 
-    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: int) -> None:
+    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: int | list[str]) -> None:
         """Append to the journal, once for each event of an attempt."""
         if any(
             (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt)

@@ -1,4 +1,4 @@
-"""The candidates that every sieve kept: candidates less those with a decision against them."""
+"""The records that stay: candidates, or a reserve, less those with a decision against them."""
 
 from pathlib import Path
 
@@ -10,7 +10,11 @@ from storage.artifact import read_table
 
 def read_survivors(candidates: Path, decisions: Path) -> pa.Table:
     """Rows of `candidates` that no decision dropped, in their order."""
-    table = read_table(candidates)
+    return without_dropped(read_table(candidates), decisions)
+
+
+def without_dropped(table: pa.Table, decisions: Path) -> pa.Table:
+    """Rows of `table` that no decision dropped, in their order."""
     dropped = dropped_ids(read_table(decisions, ["id", "kept"]))
     return table.filter(pc.invert(pc.is_in(table["id"], value_set=dropped)))
 

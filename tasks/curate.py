@@ -19,6 +19,7 @@ from storage.survivors import dropped_ids, read_survivors
 from tasks.backends import Progress
 from tasks.coat import verb
 from tasks.progress import stage
+from tasks.screen import Withheld, as_parents, read_withheld
 
 _PART = 4096
 """Texts in a part of embeddings: about a minute of a small encoder on one core."""
@@ -29,7 +30,7 @@ def curate(
     attempt: Attempt,
     candidates: Artifact,
     reserve: Artifact,
-    heldout: Artifact,
+    withheld: Withheld,
     earlier: Sequence[tuple[Artifact, Artifact]],
     settings: CurateSettings,
 ) -> Artifact:
@@ -40,7 +41,7 @@ def curate(
         settings.model_dump(mode="json"),
         candidates=candidates,
         reserve=reserve,
-        heldout=heldout,
+        **as_parents(withheld),
         **parents,
     )
     if decisions.finished():
@@ -50,7 +51,7 @@ def curate(
         done = draft.parts()
         sieves = decide(
             known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()),
-            _known(read_table(heldout.folder, ["id", "text", "born"])),
+            read_withheld(withheld),
             _known(read_table(reserve.folder, ["id", "text", "born"])),
             _survivors(earlier),
             settings,

@@ -33,4 +33,4 @@ def gate(attempt: Attempt, metrics: Artifact, first: Artifact, settings: GateSet
 
 def _values(metrics: Artifact) -> dict[str, float]:
     rows = read_table(metrics.folder).to_pylist()
-    return {row["metric"]: row["value"] for row in rows if row["subject"] == "model"}
+    return {row["metric"]: row["value"] for row in rows if (row["subject"], row["source"]) == ("model", "all")}

@@ -13,6 +13,7 @@ from curation.prompts import Asking, PromptSettings, plan_prompts
 from storage.artifact import Artifact, read_table
 from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
 from storage.run import Attempt
+from storage.survivors import without_dropped
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.coat import verb
@@ -31,21 +32,27 @@ def generate(
     sampling: Sampling,
     seed: int,
     backends: Backends,
+    kept_out: Artifact | None = None,
 ) -> Artifact:
-    """Publish the candidates of this attempt."""
+    """Publish the candidates of this attempt; records of the reserve that `kept_out` names are not prompted from.
+
+    Raises:
+        ValueError: more openings are asked for than the reserve has, or fewer candidates came back than were asked.
+    """
     settings = {
         "prompts": prompts.model_dump(mode="json"),
         "sampling": sampling.model_dump(mode="json"),
         "seed": seed,
         "part": PART,
     }
-    candidates = attempt.artifact("candidates", settings, model=model, reserve=reserve)
+    parents = {"model": model, "reserve": reserve} | ({"kept_out": kept_out} if kept_out else {})
+    candidates = attempt.artifact("candidates", settings, **parents)
     if candidates.finished():
         return candidates
     human = read_table(reserve.folder, ["id", "text", "source"])
-    asked = plan_prompts(
-        prompts, human["text"].to_pylist(), seed_of(seed, "prompts", attempt.generation, attempt.number)
-    )
+    human = without_dropped(human, kept_out.folder) if kept_out else human
+    dice = seed_of(seed, "prompts", attempt.generation, attempt.number)
+    asked = plan_prompts(prompts, human["text"].to_pylist(), dice, human["source"].to_pylist())
     seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(len(asked))]
     with candidates.draft() as draft, stage(attempt, "generate") as told:
         done = draft.parts() * PART

@@ -16,6 +16,7 @@ from curation.minhash import find_near_duplicates
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import passages, words
 from storage.artifact import AbsentError, Artifact, DriftError, read_manifest, read_table
+from storage.evaluation import evaluation_sets
 from storage.records import HUMAN, RESERVE, SET_ASIDE, human_id, text_digest
 from storage.run import Attempt, human_folder, newest_snapshot
 from storage.sources import Document, read_documents
@@ -65,14 +66,15 @@ def pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
     """The human text of one attempt: its reserve and its held-out set.
 
     The reserve is the newest one of when the attempt began; the held-out set is the one that the run began
-    with, so that its curve stays one curve.
+    with, so that its curve stays one curve. Pinned with them are the evaluation sets of when it began.
 
     Raises:
         AbsentError: nothing of that name was ingested.
     """
     root = attempt.run.root
-    first = attempt.run.pin(0, 1, lambda: newest_snapshot(root, name))
-    pinned = attempt.run.pin(attempt.generation, attempt.number, lambda: newest_snapshot(root, name))
+    there = (lambda: newest_snapshot(root, name), lambda: evaluation_sets(root, name))
+    first = attempt.run.pin(0, 1, *there)
+    pinned = attempt.run.pin(attempt.generation, attempt.number, *there)
     return {"reserve": _published(root, name, pinned)["reserve"], "heldout": _published(root, name, first)["heldout"]}
 
 

@@ -15,6 +15,7 @@ from tasks.backends import Prompt, Sampling, Training
 from tasks.backends.pool import Backends
 from tasks.coat import verb
 from tasks.progress import stage
+from tasks.screen import Withheld, as_parents
 
 
 @verb
@@ -30,25 +31,43 @@ def measure(
     sampling: Sampling,
     seed: int,
     backends: Backends,
+    withheld: Withheld | None = None,
 ) -> Artifact:
-    """Publish metrics of the model, its voice, the candidates, the corpus and the human text."""
+    """Publish metrics of the model, its voice, the candidates, the corpus and the human text.
+
+    Raises:
+        ValueError: an evaluation set that the settings name is not among the withheld ones.
+    """
+    sets = _named_sets(attempt, settings, withheld or {})
     voice = _listen(attempt, model, settings, sampling, seed, backends)
     parents = {"model": model, "voice": voice, "corpus": corpus, "heldout": heldout, "reserve": reserve}
-    parents |= {"candidates": candidates} if candidates else {}
+    parents |= ({"candidates": candidates} if candidates else {}) | as_parents(sets)
     identity = {**settings.model_dump(mode="json"), "seed": seed, "temperatures": list(TEMPERATURES)}
     metrics = attempt.artifact("metrics", identity, **parents)
     if metrics.finished():
         return metrics
     with metrics.draft() as draft, stage(attempt, "measure") as told:
-        texts = read_table(heldout.folder, ["text"])["text"].to_pylist()
-        scores = backends.scorer(training).score(model.whole(), texts, TEMPERATURES, told)
-        nats = np.array([score.nats for score in scores])
-        tokens = np.array([score.tokens for score in scores])
-        bytes_ = sum(len(text.encode()) for text in texts)
-        rows = _rows("model", perplexities(nats, tokens, bytes_, seed_of(seed, "bootstrap")))
+        rows = []
+        for source, measured_on in {"all": heldout, **sets}.items():
+            texts = read_table(measured_on.folder, ["text"])["text"].to_pylist()
+            scores = backends.scorer(training).score(model.whole(), texts, TEMPERATURES, told)
+            nats = np.array([score.nats for score in scores])
+            tokens = np.array([score.tokens for score in scores])
+            bytes_ = sum(len(text.encode()) for text in texts)
+            rows += _rows("model", perplexities(nats, tokens, bytes_, seed_of(seed, "bootstrap")), source)
         rows += _vocabularies(settings, reserve, {"model": voice, "candidates": candidates, "corpus": corpus}, heldout)
         draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))
     return metrics
+
+
+def _named_sets(attempt: Attempt, settings: MeasureSettings, withheld: Withheld) -> dict[str, Artifact]:
+    known = [name for name in withheld if name != "heldout"]
+    if missing := [name for name in settings.evaluation if name not in known]:
+        raise ValueError(
+            f"measure.evaluation names {', '.join(missing)}, and {attempt} began with these evaluation sets: "
+            f"{', '.join(known) or 'none'}; add a set with heirloom withhold before the run begins"
+        )
+    return {name: withheld[name] for name in settings.evaluation}
 
 
 def _listen(
@@ -95,12 +114,12 @@ def _words(artifact: Artifact, most: int) -> list[str]:
     return first_words((texts[place] for place in order), most)
 
 
-def _rows(subject: str, measured: list[Measured]) -> list[dict[str, object]]:
+def _rows(subject: str, measured: list[Measured], source: str = "all") -> list[dict[str, object]]:
     return [
         {
             "subject": subject,
             "metric": one.metric,
-            "source": "all",
+            "source": source,
             "value": one.value,
             "low": one.low,
             "high": one.high,

@@ -8,7 +8,7 @@ from curation.mixing import Mix, MixSettings, draw_mix
 from storage.artifact import Artifact, read_table
 from storage.records import CORPUS, seed_of
 from storage.run import Attempt
-from storage.survivors import read_survivors
+from storage.survivors import read_survivors, without_dropped
 from tasks.coat import verb
 from tasks.progress import stage
 
@@ -17,23 +17,31 @@ _COLUMNS = ["id", "text", "origin", "born", "source", "digest"]
 
 @verb
 def mix(
-    attempt: Attempt, reserve: Artifact, pool: Sequence[tuple[Artifact, Artifact]], settings: MixSettings, seed: int
+    attempt: Attempt,
+    reserve: Artifact,
+    pool: Sequence[tuple[Artifact, Artifact]],
+    settings: MixSettings,
+    seed: int,
+    kept_out: Artifact | None = None,
 ) -> Artifact:
     """Publish the corpus; `pool` holds candidates and decisions of every generation so far, oldest first.
 
-    Without any, the corpus is the reserve alone, which is what generation 0 learns from.
+    Without any, the corpus is the reserve alone, which is what generation 0 learns from. Records that `kept_out`
+    names are in neither.
 
     Raises:
         ValueError: the policy asks for more records than there are, or curation left nothing to learn from.
     """
     identity = {"mix": settings.model_dump(mode="json"), "seed": seed} if pool else {"mix": "the reserve alone"}
     parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
+    parents |= {"kept_out": kept_out} if kept_out else {}
     corpus = attempt.artifact("corpus", identity, reserve=reserve, **parents)
     if corpus.finished():
         return corpus
     with corpus.draft() as draft, stage(attempt, "mix"):
         human = read_table(reserve.folder, _COLUMNS)
-        table, drawn = _drawn(human, pool, settings, seed_of(seed, "mix", attempt.generation, attempt.number))
+        dice = seed_of(seed, "mix", attempt.generation, attempt.number)
+        table, drawn = _drawn(human, pool, settings, dice, kept_out)
         if not table.num_rows:
             raise ValueError(
                 f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records"
@@ -49,12 +57,18 @@ def mix(
 
 
 def _drawn(
-    human: pa.Table, pool: Sequence[tuple[Artifact, Artifact]], settings: MixSettings, seed: int
+    human: pa.Table,
+    pool: Sequence[tuple[Artifact, Artifact]],
+    settings: MixSettings,
+    seed: int,
+    kept_out: Artifact | None,
 ) -> tuple[pa.Table, Mix]:
     survivors = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in pool]
+    if kept_out:
+        human, *survivors = [without_dropped(table, kept_out.folder) for table in (human, *survivors)]
     empty = human.schema.empty_table()
     newest = survivors[-1] if survivors else empty
     earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
     chosen = settings if pool else MixSettings(policy="anchor")
-    drawn = draw_mix(chosen, human.num_rows, newest.num_rows, earlier.num_rows, seed)
+    drawn = draw_mix(chosen, human.num_rows, newest.num_rows, earlier.num_rows, seed, human["source"].to_pylist())
     return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn

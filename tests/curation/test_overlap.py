@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation import overlap
-from curation.overlap import OverlapSettings, Overlaps, find_overlaps
+from curation.overlap import Overlaps, OverlapSettings, find_overlaps
 from curation.text import shingles, words
 
 _SENTENCES = st.lists(st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "!", "象"]), max_size=16).map(" ".join)

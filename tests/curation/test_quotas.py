@@ -21,7 +21,8 @@ def test_quotas_sum_to_the_total_and_miss_no_share_by_a_whole_record(total: int,
 
 
 def test_what_is_left_goes_to_the_largest_remainders() -> None:
-    assert quotas(10, {"a": 0.46, "b": 0.38, "c": 0.16}) == {"a": 4, "b": 4, "c": 2}
+    assert quotas(10, {"a": 0.46, "b": 0.38, "c": 0.16}) == {"a": 5, "b": 4, "c": 1}
+    assert quotas(10, {"c": 0.16, "b": 0.38, "a": 0.46}) == {"a": 4, "b": 4, "c": 2}
     assert quotas(3, {"a": 0.5, "b": 0.5}) == {"a": 2, "b": 1}
     assert quotas(100, {"a": 0.29, "b": 0.71}) == {"a": 29, "b": 71}
     assert quotas(7, {"a": 1.0, "b": 0.0}) == {"a": 7, "b": 0}
@@ -40,7 +41,7 @@ def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
 
 def test_what_cannot_be_had_is_refused_with_what_was_asked_and_what_is_there() -> None:
     enough("the mix", 3, 3, "letters", "write more")
-    with pytest.raises(ValueError, match="^the mix asks for 4 letters, and there are 3; write more$"):
+    with pytest.raises(ValueError, match=r"^the mix asks for 4 letters, and there are 3; write more$"):
         enough("the mix", 4, 3, "letters", "write more")
 
 

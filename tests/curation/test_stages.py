@@ -141,12 +141,24 @@ def test_candidates_among_themselves_are_neither_copying_nor_contamination() -> 
 
 @pytest.mark.parametrize("stage", ["copying", "contamination"])
 def test_a_copy_goes_even_where_another_candidate_is_nearer_to_it(stage: Stage) -> None:
-    human = ["one two three four five six seven eight"]
-    texts = [f"{human[0]} nine ten eleven twelve thirteen", f"{human[0]} nine ten eleven twelve"]
+    human = ["one two three four five six seven"]
+    texts = [f"{human[0]} nine ten eleven twelve", f"{human[0]} nine ten eleven"]
     decisions = _decided(texts, stage, reserve=human, heldout=human, overlap_threshold=0.65)
-    assert [decision.evidence for decision in decisions] == [8 / 13, 8 / 12]
+    assert [decision.evidence for decision in decisions] == [7 / 11, 7 / 10]
     assert _dropped(decisions) == {"g1": stage}
     assert decisions[1].keeper in ("h0", "o0")
+
+
+def test_a_withheld_passage_quoted_inside_a_long_text_is_contamination() -> None:
+    passage = "of all the letters that came home that winter only seven were ever answered"
+    texts = [f"{'so it went on and on ' * 9} {passage} {'and on it went ' * 9}", "so it went on and on"]
+    decisions = _decided(texts, "contamination", heldout=["nothing of the kind", passage])
+    (dropped, kept) = decisions
+    assert (dropped.kept, dropped.reason, dropped.keeper) == (False, "quotes a withheld record", "o1")
+    assert (dropped.evidence, dropped.estimate) == (14.0, None)
+    assert kept.kept
+    assert _dropped(_decided(texts, "contamination", heldout=[passage], shared_words=15)) == {"g0": "contamination"}
+    assert _dropped(_decided(texts, "contamination", heldout=[f"{passage} at all"], shared_words=16)) == {}
 
 
 def test_copying_has_its_own_threshold() -> None:

@@ -9,6 +9,7 @@ import pytest
 from storage import records
 from storage.artifact import AbsentError, Artifact, read_manifest
 from storage.catalog import QUESTIONS, open_catalog
+from storage.evaluation import evaluation_folder
 from storage.run import Attempt, Run, human_folder
 
 VIEWS = {
@@ -19,7 +20,10 @@ VIEWS = {
     "verdicts": records.VERDICTS.names,
     "voice": records.VOICE.names,
     "training": records.TRAINING.names,
+    "kept_out": records.DECISIONS.names,
+    "contamination": records.CONTAMINATION.names,
 }
+EVALUATION_VIEWS = {"evaluation": records.RESERVE, "evaluation_set_aside": records.SET_ASIDE, "met": records.MET}
 HUMAN_VIEWS = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}
 RECIPE = {
     "question": "does it collapse?",
@@ -81,6 +85,9 @@ def _live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) 
         records.VOICE,
         [{"prompt": "The", "text": "The old", "seed": 1}, {"prompt": "", "text": "free", "seed": 2}],
     )
+    _publish(attempt.artifact("kept_out", {}), records.DECISIONS, [{"id": "h-1", "stage": "contamination"}])
+    row = {"withheld": "heldout", "origin": "human", "compared": 3, "overlapping": 1, "similarity": 0.7}
+    _publish(attempt.artifact("contamination", {}), records.CONTAMINATION, [row], contaminated=1)
     _publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity"}])
 
 
@@ -95,6 +102,13 @@ def store(tmp_path: Path) -> Path:
             **({} if side == "set_aside" else {"text": side, "origin": "human"}),
         }
         _publish(Artifact(human_folder(root, "letters", 1) / side, {}), schema, [row])
+    exam = evaluation_folder(root, "letters", "exam")
+    _publish(Artifact(exam / "records", {}), records.RESERVE, [{"id": "h-2", "text": "exam", "origin": "human"}])
+    _publish(Artifact(exam / "set_aside", {}), records.SET_ASIDE, [{"stage": "read"}])
+    met = {"place": "corpus", "run": "first", "generation": 0, "attempt": 1, "keeper": "h-2"}
+    for look in (1, 2):
+        rows = [{**met, "id": f"h-{look}", "similarity": look / 2}]
+        _publish(Artifact(exam / f"met={look}", {}), records.MET, rows)
     for name in ("first", "second"):
         run = Run(root, name)
         run.begin(RECIPE, set(), {})
@@ -122,6 +136,8 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
             assert catalog.execute(f"select count(*) from {name}").fetchall() == [(0,)]
     for view, schema in HUMAN_VIEWS.items():
         assert _columns(catalog, view) == [*schema.names, "human", "snapshot"]
+    for view, schema in EVALUATION_VIEWS.items():
+        assert _columns(catalog, view) == [*schema.names, "human", "withheld"]
     for view in ("journal", "generations", "generations_all", "runs", "lineage", "records"):
         assert _columns(catalog, view)[0] in ("run", "id")
         assert catalog.execute(f"select * from {view}").fetchall() == []
@@ -130,7 +146,7 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
 def test_views_have_the_same_columns_and_types_with_and_without_records(store: Path, tmp_path: Path) -> None:
     full, empty = open_catalog(store), open_catalog(tmp_path)
     others = ("journal", "generations", "generations_all", "runs", "lineage", "records")
-    for name in (*VIEWS, *(f"{view}_all" for view in VIEWS), *HUMAN_VIEWS, *others):
+    for name in (*VIEWS, *(f"{view}_all" for view in VIEWS), *HUMAN_VIEWS, *EVALUATION_VIEWS, *others):
         one, other = (catalog.execute(f"describe {name}").fetchall() for catalog in (full, empty))
         assert [row[:2] for row in one] == [row[:2] for row in other]
 
@@ -197,9 +213,25 @@ def test_lineage_joins_every_artifact_to_what_it_was_made_from(store: Path) -> N
 
 def test_records_hold_human_and_synthetic_texts_side_by_side(store: Path) -> None:
     assert _asked(store, "select origin, count(*) from records group by all order by all") == [
-        ("human", 2),
+        ("human", 3),
         ("synthetic", 8),
     ]
+
+
+def test_evaluation_sets_say_their_human_text_and_name_and_every_look_counts(store: Path) -> None:
+    assert _asked(store, "select text, human, withheld from evaluation") == [("exam", "letters", "exam")]
+    assert _asked(store, "select id from met order by all") == [("h-1",), ("h-2",)]
+    model = read_manifest(Attempt(Run(store, "first"), 0).folder / "model")["fingerprint"]
+    assert _asked(store, QUESTIONS["met_evaluation"]) == [
+        ("letters", "exam", "corpus", "first", 0, 1, model, 2, 1, 1.0, None)
+    ]
+
+
+def test_contamination_is_told_by_generation_and_never_of_a_rejected_attempt(store: Path) -> None:
+    told = _asked(store, QUESTIONS["decontamination"])
+    assert told[0] == ("first", 0, "heldout", "human", 3, 1, 0.7, None)
+    assert len(told) == 4
+    assert _asked(store, "select distinct contaminated from generations") == [(1,)]
 
 
 def test_human_texts_say_their_name_and_snapshot(store: Path) -> None:

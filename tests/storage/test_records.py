@@ -54,6 +54,8 @@ def test_there_is_a_schema_for_every_kind_of_row() -> None:
         "METRICS",
         "VERDICTS",
         "TRAINING",
+        "CONTAMINATION",
+        "MET",
     }
 
 

@@ -124,6 +124,15 @@ def test_an_attempt_keeps_the_snapshot_that_was_newest_when_it_began(run: Run) -
     assert Run(run.root, run.name).pin(1, 1, lambda: 9) == 4
 
 
+def test_an_attempt_keeps_the_evaluation_sets_that_were_there_when_it_began(run: Run) -> None:
+    assert run.pinned_evaluation(1, 1) == []
+    run.pin(1, 1, lambda: 4, lambda: ["exam"])
+    run.pin(1, 1, lambda: 5, lambda: ["exam", "quiz"])
+    run.pin(2, 1, lambda: 5, lambda: ["exam", "quiz"])
+    run.note("began", 3, 1, snapshot=1)  # as it was written before there were evaluation sets
+    assert [run.pinned_evaluation(generation, 1) for generation in (1, 2, 3)] == [["exam"], ["exam", "quiz"], []]
+
+
 def test_a_second_process_is_refused_and_told_who_writes(run: Run) -> None:
     program = f"""
 import sys

@@ -38,7 +38,7 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
     copied, leaked = human["text"] + " Indeed.", held["text"] + " Indeed."
     near = _NEW[0].replace(" It was", " Then it was")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _DUPLICATES)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _DUPLICATES)
     last = {identity: rows[-1] for identity, rows in _decided(decisions).items()}
     told = [(last[f"g001-{place:07d}"]["stage"], last[f"g001-{place:07d}"]["keeper"]) for place in range(12, 17)]
     assert told == [
@@ -58,7 +58,7 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
 def test_a_dropped_record_is_shown_to_no_later_sieve(begin: Callable[[str], Beginning], said: Said) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
     for rows in _decided(decisions).values():
         assert [row["stage"] for row in rows] == list(_SETTINGS.stages)[: len(rows)]
         assert all(row["kept"] for row in rows[:-1])
@@ -74,7 +74,7 @@ def test_survivors_of_earlier_generations_are_known_and_what_was_dropped_is_not(
     begun = begin("tiny")
     earlier = said(begun.attempt(1), _NEW[:4], dropped=[2])
     candidates, _ = said(begun.attempt(2), [_NEW[0], _NEW[2], _NEW[5]])
-    decisions = curate(begun.attempt(3), candidates, begun.reserve, begun.heldout, [earlier], _DUPLICATES)
+    decisions = curate(begun.attempt(3), candidates, begun.reserve, {"heldout": begun.heldout}, [earlier], _DUPLICATES)
     decided = _decided(decisions)
     repeated = decided["g002-0000000"][-1]
     assert (repeated["stage"], repeated["kept"]) == ("exact", False)
@@ -87,7 +87,12 @@ def test_no_sieves_keep_every_candidate(begin: Callable[[str], Beginning], said:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), ["?!", "?!"])
     decisions = curate(
-        begun.attempt(2), candidates, begun.reserve, begun.heldout, [], CurateSettings(stages=(), encoder="hashing")
+        begun.attempt(2),
+        candidates,
+        begun.reserve,
+        {"heldout": begun.heldout},
+        [],
+        CurateSettings(stages=(), encoder="hashing"),
     )
     assert read_survivors(candidates.folder, decisions.folder).num_rows == 2
     assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0}
@@ -98,9 +103,9 @@ def test_what_is_decided_is_not_decided_again(
 ) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), _NEW)
-    first = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    first = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
     written = read_manifest(first.folder)["finished"]
-    again = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    again = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
     assert again == first
     assert read_manifest(again.folder)["finished"] == written
 
@@ -110,7 +115,7 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
 ) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), _NEW[0].replace(" It was", " Then it was")])
-    whole = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    whole = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
     write = Draft.write_part
     for sieves in range(len(_SETTINGS.stages)):
         attempt = begun.attempt(3 + sieves)
@@ -126,10 +131,10 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
         with monkeypatch.context() as patched:
             patched.setattr(Draft, "write_part", dying)
             with pytest.raises(KeyboardInterrupt):
-                curate(attempt, candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+                curate(attempt, candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
         assert written.count(".decisions.draft") == sieves
         assert not (attempt.folder / "decisions").exists()
-        again = curate(attempt, candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+        again = curate(attempt, candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
         parts = sorted(path.name for path in whole.folder.glob("*.parquet"))
         assert [path.name for path in sorted(again.folder.glob("*.parquet"))] == parts
         for part in parts:
@@ -141,7 +146,7 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
 ) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
     stored = read_table(begun.attempt(2).folder / "embeddings")
     assert stored.schema == embeddings(256)
     looked_at = {row["id"] for row in read_table(decisions.folder).to_pylist() if row["stage"] == "semantic"}

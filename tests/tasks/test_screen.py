@@ -1,0 +1,170 @@
+"""What is withheld stays out of reserve and survivors, and every corpus is held against it."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from curation.mixing import MixSettings
+from curation.prompts import PromptSettings
+from curation.splitting import WithholdSettings
+from curation.stages import CurateSettings
+from storage.artifact import AbsentError, Artifact, read_manifest, read_table
+from storage.run import Attempt
+from tasks.backends import Sampling
+from tasks.backends.pool import Backends
+from tasks.curate import curate
+from tasks.generate import generate
+from tasks.ingest import pinned_human
+from tasks.mix import mix
+from tasks.screen import pinned_withheld, prove, screen
+from tasks.withhold import withhold
+from tests.conftest import human_texts
+from tests.tasks.conftest import Beginning, Said
+
+_SETTINGS = CurateSettings(encoder="hashing")
+_UNSIEVED = CurateSettings(encoder="hashing", stages=("exact",))
+_NEW = human_texts(8, seed=60)
+
+
+def _withhold(begun: Beginning, folder: Path, texts: Sequence[str], name: str = "exam") -> None:
+    source = folder / f"{name}.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    withhold(begun.run.root, "letters", name, [str(source)], WithholdSettings())
+
+
+def _pinned(begun: Beginning, generation: int) -> tuple[Attempt, dict[str, Artifact]]:
+    attempt = begun.attempt(generation)
+    return attempt, pinned_withheld(attempt, pinned_human(attempt, "letters")["reserve"])
+
+
+def _rows(artifact: Artifact) -> list[dict]:
+    return read_table(artifact.folder).to_pylist()
+
+
+def test_an_attempt_withholds_what_was_there_when_it_began(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
+    begun = begin("tiny")
+    _pinned(begun, 1)
+    _withhold(begun, tmp_path, _NEW)
+    assert list(_pinned(begun, 1)[1]) == ["heldout"]
+    attempt, withheld = _pinned(begun, 2)
+    assert list(withheld) == ["heldout", "exam"]
+    assert withheld["heldout"].finished()
+    assert withheld["heldout"].fingerprint == begun.heldout.fingerprint
+    kept_out = screen(attempt, begun.reserve, withheld, [], _SETTINGS)
+    assert set(kept_out.parents) == {"reserve", "heldout", "evaluation_exam"}
+
+
+def test_a_set_that_was_lost_is_an_error_and_not_an_empty_one(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    begun = begin("tiny")
+    _withhold(begun, tmp_path, _NEW)
+    _pinned(begun, 1)
+    (begun.run.root / "human/letters/evaluation/exam").rename(tmp_path / "gone")
+    with pytest.raises(AbsentError, match="there is no evaluation set 'exam' of letters; there are: none yet"):
+        _pinned(begun, 1)
+
+
+def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from(
+    begin: Callable[[str], Beginning], backends: Backends, tmp_path: Path
+) -> None:
+    begun = begin("tiny")
+    reserve = _rows(begun.reserve)
+    exact, near, quoted = (row["text"] for row in reserve[:3])
+    padding = " ".join(f"word{number}" for number in range(200))
+    _withhold(begun, tmp_path, [exact, near + " Indeed so.", f"{padding} {quoted} {padding}", *_NEW])
+    attempt, withheld = _pinned(begun, 1)
+    kept_out = screen(attempt, begun.reserve, withheld, [], _SETTINGS)
+    gone = {row["id"] for row in reserve[:3]}
+    assert {row["id"] for row in _rows(kept_out)} == gone
+    assert [row["reason"] for row in _rows(kept_out)].count("quotes a withheld record") == 1
+    exam = {row["id"] for row in _rows(withheld["exam"])}
+    assert all(row["keeper"] in exam and not row["kept"] for row in _rows(kept_out))
+    assert read_manifest(kept_out.folder)["facts"] == {"screened": len(reserve), "kept_out": 3}
+
+    sampling = Sampling(sampler="ngram", max_tokens=12)
+    opening = PromptSettings(program="opening")
+    candidates = generate(attempt, begun.model, begun.reserve, opening, sampling, 1, backends, kept_out)
+    stays = [row["id"] for row in reserve if row["id"] not in gone]
+    assert sorted(row["parents"][0] for row in _rows(candidates)) == sorted(stays)
+    corpus = mix(attempt, begun.reserve, [], MixSettings(), 0, kept_out)
+    assert [row["id"] for row in _rows(corpus)] == stays
+    assert all(row["overlapping"] == 0 for row in _rows(prove(attempt, corpus, withheld, _SETTINGS)))
+
+
+def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
+    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+) -> None:
+    begun = begin("tiny")
+    _withhold(begun, tmp_path, _NEW[:2])
+    candidates, _ = said(begun.attempt(1), [_NEW[0], _NEW[5], f"{_NEW[1]} {' '.join(human_texts(9, seed=61))}"])
+    attempt, withheld = _pinned(begun, 2)
+    decisions = curate(attempt, candidates, begun.reserve, withheld, [], _SETTINGS)
+    exam = {row["text"]: row["id"] for row in _rows(withheld["exam"])}
+    dropped = {row["id"]: (row["stage"], row["keeper"]) for row in _rows(decisions) if row["stage"] == "contamination"}
+    assert dropped["g001-0000000"] == ("contamination", exam[_NEW[0]])
+    assert dropped["g001-0000001"] == ("contamination", None)
+    assert dropped["g001-0000002"] == ("contamination", exam[_NEW[1]])
+    assert set(decisions.parents) >= {"heldout", "evaluation_exam"}
+
+
+def test_survivors_of_before_a_set_was_there_are_kept_out_of_later_corpora(
+    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+) -> None:
+    begun = begin("tiny")
+    pool = [said(begun.attempt(1), _NEW[:4])]
+    _withhold(begun, tmp_path, [_NEW[2]])
+    attempt, withheld = _pinned(begun, 2)
+    kept_out = screen(attempt, begun.reserve, withheld, pool, _SETTINGS)
+    assert [row["id"] for row in _rows(kept_out)] == ["g001-0000002"]
+    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="accumulate"), 0, kept_out)
+    texts = [row["text"] for row in _rows(corpus) if row["origin"] == "synthetic"]
+    assert texts == [_NEW[0], _NEW[1], _NEW[3]]
+
+
+def test_survivors_that_were_sieved_against_every_set_are_not_looked_at_again(
+    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+) -> None:
+    begun = begin("tiny")
+    _withhold(begun, tmp_path, [_NEW[2]])
+    first, withheld = _pinned(begun, 1)
+    candidates, _ = said(begun.attempt(5), _NEW)
+    decided = curate(first, candidates, begun.reserve, withheld, [], _SETTINGS)
+    attempt, withheld = _pinned(begun, 2)
+    kept_out = screen(attempt, begun.reserve, withheld, [(candidates, decided)], _SETTINGS)
+    assert set(kept_out.parents) == {"reserve", "heldout", "evaluation_exam"}
+
+
+def test_the_proof_shows_what_a_loop_without_the_sieve_lets_in(
+    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+) -> None:
+    begun = begin("tiny")
+    _withhold(begun, tmp_path, _NEW[:2])
+    held = _rows(begun.heldout)[0]
+    pool = [said(begun.attempt(1), [_NEW[0], _NEW[1], _NEW[5], held["text"] + " Indeed."])]
+    attempt, withheld = _pinned(begun, 2)
+    kept_out = screen(attempt, begun.reserve, withheld, pool, _UNSIEVED)
+    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="replace"), 0, kept_out)
+    proof = prove(attempt, corpus, withheld, _UNSIEVED)
+    rows = {(row["withheld"], row["origin"]): row for row in _rows(proof)}
+    assert set(rows) == {(name, origin) for name in ("heldout", "exam") for origin in ("human", "synthetic")}
+    human, exam, heldout = rows["exam", "human"], rows["exam", "synthetic"], rows["heldout", "synthetic"]
+    assert (human["compared"], human["overlapping"], human["similarity"], human["id"]) == (0, 0, 0.0, None)
+    assert (exam["compared"], exam["overlapping"], exam["similarity"]) == (4, 2, 1.0)
+    assert exam["shared_words"] >= 13
+    assert (heldout["compared"], heldout["overlapping"]) == (4, 1)
+    assert (heldout["id"], heldout["keeper"]) == ("g001-0000003", held["id"])
+    assert read_manifest(proof.folder)["facts"] == {"contaminated": 3}
+
+
+def test_what_is_screened_and_proven_is_not_done_again(begin: Callable[[str], Beginning]) -> None:
+    begun = begin("tiny")
+    attempt, withheld = _pinned(begun, 0)
+    made = [
+        (screen(attempt, begun.reserve, withheld, [], _SETTINGS), prove(attempt, begun.corpus, withheld, _SETTINGS))
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    assert [read_manifest(one.folder)["name"] for one in made[0]] == ["kept_out", "contamination"]
