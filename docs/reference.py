@@ -11,7 +11,7 @@ from pydantic import BaseModel
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from curation.splitting import IngestSettings  # noqa: E402
+from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
 from flows.recipe import Recipe, Site  # noqa: E402
 from storage import records  # noqa: E402
 from storage.catalog import QUESTIONS, open_catalog  # noqa: E402
@@ -38,6 +38,7 @@ def _recipe() -> str:
     ):
         lines += ["", f"## {title}", "", *_table(model, "train.")]
     lines += ["", "## Ingest (`heirloom ingest --set key=value`)", "", *_table(IngestSettings, "")]
+    lines += ["", "## Evaluation sets (`heirloom withhold --set key=value`)", "", *_table(WithholdSettings, "")]
     lines += ["", "## Site (`--site FILE`)", "", *_table(Site, "")]
     return "\n".join(lines) + "\n"
 
@@ -70,9 +71,11 @@ def _storage() -> str:
         "",
         "```",
         "<store>/human/<name>/snapshot=1/            reserve/ heldout/ set_aside/",
+        "                   evaluation/<set>/        records/ set_aside/ met=1/",
         "        runs/<run>/run.json                 recipe as resolved, site, provenance",
         "                   journal.jsonl            what began, was accepted, stopped, and why",
-        "                   generation=3/attempt=1/  candidates/ embeddings/ decisions/ corpus/ model/ voice/ metrics/ verdict/",
+        "                   generation=3/attempt=1/  kept_out/ candidates/ embeddings/ decisions/ corpus/ contamination/",
+        "                                            model/ voice/ metrics/ verdict/",
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
         "```",
@@ -94,7 +97,7 @@ def _storage() -> str:
     for name, query in QUESTIONS.items():
         lines += [f"**{name}**", "", "```sql", _unindented(query), "```", ""]
     lines += ["## Column types", ""]
-    for name in ("RESERVE", "CANDIDATES", "DECISIONS", "CORPUS", "METRICS", "VERDICTS"):
+    for name in ("RESERVE", "CANDIDATES", "DECISIONS", "CORPUS", "METRICS", "VERDICTS", "CONTAMINATION", "MET"):
         schema: pa.Schema = getattr(records, name)
         lines.append(f"- {name.lower()}: " + ", ".join(f"{field.name} {field.type}" for field in schema))
     return "\n".join(lines) + "\n"

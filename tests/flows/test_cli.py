@@ -41,6 +41,14 @@ MISTAKES = {
     "unknown key": (["evolve", "anchor", "--set", "mix.polcy=replace"], "mix.polcy is no known key"),
     "nothing ingested": (["evolve", "ngram"], "there is no human text 'python-docs'"),
     "nothing ingested, checked": (["check", "ngram"], "there is no human text 'python-docs'"),
+    "nothing to withhold from": (
+        ["withhold", "README.md", "--human", "nobody", "--name", "exam"],
+        "there is no human text 'nobody'",
+    ),
+    "unknown setting of a set": (
+        ["withhold", "README.md", "--human", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
+        "overlap.treshold is no known key",
+    ),
     "unknown run": (["report", "ghost"], "there is no run ghost"),
     "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB says: Catalog Error"),
     "unknown question": (["ask", "why"], "named questions: collapse_curve"),

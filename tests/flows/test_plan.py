@@ -1,15 +1,18 @@
 """What a run would do, said before it does it."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from curation.splitting import WithholdSettings
 from flows.evolve import evolve
 from flows.plan import plan
 from flows.recipe import Recipe, Site
 from storage.artifact import AbsentError, DriftError
 from tasks.coat import without_coat
+from tasks.withhold import withhold
 
 
 def said(recipe: Recipe, site: Site) -> str:
@@ -31,6 +34,17 @@ def test_a_plan_tells_finished_from_to_make_and_makes_nothing(ingested: Site, re
 
 def test_a_plan_shows_the_chance_that_a_pair_is_compared(ingested: Site, recipe: Recipe) -> None:
     assert "0.7: 0.990" in said(recipe, ingested)
+
+
+def test_a_plan_says_what_will_be_kept_out(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    assert "still to begin: the held-out set\n" in said(recipe, ingested)
+    (tmp_path / "exam.txt").write_text("of all the letters that came home that winter only seven were answered")
+    with without_coat():
+        withhold(ingested.store, "letters", "exam", [str(tmp_path / "exam.txt")], WithholdSettings())
+    assert "still to begin: the held-out set, exam\n" in said(recipe, ingested)
+    measured = recipe.model_copy(update={"measure": recipe.measure.model_copy(update={"evaluation": ("quiz",)})})
+    with pytest.raises(AbsentError, match="there is no evaluation set 'quiz' of letters; there are: exam"):
+        said(measured, ingested)
 
 
 def test_a_plan_refuses_what_the_run_would_refuse(ingested: Site, recipe: Recipe) -> None:

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from storage.artifact import Artifact
 from storage.records import CANDIDATES, DECISIONS
-from storage.survivors import read_survivors
+from storage.survivors import read_survivors, without_dropped
 
 
 def _stored(folder: Path, *parts: pa.Table) -> Path:
@@ -34,6 +34,11 @@ def test_a_survivor_is_one_that_no_decision_dropped(tmp_path: Path) -> None:
     assert found["id"].to_pylist() == ["a", "c", "d"]
     assert found["text"].to_pylist() == ["text of a", "text of c", "text of d"]
     assert found.schema.equals(CANDIDATES)
+
+
+def test_records_that_no_decision_names_stay(tmp_path: Path) -> None:
+    decisions = _stored(tmp_path / "kept_out", _decisions(b=[False]))
+    assert without_dropped(_candidates("a", "b", "c"), decisions)["id"].to_pylist() == ["a", "c"]
 
 
 def test_survivors_of_several_parts_keep_their_order(tmp_path: Path) -> None:

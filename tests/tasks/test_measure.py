@@ -87,6 +87,18 @@ def test_the_same_seed_measures_the_same_and_another_hears_another_voice(
     assert not tables[0].equals(tables[2])
 
 
+def test_a_set_that_the_attempt_does_not_know_is_refused(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun, settings = begin("tiny"), _SETTINGS.model_copy(update={"evaluation": ("exam",)})
+    parts = (begun.attempt(0), begun.model, begun.corpus, begun.reserve, begun.heldout, None, settings)
+    with pytest.raises(ValueError, match="names exam, and tiny · generation 0 began with these evaluation sets: none"):
+        measure(*parts, NgramTraining(), _SAMPLING, 0, backends)
+    withheld = {"heldout": begun.heldout, "exam": begun.reserve}
+    made = measure(*parts, NgramTraining(), _SAMPLING, 0, backends, withheld)
+    rows = [row for row in read_table(made.folder).to_pylist() if row["metric"] == "perplexity"]
+    assert [row["source"] for row in rows] == ["all", "exam"]
+    assert rows[0]["value"] > rows[1]["value"]  # it has learned the reserve by heart
+
+
 def test_what_is_measured_is_not_measured_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
     begun = begin("tiny")
     first = _measured(begun, backends)

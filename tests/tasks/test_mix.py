@@ -51,6 +51,25 @@ def test_without_candidates_the_corpus_is_the_reserve(begin: Callable[[str], Beg
     }
 
 
+def test_human_records_come_from_their_sources_in_the_shares_asked_for(pool: tuple[Beginning, list]) -> None:
+    shares = {"letters.jsonl": 1.0}
+    _, rows = _mixed(pool, policy="fixed-fraction", human_fraction=0.3, records=100, human_sources=shares)
+    assert _counts(rows) == (30, 0, 70)
+    with pytest.raises(ValueError, match="the mix asks for 15 human records of source wiki, and there are 0"):
+        mix(
+            pool[0].attempt(3),
+            pool[0].reserve,
+            pool[1],
+            MixSettings(
+                policy="fixed-fraction",
+                human_fraction=0.3,
+                records=100,
+                human_sources={"letters.jsonl": 0.5, "wiki": 0.5},
+            ),
+            0,
+        )
+
+
 def test_replace_takes_the_newest_survivors_alone(pool: tuple[Beginning, list]) -> None:
     corpus, rows = _mixed(pool, policy="replace")
     assert [row["text"] for row in rows] == _SECOND[:80]

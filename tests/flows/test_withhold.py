@@ -1,0 +1,208 @@
+"""The promise, end to end: what is withheld is never prompted from, never learned from, and every corpus proves it."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from curation.splitting import IngestSettings, WithholdSettings, is_held_out
+from curation.text import shingles, words
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from flows.withhold import withhold
+from storage.artifact import AbsentError
+from storage.catalog import QUESTIONS, open_catalog
+from storage.records import human_id, text_digest
+from storage.run import Attempt, Run
+from tasks.coat import without_coat
+from tasks.ingest import ingest, pinned_human
+from tests.conftest import human_texts
+from tests.flows.test_evolve import content
+
+
+def _written(path: Path, texts: Sequence[str]) -> str:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def _is_held(text: str) -> bool:
+    return is_held_out(text_digest(text), IngestSettings().heldout_fraction)
+
+
+def _near(text: str) -> str:
+    """A text for the reserve that says two thirds of it: below what ingest drops, above what may overlap."""
+    mine = set(shingles(text, 3))
+    for number in range(2000):
+        other = f"{text} Then {' '.join(f'word{number}x{place}' for place in range(len(mine) // 2 - 1))}."
+        both = mine & set(shingles(other, 3))
+        if not _is_held(other) and 0.6 <= len(both) / len(mine | set(shingles(other, 3))) < 0.7:
+            return other
+    raise AssertionError("no such text")
+
+
+def _quoting(text: str) -> str:
+    """A long text for the reserve that quotes it."""
+    for number in range(2000):
+        around = " ".join(f"around{number}x{place}" for place in range(80))
+        if not _is_held(other := f"{around} {text} {around}"):
+            return other
+    raise AssertionError("no such text")
+
+
+def _overlaps(text: str, withheld: str) -> bool:
+    """By the definitions, and by nothing that the loop uses."""
+    mine, other = set(shingles(text, 3)), set(shingles(withheld, 3))
+    if len(mine & other) / len(mine | other) >= 0.6:
+        return True
+    length = min(13, len(words(withheld)))
+    runs = [
+        {tuple(found[at : at + length]) for at in range(len(found) - length + 1)}
+        for found in map(words, (text, withheld))
+    ]
+    return length >= 8 and bool(runs[0] & runs[1])
+
+
+@pytest.mark.parametrize("policy", ["anchor", "accumulate"])
+def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
+    site: Site, recipe: Recipe, tmp_path: Path, policy: str
+) -> None:
+    texts = human_texts(220)
+    held = [text for text in texts if _is_held(text)]
+    both = [_near(held[0]), _quoting(held[1])]
+    later = [_near(held[2]), _quoting(held[3]), _near(held[-1]), _quoting(held[-2])]
+    assert held[3] in texts[:150] and held[-2] in texts[150:]
+    chosen = Recipe.model_validate(
+        recipe.model_dump()
+        | {"prompts": {"program": "opening", "candidates_per_human_record": 1.0}, "mix": {"policy": policy}}
+    )
+    with without_coat():
+        ingest(site.store, "letters", [_written(tmp_path / "a.jsonl", [*texts[:150], *both])], IngestSettings())
+        evolve(chosen.model_copy(update={"generations": 1}), site)
+        ingest(site.store, "letters", [_written(tmp_path / "b.jsonl", [*texts[150:], *later])], IngestSettings())
+        evolve(chosen, site)
+    catalog = open_catalog(site.store)
+    assert catalog.sql("select distinct snapshot from generations order by all").fetchall() == [(1,), (2,)]
+    # The documents on both sides came into the reserve, and from there nowhere.
+    twofold = [human_id(text) for text in (*both, *later)]
+    assert catalog.execute(
+        "select count(*) from reserve where snapshot = 2 and list_contains(?, id)", [twofold]
+    ).fetchall() == [(6,)]
+    assert catalog.sql("select count(distinct id) from kept_out where generation >= 2").fetchall() >= [(6,)]
+    for generation, snapshot in catalog.sql("select generation, snapshot from generations").fetchall():
+        withheld = catalog.execute("select id, text from heldout where snapshot = ?", [snapshot]).fetchall()
+        corpus = catalog.execute("select id, text from corpus where generation = ?", [generation]).fetchall()
+        parents = catalog.execute(
+            "select unnest(parents) from candidates where generation = ?", [generation]
+        ).fetchall()
+        asked = {identity for (identity,) in parents}
+        assert not (asked | {identity for identity, _ in corpus}) & (
+            {identity for identity, _ in withheld} | set(twofold)
+        )
+        assert not [pair for pair in ((text, other) for _, text in corpus for _, other in withheld) if _overlaps(*pair)]
+        told = catalog.execute(
+            "select sum(compared), sum(overlapping), max(similarity) < 0.6 from contamination where generation = ?",
+            [generation],
+        ).fetchall()
+        assert told == [(len(corpus), 0, True)]
+
+
+def test_a_set_that_comes_later_is_kept_out_from_then_on_and_what_met_it_is_told(
+    ingested: Site, recipe: Recipe, tmp_path: Path
+) -> None:
+    reserve = open_catalog(ingested.store).sql("select id, text from reserve order by id limit 3").fetchall()
+    chosen = recipe.model_copy(update={"generations": 1})
+    with without_coat():
+        evolve(chosen, ingested)
+        exam = _written(tmp_path / "exam.jsonl", [*(text for _, text in reserve), *human_texts(9, seed=8)])
+        counts = withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        evolve(recipe, ingested)
+    assert counts == {"records": 12, "set_aside": 0}
+    catalog = open_catalog(ingested.store)
+    ids = [identity for identity, _ in reserve]
+    count = "select generation, count(*) from corpus where list_contains(?, id) group by all order by all"
+    assert catalog.execute(count, [ids]).fetchall() == [(0, 3), (1, 3)]
+    told = catalog.sql(f"select place, run, generation, records from ({QUESTIONS['met_evaluation']})").fetchall()
+    assert {("corpus", "tiny", 0, 3), ("corpus", "tiny", 1, 3), ("reserve", None, None, 3)} <= set(told)
+    proof = "select generation, withheld, sum(overlapping) from contamination group by all order by all"
+    assert catalog.sql(proof).fetchall() == [
+        *((generation, "heldout", 0) for generation in (0, 1)),
+        *((generation, name, 0) for generation in (2, 3) for name in ("exam", "heldout")),
+    ]
+    assert catalog.sql(QUESTIONS["decontamination"]).fetchall()
+
+
+def test_a_loop_without_the_sieve_shows_its_contamination(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    reserve = open_catalog(ingested.store).sql("select text from reserve order by id limit 60").fetchall()
+    careless = Recipe.model_validate(
+        recipe.model_dump()
+        | {
+            "generations": 1,
+            "prompts": {"candidates_per_human_record": 8.0},
+            "curate": {"stages": []},
+            "mix": {"policy": "replace"},
+            "train": {"backend": "ngram", "order": 5},
+            "generate": {"temperature": 0.5},
+        }
+    )
+    with without_coat():
+        evolve(careless.model_copy(update={"generations": 0}), ingested)
+        exam = _written(tmp_path / "exam.jsonl", [text for (text,) in reserve])
+        withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        evolve(careless, ingested)
+    catalog = open_catalog(ingested.store)
+    ((contaminated,),) = catalog.sql("select contaminated from generations where generation = 1").fetchall()
+    assert contaminated > 0
+    told = "select overlapping from contamination where generation = 1 and withheld = 'exam' and origin = 'synthetic'"
+    assert catalog.sql(told).fetchall() == [(contaminated,)]
+
+
+def test_an_attempt_that_began_before_a_set_ends_as_if_it_had_not_come(
+    ingested: Site, recipe: Recipe, tmp_path: Path
+) -> None:
+    reserve = open_catalog(ingested.store).sql("select text from reserve limit 9").fetchall()
+    other = Site(store=tmp_path / "other")
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 1}), ingested)
+        pinned_human(Attempt(Run(ingested.store, "tiny"), 2), "letters")  # begun, and killed there
+        shutil.copytree(ingested.store, other.store)
+        exam = _written(tmp_path / "exam.jsonl", [text for (text,) in reserve])
+        withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        for site in (ingested, other):
+            evolve(recipe.model_copy(update={"generations": 2}), site)
+        assert content(ingested.store, "tiny") == content(other.store, "tiny")
+        evolve(recipe, ingested)
+    lineage = "select distinct generation from lineage where parent = 'evaluation_exam'"
+    assert open_catalog(ingested.store).sql(lineage).fetchall() == [(3,)]
+
+
+def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    chosen = Recipe.model_validate(
+        recipe.model_dump() | {"generations": 1, "measure": {"voice_records": 20, "evaluation": ["exam"]}}
+    )
+    with without_coat():
+        with pytest.raises(AbsentError, match="there is no evaluation set 'exam' of letters; there are: none yet"):
+            evolve(chosen, ingested)
+        assert not (ingested.store / "runs").exists()
+        exam = _written(tmp_path / "exam.jsonl", human_texts(30, seed=8))
+        withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        evolve(chosen, ingested)
+    catalog = open_catalog(ingested.store)
+    told = catalog.sql("select generation, source, sample_size from metrics where metric = 'perplexity' order by all")
+    (held,) = {size for _, source, size in told.fetchall() if source == "all"}
+    assert held != 30
+    assert told.fetchall() == [(0, "all", held), (0, "exam", 30), (1, "all", held), (1, "exam", 30)]
+    # Curve, outcome and gate are about the held-out set alone.
+    curve = catalog.sql(f"select count(*) from ({QUESTIONS['collapse_curve']}) where metric = 'perplexity'")
+    assert curve.fetchall() == [(2,)]
+
+
+def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect: None) -> None:
+    from prefect.client.orchestration import get_client
+
+    exam = _written(tmp_path / "exam.jsonl", human_texts(9, seed=8))
+    withhold([exam], "letters", "exam-by-prefect", WithholdSettings(), ingested)
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs()
+    assert ("exam-by-prefect", "Completed") in {(run.name, run.state_name) for run in runs}
