@@ -40,8 +40,9 @@ def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def source_quotas(total: int, shares: Shares, sources: Sequence[str]) -> dict[str, int]:
-    """How many of each source, where `sources` names the source of each reserve record."""
-    return quotas(total, dict(sorted(Counter(sources).items())) if shares == "as-reserve" else dict(shares or {}))
+    """How many of each source, by name in order, where `sources` names the source of each reserve record."""
+    asked = Counter(sources) if shares == "as-reserve" else dict(shares or {})
+    return quotas(total, dict(sorted(asked.items())))
 
 
 def enough(asker: str, asked: int, there: int, what: str, remedy: str) -> None:

@@ -61,6 +61,9 @@ def screen(
     """Publish a decision against each record that overlaps what is withheld.
 
     Looked at are the reserve, and survivors of earlier generations that were sieved before a set was there.
+
+    Raises:
+        ValueError: no record of the reserve is left.
     """
     unsieved = list(_unsieved(pool, withheld)) if "contamination" in settings.stages else []
     parents = {f"decisions_{place}": pool[place][1] for place in unsieved}
@@ -75,6 +78,8 @@ def screen(
         for table in (human, *survivors):
             decided = find_contamination(_known(table), against, settings.overlap)
             dropped += [asdict(one) for one in decided if not one.kept]
+            if table is human and len(dropped) == human.num_rows:
+                raise ValueError(f"{attempt}: every record of the reserve overlaps what is withheld; ingest more text")
         draft.write_part(pa.Table.from_pylist(dropped, schema=DECISIONS))
         draft.facts = {"screened": human.num_rows + sum(map(len, survivors)), "kept_out": len(dropped)}
     return kept_out

@@ -33,6 +33,11 @@ def test_the_shares_of_the_reserve_are_those_of_its_records() -> None:
     assert source_quotas(5, {"b": 1.0}, ["b", "a"]) == {"b": 5}
 
 
+def test_the_order_in_which_sources_are_written_changes_nothing() -> None:
+    one, other = ({"b": 0.5, "a": 0.5}, {"a": 0.5, "b": 0.5})
+    assert list(source_quotas(3, one, []).items()) == list(source_quotas(3, other, []).items()) == [("a", 2), ("b", 1)]
+
+
 @pytest.mark.parametrize("wrong", [{}, {"a": 0.5}, {"a": 1.5, "b": -0.5}])
 def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="human_sources are shares that sum to 1; these sum to"):

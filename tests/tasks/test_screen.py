@@ -94,6 +94,15 @@ def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from
     assert all(row["overlapping"] == 0 for row in _rows(prove(attempt, corpus, withheld, _SETTINGS)))
 
 
+def test_a_reserve_that_overlaps_as_a_whole_is_an_error(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
+    begun = begin("tiny")
+    _withhold(begun, tmp_path, [row["text"] for row in _rows(begun.reserve)])
+    attempt, withheld = _pinned(begun, 1)
+    with pytest.raises(ValueError, match="every record of the reserve overlaps what is withheld"):
+        screen(attempt, begun.reserve, withheld, [], _SETTINGS)
+    assert not (attempt.folder / "kept_out").exists()
+
+
 def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
     begin: Callable[[str], Beginning], said: Said, tmp_path: Path
 ) -> None:

@@ -123,7 +123,7 @@ def test_a_set_does_not_change(begun: Beginning, tmp_path: Path) -> None:
     withhold(root, "letters", "exam", [_written(tmp_path / "exam.jsonl", _NEW)], WithholdSettings())
     before = _files(root)
     with pytest.raises(
-        ValueError, match="exam of letters is there already and does not change .*give this one another"
+        ValueError, match=r"exam of letters is there already and does not change .*give this one another"
     ):
         withhold(root, "letters", "exam", [_written(tmp_path / "exam.jsonl", _NEW[:3])], WithholdSettings())
     assert _files(root) == before
