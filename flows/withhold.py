@@ -16,5 +16,5 @@ def withhold(sources: Sequence[str], human: str, name: str, settings: WithholdSe
     """Add an evaluation set called `name` to the human text called `human`; returns how many records went where."""
     from storage.artifact import read_manifest
 
-    artifacts = tasks.withhold(site.store, human, name, sources, settings)
+    artifacts = tasks.withhold(site.opened().store, human, name, sources, settings)
     return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}
