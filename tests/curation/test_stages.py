@@ -151,7 +151,8 @@ def test_a_copy_goes_even_where_another_candidate_is_nearer_to_it(stage: Stage) 
 
 def test_a_withheld_passage_quoted_inside_a_long_text_is_contamination() -> None:
     passage = "of all the letters that came home that winter only seven were ever answered"
-    texts = [f"{'so it went on and on ' * 9} {passage} {'and on it went ' * 9}", "so it went on and on"]
+    around = " ".join(f"word{number}" for number in range(90))
+    texts = [f"{around} {passage} {around}", "so it went on and on"]
     decisions = _decided(texts, "contamination", heldout=["nothing of the kind", passage])
     (dropped, kept) = decisions
     assert (dropped.kept, dropped.reason, dropped.keeper) == (False, "quotes a withheld record", "o1")

@@ -10,6 +10,7 @@ import pytest
 from curation.splitting import IngestSettings, WithholdSettings, is_held_out
 from curation.text import shingles, words
 from flows.evolve import evolve
+from flows.ingest import ingest as ingest_flow
 from flows.recipe import Recipe, Site
 from flows.withhold import withhold
 from storage.artifact import AbsentError
@@ -206,3 +207,19 @@ def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect: None
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs()
     assert ("exam-by-prefect", "Completed") in {(run.name, run.state_name) for run in runs}
+
+
+def test_a_set_in_a_bucket_is_kept_out_on_every_machine(
+    bucket_url: str, letters: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    one, other = (Site(store=tmp_path / name, remote=bucket_url) for name in ("one", "other"))
+    exam = _written(tmp_path / "exam.jsonl", human_texts(3))
+    with without_coat():
+        ingest_flow([str(letters)], "letters", IngestSettings(), one)
+        withhold([exam], "letters", "exam", WithholdSettings(), one)
+        evolve(recipe.model_copy(update={"generations": 1}), other)
+    catalog = open_catalog(other.store)
+    reserve = catalog.execute("select count(*) from reserve where list_contains(?, text)", [human_texts(3)]).fetchall()
+    assert reserve > [(0,)]
+    assert catalog.sql("select count(distinct id) from kept_out").fetchall() == reserve
+    assert catalog.sql("select sum(overlapping) from contamination where withheld = 'exam'").fetchall() == [(0,)]
