@@ -47,8 +47,10 @@ def checked_template(template: str, attributes: Mapping[str, Sequence[str]]) -> 
     """Refuse a template whose slots nobody fills, and attributes that no slot names.
 
     Raises:
-        ValueError: see above, or an attribute without values or with one twice.
+        ValueError: see above, or an empty template, or an attribute without values or with one twice.
     """
+    if not template.strip():
+        raise ValueError("a template needs text; write it as prompts.template, with slots in braces")
     named = slots(template)
     if unknown := sorted(named - RECORD_SLOTS - set(attributes)):
         raise ValueError(

@@ -1,19 +1,32 @@
-"""What to ask: how many candidates, from which opening words, with human records as parents.
+"""What to ask: how many candidates, by which program, with which records as parents.
 
-`blank` lets the model speak from nothing; `opening` gives it the first words of a reserve record. No record is
-asked twice in a generation unless `rounds` allows it; each round asks every record once before the next begins,
-so no record of a source is asked more than once more often than another.
+`blank` lets the model speak from nothing; `opening` gives it the first words of a reserve record; a template asks
+for something, with slots that records and attributes fill (see `curation/programs.py`). No record is asked twice in
+a generation unless `rounds` allows it; each round asks every record once before the next begins, so no record of
+a source is asked more than once more often than another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from curation.programs import (
+    RECORD_SLOTS,
+    TEMPLATES,
+    Cell,
+    asked_by_cell,
+    cell_shares,
+    checked_template,
+    fill,
+    own_program,
+    slots,
+)
 from curation.quotas import Shares, checked, enough, rows_of, source_quotas
+from curation.text import opening
 
 
 class PromptSettings(BaseModel):
@@ -21,66 +34,170 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    program: Literal["blank", "opening"] = Field(
-        "blank", description="from nothing, or from the opening words of a reserve record"
+    program: str = Field(
+        "blank",
+        description="blank (from nothing), opening (the first words of a reserve record), template (your own), "
+        f"{', '.join(TEMPLATES)} (shipped templates), or package.module:function",
+    )
+    template: str = Field(
+        "",
+        description="template: the prompt, with slots {record}, {opening}, {earlier} and the names of attributes",
+    )
+    attributes: dict[str, tuple[str, ...]] = Field(
+        {}, description="values of each attribute; their grid is asked for with exact quotas"
+    )
+    weights: dict[str, dict[str, float]] = Field(
+        {}, description="attribute to value to weight; 1 where nothing is said"
+    )
+    answer: Literal["continues", "alone"] | None = Field(
+        None,
+        description="what becomes the record: prompt and answer, or the answer alone; without it, blank and opening continue",
     )
     opening_words: int = Field(4, ge=1, description="words of the record that an opening gives")
     candidates_per_human_record: float = Field(
         1.0, gt=0, description="candidates of a generation, relative to the reserve"
     )
-    rounds: int = Field(
-        1, ge=1, description="opening: most times that one record is asked in a generation; more is refused"
-    )
+    rounds: int = Field(1, ge=1, description="most times that one record is asked in a generation; more is refused")
     sources: Shares = Field(
         None,
-        description="opening: share of the prompts from each source, as `{letters = 0.5, wiki = 0.5}`, exact to the "
+        description="share of the prompts from each source, as `{letters = 0.5, wiki = 0.5}`, exact to the "
         "prompt; `as-reserve` for the reserve's own shares; without it all sources are asked alike",
     )
 
     @model_validator(mode="after")
     def _fits_program(self) -> Self:
         checked(self.sources, "sources")
-        if self.program != "opening" and (self.sources is not None or self.rounds > 1):
-            raise ValueError("rounds and sources belong to program 'opening'")
+        if self.program != "template" and self.template:
+            raise ValueError("template belongs to program 'template'")
+        if ":" in self.program:
+            own_program(self.program)
+        elif self.program in TEMPLATES or self.program == "template":
+            checked_template(self._asks(), self.attributes)
+        elif self.program not in ("blank", "opening"):
+            raise ValueError(f"there is no program {self.program!r}")
+        elif self.attributes:
+            raise ValueError(f"attributes belong to a template; {self.program!r} has none")
+        if unknown := [name for name in self.weights if name not in self.attributes]:
+            raise ValueError(f"weights are given for {unknown[0]}, which is no attribute")
+        if not self.uses_records and (self.sources is not None or self.rounds > 1):
+            raise ValueError("rounds and sources belong to programs that take records from the reserve")
         return self
+
+    @property
+    def uses_records(self) -> bool:
+        """Whether a prompt takes something from a record."""
+        return self.program == "opening" or bool(slots(self._asks()) & RECORD_SLOTS)
+
+    @property
+    def builds_on_survivors(self) -> bool:
+        """Whether a plan depends on what earlier generations left: their texts, or how many of each cell."""
+        return bool(self.attributes) or "earlier" in slots(self._asks())
+
+    @property
+    def continues(self) -> bool:
+        """Whether the record is prompt and answer together."""
+        return (self.answer or ("continues" if self.program in ("blank", "opening") else "alone")) == "continues"
+
+    def cell(self, attributes: Mapping[str, str]) -> Cell:
+        """Where a prompt with these attributes stands in the grid."""
+        return tuple(attributes.get(name, "") for name in self.attributes)
+
+    def _asks(self) -> str:
+        return TEMPLATES.get(self.program, self.template)
 
 
 @dataclass(frozen=True)
 class Asking:
-    """One prompt and the reserve row it came from, -1 for none."""
+    """One prompt and where it came from: a row of the reserve, a row of the earlier survivors, -1 for none."""
 
     text: str
-    parent: int
+    parent: int = -1
+    earlier: int = -1
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_prompts(
-    settings: PromptSettings, reserve: Sequence[str], seed: int, sources: Sequence[str] = ()
+    settings: PromptSettings,
+    reserve: Sequence[str],
+    seed: int,
+    sources: Sequence[str] = (),
+    earlier: Sequence[str] = (),
+    delivered: Mapping[Cell, int] | None = None,
 ) -> list[Asking]:
     """One asking for each candidate, in order; rounds over the reserve are shuffled by `seed`.
 
-    `sources` names the source of each reserve record; it is needed where the settings have quotas for them.
+    `sources` names the source of each reserve record; it is needed where the settings have quotas for them. `earlier` are
+    the survivors of the last generation, `delivered` counts those of all earlier ones by cell of the attribute grid.
 
     Raises:
-        ValueError: more openings are asked for than the rounds allow.
+        ValueError: more prompts from records are asked for than the rounds allow, or one's own program gave no prompts.
     """
     count = max(1, round(settings.candidates_per_human_record * len(reserve)))
-    if settings.program == "blank":
-        return [Asking("", -1)] * count
     dice = np.random.default_rng(seed)
+    if settings.program == "blank":
+        return [Asking("")] * count
+    if ":" in settings.program:
+        return _own(settings.program, reserve, count, seed)
+    if settings.program == "opening":
+        rows = _rows(settings, dice, len(reserve), sources, count)
+        return [Asking(opening(reserve[row], settings.opening_words), int(row)) for row in rows]
+    return _templated(settings, dice, reserve, sources, earlier, delivered or {}, count)
+
+
+def _templated(
+    settings: PromptSettings,
+    dice: np.random.Generator,
+    reserve: Sequence[str],
+    sources: Sequence[str],
+    earlier: Sequence[str],
+    delivered: Mapping[Cell, int],
+    count: int,
+) -> list[Asking]:
+    template = TEMPLATES.get(settings.program, settings.template)
+    taken, nobody = slots(template), np.full(count, -1)
+    from_earlier = bool(earlier) and "earlier" in taken
+    wants_record = bool(taken & {"record", "opening"}) or ("earlier" in taken and not earlier)
+    rows = _rows(settings, dice, len(reserve), sources, count) if wants_record else nobody
+    olds = _cycled(dice, np.arange(len(earlier)), count) if from_earlier else nobody
+    quota = asked_by_cell(count, cell_shares(settings.attributes, settings.weights), delivered)
+    cells = [cell for cell, times in quota.items() for _ in range(times)]
+    asked = []
+    for place, row, old in zip(dice.permutation(count), rows.tolist(), olds.tolist(), strict=True):
+        attributes = dict(zip(settings.attributes, cells[place], strict=True))
+        record = reserve[row] if row >= 0 else ""
+        told = {"record": record, "opening": opening(record, settings.opening_words)}
+        told["earlier"] = earlier[old] if old >= 0 else record
+        asked.append(Asking(fill(template, attributes | told), row, old, attributes))
+    return asked
+
+
+def _own(path: str, reserve: Sequence[str], count: int, seed: int) -> list[Asking]:
+    made = list(own_program(path)(reserve, count, seed))
+    asked = [Asking(one) if isinstance(one, str) else Asking(one[0], attributes=dict(one[1])) for one in made]
+    if len(asked) != count:
+        raise ValueError(f"{path} was asked for {count} prompts and gave {len(asked)}; it must give exactly as many")
+    return asked
+
+
+def _rows(
+    settings: PromptSettings, dice: np.random.Generator, records: int, sources: Sequence[str], count: int
+) -> NDArray[np.int64]:
     if settings.sources is None:
-        rows = _asked(dice, np.arange(len(reserve)), count, settings.rounds, "reserve records")
-    else:
-        wanted = source_quotas(count, settings.sources, sources)
-        parts = [
-            _asked(dice, rows_of(source, sources), share, settings.rounds, f"records of source {source}")
-            for source, share in wanted.items()
-        ]
-        rows = dice.permutation(np.concatenate(parts))
-    return [Asking(" ".join(reserve[row].split()[: settings.opening_words]), int(row)) for row in rows]
+        return _asked(dice, np.arange(records), count, settings.rounds, "reserve records")
+    wanted = source_quotas(count, settings.sources, sources)
+    parts = [
+        _asked(dice, rows_of(source, sources), share, settings.rounds, f"records of source {source}")
+        for source, share in wanted.items()
+    ]
+    return dice.permutation(np.concatenate(parts))
 
 
 def _asked(dice: np.random.Generator, rows: NDArray[np.int64], count: int, rounds: int, what: str) -> NDArray[np.int64]:
     times = "" if rounds == 1 else f", each at most {rounds} times"
     remedy = "lower prompts.candidates_per_human_record, raise prompts.rounds, or ingest more"
-    enough("the plan of prompts", count, rounds * len(rows), f"openings from {what}{times}", remedy)
+    enough("the plan of prompts", count, rounds * len(rows), f"prompts from {what}{times}", remedy)
+    return _cycled(dice, rows, count)
+
+
+def _cycled(dice: np.random.Generator, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.concatenate([rows[:0], *(dice.permutation(rows) for _ in range(-(-count // max(1, len(rows)))))])[:count]

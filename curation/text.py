@@ -8,6 +8,7 @@ spaces give one word a character.
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
 # Kana, CJK ideographs and Thai are written without spaces: there each character is a word.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -26,6 +27,14 @@ def normalise(text: str) -> str:
 def words(text: str) -> list[str]:
     """Words of the normalised text, in order; empty for a text without a letter, digit or underscore."""
     return _WORD.findall(normalise(text))
+
+
+def opening(text: str, count: int) -> str:
+    """The text up to the end of its word number `count`, with the signs that stand before and among them."""
+    end = 0
+    for found in islice(_WORD.finditer(text), count):
+        end = found.end()
+    return " ".join(text[:end].split())
 
 
 def shingles(text: str, length: int) -> list[str]:

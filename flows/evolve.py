@@ -80,7 +80,7 @@ def generation(
     kept_out = screen(attempt, reserve, withheld, pool, recipe.curate)
     if lived:
         asked = (recipe.prompts, recipe.generate, recipe.seed)
-        candidates = generate(attempt, lived[-1].model, reserve, *asked, backends, kept_out)
+        candidates = generate(attempt, lived[-1].model, reserve, *asked, backends, kept_out, pool)
         decisions = curate(attempt, candidates, reserve, withheld, pool, recipe.curate)
         pool = [*pool, (candidates, decisions)]
     corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed, kept_out)

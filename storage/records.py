@@ -48,6 +48,7 @@ CANDIDATES = pa.schema(
         ("digest", pa.string()),
         ("prompt", pa.string()),
         ("program", pa.string()),
+        ("attributes", pa.map_(pa.string(), pa.string())),
         ("parameters", _PARAMETERS),
         ("model", pa.string()),
         ("seed", pa.int64()),

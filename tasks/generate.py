@@ -3,17 +3,19 @@
 An interrupted generation goes on behind its last whole part; stored texts are never made again.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.programs import Cell
 from curation.prompts import Asking, PromptSettings, plan_prompts
 from storage.artifact import Artifact, read_table
 from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
 from storage.run import Attempt
-from storage.survivors import without_dropped
+from storage.survivors import read_survivors, without_dropped
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.coat import verb
@@ -33,8 +35,11 @@ def generate(
     seed: int,
     backends: Backends,
     kept_out: Artifact | None = None,
+    pool: Sequence[tuple[Artifact, Artifact]] = (),
 ) -> Artifact:
     """Publish the candidates of this attempt; records of the reserve that `kept_out` names are not prompted from.
+
+    `pool` holds candidates and decisions of every generation so far, oldest first: what prompts can build on.
 
     Raises:
         ValueError: more openings are asked for than the reserve has, or fewer candidates came back than were asked.
@@ -46,13 +51,20 @@ def generate(
         "part": PART,
     }
     parents = {"model": model, "reserve": reserve} | ({"kept_out": kept_out} if kept_out else {})
+    parents |= (
+        {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
+        if prompts.builds_on_survivors
+        else {}
+    )
     candidates = attempt.artifact("candidates", settings, **parents)
     if candidates.finished():
         return candidates
     human = read_table(reserve.folder, ["id", "text", "source"])
     human = without_dropped(human, kept_out.folder) if kept_out else human
     dice = seed_of(seed, "prompts", attempt.generation, attempt.number)
-    asked = plan_prompts(prompts, human["text"].to_pylist(), dice, human["source"].to_pylist())
+    earlier, delivered = _survived(prompts, pool)
+    texts, sources = human["text"].to_pylist(), human["source"].to_pylist()
+    asked = plan_prompts(prompts, texts, dice, sources, earlier["text"].to_pylist(), delivered)
     seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(len(asked))]
     with candidates.draft() as draft, stage(attempt, "generate") as told:
         done = draft.parts() * PART
@@ -66,7 +78,9 @@ def generate(
                 raise ValueError(
                     f"{attempt}: {len(asked)} candidates were asked for, {start + len(part)} came back; run again to go on"
                 )
-            draft.write_part(_table(attempt, model, sampling, asked, seeds, start, part, human), start // PART)
+            draft.write_part(
+                _table(attempt, model, prompts, sampling, asked, seeds, start, part, human, earlier), start // PART
+            )
         # A sampler that is left before its end takes its process with it.
         next(answers, None)
         tokens = draft.read(pa.schema([CANDIDATES.field("completion_tokens")]))["completion_tokens"]
@@ -74,33 +88,48 @@ def generate(
     return candidates
 
 
+def _survived(prompts: PromptSettings, pool: Sequence[tuple[Artifact, Artifact]]) -> tuple[pa.Table, Counter[Cell]]:
+    """Survivors of the last generation, and how many there are of all generations in each cell of the grid."""
+    nobody = pa.schema([CANDIDATES.field(name) for name in ("id", "text", "source", "attributes")]).empty_table()
+    if not prompts.builds_on_survivors:
+        return nobody, Counter()
+    tables = [read_survivors(made.folder, decided.folder).select(nobody.column_names) for made, decided in pool]
+    cells = (prompts.cell(dict(pairs)) for table in tables for pairs in table["attributes"].to_pylist())
+    return (tables or [nobody])[-1], Counter(cells)
+
+
 def _table(
     attempt: Attempt,
     model: Artifact,
+    prompts: PromptSettings,
     sampling: Sampling,
     asked: Sequence[Asking],
     seeds: Sequence[int],
     start: int,
     answers: Sequence[Completion],
     human: pa.Table,
+    earlier: pa.Table,
 ) -> pa.Table:
-    ids, sources = human["id"], human["source"]
     parameters = sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p", "max_tokens"})
 
     def rows() -> Iterator[dict[str, object]]:
         for serial, answer in enumerate(answers, start):
             asking = asked[serial]
-            text = asking.text + answer.text
+            text = asking.text + answer.text if prompts.continues else answer.text.strip()
+            parents = [
+                table.slice(row, 1) for table, row in ((human, asking.parent), (earlier, asking.earlier)) if row >= 0
+            ]
             yield {
                 "id": synthetic_id(attempt.generation, attempt.number, serial),
                 "text": text,
                 "origin": SYNTHETIC,
                 "born": attempt.generation,
-                "parents": [ids[asking.parent].as_py()] if asking.parent >= 0 else [],
-                "source": sources[asking.parent].as_py() if asking.parent >= 0 else "",
+                "parents": [parent["id"][0].as_py() for parent in parents],
+                "source": parents[0]["source"][0].as_py() if parents else "",
                 "digest": text_digest(text),
                 "prompt": asking.text,
-                "program": "opening" if asking.parent >= 0 else "blank",
+                "program": prompts.program,
+                "attributes": list(asking.attributes.items()),
                 "parameters": parameters,
                 "model": model.fingerprint,
                 "seed": seeds[serial],

@@ -52,7 +52,7 @@ def test_the_seed_alone_decides_the_order() -> None:
 
 def test_a_record_is_asked_twice_only_where_that_was_allowed() -> None:
     chosen = PromptSettings(program="opening", candidates_per_human_record=2)
-    with pytest.raises(ValueError, match="asks for 6 openings from reserve records, and there are 3; lower"):
+    with pytest.raises(ValueError, match="asks for 6 prompts from reserve records, and there are 3; lower"):
         plan_prompts(chosen, RESERVE, seed=0)
     assert len(plan_prompts(chosen.model_copy(update={"rounds": 2}), RESERVE, seed=0)) == 6
 
@@ -72,7 +72,7 @@ def test_quotas_of_prompts_are_exact_or_refused_by_name(
     there = Counter(sources)
     short = [source for source, count in wanted.items() if count > rounds * there[source]]
     if short:
-        named = f"asks for {wanted[short[0]]} openings from records of source {short[0]}.*there are {rounds * there[short[0]]};"
+        named = f"asks for {wanted[short[0]]} prompts from records of source {short[0]}.*there are {rounds * there[short[0]]};"
         with pytest.raises(ValueError, match=named):
             plan_prompts(chosen, reserve, 5, sources)
         return
@@ -106,4 +106,95 @@ def test_there_is_always_one_candidate() -> None:
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
+        PromptSettings.model_validate(wrong)
+
+
+GRID = {"subject": ["river", "garden", "letter"], "tone": ["plain", "odd"]}
+
+
+def _template(**more: object) -> PromptSettings:
+    told = {"program": "template", "template": "A {tone} text about a {subject}.", "attributes": GRID}
+    return PromptSettings.model_validate(told | more)
+
+
+def test_a_grid_is_asked_for_to_the_prompt_in_an_order_that_the_seed_decides() -> None:
+    asked, again, other = (plan_prompts(_template(candidates_per_human_record=4), RESERVE, seed) for seed in (1, 1, 2))
+    assert Counter(asking.text for asking in asked) == {
+        f"A {tone} text about a {subject}.": 2 for subject in GRID["subject"] for tone in GRID["tone"]
+    }
+    assert asked == again != other
+    assert all(
+        asking.text == f"A {asking.attributes['tone']} text about a {asking.attributes['subject']}." for asking in asked
+    )
+
+
+def test_what_was_delivered_short_is_asked_for_first() -> None:
+    delivered = {
+        ("river", "plain"): 9,
+        ("river", "odd"): 9,
+        ("garden", "plain"): 9,
+        ("garden", "odd"): 9,
+        ("letter", "odd"): 9,
+    }
+    asked = plan_prompts(_template(candidates_per_human_record=2), RESERVE, 1, delivered=delivered)
+    assert {asking.text for asking in asked} == {"A plain text about a letter."}
+
+
+def test_a_template_takes_records_and_says_which() -> None:
+    chosen = PromptSettings(program="rephrase")
+    asked = plan_prompts(chosen, RESERVE, 1)
+    assert sorted(asking.parent for asking in asked) == [0, 1, 2]
+    assert all(RESERVE[asking.parent] in asking.text for asking in asked)
+    assert not chosen.continues
+    assert chosen.uses_records
+
+
+def test_evolution_builds_on_survivors_and_on_records_before_there_are_any() -> None:
+    chosen = PromptSettings(program="evolve")
+    assert [asking.parent >= 0 for asking in plan_prompts(chosen, RESERVE, 1)] == [True] * 3
+    asked = plan_prompts(chosen, RESERVE, 1, earlier=["one said", "two said"])
+    assert [asking.parent for asking in asked] == [-1] * 3
+    assert sorted(asking.earlier for asking in asked)[:2] in ([0, 0], [0, 1])
+    assert all(["one said", "two said"][asking.earlier] in asking.text for asking in asked)
+    assert chosen.builds_on_survivors
+
+
+def test_an_opening_in_a_script_without_spaces_is_so_many_signs() -> None:
+    (asked,) = plan_prompts(PromptSettings(program="opening", opening_words=3), ["今日は良い天気です"], 0)
+    assert asked.text == "今日は"
+
+
+def numbered(records: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:
+    return [
+        (f"number {place}, after {len(records)} records, seed {seed}", {"place": str(place)}) for place in range(count)
+    ]
+
+
+def too_few(records: list[str], count: int, seed: int) -> list[str]:
+    return records[: count - 1 + 0 * seed]
+
+
+def test_a_program_of_ones_own_gives_prompts_with_attributes() -> None:
+    asked = plan_prompts(PromptSettings(program="tests.curation.test_prompts:numbered"), RESERVE, 7)
+    assert [asking.text for asking in asked][:1] == ["number 0, after 3 records, seed 7"]
+    assert [asking.attributes for asking in asked] == [{"place": "0"}, {"place": "1"}, {"place": "2"}]
+    with pytest.raises(ValueError, match="was asked for 3 prompts and gave 2"):
+        plan_prompts(PromptSettings(program="tests.curation.test_prompts:too_few"), RESERVE, 7)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"program": "template"}, "a template needs text"),
+        ({"program": "rephrase", "template": "x {record}"}, "template belongs to program 'template'"),
+        ({"program": "opening", "attributes": {"a": ["b"]}}, "attributes belong to a template"),
+        ({"program": "template", "template": "{a}", "attributes": {"a": ["b"]}, "rounds": 2}, "take records"),
+        ({"program": "template", "template": "{a}", "attributes": {"a": ["b"]}, "weights": {"c": {}}}, "no attribute"),
+        ({"program": "persona"}, "nobody fills the slot {persona}"),
+        ({"program": "nowhere:there"}, "names no function"),
+        ({"program": "poem"}, "there is no program 'poem'"),
+    ],
+)
+def test_a_program_that_does_not_fit_is_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said.replace("{", r"\{").replace("}", r"\}")):
         PromptSettings.model_validate(wrong)

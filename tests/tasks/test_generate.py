@@ -1,16 +1,18 @@
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from curation.prompts import PromptSettings
 from storage.artifact import Artifact, DriftError, read_manifest, read_table
-from storage.records import text_digest
+from storage.records import DECISIONS, text_digest
 from tasks.backends import Completion, Progress, Prompt, Sampler, Sampling
 from tasks.backends.pool import Backends
 from tasks.generate import PART, generate
-from tests.tasks.conftest import Beginning
+from tests.tasks.conftest import Beginning, Said
 
 _SAMPLING = Sampling(sampler="ngram", max_tokens=12)
 _MANY = PromptSettings(candidates_per_human_record=10)
@@ -134,3 +136,51 @@ def test_a_whole_number_of_parts_leaves_the_worker_alive(begin: Callable[[str], 
     assert read_manifest(made.folder)["rows"] == PART
     with backends.lease("ngram", None) as after:
         assert after is before
+
+
+def test_a_grid_is_delivered_with_its_attributes_and_tops_up_what_curation_left_short(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings.model_validate(
+        {
+            "program": "template",
+            "template": "The {kind}",
+            "attributes": {"kind": ["old", "quiet"]},
+            "answer": "continues",
+        }
+    )
+    first = generate(begun.attempt(1), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends)
+    rows = read_table(first.folder).to_pylist()
+    assert all(row["text"].startswith(row["prompt"]) for row in rows)
+    asked = Counter(dict(row["attributes"])["kind"] for row in rows)
+    assert abs(asked["old"] - asked["quiet"]) <= 1
+    decisions = begun.attempt(1).artifact("decisions", {"by": "hand"}, candidates=first)
+    with decisions.draft() as draft:
+        decided = [
+            {"id": row["id"], "stage": "exact", "kept": dict(row["attributes"])["kind"] == "old", "reason": ""}
+            for row in rows
+        ]
+        draft.write_part(pa.Table.from_pylist(decided, schema=DECISIONS))
+    second = generate(
+        begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends, pool=[(first, decisions)]
+    )
+    again = Counter(dict(row["attributes"])["kind"] for row in read_table(second.folder).to_pylist())
+    assert again["quiet"] - again["old"] == pytest.approx(asked["old"], abs=1)
+
+
+def test_an_answer_alone_is_the_record_and_its_prompt_and_parents_are_kept(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings(program="rephrase", candidates_per_human_record=0.1)
+    rows = read_table(
+        generate(begun.attempt(1), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends).folder
+    ).to_pylist()
+    human = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
+    assert rows
+    for row in rows:
+        (parent,) = row["parents"]
+        assert human[parent] in row["prompt"]
+        assert not row["text"].startswith("Say the following")
+        assert row["program"] == "rephrase"
