@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curation.quotas import Shares, checked, enough, rows_of, source_quotas
+from curation.text import opening
 
 
 class PromptSettings(BaseModel):
@@ -24,7 +25,9 @@ class PromptSettings(BaseModel):
     program: Literal["blank", "opening"] = Field(
         "blank", description="from nothing, or from the opening words of a reserve record"
     )
-    opening_words: int = Field(4, ge=1, description="words of the record that an opening gives")
+    opening_words: int = Field(
+        4, ge=1, description="words of the record that an opening gives; in scripts without spaces, signs"
+    )
     candidates_per_human_record: float = Field(
         1.0, gt=0, description="candidates of a generation, relative to the reserve"
     )
@@ -76,7 +79,7 @@ def plan_prompts(
             for source, share in wanted.items()
         ]
         rows = dice.permutation(np.concatenate(parts))
-    return [Asking(" ".join(reserve[row].split()[: settings.opening_words]), int(row)) for row in rows]
+    return [Asking(opening(reserve[row], settings.opening_words), int(row)) for row in rows]
 
 
 def _asked(dice: np.random.Generator, rows: NDArray[np.int64], count: int, rounds: int, what: str) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ spaces give one word a character.
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
 # Kana, CJK ideographs and Thai are written without spaces: there each character is a word.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -15,17 +16,34 @@ _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _MARKS = "".join(sign for sign in map(chr, range(0x300, 0x1F000)) if unicodedata.category(sign)[0] == "M")
 _LETTER = rf"[^\W{_UNSPACED}]"
 _WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}+(?:['’]{_LETTER}+|[{_MARKS}]+{_LETTER}*)*")
+_WORD_BEGINS = re.compile(rf"[\w{_UNSPACED}]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def normalise(text: str) -> str:
     """The form in which two texts are compared: NFC, casefolded, white space folded."""
+    if text.isascii():
+        # The same, for a third of the price.
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def words(text: str) -> list[str]:
     """Words of the normalised text, in order; empty for a text without a letter, digit or underscore."""
     return _WORD.findall(normalise(text))
+
+
+def holds_word(normalised: str) -> bool:
+    """Whether a normalised text has any word."""
+    return _WORD_BEGINS.search(normalised) is not None
+
+
+def opening(text: str, count: int) -> str:
+    """The text up to the end of its word number `count`, with the signs that stand before and among them."""
+    end = 0
+    for found in islice(_WORD.finditer(text), count):
+        end = found.end()
+    return " ".join(text[:end].split())
 
 
 def shingles(text: str, length: int) -> list[str]:
