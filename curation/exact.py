@@ -1,6 +1,10 @@
 """Exact duplicates: the same text once normalised."""
 
+import hashlib
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from curation.duplicates import Duplicates
 from curation.text import normalise
@@ -18,3 +22,19 @@ def find_exact_duplicates(texts: Sequence[str], reference: Sequence[str] = ()) -
             answer.keeper[row] = keeper
             answer.similarity[row] = 1.0
     return answer
+
+
+def exact_key(normalised: str) -> bytes:
+    """Sixteen bytes that stand for a normalised text, where there are too many texts to hold."""
+    return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def find_repeated_keys(
+    high: NDArray[np.uint64], low: NDArray[np.uint64], order: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows whose key a row earlier in `order` has, and for each the earliest such row; keys in two halves."""
+    rows = np.lexsort((order, low, high))
+    repeats = np.zeros(len(rows), bool)
+    repeats[1:] = (high[rows[1:]] == high[rows[:-1]]) & (low[rows[1:]] == low[rows[:-1]])
+    firsts = rows[~repeats]
+    return rows[repeats], firsts[np.cumsum(~repeats)[repeats] - 1]

@@ -53,7 +53,9 @@ class PromptSettings(BaseModel):
         None,
         description="what becomes the record: prompt and answer, or the answer alone; without it, blank and opening continue",
     )
-    opening_words: int = Field(4, ge=1, description="words of the record that an opening gives")
+    opening_words: int = Field(
+        4, ge=1, description="words of the record that an opening gives; in scripts without spaces, signs"
+    )
     candidates_per_human_record: float = Field(
         1.0, gt=0, description="candidates of a generation, relative to the reserve"
     )

@@ -85,10 +85,13 @@ def demo(
 @app.command(epilog="Example: `heirloom ingest letters.jsonl --name letters --column body`")
 def ingest(
     sources: Annotated[
-        list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")
+        list[str],
+        typer.Argument(
+            help="files, folders or patterns (JSONL, CSV, TSV, Parquet, text, Markdown; also .gz, .zst), hf:NAME, or python-docs"
+        ),
     ],
     name: Annotated[str, typer.Option(help="name of the human text")],
-    column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
+    column: Annotated[str, typer.Option(help="column that holds the text, or a conversation")] = "text",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="change one ingest setting, as key=value; may be repeated")
     ] = None,
@@ -98,14 +101,18 @@ def ingest(
     """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve."""
     from curation.splitting import IngestSettings
     from flows.ingest import ingest as flow
+    from flows.ingest import reasons
     from flows.recipe import overridden
 
     chosen = IngestSettings.model_validate(overridden({"column": column}, settings or []))
+    where = load_site(site, store)
     with _watched([]):
-        counts = flow(sources, name, chosen, load_site(site, store))
+        counts = flow(sources, name, chosen, where)
     console.print(
         f"[bold]{name}[/]: {counts['reserve']:,} records in the reserve, {counts['heldout']:,} held out, {counts['set_aside']:,} set aside"
     )
+    for reason, count in reasons(where, name).items():
+        console.print(f"  {count:>12,} {reason}", markup=False)
     console.print('why: heirloom sql "select stage, reason, count(*) from set_aside group by all"', markup=False)
 
 

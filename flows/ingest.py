@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from curation.splitting import IngestSettings
 from flows.recipe import Site
+from storage.artifact import read_manifest
+from storage.run import human_folder, newest_snapshot
 from tasks import ingest as tasks
 from tasks.coat import story
 
@@ -14,7 +16,12 @@ from tasks.coat import story
 @story(name="ingest", flow_run_name="{name}")
 def ingest(sources: Sequence[str], name: str, settings: IngestSettings, site: Site) -> dict[str, int]:
     """Add a snapshot of human text called `name`; returns how many records went where."""
-    from storage.artifact import read_manifest
-
     artifacts = tasks.ingest(site.opened().store, name, sources, settings)
     return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}
+
+
+def reasons(site: Site, name: str) -> dict[str, int]:
+    """Why documents of the newest snapshot were set aside, and how many for each reason, the commonest first."""
+    store = site.opened().store
+    folder = human_folder(store, name, newest_snapshot(store, name)) / "set_aside"
+    return dict(read_manifest(folder)["facts"].get("reasons", {}))

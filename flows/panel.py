@@ -83,4 +83,6 @@ def _before(stage: str) -> float:
 
 
 def _doing(said: dict[str, Any]) -> str:
+    if said.get("said"):
+        return f"{said['stage']} {said['said']}"
     return f"{said['stage']} {said['done']:,}/{said['of']:,}" if said["of"] > 1 else said["stage"]

@@ -9,13 +9,26 @@ import hashlib
 import pyarrow as pa
 
 HUMAN, SYNTHETIC = "human", "synthetic"
+HUMAN_ID = "h-"
+"""How the id of a human record begins; sixteen digits of its digest follow."""
 
 _TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("born", pa.int32())]
 
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+"""The turns of a conversation."""
+
 RESERVE = pa.schema(
-    [*_TEXT, ("source", pa.string()), ("group", pa.string()), ("licence", pa.string()), ("digest", pa.string())]
+    [
+        *_TEXT,
+        ("source", pa.string()),
+        ("group", pa.string()),
+        ("licence", pa.string()),
+        ("digest", pa.string()),
+        ("document", pa.string()),
+        ("messages", MESSAGES),
+    ]
 )
-"""A human record, in the reserve or held out."""
+"""A human record, in the reserve or held out; `document` is its id where it came from, `messages` the conversation it renders."""
 
 SET_ASIDE = pa.schema(
     [
@@ -26,6 +39,7 @@ SET_ASIDE = pa.schema(
         ("reason", pa.string()),
         ("keeper", pa.string()),
         ("evidence", pa.float64()),
+        ("document", pa.string()),
     ]
 )
 """A document that ingest did not take in, with the stage and the reason."""
@@ -153,7 +167,7 @@ def text_digest(text: str) -> str:
 
 def human_id(text: str) -> str:
     """Id of a human record, the same in every run and store."""
-    return f"h-{text_digest(text)[:16]}"
+    return f"{HUMAN_ID}{text_digest(text)[:16]}"
 
 
 def synthetic_id(generation: int, attempt: int, serial: int) -> str:

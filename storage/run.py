@@ -195,13 +195,12 @@ class Run:
 
 def _take(lock: IO[str], tries: int = 10) -> None:
     # Whoever asks who is writing holds the lock for a moment.
-    for left in range(tries, -1, -1):
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not left:
-                raise
-            time.sleep(0.02)
+    for _ in range(tries):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def runs(root: Path) -> list[Run]:

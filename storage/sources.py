@@ -1,133 +1,122 @@
-"""Doors in: JSONL, CSV, Parquet, plain text and Markdown become documents with the place they came from.
+"""Doors in: which files and data sets a source stands for, and what is told of those that cannot be read.
 
-A row that cannot be a document is set aside with its reason, never dropped unseen; a source that cannot be
-read at all is refused in one sentence.
+A file that was named is refused in one sentence if it cannot be read; a file that was found in a folder is set
+aside with its reason, never passed over unseen. `docs/sources.md` says what each kind becomes.
 """
 
-import csv
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from storage.blocks import BLOCK_BYTES, BLOCK_ROWS, READERS, Block, Columns, Document
 from storage.docstrings import LICENCE, docstrings
+from storage.huggingface import PREFIX, read_dataset
+from storage.lines import File, UnreadableError
 
 DOCSTRINGS = "python-docs"
 """The name that stands for the docstrings of the running Python instead of a path."""
 
-
-@dataclass(frozen=True)
-class Document:
-    """A text outside the system; `reason` is why it cannot come in, or empty."""
-
-    text: str
-    source: str
-    place: int
-    licence: str = ""
-    reason: str = ""
+_PACKINGS = {".gz": "gzip", ".zst": "zstd"}
 
 
-def read_documents(source: str, column: str) -> Iterator[Document]:
-    """Documents of one source: the name `python-docs`, a file, or a folder of files.
+def find_files(source: str) -> list[File]:
+    """The files of a path, a folder or a pattern, in order; none for what is no path.
 
     Raises:
-        ValueError: the source is not there, of no known kind, or has no column of that name.
+        ValueError: nothing is there, or it is of no known kind.
     """
-    if source == DOCSTRINGS:
-        for place, (text, module) in enumerate(docstrings()):
-            yield Document(text, module, place, LICENCE)
-        return
+    if source == DOCSTRINGS or source.startswith(PREFIX):
+        return []
     path = Path(source)
-    if not path.exists():
-        raise ValueError(f"{source} does not exist; name a file, a folder, or {DOCSTRINGS}")
-    files = (
-        sorted(found for found in path.rglob("*") if found.suffix in _READERS and found.is_file())
-        if path.is_dir()
-        else [path]
-    )
-    if not files:
-        raise ValueError(f"{source} holds no file to read; known kinds: {', '.join(_READERS)}")
-    for file in files:
-        if file.suffix not in _READERS:
-            raise ValueError(f"{file} is of no known kind; known kinds: {', '.join(_READERS)}")
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        for place, (text, reason) in enumerate(_READERS[file.suffix](file, column)):
-            yield Document(text, name, place, reason=reason)
+    if path.is_file():
+        if not (found := _file(path, path.name, named=True)).kind:
+            raise ValueError(f"{source} is of no known kind; known kinds: {_known()}")
+        return [found]
+    root = path if path.is_dir() else _fixed_part(path)
+    paths = list(path.rglob("*")) if path.is_dir() else [Path(found) for found in glob.glob(source, recursive=True)]
+    if not path.is_dir() and not paths:
+        raise ValueError(f"{source} does not exist; name a file, a folder, {DOCSTRINGS}, or a data set as {PREFIX}NAME")
+    found_files = [
+        _file(found, found.relative_to(root).as_posix(), named=False) for found in sorted(paths) if found.is_file()
+    ]
+    if not any(file.kind for file in found_files):
+        raise ValueError(f"{source} holds no file to read; known kinds: {_known()}")
+    return found_files
 
 
-_LONGEST_FIELD = 2**31 - 1
-"""Characters in a CSV field; Python's own limit of 131,072 refuses a whole book."""
+def read_sources(sources: Sequence[tuple[str, Sequence[File]]], columns: Columns) -> Iterator[list[Block]]:
+    """What sources hold, in order, by about as much as one block; each comes with the files that `find_files` found.
 
-Row = tuple[str, str]
-"""A text, or an empty one and the reason why there is none."""
+    `position` of these blocks counts from the beginning of the first file.
 
-
-def _plain(file: Path, column: str) -> Iterator[Row]:  # noqa: ARG001
-    yield _decoded(file.read_bytes())
-
-
-def _jsonl(file: Path, column: str) -> Iterator[Row]:
-    found = False
-    rows = 0
-    with file.open("rb") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            rows += 1
-            text, reason = _decoded(line)
-            try:
-                value = {} if reason else json.loads(text)
-            except (ValueError, RecursionError):
-                value, reason = {}, "not JSON"
-            if not reason and not isinstance(value, dict):
-                value, reason = {}, "not a JSON object"
-            found = found or column in value
-            content = value.get(column)
-            yield (content, "") if isinstance(content, str) else ("", reason or f"no text in column {column}")
-    if rows and not found:
-        raise ValueError(f"{file} has no column {column!r} with text; name another with --column")
+    Raises:
+        ValueError: a file that was named, or a data set, cannot be read.
+    """
+    # A folder of small files is read like one large file.
+    together: list[Block] = []
+    size = rows = 0
+    for block in _blocks(sources, columns):
+        together.append(block)
+        size, rows = size + block.size(), rows + len(block.rows)
+        if size >= BLOCK_BYTES or rows >= BLOCK_ROWS:
+            yield together
+            together, size, rows = [], 0, 0
+    if together:
+        yield together
 
 
-def _parquet(file: Path, column: str) -> Iterator[Row]:
+def _blocks(sources: Sequence[tuple[str, Sequence[File]]], columns: Columns) -> Iterator[Block]:
+    read = 0
+    for source, files in sources:
+        if source == DOCSTRINGS:
+            yield from _docstrings()
+        elif source.startswith(PREFIX):
+            yield from read_dataset(source, columns)
+        for file in files:
+            for block in _blocks_of(file, columns):
+                yield replace(block, position=read + block.position)
+            read += file.size
+
+
+def _blocks_of(file: File, columns: Columns) -> Iterator[Block]:
+    if not file.kind:
+        yield _whole(file, "of no known kind")
+        return
     try:
-        parquet = pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{file} is not a Parquet file: {error}") from error
-    if column not in parquet.schema_arrow.names:
-        raise ValueError(f"{file} has no column {column!r}; its columns: {', '.join(parquet.schema_arrow.names)}")
-    for batch in parquet.iter_batches(columns=[column]):
-        for value in batch.column(0).to_pylist():
-            yield (value, "") if isinstance(value, str) else ("", f"no text in column {column}")
+        yield from READERS[file.kind](file, columns)
+    except UnreadableError as error:
+        if file.named:
+            raise
+        yield _whole(file, error.reason)
 
 
-def _csv(file: Path, column: str) -> Iterator[Row]:
-    delimiter = "\t" if file.suffix == ".tsv" else ","
-    csv.field_size_limit(_LONGEST_FIELD)
-    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        rows = csv.DictReader(lines, delimiter=delimiter)
-        if column not in (rows.fieldnames or []):
-            known = ", ".join(rows.fieldnames or []).encode("utf-8", "replace").decode() or "none"
-            raise ValueError(f"{file} has no column {column!r}; its columns: {known}")
-        for row in rows:
-            text, reason = _decoded((row[column] or "").encode("utf-8", "surrogateescape"))
-            yield text, reason or ("" if text else f"no text in column {column}")
+def _file(path: Path, name: str, *, named: bool) -> File:
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    packing = _PACKINGS.get(suffixes[-1]) if suffixes else None
+    kind = suffixes[-2 if packing else -1] if len(suffixes) > (1 if packing else 0) else ""
+    readable = kind in READERS and not (packing and kind == ".parquet")
+    return File(path, name, kind if readable else "", packing, path.stat().st_size, named)
 
 
-def _decoded(raw: bytes) -> Row:
-    try:
-        return raw.decode("utf-8-sig"), ""
-    except UnicodeDecodeError:
-        return "", "not UTF-8"
+def _fixed_part(pattern: Path) -> Path:
+    """The folder of a pattern above its first part with a star, a question mark or a bracket."""
+    fixed = []
+    for part in pattern.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
 
 
-_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
-    ".jsonl": _jsonl,
-    ".parquet": _parquet,
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".txt": _plain,
-    ".md": _plain,
-}
+def _known() -> str:
+    return f"{', '.join(READERS)}; all but .parquet also as .gz or .zst"
+
+
+def _whole(file: File, reason: str) -> Block:
+    return Block(file.name, 0, [Document("", file.name, 0, reason=reason)], "documents", file.size)
+
+
+def _docstrings() -> Iterator[Block]:
+    for place, (text, module) in enumerate(docstrings()):
+        yield Block(module, place, [Document(text, module, place, LICENCE)], "documents")

@@ -1,32 +1,42 @@
 """Documents to the human reserve and the held-out set: read, cut, dropped where they repeat, split, published.
 
-A snapshot is never edited. Ingesting more adds the next one, which holds the records of the one before.
+A snapshot is never edited. Ingesting more adds the next one, which holds the records of the one before. Records
+lie on disk between the steps, in buckets of their digest, so that memory does not grow with the source.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from curation.exact import find_exact_duplicates
-from curation.minhash import find_near_duplicates
-from curation.splitting import IngestSettings, is_held_out
-from curation.text import passages, words
-from storage.artifact import AbsentError, Artifact, DriftError, read_manifest, read_table
+from curation.splitting import IngestSettings
+from storage.artifact import AbsentError, Artifact, Draft, DriftError, parts, read_manifest, read_table
+from storage.blocks import LINES, Block
 from storage.evaluation import evaluation_sets
-from storage.records import HUMAN, RESERVE, SET_ASIDE, human_id, text_digest
+from storage.lines import File
+from storage.records import RESERVE, SET_ASIDE
 from storage.run import Attempt, human_folder, newest_snapshot
-from storage.sources import Document, read_documents
-from storage.tombstones import read_tombstones
+from storage.sources import find_files, read_sources
+from storage.spill import discard, scratch
+from storage.tombstones import digest_array, read_tombstones
 from tasks.coat import verb
 from tasks.progress import stage
+from tasks.reading import Spills, columns_of, keep_former_keys, read_blocks
+from tasks.repeats import find_repeats
+from tasks.settling import SIDES, Parts, placed_sources, settle
+from tasks.side_by_side import side_by_side
 
 _FEWEST = {"reserve": 20, "heldout": 5}
-
-Row = dict[str, Any]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @verb
@@ -35,31 +45,47 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
 
     Raises:
         ValueError: a source cannot be read, or too little is left to train on or to measure with.
+        BusyError: another process ingests under this name.
     """
-    with stage(name, "ingest") as told:
-        documents = [document for source in sources for document in read_documents(source, settings.column)]
-        before, rows = _newest(root, name)
-        made = {"documents": _digest(documents), **settings.model_dump(mode="json")}
-        if before and made == read_manifest(human_folder(root, name, before) / "reserve")["settings"]:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name human text: use letters, digits, dots, dashes and underscores")
+    listed = [(source, find_files(source)) for source in sources]
+    with stage(name, "ingest") as told, scratch(root / "human" / name / ".ingest") as folder:
+        before = _newest(root, name)
+        former = {side: human_folder(root, name, before) / side for side in SIDES} if before else {}
+        taken = _Taken(Spills.under(folder))
+        newcomers = taken.know(former)
+        taken.read(listed, settings, told)
+        made = {"documents": taken.content.hexdigest()[:32], **settings.model_dump(mode="json")}
+        if before and made == read_manifest(former["reserve"])["settings"]:
             return _artifacts(root, name, before, made)
-        found, aside = _remembered(root, *_records(documents, settings))
-        kept, repeated = _distinct(found, rows["reserve"] + rows["heldout"], settings, told)
-        sides = _split(kept, rows, settings, aside)
-        for side, fewest in _FEWEST.items():
-            if len(sides[side]) < fewest:
-                raise ValueError(
-                    f"{len(documents)} documents left {len(sides[side])} records for the {side}, and at least {fewest} are needed; "
-                    f"{len(repeated)} repeated another one, {len(aside)} were set aside"
-                )
+        found = find_repeats(taken.spills, newcomers, _texts(former, settings), settings, folder)
+        placed = placed_sources(former, settings)
+        already = {side: read_manifest(former[side])["rows"] if before else 0 for side in SIDES}
+        most = {"reserve": settings.reserve_records, "heldout": settings.heldout_records}
+        room = {side: None if (limit := most[side]) is None else max(0, limit - already[side]) for side in SIDES}
         artifacts = _next(root, name, before, made)
-        tables = {side: (RESERVE, sides[side]) for side in _FEWEST} | {"set_aside": (SET_ASIDE, aside + repeated)}
-        # The reserve is what makes a snapshot count, so it is published last.
-        for side in ("set_aside", "heldout", "reserve"):
-            schema, content = tables[side]
-            if not artifacts[side].finished():
-                with artifacts[side].draft() as draft:
-                    draft.write_part(pa.Table.from_pylist(content, schema=schema))
-                    draft.facts = {"sources": list(sources)}
+        with contextlib.ExitStack() as drafts:
+            # What is entered last is published first: the reserve is what makes a snapshot count.
+            opened = {
+                side: None if artifacts[side].finished() else drafts.enter_context(artifacts[side].draft())
+                for side in ("reserve", "heldout", "set_aside")
+            }
+            written = {
+                side: Parts(draft, SET_ASIDE if side == "set_aside" else RESERVE) for side, draft in opened.items()
+            }
+            for side, earlier in former.items():
+                written[side].carry(earlier)
+            for rows in taken.spills.aside.batches():
+                written["set_aside"].add(rows)
+            forgotten = digest_array(one.digest for one in read_tombstones(root))
+            settle(found, placed, room, settings, forgotten, written, told)
+            for parts_of_side in written.values():
+                parts_of_side.finish()
+            _refuse_too_little(taken.documents.total(), written, opened.values())
+            for side, draft in opened.items():
+                if draft:
+                    draft.facts = {"sources": list(sources), "reasons": dict(written[side].reasons.most_common())}
         return artifacts
 
 
@@ -79,16 +105,79 @@ def pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
     return {"reserve": _published(root, name, pinned)["reserve"], "heldout": _published(root, name, first)["heldout"]}
 
 
+@dataclass
+class _Taken:
+    """What one pass over the sources has left on disk, and what it counted."""
+
+    spills: Spills
+    content: Any = field(default_factory=hashlib.sha256)
+    documents: Counter[str] = field(default_factory=Counter)
+    blocks: int = 0
+
+    def know(self, former: Mapping[str, Path]) -> int:
+        """Keep the keys of earlier records; returns the order from which on records are new."""
+        for side in former.values():
+            for path in parts(side):
+                for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(16_384, columns=["text"]):
+                    keep_former_keys(self.spills.keys, self.blocks, batch.column(0).to_pylist())
+                    self.blocks += 1
+        return self.blocks << 32
+
+    def read(self, listed: Sequence[tuple[str, Sequence[File]]], settings: IngestSettings, told: Any) -> None:  # noqa: ANN401
+        """Read every document to the end of the last source."""
+        began = time.monotonic()
+        whole = sum(file.size for _, files in listed for file in files)
+        ahead = deque[int]()
+        unread = Counter[str]()
+
+        def numbered() -> Iterator[tuple[int, list[Block]]]:
+            for blocks in read_sources(listed, columns_of(settings)):
+                ahead.append(blocks[-1].position)
+                yield self.blocks, blocks
+                self.blocks += 1
+
+        for harvest in side_by_side(partial(read_blocks, self.spills, settings), numbered()):
+            self.content.update(harvest.digest)
+            self.documents.update(harvest.documents)
+            unread.update(harvest.unread)
+            read = self.documents.total()
+            pace = read / max(1e-9, time.monotonic() - began)
+            told(ahead.popleft(), whole, f"{read:,} documents, {pace:,.0f}/s")
+        for file in (file for _, files in listed for file in files if file.named):
+            if file.kind in LINES and 0 < self.documents[file.name] == unread[file.name]:
+                raise ValueError(f"{file.path} has no column {settings.column!r} with text; name another with --column")
+
+
+def _refuse_too_little(documents: int, written: Mapping[str, Parts], drafts: Iterable[Draft | None]) -> None:
+    for side, fewest in _FEWEST.items():
+        if written[side].rows < fewest:
+            for draft in drafts:
+                if draft:
+                    discard(draft.folder)
+            why = "; ".join(f"{count} {reason}" for reason, count in written["set_aside"].reasons.most_common(3))
+            raise ValueError(
+                f"{documents} documents left {written[side].rows} records for the {side}, and at least {fewest} are needed"
+                + (f"; set aside: {why}" if why else "")
+            )
+
+
+def _texts(former: Mapping[str, Path], settings: IngestSettings) -> pa.Table:
+    """Ids and texts of earlier records, where near-duplicates are looked for."""
+    empty = pa.schema([("id", pa.string()), ("text", pa.string())]).empty_table()
+    folders = former.values() if settings.repeats == "near" else ()
+    return pa.concat_tables([empty, *(read_table(folder, ["id", "text"]) for folder in folders)])
+
+
 def _published(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:
     return _artifacts(root, name, snapshot, read_manifest(human_folder(root, name, snapshot) / "reserve")["settings"])
 
 
-def _artifacts(root: Path, name: str, snapshot: int, made: Row) -> dict[str, Artifact]:
+def _artifacts(root: Path, name: str, snapshot: int, made: dict[str, Any]) -> dict[str, Artifact]:
     folder = human_folder(root, name, snapshot)
     return {side: Artifact(folder / side, made) for side in ("reserve", "heldout", "set_aside")}
 
 
-def _next(root: Path, name: str, before: int, made: Row) -> dict[str, Artifact]:
+def _next(root: Path, name: str, before: int, made: dict[str, Any]) -> dict[str, Artifact]:
     """The next snapshot, behind any that an interrupted ingest of other documents has left without a reserve."""
     while True:
         before += 1
@@ -99,118 +188,8 @@ def _next(root: Path, name: str, before: int, made: Row) -> dict[str, Artifact]:
             return artifacts
 
 
-def _newest(root: Path, name: str) -> tuple[int, dict[str, list[Row]]]:
+def _newest(root: Path, name: str) -> int:
     try:
-        snapshot = newest_snapshot(root, name)
+        return newest_snapshot(root, name)
     except AbsentError:
-        return 0, {side: [] for side in _FEWEST}
-    folder = human_folder(root, name, snapshot)
-    return snapshot, {side: read_table(folder / side).to_pylist() for side in _FEWEST}
-
-
-def _digest(documents: Sequence[Document]) -> str:
-    content = hashlib.sha256()
-    for document in documents:
-        content.update(f"{document.source}\0{document.place}\0".encode("utf-8", "surrogatepass"))
-        content.update(document.text.encode("utf-8", "surrogatepass"))
-    return content.hexdigest()[:32]
-
-
-def _records(documents: Sequence[Document], settings: IngestSettings) -> tuple[list[Row], list[Row]]:
-    """Rows that can be records, and those set aside with the reason."""
-    found: list[Row] = []
-    aside: list[Row] = []
-    for document in documents:
-        cut = passages(document.text, *settings.passage_characters) if settings.passage_characters else [document.text]
-        texts = [text for text in cut if words(text)]
-        reason = document.reason or (
-            "" if texts else "holds no passage of that length" if settings.passage_characters else "holds no word"
-        )
-        if reason:
-            aside.append(_set_aside("", document.source, document.place, "read", reason))
-        for text in [] if reason else texts:
-            group = document.source if settings.split_by == "source" else text_digest(text)
-            found.append(_record(text, document, group))
-    return found, aside
-
-
-def _remembered(root: Path, found: list[Row], aside: list[Row]) -> tuple[list[Row], list[Row]]:
-    """What was forgotten does not come back: it is set aside, by its id alone."""
-    gone = {one.digest for one in read_tombstones(root)}
-    forgotten = [row for row in found if row["digest"] in gone]
-    told = [_set_aside(row["id"], row["source"], row["place"], "forget", "was forgotten") for row in forgotten]
-    return [row for row in found if row["digest"] not in gone], aside + told
-
-
-def _record(text: str, document: Document, group: str) -> Row:
-    # A lone surrogate can be read from JSON, and cannot be stored as UTF-8.
-    clean = text.encode("utf-8", "replace").decode()
-    return {
-        "id": human_id(clean),
-        "text": clean,
-        "origin": HUMAN,
-        "born": 0,
-        "source": document.source,
-        "group": group,
-        "licence": document.licence,
-        "digest": text_digest(clean),
-        "place": document.place,
-    }
-
-
-def _distinct(found: list[Row], before: list[Row], settings: IngestSettings, told: Any) -> tuple[list[Row], list[Row]]:  # noqa: ANN401
-    """Rows that repeat neither each other nor an earlier record, and those that do."""
-    repeated: list[Row] = []
-    for name, search in (("exact", find_exact_duplicates), ("minhash", None)):
-        told(0 if search else 1, 2)
-        texts, reference = [row["text"] for row in found], [row["text"] for row in before]
-        answer = (
-            search(texts, reference) if search else find_near_duplicates(texts, reference, settings.near_duplicates)
-        )
-        everyone = before + found
-        for row, keeper, similarity in zip(found, answer.keeper, answer.similarity, strict=True):
-            if keeper >= 0:
-                reason = "says the same" if name == "exact" else "says nearly the same"
-                repeated.append(
-                    _set_aside(
-                        row["id"], row["source"], row["place"], name, reason, everyone[keeper]["id"], float(similarity)
-                    )
-                )
-        found = [row for row, kept in zip(found, answer.kept, strict=True) if kept]
-    return found, repeated
-
-
-def _split(
-    kept: list[Row], before: dict[str, list[Row]], settings: IngestSettings, aside: list[Row]
-) -> dict[str, list[Row]]:
-    sides: dict[str, list[Row]] = {"reserve": [], "heldout": []}
-    for row in sorted(kept, key=lambda row: row["digest"]):
-        sides["heldout" if is_held_out(row["group"], settings.heldout_fraction) else "reserve"].append(row)
-    for side, most in (("reserve", settings.reserve_records), ("heldout", settings.heldout_records)):
-        room = len(sides[side]) if most is None else max(0, most - len(before[side]))
-        aside += [
-            _set_aside(row["id"], row["source"], row["place"], "limit", f"the {side} is full")
-            for row in sides[side][room:]
-        ]
-        sides[side] = before[side] + sides[side][:room]
-    return sides
-
-
-def _set_aside(
-    identity: str,
-    source: str,
-    place: int,
-    stage_name: str,
-    reason: str,
-    keeper: str = "",
-    evidence: float | None = None,
-) -> Row:
-    return {
-        "id": identity or None,
-        "source": source,
-        "place": place,
-        "stage": stage_name,
-        "reason": reason,
-        "keeper": keeper or None,
-        "evidence": evidence,
-    }
+        return 0

@@ -31,7 +31,7 @@ class _Teller:
         self._subject, self._name, self._started = subject, name, started
         self._drawn = self._read = started
 
-    def __call__(self, done: int, of: int) -> None:
+    def __call__(self, done: int, of: int, said: str = "") -> None:
         now = time.monotonic()
         if now - self._drawn < 0.5:
             return
@@ -45,7 +45,8 @@ class _Teller:
             self._name,
             done,
             of,
-            f"{self._subject} · {self._name} {done:,} of {of:,}, {left:.0f} s left",
+            f"{self._subject} · {self._name} {said or f'{done:,} of {of:,}'}, {left:.0f} s left",
+            said=said,
         )
 
 

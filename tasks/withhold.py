@@ -17,10 +17,11 @@ from curation.overlap import OverlapSettings, find_overlaps
 from curation.splitting import WithholdSettings
 from curation.text import passages, words
 from storage.artifact import MANIFEST, Artifact, DriftError, read_manifest, read_table
+from storage.blocks import Document
+from storage.documents import read_documents
 from storage.evaluation import evaluation_folder
 from storage.records import HUMAN, MET, RESERVE, SET_ASIDE, human_id, text_digest
 from storage.run import human_folder, newest_snapshot, runs
-from storage.sources import Document, read_documents
 from tasks.coat import verb
 from tasks.progress import stage
 
@@ -69,7 +70,7 @@ def _publish(
 def _digest(documents: Sequence[Document]) -> str:
     content = hashlib.sha256()
     for document in documents:
-        content.update(f"{document.source}\0{document.place}\0{document.text}\0".encode("utf-8", "surrogatepass"))
+        content.update(f"{document.source}\0{document.place}\0{document.content}\0".encode("utf-8", "surrogatepass"))
     return content.hexdigest()[:32]
 
 
@@ -79,7 +80,11 @@ def _records(documents: Sequence[Document], settings: WithholdSettings) -> tuple
     aside: list[Row] = []
     for document in documents:
         origin = {"source": document.source, "place": document.place}
-        cut = passages(document.text, *settings.passage_characters) if settings.passage_characters else [document.text]
+        cut = (
+            passages(document.content, *settings.passage_characters)
+            if settings.passage_characters
+            else [document.content]
+        )
         texts = [text.encode("utf-8", "replace").decode() for text in cut if words(text)]
         if document.reason or not texts:
             aside.append({"stage": "read", "reason": document.reason or "holds no record", **origin})

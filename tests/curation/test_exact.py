@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.exact import find_exact_duplicates
+from curation.exact import exact_key, find_exact_duplicates, find_repeated_keys
 from curation.text import normalise
 
 
@@ -37,3 +37,20 @@ def test_what_stays_is_each_new_text_once(texts: list[str], reference: list[str]
     stays = [normalise(text) for text, kept in zip(texts, found.kept, strict=True) if kept]
     assert len(stays) == len(set(stays))
     assert set(stays) == {normalise(text) for text in texts} - {normalise(text) for text in reference}
+
+
+def test_keys_find_what_texts_find() -> None:
+    texts = ["One  text", "another", "one text", "ANOTHER", "third", "One text"]
+    keys = np.frombuffer(b"".join(exact_key(normalise(text)) for text in texts), ">u8").reshape(-1, 2)
+    order = np.arange(len(texts), dtype=np.uint64)
+    shuffled = np.array([5, 0, 3, 1, 4, 2])
+    high, low = (keys[shuffled, half].astype(np.uint64) for half in (0, 1))
+    rows, keepers = find_repeated_keys(high, low, order[shuffled])
+    found = dict(zip(shuffled[rows].tolist(), shuffled[keepers].tolist(), strict=True))
+    expected = find_exact_duplicates(texts).keeper
+    assert found == {row: keeper for row, keeper in enumerate(expected.tolist()) if keeper >= 0} == {2: 0, 3: 1, 5: 0}
+
+
+def test_no_keys_repeat_nothing() -> None:
+    none = np.zeros(0, np.uint64)
+    assert [len(found) for found in find_repeated_keys(none, none, none)] == [0, 0]

@@ -29,6 +29,12 @@ def test_a_record_shorter_than_an_opening_gives_all_it_has() -> None:
     assert {asking.parent: asking.text for asking in asked}[1] == "A quiet garden"
 
 
+def test_an_opening_of_a_script_without_spaces_is_its_first_signs() -> None:
+    reserve = ["雨が降っている。窓の外は暗い。", "天气很好，我们走吧。"]
+    asked = plan_prompts(PromptSettings(program="opening", opening_words=4), reserve, seed=0)
+    assert {asking.parent: asking.text for asking in asked} == {0: "雨が降っ", 1: "天气很好"}
+
+
 @given(st.integers(1, 40), st.floats(0.05, 4), st.integers(0, 20))
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_no_record_is_asked_more_than_once_more_often_than_another(records: int, each: float, seed: int) -> None:

@@ -1,9 +1,10 @@
 import unicodedata
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.text import normalise, passages, shingles, words
+from curation.text import holds_word, normalise, opening, passages, shingles, words
 
 
 def test_case_white_space_and_composition_do_not_count() -> None:
@@ -118,3 +119,15 @@ def test_every_passage_keeps_its_bounds_and_no_character_is_invented(text: str, 
     assert all(shortest <= len(passage) <= shortest + more for passage in found)
     said, folded = " ".join(found).split(), iter(text.split())
     assert all(word in folded for word in said)
+
+
+def test_an_opening_ends_with_a_word_and_keeps_the_signs_among_them() -> None:
+    assert opening("“Well,” said  the\nold man.", 3) == "“Well,” said the"
+    assert opening("雨が降る", 2) == "雨が"
+    assert opening("two words", 5) == "two words"
+    assert opening("?!", 2) == ""
+
+
+@pytest.mark.parametrize("text", ["", "?!", "a", "雨", "\u0e3f", "_", "\u0301", "« é »", "...7"])
+def test_a_text_holds_a_word_exactly_if_it_has_words(text: str) -> None:
+    assert holds_word(normalise(text)) == bool(words(text))

@@ -86,7 +86,7 @@ def test_a_store_that_is_not_there_is_said_so(
     [
         ('{"body": "a text"}\n', "has no column 'text' with text; name another with --column"),
         ("", "0 documents left 0 records for the reserve"),
-        ('{"text": "one two three"}\n' * 50, "at least 20 are needed; 49 repeated another one"),
+        ('{"text": "one two three"}\n' * 50, "at least 20 are needed; set aside: 49 says the same"),
     ],
 )
 def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(

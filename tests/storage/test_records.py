@@ -15,7 +15,7 @@ _VALUES = {"string": "héllo 👋", "int32": 7, "int64": 2**40, "double": 0.1, "
 def _row(schema: pa.Schema) -> dict[str, object]:
     def value(kind: pa.DataType) -> object:
         if pa.types.is_list(kind):
-            return ["h-1", "h-2"]
+            return ["h-1", "h-2"] if kind.value_type == pa.string() else [value(kind.value_type)] * 2
         if pa.types.is_struct(kind):
             return {inner.name: value(inner.type) for inner in kind}
         return _VALUES[str(kind)]

@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from storage.blocks import Columns, Document
 from storage.docstrings import LICENCE
-from storage.sources import DOCSTRINGS, Document, read_documents
+from storage.documents import documents
+from storage.sources import DOCSTRINGS, find_files, read_sources
 
 TEXTS = ["One text.", "Zwei: Grüße, 日本語 👋", "Three, with a comma\nand a second line"]
 
@@ -31,11 +34,13 @@ _WRITERS = {".jsonl": _jsonl, ".csv": _separated(","), ".tsv": _separated("\t"),
 
 
 def _read(path: Path, column: str = "text") -> list[Document]:
-    return list(read_documents(str(path), column))
+    columns = Columns(column)
+    blocks = read_sources([(str(path), find_files(str(path)))], columns)
+    return [document for several in blocks for block in several for document in documents(block, columns)]
 
 
 def _said(path: Path, column: str = "text") -> list[tuple[str, str]]:
-    return [(document.text, document.reason) for document in _read(path, column)]
+    return [(document.content, document.reason) for document in _read(path, column)]
 
 
 @pytest.mark.parametrize("kind", _WRITERS)
@@ -76,8 +81,10 @@ def test_every_kind_of_file_in_a_folder_is_read_in_order_of_its_path(tmp_path: P
         "b.parquet",
         "b.tsv",
         "deep/er/c.md",
+        "picture.png",
     ]
-    assert [document.text for document in found] == ["first", "x", "x", "x", "x", "last"]
+    assert [document.content for document in found] == ["first", "x", "x", "x", "x", "last", ""]
+    assert found[-1].reason == "of no known kind"
 
 
 def test_a_folder_named_like_a_file_is_walked_and_not_opened(tmp_path: Path) -> None:
@@ -156,13 +163,13 @@ def test_a_lone_surrogate_comes_through_for_ingest_to_replace(tmp_path: Path) ->
     assert _said(tmp_path / "odd.jsonl") == [("a \ud800 b", ""), ("👋", "")]
 
 
-@pytest.mark.parametrize("kind", _WRITERS)
+@pytest.mark.parametrize("kind", [".csv", ".tsv", ".parquet"])
 def test_a_column_that_is_not_there_is_refused_by_name(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"letters{kind}"
     _WRITERS[kind](path, TEXTS)
     with pytest.raises(ValueError, match=r"no column 'body'") as refused:
         _read(path, "body")
-    assert kind == ".jsonl" or "its columns: n, text" in str(refused.value)
+    assert "its columns: n, text" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", _WRITERS)
@@ -197,18 +204,61 @@ def test_empty_files_are_refused_or_hold_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_of_no_known_kind_or_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not exist; name a file, a folder, or python-docs"):
+    with pytest.raises(ValueError, match="does not exist; name a file, a folder, python-docs, or"):
         _read(tmp_path / "nowhere.jsonl")
     (tmp_path / "letter.docx").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"letter\.docx is of no known kind; known kinds: \.jsonl, \.parquet"):
+    with pytest.raises(
+        ValueError, match=r"letter\.docx is of no known kind; known kinds: \.jsonl, \.ndjson, \.parquet"
+    ):
         _read(tmp_path / "letter.docx")
     with pytest.raises(ValueError, match="holds no file to read"):
         _read(tmp_path)
 
 
 def test_the_docstrings_of_python_have_a_name_and_a_licence() -> None:
-    documents = read_documents(DOCSTRINGS, "text")
-    first, second = next(documents), next(documents)
+    together = next(read_sources([(DOCSTRINGS, find_files(DOCSTRINGS))], Columns()))
+    first, second = (block.rows[0] for block in together[:2])
     assert (first.place, second.place, first.licence) == (0, 1, LICENCE)
-    assert first.text
+    assert first.content
     assert first.source.endswith(".py")
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".tsv", ".txt", ".md"])
+def test_a_packed_file_is_read_like_the_file_in_it(kind: str, packing: str, tmp_path: Path) -> None:
+    plain = tmp_path / f"letters{kind}"
+    _WRITERS.get(kind, lambda where, texts: where.write_text(texts[0]))(plain, TEXTS)
+    packed = tmp_path / f"letters{kind.upper()}{packing}"
+    packed.write_bytes(_pack(plain.read_bytes(), packing))
+    assert _said(packed) == _said(plain)
+    assert _read(packed)[0].source == packed.name
+
+
+def _pack(content: bytes, packing: str) -> bytes:
+    return gzip.compress(content) if packing == ".gz" else pa.compress(content, "zstd", asbytes=True)
+
+
+def test_a_pattern_names_files_by_what_follows_its_fixed_part(tmp_path: Path) -> None:
+    for name in ("a/one.jsonl", "b/one.JSONL", "b/two.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"text": "x"}')
+    assert [file.name for file in find_files(f"{tmp_path}/*/one.*")] == ["a/one.jsonl", "b/one.JSONL"]
+    assert [document.source for document in _read(Path(f"{tmp_path}/**/*.txt"))] == ["b/two.txt"]
+
+
+def test_a_broken_file_is_refused_when_named_and_set_aside_when_found(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "a.parquet").write_bytes(b"PAR1 it is not")
+    (tmp_path / "all" / "b.csv").write_text("title\nx\n")
+    (tmp_path / "all" / "c.txt").write_text("good")
+    assert _said(tmp_path / "all") == [("", "is not a Parquet file"), ("", "has no column 'text'"), ("good", "")]
+    with pytest.raises(ValueError, match="is not a Parquet file"):
+        _read(tmp_path / "all" / "a.parquet")
+
+
+def test_small_files_come_together(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number:02d}.txt").write_text(str(number))
+    blocks = list(read_sources([(str(tmp_path), find_files(str(tmp_path)))], Columns()))
+    assert [len(together) for together in blocks] == [30]
+    assert blocks[0][-1].position == sum(path.stat().st_size for path in tmp_path.iterdir())

@@ -1,14 +1,21 @@
+import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.malformed import write_malformed
+from curation.conversations import parse
 from curation.splitting import IngestSettings, is_held_out
 from flows.recipe import Site
 from storage.artifact import AbsentError, Artifact, read_manifest, read_table
-from storage.records import human_id
+from storage.records import human_id, text_digest
 from storage.run import Attempt, Run, human_folder, newest_snapshot
+from storage.sources import find_files, read_sources
 from tasks.ingest import ingest, pinned_human
+from tasks.reading import Spills, columns_of, read_blocks
 from tests.conftest import human_texts
 
 
@@ -197,3 +204,107 @@ def test_a_text_that_was_forgotten_does_not_come_back(tmp_path: Path, letters: P
     more = ingest(tmp_path / "store", "letters", [str(letters)], IngestSettings(heldout_fraction=0.3))
     assert more["reserve"].folder != first["reserve"].folder
     assert gone["id"] not in read_table(more["reserve"].folder)["id"].to_pylist()
+
+
+def test_a_newcomer_that_nearly_repeats_the_other_side_is_dropped_whichever_side_it_is_for(tmp_path: Path) -> None:
+    texts = human_texts(120)
+    first = ingest(tmp_path / "store", "letters", [_written(tmp_path / "a.jsonl", texts)], IngestSettings())
+    near = [text.replace(" It was", " Then it was") for text in texts]
+    source = _written(tmp_path / "b.jsonl", [*near, *human_texts(40, seed=1)])
+    second = ingest(tmp_path / "store", "letters", [source], IngestSettings())
+    stored = {side: set(_texts(second[side])) for side in ("reserve", "heldout")}
+    assert not (stored["reserve"] | stored["heldout"]) & set(near)
+    assert {side: set(_texts(first[side])) <= stored[side] for side in stored} == {"reserve": True, "heldout": True}
+    crossed = [text for text in near if is_held_out(text_digest(text), 0.15) != is_held_out(_twin(text), 0.15)]
+    assert len(crossed) > 5
+
+
+def _twin(text: str) -> str:
+    return text_digest(text.replace(" Then it was", " It was"))
+
+
+def test_a_group_stays_on_its_side_when_another_share_is_held_out(tmp_path: Path) -> None:
+    texts = human_texts(400)
+    folder = tmp_path / "letters"
+    for place in range(40):
+        _written(folder / f"{place}.jsonl", texts[place * 5 : place * 5 + 5])
+    first = ingest(tmp_path / "store", "x", [str(folder)], IngestSettings(split_by="source", heldout_fraction=0.2))
+    for place in range(40):
+        _written(folder / f"{place}.jsonl", texts[place * 10 : place * 10 + 10])
+    later = ingest(tmp_path / "store", "x", [str(folder)], IngestSettings(split_by="source", heldout_fraction=0.7))
+    for side in ("reserve", "heldout"):
+        before, after = (set(read_table(made[side].folder)["source"].to_pylist()) for made in (first, later))
+        assert before == after
+
+
+def test_a_conversation_is_stored_as_text_and_as_its_turns(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Say {number}.", "answer": text} for number, text in enumerate(human_texts(100))]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = IngestSettings(column="prompt", response_column="answer")
+    made = ingest(tmp_path / "store", "pairs", [str(tmp_path / "pairs.jsonl")], settings)
+    row = read_table(made["reserve"].folder).to_pylist()[0]
+    assert row["messages"] == parse(row["text"])
+    assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
+
+
+def test_many_processes_and_one_make_the_same_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"{text} {number}"} for number in range(8) for text in human_texts(3000)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    for name in ("one", "many"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jsonl").write_text(lines)
+    settings = IngestSettings(repeats="exact")
+    monkeypatch.setattr("storage.lines.CHUNK_BYTES", 200_000)
+    many = ingest(tmp_path / "store", "many", [str(tmp_path / "many" / "a.jsonl")], settings)
+    monkeypatch.setattr("tasks.side_by_side._ALONE", 10_000)
+    one = ingest(tmp_path / "store", "one", [str(tmp_path / "one" / "a.jsonl")], settings)
+    assert many["reserve"].settings == one["reserve"].settings
+    for side in ("reserve", "heldout", "set_aside"):
+        assert read_table(many[side].folder).equals(read_table(one[side].folder))
+
+
+def test_why_documents_were_set_aside_is_counted(tmp_path: Path) -> None:
+    texts = human_texts(100)
+    source = _written(tmp_path / "a.jsonl", [*texts, texts[0], texts[1], "?!"])
+    made = ingest(tmp_path / "store", "letters", [source], IngestSettings())
+    assert read_manifest(made["set_aside"].folder)["facts"]["reasons"] == {"says the same": 2, "holds no word": 1}
+
+
+def test_a_file_without_the_column_is_refused(tmp_path: Path) -> None:
+    source = _written(tmp_path / "a.jsonl", human_texts(100))
+    with pytest.raises(ValueError, match="has no column 'body' with text; name another with --column"):
+        ingest(tmp_path / "store", "letters", [source], IngestSettings(column="body"))
+    with pytest.raises(ValueError, match="cannot name human text"):
+        ingest(tmp_path / "store", "../letters", [source], IngestSettings())
+    assert _stored(tmp_path / "store") == []
+
+
+def test_malformed_files_are_refused_in_a_sentence_or_accounted_for(tmp_path: Path) -> None:
+    settings = IngestSettings(longest_document_bytes=100_000, repeats="exact")
+    (tmp_path / "all").mkdir()
+    files = [write_malformed(tmp_path / "all", number) for number in range(300)]
+    for file in files:
+        listed = [(str(file), find_files(str(file)))]
+        said = ""
+        try:
+            for numbered in enumerate(read_sources(listed, columns_of(settings))):
+                read_blocks(Spills.under(tmp_path / "spills" / file.name), settings, numbered)
+        except ValueError as refused:
+            said = str(refused)
+        assert len(said.encode().splitlines()) <= 1
+    _written(tmp_path / "all" / "good.jsonl", human_texts(100))
+    made = ingest(tmp_path / "store", "odd", [str(tmp_path / "all")], settings)
+    heard = {row for side in made.values() for row in read_table(side.folder)["source"].to_pylist()}
+    silent = {file.name for file in files} - heard
+    assert all(_holds_nothing(tmp_path / "all" / name) for name in silent)
+    assert set(human_texts(100)) <= set(_texts(made["reserve"])) | set(_texts(made["heldout"]))
+
+
+def _holds_nothing(path: Path) -> bool:
+    """Whether a file has no row: it is empty, or blank, or a header alone."""
+    content = path.read_bytes()
+    if path.suffix in (".gz", ".zst"):
+        content = pa.input_stream(io.BytesIO(content), compression={".gz": "gzip", ".zst": "zstd"}[path.suffix]).read()
+    if ".parquet" in path.name.lower():
+        return pq.read_metadata(path).num_rows == 0
+    return len([line for line in content.splitlines() if line.strip()]) <= 1

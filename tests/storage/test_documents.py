@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from storage.blocks import NOT_UTF8, Block, Columns, Document
+from storage.documents import documents, read_documents
+
+
+def _said(rows: list[object], kind: str, columns: Columns | None = None) -> list[tuple[object, str]]:
+    return [(one.content, one.reason) for one in documents(Block("a", 0, rows, kind), columns or Columns())]
+
+
+def test_a_row_keeps_its_id_its_licence_and_where_it_is_from() -> None:
+    columns = Columns("body", None, "n", "terms", "author")
+    line = b'{"body": "hello", "n": 7, "terms": "CC0", "author": "Ada", "more": []}'
+    assert list(documents(Block("a.jsonl", 3, [line], "lines"), columns)) == [
+        Document("hello", "Ada", 3, "CC0", "7", None, "")
+    ]
+    bare = list(documents(Block("a.jsonl", 3, [b'{"body": "hello"}'], "lines"), columns))
+    assert bare == [Document("hello", "a.jsonl", 3, "", None, None, "")]
+
+
+def test_a_prompt_needs_its_response() -> None:
+    columns = Columns("prompt", "answer")
+    rows = [b'{"prompt": "why?", "answer": "so"}', b'{"prompt": "why?"}', b'{"answer": "so"}']
+    found = list(documents(Block("a", 0, rows, "lines"), columns))
+    assert [(one.content, one.response, one.reason) for one in found] == [
+        ("why?", "so", ""),
+        ("", None, "no text in column answer"),
+        ("", "so", "no text in column prompt"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'"a string"', "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b'{"text": NaN}', "no text in column text"),
+        (b'{"text": {"a": 1}}', "no text in column text"),
+        (b"{" * 100_000, "not JSON"),
+        (b'{"text": "\xed\xa0\x80"}', NOT_UTF8),
+    ],
+)
+def test_a_line_that_says_nothing_has_its_reason(line: bytes, reason: str) -> None:
+    assert _said([line], "lines") == [("", reason)]
+
+
+def test_a_string_of_parquet_that_is_not_utf8_is_set_aside_alone() -> None:
+    raw = pa.array([b"good", b"caf\xe9", None, b"last"], pa.binary())
+    for kind, offsets in ((pa.string(), raw), (pa.large_string(), raw.cast(pa.large_binary()))):
+        column = pa.Array.from_buffers(kind, 4, offsets.buffers())
+        batch = pa.record_batch({"text": column})
+        assert _said([batch], "batches") == [
+            ("good", ""),
+            ("", NOT_UTF8),
+            ("", "no text in column text"),
+            ("last", ""),
+        ]
+
+
+def test_conversations_and_dictionaries_of_parquet_come_as_values() -> None:
+    turns = [{"role": "user", "content": "hi"}]
+    assert _said([pa.record_batch({"text": [turns]})], "batches") == [(turns, "")]
+    assert _said([pa.record_batch({"text": pa.array(["a", "b", "a"]).dictionary_encode()})], "batches") == [
+        ("a", ""),
+        ("b", ""),
+        ("a", ""),
+    ]
+
+
+def test_every_text_of_a_source_can_be_had_one_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": [{"role": "user", "content": "hi"}]}\n')
+    assert [(one.content, one.reason) for one in read_documents(str(tmp_path / "a.jsonl"), "text")] == [
+        ("one", ""),
+        ("", "no text in column text"),
+    ]

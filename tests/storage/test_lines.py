@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from storage.lines import CHUNK_BYTES, File, UnreadableError, cannot, chunks_of, lines_of, one_line
+
+
+def _file(path: Path, content: bytes, packing: str | None = None) -> File:
+    path.write_bytes(content)
+    return File(path, path.name, ".jsonl", packing, len(content), named=True)
+
+
+def _lines(file: File, longest: int = 100) -> list[bytes | None]:
+    return [line for lines, _, _ in lines_of(file, longest) for line in lines]
+
+
+def test_lines_are_the_same_wherever_chunks_end(tmp_path: Path) -> None:
+    content = b"\n".join(b"%d" % number * 7 for number in range(CHUNK_BYTES // 20))
+    assert len(content) > CHUNK_BYTES
+    assert _lines(_file(tmp_path / "a", content)) == content.split(b"\n")
+
+
+def test_a_line_that_is_too_long_is_passed_over_and_never_held(tmp_path: Path) -> None:
+    long = b"x" * (2 * CHUNK_BYTES + 5)
+    assert _lines(_file(tmp_path / "a", b"first\n" + long + b"\nlast")) == [b"first", None, b"last"]
+    assert _lines(_file(tmp_path / "b", b"first\n" + b"x" * 101 + b"\nlast\n")) == [b"first", None, b"last"]
+    assert _lines(_file(tmp_path / "c", b"first\n" + long)) == [b"first", None]
+
+
+def test_what_breaks_off_gives_what_came_before_and_says_so(tmp_path: Path) -> None:
+    lines = b"".join(b"line %d of this file\n" % number for number in range(2_000_000))
+    packed = pa.compress(lines, "zstd", asbytes=True)
+    found = list(lines_of(_file(tmp_path / "a.zst", packed[: len(packed) // 2], "zstd"), 100))
+    assert found[0][0][:2] == [b"line 0 of this file", b"line 1 of this file"]
+    assert found[-1] == ([], len(packed) // 2, cannot("Truncated compressed stream"))
+
+
+def test_what_is_not_packed_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableError, match="is no whole gzip file; zlib inflate failed"):
+        list(chunks_of(_file(tmp_path / "a.gz", b"plain text", "gzip")))
+    with pytest.raises(UnreadableError, match="cannot be opened"):
+        list(chunks_of(File(tmp_path / "gone", "gone", ".txt", None, 0, named=True)))
+
+
+def test_a_refusal_can_be_printed_on_one_line() -> None:
+    assert str(UnreadableError("a.csv", "is odd", "found: x\r\n\ud800")) == "a.csv is odd; found: x ?"
+    assert one_line(OSError("two\nlines")) == "two lines"
