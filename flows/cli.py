@@ -31,7 +31,9 @@ def main() -> None:
     """Run a command; turn the user's mistakes into one sentence."""
     quiet_libraries()
     try:
-        app(standalone_mode=False)
+        # What a command leaves with by typer.Exit is answered here, not raised.
+        if code := app(standalone_mode=False):
+            sys.exit(code)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -139,7 +141,7 @@ def withhold(
 
 @app.command(epilog="Example: `heirloom evolve anchor --set generations=3`")
 def evolve(
-    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe")],
+    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
     changes: Set = None,
     store: Store = None,
     site: SiteFile = None,
@@ -149,7 +151,8 @@ def evolve(
     from flows.story import tell_ending
     from tasks.report import report as write
 
-    chosen, where = load_recipe(recipe, changes or []), load_site(site, store)
+    where = load_site(site, store)
+    chosen = load_recipe(recipe, changes or [], where.store)
     with _watched([chosen]) as panel:
         action = flow(chosen, where)
     tell_ending(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
@@ -159,7 +162,7 @@ def evolve(
 
 @app.command(epilog="Example: `heirloom compare replace anchor --set generations=3`")
 def compare(
-    recipes: Annotated[list[str], typer.Argument(help="TOML files, or names of shipped recipes")],
+    recipes: Annotated[list[str], typer.Argument(help="TOML files, or names of shipped recipes, or of runs")],
     name: Annotated[str, typer.Option(help="name of the report")] = "compare",
     changes: Set = None,
     store: Store = None,
@@ -169,8 +172,8 @@ def compare(
     from flows.compare import compare as flow
     from flows.story import tell_ending
 
-    chosen = [load_recipe(recipe, changes or []) for recipe in recipes]
     where = _at_least_two(load_site(site, store))
+    chosen = [load_recipe(recipe, changes or [], where.store) for recipe in recipes]
     with _watched(chosen) as panel:
         folder = flow(chosen, where, name)
     tell_ending(console, where.store, folder, panel.seconds)
@@ -178,7 +181,7 @@ def compare(
 
 @app.command(epilog="Example: `heirloom check anchor --set mix.policy=replace`")
 def check(
-    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe")],
+    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
     changes: Set = None,
     store: Store = None,
     site: SiteFile = None,
@@ -186,7 +189,8 @@ def check(
     """Say what a run would do, without doing it: what is finished, what would be made, and with which settings."""
     from flows.plan import plan
 
-    plan(console, load_recipe(recipe, changes or []), load_site(site, store))
+    where = load_site(site, store)
+    plan(console, load_recipe(recipe, changes or [], where.store), where)
 
 
 app.registered_commands += asking.app.registered_commands + keeping.app.registered_commands

@@ -5,10 +5,12 @@ heirloom evolve anchor --set generations=10
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
+from storage.fork import artifact_folders_of, as_made, inherited_attempts
 from storage.run import Attempt, Run, newest_snapshot
 from tasks.backends.pool import Backends, open_backends
 from tasks.coat import story
@@ -32,6 +34,13 @@ class Generation:
     model: Artifact
     metrics: Artifact
     verdict: Artifact
+
+    @classmethod
+    def as_made(cls, attempt: Attempt) -> Self:
+        """A finished generation as its manifests describe it, whatever the recipe would ask for today."""
+        found = {folder.name: as_made(folder) for folder in artifact_folders_of(attempt)}
+        spoken = found.get("candidates"), found.get("decisions")
+        return cls(attempt, *spoken, found["model"], found["metrics"], found["verdict"])
 
     @property
     def action(self) -> str:
@@ -57,8 +66,8 @@ def evolve(recipe: Recipe, site: Site) -> str:
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
-        lived: list[Generation] = []
-        for number in range(recipe.generations + 1):
+        lived = [Generation.as_made(attempt) for attempt in inherited_attempts(run)]
+        for number in range(len(lived), recipe.generations + 1):
             attempt = Attempt(run, number)
             lived.append(generation(recipe, attempt, pinned_human(attempt, recipe.human), lived, backends))
             run.note("accepted", number, 1)

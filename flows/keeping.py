@@ -1,33 +1,227 @@
-"""Commands that keep a store in order. None of them imports Prefect."""
+"""Commands that keep a store in order and to be trusted. None of them imports Prefect."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from flows.options import Store, console
-from flows.recipe import load_site
+from flows.options import Set, Store, console
+from flows.recipe import Recipe, load_site, overridden, shipped
+from storage.mirror import bucket_of
 
 app = typer.Typer()
+
+Yes = Annotated[bool, typer.Option("--yes", help="do it without asking")]
+Runs = Annotated[list[str], typer.Argument(help="names of runs")]
 
 
 @app.command(epilog="Example: `heirloom runs`")
 def runs(store: Store = None) -> None:
-    """List the runs of a store: how far each is, and by which policy."""
-    from storage.run import runs as found
+    """List the runs of a store: how far each is, where it stands, and by which policy."""
+    from flows.showing import show_runs
 
-    root = load_site(None, store).opened().store
-    table = Table(header_style="dim")
-    for column in ("run", "generations", "policy", "backend", "question"):
-        table.add_column(column)
-    for run in found(root):
-        recipe = run.recipe()
-        accepted = max((entry["generation"] for entry in run.journal() if entry["event"] == "accepted"), default="–")
-        table.add_row(
-            run.name,
-            f"{accepted} of {recipe['generations']}",
-            recipe["mix"]["policy"],
-            recipe["train"]["backend"],
-            recipe["question"],
+    show_runs(console, _store(store))
+
+
+@app.command(epilog="Example: `heirloom show anchor`")
+def show(run: Annotated[str, typer.Argument(help="name of a run")], store: Store = None) -> None:
+    """Show one run: its recipe in short, each generation in numbers, where it stands, and who is writing it."""
+    from flows.showing import show_run
+    from storage.run import Run
+
+    show_run(console, Run(_store(store), run))
+
+
+@app.command(epilog="Example: `heirloom verify`, or `heirloom verify anchor`")
+def verify(
+    runs: Annotated[list[str] | None, typer.Argument(help="names of runs; default is the whole store")] = None,
+    store: Store = None,
+) -> None:
+    """Check every file, row count, fingerprint and parent; name each fault, and what to do about it."""
+    from flows.showing import counting, size
+    from storage.verify import verify as examine
+
+    root = _store(store)
+    with counting(console, "verified", "artifacts") as told:
+        found = examine(root, runs or (), told)
+    for fault in found.faults:
+        _say(f"[red]fault[/] {_plain(fault)}")
+    gone = (
+        f"; {found.without_weights} models without weights, as heirloom gc left them" if found.without_weights else ""
+    )
+    _say(f"{found.artifacts:,} artifacts, {found.files:,} files, {size(found.bytes)} examined{gone}")
+    if found.faults:
+        _say(f"[red]faults: {len(found.faults):,}[/]")
+        raise typer.Exit(1)
+    _say("all is as it was written")
+
+
+@app.command(epilog="Example: `heirloom rm naive`")
+def rm(runs: Runs, store: Store = None, yes: Yes = False) -> None:
+    """Remove runs with all their files; a run that is being written is refused."""
+    from flows.showing import size
+    from storage.files import bytes_of
+    from storage.run import BusyError, Run
+    from storage.tidy import forks_of, remove_run
+
+    found = [Run(_store(store), name) for name in dict.fromkeys(runs)]
+    for run in found:
+        run.recipe()
+        if writer := run.writer():
+            raise BusyError(f"run {run.name} is being written by {writer}; nothing was removed")
+        kept = f"; forked from it, and whole without it: {', '.join(forks)}" if (forks := forks_of(run)) else ""
+        _say(f"{run.name}: {size(bytes_of(run.folder))}{kept}")
+    _ask(yes, f"remove {', '.join(run.name for run in found)} for ever?")
+    for run in found:
+        remove_run(run)
+    _say("removed")
+
+
+@app.command(epilog="Example: `heirloom gc --keep-models 2`, then the same with `--yes`")
+def gc(
+    keep_models: Annotated[
+        int | None, typer.Option(help="remove weights too, but of generation 0 and this many of the newest", min=1)
+    ] = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="remove rejected attempts too")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only list what would go: what it does without --yes")
+    ] = False,
+    store: Store = None,
+    yes: Annotated[bool, typer.Option("--yes", help="remove what is listed")] = False,
+) -> None:
+    """List what piles up and can go, with its bytes: drafts of dead runs, old logs, weights of old models."""
+    from flows.showing import show_leftovers
+    from storage.run import BusyError
+    from storage.tidy import find_leftovers
+
+    root = _store(store)
+    if keep_models:
+        _folder_only(root, "remove weights")
+    found = find_leftovers(root, keep_models, rejected)
+    show_leftovers(console, root, found)
+    if found and (dry_run or not yes):
+        _say("nothing was removed; the same command with --yes does it")
+        return
+    for leftover in found:
+        try:
+            leftover.clear()
+        except BusyError as error:
+            _say(f"[yellow]left alone[/] {_plain(str(error))}")
+    if found:
+        _say("removed")
+
+
+@app.command(epilog="Example: `heirloom fork anchor --generation 2 --as warmer --set generate.temperature=1.2`")
+def fork(
+    run: Annotated[str, typer.Argument(help="name of the run to fork from")],
+    name: Annotated[str, typer.Option("--as", help="name of the new run")],
+    generation: Annotated[int, typer.Option(help="newest generation to take over", min=0)],
+    changes: Set = None,
+    store: Store = None,
+) -> None:
+    """Begin a run with another's generations, to go on by other settings: heirloom evolve NAME goes on."""
+    from storage.fork import fork as begin
+    from storage.run import Run
+
+    source = Run(_store(store), run)
+    _folder_only(source.root, "fork")
+    before = source.recipe()
+    changed = overridden({**source.recipe(), "name": name}, changes or [])
+    recipe = Recipe.model_validate(changed).resolved(before=before)
+    if name in shipped() or recipe.name != name:
+        raise ValueError(
+            f"{name} is the name of a shipped recipe, or was set to another; give the fork a name of its own"
         )
-    if not table.rows:
-        raise ValueError(f"there is no run in {root}; begin one with: heirloom evolve RECIPE")
-    console.print(table)
+    if recipe.human != before["human"] or recipe.train.backend != before["train"]["backend"]:
+        raise ValueError(
+            "a fork keeps the human text and the backend of its run: its models are measured on one, made by the other"
+        )
+    if recipe.generations <= generation:
+        raise ValueError(
+            f"generation {generation} would be inherited and the recipe ends at {recipe.generations}; --set generations={generation + 3}"
+        )
+    begin(source, generation, name, recipe.model_dump(mode="json"))
+    _say(f"{name} has generations 0 to {generation} of {run}; go on with: heirloom evolve {name}")
+
+
+@app.command(epilog="Example: `heirloom forget h-0123456789abcdef --reason 'licence withdrawn' --rewrite`")
+def forget(
+    ids: Annotated[list[str], typer.Argument(help="ids of records; a candidate's also as RUN/ID")],
+    reason: Annotated[str, typer.Option(help="why, for the record")] = "",
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="take the texts out of the files too")] = False,
+    descendants: Annotated[bool, typer.Option("--descendants", help="forget the candidates they prompted too")] = False,
+    store: Store = None,
+    yes: Yes = False,
+) -> None:
+    """Keep records out of every later corpus, prompt and view, and say what has seen them."""
+    from flows.showing import show_sights
+    from storage.forget import find_digests, trace
+    from storage.run import runs as found_runs
+    from storage.tombstones import bury
+
+    root = _store(store)
+    _folder_only(root, "forget")
+    digests = find_digests(root, list(dict.fromkeys(ids)))
+    sights, prompted = trace(root, list(digests.values()))
+    if descendants:
+        digests |= prompted
+        sights, prompted = trace(root, list(digests.values()))
+    show_sights(console, root, sights)
+    if rewrite and sights:
+        _ask(yes, "take these texts out of these files for ever?")
+    bury(root, digests, reason)
+    _say(f"forgotten: {', '.join(digests)}; no later corpus, prompt or view holds the text")
+    for one in found_runs(root):
+        if writer := one.writer():
+            _say(
+                f"[yellow]run {one.name} is being written[/] by {writer}; what it has read it may still use: ask again when it has ended",
+                soft_wrap=True,
+            )
+    if prompted:
+        _say(
+            f"[yellow]{len(prompted):,} candidates were prompted by it[/] and repeat its words; --descendants forgets them too"
+        )
+    if rewrite:
+        _rewrite(root, list(digests.values()))
+    elif any(sight.records for sight in sights):
+        _say("files still hold the text; the same command with --rewrite takes it out")
+
+
+def _rewrite(root: Path, digests: list[str]) -> None:
+    from storage.forget import rewrite
+
+    artifacts, rows = rewrite(root, digests)
+    _say(f"rewritten without it: {artifacts:,} artifacts, {rows:,} rows; models and reports stay as they are")
+
+
+def _store(store: str | None) -> Path:
+    root = load_site(None, store).opened().store
+    if not root.is_dir():
+        raise ValueError(f"there is no store at {root}; make one with: heirloom demo, or heirloom ingest")
+    return root
+
+
+def _folder_only(root: Path, deed: str) -> None:
+    if bucket_of(root / "runs"):
+        raise ValueError(f"{root} mirrors object storage, and heirloom cannot {deed} there yet; nothing was changed")
+
+
+def _ask(yes: bool, question: str) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ValueError("nobody is there to be asked; say --yes, or run this in a terminal")
+    if not typer.confirm(question):
+        _say("nothing was changed")
+        raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    console.print(text, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -18,6 +18,7 @@ from curation.prompts import PromptSettings
 from curation.stages import CurateSettings
 from storage.bucket import SCHEME
 from storage.mirror import attach, mirror_of
+from storage.run import Run, runs
 from tasks.backends import NgramTraining, Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
 
@@ -90,8 +91,8 @@ class Site(BaseModel):
         return self
 
 
-def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from a TOML file, or a shipped one by its name, with `table.key=value` overrides on top.
+def load_recipe(source: str, overrides: Sequence[str] = (), store: Path | None = None) -> Recipe:
+    """A recipe from a TOML file, a shipped one by its name, or that of a run in `store`; overrides on top.
 
     Raises:
         ValueError: no such file, not TOML, or a key or value that is not allowed; the message names its path.
@@ -99,10 +100,19 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(source)
     if not path.suffix and not path.exists():
         path = _SHIPPED / f"{source}.toml"
+    if not path.is_file() and store and source in (known := [run.name for run in runs(store)]):
+        return Recipe.model_validate(overridden(Run(store, source).recipe(), overrides))
     if not path.is_file():
-        shipped = ", ".join(sorted(found.stem for found in _SHIPPED.glob("*.toml")))
-        raise ValueError(f"there is no recipe {source}; name a TOML file, or a shipped recipe: {shipped}")
+        also = f"; or a run of {store}: {', '.join(known)}" if store and known else ""
+        raise ValueError(
+            f"there is no recipe {source}; name a TOML file, or a shipped recipe: {', '.join(shipped())}{also}"
+        )
     return Recipe.model_validate(overridden(_toml(path), overrides))
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with Heirloom."""
+    return sorted(found.stem for found in _SHIPPED.glob("*.toml"))
 
 
 def load_site(source: str | None, store: str | None) -> Site:

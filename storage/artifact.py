@@ -9,7 +9,6 @@ was made is recorded beside it and does not count.
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import mirror
-from storage.layout import write_parquet
+from storage.files import describe_file, sync
+from storage.layout import read_parquet, write_parquet
 from storage.provenance import provenance
+from storage.tombstones import forgotten_digests, without
 
 MANIFEST = "_manifest.json"
 FORMAT = 1
@@ -114,21 +115,20 @@ class Artifact:
             "settings": self.settings,
             "parents": dict(self.parents),
             "rows": draft.rows,
-            "files": {path.relative_to(draft.folder).as_posix(): _describe(path) for path in _files(draft.folder)},
+            "files": {path.relative_to(draft.folder).as_posix(): describe_file(path) for path in _files(draft.folder)},
             "facts": draft.facts,
             "started": draft.started,
             "finished": time.time(),
             "provenance": provenance(),
         }
-        path = draft.folder / MANIFEST
-        path.write_text(json.dumps(manifest, indent=1))
+        (draft.folder / MANIFEST).write_text(json.dumps({**manifest, "seal": seal(manifest)}, indent=1))
         for written in _files(draft.folder):
-            _sync(written)
-        _sync(draft.folder)
+            sync(written)
+        sync(draft.folder)
         mirror.commit(draft.folder, self.folder)
         draft.folder.rename(self.folder)
         (self.folder / _DRAFT_OF).unlink()
-        _sync(self.folder.parent)
+        sync(self.folder.parent)
 
     def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
         found = differences(manifest["settings"], self.settings, "settings")
@@ -163,7 +163,7 @@ class Draft:
         """Write one numbered part; it appears whole or not at all."""
         hidden = self.folder / f".part-{number:05d}.parquet"
         write_parquet(table, hidden)
-        _sync(hidden)
+        sync(hidden)
         hidden.rename(self.folder / f"part-{number:05d}.parquet")
         self.rows += table.num_rows
 
@@ -179,20 +179,40 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
+        found = int(manifest["format"])
     except FileNotFoundError as error:
         raise AbsentError(f"there is no finished artifact at {folder}") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise AbsentError(f"the manifest at {folder} cannot be read: {error}") from error
-    if manifest["format"] > FORMAT:
-        raise AbsentError(
-            f"{folder} has format {manifest['format']}, this Heirloom reads up to {FORMAT}; upgrade Heirloom"
-        )
+    refuse_newer(found, folder)
     return manifest
 
 
+def refuse_newer(found: int, place: Path) -> None:
+    """Refuse what a newer Heirloom wrote in a format that this one does not know.
+
+    Raises:
+        AbsentError: it did.
+    """
+    if found > FORMAT:
+        raise AbsentError(f"{place} has format {found}, this Heirloom reads up to {FORMAT}; upgrade Heirloom")
+
+
+def seal(manifest: Mapping[str, Any]) -> str:
+    """Digest of all that a manifest says, so that a change of it is seen."""
+    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "seal"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """All parts of a finished tabular artifact as one table; columns as asked."""
-    return pa.concat_tables([pq.read_table(path, columns=columns) for path in parts(folder)])
+    """All parts of a finished tabular artifact as one table, less what was forgotten; columns as asked."""
+    found = parts(folder)
+    gone = forgotten_digests(folder)
+    if not len(gone) or "digest" not in pq.read_schema(found[0]).names:
+        return pa.concat_tables([read_parquet(path, columns) for path in found])
+    asked = None if columns is None else list(dict.fromkeys([*columns, "digest"]))
+    table = without(pa.concat_tables([read_parquet(path, asked) for path in found]), gone)
+    return table if columns is None else table.select(list(columns))
 
 
 def parts(folder: Path) -> list[Path]:
@@ -232,16 +252,3 @@ def _draft_of(folder: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as content:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ those ending in `_all` show every attempt. Nothing here writes.
 
 import glob
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import pyarrow as pa
 from storage import evaluation, records
 from storage.artifact import MANIFEST, parts, read_manifest
 from storage.run import Run, runs
+from storage.standing import accepted_attempts, attempt_numbers
+from storage.tombstones import FORGOTTEN, read_tombstones
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,6 +61,7 @@ _RUNS = pa.schema(
     [
         *((name, pa.string()) for name in ("run", "question", "human", "policy", "backend", "sampler")),
         *((name, pa.int64()) for name in ("generations", "seed")),
+        *(("forked_from", pa.string()), ("forked_generation", pa.int64())),
     ]
 )
 _HUMAN_VIEWS = ("reserve", "heldout", "set_aside")
@@ -113,6 +117,7 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnec
 
     connection = duckdb.connect()
     found = [run for run in runs(root) if not only or run.name in only]
+    _table(connection, "forgotten", FORGOTTEN, [asdict(one) for one in read_tombstones(root)])
     for view, (schema, folder) in _PER_GENERATION.items():
         _view(connection, f"{view}_all", schema, _sources(found, folder, accepted_only=False), _GENERATION_KEYS)
         _view(connection, view, schema, _sources(found, folder, accepted_only=True), _GENERATION_KEYS)
@@ -141,24 +146,13 @@ def _sources(found: Sequence[Run], folder: str, accepted_only: bool) -> list[tup
     """(constant columns in SQL, folder) of every finished artifact of one kind."""
     sources = []
     for run in found:
-        accepted = _accepted(run)
+        accepted = accepted_attempts(run)
         for manifest in run.folder.glob(f"generation=*/attempt=*/{folder}/{MANIFEST}"):
-            generation, attempt = _numbers(manifest.parent.parent)
+            generation, attempt = attempt_numbers(manifest.parent.parent)
             if not accepted_only or (generation, attempt) in accepted:
                 constants = f"{_quoted(run.name)} as run, {generation} as generation, {attempt} as attempt"
                 sources.append((constants, manifest.parent))
     return sorted(sources, key=lambda source: str(source[1]))
-
-
-def _accepted(run: Run) -> set[tuple[int, int]]:
-    """Attempts that count: the newest of each generation that the journal does not call rejected."""
-    rejected = {(entry["generation"], entry["attempt"]) for entry in run.journal() if entry["event"] == "rejected"}
-    newest: dict[int, int] = {}
-    for folder in run.folder.glob("generation=*/attempt=*"):
-        generation, attempt = _numbers(folder)
-        if (generation, attempt) not in rejected:
-            newest[generation] = max(attempt, newest.get(generation, 0))
-    return set(newest.items())
 
 
 def _human_sources(root: Path, side: str) -> list[tuple[str, Path]]:
@@ -177,8 +171,11 @@ def _view(
     sources: list[tuple[str, Path]],
     keys: list[tuple[str, pa.DataType]],
 ) -> None:
+    # Only where something was forgotten, and a text could be it: a join is not free.
+    hiding = "digest" in schema.names and connection.execute("from forgotten limit 1").fetchone()
+    less = " anti join forgotten using (digest)" if hiding else ""
     selects = [
-        f"select *, {constants} from read_parquet([{_listed(folder)}], hive_partitioning=false)"
+        f"select *, {constants} from read_parquet([{_listed(folder)}], hive_partitioning=false){less}"
         for constants, folder in sources
     ]
     if not selects:
@@ -199,13 +196,13 @@ def _table(connection: "duckdb.DuckDBPyConnection", name: str, schema: pa.Schema
 
 
 def _generations(run: Run) -> list[dict[str, Any]]:
-    accepted = _accepted(run)
+    accepted = accepted_attempts(run)
     rows = []
     for folder in sorted(
-        {path.parents[1] for path in run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")}, key=_numbers
+        {path.parents[1] for path in run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")}, key=attempt_numbers
     ):
         found = {path.parent.name: read_manifest(path.parent) for path in folder.glob(f"*/{MANIFEST}")}
-        generation, attempt = _numbers(folder)
+        generation, attempt = attempt_numbers(folder)
         facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
         rows.append(
             {
@@ -230,6 +227,8 @@ def _described(run: Run) -> dict[str, Any]:
         "backend": recipe["train"]["backend"],
         "sampler": recipe["generate"]["sampler"],
         **{name: recipe[name] for name in ("question", "human", "generations", "seed")},
+        "forked_from": run.forked().get("run"),
+        "forked_generation": run.forked().get("generation"),
     }
 
 
@@ -237,13 +236,9 @@ def _edges(run: Run) -> list[dict[str, Any]]:
     rows = []
     for path in sorted(run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")):
         manifest = read_manifest(path.parent)
-        made = (run.name, *_numbers(path.parent.parent), manifest["name"], manifest["fingerprint"])
+        made = (run.name, *attempt_numbers(path.parent.parent), manifest["name"], manifest["fingerprint"])
         rows += [dict(zip(_LINEAGE.names, (*made, *edge), strict=True)) for edge in manifest["parents"].items()]
     return rows
-
-
-def _numbers(attempt: Path) -> tuple[int, int]:
-    return int(attempt.parent.name.split("=")[1]), int(attempt.name.split("=")[1])
 
 
 def _quoted(text: str) -> str:

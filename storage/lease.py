@@ -57,6 +57,13 @@ def lease(path: Path, who: str) -> Iterator[None]:
                 bucket.delete([key])
 
 
+def holder(path: Path) -> str:
+    """Who holds the lease at this place of a mirrored store; empty when nobody does, or the store is a folder."""
+    if (place := bucket_of(path)) is None or (there := place[0].read(place[1])) is None or _is_stale(there):
+        return ""
+    return str(json.loads(there.content)["who"])
+
+
 def _take(bucket: Bucket, key: str, claim: dict[str, object]) -> str:
     content = json.dumps(claim).encode()
     there = bucket.read(key)

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from storage import mirror
-from storage.artifact import AbsentError, Artifact, DriftError, differences
-from storage.lease import HeldError, lease
+from storage.artifact import FORMAT, AbsentError, Artifact, DriftError, differences, refuse_newer
+from storage.lease import HeldError, holder, lease
 from storage.provenance import provenance
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -59,7 +59,9 @@ class Run:
         self.refuse_drift(recipe, growing)
         path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = {"recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
+        forked = {"forked": self.forked()} if self.forked() else {}
+        content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), **forked}
+        content["written"] = time.time()
         mirror.replace(path, json.dumps(content, indent=1).encode())
 
     def refuse_drift(self, recipe: Mapping[str, Any], growing: set[str]) -> None:
@@ -83,11 +85,22 @@ class Run:
         Raises:
             AbsentError: there is no such run.
         """
+        path = self.folder / "run.json"
         try:
-            return json.loads((self.folder / "run.json").read_text())["recipe"]
+            content = json.loads(path.read_text())
+            recipe, found = content["recipe"], int(content.get("format", FORMAT))
         except FileNotFoundError as error:
             known = ", ".join(run.name for run in runs(self.root)) or "none yet"
             raise AbsentError(f"there is no run {self.name} in {self.root}; runs there: {known}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise AbsentError(f"{path} cannot be read: {error}; restore it from a copy") from error
+        refuse_newer(found, path)
+        return recipe
+
+    def forked(self) -> dict[str, Any]:
+        """`run` and `generation` that this run was forked from; empty for a run that began by itself."""
+        path = self.folder / "run.json"
+        return json.loads(path.read_text()).get("forked", {}) if path.exists() else {}
 
     def begun(self) -> bool:
         """Whether this run was ever started."""
@@ -155,7 +168,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("a+") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(lock)
             except BlockingIOError as error:
                 lock.seek(0)
                 raise BusyError(
@@ -171,10 +184,28 @@ class Run:
             except HeldError as error:
                 raise BusyError(f"run {self.name} is being written by {error}") from error
 
+    def writer(self) -> str:
+        """Who is writing this run and since when; empty when nobody is, whatever a dead writer has left."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / ".lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another process"
+        return holder(self.folder / ".lock")
+
+
+def _take(lock: IO[str]) -> None:
+    # Whoever asks who is writing holds the lock for a moment.
+    for _ in range(10):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.02)
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
 
 def runs(root: Path) -> list[Run]:
     """Every run of a store, by name."""
-    return [Run(root, path.parent.name) for path in sorted((root / "runs").glob("*/run.json"))]
+    return [Run(root, path.parent.name) for path in sorted((root / "runs").glob("[!.]*/run.json"))]
 
 
 def human_folder(root: Path, name: str, snapshot: int) -> Path:

@@ -16,6 +16,7 @@ from storage.artifact import Artifact, read_table
 from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
 from storage.run import Attempt
 from storage.survivors import read_survivors, without_dropped
+from storage.weights import require_weights
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.coat import verb
@@ -59,6 +60,7 @@ def generate(
     candidates = attempt.artifact("candidates", settings, **parents)
     if candidates.finished():
         return candidates
+    require_weights(model.folder)
     human = read_table(reserve.folder, ["id", "text", "source"])
     human = without_dropped(human, kept_out.folder) if kept_out else human
     dice = seed_of(seed, "prompts", attempt.generation, attempt.number)

@@ -20,6 +20,7 @@ from storage.evaluation import evaluation_sets
 from storage.records import HUMAN, RESERVE, SET_ASIDE, human_id, text_digest
 from storage.run import Attempt, human_folder, newest_snapshot
 from storage.sources import Document, read_documents
+from storage.tombstones import read_tombstones
 from tasks.coat import verb
 from tasks.progress import stage
 
@@ -41,7 +42,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
         made = {"documents": _digest(documents), **settings.model_dump(mode="json")}
         if before and made == read_manifest(human_folder(root, name, before) / "reserve")["settings"]:
             return _artifacts(root, name, before, made)
-        found, aside = _records(documents, settings)
+        found, aside = _remembered(root, *_records(documents, settings))
         kept, repeated = _distinct(found, rows["reserve"] + rows["heldout"], settings, told)
         sides = _split(kept, rows, settings, aside)
         for side, fewest in _FEWEST.items():
@@ -131,6 +132,14 @@ def _records(documents: Sequence[Document], settings: IngestSettings) -> tuple[l
             group = document.source if settings.split_by == "source" else text_digest(text)
             found.append(_record(text, document, group))
     return found, aside
+
+
+def _remembered(root: Path, found: list[Row], aside: list[Row]) -> tuple[list[Row], list[Row]]:
+    """What was forgotten does not come back: it is set aside, by its id alone."""
+    gone = {one.digest for one in read_tombstones(root)}
+    forgotten = [row for row in found if row["digest"] in gone]
+    told = [_set_aside(row["id"], row["source"], row["place"], "forget", "was forgotten") for row in forgotten]
+    return [row for row in found if row["digest"] not in gone], aside + told
 
 
 def _record(text: str, document: Document, group: str) -> Row:

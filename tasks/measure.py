@@ -11,6 +11,7 @@ from curation.metrics import TEMPERATURES, Measured, MeasureSettings, first_word
 from storage.artifact import Artifact, read_table
 from storage.records import METRICS, VOICE, seed_of
 from storage.run import Attempt
+from storage.weights import require_weights
 from tasks.backends import Prompt, Sampling, Training
 from tasks.backends.pool import Backends
 from tasks.coat import verb
@@ -46,6 +47,7 @@ def measure(
     metrics = attempt.artifact("metrics", identity, **parents)
     if metrics.finished():
         return metrics
+    require_weights(model.folder)
     with metrics.draft() as draft, stage(attempt, "measure") as told:
         rows = []
         for source, measured_on in {"all": heldout, **sets}.items():
@@ -82,6 +84,7 @@ def _listen(
     voice = attempt.artifact("voice", identity, model=model)
     if voice.finished():
         return voice
+    require_weights(model.folder)
     with voice.draft() as draft, stage(attempt, "listen") as told:
         prompts = [Prompt(settings.prompt, seed_of(seed, "showcase"))]
         prompts += [

@@ -1,0 +1,162 @@
+"""What the keeping commands print: runs, one run, what can go, and where a text lies."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from storage.files import bytes_of
+from storage.forget import Sight
+from storage.run import Run, runs
+from storage.standing import Turn, furthest, state, turns
+from storage.tidy import Leftover
+
+_PATIENCE = 2
+"""Seconds that a command may be silent."""
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that a person reads."""
+    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and units[1:]:
+        value, units = value / 1024, units[1:]
+    return f"{value:,.0f} {units[0]}" if units[0] == "bytes" else f"{value:,.1f} {units[0]}"
+
+
+@contextmanager
+def counting(console: Console, verb: str, noun: str) -> Iterator[Callable[[int, int], None]]:
+    """A line that counts up, once something has taken two seconds; a line every ten where nothing is drawn."""
+    said = begun = time.monotonic()
+    with console.status("") as status:
+        status.stop()
+
+        def told(done: int, of: int) -> None:
+            nonlocal said
+            line = f"{verb} {done:,} of {of:,} {noun}"
+            if console.is_terminal and time.monotonic() - begun > _PATIENCE:
+                status.update(line)
+                status.start()
+            elif not console.is_terminal and time.monotonic() - said > 5 * _PATIENCE:
+                said = time.monotonic()
+                console.print(line)
+
+        yield told
+
+
+def show_runs(console: Console, root: Path) -> None:
+    """A line a run.
+
+    Raises:
+        ValueError: there is none.
+    """
+    table = _table("run", "generations", "stands", "policy", "backend", "forked from", "size")
+    for run in runs(root):
+        recipe, reached = run.recipe(), furthest(run)
+        table.add_row(
+            run.name,
+            f"{'–' if reached is None else reached} of {recipe['generations']}",
+            escape(state(run)),
+            recipe["mix"]["policy"],
+            recipe["train"]["backend"],
+            _origin(run) or "–",
+            size(bytes_of(run.folder)),
+        )
+    if not table.rows:
+        raise ValueError(f"there is no run in {root}; begin one with: heirloom evolve RECIPE")
+    console.print(table)
+
+
+def show_run(console: Console, run: Run) -> None:
+    """One run, generation by generation."""
+    recipe = run.recipe()
+    console.print(f"[bold]{run.name}[/] {escape(recipe['question'])}", soft_wrap=True)
+    console.print(
+        f"human text {recipe['human']} · policy {recipe['mix']['policy']} · backend {recipe['train']['backend']} "
+        f"· sampler {recipe['generate']['sampler']} · {recipe['generations']} generations · seed {recipe['seed']}",
+        soft_wrap=True,
+    )
+    if _origin(run):
+        console.print(f"forked from {_origin(run)}")
+    console.print(f"{escape(state(run))} · {size(bytes_of(run.folder))}", soft_wrap=True)
+    table = _table(
+        "generation", "candidates", "survivors", "corpus", "human", "perplexity", "verdict", "seconds", "size", "notes"
+    )
+    for turn in turns(run):
+        again = f", attempt {turn.attempt}" if turn.attempt > 1 else ""
+        table.add_row(
+            f"{turn.generation}{again}",
+            _count(turn.candidates),
+            _count(turn.survivors),
+            _count(turn.corpus),
+            "–" if turn.human_fraction is None else f"{turn.human_fraction:.0%}",
+            "–" if turn.perplexity is None else f"{turn.perplexity:,.1f}",
+            turn.verdict or "–",
+            f"{turn.seconds:,.1f}",
+            size(turn.bytes),
+            _notes(turn),
+        )
+    console.print(table)
+
+
+def show_leftovers(console: Console, root: Path, found: Sequence[Leftover]) -> None:
+    """A line for each thing that can go."""
+    if not found:
+        console.print(
+            "nothing can go; weights of old models can with --keep-models N, rejected attempts with --rejected"
+        )
+        return
+    table = _table("what", "where", "size")
+    for leftover in found:
+        table.add_row(leftover.why, escape(str(leftover.place.relative_to(root))), size(leftover.bytes))
+    table.add_section()
+    table.add_row(f"{len(found):,} in all", "", size(sum(one.bytes for one in found)))
+    console.print(table)
+
+
+def show_sights(console: Console, root: Path, sights: Sequence[Sight]) -> None:
+    """A line for each artifact that holds texts, or what they prompted, and whether a model has learned from it."""
+    table = _table("where", "records", "taken out", "prompted by them", "seen by")
+    for sight in sights:
+        place = escape(str(sight.folder.relative_to(root)))
+        counts = (sight.records, sight.rewritten, sight.prompted)
+        table.add_row(place, *(str(count or "–") for count in counts), "the model beside it" if sight.trained else "–")
+    if sights:
+        console.print(table)
+    if any(sight.trained for sight in sights):
+        console.print("[dim]what a model learned stays in it, and in the generations that it spoke for[/]")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(header_style="dim")
+    for column in columns:
+        right = column in (
+            "candidates",
+            "survivors",
+            "corpus",
+            "human",
+            "perplexity",
+            "seconds",
+            "size",
+            "records",
+            "taken out",
+        )
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _origin(run: Run) -> str:
+    forked = run.forked()
+    return f"{forked['run']} generation {forked['generation']}" if forked else ""
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+def _notes(turn: Turn) -> str:
+    notes = ["rejected"] * (not turn.accepted) + ["not finished"] * (turn.verdict is None)
+    return ", ".join(notes + ["without weights"] * (turn.verdict is not None and not turn.weights))

@@ -1,0 +1,115 @@
+"""Where a run stands: which attempts count, what each came to, who is writing, and what is in its way."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from storage.artifact import MANIFEST, read_manifest, read_table
+from storage.files import bytes_of
+from storage.run import Run, runs
+from storage.weights import removed_weights
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One attempt at one generation in numbers; what is not made yet, or does not apply, is None."""
+
+    generation: int
+    attempt: int
+    accepted: bool
+    candidates: int | None
+    survivors: int | None
+    corpus: int | None
+    human_fraction: float | None
+    perplexity: float | None
+    verdict: str | None
+    seconds: float
+    bytes: int
+    weights: bool
+    """Whether the model can still speak."""
+
+
+def accepted_attempts(run: Run) -> set[tuple[int, int]]:
+    """Attempts that count, as (generation, attempt): the newest of each that the journal does not call rejected."""
+    rejected = {(entry["generation"], entry["attempt"]) for entry in run.journal() if entry["event"] == "rejected"}
+    newest: dict[int, int] = {}
+    for folder in run.folder.glob("generation=*/attempt=*"):
+        generation, attempt = attempt_numbers(folder)
+        if (generation, attempt) not in rejected:
+            newest[generation] = max(attempt, newest.get(generation, 0))
+    return set(newest.items())
+
+
+def attempt_numbers(attempt: Path) -> tuple[int, int]:
+    """Generation and attempt of an attempt's folder."""
+    return int(attempt.parent.name.split("=")[1]), int(attempt.name.split("=")[1])
+
+
+def attempt_folders(run: Run) -> list[Path]:
+    """Folder of every attempt of a run, in order."""
+    return sorted(run.folder.glob("generation=*/attempt=*"), key=attempt_numbers)
+
+
+def artifact_folders(root: Path, only: Sequence[str] = ()) -> Iterator[Path]:
+    """Every artifact of a store, human snapshots first; of the runs named in `only`, if any are. Drafts are none."""
+    places = [] if only else sorted((root / "human").glob("*/snapshot=*"))
+    places += [folder for run in runs(root) if not only or run.name in only for folder in attempt_folders(run)]
+    for place in places:
+        yield from sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def furthest(run: Run) -> int | None:
+    """The newest generation that was accepted; None before the first is."""
+    return max((entry["generation"] for entry in run.journal() if entry["event"] == "accepted"), default=None)
+
+
+def state(run: Run) -> str:
+    """Where a run stands, in words."""
+    if writer := run.writer():
+        return f"being written by {writer}"
+    reached, last = furthest(run), run.recipe()["generations"]
+    for entry in run.journal():
+        if entry["event"] == "stopped" and entry["generation"] == reached:
+            return f"stopped at generation {reached}: {entry['reason']}"
+    if reached is not None and reached >= last:
+        return "finished"
+    following = 0 if reached is None else reached + 1
+    begun = (run.folder / f"generation={following}").exists()
+    return f"interrupted in generation {following}" if begun else f"waits before generation {following}"
+
+
+def turns(run: Run) -> list[Turn]:
+    """Every attempt of a run, in order."""
+    accepted = accepted_attempts(run)
+    return [_turn(folder, attempt_numbers(folder) in accepted) for folder in attempt_folders(run)]
+
+
+def _turn(folder: Path, accepted: bool) -> Turn:
+    found: dict[str, dict[str, Any]] = {
+        path.parent.name: read_manifest(path.parent) for path in folder.glob(f"[!.]*/{MANIFEST}")
+    }
+    facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
+    generation, attempt = attempt_numbers(folder)
+    return Turn(
+        generation,
+        attempt,
+        accepted,
+        found["candidates"]["rows"] if "candidates" in found else None,
+        facts.get("survivors"),
+        found["corpus"]["rows"] if "corpus" in found else None,
+        facts.get("human_fraction"),
+        _perplexity(folder / "metrics") if "metrics" in found else None,
+        facts.get("action"),
+        sum(manifest["finished"] - manifest["started"] for manifest in found.values()),
+        bytes_of(folder),
+        "model" in found and not removed_weights(folder / "model"),
+    )
+
+
+def _perplexity(metrics: Path) -> float | None:
+    table = read_table(metrics, ["subject", "metric", "value"])
+    rows = table.filter(pc.and_(pc.equal(table["subject"], "model"), pc.equal(table["metric"], "perplexity")))
+    return rows["value"][0].as_py() if len(rows) else None
