@@ -175,8 +175,7 @@ def forget(
     for one in found_runs(root):
         if writer := one.writer():
             _say(
-                f"[yellow]run {one.name} is being written[/] by {writer}; what it has read it may still use: ask again when it has ended",
-                soft_wrap=True,
+                f"[yellow]run {one.name} is being written[/] by {writer}; what it has read it may still use: ask again when it has ended"
             )
     if prompted:
         _say(

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,38 @@ def recipe() -> Recipe:
             "measure": {"voice_records": 20, "prompt": "The old"},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def ripe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the letters and the finished run `tiny`, whose candidates are prompted by human text; not to be changed."""
+    from flows.evolve import evolve
+
+    folder = tmp_path_factory.mktemp("ripe")
+    letters = folder / "letters.jsonl"
+    letters.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
+    grown = Recipe.model_validate(
+        {
+            "name": "tiny",
+            "human": "letters",
+            "generations": 3,
+            "prompts": {"program": "opening"},
+            "mix": {"policy": "accumulate"},
+            "train": {"backend": "ngram"},
+            "curate": {"encoder": "hashing"},
+            "measure": {"voice_records": 20, "prompt": "The old"},
+        }
+    )
+    with without_coat():
+        ingest(folder / "store", "letters", [str(letters)], IngestSettings())
+        evolve(grown, Site(store=folder / "store"))
+    return folder / "store"
+
+
+@pytest.fixture
+def store(ripe: Path, tmp_path: Path) -> Path:
+    """A copy of the ripe store, to do with as a test likes."""
+    return Path(shutil.copytree(ripe, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")

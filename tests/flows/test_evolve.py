@@ -180,3 +180,77 @@ with without_coat():
     assert content(ingested.store, "killed").keys() == content(ingested.store, "whole").keys()
     for view, rows in content(ingested.store, "killed").items():
         assert [row[:-3] for row in rows] == [row[:-3] for row in content(ingested.store, "whole")[view]], view
+
+
+def test_a_finished_run_whose_old_weights_are_gone_is_left_as_it_is_and_can_go_further(store: Path) -> None:
+    from flows.recipe import load_recipe
+    from storage.tidy import find_leftovers
+    from storage.verify import verify
+
+    for leftover in find_leftovers(store, keep_models=1):
+        leftover.clear()
+    before = {name: digest for name, digest in digests(store).items() if "generation=" in name}
+    with without_coat():
+        evolve(load_recipe("tiny", [], store), Site(store=store))
+        assert {name: digest for name, digest in digests(store).items() if "generation=" in name} == before
+        evolve(load_recipe("tiny", ["generations=4"], store), Site(store=store))
+    assert verify(store).faults == ()
+    assert before.items() <= digests(store).items()
+
+
+def test_weights_that_are_needed_again_are_asked_for(store: Path) -> None:
+    import shutil
+
+    from flows.recipe import load_recipe
+    from storage.artifact import AbsentError
+    from storage.weights import remove_weights
+
+    attempt = store / "runs/tiny/generation=2/attempt=1"
+    remove_weights(attempt / "model")
+    for name in ("metrics", "voice"):
+        shutil.rmtree(attempt / name)
+    with without_coat(), pytest.raises(AbsentError, match="removed by heirloom gc on"):
+        evolve(load_recipe("tiny", [], store), Site(store=store))
+    shutil.rmtree(attempt / "model")
+    with without_coat():
+        evolve(load_recipe("tiny", [], store), Site(store=store))
+    assert (attempt / "metrics").exists()
+
+
+def test_a_fork_takes_its_generations_as_given_and_goes_on_by_its_own_recipe(store: Path) -> None:
+    from flows.recipe import load_recipe
+    from storage.fork import fork
+    from storage.verify import verify
+
+    source = Run(store, "tiny")
+    changed = load_recipe("tiny", ["name=other", "generations=3", "generate.temperature=0.5"], store)
+    fork(source, 1, "other", changed.model_dump(mode="json"))
+    before = digests(store)
+    with without_coat():
+        evolve(load_recipe("other", [], store), Site(store=store))
+    after = digests(store)
+    assert {name: digest for name, digest in before.items() if "generation=" in name}.items() <= after.items()
+    catalog = open_catalog(store)
+    said = "select distinct run, generation, parameters.temperature from candidates where run = 'other' order by all"
+    assert catalog.sql(said).fetchall() == [("other", 1, 1.0), ("other", 2, 0.5), ("other", 3, 0.5)]
+    told = "select run, forked_from, forked_generation from runs order by run"
+    assert catalog.sql(told).fetchall() == [("other", "tiny", 1), ("tiny", None, None)]
+    assert verify(store).faults == ()
+
+
+def test_a_forgotten_record_is_in_no_later_corpus_and_prompts_nothing(store: Path) -> None:
+    from flows.recipe import load_recipe
+    from storage.forget import find_digests
+    from storage.tombstones import bury
+
+    query = "select unnest(parents) as parent from candidates where generation = 3 order by 1 limit 1"
+    ((parent,),) = open_catalog(store).sql(query).fetchall()
+    bury(store, find_digests(store, [parent]), "")
+    with without_coat():
+        evolve(load_recipe("tiny", ["generations=4"], store), Site(store=store))
+    import pyarrow.parquet as pq
+
+    attempt = store / "runs/tiny/generation=4/attempt=1"
+    assert parent not in pq.ParquetFile(attempt / "corpus/part-00000.parquet").read()["id"].to_pylist()
+    asked = pq.ParquetFile(attempt / "candidates/part-00000.parquet").read()["parents"].to_pylist()
+    assert [parent] not in asked

@@ -101,3 +101,12 @@ def test_an_override_makes_the_tables_it_needs() -> None:
 def test_a_recipe_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValidationError):
         Recipe(name="fixed").name = "other"  # type: ignore[misc]
+
+
+def test_a_run_of_the_store_is_a_recipe_too_and_a_shipped_one_of_its_name_comes_first(store: Path) -> None:
+    assert load_recipe("tiny", ["generations=9"], store).generations == 9
+    assert load_recipe("tiny", [], store).mix.policy == "accumulate"
+    with pytest.raises(ValueError, match=r"or a run of .*: tiny"):
+        load_recipe("ghost", [], store)
+    with pytest.raises(ValueError, match="there is no recipe tiny"):
+        load_recipe("tiny")

@@ -206,3 +206,38 @@ def test_an_artifact_of_an_attempt_names_its_parents_by_fingerprint(run: Run, tm
     corpus = Attempt(run, 0).artifact("corpus", {"seed": 1}, reserve=reserve)
     assert corpus.folder == run.folder / "generation=0" / "attempt=1" / "corpus"
     assert corpus.parents == {"reserve": reserve.fingerprint}
+
+
+def test_who_writes_is_known_while_they_do(run: Run) -> None:
+    assert run.writer() == ""
+    with run.lock():
+        assert run.writer().startswith(f"process {os.getpid()} on ")
+    assert run.writer() == ""
+
+
+def test_asking_who_writes_does_not_keep_a_writer_out(run: Run) -> None:
+    import fcntl
+    import threading
+
+    with run.lock():
+        pass
+    with (run.folder / ".lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.05, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with run.lock():
+            assert run.writer()
+
+
+def test_a_run_of_a_newer_format_or_a_torn_one_is_refused_and_left_as_it_is(run: Run) -> None:
+    path = run.folder / "run.json"
+    newer = {**json.loads(path.read_text()), "format": 99}
+    for content, sentence in ((json.dumps(newer), "has format 99"), ("{", "restore it from a copy")):
+        path.write_text(content)
+        with pytest.raises(AbsentError, match=sentence):
+            run.begin(RECIPE, set(), {})
+        assert path.read_text() == content
+
+
+def test_hidden_folders_are_no_runs(run: Run) -> None:
+    run.folder.rename(run.folder.with_name(".removed-tiny"))
+    assert runs(run.root) == []

@@ -181,3 +181,19 @@ def test_human_text_that_was_never_ingested_is_refused(ingested: Site) -> None:
     run.begin({}, set(), {})
     with pytest.raises(AbsentError, match="there is no human text 'diaries'"):
         pinned_human(Attempt(run, 0), "diaries")
+
+
+def test_a_text_that_was_forgotten_does_not_come_back(tmp_path: Path, letters: Path) -> None:
+    from storage.artifact import read_table
+    from storage.tombstones import bury
+
+    first = ingest(tmp_path / "store", "letters", [str(letters)], IngestSettings())
+    gone = read_table(first["reserve"].folder).to_pylist()[0]
+    bury(tmp_path / "store", {gone["id"]: gone["digest"]}, "")
+    again = ingest(tmp_path / "store", "again", [str(letters)], IngestSettings())
+    assert gone["id"] not in read_table(again["reserve"].folder)["id"].to_pylist()
+    aside = [row for row in read_table(again["set_aside"].folder).to_pylist() if row["stage"] == "forget"]
+    assert [(row["id"], row["reason"]) for row in aside] == [(gone["id"], "was forgotten")]
+    more = ingest(tmp_path / "store", "letters", [str(letters)], IngestSettings(heldout_fraction=0.3))
+    assert more["reserve"].folder != first["reserve"].folder
+    assert gone["id"] not in read_table(more["reserve"].folder)["id"].to_pylist()

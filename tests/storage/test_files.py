@@ -1,0 +1,24 @@
+import hashlib
+from pathlib import Path
+
+from storage.files import bytes_of, describe_file, sync
+
+
+def test_a_file_is_its_size_and_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"seven b")
+    assert describe_file(tmp_path / "a") == {"bytes": 7, "sha256": hashlib.sha256(b"seven b").hexdigest()}
+
+
+def test_bytes_below_a_folder_are_added_up_hidden_ones_too(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/.c").write_bytes(b"123")
+    (tmp_path / "a/d").write_bytes(b"4567")
+    assert bytes_of(tmp_path) == 7
+    assert bytes_of(tmp_path / "nowhere") == 0
+
+
+def test_files_and_folders_reach_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    sync(tmp_path / "a")
+    sync(tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"1"

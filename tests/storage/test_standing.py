@@ -1,0 +1,88 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage.run import Run
+from storage.standing import (
+    accepted_attempts,
+    artifact_folders,
+    attempt_folders,
+    attempt_numbers,
+    furthest,
+    state,
+    turns,
+)
+from storage.weights import remove_weights
+
+
+@pytest.fixture
+def run(store: Path) -> Run:
+    return Run(store, "tiny")
+
+
+def test_a_finished_run_says_so_and_each_generation_is_told_in_numbers(run: Run) -> None:
+    assert state(run) == "finished"
+    assert furthest(run) == 3
+    told = turns(run)
+    assert [turn.generation for turn in told] == [0, 1, 2, 3]
+    assert told[0].candidates is None
+    assert told[0].human_fraction == 1
+    assert told[3].candidates > told[3].survivors > 0
+    assert all(
+        turn.accepted and turn.weights and turn.verdict in ("go", "warn") and turn.perplexity > 1 for turn in told
+    )
+    assert all(turn.bytes > 1000 and turn.seconds > 0 for turn in told)
+
+
+def test_a_model_without_weights_is_told(run: Run) -> None:
+    remove_weights(run.folder / "generation=2/attempt=1/model")
+    assert [turn.weights for turn in turns(run)] == [True, True, False, True]
+
+
+def test_who_writes_is_told_while_the_lock_is_held_and_no_longer(run: Run) -> None:
+    with run.lock():
+        assert state(run).startswith("being written by process ")
+    assert (run.folder / ".lock").read_text().startswith("process ")
+    assert state(run) == "finished"
+
+
+def test_a_run_that_was_cut_off_says_where(run: Run) -> None:
+    lines = (run.folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (run.folder / "journal.jsonl").write_text("".join(lines[:-1]))
+    shutil.rmtree(run.folder / "generation=3/attempt=1/verdict")
+    assert state(run) == "interrupted in generation 3"
+    assert turns(run)[-1].verdict is None
+    shutil.rmtree(run.folder / "generation=3")
+    assert state(run) == "waits before generation 3"
+
+
+def test_a_run_that_the_gate_stopped_says_why(run: Run) -> None:
+    run.note("stopped", 3, 1, "perplexity 9 is above 8")
+    assert state(run) == "stopped at generation 3: perplexity 9 is above 8"
+
+
+def test_a_rejected_attempt_does_not_count(run: Run) -> None:
+    shutil.copytree(run.folder / "generation=3/attempt=1", run.folder / "generation=3/attempt=2")
+    assert (3, 2) in accepted_attempts(run)
+    run.note("rejected", 3, 2, "worse")
+    assert (3, 1) in accepted_attempts(run)
+    assert [turn.accepted for turn in turns(run)] == [True, True, True, True, False]
+
+
+def test_attempts_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    run = Run(tmp_path, "long")
+    for generation in (10, 2, 1):
+        (run.folder / f"generation={generation}/attempt=1").mkdir(parents=True)
+    assert [attempt_numbers(folder) for folder in attempt_folders(run)] == [(1, 1), (2, 1), (10, 1)]
+
+
+def test_drafts_are_no_artifacts(store: Path) -> None:
+    before = list(artifact_folders(store))
+    draft = store / "runs/tiny/generation=3/attempt=1/.corpus.draft"
+    draft.mkdir()
+    (draft / "_manifest.json").write_text(json.dumps({}))
+    assert list(artifact_folders(store)) == before
+    assert before[0].parent.name == "snapshot=1"
+    assert not list(artifact_folders(store, ["other"]))

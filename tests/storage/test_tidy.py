@@ -1,0 +1,91 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.run import BusyError, Run
+from storage.standing import state
+from storage.tidy import find_drafts, find_leftovers, forks_of, remove_run
+from storage.verify import verify
+from storage.weights import removed_weights
+
+
+def _places(store: Path, **asked: object) -> list[str]:
+    return [str(one.place.relative_to(store)) for one in find_leftovers(store, **asked)]  # type: ignore[arg-type]
+
+
+def _draft(store: Path) -> Path:
+    draft = store / "runs/tiny/generation=3/attempt=1/.corpus.draft"
+    draft.mkdir()
+    (draft / "part-00000.parquet").write_bytes(b"1234")
+    return draft
+
+
+def test_a_tidy_store_has_no_leftovers(store: Path) -> None:
+    assert _places(store) == []
+
+
+def test_a_draft_of_a_dead_run_can_go_and_that_of_a_live_one_not(store: Path) -> None:
+    draft = _draft(store)
+    with Run(store, "tiny").lock():
+        assert _places(store) == []
+    (leftover,) = find_drafts(store)
+    assert (leftover.place, leftover.bytes) == (draft, 4)
+    with Run(store, "tiny").lock(), pytest.raises(BusyError):
+        leftover.clear()
+    leftover.clear()
+    assert not draft.exists()
+
+
+def test_weights_go_but_of_generation_0_and_of_the_newest(store: Path) -> None:
+    assert _places(store, keep_models=2) == ["runs/tiny/generation=1/attempt=1/model"]
+    assert _places(store, keep_models=9) == []
+    found = find_leftovers(store, keep_models=1)
+    assert [str(one.place.relative_to(store)) for one in found] == [
+        f"runs/tiny/generation={generation}/attempt=1/model" for generation in (1, 2)
+    ]
+    for one in found:
+        one.clear()
+        assert removed_weights(one.place)
+    assert _places(store, keep_models=1) == []
+    assert verify(store).faults == ()
+    assert state(Run(store, "tiny")) == "finished"
+
+
+def test_rejected_attempts_go_only_if_asked(store: Path) -> None:
+    run = Run(store, "tiny")
+    (run.folder / "generation=3/attempt=2").mkdir()
+    run.note("rejected", 3, 2, "worse")
+    assert _places(store) == []
+    assert _places(store, rejected=True) == ["runs/tiny/generation=3/attempt=2"]
+
+
+def test_old_logs_and_drafts_of_nobody_go_when_they_have_been_quiet(store: Path) -> None:
+    log = next((store / "logs").glob("*.log"))
+    draft = store / "human/letters/snapshot=2/.reserve.draft"
+    draft.mkdir(parents=True)
+    assert _places(store) == []
+    old = time.time() - 2 * 24 * 3600
+    for path in (log, draft):
+        os.utime(path, (old, old))
+    assert _places(store) == [str(draft.relative_to(store)), str(log.relative_to(store))]
+
+
+def test_a_run_is_removed_whole_and_not_while_it_is_written(store: Path) -> None:
+    run = Run(store, "tiny")
+    with run.lock(), pytest.raises(BusyError):
+        remove_run(run)
+    assert verify(store).faults == ()
+    remove_run(run)
+    assert list((store / "runs").iterdir()) == []
+    with pytest.raises(ValueError, match="there is no run tiny"):
+        remove_run(run)
+
+
+def test_what_a_removal_left_that_was_cut_off_can_go(store: Path) -> None:
+    run = Run(store, "tiny")
+    run.folder.rename(store / "runs/.removed-tiny")
+    assert not run.begun()
+    assert _places(store) == ["runs/.removed-tiny"]
+    assert forks_of(run) == []
