@@ -78,6 +78,7 @@ def _storage() -> str:
         "                                            model/ voice/ metrics/ verdict/",
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
+        "        forgotten.jsonl                     tombstones: what no later corpus, prompt or view holds",
         "```",
         "",
         "Each artifact folder holds `part-00000.parquet`, ... (or weights) and `_manifest.json`. Any DuckDB reads the files as they are:",

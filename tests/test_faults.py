@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,25 +13,45 @@ import pytest
 from storage.artifact import FORMAT, MANIFEST
 from storage.verify import verify
 from tests.conftest import skip
+from tests.flows.test_cli import heirloom
 
 ROOT = Path(__file__).parent.parent
 ATTEMPT = "runs/tiny/generation=2/attempt=1"
 
 
-def _heirloom(store: Path, *arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command line; `before` is what a shell does first, in a mount namespace of its own."""
-    words = [sys.executable, "-m", "flows", *arguments]
-    if before:
-        words = ["unshare", "-m", "sh", "-ec", f'{before}\nexec "$@"', "sh", *words]
+def _mounted(store: Path, before: str, *arguments: str) -> tuple[int, str]:
+    """Run the command line in a mount namespace of its own, after a shell has done `before`."""
+    words = ["unshare", "-m", "sh", "-ec", f'{before}\nexec "$@"', "sh", sys.executable, "-m", "flows", *arguments]
     environment = {**os.environ, "HEIRLOOM_STORE": str(store), "COLUMNS": "200"}
-    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    found = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return found.returncode, found.stderr
 
 
-def _refused(found: subprocess.CompletedProcess[str], sentence: str) -> None:
-    assert found.returncode in (1, 2), found.stdout
-    assert sentence in found.stderr
-    assert found.stderr.count("heirloom:") == 1
-    assert "Traceback" not in found.stderr
+@dataclass(frozen=True)
+class Said:
+    """The command line in this process, and what it said last."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, store: Path, *arguments: str) -> tuple[int, str]:
+        self.monkeypatch.setenv("HEIRLOOM_STORE", str(store))
+        code = heirloom(self.monkeypatch, *arguments)
+        said = self.capsys.readouterr()
+        return code, said.err or " ".join(said.out.split())
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefect: None) -> Said:
+    return Said(monkeypatch, capsys)
+
+
+def _refused(found: tuple[int, str], sentence: str) -> None:
+    code, told = found
+    assert code in (1, 2), told
+    assert sentence in " ".join(told.split())
+    assert told.count("heirloom:") == 1
+    assert "Traceback" not in told
 
 
 @pytest.fixture
@@ -38,9 +59,11 @@ def mounts(tmp_path: Path) -> Path:
     """A folder to mount on, where this machine lets a test mount."""
     place = tmp_path / "mounted"
     place.mkdir()
-    tried = subprocess.run(
-        ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True, check=False
-    ) if shutil.which("unshare") else None
+    tried = (
+        subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True, check=False)
+        if shutil.which("unshare")
+        else None
+    )
     if tried is None or tried.returncode:
         skip("this machine lets no test mount a disk of its own")
     return place
@@ -48,9 +71,8 @@ def mounts(tmp_path: Path) -> Path:
 
 def test_a_read_only_store_is_read_and_nothing_else(store: Path, mounts: Path) -> None:
     before = f"mount --bind {store} {mounts}; mount -o remount,bind,ro {mounts}"
-    for words in (["runs"], ["show", "tiny"], ["verify"], ["gc"], ["sql", "select count(*) from corpus"]):
-        found = _heirloom(mounts, *words, before=before)
-        assert found.returncode == 0, found.stderr
+    for words in (["show", "tiny"], ["verify"], ["sql", "select count(*) from corpus"]):
+        assert _mounted(mounts, before, *words)[0] == 0
     for words in (
         ["evolve", "tiny", "--set", "generations=4"],
         ["rm", "tiny", "--yes"],
@@ -58,37 +80,36 @@ def test_a_read_only_store_is_read_and_nothing_else(store: Path, mounts: Path) -
         ["forget", "tiny/g001-0000000"],
         ["gc", "--keep-models", "1", "--yes"],
     ):
-        _refused(_heirloom(mounts, *words, before=before), "Read-only file system")
+        _refused(_mounted(mounts, before, *words), "Read-only file system")
     assert verify(store).faults == ()
 
 
-def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path, tmp_path: Path) -> None:
+def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path, tmp_path: Path, said: Said) -> None:
     kept = tmp_path / "kept"
-    kibibytes = sum(path.stat().st_size + 8192 for path in store.rglob("*")) // 1024
-    before = f"mount -t tmpfs -o size={kibibytes + 60}k tmpfs {mounts}; cp -a {store}/. {mounts}; trap 'cp -a {mounts} {kept}' EXIT"
-    # The copy out of the full disk is made by the shell that goes on, so the command must not replace it.
-    words = f"{before}\n{sys.executable} -m flows evolve tiny --set generations=12"
+    kibibytes = sum(path.stat().st_size + 8192 for path in store.rglob("*")) // 1024 + 60
+    # The shell goes on behind the command, and takes what is on the full disk to where there is room.
+    words = f"""mount -t tmpfs -o size={kibibytes}k tmpfs {mounts}; cp -a {store}/. {mounts}
+        trap 'cp -a {mounts} {kept}' EXIT; {sys.executable} -m flows evolve tiny --set generations=12"""
     environment = {**os.environ, "HEIRLOOM_STORE": str(mounts)}
     found = subprocess.run(
         ["unshare", "-m", "sh", "-c", words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    _refused(found, "No space left on device")
+    _refused((found.returncode, found.stderr), "No space left on device")
     assert verify(kept).faults == ()
-    again = _heirloom(kept, "evolve", "tiny", "--set", "generations=5")
-    assert again.returncode == 0, again.stderr
+    assert said(kept, "evolve", "tiny", "--set", "generations=5")[0] == 0
     assert verify(kept).faults == ()
 
 
-def test_a_file_where_a_folder_should_be_is_named(store: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_named(store: Path, said: Said) -> None:
     (store / "runs/tiny/generation=4").write_text("in the way")
-    _refused(_heirloom(store, "evolve", "tiny", "--set", "generations=4"), "generation=4")
+    _refused(said(store, "evolve", "tiny", "--set", "generations=4"), "generation=4")
     (store / "runs/tiny/generation=4").unlink()
-    assert _heirloom(store, "evolve", "tiny", "--set", "generations=4").returncode == 0
+    assert said(store, "evolve", "tiny", "--set", "generations=4")[0] == 0
     assert verify(store).faults == ()
 
 
 @pytest.mark.parametrize("fault", ["vanished", "truncated", "flipped"])
-def test_a_damaged_part_is_named_and_what_verify_advises_mends_it(fault: str, store: Path) -> None:
+def test_a_damaged_part_is_named_and_what_verify_advises_mends_it(fault: str, store: Path, said: Said) -> None:
     path = store / ATTEMPT / "candidates/part-00000.parquet"
     content = bytearray(path.read_bytes())
     if fault == "vanished":
@@ -98,17 +119,16 @@ def test_a_damaged_part_is_named_and_what_verify_advises_mends_it(fault: str, st
     else:
         content[len(content) // 3] ^= 1
         path.write_bytes(content)
-    _refused(_heirloom(store, "evolve", "tiny", "--set", "generations=4"), "candidates")
-    found = _heirloom(store, "verify")
-    assert found.returncode == 1
-    assert f"or remove {path.parent} and let heirloom evolve tiny make it anew" in found.stdout
+    _refused(said(store, "evolve", "tiny", "--set", "generations=4"), "candidates")
+    code, told = said(store, "verify")
+    assert code == 1
+    assert f"or remove {path.parent} and let heirloom evolve tiny make it anew" in told
     shutil.rmtree(path.parent)
-    mended = _heirloom(store, "evolve", "tiny", "--set", "generations=4")
-    assert mended.returncode == 0, mended.stderr
+    assert said(store, "evolve", "tiny", "--set", "generations=4")[0] == 0
     assert verify(store).faults == ()
 
 
-def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path) -> None:
+def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, said: Said) -> None:
     for path in [*store.rglob(MANIFEST), store / "runs/tiny/run.json"]:
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1}))
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
@@ -120,7 +140,7 @@ def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path) -> N
         ["fork", "tiny", "--generation", "1", "--as", "other"],
         ["rm", "tiny", "--yes"],
     ):
-        _refused(_heirloom(store, *words), f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}; upgrade")
-    assert _heirloom(store, "verify").returncode == 1
+        _refused(said(store, *words), f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}; upgrade")
+    assert said(store, "verify")[0] == 1
     after = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.name != ".lock"}
     assert after.items() <= before.items()

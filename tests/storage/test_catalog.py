@@ -191,7 +191,7 @@ def test_a_generation_is_summed_up_from_its_manifests(store: Path) -> None:
 
 def test_a_run_is_described_by_its_recipe(store: Path) -> None:
     assert _asked(store, "select * from runs where run = 'first'") == [
-        ("first", "does it collapse?", "letters", "anchor", "ngram", "ngram", 2, 7)
+        ("first", "does it collapse?", "letters", "anchor", "ngram", "ngram", 2, 7, None, None)
     ]
 
 
