@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import mirror
-from storage.files import describe_file, sync
+from storage.files import describe_file, seal, sync
 from storage.layout import read_parquet, write_parquet
 from storage.provenance import provenance
 from storage.tombstones import forgotten_digests, without
@@ -196,12 +196,6 @@ def refuse_newer(found: int, place: Path) -> None:
     """
     if found > FORMAT:
         raise AbsentError(f"{place} has format {found}, this Heirloom reads up to {FORMAT}; upgrade Heirloom")
-
-
-def seal(manifest: Mapping[str, Any]) -> str:
-    """Digest of all that a manifest says, so that a change of it is seen."""
-    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "seal"}))
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,7 +1,9 @@
-"""What a file is on the disk: its size and digest, and whether it has got there."""
+"""What a file is on the disk: its size and digest, whether it has got there, and the seal of a manifest."""
 
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,12 @@ def describe_file(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, as a manifest lists it."""
     with path.open("rb") as content:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def seal(manifest: Mapping[str, Any]) -> str:
+    """Digest of all that a manifest says, so that a change of it is seen."""
+    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "seal"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def sync(path: Path) -> None:

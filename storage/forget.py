@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.artifact import MANIFEST, parts, read_manifest, seal
-from storage.files import describe_file, sync
+from storage.artifact import MANIFEST, parts, read_manifest
+from storage.files import describe_file, seal, sync
 from storage.layout import read_parquet, write_parquet
 from storage.run import BusyError, Run
 from storage.standing import artifact_folders

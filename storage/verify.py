@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest, seal
-from storage.files import describe_file
+from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest
+from storage.files import describe_file, seal
 from storage.forget import PENDING
 from storage.mirror import fetch
 from storage.run import Run, runs

@@ -160,3 +160,28 @@ def test_keeping_imports_no_prefect(store: Path) -> None:
     )
     assert found.stdout.strip().endswith("False")
     shutil.rmtree(store)
+
+
+def test_a_mirrored_store_is_verified_and_what_cannot_be_done_there_is_refused(
+    store: Path, bucket_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from storage.bucket import Bucket
+    from storage.mirror import attach
+
+    for path in sorted(path for path in store.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        Bucket(bucket_url).upload(path, path.relative_to(store).as_posix())
+    attach(tmp_path / "mirror", bucket_url)
+    mirror = tmp_path / "mirror"
+    assert not list(mirror.rglob("*.parquet"))
+    assert verify(mirror).faults == ()
+    assert list(mirror.rglob("*.parquet"))
+    for words in (
+        ["forget", "tiny/g001-0000000"],
+        ["gc", "--keep-models", "1", "--yes"],
+        ["fork", "tiny", "--generation", "1", "--as", "other"],
+    ):
+        with pytest.raises(ValueError, match="there yet; nothing was changed"):
+            _do(mirror, *words)
+    _do(mirror, "rm", "tiny", "--yes")
+    assert "removed" in capsys.readouterr().out
+    assert not [key for key in Bucket(bucket_url).tags() if key.startswith("runs/tiny")]

@@ -1,7 +1,7 @@
 import hashlib
 from pathlib import Path
 
-from storage.files import bytes_of, describe_file, sync
+from storage.files import bytes_of, describe_file, seal, sync
 
 
 def test_a_file_is_its_size_and_its_digest(tmp_path: Path) -> None:
@@ -22,3 +22,9 @@ def test_files_and_folders_reach_the_disk(tmp_path: Path) -> None:
     sync(tmp_path / "a")
     sync(tmp_path)
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_seal_changes_with_all_that_a_manifest_says_and_not_with_itself() -> None:
+    manifest = {"rows": 3, "settings": {"window": (1, 2)}}
+    assert seal(manifest) == seal({**manifest, "seal": "anything", "settings": {"window": [1, 2]}})
+    assert seal(manifest) != seal({**manifest, "rows": 4})

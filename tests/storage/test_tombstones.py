@@ -5,7 +5,7 @@ import pytest
 
 from storage.artifact import Artifact, read_table
 from storage.catalog import open_catalog
-from storage.tables import DamagedError
+from storage.layout import DamagedError
 from storage.tombstones import FILE, bury, forgotten_digests, read_tombstones
 
 
