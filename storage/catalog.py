@@ -172,7 +172,7 @@ def _view(
     keys: list[tuple[str, pa.DataType]],
 ) -> None:
     # Only where something was forgotten, and a text could be it: a join is not free.
-    hiding = "digest" in schema.names and connection.execute("from forgotten limit 1").fetchone()
+    hiding = "digest" in schema.names and connection.execute("from forgotten limit 1").fetchall()
     less = " anti join forgotten using (digest)" if hiding else ""
     selects = [
         f"select *, {constants} from read_parquet([{_listed(folder)}], hive_partitioning=false){less}"

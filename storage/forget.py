@@ -19,14 +19,14 @@ from storage.artifact import MANIFEST, parts, read_manifest
 from storage.files import describe_file, seal, sync
 from storage.layout import read_parquet, write_parquet
 from storage.run import BusyError, Run
-from storage.standing import artifact_folders
+from storage.standing import artifact_folders, is_human
 from storage.tidy import find_drafts
 from storage.tombstones import digest_array, read_tombstones, without
 
 PENDING = ".rewritten.json"
 """The next manifest of an artifact that is being rewritten: its parts are ready when this is there."""
 
-_HOLDING = ("reserve", "heldout", "candidates", "corpus")
+_HOLDING = ("reserve", "heldout", "records", "candidates", "corpus")
 """Artifacts with a digest for every text."""
 
 
@@ -56,7 +56,7 @@ def find_digests(root: Path, ids: Sequence[str]) -> dict[str, str]:
     buried = {one.id: one.digest for one in read_tombstones(root)}
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for folder in _holding(root):
-        run = "" if folder.parent.name.startswith("snapshot=") else folder.parts[-4]
+        run = "" if is_human(folder) else folder.parts[-4]
         names = {name: name.removeprefix(f"{run}/") for name in ids if name not in buried}
         table = _raw(folder, ["id", "digest"])
         table = table.filter(pc.is_in(table["id"], value_set=digest_array(names.values())))
@@ -82,7 +82,7 @@ def trace(root: Path, digests: Sequence[str]) -> tuple[list[Sight], dict[str, st
     # Human text first, and a run's generations in order, so that parents are known before their children.
     for folder in _holding(root):
         run = folder.parts[-4]
-        human = folder.parent.name.startswith("snapshot=")
+        human = is_human(folder)
         candidates = folder.name == "candidates"
         table = _raw(folder, ["id", "digest", *(["parents"] if candidates else [])])
         hit = pc.is_in(table["digest"], value_set=gone)

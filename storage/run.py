@@ -59,9 +59,8 @@ class Run:
         self.refuse_drift(recipe, growing)
         path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        forked = {"forked": self.forked()} if self.forked() else {}
-        content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), **forked}
-        content["written"] = time.time()
+        content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
+        content |= {"forked": self.forked()} if self.forked() else {}
         mirror.replace(path, json.dumps(content, indent=1).encode())
 
     def refuse_drift(self, recipe: Mapping[str, Any], growing: set[str]) -> None:
@@ -194,13 +193,15 @@ class Run:
         return holder(self.folder / ".lock")
 
 
-def _take(lock: IO[str]) -> None:
+def _take(lock: IO[str], tries: int = 10) -> None:
     # Whoever asks who is writing holds the lock for a moment.
-    for _ in range(10):
-        with contextlib.suppress(BlockingIOError):
+    for left in range(tries, -1, -1):
+        try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(0.02)
-    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(0.02)
 
 
 def runs(root: Path) -> list[Run]:

@@ -54,11 +54,17 @@ def attempt_folders(run: Run) -> list[Path]:
 
 
 def artifact_folders(root: Path, only: Sequence[str] = ()) -> Iterator[Path]:
-    """Every artifact of a store, human snapshots first; of the runs named in `only`, if any are. Drafts are none."""
-    places = [] if only else sorted((root / "human").glob("*/snapshot=*"))
+    """Every artifact of a store, human text first; of the runs named in `only`, if any are. Drafts are none."""
+    human = (place for kind in ("snapshot=*", "evaluation/*") for place in (root / "human").glob(f"*/{kind}"))
+    places = [] if only else sorted(human)
     places += [folder for run in runs(root) if not only or run.name in only for folder in attempt_folders(run)]
     for place in places:
         yield from sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def is_human(artifact: Path) -> bool:
+    """Whether an artifact is human text, and of no run."""
+    return not artifact.parent.name.startswith("attempt=")
 
 
 def furthest(run: Run) -> int | None:

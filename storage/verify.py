@@ -20,7 +20,7 @@ from storage.files import describe_file, seal
 from storage.forget import PENDING
 from storage.mirror import fetch
 from storage.run import Run, runs
-from storage.standing import artifact_folders, attempt_numbers
+from storage.standing import artifact_folders, attempt_numbers, is_human
 from storage.tombstones import read_tombstones
 from storage.weights import NOTE, removed_weights
 
@@ -68,7 +68,7 @@ def verify(root: Path, only: Sequence[str] = (), told: Told = lambda *_: None) -
             examined.append(one)
             told(len(examined), len(folders))
     faults = [fault for one in examined for fault in one.faults] + _store_faults(root)
-    human = {_fingerprint(path.parent) for path in (root / "human").glob(f"*/snapshot=*/[!.]*/{MANIFEST}")}
+    human = {_fingerprint(path.parent) for path in (root / "human").rglob(f"[!.]*/{MANIFEST}")}
     for run in runs(root):
         if not only or run.name in only:
             faults += [*_journal_faults(run), *_lineage_faults(run, examined, human)]
@@ -196,6 +196,6 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _remedy(folder: Path) -> str:
-    human = folder.parent.name.startswith("snapshot=")
+    human = is_human(folder)
     again = "heirloom ingest with the same documents" if human else f"heirloom evolve {folder.parts[-4]}"
     return f"restore it from a copy, or remove {folder} and let {again} make it anew"
