@@ -98,8 +98,7 @@ class Run:
 
     def forked(self) -> dict[str, Any]:
         """`run` and `generation` that this run was forked from; empty for a run that began by itself."""
-        path = self.folder / "run.json"
-        return json.loads(path.read_text()).get("forked", {}) if path.exists() else {}
+        return json.loads((self.folder / "run.json").read_text()).get("forked", {}) if self.begun() else {}
 
     def begun(self) -> bool:
         """Whether this run was ever started."""
@@ -193,15 +192,12 @@ class Run:
         return holder(self.folder / ".lock")
 
 
-def _take(lock: IO[str], tries: int = 10) -> None:
-    # Whoever asks who is writing holds the lock for a moment.
-    for left in range(tries, -1, -1):
-        try:
+def _take(lock: IO[str]) -> None:
+    for _ in range(10):
+        with contextlib.suppress(BlockingIOError):
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not left:
-                raise
-            time.sleep(0.02)
+        time.sleep(0.02)  # whoever asks who is writing holds the lock for a moment
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def runs(root: Path) -> list[Run]:
