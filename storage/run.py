@@ -98,8 +98,7 @@ class Run:
 
     def forked(self) -> dict[str, Any]:
         """`run` and `generation` that this run was forked from; empty for a run that began by itself."""
-        path = self.folder / "run.json"
-        return json.loads(path.read_text()).get("forked", {}) if path.exists() else {}
+        return json.loads((self.folder / "run.json").read_text()).get("forked", {}) if self.begun() else {}
 
     def begun(self) -> bool:
         """Whether this run was ever started."""
@@ -193,14 +192,12 @@ class Run:
         return holder(self.folder / ".lock")
 
 
-def _take(lock: IO[str], tries: int = 10) -> None:
-    # Whoever asks who is writing holds the lock for a moment.
-    for _ in range(tries):
+def _take(lock: IO[str]) -> None:
+    for _ in range(10):
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(0.02)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.02)  # whoever asks who is writing holds the lock for a moment
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def runs(root: Path) -> list[Run]:
