@@ -77,7 +77,9 @@ def find_buckets(hashes: Hashes, threads: int) -> Buckets:
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(members, range(hashes.shape[1]))) if len(rows) else []
     return Buckets(
-        np.concatenate([np.zeros(0, np.int64), *(number + band * len(hashes) for band, (number, _) in enumerate(found))]),
+        np.concatenate(
+            [np.zeros(0, np.int64), *(number + band * len(hashes) for band, (number, _) in enumerate(found))]
+        ),
         np.concatenate([np.zeros(0, np.int64), *(row for _, row in found)]),
     )
 

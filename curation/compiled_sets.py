@@ -4,8 +4,6 @@ Sets lie one after the other: those of row `i` are `hashes[starts[i] : starts[i 
 numba looks for changes in the file of a cached function alone, so this file calls no kernel of another one.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +18,7 @@ _BASE, _MIX, _MIX_2 = _U64(0x9E3779B97F4A7C15), _U64(0xFF51AFD7ED558CCD), _U64(0
 
 
 @compiled
-def _mix32(value: Any) -> Any:
+def _mix32(value: np.uint32) -> np.uint32:
     # The product of two uint32 is uint64 to numba, so it is cut back each time.
     value = _U32(_U32(value ^ (value >> _U32(16))) * _U32(0x85EBCA6B))
     value = _U32(_U32(value ^ (value >> _U32(13))) * _U32(0xC2B2AE35))
@@ -28,7 +26,7 @@ def _mix32(value: Any) -> Any:
 
 
 @compiled
-def _permuted(code: Any, scale: Any, shift: Any) -> Any:
+def _permuted(code: np.uint32, scale: np.uint32, shift: np.uint32) -> np.uint32:
     return _U32(_U32(scale * code) + shift)
 
 
@@ -63,7 +61,10 @@ def signatures(hashes: Hashes, starts: Places, scale: Values, shift: Values, out
     padded = -(-permutations // 16) * 16
     scales, shifts, least = np.zeros(padded, np.uint32), np.zeros(padded, np.uint32), np.empty(padded, np.uint32)
     scales[:permutations], shifts[:permutations] = scale, shift
-    codes = np.empty(max(1, np.diff(starts).max()), np.uint32)
+    longest = 0
+    for row in range(len(starts) - 1):
+        longest = max(longest, starts[row + 1] - starts[row])
+    codes = np.empty(longest, np.uint32)
     for row in range(len(starts) - 1):
         size = starts[row + 1] - starts[row]
         for i in range(size):
@@ -101,7 +102,7 @@ def agreement(found: Values, left: Places, right: Places, out: NDArray[np.float6
 
 
 @compiled
-def _slot(keys: Hashes, marks: Places, seen: int, shift: Any, key: Any) -> int:
+def _slot(keys: Hashes, marks: Places, seen: int, shift: np.uint64, key: np.uint64) -> np.int64:
     """Where this key is, or should go, in a table whose other marks are below `seen`."""
     slot = np.int64(key >> shift)
     while marks[slot] >= seen and keys[slot] != key:
@@ -110,7 +111,7 @@ def _slot(keys: Hashes, marks: Places, seen: int, shift: Any, key: Any) -> int:
 
 
 @compiled
-def _similarity(one: Hashes, other: Hashes, keys: Hashes, marks: Places, seen: int, shift: Any) -> float:
+def _similarity(one: Hashes, other: Hashes, keys: Hashes, marks: Places, seen: int, shift: np.uint64) -> float:
     distinct, shared = 0, 0
     for key in one:
         slot = _slot(keys, marks, seen, shift, key)

@@ -4,19 +4,18 @@ A word is hashed eight bytes at a time, and a shingle by a polynomial over the h
 numba looks for changes in the file of a cached function alone, so this file calls no kernel of another one.
 """
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from curation import text
-from curation.compiling import compiled
+from curation.compiling import compiled, eight_bytes, trailing_zeros
 
 Bytes = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]
+Places = NDArray[np.int64]
+Place: TypeAlias = int | np.int64
 
 _U8, _U64 = np.uint8, np.uint64
 _BASE, _BASIS = _U64(0x9E3779B97F4A7C15), _U64(0xCBF29CE484222325)
@@ -31,30 +30,8 @@ _LETTER, _MARK, _UNSPACED, _UNSPACED_MARK, _APOSTROPHE = (
 )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _eight_bytes(_context, array, place):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-    """Eight bytes from `place` on, little-endian, aligned or not."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        found = context.make_array(signature.args[0])(context, builder, arguments[0])
-        pointer = builder.bitcast(builder.gep(found.data, [arguments[1]]), ir.IntType(64).as_pointer())
-        loaded = builder.load(pointer)
-        loaded.align = 1
-        return loaded
-
-    return types.uint64(types.Array(types.uint8, 1, "C"), types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _trailing_zeros(_context, _value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    def generate(_generator, builder, _signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), generate
-
-
 @compiled
-def _mix64(value: Any) -> Any:
+def _mix64(value: np.uint64) -> np.uint64:
     value ^= value >> _U64(33)
     value *= _MIX
     value ^= value >> _U64(33)
@@ -63,17 +40,17 @@ def _mix64(value: Any) -> Any:
 
 
 @compiled
-def _is_letter(byte: Any) -> Any:
+def _is_letter(byte: np.uint8) -> np.bool_:
     return (_U8(_U8(byte | _U8(32)) - _U8(97)) < _U8(26)) | (_U8(byte - _U8(48)) < _U8(10)) | (byte == _U8(95))
 
 
 @compiled
-def _lowered(byte: Any) -> Any:
+def _lowered(byte: np.uint8) -> np.uint8:
     return _U8(byte | _U8(32)) if _U8(byte - _U8(65)) < _U8(26) else byte
 
 
 @compiled
-def _ascii_words(content: Bytes, start: int, size: int, low: Bytes) -> int:
+def _ascii_words(content: Bytes, start: int, size: int, low: Bytes) -> np.uint8:
     """Lowered letters and apostrophes in `low`, 0 elsewhere; returns all bytes or-ed together."""
     seen = _U8(0)
     for i in range(size):
@@ -86,21 +63,21 @@ def _ascii_words(content: Bytes, start: int, size: int, low: Bytes) -> int:
 @compiled
 def _cut_apostrophes(low: Bytes, size: int) -> None:
     """Zeros for apostrophes that do not stand between two letters."""
-    i = 0
+    i: Place = 0
     while i < size:
-        block = _eight_bytes(low, i) ^ (_ONES * _U64(39))
+        block = eight_bytes(low, i) ^ (_ONES * _U64(39))
         found = (block - _ONES) & ~block & _HIGHS
         if found == _U64(0):
             i += 8
             continue
-        i += np.int64(_trailing_zeros(found) >> _U64(3))
+        i += np.int64(trailing_zeros(found) >> _U64(3))
         if i == 0 or not _is_letter(low[i - 1]) or not _is_letter(low[i + 1]):
             low[i] = _U8(0)
         i += 1
 
 
 @compiled
-def _code_point(content: Bytes, i: int) -> tuple[int, int]:
+def _code_point(content: Bytes, i: Place) -> tuple[Place, int]:
     """Code point at `i` and its bytes in UTF-8 (surrogates included)."""
     first = np.int64(content[i])
     if first < 0x80:
@@ -109,7 +86,9 @@ def _code_point(content: Bytes, i: int) -> tuple[int, int]:
         return (first & 0x1F) << 6 | content[i + 1] & 0x3F, 2
     if first < 0xF0:
         return (first & 0x0F) << 12 | (content[i + 1] & 0x3F) << 6 | content[i + 2] & 0x3F, 3
-    return (first & 0x07) << 18 | (content[i + 1] & 0x3F) << 12 | (content[i + 2] & 0x3F) << 6 | content[i + 3] & 0x3F, 4
+    return (first & 0x07) << 18 | (content[i + 1] & 0x3F) << 12 | (content[i + 2] & 0x3F) << 6 | content[
+        i + 3
+    ] & 0x3F, 4
 
 
 @compiled
@@ -120,8 +99,8 @@ def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes
     while i < stop:
         point, width = _code_point(content, i)
         kind = classes[point]
-        unspaced = kind == _UNSPACED or kind == _UNSPACED_MARK
-        goes_on = kind == _LETTER or (inside and (kind == _MARK or kind == _UNSPACED_MARK))
+        unspaced = kind in (_UNSPACED, _UNSPACED_MARK)
+        goes_on = kind == _LETTER or (inside and kind in (_MARK, _UNSPACED_MARK))
         if inside and kind == _APOSTROPHE and i + width < stop:
             goes_on = classes[_code_point(content, i + width)[0]] == _LETTER
         if inside and not goes_on:
@@ -153,36 +132,37 @@ def _words_of(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes)
 
 
 @compiled
-def _word_hash(low: Bytes, i: int) -> tuple[Any, int]:
+def _word_hash(low: Bytes, i: Place) -> tuple[np.uint64, Place]:
     """Hash of the word that begins at `i`, eight bytes a step, and where it ends."""
     value = _BASIS
-    block = _eight_bytes(low, i)
+    block = eight_bytes(low, i)
     zero = (block - _ONES) & ~block & _HIGHS
     while zero == _U64(0):
         value = (value ^ block) * _MIX
         value ^= value >> _U64(32)
         i += 8
-        block = _eight_bytes(low, i)
+        block = eight_bytes(low, i)
         zero = (block - _ONES) & ~block & _HIGHS
-    width = _trailing_zeros(zero) >> _U64(3)
+    width = trailing_zeros(zero) >> _U64(3)
     value = (value ^ (block & ((_U64(1) << (width << _U64(3))) - _U64(1)))) * _MIX
     value = (value ^ (value >> _U64(32))) * _MIX_2
     return value ^ (value >> _U64(29)), i + np.int64(width)
 
 
 @compiled
-def _rolled(total: Any) -> Any:
+def _rolled(total: np.uint64) -> np.uint64:
     return (total ^ (total >> _U64(33))) * _MIX
 
 
 @compiled
-def _word_shingles(low: Bytes, size: int, ring: Hashes, power: Any, out: Hashes) -> int:
+def _word_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, out: Hashes) -> int:
     length = len(ring)
-    words, slot, i, total = 0, 0, 0, _U64(0)
+    words, slot, total = 0, 0, _U64(0)
+    i: Place = 0
     while i < size:
         if low[i] == _U8(0):
-            block = _eight_bytes(low, i)
-            i += np.int64(_trailing_zeros(block) >> _U64(3)) if block != _U64(0) else 8
+            block = eight_bytes(low, i)
+            i += np.int64(trailing_zeros(block) >> _U64(3)) if block != _U64(0) else 8
             continue
         value, i = _word_hash(low, i)
         total = total * _BASE + value
@@ -199,7 +179,7 @@ def _word_shingles(low: Bytes, size: int, ring: Hashes, power: Any, out: Hashes)
 
 
 @compiled
-def _character_shingles(low: Bytes, size: int, ring: Hashes, power: Any, out: Hashes) -> int:
+def _character_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, out: Hashes) -> int:
     """As `_word_shingles` over characters, a run of zeros being one space; the ends of `low` do not count."""
     length = len(ring)
     found, slot, i, total = 0, 0, 0, _U64(0)
@@ -213,7 +193,7 @@ def _character_shingles(low: Bytes, size: int, ring: Hashes, power: Any, out: Ha
             value, pending = _mix64(_U64(32)), False
         else:
             width = _code_point(low, i)[1]
-            value = _mix64(_eight_bytes(low, i) & ((_U64(1) << _U64(8 * width)) - _U64(1)))
+            value = _mix64(eight_bytes(low, i) & ((_U64(1) << _U64(8 * width)) - _U64(1)))
             i += width
         total = total * _BASE + value
         if found >= length:
@@ -230,22 +210,22 @@ def _character_shingles(low: Bytes, size: int, ring: Hashes, power: Any, out: Ha
 
 @compiled
 def shingle_hashes(
-    content: Bytes, offsets: NDArray[np.int64], rows: NDArray[np.int64], by_word: bool, length: int, classes: Bytes
-) -> tuple[Hashes, NDArray[np.int64]]:
-    """Hashes of the shingles of these rows, one text after the other, and where each text's begin."""
+    content: Bytes, begins: Places, ends: Places, by_word: bool, length: int, classes: Bytes
+) -> tuple[Hashes, Places]:
+    """Hashes of the shingles of the texts that begin and end there, one after the other, and where each one's begin."""
     total, longest = 0, 0
-    for row in rows:
-        size = offsets[row + 1] - offsets[row]
+    for i in range(len(begins)):
+        size = ends[i] - begins[i]
         total += (size // 2 if by_word else size) + 2
         longest = max(longest, size)
-    out, starts = np.empty(total, np.uint64), np.zeros(len(rows) + 1, np.int64)
+    out, starts = np.empty(total, np.uint64), np.zeros(len(begins) + 1, np.int64)
     # A character that is a word by itself takes three bytes, and a zero behind it.
     low, ring = np.empty(longest + longest // 3 + 32, np.uint8), np.empty(length, np.uint64)
     power = _U64(1)
     for _ in range(length):
         power *= _BASE
-    for i in range(len(rows)):
-        size = _words_of(content, offsets[rows[i]], offsets[rows[i] + 1], classes, low)
+    for i in range(len(begins)):
+        size = _words_of(content, begins[i], ends[i], classes, low)
         place = out[starts[i] :]
         if by_word:
             starts[i + 1] = starts[i] + _word_shingles(low, size, ring, power, place)

@@ -5,7 +5,7 @@ themselves. Any other text is folded here (see `curation.text.fold`), before it 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -21,65 +21,85 @@ Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class FoldedTexts:
-    """Texts one after the other; text `i` is `content[offsets[i] : offsets[i + 1]]`."""
+    """Text `i` is `content[starts[i] : stops[i]]`."""
 
     content: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        # To a compiled kernel, arrays that may be written to are of another type.
+        for array in (self.content, self.starts, self.stops):
+            array.setflags(write=False)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each text."""
+        return self.stops - self.starts
 
 
 def fold_texts(*columns: Texts) -> FoldedTexts:
     """All texts of these columns, in their order. A lone surrogate is kept as three bytes that are no letter."""
-    if any(isinstance(column, pa.Array | pa.ChunkedArray) for column in columns):
-        return _of_arrow(pa.chunked_array([chunk for column in columns for chunk in _chunks(column)], pa.large_string()))
-    encoded = [
-        text.encode() if text.isascii() else fold(text).encode("utf-8", "surrogatepass")
-        for column in columns
-        for text in column
-    ]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
-    return FoldedTexts(np.frombuffer(b"".join(encoded) or b"\0", np.uint8), offsets)
+    pile = _Pile()
+    for column in columns:
+        if isinstance(column, pa.Array | pa.ChunkedArray):
+            for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+                _lay_chunk(pile, pc.fill_null(chunk.cast(pa.large_string()), ""))
+        else:
+            pile.texts(*pile.lay([text.encode() if text.isascii() else _folded(text) for text in column]))
+    # What comes alone is not copied.
+    content = pile.contents[0].view() if len(pile.contents) == 1 else np.concatenate([_NOTHING, *pile.contents])
+    return FoldedTexts(content, np.concatenate([_NOWHERE, *pile.starts]), np.concatenate([_NOWHERE, *pile.stops]))
 
 
-def _chunks(column: Texts) -> list[pa.Array]:
-    """As 64-bit strings: two columns that are fine alone can pass 2 GB together."""
-    if isinstance(column, pa.ChunkedArray):
-        return [chunk.cast(pa.large_string()) for chunk in column.chunks]
-    if isinstance(column, pa.Array):
-        return [column.cast(pa.large_string())]
-    return [pa.array([text.encode("utf-8", "replace").decode() for text in column], pa.large_string())]
+_NOTHING, _NOWHERE = np.zeros(0, np.uint8), np.zeros(0, np.int64)
 
 
-def _of_arrow(column: pa.ChunkedArray) -> FoldedTexts:
-    whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if whole.null_count:
-        whole = pc.fill_null(whole, "")
-    content, offsets = _buffers(whole)
-    wide = _rows_beyond_ascii(content, offsets)
-    if not wide.any():
-        return FoldedTexts(content, offsets)
-    folded = pa.array([fold(text) for text in whole.filter(pa.array(wide)).to_pylist()], pa.large_string())
-    return FoldedTexts(*_buffers(pc.replace_with_mask(whole, pa.array(wide), folded)))
+@dataclass
+class _Pile:
+    """Contents that will lie one after the other, and the texts in them."""
+
+    filled: int = 0
+    contents: list[NDArray[np.uint8]] = field(default_factory=list)
+    starts: list[NDArray[np.int64]] = field(default_factory=list)
+    stops: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, content: NDArray[np.uint8]) -> int:
+        """Add a content; returns where it will begin."""
+        self.contents.append(content)
+        self.filled += len(content)
+        return self.filled - len(content)
+
+    def lay(self, encoded: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Add these; returns where each begins and ends."""
+        begin = self.add(np.frombuffer(b"".join(encoded), np.uint8))
+        edges = np.cumsum([begin, *map(len, encoded)], dtype=np.int64)
+        return edges[:-1], edges[1:]
+
+    def texts(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        """The next texts are these."""
+        self.starts.append(starts)
+        self.stops.append(stops)
 
 
-def _buffers(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _lay_chunk(pile: _Pile, column: pa.Array) -> None:
+    """The chunk as it lies there, and behind it what had to be folded."""
     _, places, content = column.buffers()
     if not len(column) or content is None or not content.size:
-        return np.zeros(1, np.uint8), np.zeros(len(column) + 1, np.int64)
+        pile.texts(*pile.lay([b""] * len(column)))
+        return
     offsets = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
-    return np.frombuffer(content, np.uint8), offsets
+    begin = pile.add(np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]]) - int(offsets[0])
+    starts, stops = offsets[:-1] + begin, offsets[1:] + begin
+    wide = pc.invert(pc.string_is_ascii(column))
+    rows = np.flatnonzero(wide.to_numpy(zero_copy_only=False))
+    if len(rows):
+        starts[rows], stops[rows] = pile.lay([_folded(text) for text in column.take(pa.array(rows)).to_pylist()])
+    pile.texts(starts, stops)
 
 
-def _rows_beyond_ascii(content: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each text holds a byte of 128 or more."""
-    wide = np.zeros(len(offsets) - 1, bool)
-    step = 1 << 20
-    for start in range(int(offsets[0]), int(offsets[-1]), step):
-        block = content[start : min(start + step, int(offsets[-1]))]
-        if block.max() >= 128:
-            places = start + np.flatnonzero(block >= 128)
-            wide[np.searchsorted(offsets, places, side="right") - 1] = True
-    return wide
+def _folded(text: str) -> bytes:
+    return fold(text).encode("utf-8", "surrogatepass")

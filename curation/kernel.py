@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Kernel:
 
     name: str
     shingle_hashes: Callable[[NDArray[np.uint8], Places, Places, bool, int], tuple[Hashes, Places]]
-    """Content, offsets, rows, by word, length: hashes of the rows' shingles, and where each row's begin."""
+    """Content, begins, ends, by word, length: hashes of each text's shingles, and where each text's begin."""
     signatures: Callable[[Hashes, Places, Values, Values, Values], None]
     """Hashes, starts, scale and shift of each permutation, and where to write the least values."""
     band_hashes: Callable[[Values, int, Hashes], None]
@@ -98,4 +99,4 @@ def _blocks(sizes: Places, block: int) -> Iterator[tuple[int, int]]:
     # Every place counts a little, so that empty ones fill a block too.
     filled = np.cumsum(sizes + 16) // block
     edges = [0, *(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(sizes)]
-    yield from ((start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop)
+    yield from ((start, stop) for start, stop in pairwise(edges) if start < stop)

@@ -17,6 +17,7 @@ Broder 1997, "On the resemblance and containment of documents".
 import math
 import os
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from datasketch import MinHash
@@ -138,7 +139,7 @@ class _Work:
         def sign(start: int, stop: int) -> None:
             self.kernel.signatures(*self._shingles(np.arange(start, stop)), scale, shift, found[start:stop])
 
-        self._spread(sign, np.diff(self.texts.offsets))
+        self._spread(sign, self.texts.sizes)
         return found
 
     def agreement(self, found: Values, pairs: Places) -> Numbers:
@@ -155,7 +156,7 @@ class _Work:
         """Pairs sorted by their left row, so that a row with many is cut into shingles once a block."""
         left, right = sides(pairs)
         out = np.empty(len(pairs))
-        sizes = np.diff(self.texts.offsets)
+        sizes = self.texts.sizes
 
         def compare(start: int, stop: int) -> None:
             ends = np.concatenate((left[start:stop], right[start:stop]))
@@ -171,9 +172,9 @@ class _Work:
 
     def _shingles(self, rows: Places) -> tuple[Hashes, Places]:
         by_word = self.settings.shingle_unit == "words"
-        texts = self.texts
+        begins, ends = self.texts.starts[rows], self.texts.stops[rows]
         hashes, starts = self.kernel.shingle_hashes(
-            texts.content, texts.offsets, rows, by_word, self.settings.shingle_length
+            self.texts.content, begins, ends, by_word, self.settings.shingle_length
         )
         return _without(hashes, starts, self.common) if len(self.common) else (hashes, starts)
 
@@ -181,7 +182,7 @@ class _Work:
         """Sorted hashes of the shingles that more than `share` of the texts have."""
         rows = np.unique(np.linspace(0, max(0, len(self.texts) - 1), _ASKED).astype(np.int64))[: len(self.texts)]
         hashes, starts = self._shingles(rows)
-        distinct = [np.unique(hashes[start:stop]) for start, stop in zip(starts, starts[1:], strict=False)]
+        distinct = [np.unique(hashes[start:stop]) for start, stop in pairwise(starts)]
         codes, counts = np.unique(np.concatenate([hashes[:0], *distinct]), return_counts=True)
         return codes[(counts > share * len(rows)) & (counts >= _FEWEST)]
 

@@ -13,38 +13,40 @@ _U64 = np.uint64
 _ALL = (1 << 64) - 1
 _BASE, _BASIS = 0x9E3779B97F4A7C15, 0xCBF29CE484222325
 _MIX, _MIX_2 = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
-_LOW = np.array([ord(chr(i).lower()) if i >= 128 or chr(i).isalnum() or chr(i) in "_'" else 0 for i in range(128)] + [*range(128, 256)], np.uint8)
+_LOW = np.array(
+    [ord(chr(i).lower()) if i >= 128 or chr(i).isalnum() or chr(i) in "_'" else 0 for i in range(128)]
+    + [*range(128, 256)],
+    np.uint8,
+)
 _WIDTH = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10, np.int64)
 _SPACE = 32
 _STEPS = 8
 """Blocks of eight bytes that are hashed for all words at once; the rest of longer words is hashed one by one."""
 
 
-def shingle_hashes(
-    content: Bytes, offsets: Places, rows: Places, by_word: bool, length: int
-) -> tuple[Hashes, Places]:
-    """Hashes of the shingles of these rows, one text after the other, and where each text's begin."""
-    low, edges = _words_of(content, offsets, rows)
+def shingle_hashes(content: Bytes, begins: Places, ends: Places, by_word: bool, length: int) -> tuple[Hashes, Places]:
+    """Hashes of the shingles of the texts that begin and end there, one after the other, and where each one's begin."""
+    low, edges = _words_of(content, begins, ends)
     inside = low != 0
-    begins = np.flatnonzero(inside & ~np.concatenate(([False], inside[:-1])))
-    owner = np.searchsorted(edges, begins, side="right") - 1
+    firsts = np.flatnonzero(inside & ~np.concatenate(([False], inside[:-1])))
+    owner = np.searchsorted(edges, firsts, side="right") - 1
     if by_word:
-        widths = np.flatnonzero(inside & ~np.concatenate((inside[1:], [False]))) + 1 - begins
-        hashes = _word_hashes(low, begins, widths)
+        widths = np.flatnonzero(inside & ~np.concatenate((inside[1:], [False]))) + 1 - firsts
+        hashes = _word_hashes(low, firsts, widths)
     else:
-        later = begins[1:][owner[1:] == owner[:-1]]
+        later = firsts[1:][owner[1:] == owner[:-1]]
         low[later - 1] = _SPACE
-        begins = np.flatnonzero((low != 0) & ((low & 0xC0) != 0x80))
-        owner = np.searchsorted(edges, begins, side="right") - 1
-        hashes = _mix64(_blocks_at(low, begins, _WIDTH[low[begins]]))
-    return _rolled(hashes, np.bincount(owner, minlength=len(rows)), length)
+        firsts = np.flatnonzero((low != 0) & ((low & 0xC0) != 0x80))
+        owner = np.searchsorted(edges, firsts, side="right") - 1
+        hashes = _mix64(_blocks_at(low, firsts, _WIDTH[low[firsts]]))
+    return _rolled(hashes, np.bincount(owner, minlength=len(edges)), length)
 
 
-def _words_of(content: Bytes, offsets: Places, rows: Places) -> tuple[Bytes, Places]:
+def _words_of(content: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Places]:
     """Words between zeros, and where each text begins; eight zeros at the end."""
     pieces = []
-    for row in rows.tolist():
-        piece = content[offsets[row] : offsets[row + 1]].tobytes()
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        piece = content[begin:end].tobytes()
         if not piece.isascii():
             found = words_of_folded(piece.decode("utf-8", "surrogatepass"))
             piece = "\0".join(found).encode("utf-8", "surrogatepass")

@@ -194,7 +194,7 @@ TEXTS = [
 def _shingle_codes(text: str, chosen: MinHashSettings, kernel: Kernel) -> np.ndarray:
     folded = fold_texts([text])
     by_word = chosen.shingle_unit == "words"
-    hashes, _ = kernel.shingle_hashes(folded.content, folded.offsets, np.arange(1), by_word, chosen.shingle_length)
+    hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, by_word, chosen.shingle_length)
     return (hashes >> np.uint64(32)).astype(np.uint32)
 
 
@@ -395,7 +395,16 @@ def test_the_probability_of_a_comparison_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"threshold": 0}, {"threshold": 1.1}, {"shingle_length": 0}, {"shingle_unit": "lines"}, {"bands": 0}, {"rows": 0}, {"mask_common": 1}, {"permutations": 9}],
+    [
+        {"threshold": 0},
+        {"threshold": 1.1},
+        {"shingle_length": 0},
+        {"shingle_unit": "lines"},
+        {"bands": 0},
+        {"rows": 0},
+        {"mask_common": 1},
+        {"permutations": 9},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
