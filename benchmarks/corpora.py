@@ -1,4 +1,4 @@
-"""Corpora with known near-duplicates, and the exact truth about them; seeded, and kept in `benchmarks/work/dedup`.
+"""Corpora with known near-duplicates, and the exact truth about them; seeded, and kept in the work folder.
 
 Documents of 50 to 300 words are put together from the sentences of Python's docstrings. Three in ten are edited copies of an
 earlier one, in clusters of one to 65, with 0 to 30 % of the words substituted, inserted or left out.

@@ -3,7 +3,7 @@
 20,000 documents of 50 to 300 words, Parquet in, decisions out, every method in a process of its own, in turns; the cheapest
 turn of each counts. CPU time is of the process and its children. *Leaked*: documents that stay although an earlier one that
 stays is at least 0.7 like them, as a share of those with such a duplicate. *Right*: dropped documents for which one at least 0.7
-like them stays. Rivals live in environments of their own under `benchmarks/work/peers`, made by this benchmark.
+like them stays. Rivals live in environments of their own, which this benchmark makes in its work folder.
 """
 
 import json
