@@ -45,14 +45,14 @@ def with_templates(count: int, words: int, seed: int = 7) -> Path:
 
 
 def mostly_template(count: int, share: float, seed: int = 7) -> Path:
-    """Distinct documents of 200 words, this share of which is one and the same text."""
+    """Distinct documents of 200 words, this share of which is one and the same text; the others are drawn one by one."""
 
     def made() -> Iterator[str]:
         dice = random.Random(seed)
         shared = round(200 * share)
-        template = " ".join(_words(dice, shared))
+        template = " ".join(_words(dice, shared)[:shared])
         for _ in range(count):
-            yield f"{template} {' '.join(_words(dice, 200 - shared))}"
+            yield f"{template} {' '.join(dice.choices(_vocabulary(), k=200 - shared))}"
 
     return _kept(f"shared-{round(100 * share)}-{count}", made)
 

@@ -85,7 +85,7 @@ def vectorised() -> Kernel:
 def in_blocks(work: Callable[[int, int], None], sizes: Places, block: int, threads: int | None) -> None:
     """`work(start, stop)` over all places, about `block` in size at a time, on `threads` threads (default: all cores)."""
     parts = list(_blocks(sizes, block))
-    workers = min(threads or len(os.sched_getaffinity(0)), len(parts))
+    workers = min(threads or cores(), len(parts))
     if workers <= 1:
         for part in parts:
             work(*part)
@@ -93,6 +93,12 @@ def in_blocks(work: Callable[[int, int], None], sizes: Places, block: int, threa
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(lambda part: work(*part), parts):
             pass
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS has not
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _blocks(sizes: Places, block: int) -> Iterator[tuple[int, int]]:

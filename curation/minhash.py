@@ -15,7 +15,6 @@ Broder 1997, "On the resemblance and containment of documents".
 """
 
 import math
-import os
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -28,7 +27,7 @@ from curation.buckets import Places, as_pairs, sides
 from curation.duplicates import Duplicates
 from curation.folded import FoldedTexts, Texts, fold_texts
 from curation.keepers import find_keepers
-from curation.kernel import Hashes, Kernel, Numbers, Values, fastest, in_blocks
+from curation.kernel import Hashes, Kernel, Numbers, Values, cores, fastest, in_blocks
 from curation.text import Unit
 
 SIGNATURE_FORMAT = 1
@@ -75,7 +74,7 @@ def find_near_duplicates(
     Without `among_texts`, of `reference` alone. The answer is the same for every kernel and number of threads.
     Nothing is remembered between calls: sketching a text anew costs microseconds.
     """
-    work = _Work(fold_texts(reference, texts), settings, kernel or fastest(), _threads(threads))
+    work = _Work(fold_texts(reference, texts), settings, kernel or fastest(), threads or cores())
     found = work.signatures()
     hashes = _band_hashes(found, settings, work.kernel)
     expected = math.sqrt(settings.threshold * (1 - settings.threshold) / found.shape[1])
@@ -95,7 +94,7 @@ def signatures(
     texts: Texts, settings: MinHashSettings, *, kernel: Kernel | None = None, threads: int | None = None
 ) -> Values:
     """Signatures in format 1, shape (texts, bands x rows)."""
-    return _Work(fold_texts(texts), settings, kernel or fastest(), _threads(threads)).signatures()
+    return _Work(fold_texts(texts), settings, kernel or fastest(), threads or cores()).signatures()
 
 
 def band_hashes(found: Values, settings: MinHashSettings, *, kernel: Kernel | None = None) -> Hashes:
@@ -112,7 +111,7 @@ def verify(
     threads: int | None = None,
 ) -> Numbers:
     """Exact Jaccard similarity of pairs of rows of `texts`, shape (pairs, 2)."""
-    work = _Work(fold_texts(texts), settings, kernel or fastest(), _threads(threads))
+    work = _Work(fold_texts(texts), settings, kernel or fastest(), threads or cores())
     codes, back = np.unique(as_pairs(pairs[:, 0], pairs[:, 1]), return_inverse=True)
     return work.jaccard(codes)[back]
 
@@ -203,7 +202,3 @@ def _band_hashes(found: Values, settings: MinHashSettings, kernel: Kernel) -> Ha
     suspected = np.flatnonzero(found[:, 0] == EMPTY)
     out[suspected[(found[suspected] == EMPTY).all(1)]] = 0
     return out
-
-
-def _threads(asked: int | None) -> int:
-    return asked or len(os.sched_getaffinity(0))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.text import words_of_folded
+from curation.text import APOSTROPHE, LETTER, MARK, UNSPACED_MARK, character_classes, words_of_folded
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -48,8 +48,7 @@ def _words_of(content: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Plac
     for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         piece = content[begin:end].tobytes()
         if not piece.isascii():
-            found = words_of_folded(piece.decode("utf-8", "surrogatepass"))
-            piece = "\0".join(found).encode("utf-8", "surrogatepass")
+            piece = _wide_words(piece.decode("utf-8", "surrogatepass"))
         pieces.append(piece)
     edges = np.cumsum([1, *(len(piece) + 1 for piece in pieces)])
     low = _LOW[np.frombuffer(b"\0" + b"\0".join(pieces) + bytes(9), np.uint8)]
@@ -59,10 +58,22 @@ def _words_of(content: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Plac
     return low, edges[:-1]
 
 
+def _wide_words(text: str) -> bytes:
+    """Words of a folded text between zeros."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    kinds = character_classes()[points]
+    if ((kinds >= MARK) & (kinds <= UNSPACED_MARK)).any():
+        return "\0".join(words_of_folded(text)).encode()
+    # What is left is so plain that it needs no search word by word.
+    letters = np.concatenate(([False], kinds == LETTER, [False]))
+    inside = letters[1:-1] | ((kinds == APOSTROPHE) & letters[:-2] & letters[2:])
+    return np.where(inside, points, 0).astype("<u4").tobytes().decode("utf-32-le").encode()
+
+
 def _blocks_at(low: Bytes, places: Places, widths: Places) -> Hashes:
     """Up to eight bytes from each place on, little-endian; a width of 8 or more takes all eight."""
-    every = np.lib.stride_tricks.as_strided(low[: len(low) - 8].view(), (len(low) - 8, 8), (1, 1))
-    found = every[places].copy().view("<u8").reshape(-1).astype(_U64)
+    every = np.ndarray(len(low) - 7, "<u8", low, strides=(1,))
+    found = every[places].astype(_U64, copy=False)
     bits = 8 * np.minimum(widths, 7).astype(_U64)
     return np.where(widths >= 8, found, found & ((_U64(1) << bits) - _U64(1)))
 

@@ -1,6 +1,7 @@
 import builtins
 import importlib.util
 import logging
+import os
 import threading
 from types import ModuleType
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from curation import kernel
-from curation.kernel import compiled, fastest, in_blocks, vectorised
+from curation.kernel import compiled, cores, fastest, in_blocks, vectorised
 
 
 def test_numba_is_taken_where_it_is_installed() -> None:
@@ -50,6 +51,12 @@ def test_every_place_is_worked_on_once(sizes: list[int], threads: int | None) ->
 
     in_blocks(work, np.array(sizes, np.int64), 1000, threads)
     assert (seen == 1).all()
+
+
+def test_cores_are_counted_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert cores() == os.cpu_count()
 
 
 def test_what_fails_in_a_block_is_heard() -> None:
