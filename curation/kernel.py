@@ -25,6 +25,9 @@ Numbers = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
+_LITTLE = 4 << 20
+"""Bytes that numpy does in some tenths of a second; loading machine code takes one, and compiling it once ten."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -42,6 +45,11 @@ class Kernel:
     jaccard: Callable[[Hashes, Places, Places, Places, Numbers], None]
     """Hashes, starts, left, right, and where to write the exact similarities."""
     block: int
+
+
+def suited(size: int) -> Kernel:
+    """The kernel that is done first with so many bytes: the compiled one, but for a little numpy is quicker than loading it."""
+    return vectorised() if size < _LITTLE else fastest()
 
 
 @lru_cache(maxsize=1)

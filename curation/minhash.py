@@ -17,23 +17,25 @@ Broder 1997, "On the resemblance and containment of documents".
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from datasketch import MinHash
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curation.buckets import Places, as_pairs, sides
 from curation.duplicates import Duplicates
 from curation.folded import FoldedTexts, Texts, fold_texts
 from curation.keepers import find_keepers
-from curation.kernel import Hashes, Kernel, Numbers, Values, cores, fastest, in_blocks
+from curation.kernel import Hashes, Kernel, Numbers, Values, cores, in_blocks, suited
 from curation.text import Unit
 
 SIGNATURE_FORMAT = 1
 """Raised when the same text and settings could give another signature or band hash."""
 
 EMPTY = np.uint32(0xFFFFFFFF)
+_MOST_WORDS = 9
 _SLACK = 5
 """Standard deviations by which an estimate may lie below the threshold before a pair is not worth verifying."""
 _ASKED, _FEWEST = 2000, 10
@@ -59,6 +61,19 @@ class MinHashSettings(BaseModel):
         description="leave out shingles that more than this share of the texts has, such as a template's; a text of nothing else keeps them",
     )
 
+    @property
+    def shingle_words(self) -> int:
+        """Words in a shingle, for what compares by words whatever the unit is."""
+        return self.shingle_length if self.shingle_unit == "words" else 3
+
+    @model_validator(mode="after")
+    def _is_not_too_long(self) -> Self:
+        if self.shingle_words > _MOST_WORDS:
+            raise ValueError(
+                f"shingle_length is {self.shingle_length} words, and at most {_MOST_WORDS} can be compared"
+            )
+        return self
+
 
 def find_near_duplicates(
     texts: Texts,
@@ -74,7 +89,7 @@ def find_near_duplicates(
     Without `among_texts`, of `reference` alone. The answer is the same for every kernel and number of threads.
     Nothing is remembered between calls: sketching a text anew costs microseconds.
     """
-    work = _Work(fold_texts(reference, texts), settings, kernel or fastest(), threads or cores())
+    work = _Work(fold_texts(reference, texts), settings, kernel, threads)
     found = work.signatures()
     hashes = _band_hashes(found, settings, work.kernel)
     expected = math.sqrt(settings.threshold * (1 - settings.threshold) / found.shape[1])
@@ -94,12 +109,12 @@ def signatures(
     texts: Texts, settings: MinHashSettings, *, kernel: Kernel | None = None, threads: int | None = None
 ) -> Values:
     """Signatures in format 1, shape (texts, bands x rows)."""
-    return _Work(fold_texts(texts), settings, kernel or fastest(), threads or cores()).signatures()
+    return _Work(fold_texts(texts), settings, kernel, threads).signatures()
 
 
 def band_hashes(found: Values, settings: MinHashSettings, *, kernel: Kernel | None = None) -> Hashes:
     """Band hashes of signatures, shape (texts, bands): equal in one column means worth comparing; 0 is no hash."""
-    return _band_hashes(np.ascontiguousarray(found), settings, kernel or fastest())
+    return _band_hashes(np.ascontiguousarray(found), settings, kernel or suited(found.nbytes))
 
 
 def verify(
@@ -111,7 +126,7 @@ def verify(
     threads: int | None = None,
 ) -> Numbers:
     """Exact Jaccard similarity of pairs of rows of `texts`, shape (pairs, 2)."""
-    work = _Work(fold_texts(texts), settings, kernel or fastest(), threads or cores())
+    work = _Work(fold_texts(texts), settings, kernel, threads)
     codes, back = np.unique(as_pairs(pairs[:, 0], pairs[:, 1]), return_inverse=True)
     return work.jaccard(codes)[back]
 
@@ -124,8 +139,11 @@ def candidate_probability(similarity: float, settings: MinHashSettings) -> float
 class _Work:
     """Folded texts with what is asked of them."""
 
-    def __init__(self, texts: FoldedTexts, settings: MinHashSettings, kernel: Kernel, threads: int) -> None:
-        self.texts, self.settings, self.kernel, self.threads = texts, settings, kernel, threads
+    def __init__(
+        self, texts: FoldedTexts, settings: MinHashSettings, kernel: Kernel | None, threads: int | None
+    ) -> None:
+        self.texts, self.settings = texts, settings
+        self.kernel, self.threads = kernel or suited(int(texts.sizes.sum())), threads or cores()
         self.common = np.zeros(0, np.uint64)
         if settings.mask_common is not None:
             self.common = self._common(settings.mask_common)

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from curation import kernel
-from curation.kernel import compiled, cores, fastest, in_blocks, vectorised
+from curation.kernel import compiled, cores, fastest, in_blocks, suited, vectorised
 
 
 def test_numba_is_taken_where_it_is_installed() -> None:
     assert importlib.util.find_spec("numba")
     assert fastest() is compiled()
     assert (compiled().name, vectorised().name) == ("numba", "numpy")
+
+
+def test_a_little_text_does_not_wait_for_machine_code() -> None:
+    assert suited(0) is suited(1_000_000) is vectorised()
+    assert suited(100_000_000) is compiled()
 
 
 def test_without_numba_numpy_does_the_work_and_the_log_says_so(

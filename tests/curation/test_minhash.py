@@ -326,14 +326,14 @@ def _same(one: Duplicates, other: Duplicates) -> bool:
 
 def test_the_answer_does_not_depend_on_kernel_threads_or_how_a_column_is_cut() -> None:
     texts = _related_texts(3000, seed=7)
-    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), threads=1)
+    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=compiled(), threads=1)
     assert 100 < int(first.kept.sum()) < 2400
     column, before = pa.array(texts[500:]), pa.array(["left out", *texts[:500]]).slice(1)
     pieces = pa.chunked_array([column.slice(0, 7), column.slice(7, 0), column.slice(7)])
     for again in (
-        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), threads=2),
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=compiled(), threads=2),
         find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=vectorised(), threads=2),
-        find_near_duplicates(pieces, before, MinHashSettings(), threads=2),
+        find_near_duplicates(pieces, before, MinHashSettings(), kernel=compiled(), threads=2),
         find_near_duplicates(column.cast(pa.large_string()), texts[:500], MinHashSettings()),
     ):
         assert _same(first, again)
@@ -391,6 +391,11 @@ def test_the_probability_of_a_comparison_by_hand() -> None:
     assert probability(0.0, 25, 5) == 0
     assert probability(1.0, 25, 5) == 1
     assert candidate_probability(0.7, MinHashSettings()) > 0.98
+
+
+def test_what_is_compared_by_words_has_a_number_of_words_for_every_unit() -> None:
+    assert MinHashSettings(shingle_length=5).shingle_words == 5
+    assert MinHashSettings(shingle_unit="characters", shingle_length=20).shingle_words == 3
 
 
 @pytest.mark.parametrize(
