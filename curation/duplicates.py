@@ -17,9 +17,11 @@ class Duplicates:
     keeper: NDArray[np.int64]
     """Row of the keeper over reference and new texts together; -1 where the text stays."""
     similarity: NDArray[np.float64]
-    """Verified similarity to the keeper, or to the nearest text compared with; NaN where there was none."""
+    """Verified similarity to the keeper, or to the nearest kept text it was verified against; NaN where there was none."""
     estimate: NDArray[np.float64]
     """The sketch's estimate of it, where a sketch was used; NaN elsewhere."""
+    masked: int = 0
+    """Shingles that were left out of the comparison because a large share of the texts has them."""
 
     @property
     def kept(self) -> NDArray[np.bool_]:

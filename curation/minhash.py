@@ -1,26 +1,45 @@
 """Near-duplicates: pairs whose shingles overlap, found by MinHash and LSH, verified by exact Jaccard.
 
-Sketches are datasketch's MinHash (scheme affine32) over 32-bit shingle hashes. Bands and rows are chosen
-for recall; precision comes from the verification, so no pair is called duplicate on an estimate. Texts
-without a word have no shingles and are never near-duplicates.
+A text is folded (NFC, casefold) and cut into words, one a character in scripts without spaces (`curation.text`);
+runs of words or characters are its shingles, and a text with fewer is one shingle. Bands and rows are chosen for recall; precision
+comes from the verification, so no pair is called duplicate on an estimate. A text goes only because of a text that it was directly
+compared with and that itself stays: the reference before the texts, earlier before later. Texts without a word
+have no shingles and are never near-duplicates.
+
+**Signature format 1.** A shingle hash is 64 bits, made as `curation.compiled_words` says. Its upper 32 bits are
+what datasketch hashes: a signature is `MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)` over them, value
+for value, as uint32; all ones says that there is no shingle. A band hash mixes the values of one band and its number to
+64 bits; 0 says that there is no shingle. Exact Jaccard is over the 64-bit hashes.
 
 Broder 1997, "On the resemblance and containment of documents".
 """
 
-import zlib
-from collections.abc import Sequence
-from functools import lru_cache
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
-from datasketch import MinHash, MinHashLSH
+from datasketch import MinHash
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from curation.buckets import Places, as_pairs, sides
 from curation.duplicates import Duplicates
-from curation.text import shingles
+from curation.folded import FoldedTexts, Texts, fold_texts
+from curation.keepers import find_keepers
+from curation.kernel import Hashes, Kernel, Numbers, Values, cores, in_blocks, suited
+from curation.text import Unit
 
-_REMEMBERED = 100_000
-"""Texts whose sketches are kept in memory: the reserve and earlier survivors come by in every generation."""
+SIGNATURE_FORMAT = 1
+"""Raised when the same text and settings could give another signature or band hash."""
+
+EMPTY = np.uint32(0xFFFFFFFF)
+_MOST_WORDS = 9
+_SLACK = 5
+"""Standard deviations by which an estimate may lie below the threshold before a pair is not worth verifying."""
+_ASKED, _FEWEST = 2000, 10
+"""Texts that are asked which shingles are common, evenly spread; and how many of them must have one."""
 
 
 class MinHashSettings(BaseModel):
@@ -29,43 +48,87 @@ class MinHashSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(0.7, gt=0, le=1, description="Jaccard similarity at or above which a text repeats another")
-    shingle_words: int = Field(3, ge=1, le=9, description="words in a shingle: 2 or 3 for short texts, 5 for documents")
+    shingle_unit: Unit = Field("words", description="what a shingle is a run of: words or characters")
+    shingle_length: int = Field(
+        3, ge=1, le=32, description="units in a shingle: 2 or 3 words for short texts, 5 for documents"
+    )
     bands: int = Field(25, ge=1, description="bands of a signature; two texts are compared if one band agrees")
     rows: int = Field(5, ge=1, description="values in a band; bands x rows is the length of a signature")
+    mask_common: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="leave out shingles that more than this share of the texts has, such as a template's; a text of nothing else keeps them",
+    )
+
+    @property
+    def shingle_words(self) -> int:
+        """Words in a shingle, for what compares by words whatever the unit is."""
+        return self.shingle_length if self.shingle_unit == "words" else 3
+
+    @model_validator(mode="after")
+    def _is_not_too_long(self) -> Self:
+        if self.shingle_words > _MOST_WORDS:
+            raise ValueError(
+                f"shingle_length is {self.shingle_length} words, and at most {_MOST_WORDS} can be compared"
+            )
+        return self
 
 
 def find_near_duplicates(
-    texts: Sequence[str], reference: Sequence[str], settings: MinHashSettings, *, among_texts: bool = True
+    texts: Texts,
+    reference: Texts,
+    settings: MinHashSettings,
+    *,
+    among_texts: bool = True,
+    kernel: Kernel | None = None,
+    threads: int | None = None,
 ) -> Duplicates:
-    """For each text, the most similar kept text of `reference` or earlier in `texts`, at or above the threshold.
+    """For each text, the most similar kept text of `reference` or earlier in `texts`, of those it was compared with.
 
-    Without `among_texts`, of `reference` alone.
+    Without `among_texts`, of `reference` alone. The answer is the same for every kernel and number of threads.
+    Nothing is remembered between calls: sketching a text anew costs microseconds.
     """
-    everything = (*reference, *texts)
-    hashes = [_shingle_hashes(text, settings.shingle_words) for text in everything]
-    sketches = [_sketch(text, settings.shingle_words, settings.bands * settings.rows) for text in everything]
-    index = MinHashLSH(num_perm=settings.bands * settings.rows, params=(settings.bands, settings.rows))
-    for row, sketch in enumerate(sketches[: len(reference)]):
-        if sketch is not None:
-            index.insert(row, sketch, check_duplication=False)
-    answer = Duplicates.none(len(texts))
-    for place in range(len(texts)):
-        row = len(reference) + place
-        sketch = sketches[row]
-        if sketch is None:
-            continue
-        best, similarity = -1, 0.0
-        for other in sorted(index.query(sketch)):
-            if (found := _jaccard(hashes[row], hashes[other])) > similarity:
-                best, similarity = other, found
-        if best >= 0:
-            answer.similarity[place] = similarity
-            answer.estimate[place] = sketch.jaccard(sketches[best])
-        if best >= 0 and similarity >= settings.threshold:
-            answer.keeper[place] = best
-        elif among_texts:
-            index.insert(row, sketch, check_duplication=False)
-    return answer
+    work = _Work(fold_texts(reference, texts), settings, kernel, threads)
+    found = work.signatures()
+    hashes = _band_hashes(found, settings, work.kernel)
+    expected = math.sqrt(settings.threshold * (1 - settings.threshold) / found.shape[1])
+
+    def compare(pairs: Places) -> tuple[Numbers, Numbers]:
+        estimate = work.agreement(found, pairs)
+        similarity = np.full(len(pairs), np.nan)
+        close = np.flatnonzero(estimate >= settings.threshold - _SLACK * expected)
+        similarity[close] = work.jaccard(pairs[close])
+        return similarity, estimate
+
+    answer = find_keepers(hashes, len(reference), compare, settings.threshold, work.threads, among_texts=among_texts)
+    return Duplicates(answer.keeper, answer.similarity, answer.estimate, len(work.common))
+
+
+def signatures(
+    texts: Texts, settings: MinHashSettings, *, kernel: Kernel | None = None, threads: int | None = None
+) -> Values:
+    """Signatures in format 1, shape (texts, bands x rows)."""
+    return _Work(fold_texts(texts), settings, kernel, threads).signatures()
+
+
+def band_hashes(found: Values, settings: MinHashSettings, *, kernel: Kernel | None = None) -> Hashes:
+    """Band hashes of signatures, shape (texts, bands): equal in one column means worth comparing; 0 is no hash."""
+    return _band_hashes(np.ascontiguousarray(found), settings, kernel or suited(found.nbytes))
+
+
+def verify(
+    texts: Texts,
+    pairs: NDArray[np.int64],
+    settings: MinHashSettings,
+    *,
+    kernel: Kernel | None = None,
+    threads: int | None = None,
+) -> Numbers:
+    """Exact Jaccard similarity of pairs of rows of `texts`, shape (pairs, 2)."""
+    work = _Work(fold_texts(texts), settings, kernel, threads)
+    codes, back = np.unique(as_pairs(pairs[:, 0], pairs[:, 1]), return_inverse=True)
+    return work.jaccard(codes)[back]
 
 
 def candidate_probability(similarity: float, settings: MinHashSettings) -> float:
@@ -73,26 +136,87 @@ def candidate_probability(similarity: float, settings: MinHashSettings) -> float
     return 1 - (1 - similarity**settings.rows) ** settings.bands
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _shingle_hashes(text: str, length: int) -> NDArray[np.uint32]:
-    found = {zlib.crc32(shingle.encode("utf-8", "surrogatepass")) for shingle in shingles(text, length)}
-    return np.sort(np.fromiter(found, np.uint32, len(found)))
+class _Work:
+    """Folded texts with what is asked of them."""
+
+    def __init__(
+        self, texts: FoldedTexts, settings: MinHashSettings, kernel: Kernel | None, threads: int | None
+    ) -> None:
+        self.texts, self.settings = texts, settings
+        self.kernel, self.threads = kernel or suited(int(texts.sizes.sum())), threads or cores()
+        self.common = np.zeros(0, np.uint64)
+        if settings.mask_common is not None:
+            self.common = self._common(settings.mask_common)
+
+    def signatures(self) -> Values:
+        length = self.settings.bands * self.settings.rows
+        scale, shift = MinHash(num_perm=length, seed=1, scheme="affine32").permutations
+        found = np.empty((len(self.texts), length), np.uint32)
+
+        def sign(start: int, stop: int) -> None:
+            self.kernel.signatures(*self._shingles(np.arange(start, stop)), scale, shift, found[start:stop])
+
+        self._spread(sign, self.texts.sizes)
+        return found
+
+    def agreement(self, found: Values, pairs: Places) -> Numbers:
+        left, right = sides(pairs)
+        out = np.empty(len(pairs))
+
+        def compare(start: int, stop: int) -> None:
+            self.kernel.agreement(found, left[start:stop], right[start:stop], out[start:stop])
+
+        self._spread(compare, np.zeros(len(pairs), np.int64))
+        return out
+
+    def jaccard(self, pairs: Places) -> Numbers:
+        """Pairs sorted by their left row, so that a row with many is cut into shingles once a block."""
+        left, right = sides(pairs)
+        out = np.empty(len(pairs))
+        sizes = self.texts.sizes
+
+        def compare(start: int, stop: int) -> None:
+            ends = np.concatenate((left[start:stop], right[start:stop]))
+            rows, places = np.unique(ends, return_inverse=True)
+            one, other = places[: stop - start], places[stop - start :]
+            self.kernel.jaccard(*self._shingles(rows), one, other, out[start:stop])
+
+        self._spread(compare, sizes[left] + sizes[right])
+        return out
+
+    def _spread(self, work: Callable[[int, int], None], sizes: Places) -> None:
+        in_blocks(work, sizes, self.kernel.block, self.threads)
+
+    def _shingles(self, rows: Places) -> tuple[Hashes, Places]:
+        by_word = self.settings.shingle_unit == "words"
+        begins, ends = self.texts.starts[rows], self.texts.stops[rows]
+        hashes, starts = self.kernel.shingle_hashes(
+            self.texts.content, begins, ends, by_word, self.settings.shingle_length
+        )
+        return _without(hashes, starts, self.common) if len(self.common) else (hashes, starts)
+
+    def _common(self, share: float) -> Hashes:
+        """Sorted hashes of the shingles that more than `share` of the texts have."""
+        rows = np.unique(np.linspace(0, max(0, len(self.texts) - 1), _ASKED).astype(np.int64))[: len(self.texts)]
+        hashes, starts = self._shingles(rows)
+        distinct = [np.unique(hashes[start:stop]) for start, stop in pairwise(starts)]
+        codes, counts = np.unique(np.concatenate([hashes[:0], *distinct]), return_counts=True)
+        return codes[(counts > share * len(rows)) & (counts >= _FEWEST)]
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _sketch(text: str, shingle_words: int, permutations: int) -> MinHash | None:
-    hashes = _shingle_hashes(text, shingle_words)
-    if not len(hashes):
-        return None
-    sketch = MinHash(num_perm=permutations, seed=1, scheme="affine32", hashfunc=_as_it_is)
-    sketch.update_batch([hashes])
-    return sketch
+def _without(hashes: Hashes, starts: Places, common: Hashes) -> tuple[Hashes, Places]:
+    """The sets without common hashes; a set of nothing else keeps them."""
+    place = np.minimum(np.searchsorted(common, hashes), len(common) - 1)
+    stays = common[place] != hashes
+    owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    left = np.bincount(owner[stays], minlength=len(starts) - 1)
+    stays |= left[owner] == 0
+    return hashes[stays], np.concatenate(([0], np.cumsum(np.bincount(owner[stays], minlength=len(starts) - 1))))
 
 
-def _as_it_is(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    return hashes
-
-
-def _jaccard(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> float:
-    shared = len(np.intersect1d(left, right, assume_unique=True))
-    return shared / (len(left) + len(right) - shared)
+def _band_hashes(found: Values, settings: MinHashSettings, kernel: Kernel) -> Hashes:
+    out = np.empty((len(found), settings.bands), np.uint64)
+    kernel.band_hashes(found, settings.rows, out)
+    suspected = np.flatnonzero(found[:, 0] == EMPTY)
+    out[suspected[(found[suspected] == EMPTY).all(1)]] = 0
+    return out

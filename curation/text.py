@@ -2,35 +2,52 @@
 
 Normalising is for comparing only: stored text is never changed by it. It applies Unicode NFC,
 casefolding, and folds every run of white space to one space. Scripts that are written without
-spaces give one word a character.
+spaces give one word a character. What a word is stands in `_WORD` alone; the compiled kernel reads it from there,
+through `character_classes`.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Unit = Literal["words", "characters"]
 
 # Kana, CJK ideographs and Thai are written without spaces: there each character is a word.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Vowel signs and accents of their own belong to the letter before them, and \w does not know them.
-_MARKS = "".join(sign for sign in map(chr, range(0x300, 0x1F000)) if unicodedata.category(sign)[0] == "M")
+_SIGNS = [code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == "M"]
+# Written as runs, for a class of two thousand single characters is searched one by one.
+_STARTS = sorted(set(_SIGNS) - {code + 1 for code in _SIGNS})
+_ENDS = sorted(set(_SIGNS) - {code - 1 for code in _SIGNS})
+_MARKS = "".join(f"{chr(first)}-{chr(last)}" for first, last in zip(_STARTS, _ENDS, strict=True))
 _LETTER = rf"[^\W{_UNSPACED}]"
 _WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}+(?:['’]{_LETTER}+|[{_MARKS}]+{_LETTER}*)*")
 _WORD_BEGINS = re.compile(rf"[\w{_UNSPACED}]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-def normalise(text: str) -> str:
-    """The form in which two texts are compared: NFC, casefolded, white space folded."""
+def fold(text: str) -> str:
+    """NFC, then casefolded."""
     if text.isascii():
         # The same, for a third of the price.
-        return " ".join(text.lower().split())
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+        return text.lower()
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def normalise(text: str) -> str:
+    """The form in which two texts are compared: NFC, casefolded, white space folded."""
+    return " ".join(fold(text).split())
 
 
 def words(text: str) -> list[str]:
     """Words of the normalised text, in order; empty for a text without a letter, digit or underscore."""
-    return _WORD.findall(normalise(text))
+    return words_of_folded(fold(text))
 
 
 def holds_word(normalised: str) -> bool:
@@ -46,12 +63,41 @@ def opening(text: str, count: int) -> str:
     return " ".join(text[:end].split())
 
 
-def shingles(text: str, length: int) -> list[str]:
-    """Runs of `length` consecutive words; the whole text if it has fewer; empty without words."""
-    found = words(text)
+def words_of_folded(text: str) -> list[str]:
+    """Words of a text that is folded already."""
+    return _WORD.findall(text)
+
+
+def shingles(text: str, length: int, unit: Unit = "words") -> list[str]:
+    """Runs of `length` consecutive units; the whole text if it has fewer; empty without words.
+
+    Characters are those of the words joined by one space, so that punctuation never counts.
+    """
+    between = " " if unit == "words" else ""
+    found = words(text) if unit == "words" else list(" ".join(words(text)))
     if len(found) <= length:
-        return [" ".join(found)] if found else []
-    return [" ".join(found[i : i + length]) for i in range(len(found) - length + 1)]
+        return [between.join(found)] if found else []
+    return [between.join(found[i : i + length]) for i in range(len(found) - length + 1)]
+
+
+OTHER, LETTER, MARK, UNSPACED, UNSPACED_MARK, APOSTROPHE = range(6)
+
+
+@lru_cache(maxsize=1)
+def character_classes() -> NDArray[np.uint8]:
+    """What each code point is to `_WORD`, shape (0x110000,).
+
+    LETTER begins and continues a word, MARK continues one, APOSTROPHE does so between a word and a letter. UNSPACED is a
+    word by itself and ends one; UNSPACED_MARK is a word by itself where it does not continue one.
+    """
+    classes = np.zeros(0x110000, np.uint8)
+    everything = "".join(map(chr, range(0x110000)))
+    for code, pattern in ((UNSPACED, f"[{_UNSPACED}]+"), (MARK, f"[{_MARKS}]+"), (LETTER, f"{_LETTER}+")):
+        for run in re.finditer(pattern, everything):
+            found = classes[run.start() : run.end()]
+            found[:] = np.where((code == MARK) & (found == UNSPACED), UNSPACED_MARK, code)
+    classes[[ord("'"), ord("’")]] = APOSTROPHE
+    return classes
 
 
 def passages(text: str, shortest: int, longest: int) -> Iterator[str]:

@@ -1,17 +1,32 @@
 import math
 import random
-import zlib
 from functools import cache
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from datasketch import MinHash
+from datasketch import MinHash, MinHashLSH
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.minhash import MinHashSettings, _sketch, candidate_probability, find_near_duplicates
+from curation.duplicates import Duplicates
+from curation.folded import fold_texts
+from curation.kernel import Kernel, compiled, vectorised
+from curation.minhash import (
+    EMPTY,
+    MinHashSettings,
+    band_hashes,
+    candidate_probability,
+    find_near_duplicates,
+    signatures,
+    verify,
+)
 from curation.text import shingles
 
-ONE_WORD = MinHashSettings(threshold=0.5, shingle_words=1, bands=60, rows=1)
+KERNELS = pytest.mark.parametrize("kernel", [compiled(), vectorised()], ids=lambda kernel: kernel.name)
+
+ONE_WORD = MinHashSettings(threshold=0.5, shingle_length=1, bands=60, rows=1)
 """Sets of single words, and bands enough that no pair worth comparing is missed."""
 
 
@@ -46,7 +61,7 @@ def test_two_texts_by_eye() -> None:
     found = find_near_duplicates(
         ["the old river runs slowly east", "the old river runs slowly west"],
         [],
-        MinHashSettings(threshold=0.6, shingle_words=2, bands=60, rows=1),
+        MinHashSettings(threshold=0.6, shingle_length=2, bands=60, rows=1),
     )
     assert found.keeper.tolist() == [-1, 0]
     assert found.similarity[1] == 4 / 6
@@ -55,7 +70,7 @@ def test_two_texts_by_eye() -> None:
 def test_a_similarity_at_the_threshold_is_a_duplicate_and_just_below_is_none() -> None:
     texts = ["a b c d e f g h i j", "a b c d e f g"]
     at, above = (
-        find_near_duplicates(texts, [], MinHashSettings(threshold=value, shingle_words=1, bands=60, rows=1))
+        find_near_duplicates(texts, [], MinHashSettings(threshold=value, shingle_length=1, bands=60, rows=1))
         for value in (0.7, 0.71)
     )
     assert at.keeper.tolist() == [-1, 0]
@@ -65,7 +80,7 @@ def test_a_similarity_at_the_threshold_is_a_duplicate_and_just_below_is_none() -
 
 def test_no_pair_is_called_duplicate_on_an_estimate() -> None:
     texts = _related_texts(250, seed=1)
-    chosen = MinHashSettings(threshold=0.5, shingle_words=2)
+    chosen = MinHashSettings(threshold=0.5, shingle_length=2)
     found = find_near_duplicates(texts, [], chosen)
     dropped = np.flatnonzero(~found.kept)
     assert len(dropped) > 50
@@ -77,7 +92,7 @@ def test_no_pair_is_called_duplicate_on_an_estimate() -> None:
 
 def test_the_answer_is_that_of_comparing_every_pair() -> None:
     texts = _related_texts(200, seed=2)
-    thorough = MinHashSettings(threshold=0.6, shingle_words=2, bands=60, rows=2)
+    thorough = MinHashSettings(threshold=0.6, shingle_length=2, bands=60, rows=2)
     reference, candidates = texts[:60], texts[60:]
     stays, keepers = list(range(60)), []
     for row in range(60, 200):
@@ -101,8 +116,7 @@ def test_at_least_97_of_100_pairs_at_the_default_threshold_are_found() -> None:
 
 def test_an_estimate_is_within_four_standard_deviations() -> None:
     texts = _related_texts(120, seed=4)
-    chosen = MinHashSettings(threshold=1.0, shingle_words=2, bands=125, rows=1)
-    found = find_near_duplicates(texts, [], chosen)
+    found = find_near_duplicates(texts, [], MinHashSettings(threshold=0.3, shingle_length=2, bands=125, rows=1))
     compared = np.flatnonzero(~np.isnan(found.estimate))
     assert len(compared) > 60
     for place in compared:
@@ -132,7 +146,7 @@ def test_a_text_never_goes_because_of_one_that_went() -> None:
 
 
 def test_every_keeper_stays_itself() -> None:
-    found = find_near_duplicates(_related_texts(250, seed=5), [], MinHashSettings(threshold=0.3, shingle_words=2))
+    found = find_near_duplicates(_related_texts(250, seed=5), [], MinHashSettings(threshold=0.3, shingle_length=2))
     keepers = found.keeper[found.keeper >= 0]
     assert len(keepers) > 50
     assert found.kept[keepers].all()
@@ -164,29 +178,207 @@ def test_a_lone_surrogate_can_be_compared() -> None:
     assert find_near_duplicates(["a \ud800 b", "a \ud800 b"], [], ONE_WORD).keeper.tolist() == [-1, 0]
 
 
-def test_a_signature_is_datasketchs_over_crc32_of_the_shingles() -> None:
-    text = "The quiet river remembers the old mill."
-    ours = _sketch(text, 3, 125)
-    theirs = MinHash(num_perm=125, seed=1, scheme="affine32", hashfunc=lambda code: code)
-    for shingle in shingles(text, 3):
-        theirs.update(zlib.crc32(shingle.encode()))
-    assert ours is not None
-    assert ours.scheme == "affine32"
-    assert ours.hashvalues.tolist() == theirs.hashvalues.tolist()
-    assert ours.jaccard(theirs) == 1.0
+TEXTS = [
+    "The quiet river remembers the old mill.",
+    "the QUIET river, remembers the old mill",
+    "日本語の文章と English words, हिन्दी भाषा",
+    "שלום עולם, مرحبا بالعالم",
+    "👩\u200d👩\u200d👧 🎉 party 🎉 tonight",
+    "a lone \ud800 surrogate",
+    "word",
+    "x" * 100 + " " + "y" * 64 + " z",
+    *_related_texts(40, seed=6),
+]
 
 
-def test_a_signature_of_another_scheme_cannot_be_compared_with_ours() -> None:
-    ours = _sketch("the old river", 2, 125)
-    assert ours is not None
-    with pytest.raises(ValueError, match="scheme"):
-        ours.jaccard(MinHash(num_perm=125, seed=1, scheme="legacy"))
+def _shingle_codes(text: str, chosen: MinHashSettings, kernel: Kernel) -> np.ndarray:
+    folded = fold_texts([text])
+    by_word = chosen.shingle_unit == "words"
+    hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, by_word, chosen.shingle_length)
+    return (hashes >> np.uint64(32)).astype(np.uint32)
+
+
+@KERNELS
+@pytest.mark.parametrize("unit", ["words", "characters"])
+@pytest.mark.parametrize(("bands", "rows"), [(25, 5), (1, 1), (9, 7)])
+def test_a_signature_is_datasketchs_over_the_same_shingle_hashes(
+    kernel: Kernel, unit: str, bands: int, rows: int
+) -> None:
+    chosen = MinHashSettings(shingle_unit=unit, bands=bands, rows=rows)
+    for text, ours in zip(TEXTS, signatures(TEXTS, chosen, kernel=kernel), strict=True):
+        theirs = MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)
+        theirs.update_batch(_shingle_codes(text, chosen, kernel).tolist())
+        assert theirs.hashvalues.dtype == ours.dtype == np.uint32
+        assert theirs.hashvalues.tolist() == ours.tolist()
+
+
+def test_a_stored_signature_opens_as_datasketchs_and_is_found_by_its_index() -> None:
+    found = signatures(TEXTS, MinHashSettings())
+    opened = [MinHash(num_perm=125, seed=1, hashvalues=row, scheme="affine32", hashfunc=int) for row in found]
+    index = MinHashLSH(num_perm=125, params=(25, 5))
+    for row, sketch in enumerate(opened):
+        index.insert(row, sketch)
+    assert opened[0].jaccard(opened[1]) == 1.0
+    for row, sketch in enumerate(opened):
+        similar = [other for other in range(len(TEXTS)) if sketch.jaccard(opened[other]) >= 0.9]
+        assert set(similar) <= set(index.query(sketch))
+        assert row in similar
+    merged = opened[0].copy()
+    merged.update_batch(_shingle_codes("another text altogether", MinHashSettings(), compiled()).tolist())
+    merged_text = signatures(["another text altogether"], MinHashSettings())[0]
+    assert merged.hashvalues.tolist() == np.minimum(found[0], merged_text).tolist()
+
+
+GOLDEN_SIGNATURES = [[3070233580, 1592232650, 1655201818, 1093394716], [1502115340, 469914696, 667164028, 181513321]]
+GOLDEN_BANDS = [[18158150753567619916, 12238072584046628046], [16492881805565028306, 5743959576680862161]]
+
+
+def test_signatures_and_band_hashes_of_format_1_stay_what_they_are() -> None:
+    chosen = MinHashSettings(shingle_length=2, bands=2, rows=2)
+    found = signatures(["the old river runs", "l’été, 日本 ÉCOLE"], chosen)
+    assert found.tolist() == GOLDEN_SIGNATURES
+    assert band_hashes(found, chosen).tolist() == GOLDEN_BANDS
+
+
+@KERNELS
+def test_bands_are_equal_exactly_where_their_values_are(kernel: Kernel) -> None:
+    chosen = MinHashSettings(bands=5, rows=2)
+    found = signatures(TEXTS, chosen)
+    hashes = band_hashes(found, chosen, kernel=kernel)
+    assert hashes.shape == (len(TEXTS), 5)
+    for band in range(5):
+        values = [tuple(row) for row in found[:, 2 * band : 2 * band + 2].tolist()]
+        assert len(set(hashes[:, band].tolist())) == len(set(values))
+    assert len(set(hashes.ravel().tolist())) == sum(len(set(hashes[:, band].tolist())) for band in range(5))
+
+
+@KERNELS
+def test_a_text_without_a_word_has_no_signature_and_no_band(kernel: Kernel) -> None:
+    found = signatures(["", "?! ...", "word"], MinHashSettings(), kernel=kernel)
+    assert (found[:2] == EMPTY).all() and not (found[2] == EMPTY).all()
+    hashes = band_hashes(found, MinHashSettings(), kernel=kernel)
+    assert not hashes[:2].any() and hashes[2].all()
 
 
 def test_a_signature_does_not_follow_the_order_or_number_of_its_shingles() -> None:
-    one, other = _sketch("a b a b a", 1, 40), _sketch("b a", 1, 40)
-    assert one is not None and other is not None
-    assert one.hashvalues.tolist() == other.hashvalues.tolist()
+    one, other = signatures(["a b a b a", "b a"], ONE_WORD)
+    assert one.tolist() == other.tolist()
+
+
+@KERNELS
+@pytest.mark.parametrize("threads", [1, 2])
+def test_verified_similarities_are_those_of_sets(kernel: Kernel, threads: int) -> None:
+    dice = np.random.default_rng(0)
+    pairs = dice.integers(0, len(TEXTS), (300, 2))
+    for unit in ("words", "characters"):
+        chosen = MinHashSettings(shingle_unit=unit, shingle_length=2)
+        found = verify(TEXTS, pairs, chosen, kernel=kernel, threads=threads)
+        for (left, right), similarity in zip(pairs.tolist(), found.tolist(), strict=True):
+            one, other = set(shingles(TEXTS[left], 2, unit)), set(shingles(TEXTS[right], 2, unit))
+            assert similarity == len(one & other) / len(one | other)
+
+
+def _by_comparing_every_pair(texts: list[str], reference: int, threshold: float, among_texts: bool) -> list[bool]:
+    stays = [True] * len(texts)
+    for row in range(reference, len(texts)):
+        before = [other for other in range(row if among_texts else reference) if stays[other]]
+        sets = frozenset(texts[row].split())
+        stays[row] = not sets or not any(
+            len(sets & set(texts[other].split())) / len(sets | set(texts[other].split())) >= threshold
+            for other in before
+        )
+    return stays[reference:]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=8).map(" ".join), min_size=1, max_size=14),
+    st.integers(0, 4),
+    st.sampled_from([0.4, 0.5, 0.7, 1.0]),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_decisions_are_those_of_comparing_every_pair(
+    texts: list[str], reference: int, threshold: float, among_texts: bool
+) -> None:
+    reference = min(reference, len(texts))
+    expected = _by_comparing_every_pair(texts, reference, threshold, among_texts)
+    chosen = MinHashSettings(threshold=threshold, shingle_length=1, bands=150, rows=1)
+    for kernel, threads in ((compiled(), 1), (compiled(), 2), (vectorised(), 1)):
+        found = find_near_duplicates(
+            texts[reference:], texts[:reference], chosen, among_texts=among_texts, kernel=kernel, threads=threads
+        )
+        assert found.kept.tolist() == expected
+        for place in np.flatnonzero(~found.kept):
+            keeper = found.keeper[place]
+            assert keeper < reference + place
+            assert keeper < reference or (among_texts and found.kept[keeper - reference])
+            one, other = set(texts[reference + place].split()), set(texts[keeper].split())
+            assert found.similarity[place] == len(one & other) / len(one | other)
+
+
+def _same(one: Duplicates, other: Duplicates) -> bool:
+    return (
+        np.array_equal(one.keeper, other.keeper)
+        and np.array_equal(one.similarity, other.similarity, equal_nan=True)
+        and np.array_equal(one.estimate, other.estimate, equal_nan=True)
+    )
+
+
+def test_the_answer_does_not_depend_on_kernel_threads_or_how_a_column_is_cut() -> None:
+    texts = _related_texts(3000, seed=7)
+    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=compiled(), threads=1)
+    assert 100 < int(first.kept.sum()) < 2400
+    column, before = pa.array(texts[500:]), pa.array(["left out", *texts[:500]]).slice(1)
+    pieces = pa.chunked_array([column.slice(0, 7), column.slice(7, 0), column.slice(7)])
+    for again in (
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=compiled(), threads=2),
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=vectorised(), threads=2),
+        find_near_duplicates(pieces, before, MinHashSettings(), kernel=compiled(), threads=2),
+        find_near_duplicates(column.cast(pa.large_string()), texts[:500], MinHashSettings()),
+    ):
+        assert _same(first, again)
+
+
+def test_a_repeat_of_a_text_that_went_is_held_against_those_who_stay() -> None:
+    # b repeats a and goes; c repeats b and not a, so c stays; d repeats c and goes because of c.
+    texts = ["a b c d", "b c d e", "c d e f", "c d e f g"]
+    assert find_near_duplicates(texts, [], ONE_WORD).keeper.tolist() == [-1, 0, -1, 2]
+
+
+def test_a_hundred_thousand_copies_are_told_by_the_first() -> None:
+    found = find_near_duplicates(["the same old story again"] * 100_000, [], MinHashSettings())
+    assert found.keeper[0] == -1
+    assert (found.keeper[1:] == 0).all()
+    assert (found.similarity[1:] == 1).all()
+
+
+def test_a_document_of_ten_megabytes_is_compared_like_any_other() -> None:
+    dice = random.Random(8)
+    huge = " ".join(dice.choice("abcdefgh") * dice.randint(1, 12) for _ in range(1_500_000))
+    assert len(huge) > 9_000_000
+    found = find_near_duplicates([huge, "short", huge + " and more", "z" * 3_000_000], [], MinHashSettings())
+    assert found.keeper.tolist() == [-1, -1, 0, -1]
+    assert found.similarity[2] == verify([huge, huge + " and more"], np.array([[0, 1]]), MinHashSettings())[0]
+
+
+def test_templates_are_masked_only_when_asked_and_counted() -> None:
+    dice = random.Random(9)
+    template = " ".join(f"t{place}" for place in range(120))
+    own = [" ".join(f"w{dice.randrange(10_000)}" for _ in range(20)) for _ in range(40)]
+    texts = [*(f"{template} {text}" for text in own), f"{template} {own[3]}", template, template]
+    open_, masked = (
+        find_near_duplicates(texts, [], MinHashSettings(threshold=0.5, mask_common=share)) for share in (None, 0.5)
+    )
+    assert open_.masked == 0 and int(open_.kept.sum()) == 1
+    assert masked.masked == 118
+    assert np.flatnonzero(~masked.kept).tolist() == [40, 42]
+    assert masked.keeper[[40, 42]].tolist() == [3, 41]
+
+
+def test_nothing_is_common_among_a_few_texts() -> None:
+    found = find_near_duplicates(["a b c"] * 5, [], MinHashSettings(mask_common=0.1))
+    assert found.masked == 0
+    assert found.keeper.tolist() == [-1, 0, 0, 0, 0]
 
 
 def test_the_probability_of_a_comparison_by_hand() -> None:
@@ -201,9 +393,23 @@ def test_the_probability_of_a_comparison_by_hand() -> None:
     assert candidate_probability(0.7, MinHashSettings()) > 0.98
 
 
+def test_what_is_compared_by_words_has_a_number_of_words_for_every_unit() -> None:
+    assert MinHashSettings(shingle_length=5).shingle_words == 5
+    assert MinHashSettings(shingle_unit="characters", shingle_length=20).shingle_words == 3
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"threshold": 0}, {"threshold": 1.1}, {"shingle_words": 0}, {"bands": 0}, {"rows": 0}, {"permutations": 9}],
+    [
+        {"threshold": 0},
+        {"threshold": 1.1},
+        {"shingle_length": 0},
+        {"shingle_unit": "lines"},
+        {"bands": 0},
+        {"rows": 0},
+        {"mask_common": 1},
+        {"permutations": 9},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

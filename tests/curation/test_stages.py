@@ -13,7 +13,7 @@ from curation.minhash import MinHashSettings
 from curation.stages import CurateSettings, Decision, Known, Stage, decide
 
 NOBODY = Known((), (), ())
-WORDS = MinHashSettings(threshold=0.6, shingle_words=1, bands=60, rows=1)
+WORDS = MinHashSettings(threshold=0.6, shingle_length=1, bands=60, rows=1)
 
 
 def _known(prefix: str, texts: Sequence[str], generation: int) -> Known:

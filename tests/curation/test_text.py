@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.text import holds_word, normalise, opening, passages, shingles, words
+from curation.text import fold, holds_word, normalise, opening, passages, shingles, words, words_of_folded
 
 
 def test_case_white_space_and_composition_do_not_count() -> None:
@@ -87,6 +87,17 @@ def test_a_text_no_longer_than_a_shingle_is_one_shingle() -> None:
 def test_there_is_one_shingle_for_each_place_where_one_fits(found: list[str], length: int) -> None:
     expected = 0 if not found else max(1, len(found) - length + 1)
     assert len(shingles(" ".join(found), length)) == expected
+
+
+def test_shingles_of_characters_are_runs_over_the_words_joined_by_a_space() -> None:
+    assert shingles("Ab, c!", 3, "characters") == ["ab ", "b c"]
+    assert shingles("  ?? ab", 3, "characters") == ["ab"]
+    assert shingles("...", 3, "characters") == []
+
+
+def test_folding_is_what_normalising_does_besides_white_space() -> None:
+    assert fold("E\u0301  Straße") == "é  strasse"
+    assert words_of_folded(fold("E\u0301  Straße")) == words("E\u0301  Straße")
 
 
 def test_passages_end_at_sentences_and_paragraphs() -> None:

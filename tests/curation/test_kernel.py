@@ -1,0 +1,73 @@
+import builtins
+import importlib.util
+import logging
+import os
+import threading
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from curation import kernel
+from curation.kernel import compiled, cores, fastest, in_blocks, suited, vectorised
+
+
+def test_numba_is_taken_where_it_is_installed() -> None:
+    assert importlib.util.find_spec("numba")
+    assert fastest() is compiled()
+    assert (compiled().name, vectorised().name) == ("numba", "numpy")
+
+
+def test_a_little_text_does_not_wait_for_machine_code() -> None:
+    assert suited(0) is suited(1_000_000) is vectorised()
+    assert suited(100_000_000) is compiled()
+
+
+def test_without_numba_numpy_does_the_work_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING):
+        assert fastest.__wrapped__().name == "numpy"
+    assert "numba is not installed" in caplog.text
+
+
+def test_the_numpy_kernel_never_imports_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_numba(name: str, *rest: object, **more: object) -> ModuleType:
+        assert not name.startswith(("numba", "llvmlite", "curation.comp")), name
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_numba)
+    assert kernel.vectorised.__wrapped__().name == "numpy"
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+@pytest.mark.parametrize("sizes", [[], [0], [5] * 1000, [0] * 1000, [10**7, 1, 1, 10**7], list(range(500))])
+def test_every_place_is_worked_on_once(sizes: list[int], threads: int | None) -> None:
+    seen = np.zeros(len(sizes), np.int64)
+    lock = threading.Lock()
+
+    def work(start: int, stop: int) -> None:
+        assert start < stop
+        with lock:
+            seen[start:stop] += 1
+
+    in_blocks(work, np.array(sizes, np.int64), 1000, threads)
+    assert (seen == 1).all()
+
+
+def test_cores_are_counted_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert cores() == os.cpu_count()
+
+
+def test_what_fails_in_a_block_is_heard() -> None:
+    def work(start: int, stop: int) -> None:
+        if start <= 500 < stop:
+            raise MemoryError(start)
+
+    with pytest.raises(MemoryError):
+        in_blocks(work, np.full(1000, 50), 1000, 2)
