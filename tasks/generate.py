@@ -3,23 +3,27 @@
 An interrupted generation goes on behind its last whole part; stored texts are never made again.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.prompts import Asking, PromptSettings, plan_prompts
-from storage.artifact import Artifact, read_table
+from storage.artifact import Artifact, Draft, read_table
 from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
 from storage.run import Attempt
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.coat import verb
-from tasks.progress import stage
+from tasks.progress import logger, stage
 
 PART = 1024
 """Candidates in a part: what a kill can cost."""
+
+_WHOLE = ("stop", "length")
 
 
 @verb
@@ -39,7 +43,9 @@ def generate(
         "seed": seed,
         "part": PART,
     }
-    candidates = attempt.artifact("candidates", settings, model=model, reserve=reserve)
+    # What a teacher says does not depend on the model whose place it takes.
+    parents = {"reserve": reserve} if sampling.teacher else {"model": model, "reserve": reserve}
+    candidates = attempt.artifact("candidates", settings, **parents)
     if candidates.finished():
         return candidates
     human = read_table(reserve.folder, ["id", "text", "source"])
@@ -62,9 +68,18 @@ def generate(
             draft.write_part(_table(attempt, model, sampling, asked, seeds, start, part, human), start // PART)
         # A sampler that is left before its end takes its process with it.
         next(answers, None)
-        tokens = draft.read(pa.schema([CANDIDATES.field("completion_tokens")]))["completion_tokens"]
-        draft.facts = {"generated_tokens": pc.sum(tokens).as_py() or 0, "resumed_after": done}
+        draft.facts = {**_counted(draft, sampling), "resumed_after": done}
+    if marked := {reason: count for reason, count in draft.facts["finish_reasons"].items() if reason not in _WHOLE}:
+        logger.warning("%s · texts that break the schema or were ended by the server: %s", attempt, marked)
     return candidates
+
+
+def _counted(draft: Draft, sampling: Sampling) -> dict[str, Any]:
+    names = ("completion_tokens", "finish_reason", "model")
+    table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
+    ends = Counter(table["finish_reason"].to_pylist())
+    facts = {"generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "finish_reasons": dict(ends)}
+    return facts | ({"teachers": dict(Counter(table["model"].to_pylist()))} if sampling.teacher else {})
 
 
 def _table(
@@ -78,7 +93,7 @@ def _table(
     human: pa.Table,
 ) -> pa.Table:
     ids, sources = human["id"], human["source"]
-    parameters = sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p", "max_tokens"})
+    parameters = sampling.model_dump(include=set(CANDIDATES.field("parameters").type.names))
 
     def rows() -> Iterator[dict[str, object]]:
         for serial, answer in enumerate(answers, start):
@@ -95,7 +110,7 @@ def _table(
                 "prompt": asking.text,
                 "program": "opening" if asking.parent >= 0 else "blank",
                 "parameters": parameters,
-                "model": model.fingerprint,
+                "model": answer.teacher or model.fingerprint,
                 "seed": seeds[serial],
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,
