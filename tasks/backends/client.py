@@ -21,7 +21,7 @@ import httpx
 from tasks.backends.capacity import Capacity, pause
 from tasks.backends.manners import Manners, TroubleError, parsed
 
-_TRIES = 8
+_TRIES = 6
 """How often one request may be answered badly, while others are answered well."""
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def answers(
         ValueError: a server refused a request, one request is always answered badly, or nobody answered for too long.
     """
     desk = _Desk([Capacity(address, float(manners.begin_with)) for address in servers], path, requests, manners, read)
-    thread = threading.Thread(target=desk.run, daemon=True)
+    thread = threading.Thread(target=desk.run, name="asking", daemon=True)
     thread.start()
     finished: dict[int, T] = {}
     due = 0
@@ -170,7 +170,7 @@ class _Desk(Generic[T]):
         self._bad[number] += not (trouble.silent or trouble.busy)
         if self._bad[number] >= _TRIES:
             raise ValueError(f"request {number} was answered badly {_TRIES} times: {self._story()}")
-        self._loop.call_later(pause(self._bad[number]), self._again, number)
+        self._loop.call_later(pause(min(self._bad[number], 3)), self._again, number)
 
     def _again(self, number: int) -> None:
         heapq.heappush(self._waiting, number)

@@ -36,8 +36,11 @@ class ModelServer:
     _process: "subprocess.Popen[bytes]"
 
     def ended(self) -> str:
-        """Why it will not answer any more; empty while it runs."""
+        """Why it will not answer any more, and then nothing of it is left; empty while it runs."""
         code = self._process.poll()
+        if code is not None:
+            # One that was killed alone leaves its engine behind.
+            self.close()
         return "" if code is None else f"the vLLM server for {self.name} ended by itself (code {code})"
 
     def close(self) -> None:

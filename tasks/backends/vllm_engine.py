@@ -182,13 +182,11 @@ def _searched(
 
 def _best(beam: Any, tokenizer: PreTrainedTokenizerFast, prompt_tokens: int) -> Completion:  # noqa: ANN401  (vLLM's beam)
     spoken = beam.tokens[prompt_tokens:]
-    ended = beam.finish_reason == "stop"
     return Completion(
         text=tokenizer.decode(spoken, skip_special_tokens=True),
-        finish_reason="stop" if ended else "length",
+        finish_reason="stop" if spoken[-1:] == [tokenizer.eos_token_id] else "length",
         prompt_tokens=prompt_tokens,
-        # The end token is counted by everybody else, and left out of the beam's tokens.
-        completion_tokens=len(spoken) + ended,
+        completion_tokens=len(spoken),
         log_probability=float(beam.cum_logprob),
     )
 

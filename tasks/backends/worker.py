@@ -66,7 +66,8 @@ class Worker:
         try:
             self._pipe.send((function, arguments))
         except OSError as error:
-            raise WorkerError(f"the {self.module} process died before {function}; {self._last_words()}") from error
+            self.close()
+            raise WorkerError(f"the {self.module} process died during {function}; {self._last_words()}") from error
         return self._taken(function, progress)
 
     def _taken(self, function: str, progress: Progress) -> Iterator[Any]:
