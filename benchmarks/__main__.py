@@ -7,7 +7,7 @@ import time
 
 from benchmarks.figures import write_result
 
-NAMES = ("demo", "collapse")
+NAMES = ("demo", "collapse", "generation")
 
 
 def main() -> None:

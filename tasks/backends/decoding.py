@@ -31,8 +31,9 @@ def complete(
         if token == tokenizer.eos_token_id:
             reason = "stop"
             break
-        text = tokenizer.decode(spoken, skip_special_tokens=True)
-        found = [text.index(stop) for stop in settings.stop if stop in text]
+        before, text = len(text), tokenizer.decode(spoken, skip_special_tokens=True)
+        # As vLLM does: only what ends in the newest token counts, so what was said before `min_tokens` stays.
+        found = [place for stop in settings.stop if (place := text.find(stop, max(0, before + 1 - len(stop)))) >= 0]
         if found and len(spoken) > settings.min_tokens:
             return Completion(text[: found[0]], "stop", len(ids), len(spoken), total)
         fed = torch.tensor([[token]])
