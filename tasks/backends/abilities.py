@@ -1,6 +1,8 @@
-"""What each sampler can honour of the sampling settings; what it cannot is refused, never left out in silence."""
+"""What each sampler can honour of the sampling settings, and what a site must have for it; the rest is refused, never left out."""
 
-from tasks.backends import Sampling
+import os
+
+from tasks.backends import Resources, Sampling
 
 _CANNOT = {
     "vllm": (),
@@ -29,3 +31,19 @@ def refuse_beyond(sampling: Sampling) -> Sampling:
                 f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able)}"
             )
     return sampling
+
+
+def servers_key(sampling: Sampling, resources: Resources) -> str:
+    """The key of the servers that are to be asked, from the environment; empty where none is needed.
+
+    Raises:
+        ValueError: the variable that the site names is not set, or a teacher is to be asked and the site names no server.
+    """
+    if sampling.teacher and not resources.servers:
+        raise ValueError(f"generate.teacher is {sampling.teacher!r}, but the site names no resources.servers to ask")
+    name = resources.server_key_variable
+    if not name or not resources.servers or not (sampling.teacher or sampling.sampler == "server"):
+        return ""
+    if not os.environ.get(name):
+        raise ValueError(f"resources.server_key_variable names {name}, which is not set in the environment")
+    return os.environ[name]

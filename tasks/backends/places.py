@@ -1,7 +1,6 @@
 """Where a model answers: on the servers of the site that are there and have it, or on one that is started for it."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +43,8 @@ def of_teacher(name: str, resources: Resources, manners: Manners) -> Place:
     """Where the teacher answers.
 
     Raises:
-        ValueError: a server that is there does not serve it, or not the same one as the others; or none is there.
+        ValueError: a server that is there does not serve it, or not the same one as the others; or none is there or named.
     """
-    if not resources.servers:
-        raise ValueError(f"generate.teacher is {name!r}, but the site names no resources.servers to ask")
     with httpx.Client(**manners.opener()) as client:
         found = _present(client, resources.servers, manners)
     for server, cards in found.items():
@@ -157,15 +154,3 @@ def _present(client: httpx.Client, servers: Sequence[str], manners: Manners) -> 
 
 def _names(cards: Cards) -> str:
     return ", ".join(cards) or "nothing"
-
-
-def key(resources: Resources) -> str:
-    """The servers' key, from the environment.
-
-    Raises:
-        ValueError: the variable that the site names is not set.
-    """
-    name = resources.server_key_variable
-    if name and not os.environ.get(name):
-        raise ValueError(f"resources.server_key_variable names {name}, which is not set in the environment")
-    return os.environ.get(name, "")

@@ -24,7 +24,7 @@ from tasks.backends import (
     Training,
     TransformerTraining,
 )
-from tasks.backends.abilities import refuse_beyond
+from tasks.backends.abilities import refuse_beyond, servers_key
 from tasks.backends.speaker import MODULES, Speaker
 from tasks.backends.worker import Worker
 
@@ -91,7 +91,12 @@ class Backends:
         return Speaker(self, sampling)
 
     def warm(self, training: Training, sampling: Sampling) -> None:
-        """Start the processes that this work will need, so that their imports overlap with other work."""
+        """Start the processes that this work will need, so that their imports overlap with other work.
+
+        Raises:
+            ValueError: the site lacks what asking a server needs; better said now than after a training.
+        """
+        servers_key(sampling, self.resources)
         self._top_up(training.backend)
         self._top_up(MODULES[sampling.sampler])
 

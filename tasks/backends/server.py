@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 
 from tasks.backends import Completion, Progress, Prompt, Resources, Sampling
+from tasks.backends.abilities import servers_key
 from tasks.backends.client import answers
 from tasks.backends.manners import Manners, parsed
-from tasks.backends.places import Place, key, of_model, of_teacher
+from tasks.backends.places import Place, of_model, of_teacher
 from tasks.backends.serving import adapter_base
 
 _COMPLETIONS = "/v1/completions"
@@ -56,7 +57,7 @@ def _manners(settings: Sampling, resources: Resources) -> Manners:
     started_here = not settings.teacher and not resources.servers
     most = resources.max_num_seqs if started_here else resources.requests_in_flight
     return Manners(
-        key="" if started_here else key(resources),
+        key=servers_key(settings, resources),
         begin_with=most if started_here else min(most, _BEGIN_WITH),
         at_most=most,
         request_seconds=resources.request_seconds,

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from tasks.backends import Sampling
-from tasks.backends.abilities import refuse_beyond
+from tasks.backends import Resources, Sampling
+from tasks.backends.abilities import refuse_beyond, servers_key
 
 _ALL = {
     "temperature": 0.5,
@@ -52,3 +52,20 @@ def test_settings_at_their_default_are_nobodys_trouble() -> None:
     for sampler in ("vllm", "server", "transformers", "ngram"):
         asked = Sampling.model_validate({"sampler": sampler, "temperature": 0.5, "top_k": 4})
         assert refuse_beyond(asked) == asked
+
+
+def test_a_teacher_needs_a_server() -> None:
+    with pytest.raises(ValueError, match=r"generate\.teacher is 'tiny', but the site names no resources\.servers"):
+        servers_key(Sampling(teacher="tiny"), Resources())
+
+
+def test_the_key_is_read_where_the_site_says_and_only_for_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Resources(servers=("http://host",), server_key_variable="OUR_KEY")
+    monkeypatch.setenv("OUR_KEY", "sesame")
+    assert servers_key(Sampling(teacher="tiny"), site) == "sesame"
+    assert servers_key(Sampling(sampler="server"), site) == "sesame"
+    assert servers_key(Sampling(sampler="server"), Resources(server_key_variable="OUR_KEY")) == ""
+    monkeypatch.delenv("OUR_KEY")
+    assert servers_key(Sampling(sampler="vllm"), site) == ""
+    with pytest.raises(ValueError, match="names OUR_KEY, which is not set in the environment"):
+        servers_key(Sampling(sampler="server"), site)

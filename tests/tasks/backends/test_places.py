@@ -6,7 +6,7 @@ import pytest
 
 from tasks.backends import Resources, Sampling
 from tasks.backends.manners import Manners
-from tasks.backends.places import key, of_model, of_teacher
+from tasks.backends.places import of_model, of_teacher
 from tests.openai_server import Reply, answering
 
 _MANNERS = Manners("", 1, 1, 1.0, 0.5)
@@ -51,11 +51,6 @@ def test_when_no_server_is_there_the_error_says_which_and_why() -> None:
         of_teacher("tiny", _site("http://127.0.0.1:9"), _MANNERS)
 
 
-def test_a_teacher_needs_a_server() -> None:
-    with pytest.raises(ValueError, match=r"generate\.teacher is 'tiny', but the site names no resources\.servers"):
-        of_teacher("tiny", _site(), _MANNERS)
-
-
 def test_something_else_than_a_list_of_models_is_refused() -> None:
     with answering(models=[{"name": "no id"}]) as talk, pytest.raises(ValueError, match="does not say what is served"):
         of_teacher("tiny", _site(talk.address), _MANNERS)
@@ -93,12 +88,3 @@ def test_a_server_that_does_not_take_adapters_is_refused_with_its_words(tmp_path
         of_model(tmp_path, Sampling(), _site(talk.address), _MANNERS)
     assert talk.bodies[0]["lora_path"] == str(tmp_path)
     assert talk.bodies[0]["lora_name"].startswith("heirloom-")
-
-
-def test_the_key_is_read_where_the_site_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OUR_KEY", "sesame")
-    assert key(Resources(server_key_variable="OUR_KEY")) == "sesame"
-    assert key(Resources()) == ""
-    monkeypatch.delenv("OUR_KEY")
-    with pytest.raises(ValueError, match="names OUR_KEY, which is not set"):
-        key(Resources(server_key_variable="OUR_KEY"))

@@ -226,7 +226,6 @@ def test_a_search_finds_the_same_again_and_in_the_order_of_the_prompts(backends:
     found = _say(backends, first.folder, beam_width=5)
     assert [one.prompt_tokens for one in found] == [one.prompt_tokens for one in _say(backends, first.folder)]
     assert _say(backends, first.folder, _PROMPTS[::-1], beam_width=5) == found[::-1]
-    assert {one.text for one in found if not one.text} == set()
     assert len({one.text for one in found}) > 2
 
 
