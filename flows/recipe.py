@@ -18,6 +18,7 @@ from curation.prompts import PromptSettings
 from curation.stages import CurateSettings
 from storage.bucket import SCHEME
 from storage.mirror import attach, mirror_of
+from storage.provenance import without_secrets
 from storage.run import Run, runs
 from tasks.backends import NgramTraining, Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
@@ -161,9 +162,14 @@ def explain(error: ValidationError) -> str:
             said = fault["msg"].removeprefix("Value error, ")
             lines.append(
                 f"{where + ': ' if where else ''}{said}"
-                + (f" (found {fault['input']!r})" if parts and not isinstance(fault["input"], dict) else "")
+                + (f" (found {_shown(fault['input'])})" if parts and not isinstance(fault["input"], dict) else "")
             )
     return "; ".join(lines)
+
+
+def _shown(value: object) -> str:
+    # An address in a site can hold a password.
+    return without_secrets([repr(value)])[0]
 
 
 def _toml(path: Path) -> dict[str, Any]:

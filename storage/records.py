@@ -50,7 +50,12 @@ _PARAMETERS = pa.struct(
         ("top_p", pa.float64()),
         ("top_k", pa.int32()),
         ("min_p", pa.float64()),
+        ("presence_penalty", pa.float64()),
+        ("frequency_penalty", pa.float64()),
+        ("repetition_penalty", pa.float64()),
         ("max_tokens", pa.int32()),
+        ("min_tokens", pa.int32()),
+        ("beam_width", pa.int32()),
     ]
 )
 
@@ -72,7 +77,11 @@ CANDIDATES = pa.schema(
         ("log_probability", pa.float64()),
     ]
 )
-"""A synthetic record before curation; `log_probability` in nats under the model at temperature 1."""
+"""A synthetic record before curation.
+
+`log_probability` in nats under the model at temperature 1, null where a server does not say; `model` is the fingerprint of
+the model that spoke, or what a server says its teacher is; `finish_reason` is `length` where the text was cut, `invalid`
+where it breaks the schema it was asked for."""
 
 DECISIONS = pa.schema(
     [

@@ -6,13 +6,14 @@ An interrupted generation goes on behind its last whole part; stored texts are n
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.programs import Cell
 from curation.prompts import Asking, PromptSettings, plan_prompts
-from storage.artifact import Artifact, read_table
+from storage.artifact import Artifact, Draft, read_table
 from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
 from storage.run import Attempt
 from storage.survivors import read_survivors, without_dropped
@@ -20,10 +21,12 @@ from storage.weights import require_weights
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.coat import verb
-from tasks.progress import stage
+from tasks.progress import logger, stage
 
 PART = 1024
 """Candidates in a part: what a kill can cost."""
+
+_WHOLE = ("stop", "length")
 
 
 @verb
@@ -51,12 +54,11 @@ def generate(
         "seed": seed,
         "part": PART,
     }
-    parents = {"model": model, "reserve": reserve} | ({"kept_out": kept_out} if kept_out else {})
-    parents |= (
-        {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
-        if prompts.builds_on_survivors
-        else {}
-    )
+    # What a teacher says does not depend on the model whose place it takes.
+    parents = {"reserve": reserve} if sampling.teacher else {"model": model, "reserve": reserve}
+    parents |= {"kept_out": kept_out} if kept_out else {}
+    if prompts.builds_on_survivors:
+        parents |= {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
     candidates = attempt.artifact("candidates", settings, **parents)
     if candidates.finished():
         return candidates
@@ -85,8 +87,9 @@ def generate(
             )
         # A sampler that is left before its end takes its process with it.
         next(answers, None)
-        tokens = draft.read(pa.schema([CANDIDATES.field("completion_tokens")]))["completion_tokens"]
-        draft.facts = {"generated_tokens": pc.sum(tokens).as_py() or 0, "resumed_after": done}
+        draft.facts = {**_counted(draft, sampling), "resumed_after": done}
+    if marked := {reason: count for reason, count in draft.facts["finish_reasons"].items() if reason not in _WHOLE}:
+        logger.warning("%s · texts that break the schema or were ended by the server: %s", attempt, marked)
     return candidates
 
 
@@ -98,6 +101,14 @@ def _survived(prompts: PromptSettings, pool: Sequence[tuple[Artifact, Artifact]]
     tables = [read_survivors(made.folder, decided.folder).select(nobody.column_names) for made, decided in pool]
     cells = (prompts.cell(dict(pairs)) for table in tables for pairs in table["attributes"].to_pylist())
     return (tables or [nobody])[-1], Counter(cells)
+
+
+def _counted(draft: Draft, sampling: Sampling) -> dict[str, Any]:
+    names = ("completion_tokens", "finish_reason", "model")
+    table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
+    ends = Counter(table["finish_reason"].to_pylist())
+    facts = {"generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "finish_reasons": dict(ends)}
+    return facts | ({"teachers": dict(Counter(table["model"].to_pylist()))} if sampling.teacher else {})
 
 
 def _table(
@@ -112,7 +123,7 @@ def _table(
     human: pa.Table,
     earlier: pa.Table,
 ) -> pa.Table:
-    parameters = sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p", "max_tokens"})
+    parameters = sampling.model_dump(include=set(CANDIDATES.field("parameters").type.names))
 
     def rows() -> Iterator[dict[str, object]]:
         for serial, answer in enumerate(answers, start):
@@ -133,7 +144,7 @@ def _table(
                 "program": prompts.program,
                 "attributes": list(asking.attributes.items()),
                 "parameters": parameters,
-                "model": model.fingerprint,
+                "model": answer.teacher or model.fingerprint,
                 "seed": seeds[serial],
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,

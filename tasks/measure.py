@@ -78,7 +78,7 @@ def _listen(
     identity = {
         "prompt": settings.prompt,
         "records": settings.voice_records,
-        "sampling": sampling.model_dump(mode="json"),
+        "sampling": sampling.own.model_dump(mode="json"),
         "seed": seed,
     }
     voice = attempt.artifact("voice", identity, model=model)
@@ -90,7 +90,7 @@ def _listen(
         prompts += [
             Prompt("", seed_of(seed, "voice", attempt.generation, place)) for place in range(settings.voice_records)
         ]
-        answers = list(backends.sampler(sampling).sample(model.whole(), prompts, told))
+        answers = list(backends.sampler(sampling.own).sample(model.whole(), prompts, told))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}
             for prompt, answer in zip(prompts, answers, strict=True)

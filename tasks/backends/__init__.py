@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.backends.speaking import Resources as Resources
+from tasks.backends.speaking import Sampling as Sampling
+from tasks.backends.speaking import Settings as Settings
 
 Progress = Callable[[int, int], None]
 """Told how much of how much is done, while it is being done."""
-
-
-class Settings(BaseModel):
-    """Frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TransformerTraining(Settings):
@@ -56,31 +54,6 @@ class NgramTraining(Settings):
 Training = Annotated[TransformerTraining | NgramTraining, Field(discriminator="backend")]
 
 
-class Sampling(Settings):
-    """`[generate]`: how a model is made to speak. Names and meanings are vLLM's."""
-
-    sampler: Literal["auto", "vllm", "transformers", "ngram"] = Field(
-        "auto",
-        description="who speaks for the model; auto takes vLLM where it is installed, and is resolved once a run",
-    )
-    temperature: float = Field(1.0, gt=0, description="below 1 favours what is likely, and starves the tail")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus: the smallest set of tokens with this probability")
-    top_k: int = Field(0, ge=0, description="only the k likeliest tokens; 0 takes all")
-    min_p: float = Field(0.0, ge=0, le=1, description="only tokens at least this likely relative to the likeliest")
-    max_tokens: int = Field(120, ge=1, description="longest completion")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the sampler")
-
-
-class Resources(Settings):
-    """`[resources]` of the site: where work happens. Recorded, never part of what a run is."""
-
-    threads: int = Field(1, ge=1, description="CPU threads of each worker process")
-    trainers: int = Field(1, ge=1, description="training processes at the same time")
-    samplers: int = Field(1, ge=1, description="sampling processes at the same time")
-    kv_cache_mib: int = Field(256, ge=16, description="memory for vLLM's key-value cache, in MiB")
-    max_num_seqs: int = Field(256, ge=1, description="sequences vLLM advances together")
-
-
 @dataclass(frozen=True)
 class Prompt:
     """What one candidate is asked for: the words it starts from, and the seed of its own dice."""
@@ -91,13 +64,19 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back, in the order of the prompts; `log_probability` is in nats under the unmodified model."""
+    """What came back, in the order of the prompts.
+
+    `finish_reason` is `stop`, `length` where the text was cut, `invalid` where it breaks the schema, or a server's own word.
+    """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
-    log_probability: float
+    log_probability: float | None
+    """In nats under the unmodified model; None from a server that does not say."""
+    teacher: str = ""
+    """Who a server says it was, where it was not the generation's own model."""
 
 
 @dataclass(frozen=True)

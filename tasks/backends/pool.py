@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.backends import (
-    Completion,
     Corpus,
     Lesson,
     NgramTraining,
     Progress,
-    Prompt,
     Resources,
     Sampler,
     Sampling,
@@ -26,6 +24,8 @@ from tasks.backends import (
     Training,
     TransformerTraining,
 )
+from tasks.backends.abilities import refuse_beyond, servers_key
+from tasks.backends.speaker import MODULES, Speaker
 from tasks.backends.worker import Worker
 
 
@@ -33,17 +33,17 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     """The settings with `auto` decided for this machine; decided once a run, then stored with it.
 
     Raises:
-        ValueError: the sampler asked for is not installed, or cannot speak for this backend's models.
+        ValueError: the sampler asked for is not installed, cannot speak for this backend's models, or not with these settings.
     """
     if isinstance(training, NgramTraining):
         if sampling.sampler not in ("auto", "ngram"):
             raise ValueError(
                 f"generate.sampler is {sampling.sampler!r}, but an n-gram model is spoken for by 'ngram' (or 'auto')"
             )
-        return sampling.model_copy(update={"sampler": "ngram"})
+        return refuse_beyond(sampling.model_copy(update={"sampler": "ngram"}))
     if sampling.sampler == "ngram":
         raise ValueError(
-            "generate.sampler is 'ngram', but train.backend is 'transformer'; use 'auto', 'vllm' or 'transformers'"
+            "generate.sampler is 'ngram', but train.backend is 'transformer'; use 'auto', 'vllm', 'server' or 'transformers'"
         )
     installed = importlib.util.find_spec("vllm") is not None
     if sampling.sampler == "vllm" and not installed:
@@ -51,7 +51,7 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
             "generate.sampler is 'vllm', but vLLM is not installed; install it, or set generate.sampler = 'transformers'"
         )
     chosen = ("vllm" if installed else "transformers") if sampling.sampler == "auto" else sampling.sampler
-    return sampling.model_copy(update={"sampler": chosen})
+    return refuse_beyond(sampling.model_copy(update={"sampler": chosen}))
 
 
 def require_installed(training: Training) -> None:
@@ -88,26 +88,39 @@ class Backends:
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """Who speaks with these settings; `auto` must have been resolved."""
-        return _Speaker(self, sampling)
+        return Speaker(self, sampling)
 
     def warm(self, training: Training, sampling: Sampling) -> None:
-        """Start the processes that this work will need, so that their imports overlap with other work."""
+        """Start the processes that this work will need, so that their imports overlap with other work.
+
+        Raises:
+            ValueError: the site lacks what asking a server needs; better said now than after a training.
+        """
+        servers_key(sampling, self.resources)
         self._top_up(training.backend)
-        self._top_up(_SPEAKERS[sampling.sampler])
+        self._top_up(MODULES[sampling.sampler])
 
     @contextlib.contextmanager
     def lease(self, module: str, model: Path | None) -> Iterator[Worker]:
         """A worker for one piece of work, after waiting for a free one where all are busy."""
+        with self.lease_some(module, model, 1) as (worker,):
+            yield worker
+
+    @contextlib.contextmanager
+    def lease_some(self, module: str, model: Path | None, most: int) -> Iterator[list[Worker]]:
+        """One worker, after waiting for it, and up to `most` where more are free."""
         with self._changed:
             while (worker := self._take(module, model)) is None:
                 self._changed.wait()
+            workers = [worker]
+            while len(workers) < most and (worker := self._take(module, model)):
+                workers.append(worker)
         try:
-            yield worker
+            yield workers
         finally:
             with self._changed:
                 # A dead one is found out by whoever looks next; one that was closed meanwhile is nobody's any more.
-                if worker in self._workers:
-                    self._free.append((module, model, worker))
+                self._free += [(module, model, worker) for worker in workers if worker in self._workers]
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -142,7 +155,7 @@ class Backends:
         return sum(worker.module == module for worker in self._workers)
 
     def _limit(self, module: str) -> int:
-        return self.resources.samplers if module == "vllm_engine" else self.resources.trainers
+        return self.resources.samplers if module in ("vllm_engine", "server") else self.resources.trainers
 
 
 _open: dict[tuple[Resources, Path], tuple[Backends, int]] = {}
@@ -188,20 +201,3 @@ class _Learner:
         with self.backends.lease(self.training.backend, None) as worker:
             scores: list[Score] = worker.call("score", progress, model, texts, temperatures)
             return scores
-
-
-@dataclass(frozen=True)
-class _Speaker:
-    """Samples in a worker process of the sampler's module."""
-
-    backends: Backends
-    sampling: Sampling
-
-    def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
-        module = _SPEAKERS[self.sampling.sampler]
-        with self.backends.lease(module, model) as worker:
-            for batch in worker.stream("sample", progress, self.sampling, self.backends.resources, model, prompts):
-                yield from batch
-
-
-_SPEAKERS = {"vllm": "vllm_engine", "transformers": "transformer", "ngram": "ngram"}

@@ -8,6 +8,7 @@ Assumes it owns its process: importing vLLM changes the environment and the glob
 """
 
 import gc
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 from transformers import PreTrainedTokenizerFast
 from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
+from vllm.sampling_params import BeamSearchParams, StructuredOutputsParams
 
 from tasks.backends import Completion, Progress, Prompt, Resources, Sampling
 
@@ -36,7 +38,7 @@ class _Speaking:
     model: Path | None = None
     engine: LLM | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
-    shape: tuple[str, str] | None = None
+    shape: tuple[str, str, str] | None = None
 
 
 def sample(
@@ -50,8 +52,14 @@ def sample(
     engine, tokenizer = _load(settings, resources, model)
     core = engine.llm_engine
     longest = core.model_config.max_model_len
-    for place, prompt in enumerate(prompts):
-        ids = [tokenizer.bos_token_id, *tokenizer(prompt.text, add_special_tokens=False)["input_ids"]][: longest - 1]
+    spelled = [
+        [tokenizer.bos_token_id, *tokenizer(prompt.text, add_special_tokens=False)["input_ids"]][: longest - 1]
+        for prompt in prompts
+    ]
+    if settings.beam_width > 1:
+        yield from _searched(engine, tokenizer, settings, spelled, resources.max_num_seqs, progress)
+        return
+    for place, (prompt, ids) in enumerate(zip(prompts, spelled, strict=True)):
         core.add_request(str(place), {"prompt_token_ids": ids}, _parameters(settings, prompt.seed))
     finished: dict[int, Completion] = {}
     due = told = 0
@@ -71,10 +79,12 @@ def sample(
 
 
 def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
-    if not (model / "config.json").is_file():
-        raise ValueError(f"{model} is no model: expected a folder with config.json and weights")
+    if not all((model / name).is_file() for name in ("config.json", "tokenizer.json")):
+        raise ValueError(f"{model} is no model: expected a folder with config.json and weights, and tokenizer.json")
     if _Speaking.model != model:
-        shape = (settings.dtype, (model / "config.json").read_text())
+        # Text is made by the engine's own tokenizer, so a model with another one needs another engine.
+        spelling = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
+        shape = (settings.dtype, (model / "config.json").read_text(), spelling)
         if _Speaking.engine is not None and _Speaking.shape == shape:
             _reload(_Speaking.engine, model)
         else:
@@ -101,6 +111,8 @@ def _engine(settings: Sampling, resources: Resources, model: Path) -> LLM:
         # On CPU a seeded request whose prompt is cut into chunks ends the engine.
         enable_chunked_prefill=False,
         disable_log_stats=True,
+        # A small model may say white space for ever where the schema lets it.
+        structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
     )
 
 
@@ -143,13 +155,55 @@ def _check_probe(engine: LLM, model: Path, dtype: str) -> None:
         )
 
 
+def _searched(
+    engine: LLM,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: Sampling,
+    spelled: Sequence[list[int]],
+    together: int,
+    progress: Progress,
+) -> Iterator[list[Completion]]:
+    """The likeliest text that a beam search finds for each prompt; as many prompts at a time as fill the engine."""
+    longest = engine.llm_engine.model_config.max_model_len
+    some = max(1, together // settings.beam_width)
+    for start in range(0, len(spelled), some):
+        batch = spelled[start : start + some]
+        found: dict[int, Completion] = {}
+        # A search knows no context length: prompts with less room than the others are a search of their own.
+        for room in {min(settings.max_tokens, longest - len(ids)) for ids in batch}:
+            places = [place for place, ids in enumerate(batch) if min(settings.max_tokens, longest - len(ids)) == room]
+            asked = BeamSearchParams(beam_width=settings.beam_width, max_tokens=room)
+            outputs = engine.beam_search([{"prompt_token_ids": batch[place]} for place in places], asked)
+            for place, output in zip(places, outputs, strict=True):
+                found[place] = _best(output.sequences[0], tokenizer, len(batch[place]))
+        yield [found[place] for place in range(len(batch))]
+        progress(start + len(batch), len(spelled))
+
+
+def _best(beam: Any, tokenizer: PreTrainedTokenizerFast, prompt_tokens: int) -> Completion:  # noqa: ANN401  (vLLM's beam)
+    spoken = beam.tokens[prompt_tokens:]
+    return Completion(
+        text=tokenizer.decode(spoken, skip_special_tokens=True),
+        finish_reason="stop" if spoken[-1:] == [tokenizer.eos_token_id] else "length",
+        prompt_tokens=prompt_tokens,
+        completion_tokens=len(spoken),
+        log_probability=float(beam.cum_logprob),
+    )
+
+
 def _parameters(settings: Sampling, seed: int) -> SamplingParams:
     return SamplingParams(
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k or -1,
         min_p=settings.min_p,
+        presence_penalty=settings.presence_penalty,
+        frequency_penalty=settings.frequency_penalty,
+        repetition_penalty=settings.repetition_penalty,
         max_tokens=settings.max_tokens,
+        min_tokens=settings.min_tokens,
+        stop=list(settings.stop),
+        structured_outputs=StructuredOutputsParams(json=settings.json_schema) if settings.json_schema else None,
         seed=seed,
         logprobs=0,
     )

@@ -62,10 +62,17 @@ class Worker:
         return answers[0] if answers else None
 
     def stream(self, function: str, progress: Progress, *arguments: Any) -> Iterator[Any]:  # noqa: ANN401
-        """Ask for many answers, and take them as they come; leaving early ends the child."""
-        finished = False
+        """Ask for many answers, which the child begins to make, and take them as they come; leaving early ends the child."""
         try:
             self._pipe.send((function, arguments))
+        except OSError as error:
+            self.close()
+            raise WorkerError(f"the {self.module} process died during {function}; {self._last_words()}") from error
+        return self._taken(function, progress)
+
+    def _taken(self, function: str, progress: Progress) -> Iterator[Any]:
+        finished = False
+        try:
             while True:
                 kind, content = self._pipe.recv()
                 if kind == "progress":
@@ -105,7 +112,7 @@ class Worker:
 def serve(module: str, descriptor: int, threads: int) -> None:
     """The child's side: import the backend and answer calls until the owner is gone."""
     pipe = connection.Connection(descriptor)
-    _end_with_owner(os.getppid())
+    end_with_owner(os.getppid())
     # Read by torch and vLLM when they are imported, so set before the backend module is.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     backend, missing = _imported(module)
@@ -142,7 +149,9 @@ def _answer(pipe: Any, backend: Any, function: str, arguments: tuple[Any, ...]) 
     pipe.send(("finished", None))
 
 
-def _end_with_owner(owner: int) -> None:
+def end_with_owner(owner: int) -> None:
+    """From now on, end this process and its group when it is nobody's or another's child than the owner's."""
+
     def watch() -> None:
         while os.getppid() == owner:
             threading.Event().wait(0.5)

@@ -40,6 +40,8 @@ def test_the_backend_decides_which_training_settings_there_are() -> None:
         ("train.stepz=3", "train.stepz is no known key"),
         ("gate.limits=[{metric='beauty', at_most=2}]", "no metric is called 'beauty'"),
         ("name=a/b", "name: String should match pattern"),
+        ("generate.json_schema={type='rabbit'}", "generate.json_schema: it is no JSON schema"),
+        ("generate.min_tokens=500", "min_tokens 500 is above max_tokens 120"),
     ],
 )
 def test_a_wrong_value_is_explained_with_its_path(change: str, said: str) -> None:
@@ -110,3 +112,17 @@ def test_a_run_of_the_store_is_a_recipe_too_and_a_shipped_one_of_its_name_comes_
         load_recipe("ghost", [], store)
     with pytest.raises(ValueError, match="there is no recipe tiny"):
         load_recipe("tiny")
+
+
+def test_a_site_with_a_password_in_an_address_is_refused_without_saying_it(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text('[resources]\nservers = ["https://me:sesame@host"]\n')
+    with pytest.raises(ValidationError) as refused:
+        load_site(str(file), None)
+    assert "resources.servers: address 1 holds a password" in explain(refused.value)
+    assert "sesame" not in explain(refused.value)
+
+
+def test_a_schema_is_a_table_of_the_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe("anchor", ["generate.json_schema={type = 'object'}"])
+    assert recipe.generate.json_schema == '{"type": "object"}'

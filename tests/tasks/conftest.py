@@ -1,5 +1,12 @@
 """One set of worker processes for all tests of tasks, a generation 0 to build on, and candidates by hand."""
 
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +19,7 @@ from flows.recipe import Site
 from storage.artifact import Artifact
 from storage.records import CANDIDATES, DECISIONS, SYNTHETIC, synthetic_id, text_digest
 from storage.run import Attempt, Run
-from tasks.backends import Corpus, Lesson, NgramTraining, Resources, TransformerTraining
+from tasks.backends import Completion, Corpus, Lesson, NgramTraining, Prompt, Resources, TransformerTraining
 from tasks.backends.pool import Backends, open_backends
 from tasks.ingest import pinned_human
 from tasks.mix import mix
@@ -144,3 +151,94 @@ def second(
     folder = tmp_path_factory.mktemp("second")
     corpus = Corpus(human_texts(20, seed=5), human_texts(40, seed=6))
     return Trained(folder, backends.trainer(tiny).train(corpus, [], first.folder, folder, 2, lambda *_: None), corpus)
+
+
+_OWNER = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from tasks.backends import Prompt, Resources, Sampling
+from tasks.backends.pool import Backends
+from tests.tasks.conftest import PROMPTS
+backends = Backends(Resources(kv_cache_mib=16, max_num_seqs=64), Path(sys.argv[2]))
+answers = backends.sampler(Sampling(sampler="server", max_tokens=16)).sample(Path(sys.argv[1]), PROMPTS, lambda *_: None)
+print(json.dumps([asdict(one) for one in answers]), flush=True)
+sys.stdin.read()
+"""
+
+PROMPTS = [Prompt(text, 100 + place) for place, text in enumerate(["", "The old", "It was the year", "", "Zebra "] * 8)]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A vLLM server that a run has started for an adapter, which has its base too; what it said, and its log."""
+
+    address: str
+    adapter: Path
+    said: list[Completion]
+
+
+@pytest.fixture(scope="session")
+def adapter(first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A low-rank adapter on the first model, and its probe by PEFT."""
+    from peft import LoraConfig, get_peft_model
+    from torch import inference_mode, manual_seed, tensor
+    from transformers import LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("adapter")
+    manual_seed(3)
+    base = LlamaForCausalLM.from_pretrained(first.folder).eval()
+    adapted = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = str(first.folder)
+    adapted.save_pretrained(folder)
+    ids = json.loads((first.folder / "probe.json").read_text())["token_ids"]
+    with inference_mode():
+        logs = adapted(input_ids=tensor([ids])).logits[0, :-1].float().log_softmax(-1)
+    total = float(logs.gather(1, tensor(ids[1:])[:, None]).sum())
+    (folder / "probe.json").write_text(json.dumps({"token_ids": ids, "log_probability": total}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One real server for all tests; at the end its owner is killed, and nothing of it may be left."""
+    logs = tmp_path_factory.mktemp("served")
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(adapter), str(logs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert owner.stdout is not None
+    try:
+        said = [Completion(**one) for one in json.loads(owner.stdout.readline() or "[]")]
+        log = (logs / "server-1.log").read_text()
+        assert said, log[-3000:]
+        address = re.findall(r"answers at (\S+)", log)[-1]
+        running = processes_with(str(adapter))
+        assert len(running) >= 2
+        yield Served(address, adapter, said)
+    finally:
+        owner.kill()
+        owner.communicate()
+    deadline = time.monotonic() + 30
+    while (left := set(running) & set(processes_with(str(adapter)))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left, f"processes of the killed run are alive: {left}"
+
+
+def processes_with(word: str) -> list[int]:
+    """Processes that were started with this word on their command line, and everything below them."""
+    parents, named = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            if state != "Z":
+                parents[int(folder.name)] = int(parent)
+                if word in (folder / "cmdline").read_text() and int(folder.name) != os.getpid():
+                    named.append(int(folder.name))
+    found = set(named)
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found)

@@ -9,9 +9,10 @@ import pytest
 from curation.prompts import PromptSettings
 from storage.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.records import DECISIONS, text_digest
-from tasks.backends import Completion, Progress, Prompt, Sampler, Sampling
+from tasks.backends import Completion, Progress, Prompt, Resources, Sampler, Sampling
 from tasks.backends.pool import Backends
 from tasks.generate import PART, generate
+from tests.openai_server import answering, said
 from tests.tasks.conftest import Beginning, Said
 
 _SAMPLING = Sampling(sampler="ngram", max_tokens=12)
@@ -184,3 +185,30 @@ def test_an_answer_alone_is_the_record_and_its_prompt_and_parents_are_kept(
         assert human[parent] in row["prompt"]
         assert not row["text"].startswith("Say the following")
         assert row["program"] == "rephrase"
+
+
+def test_the_facts_count_how_texts_ended(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    made = _generate(begin("tiny"), backends, sampling=_SAMPLING.model_copy(update={"max_tokens": 20}))
+    ends = read_table(made.folder, ["finish_reason"])["finish_reason"].to_pylist()
+    assert read_manifest(made.folder)["facts"]["finish_reasons"] == {end: ends.count(end) for end in ("length", "stop")}
+    assert min(ends.count("length"), ends.count("stop")) > 10
+
+
+def test_what_a_teacher_says_names_the_teacher_and_does_not_hang_on_the_model(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    begun = begin("taught")
+    prompts = PromptSettings(program="opening", opening_words=2)
+
+    with answering(lambda body, _: said(body, model="tiny-2026")) as talk:
+        site = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        made = _generate(begun, site, prompts, Sampling(sampler="ngram", teacher="tiny"))
+        site.close()
+    rows = read_table(made.folder).to_pylist()
+    assert len(rows) == read_manifest(begun.reserve.folder)["rows"]
+    assert {row["text"] for row in rows} == {f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows}
+    assert {row["model"] for row in rows} == {"tiny-2026"}
+    manifest = read_manifest(made.folder)
+    assert manifest["facts"]["teachers"] == {"tiny-2026": len(rows)}
+    assert set(manifest["parents"]) == {"reserve"}
+    assert manifest["settings"]["sampling"]["teacher"] == "tiny"

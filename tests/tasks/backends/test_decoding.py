@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from tasks.backends import Sampling  # noqa: E402
-from tasks.backends.decoding import _filtered  # noqa: E402
+from tasks.backends.decoding import _filtered, _penalised  # noqa: E402
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
 
@@ -35,3 +35,21 @@ def test_top_p_keeps_the_smallest_set_with_that_probability() -> None:
 def test_min_p_is_relative_to_the_likeliest() -> None:
     assert kept(min_p=0.3) == [0, 1, 2]
     assert kept(min_p=0.4) == [0, 1]
+
+
+def penalised(**settings: float) -> list[float]:
+    """Logits 2, 1, -1 and 0 after a prompt of token 2 and the words 0, 0, 1."""
+    return _penalised(torch.tensor([2.0, 1.0, -1.0, 0.0]), Sampling(**settings), [2], [0, 0, 1]).tolist()
+
+
+def test_without_penalties_logits_stay() -> None:
+    assert penalised() == [2, 1, -1, 0]
+
+
+def test_repetition_counts_the_prompt_and_pushes_down_on_both_sides_of_zero() -> None:
+    assert penalised(repetition_penalty=2) == [1, 0.5, -2, 0]
+
+
+def test_frequency_counts_what_was_said_and_presence_only_that_it_was() -> None:
+    assert penalised(frequency_penalty=0.5) == [1, 0.5, -1, 0]
+    assert penalised(presence_penalty=0.5) == [1.5, 0.5, -1, 0]

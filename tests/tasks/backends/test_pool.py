@@ -165,6 +165,12 @@ def test_warming_starts_what_the_work_needs_and_no_more(two: Backends) -> None:
     assert [(module, worker.alive) for module, _, worker in two._free] == [("ngram", True)] * 2
 
 
+def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None:
+    with pytest.raises(ValueError, match=r"names no resources\.servers"):
+        two.warm(NgramTraining(), Sampling(sampler="ngram", teacher="tiny"))
+    assert two._workers == []
+
+
 def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
 

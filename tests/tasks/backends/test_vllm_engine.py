@@ -183,3 +183,66 @@ def test_a_text_ends_at_the_context(backends: Backends, first: Trained) -> None:
     said = _say(backends, first.folder, [Prompt("", seed) for seed in range(6)], max_tokens=500)
     assert max(one.completion_tokens for one in said) == 63
     assert {one.finish_reason for one in said if one.completion_tokens == 63} <= {"length", "stop"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"repetition_penalty": 2.0}, {"presence_penalty": 2.0}, {"frequency_penalty": 1.5}, {"stop": ["re", "the"]}],
+    ids=["repetition", "presence", "frequency", "stop"],
+)
+def test_penalties_and_stops_are_those_of_transformers(
+    backends: Backends, first: Trained, settings: dict[str, Any]
+) -> None:
+    prompts = [Prompt(" ".join(text.split()[:5]), 0) for text in human_texts(12, seed=21)]
+    settings = {"top_k": 1, "min_tokens": 4, "max_tokens": 16, **settings}
+    fast = _say(backends, first.folder, prompts, **settings)
+    plain = Sampling.model_validate({"sampler": "transformers", **settings})
+    slow = list(backends.sampler(plain).sample(first.folder, prompts, _untold))
+    assert [(one.text, one.finish_reason, one.completion_tokens) for one in fast] == [
+        (one.text, one.finish_reason, one.completion_tokens) for one in slow
+    ]
+    without = _say(backends, first.folder, prompts, **{**settings, **dict.fromkeys(settings.keys() & {"stop"}, ())})
+    assert "stop" not in settings or [one.text for one in without] != [one.text for one in fast]
+
+
+def test_a_search_finds_nothing_less_likely_than_taking_the_likeliest_token_each_time(
+    backends: Backends, first: Trained
+) -> None:
+    prompts = [Prompt(" ".join(text.split()[:3]), 0) for text in human_texts(8, seed=21)] + [Prompt("", 0)]
+    # Two tokens far no beam can have lost the likeliest ones.
+    greedy = _say(backends, first.folder, prompts, top_k=1, max_tokens=2)
+    found = _say(backends, first.folder, prompts, beam_width=5, max_tokens=2)
+    assert [one.text for one in found] != [one.text for one in greedy]
+    for one, plain in zip(found, greedy, strict=True):
+        assert one.prompt_tokens == plain.prompt_tokens
+        assert one.log_probability is not None
+        assert plain.log_probability is not None
+        # Beams are compared by what they are worth a token.
+        mean, plain_mean = one.log_probability / one.completion_tokens, plain.log_probability / plain.completion_tokens
+        assert mean >= plain_mean - 1e-4
+
+
+def test_a_search_finds_the_same_again_and_in_the_order_of_the_prompts(backends: Backends, first: Trained) -> None:
+    found = _say(backends, first.folder, beam_width=5)
+    assert [one.prompt_tokens for one in found] == [one.prompt_tokens for one in _say(backends, first.folder)]
+    assert _say(backends, first.folder, _PROMPTS[::-1], beam_width=5) == found[::-1]
+    assert len({one.text for one in found}) > 2
+
+
+def test_a_search_ends_at_the_context(backends: Backends, first: Trained) -> None:
+    long = Prompt(" ".join(human_texts(4, seed=3)), 0)
+    (said,) = _say(backends, first.folder, [long], beam_width=3)
+    assert (said.prompt_tokens, said.completion_tokens) == (63, 1)
+
+
+def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    corpus = Corpus([text.upper() for text in human_texts(60)], [])
+    backends.trainer(tiny).train(corpus, [], None, tmp_path, 1, _untold)
+    assert (tmp_path / "config.json").read_text() == (first.folder / "config.json").read_text()
+    plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
+    (reference,) = backends.sampler(plain).sample(tmp_path, [Prompt("THE OLD", 0)], _untold)
+    _say(backends, first.folder, _PROMPTS[:1])
+    (said,) = _say(backends, tmp_path, [Prompt("THE OLD", 0)], top_k=1)
+    assert said.text == reference.text

@@ -1,0 +1,49 @@
+"""What each sampler can honour of the sampling settings, and what a site must have for it; the rest is refused, never left out."""
+
+import os
+
+from tasks.backends import Resources, Sampling
+
+_CANNOT = {
+    "vllm": (),
+    "server": ("beam_width",),
+    "transformers": ("beam_width", "json_schema"),
+    "ngram": (
+        *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_tokens", "stop", "beam_width"),
+        "json_schema",
+    ),
+}
+
+
+def refuse_beyond(sampling: Sampling) -> Sampling:
+    """The settings, if whoever is to speak with them can honour them all.
+
+    Raises:
+        ValueError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
+    """
+    for sampler in {sampling.sampler: "", **({"server": ""} if sampling.teacher else {})}:
+        unlike = [
+            name for name in _CANNOT[sampler] if getattr(sampling, name) != Sampling.model_fields[name].get_default()
+        ]
+        if unlike:
+            able = [name for name, cannot in _CANNOT.items() if not set(unlike) & set(cannot)]
+            raise ValueError(
+                f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able)}"
+            )
+    return sampling
+
+
+def servers_key(sampling: Sampling, resources: Resources) -> str:
+    """The key of the servers that are to be asked, from the environment; empty where none is needed.
+
+    Raises:
+        ValueError: the variable that the site names is not set, or a teacher is to be asked and the site names no server.
+    """
+    if sampling.teacher and not resources.servers:
+        raise ValueError(f"generate.teacher is {sampling.teacher!r}, but the site names no resources.servers to ask")
+    name = resources.server_key_variable
+    if not name or not resources.servers or not (sampling.teacher or sampling.sampler == "server"):
+        return ""
+    if not os.environ.get(name):
+        raise ValueError(f"resources.server_key_variable names {name}, which is not set in the environment")
+    return os.environ[name]

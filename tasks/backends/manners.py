@@ -1,0 +1,71 @@
+"""How a server is asked, and what its answer means: an answer, trouble that may pass, or a refusal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+_BUSY = (408, 425, 429, 503)
+_HERE = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How servers are asked."""
+
+    key: str
+    """Sent as a bearer token; appears in no message."""
+    begin_with: int
+    """Requests in flight at each server at first."""
+    at_most: int
+    request_seconds: float
+    patience_seconds: float
+    ended: Callable[[], str] = lambda: ""
+    """Says why no server will ever answer again, if that is so; asked after each trouble."""
+
+    def opener(self) -> dict[str, Any]:
+        """What every httpx client is opened with; a server on this machine is never asked through a proxy."""
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return {"headers": headers, "timeout": None, "mounts": {f"all://{host}": None for host in _HERE}}
+
+    def without_key(self, words: str) -> str:
+        """The words of a server, cut short and without the key, which some repeat."""
+        shown = words.replace(self.key, "***") if self.key else words
+        return " ".join(shown.split())[:300]
+
+
+class TroubleError(Exception):
+    """A server gave no answer that can be used, and may give one later."""
+
+    def __init__(self, words: str, *, busy: bool = False, silent: bool = False, pause: float = 0.0) -> None:
+        super().__init__(words)
+        self.busy, self.silent, self.pause = busy, silent, pause
+
+
+def parsed(response: httpx.Response, manners: Manners) -> Any:  # noqa: ANN401  (JSON)
+    """The JSON of an answer.
+
+    Raises:
+        TroubleError: the server is busy or broken, and may not be later.
+        ValueError: it refused.
+    """
+    words = f"{response.status_code} {manners.without_key(_message(response))}".strip()
+    if response.status_code in _BUSY or response.status_code >= 500:
+        pause = response.headers.get("Retry-After", "")
+        busy = response.status_code in _BUSY
+        raise TroubleError(words, busy=busy, pause=float(pause) if pause.isdigit() else 0.0)
+    if not response.is_success:
+        raise ValueError(f"{response.request.url} refused: {words}")
+    try:
+        return response.json()
+    except ValueError as error:
+        raise TroubleError(f"{response.status_code} with a body that is not JSON") from error
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        said = response.json()
+        return str(said["error"]["message"] if isinstance(said["error"], dict) else said["error"])
+    except (ValueError, KeyError, TypeError):
+        return "" if response.is_success else response.text

@@ -1,0 +1,122 @@
+"""How a model is made to speak, and where: the settings of every sampler, and of the site that it works at."""
+
+import json
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Settings(BaseModel):
+    """Frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sampling(Settings):
+    """`[generate]`: how a model is made to speak. Names and meanings are vLLM's; a candidate is a request with its own seed."""
+
+    sampler: Literal["auto", "vllm", "server", "transformers", "ngram"] = Field(
+        "auto",
+        description="who speaks for the generation's model: vLLM's engine, a server, transformers, or word counts; "
+        "auto takes vLLM where it is installed, and is resolved once a run",
+    )
+    teacher: str = Field(
+        "",
+        description="name of a model on `resources.servers` that writes the candidates in the place of the generation's own",
+    )
+    temperature: float = Field(1.0, gt=0, description="below 1 favours what is likely, and starves the tail")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus: the smallest set of tokens with this probability")
+    top_k: int = Field(0, ge=0, description="only the k likeliest tokens; 0 takes all")
+    min_p: float = Field(0.0, ge=0, le=1, description="only tokens at least this likely relative to the likeliest")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="taken off the logit of a token that was said")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="the same, for each time that it was said")
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="divides the logit of a token that is in the prompt or was said; 1 does nothing"
+    )
+    max_tokens: int = Field(120, ge=1, description="longest completion")
+    min_tokens: int = Field(0, ge=0, description="no end, and no stop, before this many tokens")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="strings that end a completion; they are cut off"
+    )
+    beam_width: int = Field(
+        1, ge=1, description="above 1, the likeliest text that a search with so many beams finds; throws no dice"
+    )
+    json_schema: str = Field(
+        "",
+        description="JSON schema, as a table or as text, that completions are held to; one that breaks it is marked `invalid`",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the sampler")
+
+    @field_validator("json_schema", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return json.dumps(value) if isinstance(value, dict) else value
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_a_schema(cls, value: str) -> str:
+        from tasks.backends.structure import check_schema
+
+        return check_schema(value) if value else ""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}")
+        dice = {
+            name: getattr(self, name) for name in _DICE if getattr(self, name) != type(self).model_fields[name].default
+        }
+        if self.beam_width > 1 and dice:
+            raise ValueError(f"a search with beam_width {self.beam_width} throws no dice; leave out {', '.join(dice)}")
+        return self
+
+    @property
+    def own(self) -> "Sampling":
+        """The same without a teacher: how the generation's own model is made to speak."""
+        return self.model_copy(update={"teacher": ""})
+
+
+_DICE = (
+    *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"),
+    *("min_tokens", "stop", "json_schema"),
+)
+"""Settings that mean something only where tokens are drawn one by one."""
+
+
+class Resources(Settings):
+    """`[resources]` of the site: where work happens. Recorded, never part of what a run is."""
+
+    threads: int = Field(1, ge=1, description="CPU threads of each worker process")
+    trainers: int = Field(1, ge=1, description="training processes at the same time")
+    samplers: int = Field(
+        1, ge=1, description="sampling processes at the same time; one generation uses all that are free"
+    )
+    kv_cache_mib: int = Field(256, ge=16, description="memory for vLLM's key-value cache, in MiB")
+    max_num_seqs: int = Field(256, ge=1, description="sequences vLLM advances together")
+    servers: tuple[str, ...] = Field(
+        (),
+        description="addresses of OpenAI-compatible servers; without any, sampler `server` starts vLLM's for each model",
+    )
+    server_key_variable: str = Field("", description="name of the environment variable that holds the servers' key")
+    requests_in_flight: int = Field(
+        256, ge=1, description="most requests at one server at a time; fewer while it is busy or slow"
+    )
+    request_seconds: float = Field(300, gt=0, description="how long one request may take before it is asked again")
+    patience_seconds: float = Field(
+        120, gt=0, description="how long every server may fail before the run ends with an error"
+    )
+
+    @field_validator("servers")
+    @classmethod
+    def _are_addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for place, server in enumerate(servers):
+            parts = urlsplit(server)
+            if parts.username or parts.password:
+                # Not shown: what is before the @ is a secret.
+                raise ValueError(
+                    f"address {place + 1} holds a password; put it in the environment and name it in server_key_variable"
+                )
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(f"{server!r} is no address; write it as http://host:port")
+        return tuple(dict.fromkeys(server.rstrip("/").removesuffix("/v1") for server in servers))

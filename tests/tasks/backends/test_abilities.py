@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+
+from tasks.backends import Resources, Sampling
+from tasks.backends.abilities import refuse_beyond, servers_key
+
+_ALL = {
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "top_k": 3,
+    "min_p": 0.1,
+    "presence_penalty": 0.1,
+    "frequency_penalty": 0.1,
+    "repetition_penalty": 1.1,
+    "min_tokens": 3,
+    "stop": ("x",),
+    "json_schema": '{"type": "object"}',
+}
+
+
+@pytest.mark.parametrize("sampler", ["vllm", "server"])
+def test_vllm_honours_every_setting_embedded_or_as_a_server(sampler: str) -> None:
+    asked = Sampling.model_validate({"sampler": sampler, **_ALL})
+    assert refuse_beyond(asked) is asked
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings", "named"),
+    [
+        ("server", {"beam_width": 5}, "generate.beam_width; those that can: vllm"),
+        ("transformers", {"beam_width": 5}, "generate.beam_width; those that can: vllm"),
+        ("transformers", {"json_schema": "{}"}, "generate.json_schema; those that can: vllm, server"),
+        (
+            "ngram",
+            {"stop": ["x"], "min_tokens": 1},
+            "generate.min_tokens, generate.stop; those that can: vllm, server, tr",
+        ),
+    ],
+)
+def test_what_a_sampler_cannot_honour_is_refused_by_name(sampler: str, settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=f"sampler '{sampler}' cannot honour {named}"):
+        refuse_beyond(Sampling.model_validate({"sampler": sampler, **settings}))
+
+
+def test_what_a_teachers_server_cannot_honour_is_refused_whoever_speaks_for_the_model() -> None:
+    with pytest.raises(ValueError, match=r"sampler 'server' cannot honour generate\.beam_width"):
+        refuse_beyond(Sampling(sampler="vllm", teacher="somebody", beam_width=2))
+
+
+def test_settings_at_their_default_are_nobodys_trouble() -> None:
+    for sampler in ("vllm", "server", "transformers", "ngram"):
+        asked = Sampling.model_validate({"sampler": sampler, "temperature": 0.5, "top_k": 4})
+        assert refuse_beyond(asked) == asked
+
+
+def test_a_teacher_needs_a_server() -> None:
+    with pytest.raises(ValueError, match=r"generate\.teacher is 'tiny', but the site names no resources\.servers"):
+        servers_key(Sampling(teacher="tiny"), Resources())
+
+
+def test_the_key_is_read_where_the_site_says_and_only_for_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Resources(servers=("http://host",), server_key_variable="OUR_KEY")
+    monkeypatch.setenv("OUR_KEY", "sesame")
+    assert servers_key(Sampling(teacher="tiny"), site) == "sesame"
+    assert servers_key(Sampling(sampler="server"), site) == "sesame"
+    assert servers_key(Sampling(sampler="server"), Resources(server_key_variable="OUR_KEY")) == ""
+    monkeypatch.delenv("OUR_KEY")
+    assert servers_key(Sampling(sampler="vllm"), site) == ""
+    with pytest.raises(ValueError, match="names OUR_KEY, which is not set in the environment"):
+        servers_key(Sampling(sampler="server"), site)

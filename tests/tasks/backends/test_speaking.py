@@ -1,0 +1,58 @@
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.backends import Resources, Sampling
+
+
+def test_a_schema_can_be_a_table_or_text_and_its_order_stays() -> None:
+    schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
+    as_table = Sampling.model_validate({"json_schema": schema})
+    assert as_table == Sampling(json_schema=json.dumps(schema))
+    assert list(json.loads(as_table.json_schema)["properties"]) == ["b", "a"]
+    assert hash(as_table) == hash(Sampling(json_schema=json.dumps(schema)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"json_schema": "{"}, "it is not JSON"),
+        ({"json_schema": {"type": "rabbit"}}, "it is no JSON schema: 'rabbit'"),
+        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens 9 is above max_tokens 8"),
+        ({"beam_width": 5, "temperature": 0.7, "stop": ["x"]}, "throws no dice; leave out temperature, stop"),
+        ({"stop": [""]}, "at least 1 character"),
+        ({"repetition_penalty": 0}, "greater than 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Sampling.model_validate(settings)
+
+
+def test_a_search_stands_alone() -> None:
+    assert Sampling(beam_width=5, max_tokens=64).beam_width == 5
+
+
+def test_its_own_way_of_speaking_has_no_teacher_and_is_otherwise_the_same() -> None:
+    taught = Sampling(teacher="somebody", temperature=0.5)
+    assert taught.own == Sampling(temperature=0.5)
+
+
+def test_addresses_are_one_a_server() -> None:
+    site = Resources(servers=("http://a:8000/v1", "http://a:8000/", "https://b/openai/v1/"))
+    assert site.servers == ("http://a:8000", "https://b/openai")
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'a:8000' is no address; write it as http://host:port"):
+        Resources(servers=("a:8000",))
+
+
+def test_a_password_in_an_address_is_refused_and_not_said_again() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Resources(servers=("http://me:sesame@host",))
+    (fault,) = refused.value.errors()
+    assert "address 1 holds a password; put it in the environment" in fault["msg"]
+    assert "sesame" not in fault["msg"]

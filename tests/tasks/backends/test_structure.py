@@ -1,0 +1,42 @@
+import pytest
+
+from tasks.backends import Completion
+from tasks.backends.structure import INVALID, check_schema, marker
+
+_SCHEMA = '{"type": "object", "properties": {"year": {"type": "integer", "minimum": 1200}}, "required": ["year"]}'
+
+
+def _told(text: str, reason: str = "stop", schema: str = _SCHEMA) -> str:
+    return marker(schema)(Completion(text, reason, 1, 2, -1.0)).finish_reason
+
+
+def test_a_text_that_keeps_to_the_schema_is_left_as_it_is() -> None:
+    completion = Completion(' {"year": 1300}\n', "stop", 1, 2, -1.0)
+    assert marker(_SCHEMA)(completion) is completion
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"year": "1300"}', '{"year": 1100}', "[]", '{"year": 1300} and more', "[" * 100_000]
+)
+def test_a_text_that_breaks_the_schema_says_so_and_stays(text: str) -> None:
+    assert _told(text) == INVALID
+
+
+def test_a_text_that_was_cut_says_that_it_was_cut() -> None:
+    assert _told('{"year": 13', "length") == "length"
+
+
+def test_without_a_schema_everything_is_as_it_was() -> None:
+    assert _told("no JSON at all", schema="") == "stop"
+
+
+def test_a_schema_is_given_back_as_it_was_written() -> None:
+    assert check_schema(_SCHEMA) is _SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"), [("{", "not JSON"), ('{"type": 3}', "no JSON schema"), ("true", "says anything")]
+)
+def test_what_is_no_schema_is_refused(schema: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_schema(schema)
