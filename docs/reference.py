@@ -14,7 +14,8 @@ sys.path.insert(0, str(ROOT))
 from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
 from flows.recipe import Recipe, Site  # noqa: E402
 from storage import records  # noqa: E402
-from storage.catalog import QUESTIONS, open_catalog  # noqa: E402
+from storage.catalog import open_catalog  # noqa: E402
+from storage.questions import QUESTIONS  # noqa: E402
 from tasks.backends import NgramTraining, TransformerTraining  # noqa: E402
 
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"

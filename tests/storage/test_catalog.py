@@ -8,8 +8,9 @@ import pytest
 
 from storage import records
 from storage.artifact import AbsentError, Artifact, read_manifest
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
 from storage.evaluation import evaluation_folder
+from storage.questions import QUESTIONS
 from storage.run import Attempt, Run, human_folder
 
 VIEWS = {
