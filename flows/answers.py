@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ def _json(file: IO[str], batches: pa.RecordBatchReader) -> None:
     between = "[\n"
     for batch in batches:
         for row in batch.to_pylist():
-            file.write(between + json.dumps(_plain(row), ensure_ascii=False, default=str))
+            file.write(between + json.dumps(_plain(row), ensure_ascii=False, default=_worded))
             between = ",\n"
     file.write("[]\n" if between == "[\n" else "\n]\n")
 
@@ -106,9 +107,15 @@ def _csv(file: IO[str], batches: pa.RecordBatchReader) -> None:
     for batch in batches:
         for row in batch.to_pylist():
             rows.writerow(
-                json.dumps(_plain(value), ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
+                json.dumps(_plain(value), ensure_ascii=False, default=_worded)
+                if isinstance(value, dict | list)
+                else value
                 for value in row.values()
             )
+
+
+def _worded(value: object) -> float | str:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever a column holds)

@@ -120,7 +120,7 @@ def _answer(asking: Asking, question: str) -> None:
         else:
             asking.ask(question, show)
     except ValueError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        console.print(str(error), style="red", markup=False)
     except KeyboardInterrupt:
         console.print("\nstopped")
 

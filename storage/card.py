@@ -94,7 +94,8 @@ def _body(told: "Exported") -> Iterator[str]:
     yield from _table(("what", "value"), [(name, _said(value)) for name, value in made if value not in (None, "")])
     yield from ("", "## What was measured on it and on its model", "")
     yield from _table(
-        ("subject", "metric", "value"), [(one, metric, f"{value:.4g}") for one, metric, value in told.metrics]
+        ("subject", "metric", "value"),
+        [(one, metric, "–" if value is None else f"{value:.4g}") for one, metric, value in told.metrics],
     )
     yield from ("", "## Lineage", "")
     yield from _table(("artifact", "fingerprint", "made from", "fingerprint"), told.lineage)

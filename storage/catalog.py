@@ -37,13 +37,13 @@ _HUMAN = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": r
 
 # <run>/generation=3/attempt=1/<artifact>/<part>, and <name>/snapshot=1/<side>/<part>, counted from the end.
 _GENERATION_KEYS = {
-    "run": "split_part(filename, '/', -5)",
-    "generation": "cast(substr(split_part(filename, '/', -4), 12) as integer)",
-    "attempt": "cast(substr(split_part(filename, '/', -3), 9) as integer)",
+    "run": "string_split(filename, '/')[-5]",
+    "generation": "cast(substr(string_split(filename, '/')[-4], 12) as integer)",
+    "attempt": "cast(substr(string_split(filename, '/')[-3], 9) as integer)",
 }
 _HUMAN_KEYS = {
-    "human": "split_part(filename, '/', -4)",
-    "snapshot": "cast(substr(split_part(filename, '/', -3), 10) as integer)",
+    "human": "string_split(filename, '/')[-4]",
+    "snapshot": "cast(substr(string_split(filename, '/')[-3], 10) as integer)",
 }
 _EVALUATION_KEYS = {"human": "split_part(filename, '/', -5)", "withheld": "split_part(filename, '/', -3)"}
 _ATTEMPT = {"run": pa.string(), "generation": pa.int64(), "attempt": pa.int64()}

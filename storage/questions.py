@@ -63,7 +63,7 @@ QUESTIONS = {
                 human || ', snapshot ' || snapshot || ': ' || concat_ws(' ', stage, reason, keeper)
                 from set_aside where id = $record
             union all select run, generation, attempt, 1, 0, 'candidates',
-                program || ' by model ' || model || coalesce(', from ' || parents[1], '')
+                concat(program, ' by model ', model, ', from ' || parents[1])
                 from candidates_all where id = $record
             union all select run, generation, attempt, 2, coalesce(list_position(stages, stage), 0), 'decisions',
                 stage || if(kept, ': kept', ': dropped, ' || concat_ws(' ', reason, keeper, round(evidence, 3))) from said
@@ -142,7 +142,7 @@ def bound(catalog: "duckdb.DuckDBPyConnection", name: str, arguments: Sequence[s
     if len(arguments) != len(names):
         usage = " ".join([name, *(one.upper() for one in names)])
         raise ValueError(
-            f"{name} wants {len(names) or 'no'} arguments, found {len(arguments)}; write: heirloom ask {usage}"
+            f"{name} wants {len(names) or 'no'} argument{'s' * (len(names) != 1)}, found {len(arguments)}; write: heirloom ask {usage}"
         )
     for one, value in zip(names, arguments, strict=True):
         kind = one.rpartition("_")[2]
