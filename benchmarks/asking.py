@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import duckdb
 import pyarrow as pa
@@ -180,10 +180,10 @@ _TEXT = "repeat(md5(i::varchar) || ' the quick brown fox ', 3 + i % 11) as text"
 _HUMAN_ID = "'h-' || left(md5({}::varchar), 16)"
 
 
-def _publish(artifact: Artifact, schema: pa.Schema, question: str, **facts: object) -> Artifact:
-    table = duckdb.sql(question).to_arrow_table().select(schema.names).cast(schema)
+def _publish(artifact: Artifact, schema: pa.Schema, *questions: str, **facts: object) -> Artifact:
     with artifact.draft() as draft:
-        draft.write_part(table)
+        for number, question in enumerate(questions):
+            draft.write_part(duckdb.sql(question).to_arrow_table().select(schema.names).cast(schema), number)
         draft.facts = dict(facts)
     return artifact
 
@@ -218,7 +218,7 @@ def _live_through(attempt: Attempt) -> None:
         (hash(i) % 60)::int as completion_tokens, -random() * 100 as log_probability from range({RECORDS}) t(i)""",
         generated_tokens=30 * RECORDS,
     )
-    decisions = _publish(attempt.artifact("decisions", {}, candidates=candidates), records.DECISIONS, _decided(born))
+    decisions = _publish(attempt.artifact("decisions", {}, candidates=candidates), records.DECISIONS, *_decided(born))
     _publish(
         attempt.artifact("corpus", {}, decisions=decisions),
         records.CORPUS,
@@ -232,18 +232,16 @@ def _live_through(attempt: Attempt) -> None:
     attempt.run.note("accepted", born, 1)
 
 
-def _decided(born: int) -> str:
-    sieves = []
+def _decided(born: int) -> Iterator[str]:
+    """One question a sieve, whose part holds what it dropped first."""
     for at, stage in enumerate(_STAGES):
         kept = [f"hash(i * 7 + {before} + {born}) % 100 >= 3" for before in range(at + 1)]
         alive = f"where {' and '.join(kept[:-1])}" if at else ""
-        sieves.append(
-            f"""select {at} as turn, i, {kept[-1]} as kept, '{stage}' as stage,
-            printf('g{born:03d}-%07d', hash(i) % {RECORDS}) as other from range({RECORDS}) t(i) {alive}"""
-        )
-    return f"""select printf('g{born:03d}-%07d', i) as id, stage, kept, if(kept, '', 'says the same as another') as reason,
-        if(kept, null, other) as keeper, if(kept, null, {born}) as keeper_generation, random() as evidence, random() as estimate
-        from ({" union all ".join(sieves)}) order by kept, turn, i"""
+        yield f"""select printf('g{born:03d}-%07d', i) as id, '{stage}' as stage, kept,
+            if(kept, '', 'says the same as another') as reason, if(kept, null, other) as keeper,
+            if(kept, null, {born}) as keeper_generation, random() as evidence, random() as estimate
+            from (select i, {kept[-1]} as kept, printf('g{born:03d}-%07d', hash(i) % {RECORDS}) as other
+                  from range({RECORDS}) t(i) {alive}) order by kept, i"""
 
 
 def _build_many() -> None:

@@ -107,7 +107,9 @@ def export(
     """Write a corpus to a folder that others open: its records, a data card, and Croissant metadata."""
     from storage.export import export as write
 
-    console.print(f"{write(load_site(None, store).opened().store, run, generation, to, out)}", markup=False, soft_wrap=True)
+    console.print(
+        f"{write(load_site(None, store).opened().store, run, generation, to, out)}", markup=False, soft_wrap=True
+    )
 
 
 @contextmanager

@@ -215,7 +215,9 @@ def parts(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]
     Raises:
         AbsentError: it is not finished, or a part that the manifest lists is missing.
     """
-    listed = {name: said for name, said in (manifest or read_manifest(folder))["files"].items() if name.endswith(".parquet")}
+    listed = {
+        name: said for name, said in (manifest or read_manifest(folder))["files"].items() if name.endswith(".parquet")
+    }
     _bring(folder, listed)
     return [folder / name for name in sorted(listed)]
 

@@ -53,7 +53,13 @@ _GENERATIONS = (
     _ATTEMPT
     | dict.fromkeys(("candidates", "survivors", "corpus", "human"), pa.int64())
     | dict.fromkeys(("human_fraction", "human_token_fraction"), pa.float64())
-    | {"contaminated": pa.int64(), "tokens": pa.int64(), "generated_tokens": pa.int64(), "model": pa.string(), "snapshot": pa.int64()}
+    | {
+        "contaminated": pa.int64(),
+        "tokens": pa.int64(),
+        "generated_tokens": pa.int64(),
+        "model": pa.string(),
+        "snapshot": pa.int64(),
+    }
     | {"accepted": pa.bool_(), "seconds": pa.float64()}
 )
 _RUNS = dict.fromkeys(("run", "question", "human", "policy", "backend", "sampler"), pa.string()) | dict.fromkeys(
@@ -122,7 +128,9 @@ def _fill(connection: "duckdb.DuckDBPyConnection", listing: Listing, named: Call
             files = [named(part) for part in listing.parts(folder, accepted_only)]
             _view(connection, name, schema, files, _GENERATION_KEYS)
     for side, schema in _HUMAN.items():
-        _view(connection, side, schema, [named(part) for part in listing.human_parts(f"snapshot=*/{side}")], _HUMAN_KEYS)
+        _view(
+            connection, side, schema, [named(part) for part in listing.human_parts(f"snapshot=*/{side}")], _HUMAN_KEYS
+        )
     for view, (schema, folder) in evaluation.VIEWS.items():
         files = [named(part) for part in listing.human_parts(f"evaluation/*/{folder}")]
         _view(connection, view, schema, files, _EVALUATION_KEYS)

@@ -78,4 +78,3 @@ def refuse_unknown(root: Path, human: str, names: Sequence[str]) -> None:
     """
     for name in names:
         evaluation_set(root, human, name)
-
