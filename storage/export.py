@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
-from storage.artifact import write_parquet
 from storage.card import croissant, data_card
 from storage.catalog import open_catalog
+from storage.layout import write_parquet
 from storage.run import Run
 
 if TYPE_CHECKING:

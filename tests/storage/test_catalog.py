@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage import records
-from storage.artifact import AbsentError, Artifact, read_manifest, write_parquet
+from storage.artifact import AbsentError, Artifact, read_manifest
 from storage.catalog import open_catalog, write_catalog
+from storage.layout import write_parquet
 from storage.run import Attempt, Run, human_folder
 from tests.storage.conftest import HUMAN_VIEWS, RECIPE, live, publish
 
