@@ -9,8 +9,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest
 from storage.records import MET, RESERVE, SET_ASIDE
 

@@ -9,6 +9,7 @@ from storage import records
 from storage.artifact import AbsentError, Artifact, read_manifest
 from storage.catalog import open_catalog, write_catalog
 from storage.layout import write_parquet
+from storage.questions import QUESTIONS
 from storage.run import Attempt, Run, human_folder
 from tests.storage.conftest import HUMAN_VIEWS, RECIPE, live, publish
 
@@ -223,7 +224,7 @@ def test_a_catalog_file_finds_its_store_from_anywhere_and_after_a_move(
     moved = store.rename(tmp_path / name)
     monkeypatch.chdir("/")
     with duckdb.connect(moved / "catalog.duckdb", read_only=True) as opened:
-        assert opened.sql("select count(*), count(text) from records").fetchall() == [(10, 10)]
+        assert opened.sql("select count(*), count(text) from records").fetchall() == [(11, 11)]
         assert opened.sql("select count(*) from generations").fetchall() == [(4,)]
 
 
