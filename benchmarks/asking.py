@@ -183,7 +183,10 @@ _HUMAN_ID = "'h-' || left(md5({}::varchar), 16)"
 def _publish(artifact: Artifact, schema: pa.Schema, *questions: str, **facts: object) -> Artifact:
     with artifact.draft() as draft:
         for number, question in enumerate(questions):
-            draft.write_part(duckdb.sql(question).to_arrow_table().select(schema.names).cast(schema), number)
+            made = duckdb.sql(question).to_arrow_table()
+            for lacking in [one for one in schema if one.name not in made.column_names]:
+                made = made.append_column(lacking, pa.nulls(made.num_rows, lacking.type))
+            draft.write_part(made.select(schema.names).cast(schema), number)
         draft.facts = dict(facts)
     return artifact
 
