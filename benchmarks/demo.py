@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.figures import WORK, Ends, Figure, run_heirloom, story
 from flows.demo import ARMS
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
 from storage.provenance import machine
+from storage.questions import QUESTIONS
 
 SEEDS = (0, 1, 2)
 _STORES = WORK / "demo"

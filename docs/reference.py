@@ -14,7 +14,8 @@ sys.path.insert(0, str(ROOT))
 from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
 from flows.recipe import Recipe, Site  # noqa: E402
 from storage import records  # noqa: E402
-from storage.catalog import QUESTIONS, open_catalog  # noqa: E402
+from storage.catalog import open_catalog  # noqa: E402
+from storage.questions import QUESTIONS, wanted  # noqa: E402
 from tasks.backends import NgramTraining, TransformerTraining  # noqa: E402
 
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -79,6 +80,7 @@ def _storage() -> str:
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
         "        forgotten.jsonl                     tombstones: what no later corpus, prompt or view holds",
+        "        catalog.duckdb                      every view, where heirloom catalog was run",
         "```",
         "",
         "Each artifact folder holds `part-00000.parquet`, ... (or weights) and `_manifest.json`. Any DuckDB reads the files as they are:",
@@ -94,14 +96,55 @@ def _storage() -> str:
         if not name.endswith("_all"):
             columns = ", ".join(f"`{column}`" for column in catalog.sql(f"select * from {name}").columns)
             lines.append(f"- **{name}**: {columns}")
-    lines += ["", "## Named questions", "", "`heirloom ask NAME`:", ""]
+    lines += [
+        "",
+        "## Asking",
+        "",
+        *_ASKING,
+        "",
+        "## Named questions",
+        "",
+        "`heirloom ask NAME ARGUMENTS`; `$` marks an argument.",
+        "",
+    ]
     for name, query in QUESTIONS.items():
-        lines += [f"**{name}**", "", "```sql", _unindented(query), "```", ""]
+        lines += [
+            f"**{' '.join([name, *(one.upper() for one in wanted(name))])}**",
+            "",
+            "```sql",
+            _unindented(query),
+            "```",
+            "",
+        ]
     lines += ["## Column types", ""]
     for name in ("RESERVE", "CANDIDATES", "DECISIONS", "CORPUS", "METRICS", "VERDICTS", "CONTAMINATION", "MET"):
         schema: pa.Schema = getattr(records, name)
         lines.append(f"- {name.lower()}: " + ", ".join(f"{field.name} {field.type}" for field in schema))
     return "\n".join(lines) + "\n"
+
+
+_ASKING = """A question changes nothing. A statement is let in only if its syntax tree holds nothing but reading (`SELECT`, `FROM`, `WITH`,
+`DESCRIBE`, `SUMMARIZE`, `SHOW`, `EXPLAIN`, and `PIVOT` with its columns named); DuckDB opens no file outside the store, loads no
+extension, and its settings are locked. `--allow-files` lets a question read other files too; it still writes none. Answers are kept
+with `--out answer.parquet` (or `.csv`, `.json`).
+
+`heirloom catalog` writes `catalog.duckdb` into the store, or a file of your choice. Any DuckDB of the same version opens it from any
+working directory, and the store can be moved with it: views say where parts are relative to the file. What the file shows is what
+was finished when it was written; run the command again after the next generation. DuckDB says where a file is by the folder that its
+temporary files would go to. So where that is set otherwise, or the file is attached to another database, name its folder first:
+
+```sql
+attach 'heirloom-store/catalog.duckdb' as heirloom (read_only);
+set variable store = 'heirloom-store';
+select run, generation, human_fraction from heirloom.generations;
+```
+
+Which run, generation and attempt a row belongs to is read off its file's path: a question with `generation = 3` opens those files alone.
+Decisions against a record come before the others in their file, so that a question about drops reads little. `text` is read by
+questions that name it, or say `*`.
+
+`heirloom export RUN --generation N --to hf` (or `jsonl`, `parquet`) writes a folder with the records of one corpus and their licences,
+`README.md` (a data card with the front matter of a dataset hub) and `croissant.json`; `datasets.load_dataset(FOLDER)` opens it.""".splitlines()
 
 
 def _unindented(query: str) -> str:

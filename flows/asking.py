@@ -1,13 +1,22 @@
-"""Commands that ask: SQL over the store, named questions, reports. None of them imports Prefect."""
+"""Commands that ask: SQL over the store, named questions, reports, and files for others to ask. None imports Prefect."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.answers import Format, writer
 from flows.options import Store, console
 from flows.recipe import load_site
 
 app = typer.Typer()
+
+As = Annotated[Format | None, typer.Option("--format", help="how the answer is given; default a table")]
+Out = Annotated[Path | None, typer.Option("--out", help="file for the answer; its ending says the format")]
 
 
 @app.command(
@@ -15,24 +24,46 @@ app = typer.Typer()
 )
 def sql(
     query: Annotated[
-        str, typer.Argument(help="a question in DuckDB's SQL; views: candidates, decisions, corpus, metrics, ...")
-    ],
+        str, typer.Argument(help="a question in DuckDB's SQL; without one, a shell opens, or a pipe is read")
+    ] = "",
+    form: As = None,
+    out: Out = None,
+    allow_files: Annotated[
+        bool, typer.Option("--allow-files", help="let the question read files outside the store")
+    ] = False,
     store: Store = None,
 ) -> None:
-    """Ask the store anything."""
-    _show(query, store)
+    """Ask the store anything; a question can change nothing."""
+    from flows.shell import Asking, converse
+
+    take = writer(form, out)
+    asking = Asking(load_site(None, store).opened().store, allow_files)
+    if query or not sys.stdin.isatty():
+        with _left_early():
+            asking.ask(query or sys.stdin.read(), take)
+    else:
+        converse(asking, Path.home() / ".heirloom_history")
 
 
-@app.command(epilog="Example: `heirloom ask why_dropped`")
-def ask(name: Annotated[str, typer.Argument(help="name of a question")] = "", store: Store = None) -> None:
+@app.command(epilog="Example: `heirloom ask life_of g001-0000000`")
+def ask(
+    name: Annotated[str, typer.Argument(help="name of a question")] = "",
+    arguments: Annotated[list[str] | None, typer.Argument(help="what the question is about: a record, or runs")] = None,
+    form: As = None,
+    out: Out = None,
+    store: Store = None,
+) -> None:
     """Ask one of the named questions; without a name, list them."""
-    from storage.catalog import QUESTIONS
+    from flows.shell import Asking, list_questions
+    from storage.questions import wanted
 
-    if name not in QUESTIONS:
-        raise ValueError(
-            (f"there is no question {name!r}; " if name else "") + f"named questions: {', '.join(QUESTIONS)}"
-        )
-    _show(QUESTIONS[name], store)
+    if not name:
+        list_questions()
+        return
+    wanted(name)
+    take = writer(form, out)
+    with _left_early():
+        Asking(load_site(None, store).opened().store, allow_files=False).ask_by_name(name, arguments or [], take)
 
 
 @app.command(epilog="Example: `heirloom report naive guarded`")
@@ -51,15 +82,43 @@ def report(
     console.print(str(write(where.store, runs, name or "-".join(runs)) / "report.html"), markup=False)
 
 
-def _show(query: str, store: str | None) -> None:
-    import duckdb
+@app.command(epilog="Example: `heirloom catalog`")
+def catalog(
+    file: Annotated[Path | None, typer.Option(help="where to write it; default catalog.duckdb in the store")] = None,
+    store: Store = None,
+) -> None:
+    """Write every view to a DuckDB file that any DuckDB of this version opens; run it again to bring the file up to date."""
+    from storage.catalog import write_catalog
 
-    from storage.catalog import open_catalog
+    root = load_site(None, store).opened().store
+    file = file or root / "catalog.duckdb"
+    write_catalog(root, file)
+    console.print(f'{file}: try duckdb "{file}" "from generations"', markup=False, soft_wrap=True)
 
-    catalog = open_catalog(load_site(None, store).opened().store)
+
+@app.command(epilog="Example: `heirloom export guarded --generation 5 --to hf`")
+def export(
+    run: Annotated[str, typer.Argument(help="name of the run")],
+    generation: Annotated[int | None, typer.Option(help="whose corpus; default the newest that has one", min=0)] = None,
+    to: Annotated[str, typer.Option("--to", help="hf (datasets.load_dataset opens it), jsonl or parquet")] = "hf",
+    out: Annotated[Path | None, typer.Option(help="folder to write; default RUN-generation-N-KIND here")] = None,
+    store: Store = None,
+) -> None:
+    """Write a corpus to a folder that others open: its records, a data card, and Croissant metadata."""
+    from storage.export import export as write
+
+    console.print(
+        f"{write(load_site(None, store).opened().store, run, generation, to, out)}", markup=False, soft_wrap=True
+    )
+
+
+@contextmanager
+def _left_early() -> Iterator[None]:
+    """Whoever reads the answer may stop reading, as `head` does."""
     try:
-        found = catalog.sql(query)
-        if found is not None:
-            found.show(max_rows=200, max_width=max(80, console.width))
-    except duckdb.Error as error:
-        raise ValueError(f"DuckDB says: {error}") from error
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes what nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

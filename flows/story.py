@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.recipe import Recipe
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
 from tasks.backends import NgramTraining
 from tasks.report import arrow
 

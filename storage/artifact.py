@@ -209,13 +209,15 @@ def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table if columns is None else table.select(list(columns))
 
 
-def parts(folder: Path) -> list[Path]:
-    """Every part of a finished tabular artifact, in order.
+def parts(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]:
+    """Every part of a finished tabular artifact, in order; its manifest, where it was read already.
 
     Raises:
         AbsentError: it is not finished, or a part that the manifest lists is missing.
     """
-    listed = {name: said for name, said in read_manifest(folder)["files"].items() if name.endswith(".parquet")}
+    listed = {
+        name: said for name, said in (manifest or read_manifest(folder))["files"].items() if name.endswith(".parquet")
+    }
     _bring(folder, listed)
     return [folder / name for name in sorted(listed)]
 

@@ -9,22 +9,21 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest
 from storage.records import MET, RESERVE, SET_ASIDE
 
 VIEWS = {"evaluation": (RESERVE, "records"), "evaluation_set_aside": (SET_ASIDE, "set_aside"), "met": (MET, "met=*")}
 """View: schema and artifact folder."""
-KEYS = [("human", pa.string()), ("withheld", pa.string())]
 
 MET_EVALUATION = """
+        -- What had met an evaluation set before it was withheld, and which models had learned from it.
         select human, withheld, place, run, generation, attempt, g.model, count(distinct id) as records,
             count(distinct keeper) as evaluation_records, round(max(similarity), 3) as similarity, max(shared_words) as shared_words
         from met left join (select run, generation, attempt, model from generations_all) as g
             using (run, generation, attempt)
         group by all order by all"""
 DECONTAMINATION = """
+        -- What of each corpus overlaps an evaluation set.
         select run, generation, withheld, origin, compared, overlapping, round(similarity, 3) as similarity, shared_words
         from contamination order by all"""
 
@@ -77,16 +76,3 @@ def refuse_unknown(root: Path, human: str, names: Sequence[str]) -> None:
     """
     for name in names:
         evaluation_set(root, human, name)
-
-
-def sources(root: Path, folder: str) -> list[tuple[str, Path]]:
-    """(constant columns in SQL, folder) of every finished artifact of one kind, of every evaluation set."""
-    found = []
-    for path in sorted((root / "human").glob(f"*/evaluation/*/{folder}/{MANIFEST}")):
-        human, name = path.parents[3].name, path.parents[1].name
-        found.append((f"{_quoted(human)} as human, {_quoted(name)} as withheld", path.parent))
-    return found
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -60,7 +60,9 @@ def curate(
         )
         for number in range(done, len(settings.stages)):
             told(number, len(settings.stages))
-            draft.write_part(pa.Table.from_pylist([asdict(one) for one in next(sieves)], schema=DECISIONS), number)
+            # Dropped first: a question about what was dropped skips every row group that holds kept records alone.
+            made = sorted(next(sieves), key=lambda decision: decision.kept)
+            draft.write_part(pa.Table.from_pylist([asdict(one) for one in made], schema=DECISIONS), number)
         if not settings.stages:
             draft.write_part(DECISIONS.empty_table())
         dropped = len(dropped_ids(draft.read(DECISIONS)))

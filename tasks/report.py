@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
 from storage.mirror import push
+from storage.questions import QUESTIONS
 from tasks.coat import verb
 from tasks.pictures import draw_curves
 

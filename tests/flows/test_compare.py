@@ -7,7 +7,8 @@ import pytest
 from flows.compare import compare
 from flows.recipe import Recipe, Site
 from storage.artifact import read_manifest
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
 from tasks.coat import without_coat
 
 

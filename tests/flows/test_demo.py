@@ -4,7 +4,8 @@ from pathlib import Path
 
 from flows.demo import demo, demo_ingest, demo_recipes
 from flows.recipe import Site
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
 from tasks.coat import without_coat
 from tests.conftest import human_texts
 

@@ -1,16 +1,17 @@
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from storage import records
 from storage.artifact import AbsentError, Artifact, read_manifest
-from storage.catalog import QUESTIONS, open_catalog
-from storage.evaluation import evaluation_folder
+from storage.catalog import open_catalog, write_catalog
+from storage.layout import write_parquet
+from storage.questions import QUESTIONS
 from storage.run import Attempt, Run, human_folder
+from tests.storage.conftest import HUMAN_VIEWS, RECIPE, live, publish
 
 VIEWS = {
     "candidates": records.CANDIDATES.names,
@@ -24,100 +25,6 @@ VIEWS = {
     "contamination": records.CONTAMINATION.names,
 }
 EVALUATION_VIEWS = {"evaluation": records.RESERVE, "evaluation_set_aside": records.SET_ASIDE, "met": records.MET}
-HUMAN_VIEWS = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}
-RECIPE = {
-    "question": "does it collapse?",
-    "human": "letters",
-    "mix": {"policy": "anchor"},
-    "train": {"backend": "ngram"},
-    "generate": {"sampler": "ngram"},
-    "generations": 2,
-    "seed": 7,
-}
-
-
-def _publish(artifact: Artifact, schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **facts: object) -> Artifact:
-    with artifact.draft() as draft:
-        draft.write_part(pa.Table.from_pylist(list(rows), schema=schema))
-        draft.facts = facts
-    return artifact
-
-
-def _live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -> None:
-    """Publish a small attempt: two candidates, of which one goes, and what follows from that."""
-    attempt = Attempt(run, generation, number)
-    run.note("began", generation, number, snapshot=1)
-    names = [records.synthetic_id(generation, number, serial) for serial in range(2)]
-    candidates = _publish(
-        attempt.artifact("candidates", {"seed": number}),
-        records.CANDIDATES,
-        [{"id": one, "text": f"text {one}", "origin": "synthetic", "born": generation} for one in names],
-        generated_tokens=20,
-    )
-    decisions = _publish(
-        attempt.artifact("decisions", {}, candidates=candidates),
-        records.DECISIONS,
-        [
-            {"id": names[0], "stage": "exact", "kept": True, "reason": ""},
-            {"id": names[1], "stage": "exact", "kept": False, "reason": "says the same", "evidence": 1.0},
-        ],
-        survivors=1,
-    )
-    corpus = _publish(
-        attempt.artifact("corpus", {}, decisions=decisions),
-        records.CORPUS,
-        [{"id": names[0], "weight": 1.0}],
-        corpus=4,
-        human=3,
-        human_fraction=0.75,
-        snapshot=1,
-    )
-    model = _publish(
-        attempt.artifact("model", {}, corpus=corpus), records.TRAINING, [{"step": 1, "loss": 2.0}], tokens=9
-    )
-    _publish(
-        attempt.artifact("metrics", {}, model=model),
-        records.METRICS,
-        [{"subject": "model", "metric": "perplexity", "source": "all", "value": perplexity}],
-    )
-    _publish(
-        attempt.artifact("voice", {}, model=model),
-        records.VOICE,
-        [{"prompt": "The", "text": "The old", "seed": 1}, {"prompt": "", "text": "free", "seed": 2}],
-    )
-    _publish(attempt.artifact("kept_out", {}), records.DECISIONS, [{"id": "h-1", "stage": "contamination"}])
-    row = {"withheld": "heldout", "origin": "human", "compared": 3, "overlapping": 1, "similarity": 0.7}
-    _publish(attempt.artifact("contamination", {}), records.CONTAMINATION, [row], contaminated=1)
-    _publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity"}])
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """Two runs; the first attempt at generation 1 of one of them was rejected."""
-    root = tmp_path / "store"
-    for side, schema in HUMAN_VIEWS.items():
-        row = {
-            "id": "h-1",
-            "source": "letters.txt",
-            **({} if side == "set_aside" else {"text": side, "origin": "human"}),
-        }
-        _publish(Artifact(human_folder(root, "letters", 1) / side, {}), schema, [row])
-    exam = evaluation_folder(root, "letters", "exam")
-    _publish(Artifact(exam / "records", {}), records.RESERVE, [{"id": "h-2", "text": "exam", "origin": "human"}])
-    _publish(Artifact(exam / "set_aside", {}), records.SET_ASIDE, [{"stage": "read"}])
-    met = {"place": "corpus", "run": "first", "generation": 0, "attempt": 1, "keeper": "h-2"}
-    for look in (1, 2):
-        rows = [{**met, "id": f"h-{look}", "similarity": look / 2}]
-        _publish(Artifact(exam / f"met={look}", {}), records.MET, rows)
-    for name in ("first", "second"):
-        run = Run(root, name)
-        run.begin(RECIPE, set(), {})
-        _live(run, 0)
-        _live(run, 1, 1, perplexity=99.0)
-        if name == "first":
-            run.note("rejected", 1, 1, "perplexity rose")
-            _live(run, 1, 2, perplexity=12.0)
-    return root
 
 
 def _columns(catalog: duckdb.DuckDBPyConnection, view: str) -> list[str]:
@@ -138,25 +45,17 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
         assert _columns(catalog, view) == [*schema.names, "human", "snapshot"]
     for view, schema in EVALUATION_VIEWS.items():
         assert _columns(catalog, view) == [*schema.names, "human", "withheld"]
-    for view in ("journal", "generations", "generations_all", "runs", "lineage", "records"):
+    for view in ("journal", "generations", "generations_all", "runs", "recipes", "lineage", "records"):
         assert _columns(catalog, view)[0] in ("run", "id")
         assert catalog.execute(f"select * from {view}").fetchall() == []
 
 
 def test_views_have_the_same_columns_and_types_with_and_without_records(store: Path, tmp_path: Path) -> None:
     full, empty = open_catalog(store), open_catalog(tmp_path)
-    others = ("journal", "generations", "generations_all", "runs", "lineage", "records")
+    others = ("journal", "generations", "generations_all", "runs", "recipes", "lineage", "records")
     for name in (*VIEWS, *(f"{view}_all" for view in VIEWS), *HUMAN_VIEWS, *EVALUATION_VIEWS, *others):
         one, other = (catalog.execute(f"describe {name}").fetchall() for catalog in (full, empty))
         assert [row[:2] for row in one] == [row[:2] for row in other]
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_every_named_question_has_an_answer_on_a_full_and_on_an_empty_store(
-    question: str, store: Path, tmp_path: Path
-) -> None:
-    assert _asked(store, QUESTIONS[question])
-    assert _asked(tmp_path, QUESTIONS[question]) == []
 
 
 def test_views_show_accepted_attempts_and_all_show_every_attempt(store: Path) -> None:
@@ -268,7 +167,7 @@ def test_a_lost_part_is_an_error_and_not_fewer_rows(store: Path) -> None:
 def test_any_folder_name_can_hold_a_store(name: str, tmp_path: Path) -> None:
     run = Run(tmp_path / name, "first")
     run.begin(RECIPE, set(), {})
-    _live(run, 0)
+    live(run, 0)
     assert _asked(tmp_path / name, "select run, value from metrics") == [("first", 10.0)]
 
 
@@ -290,3 +189,69 @@ def test_asking_changes_nothing(store: Path) -> None:
     before = contents()
     _asked(store, "select * from records")
     assert contents() == before
+
+
+def test_a_record_of_several_snapshots_is_one_record(store: Path) -> None:
+    row = [{"id": "h-1", "text": "reserve", "origin": "human"}, {"id": "h-2", "text": "new", "origin": "human"}]
+    publish(Artifact(human_folder(store, "letters", 2) / "reserve", {}), records.RESERVE, row)
+    assert _asked(store, "select id, count(*) from records where run is null group by all order by all") == [
+        ("h-1", 1),
+        ("h-2", 1),
+    ]
+
+
+def test_a_column_that_older_files_lack_is_null(store: Path) -> None:
+    for path in store.glob("runs/*/*/*/corpus/part-00000.parquet"):
+        write_parquet(pq.read_table(path).drop_columns(["weight"]), path)
+    assert _asked(store, "select distinct weight, typeof(weight) from corpus") == [(None, "DOUBLE")]
+
+
+def test_a_question_about_one_generation_opens_the_files_of_that_one_alone(store: Path) -> None:
+    ((_, plan),) = _asked(store, "explain analyze select count(*) from corpus where run = 'first' and generation = 1")
+    assert "Scanning Files: 1/4" in plan
+
+
+def test_a_recipe_is_told_field_by_field(store: Path) -> None:
+    told = _asked(store, "select field, value from recipes where run = 'first' and field like '%.%' order by all")
+    assert told == [("generate.sampler", '"ngram"'), ("mix.policy", '"anchor"'), ("train.backend", '"ngram"')]
+
+
+@pytest.mark.parametrize("name", ["plain", "it's mine", "runs [old]*"])
+def test_a_catalog_file_finds_its_store_from_anywhere_and_after_a_move(
+    store: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_catalog(store, store / "catalog.duckdb")
+    moved = store.rename(tmp_path / name)
+    monkeypatch.chdir("/")
+    with duckdb.connect(moved / "catalog.duckdb", read_only=True) as opened:
+        assert opened.sql("select count(*), count(text) from records").fetchall() == [(11, 11)]
+        assert opened.sql("select count(*) from generations").fetchall() == [(4,)]
+
+
+def test_a_catalog_file_can_stand_elsewhere_and_be_attached(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "beside").mkdir()
+    file = tmp_path / "beside" / "catalog.duckdb"
+    write_catalog(store, file)
+    with duckdb.connect(file, read_only=True) as opened:
+        assert opened.sql("select count(*) from metrics").fetchall() == [(4,)]
+    with duckdb.connect() as other:
+        other.execute(f"attach '{file}' as heirloom (read_only)")
+        other.execute(f"set variable store = '{file.parent}'")
+        assert other.sql("select count(*) from heirloom.metrics").fetchall() == [(4,)]
+
+
+def test_a_catalog_file_is_written_again_while_somebody_reads_the_older_one(store: Path) -> None:
+    file = store / "catalog.duckdb"
+    write_catalog(store, file)
+    with duckdb.connect(file, read_only=True) as reader:
+        live(Run(store, "second"), 2)
+        write_catalog(store, file)
+        assert reader.sql("select count(*) from metrics").fetchall() == [(4,)]
+    with duckdb.connect(file, read_only=True) as reader:
+        assert reader.sql("select count(*) from metrics").fetchall() == [(5,)]
+    assert [path.name for path in store.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_catalog_file_without_a_folder_is_refused(store: Path) -> None:
+    with pytest.raises(ValueError, match="there is no folder"):
+        write_catalog(store, store / "none" / "catalog.duckdb")

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from storage.artifact import AbsentError, Artifact
-from storage.evaluation import evaluation_folder, evaluation_set, evaluation_sets, refuse_unknown, sources
+from storage.catalog import open_catalog
+from storage.evaluation import evaluation_folder, evaluation_set, evaluation_sets, refuse_unknown
 from storage.records import RESERVE
 
 
@@ -41,7 +42,8 @@ def test_a_name_that_means_something_else_is_refused(tmp_path: Path, name: str) 
         evaluation_folder(tmp_path, "letters", name)
 
 
-def test_sources_say_human_text_and_set(tmp_path: Path) -> None:
-    made = _exam(tmp_path, "exam", human="it's")
-    assert sources(tmp_path, "records") == [("'it''s' as human, 'exam' as withheld", made.folder)]
-    assert sources(tmp_path, "met=*") == []
+def test_the_view_says_human_text_and_set(tmp_path: Path) -> None:
+    _exam(tmp_path, "exam", human="it's")
+    catalog = open_catalog(tmp_path)
+    assert catalog.execute("select id, human, withheld from evaluation").fetchall() == [("h-1", "it's", "exam")]
+    assert catalog.execute("select * from met").fetchall() == []

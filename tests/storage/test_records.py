@@ -16,6 +16,8 @@ def _row(schema: pa.Schema) -> dict[str, object]:
     def value(kind: pa.DataType) -> object:
         if pa.types.is_list(kind):
             return ["h-1", "h-2"] if kind.value_type == pa.string() else [value(kind.value_type)] * 2
+        if pa.types.is_map(kind):
+            return [("tone", "plain"), ("subject", "river")]
         if pa.types.is_struct(kind):
             return {inner.name: value(inner.type) for inner in kind}
         return _VALUES[str(kind)]

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curation.embedding import HashingEncoder
@@ -20,8 +21,9 @@ _NEW = human_texts(12, seed=50)
 
 
 def _decided(artifact: Artifact) -> dict[str, list[dict]]:
+    """What each sieve said of each record, in order: a record's drop is stored first and said last."""
     found: dict[str, list[dict]] = {}
-    for row in read_table(artifact.folder).to_pylist():
+    for row in sorted(read_table(artifact.folder).to_pylist(), key=lambda row: not row["kept"]):
         found.setdefault(row["id"], []).append(row)
     return found
 
@@ -154,3 +156,12 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
     texts = dict(zip(*(read_table(candidates.folder)[name].to_pylist() for name in ("id", "text")), strict=True))
     expected = HashingEncoder().encode([texts[identity] for identity in stored["id"].to_pylist()])
     assert np.allclose(np.array(stored["vector"].to_pylist()), expected, atol=1e-3)
+
+
+def test_what_was_dropped_is_stored_first(begin: Callable[[str], Beginning], said: Said) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    parts = [pq.read_table(path)["kept"].to_pylist() for path in sorted(decisions.folder.glob("*.parquet"))]
+    assert all(kept == sorted(kept) for kept in parts)
+    assert any(not all(kept) for kept in parts)

@@ -1,0 +1,221 @@
+"""What an exported corpus is, in words for people (a data card) and for machines (Croissant)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from storage.provenance import commit, versions
+
+if TYPE_CHECKING:
+    from storage.export import Exported
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_HUB_LICENCES = {
+    *("apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "unlicense", "odc-by", "cc0-1.0"),
+    *("cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
+}
+_MOST_SOURCES = 20
+
+
+def data_card(told: "Exported") -> str:
+    """README.md with the front matter that a dataset hub reads."""
+    return "\n".join([*_front_matter(told), "", *_body(told)]) + "\n"
+
+
+def _front_matter(told: "Exported") -> Iterator[str]:
+    size = next((name for limit, name in _SIZES if told.records < limit), "1M<n<10M")
+    # JSON is YAML, and quotes whatever needs it.
+    yield from ("---", f"pretty_name: {json.dumps(_title(told))}")
+    yield from _licence(told.licences)
+    yield from (
+        "tags:",
+        "- synthetic",
+        "- heirloom",
+        "task_categories:",
+        "- text-generation",
+        f"size_categories:\n- {size}",
+    )
+    yield from (
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        f"    path: {told.file}",
+        "---",
+    )
+
+
+def _licence(named: Sequence[str]) -> list[str]:
+    """The licence as a hub knows it: one of its own names, or `other` with ours."""
+    if not named:
+        return ["license: unknown"]
+    known = named[0].lower() if len(named) == 1 else ""
+    return (
+        [f"license: {known}"]
+        if known in _HUB_LICENCES
+        else ["license: other", f"license_name: {json.dumps(', '.join(named))}"]
+    )
+
+
+def _title(told: "Exported") -> str:
+    return f"{told.run}, generation {told.generation}"
+
+
+def _body(told: "Exported") -> Iterator[str]:
+    human = sum(count for origin, *_, count in told.counts if origin == "human")
+    facts, recipe = told.facts, told.recipe
+    yield from (f"# {_title(told)}", "", _summary(told), "")
+    yield from ("## What is in it", "")
+    shares = [("human", human), ("synthetic", told.records - human)]
+    yield from _table(("origin", "records", "share"), [(one, f"{n:,}", f"{n / told.records:.2%}") for one, n in shares])
+    if facts.get("human_token_fraction") is not None:
+        yield from ("", f"Of the tokens its model was trained on, {facts['human_token_fraction']:.2%} were human.")
+    yield from ("", "Columns: " + ", ".join(f"`{name}` ({kind})" for name, kind in told.columns) + ".")
+    yield from (
+        "",
+        "`born` is the generation that wrote a record, 0 for a person; `digest` is 32 digits of its text's SHA-256.",
+        "",
+    )
+    yield from ("## Where it comes from", "")
+    shown = sorted(told.counts, key=lambda row: -row[3])
+    rows = [(origin, source or "–", licence or "not stated", f"{n:,}") for origin, source, licence, n in shown]
+    yield from _table(("origin", "source", "licence", "records"), rows[:_MOST_SOURCES])
+    if rows[_MOST_SOURCES:]:
+        yield from (
+            "",
+            f"And {len(rows) - _MOST_SOURCES} sources with fewer records; `source` and `licence` are columns.",
+        )
+    yield from ("", "Synthetic records name the source of the human record that prompted them, where one did.", "")
+    yield from ("## How it was made", "")
+    made = [("question", recipe.get("question")), ("mixing policy", recipe["mix"]), ("sampler", recipe["generate"])]
+    made += [("trainer", recipe["train"]), ("sieves", recipe.get("curate", {}).get("stages")), ("seed", recipe["seed"])]
+    made += [("candidates", facts["candidates"]), ("survivors", facts["survivors"]), ("snapshot", facts["snapshot"])]
+    yield from _table(("what", "value"), [(name, _said(value)) for name, value in made if value not in (None, "")])
+    yield from ("", "## What was measured on it and on its model", "")
+    yield from _table(
+        ("subject", "metric", "value"),
+        [(one, metric, "–" if value is None else f"{value:.4g}") for one, metric, value in told.metrics],
+    )
+    yield from ("", "## Lineage", "")
+    yield from _table(("artifact", "fingerprint", "made from", "fingerprint"), told.lineage)
+    yield from ("", f"Heirloom {versions().get('heirloom', '')}, commit {commit() or 'unknown'}.")
+
+
+def _summary(told: "Exported") -> str:
+    return (
+        f"{told.records:,} records that a model of generation {told.generation} of the run `{told.run}` learned from: "
+        "preserved human text and what models wrote, deduplicated and mixed by Heirloom."
+    )
+
+
+def _said(value: Any) -> str:  # noqa: ANN401  (JSON values)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items() if inner is not None)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines]
+
+
+_KINDS = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
+_MEANINGS = {
+    "id": "name of the record; a human record's follows from its text",
+    "text": "the text",
+    "origin": "human or synthetic",
+    "born": "the generation that wrote it; 0 for a person",
+    "source": "where the human text comes from, or that of the record that prompted it",
+    "licence": "licence of a human record, where it was stated",
+    "digest": "32 hexadecimal digits of the text's SHA-256",
+    "weight": "how much the record counts in training",
+}
+
+
+def croissant(told: "Exported") -> dict[str, Any]:
+    """Metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
+    file = {
+        "@type": "cr:FileObject",
+        "@id": told.file,
+        "name": told.file,
+        "contentUrl": told.file,
+        "contentSize": f"{told.bytes} B",
+        "encodingFormat": "application/x-parquet" if told.file.endswith(".parquet") else "application/jsonlines",
+        "sha256": told.sha256,
+    }
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": told.name,
+        "description": _summary(told),
+        "license": told.licences or ["not stated"],
+        "url": "README.md",
+        "version": f"{told.generation}.0.0",
+        "datePublished": datetime.now(UTC).date().isoformat(),
+        "creator": {"@type": "sc:Organization", "name": "Heirloom", "description": f"run {told.run}"},
+        "keywords": ["synthetic", "heirloom"],
+        "citeAs": f"{_title(told)}, by Heirloom",
+        "distribution": [file],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "corpus",
+                "name": "corpus",
+                "key": {"@id": "corpus/id"},
+                "field": [_field(told.file, name, kind) for name, kind in told.columns],
+            }
+        ],
+    }
+
+
+def _field(file: str, name: str, kind: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:Field",
+        "@id": f"corpus/{name}",
+        "name": name,
+        "description": _MEANINGS[name],
+        "dataType": _KINDS[kind],
+        "source": {"fileObject": {"@id": file}, "extract": {"column": name}},
+    }
+
+
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}

@@ -1,0 +1,118 @@
+"""A store with two runs, the first attempt at a generation of one of them rejected; and what it is made with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from storage import records
+from storage.artifact import Artifact
+from storage.evaluation import evaluation_folder
+from storage.run import Attempt, Run, human_folder
+
+HUMAN_VIEWS = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}
+RECIPE = {
+    "question": "does it collapse?",
+    "human": "letters",
+    "mix": {"policy": "anchor"},
+    "train": {"backend": "ngram"},
+    "generate": {"sampler": "ngram"},
+    "generations": 2,
+    "seed": 7,
+}
+
+
+def publish(artifact: Artifact, schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **facts: object) -> Artifact:
+    with artifact.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(list(rows), schema=schema))
+        draft.facts = facts
+    return artifact
+
+
+def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -> None:
+    """Publish a small attempt: two candidates, of which one goes, and what follows from that."""
+    attempt = Attempt(run, generation, number)
+    run.note("began", generation, number, snapshot=1)
+    names = [records.synthetic_id(generation, number, serial) for serial in range(2)]
+    candidates = publish(
+        attempt.artifact("candidates", {"seed": number}),
+        records.CANDIDATES,
+        [
+            {
+                "id": one,
+                "text": f"text {one}",
+                "origin": "synthetic",
+                "born": generation,
+                "program": "blank",
+                "model": "m",
+            }
+            for one in names
+        ],
+        generated_tokens=20,
+    )
+    decisions = publish(
+        attempt.artifact("decisions", {}, candidates=candidates),
+        records.DECISIONS,
+        [
+            {"id": names[0], "stage": "exact", "kept": True, "reason": ""},
+            {"id": names[1], "stage": "exact", "kept": False, "reason": "says the same", "evidence": 1.0},
+        ],
+        survivors=1,
+    )
+    corpus = publish(
+        attempt.artifact("corpus", {}, decisions=decisions),
+        records.CORPUS,
+        [{"id": names[0], "weight": 1.0}],
+        corpus=4,
+        human=3,
+        human_fraction=0.75,
+        snapshot=1,
+    )
+    model = publish(
+        attempt.artifact("model", {}, corpus=corpus), records.TRAINING, [{"step": 1, "loss": 2.0}], tokens=9
+    )
+    publish(
+        attempt.artifact("metrics", {}, model=model),
+        records.METRICS,
+        [{"subject": "model", "metric": "perplexity", "source": "all", "value": perplexity}],
+    )
+    publish(
+        attempt.artifact("voice", {}, model=model),
+        records.VOICE,
+        [{"prompt": "The", "text": "The old", "seed": 1}, {"prompt": "", "text": "free", "seed": 2}],
+    )
+    publish(attempt.artifact("kept_out", {}), records.DECISIONS, [{"id": "h-1", "stage": "contamination"}])
+    row = {"withheld": "heldout", "origin": "human", "compared": 3, "overlapping": 1, "similarity": 0.7}
+    publish(attempt.artifact("contamination", {}), records.CONTAMINATION, [row], contaminated=1)
+    publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity"}])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Two runs; the first attempt at generation 1 of one of them was rejected."""
+    root = tmp_path / "store"
+    for side, schema in HUMAN_VIEWS.items():
+        row = {
+            "id": "h-1",
+            "source": "letters.txt",
+            **({} if side == "set_aside" else {"text": side, "origin": "human", "licence": "CC0-1.0"}),
+        }
+        publish(Artifact(human_folder(root, "letters", 1) / side, {}), schema, [row])
+    exam = evaluation_folder(root, "letters", "exam")
+    publish(Artifact(exam / "records", {}), records.RESERVE, [{"id": "h-2", "text": "exam", "origin": "human"}])
+    publish(Artifact(exam / "set_aside", {}), records.SET_ASIDE, [{"stage": "read"}])
+    met = {"place": "corpus", "run": "first", "generation": 0, "attempt": 1, "keeper": "h-2"}
+    for look in (1, 2):
+        rows = [{**met, "id": f"h-{look}", "similarity": look / 2}]
+        publish(Artifact(exam / f"met={look}", {}), records.MET, rows)
+    for name in ("first", "second"):
+        run = Run(root, name)
+        run.begin(RECIPE, set(), {})
+        live(run, 0)
+        live(run, 1, 1, perplexity=99.0)
+        if name == "first":
+            run.note("rejected", 1, 1, "perplexity rose")
+            live(run, 1, 2, perplexity=12.0)
+    return root

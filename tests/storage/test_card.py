@@ -1,0 +1,88 @@
+"""A data card that says what is in a corpus, where it comes from and how it was made."""
+
+import re
+from typing import Any
+
+import pytest
+
+from storage.card import croissant, data_card
+from storage.export import Exported
+
+
+def _told(**changes: Any) -> Exported:
+    told: dict[str, Any] = {
+        "name": "anchor-generation-2-hf",
+        "run": "anchor",
+        "generation": 2,
+        "recipe": {
+            "question": "does it | hold?",
+            "mix": {"policy": "anchor", "records": None},
+            "generate": {"sampler": "ngram", "temperature": 0.7},
+            "train": {"backend": "ngram"},
+            "curate": {"stages": ["exact", "minhash"]},
+            "seed": 7,
+        },
+        "file": "corpus.parquet",
+        "bytes": 10,
+        "sha256": "0" * 64,
+        "columns": [("id", "string"), ("born", "int32"), ("weight", "double")],
+        "counts": [("human", "letters.txt", "CC0-1.0", 3), ("synthetic", "", "", 1)],
+        "facts": {"human_token_fraction": 0.5, "candidates": 2, "survivors": 1, "snapshot": 1},
+        "metrics": [("model", "perplexity", 12.34567), ("model", "lost", None)],
+        "lineage": [("corpus", "aaaa", "decisions_0", "bbbb")],
+    }
+    return Exported(**{**told, **changes})
+
+
+def test_a_card_says_shares_sources_licences_policy_sampler_metrics_and_lineage() -> None:
+    card = data_card(_told())
+    for line in (
+        "| human | 3 | 75.00% |",
+        "| synthetic | 1 | 25.00% |",
+        "| human | letters.txt | CC0-1.0 | 3 |",
+        "| synthetic | – | not stated | 1 |",
+        "| mixing policy | policy anchor |",
+        "| sampler | sampler ngram, temperature 0.7 |",
+        "| sieves | exact, minhash |",
+        "| model | perplexity | 12.35 |",
+        "| model | lost | – |",
+        "| corpus | aaaa | decisions_0 | bbbb |",
+        "| question | does it \\| hold? |",
+    ):
+        assert line in card.splitlines()
+    assert "Of the tokens its model was trained on, 50.00% were human." in card
+
+
+@pytest.mark.parametrize(
+    ("licences", "lines"),
+    [
+        (["CC0-1.0"], ["license: cc0-1.0"]),
+        (["PSF-2.0"], ["license: other", 'license_name: "PSF-2.0"']),
+        (["MIT", "CC0-1.0"], ["license: other", 'license_name: "CC0-1.0, MIT"']),
+        ([], ["license: unknown"]),
+    ],
+)
+def test_the_front_matter_names_the_licence_as_a_hub_knows_it(licences: list[str], lines: list[str]) -> None:
+    counts = [("human", "letters.txt", licence, 1) for licence in licences] or [("synthetic", "", "", 1)]
+    front = data_card(_told(counts=counts)).split("---")[1].splitlines()
+    assert [line for line in front if line.startswith("license")] == lines
+    assert "    path: corpus.parquet" in front
+
+
+def test_many_sources_are_cut_and_counted() -> None:
+    counts = [("human", f"{number}.txt", "", 1) for number in range(50)]
+    card = data_card(_told(counts=counts))
+    assert len(re.findall(r"\d+\.txt", card)) == 20
+    assert "And 30 sources with fewer records" in card
+
+
+def test_every_column_is_a_field_of_the_metadata() -> None:
+    described = croissant(_told())
+    (records,) = described["recordSet"]
+    assert [(field["name"], field["dataType"]) for field in records["field"]] == [
+        ("id", "sc:Text"),
+        ("born", "sc:Integer"),
+        ("weight", "sc:Float"),
+    ]
+    assert described["license"] == ["CC0-1.0"]
+    assert described["distribution"][0]["sha256"] == "0" * 64

@@ -1,0 +1,141 @@
+"""Named questions: what they answer, what they want, and what they leave unread."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import records
+from storage.artifact import Artifact
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS, answers, bound, wanted
+from storage.run import Attempt, Run
+from tests.storage.conftest import RECIPE, publish
+
+GIVEN = {"record": "g001-0000001", "run": "first", "other_run": "second"}
+
+
+def _asked(root: Path, name: str, *arguments: str) -> list[tuple[Any, ...]]:
+    catalog = open_catalog(root)
+    return catalog.execute(QUESTIONS[name], bound(catalog, name, arguments)).fetchall()
+
+
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if not wanted(name)])
+def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_store(
+    name: str, store: Path, tmp_path: Path
+) -> None:
+    assert _asked(store, name)
+    assert _asked(tmp_path, name) == []
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_says_what_it_answers(name: str) -> None:
+    assert re.fullmatch(r"[A-Z].+\.", answers(name))
+
+
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if name != "one_prompt"])
+def test_a_question_that_shows_no_text_reads_none(name: str, store: Path) -> None:
+    given = {key: GIVEN[key] for key in wanted(name)}
+    ((_, plan),) = open_catalog(store).execute(f"explain (format json) {QUESTIONS[name]}", given).fetchall()
+    assert '"text"' not in plan
+
+
+def test_a_life_is_told_in_order_with_every_attempt(store: Path) -> None:
+    assert _asked(store, "life_of", "g001-0000000") == [
+        ("first", 1, 1, "candidates", "blank by model m"),
+        ("first", 1, 1, "decisions", "exact: kept"),
+        ("first", 1, 1, "corpus", "weight 1.0"),
+        ("first", 1, 1, "model", _model(store, "first", 1, 1)),
+        ("second", 1, 1, "candidates", "blank by model m"),
+        ("second", 1, 1, "decisions", "exact: kept"),
+        ("second", 1, 1, "corpus", "weight 1.0"),
+        ("second", 1, 1, "model", _model(store, "second", 1, 1)),
+    ]
+    (candidate, dropped) = _asked(store, "life_of", "g001a2-0000001")
+    assert candidate[:4] == ("first", 1, 2, "candidates")
+    assert dropped[3:] == ("decisions", "exact: dropped, says the same 1.0")
+
+
+def _model(root: Path, run: str, generation: int, attempt: int) -> str:
+    where = f"run = '{run}' and generation = {generation} and attempt = {attempt}"
+    ((model,),) = open_catalog(root).execute(f"select model from generations_all where {where}").fetchall()
+    return f"{model} learned from it"
+
+
+def test_a_human_record_begins_where_it_came_in(store: Path) -> None:
+    places = [row[3:] for row in _asked(store, "life_of", "h-1")]
+    assert places == [
+        ("reserve", "letters, snapshot 1, from letters.txt"),
+        ("heldout", "letters, snapshot 1, from letters.txt"),
+        ("set_aside", "letters, snapshot 1: "),
+    ]
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Path:
+    """A record with a child, a grandchild, and a namesake of the child's in another run."""
+    for name in ("one", "other"):
+        run = Run(tmp_path, name)
+        run.begin({**RECIPE, "seed": len(name)}, set(), {})
+        for generation, parent in ((1, "h-0"), (2, "g001-0000000")):
+            row = {"id": f"g{generation:03d}-0000000", "parents": [parent if name == "one" else "h-9"]}
+            publish(Attempt(run, generation).artifact("candidates", {}), records.CANDIDATES, [row])
+        said = {
+            "id": "g002-0000000",
+            "stage": "minhash",
+            "kept": False,
+            "reason": "near",
+            "keeper": "h-0",
+            "evidence": 0.9,
+        }
+        publish(Attempt(run, 2).artifact("decisions", {}), records.DECISIONS, [said])
+        value = {"subject": "model", "metric": "perplexity", "source": "all", "value": float(len(name))}
+        publish(Attempt(run, 1).artifact("metrics", {}), records.METRICS, [value])
+    human = tmp_path / "human" / "letters" / "snapshot=1"
+    rows = [{"id": "h-0", "origin": "human"}, {"id": "h-9", "origin": "human"}]
+    publish(Artifact(human / "reserve", {}), records.RESERVE, rows)
+    aside = {"id": "h-8", "stage": "exact", "reason": "says the same", "keeper": "h-0", "evidence": 1.0}
+    publish(Artifact(human / "set_aside", {}), records.SET_ASIDE, [aside])
+    return tmp_path
+
+
+def test_descendants_are_found_over_generations_and_within_their_run(family: Path) -> None:
+    assert _asked(family, "who_descends_from", "h-0") == [
+        ("one", 1, 1, "g001-0000000", "h-0"),
+        ("one", 2, 2, "g002-0000000", "g001-0000000"),
+    ]
+    assert [row[:2] for row in _asked(family, "who_descends_from", "g001-0000000")] == [("one", 1)]
+    assert {row[0] for row in _asked(family, "who_descends_from", "h-9")} == {"other"}
+
+
+def test_duplicates_are_told_in_both_directions_and_those_of_the_ingest_too(family: Path) -> None:
+    kept = [row[2:5] for row in _asked(family, "duplicates_of", "h-0")]
+    assert kept.count(("dropped for it", "g002-0000000", "minhash")) == 2
+    assert ("set aside for it", "h-8", "exact") in kept
+    assert {row[2:4] for row in _asked(family, "duplicates_of", "g002-0000000")} == {("it was dropped for", "h-0")}
+
+
+def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -> None:
+    assert _asked(family, "what_changed", "one", "other") == [
+        ("seed", None, "3", "5", None),
+        ("model perplexity", 1, "3", "5", "+2"),
+    ]
+    assert _asked(family, "what_changed", "one", "one") == [("model perplexity", 1, "3", "3", "+0")]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("why", [], "there is no question 'why'; named questions: collapse_curve"),
+        ("life_of", [], "life_of wants 1 argument, found 0; write: heirloom ask life_of RECORD"),
+        ("what_changed", ["first"], "wants 2 arguments, found 1; write: heirloom ask what_changed RUN OTHER_RUN"),
+        ("outcome", ["x"], "outcome wants no arguments, found 1"),
+        ("life_of", ["h-none"], "there is no record 'h-none' in this store"),
+        ("life_of", ["' or true --"], "there is no record"),
+        ("what_changed", ["first", "third"], "there is no run 'third' in this store; runs here: first, second"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, store: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        bound(open_catalog(store), name, arguments)
