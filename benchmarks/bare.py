@@ -51,7 +51,7 @@ def _client(address: str) -> Callable[[list[Request]], Said]:
 
     async def all_of(requests: list[Request]) -> Said:
         places = asyncio.Semaphore(AT_ONCE)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
         async with httpx.AsyncClient(timeout=600, limits=limits, trust_env=False) as client:
 
             async def one_of(request: Request) -> tuple[str, int]:

@@ -106,7 +106,8 @@ class _Desk(Generic[T]):
         await self._main
 
     async def _serve(self) -> None:
-        wide = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        # Servers close what was idle for five seconds; a request on its way at that moment would be lost.
+        wide = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
         async with httpx.AsyncClient(limits=wide, **self.manners.opener()) as client, asyncio.TaskGroup() as group:
             while self._unanswered:
                 while self._waiting and (server := self._with_room()):
@@ -150,7 +151,9 @@ class _Desk(Generic[T]):
         except TimeoutError as error:
             raise TroubleError(f"no answer in {self.manners.request_seconds:g} s", silent=True) from error
         except httpx.HTTPError as error:
-            raise TroubleError(f"{type(error).__name__} {error}".strip(), silent=True) from error
+            # One connection that broke says little about a server; one that cannot be made says that nobody is there.
+            nobody = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise TroubleError(f"{type(error).__name__} {error}".strip(), busy=not nobody, silent=nobody) from error
         return parsed(response, self.manners)
 
     def _understood(self, answer: Any) -> T:  # noqa: ANN401  (JSON)

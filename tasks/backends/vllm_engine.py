@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ os.environ["DO_NOT_TRACK"] = "1"
 from transformers import PreTrainedTokenizerFast
 from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
-from vllm.sampling_params import BeamSearchParams, StructuredOutputsParams
+from vllm.sampling_params import BeamSearchParams, RequestOutputKind, StructuredOutputsParams
 
 from tasks.backends import Completion, Progress, Prompt, Resources, Sampling
 
 _PROBE = "probe.json"
+_TELL_SECONDS = 0.1
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 """Largest difference to the probe, in nats a token."""
 
@@ -62,20 +64,22 @@ def sample(
     for place, (prompt, ids) in enumerate(zip(prompts, spelled, strict=True)):
         core.add_request(str(place), {"prompt_token_ids": ids}, _parameters(settings, prompt.seed))
     finished: dict[int, Completion] = {}
-    due = told = 0
+    due, told = 0, time.monotonic()
     while core.has_unfinished_requests():
         for output in core.step():
             if output.finished:
                 finished[int(output.request_id)] = _completion(output)
+        # A message a step would cost more than what it says.
+        if time.monotonic() - told < _TELL_SECONDS and core.has_unfinished_requests():
+            continue
         ready = []
         while due in finished:
             ready.append(finished.pop(due))
             due += 1
         if ready:
             yield ready
-        if due + len(finished) > told:
-            told = due + len(finished)
-            progress(told, len(prompts))
+        told = time.monotonic()
+        progress(due + len(finished), len(prompts))
 
 
 def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
@@ -206,6 +210,8 @@ def _parameters(settings: Sampling, seed: int) -> SamplingParams:
         structured_outputs=StructuredOutputsParams(json=settings.json_schema) if settings.json_schema else None,
         seed=seed,
         logprobs=0,
+        # Or every step makes an answer for every sequence, which nobody reads.
+        output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
