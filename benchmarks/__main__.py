@@ -7,7 +7,7 @@ import time
 
 from benchmarks.figures import write_result
 
-NAMES = ("demo", "collapse", "storage")
+NAMES = ("demo", "collapse", "storage", "quality")
 
 
 def main() -> None:

@@ -110,3 +110,8 @@ def test_a_run_of_the_store_is_a_recipe_too_and_a_shipped_one_of_its_name_comes_
         load_recipe("ghost", [], store)
     with pytest.raises(ValueError, match="there is no recipe tiny"):
         load_recipe("tiny")
+
+
+def test_a_run_masks_nothing() -> None:
+    with pytest.raises(ValidationError, match="a run edits no candidate"):
+        load_recipe("anchor", ['curate.stages=["pii"]', "curate.pii.action=mask"])

@@ -7,7 +7,7 @@ import pytest
 from curation.embedding import HashingEncoder
 from curation.stages import CurateSettings
 from storage.artifact import Artifact, Draft, read_manifest, read_table
-from storage.records import embeddings
+from storage.records import CANDIDATES, embeddings
 from storage.survivors import read_survivors
 from tasks.backends.pool import Backends
 from tasks.curate import curate
@@ -154,3 +154,21 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
     texts = dict(zip(*(read_table(candidates.folder)[name].to_pylist() for name in ("id", "text")), strict=True))
     expected = HashingEncoder().encode([texts[identity] for identity in stored["id"].to_pylist()])
     assert np.allclose(np.array(stored["vector"].to_pylist()), expected, atol=1e-3)
+
+
+def test_surprise_is_nats_per_token_of_the_stored_log_probability(begin: Callable[[str], Beginning]) -> None:
+    begun = begin("tiny")
+    candidates = begun.attempt(1).artifact("candidates", {"by": "hand"})
+    scores = [(-12.0, 4), (-3.0, 3), (None, 5), (-2.0, 0)]
+    rows = [
+        {"id": f"g001-{place}", "text": text, "born": 1, "log_probability": nats, "completion_tokens": tokens}
+        for place, (text, (nats, tokens)) in enumerate(zip(_NEW, scores, strict=False))
+    ]
+    with candidates.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(rows, schema=CANDIDATES))
+    settings = CurateSettings.model_validate({"stages": ["surprise"], "surprise": {"quantiles": (0.5, 1)}})
+    decisions = read_table(
+        curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], settings).folder
+    )
+    assert decisions["evidence"].to_pylist() == [3.0, 1.0, None, None]
+    assert decisions["kept"].to_pylist() == [True, False, True, True]
