@@ -4,9 +4,9 @@ exact -> overlap with what is withheld -> overlap with the reserve -> near-dupli
 A sieve that is left out of `stages` is off; a record that one sieve dropped is not shown to the next.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
-from curation.embedding import Vectors
+from curation.embedding import EmbeddingSettings, Vectors, resolve_embedding
 from curation.exact import find_exact_duplicates
 from curation.minhash import MinHashSettings, find_near_duplicates
 from curation.overlap import OverlapSettings, find_overlaps
@@ -47,6 +47,7 @@ class CurateSettings(BaseModel):
     encoder: str = Field(
         "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
     )
+    embedding: EmbeddingSettings = EmbeddingSettings()
     minhash: MinHashSettings = MinHashSettings()
     semantic: SemanticSettings = SemanticSettings()
     diversity: DiversitySettings = DiversitySettings()
@@ -59,6 +60,17 @@ class CurateSettings(BaseModel):
             shingle_words=self.minhash.shingle_words,
             shared_words=self.shared_words,
         )
+
+    def resolved(self, before: Mapping[str, Any] | None = None) -> Self:
+        """The settings with every `auto` decided: as they were `before`, or else by what this machine has.
+
+        Raises:
+            ValueError: what they ask for is not installed.
+        """
+        if not {"semantic", "diversity"} & set(self.stages):
+            return self
+        was = (before or {}).get("embedding")
+        return self.model_copy(update={"embedding": resolve_embedding(self.encoder, self.embedding, was)})
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,15 @@ class Known:
         """All but the texts of these ids."""
         gone = set(ids)
         return self.rows(np.flatnonzero([identity not in gone for identity in self.ids]))
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a choice may go by beside the vectors, one entry a text."""
+
+    sources: Sequence[str]
+    log_probabilities: NDArray[np.float64]
+    """Mean of a token, in nats; NaN where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +123,12 @@ def decide(
     settings: CurateSettings,
     stages: Sequence[Stage],
     embed: Callable[[Known], Vectors],
+    describe: Callable[[Known], Traits] | None = None,
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
-    `withheld` are held-out records and evaluation sets. `earlier` are survivors of earlier generations. `embed` is asked once, and only if a sieve needs vectors.
+    `withheld` are held-out records and evaluation sets. `earlier` are survivors of earlier generations. `embed` is asked
+    once, and only if a sieve needs vectors; `describe` only if the settings of diversity ask for sources or log-probabilities.
     """
     vectors: Vectors | None = None
     against = {"copying": reserve, "minhash": earlier, "exact": earlier}
@@ -113,7 +136,7 @@ def decide(
         if stage in ("semantic", "diversity") and vectors is None:
             vectors = embed(alive)
         if stage == "diversity":
-            made = _by_diversity(alive.ids, cast("Vectors", vectors), settings.diversity)
+            made = _by_diversity(alive, cast("Vectors", vectors), settings.diversity, describe)
         elif stage == "empty":
             made = _by_words(alive)
         elif stage == "contamination":
@@ -191,8 +214,17 @@ def _by_duplicates(stage: str, alive: Known, known: Known, answer: Duplicates) -
     ]
 
 
-def _by_diversity(ids: Sequence[str], vectors: Vectors, settings: DiversitySettings) -> list[Decision]:
-    gains = choose_diverse(vectors, round(settings.keep_fraction * len(ids)))
+def _by_diversity(
+    alive: Known, vectors: Vectors, settings: DiversitySettings, describe: Callable[[Known], Traits] | None
+) -> list[Decision]:
+    by_words = settings.quality == "words"
+    asked = settings.strata == "source" or (settings.diversity_weight < 1 and not by_words)
+    traits = describe(alive) if describe and asked else None
+    strata = np.array(traits.sources, np.str_) if traits and settings.strata == "source" else None
+    quality = traits.log_probabilities if traits else None
+    if by_words:
+        quality = np.array([len(words(text)) for text in alive.texts], np.float64)
+    gains = choose_diverse(vectors, settings, strata, quality)
     return [
         Decision(
             identity,
@@ -201,7 +233,7 @@ def _by_diversity(ids: Sequence[str], vectors: Vectors, settings: DiversitySetti
             "" if kept else "others already cover it",
             evidence=_number(gain),
         )
-        for identity, gain in zip(ids, gains, strict=True)
+        for identity, gain in zip(alive.ids, gains, strict=True)
     ]
 
 
