@@ -72,7 +72,7 @@ def open_encoder(name: str, settings: EmbeddingSettings | None = None) -> Encode
     from curation.sentences import SentenceEncoder
 
     return SentenceEncoder(
-        str(_packaged_minilm()) if name == MINILM else name, resolve_embedding(name, settings or EmbeddingSettings())
+        str(packaged_minilm()) if name == MINILM else name, resolve_embedding(name, settings or EmbeddingSettings())
     )
 
 
@@ -118,7 +118,7 @@ def resolve_embedding(
     return settings.model_copy(
         update={
             "backend": ("openvino" if installed else "torch") if backend == "auto" else backend,
-            "precision": ("bfloat16" if _multiplies_bfloat16() else "float32") if precision == "auto" else precision,
+            "precision": ("bfloat16" if multiplies_bfloat16() else "float32") if precision == "auto" else precision,
         }
     )
 
@@ -129,7 +129,7 @@ def unit(vectors: Vectors) -> Vectors:
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def _packaged_minilm() -> Path:
+def packaged_minilm() -> Path:
     """Folder of the packaged model, whose weights are checked and none of whose code is run."""
     found = importlib.util.find_spec(_MINILM_PACKAGE)
     places = list(found.submodule_search_locations or []) if found else []
@@ -147,7 +147,7 @@ def _packaged_minilm() -> Path:
     return weights.parent
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether the core multiplies bfloat16 faster than float32; AVX-512 BF16 alone is no faster on Intel's cores."""
     try:
         told = Path("/proc/cpuinfo").read_text()

@@ -30,7 +30,7 @@ class SemanticSettings(BaseModel):
         50_000, ge=0, description="most vectors, earlier ones included, of which every pair is compared"
     )
     probes: int = Field(
-        4, ge=1, description="with more vectors: how many of the nearest k-means cells each is held against"
+        8, ge=1, description="with more vectors: how many of the nearest k-means cells each is held against"
     )
 
 
