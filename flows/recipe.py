@@ -69,7 +69,8 @@ class Recipe(BaseModel):
         sampling = self.generate
         if before and sampling.sampler == "auto":
             sampling = sampling.model_copy(update={"sampler": before["generate"]["sampler"]})
-        return self.model_copy(update={"generate": resolve_sampler(sampling, self.train)})
+        curate = self.curate.resolved(before["curate"] if before else None)
+        return self.model_copy(update={"generate": resolve_sampler(sampling, self.train), "curate": curate})
 
 
 class Site(BaseModel):

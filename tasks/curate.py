@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from curation.decisions import Known
 from curation.embedding import Vectors, open_encoder, unit
-from curation.stages import CurateSettings, decide
+from curation.stages import CurateSettings, Traits, decide
 from storage.artifact import Artifact, read_table
 from storage.records import DECISIONS, embeddings
 from storage.run import Attempt
@@ -57,8 +57,8 @@ def curate(
             _survivors(earlier),
             settings,
             settings.stages[done:],
-            lambda alive: _embedded(attempt, decisions, alive, settings.encoder, told),
-            _surprise(candidates) if "surprise" in settings.stages else {},
+            lambda alive: _embedded(attempt, decisions, alive, settings, told),
+            lambda alive: _traits(candidates, alive),
         )
         for number in range(done, len(settings.stages)):
             told(number, len(settings.stages))
@@ -72,7 +72,7 @@ def curate(
     return decisions
 
 
-def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, encoder: str, told: Progress) -> Vectors:
+def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, settings: CurateSettings, told: Progress) -> Vectors:
     """Vectors of the records that are alive, stored beside the decisions; what is stored is not embedded again.
 
     As stored, at half precision, so that an interrupted curation decides as one that was not.
@@ -81,7 +81,7 @@ def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, encoder: str,
     if not alive.ids:
         return np.zeros((0, 0), np.float32)
     if not artifact.finished():
-        opened = open_encoder(encoder)
+        opened = open_encoder(settings.encoder, settings.embedding)
         # Long texts beside long texts: what a batch costs is its longest.
         order = sorted(range(len(alive.ids)), key=lambda place: (len(alive.texts[place]), place))
         with artifact.draft() as draft:
@@ -92,17 +92,24 @@ def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, encoder: str,
                 lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
                 ids = pa.array([alive.ids[place] for place in some])
                 draft.write_part(pa.table([ids, lists], schema=embeddings(vectors.shape[1])), start // _PART)
+            draft.facts = {"truncated": opened.truncated(alive.texts)}
     stored = read_table(artifact.folder)
     rows = {identity: row for row, identity in enumerate(stored["id"].to_pylist())}
     vectors = stored["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).astype(np.float32)
     return unit(vectors[[rows[identity] for identity in alive.ids]])
 
 
-def _surprise(candidates: Artifact) -> dict[str, float]:
-    """Nats per token of each candidate that has a log-probability, by id."""
-    table = read_table(candidates.folder, ["id", "log_probability", "completion_tokens"])
-    said = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    return {identity: -nats / tokens for identity, nats, tokens in said if nats is not None and tokens}
+def _traits(candidates: Artifact, alive: Known) -> Traits:
+    table = read_table(candidates.folder, ["id", "source", "log_probability", "completion_tokens"])
+    rows = {row["id"]: row for row in table.to_pylist()}
+    told = [rows[identity] for identity in alive.ids]
+    means = [
+        row["log_probability"] / row["completion_tokens"]
+        if row["log_probability"] is not None and row["completion_tokens"]
+        else np.nan
+        for row in told
+    ]
+    return Traits([row["source"] for row in told], np.array(means, np.float64))
 
 
 def _survivors(earlier: Sequence[tuple[Artifact, Artifact]]) -> Known:

@@ -45,6 +45,7 @@ def sift(source: str, against: Sequence[str], column: str, folder: Path, setting
         raise ValueError(f"{folder} exists and is not what `heirloom curate` writes; name another folder with --out")
     if Path(source).resolve() in [Path(other).resolve() for other in against]:
         raise ValueError(f"{source} cannot be held against itself; within it, duplicates are found anyway")
+    settings = settings.resolved()
     _require(settings, against)
     with stage(folder.name, "read"):
         texts, known = _read([source], column), _read(against, column)
@@ -86,9 +87,7 @@ def _require(settings: CurateSettings, against: Sequence[str]) -> None:
     if needy and not against:
         raise ValueError(f"the {needy[0]} sieve holds texts against others; name them with --against")
     nobody = Known((), (), ())
-    for _ in decide(
-        nobody, nobody, nobody, nobody, settings, settings.stages, lambda some: _embedded(some, settings.encoder)
-    ):
+    for _ in decide(nobody, nobody, nobody, nobody, settings, settings.stages, lambda some: _embedded(some, settings)):
         pass
 
 
@@ -128,16 +127,14 @@ def _pass(draft: Draft, name: str, texts: _Texts, known: _Texts, settings: Curat
     alive = texts.known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()) if done else texts.known
     other = known.known
     left = settings.stages[done:]
-    sieves = decide(
-        alive, other, other, other, settings, left, lambda some: _embedded(some, settings.encoder), meant=other
-    )
+    sieves = decide(alive, other, other, other, settings, left, lambda some: _embedded(some, settings), meant=other)
     for number, sieve in enumerate(left, done + 1):
         with stage(name, sieve):
             draft.write_part(as_decisions(next(sieves)), number)
 
 
-def _embedded(some: Known, encoder: str) -> Vectors:
-    return open_encoder(encoder).encode(some.texts)
+def _embedded(some: Known, settings: CurateSettings) -> Vectors:
+    return open_encoder(settings.encoder, settings.embedding).encode(some.texts)
 
 
 def _conclude(draft: Draft, texts: _Texts, known: _Texts, settings: CurateSettings) -> None:

@@ -5,13 +5,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from curation.diversity import DiversitySettings, choose_diverse
-from curation.embedding import Vectors
+from curation.diversity import DiversitySettings
+from curation.diversity import choose_diverse as choose
+from curation.embedding import Vectors, unit
 
 
 def _vectors(rows: int, dimensions: int, seed: int) -> Vectors:
     found = np.random.default_rng(seed).normal(size=(rows, dimensions))
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def choose_diverse(vectors: Vectors, keep: int) -> np.ndarray:
+    share = keep / len(vectors) if keep else 1e-9
+    return choose(vectors, DiversitySettings(keep_fraction=share, strata="none"))
 
 
 def _coverage(vectors: Vectors, chosen: list[int]) -> float:
@@ -72,10 +78,75 @@ def test_copies_of_one_vector_can_all_be_chosen() -> None:
 
 
 def test_nothing_to_choose_from_gives_nothing() -> None:
-    assert len(choose_diverse(np.zeros((0, 4), np.float32), 0)) == 0
+    assert len(choose(np.zeros((0, 4), np.float32), DiversitySettings())) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"keep_fraction": 0}, {"keep_fraction": 1.1}, {"keep": 5}])
+@pytest.mark.parametrize("method", ["facility-location", "k-centre", "dpp"])
+def test_no_source_loses_more_than_its_share(method: str) -> None:
+    sources = np.array(["letters"] * 880 + ["poems"] * 100 + ["laws"] * 10 + ["jokes"] * 9 + ["runes"])
+    dice = np.random.default_rng(3)
+    order = dice.permutation(1000)
+    settings = DiversitySettings(method=method, strata="source", keep_fraction=0.3, block_rows=128)
+    scores = choose(_vectors(1000, 6, 3), settings, sources[order])
+    kept = dict(zip(*np.unique(sources[order][_chosen(scores)], return_counts=True), strict=True))
+    assert {str(name): int(count) for name, count in kept.items()} == {
+        "letters": 264,
+        "poems": 30,
+        "laws": 3,
+        "jokes": 3,
+    }
+
+
+def test_cells_protect_a_tail_that_a_free_choice_thins_out() -> None:
+    dice = np.random.default_rng(4)
+    centres = np.eye(12)[np.repeat(np.arange(12), [2000, *[60] * 11])]
+    vectors = unit((centres + dice.normal(scale=0.12, size=centres.shape)).astype(np.float32))
+    tail = np.arange(len(vectors)) >= 2000
+    settings = DiversitySettings(keep_fraction=0.2)
+    kept = ~np.isnan(choose(vectors, settings))
+    assert kept.sum() == round(0.2 * len(vectors))
+    assert (kept & tail).sum() == pytest.approx(0.2 * tail.sum(), abs=20)
+
+
+def test_more_weight_on_diversity_gives_less_quality_and_more_coverage() -> None:
+    vectors, quality = _vectors(600, 8, 5), np.random.default_rng(5).normal(size=600)
+    found = []
+    for weight in (0.0, 0.5, 1.0):
+        settings = DiversitySettings(keep_fraction=0.1, diversity_weight=weight, strata="none")
+        found.append(_chosen(choose(vectors, settings, quality=quality)))
+    means, covered = [quality[some].mean() for some in found], [_coverage(vectors, some) for some in found]
+    assert means == sorted(means, reverse=True)
+    assert covered == sorted(covered)
+    assert set(found[0]) == set(np.argsort(-quality)[:60].tolist())
+
+
+def test_quality_counts_by_rank_alone() -> None:
+    vectors, quality = _vectors(200, 4, 6), np.random.default_rng(6).normal(size=200)
+    settings = DiversitySettings(keep_fraction=0.2, diversity_weight=0.4)
+    assert _chosen(choose(vectors, settings, quality=quality)) == _chosen(
+        choose(vectors, settings, quality=np.exp(9 * quality))
+    )
+
+
+def test_quality_or_sources_that_are_asked_for_and_not_there_are_refused() -> None:
+    vectors = _vectors(4, 3, 0)
+    with pytest.raises(ValueError, match=r"diversity_weight is 0.5 .* none is there"):
+        choose(vectors, DiversitySettings(diversity_weight=0.5))
+    with pytest.raises(ValueError, match="1 of 4 records have none"):
+        choose(vectors, DiversitySettings(diversity_weight=0.5), quality=np.array([1, np.nan, 0, 0]))
+    with pytest.raises(ValueError, match="nothing says the sources"):
+        choose(vectors, DiversitySettings(strata="source"))
+
+
+@pytest.mark.parametrize("method", ["facility-location", "k-centre", "dpp"])
+def test_the_same_vectors_give_the_same_choice(method: str) -> None:
+    vectors, settings = _vectors(1500, 8, 7), DiversitySettings(method=method, keep_fraction=0.2, block_rows=700)
+    assert np.array_equal(choose(vectors, settings), choose(vectors, settings), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"keep_fraction": 0}, {"keep_fraction": 1.1}, {"keep": 5}, {"method": "luck"}, {"diversity_weight": 2}]
+)
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         DiversitySettings.model_validate(wrong)

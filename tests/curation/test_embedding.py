@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.embedding import HashingEncoder, open_encoder
+from curation.embedding import EmbeddingSettings, HashingEncoder, open_encoder, resolve_embedding
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -81,8 +81,26 @@ except ValueError as error:
     assert told.startswith(f"refused: the weights at {fake / 'model.safetensors'} are not all-MiniLM-L6-v2")
 
 
-def test_a_model_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
-    place = tmp_path / "no-such-model"
-    place.mkdir()
-    with pytest.raises(ValueError, match="no-such-model"):
-        open_encoder(str(place))
+def test_a_text_of_any_length_is_hashed_to_its_end() -> None:
+    texts = ["a" * 5000, "a" * 5000 + "b"]
+    assert HashingEncoder().truncated(texts) == 0
+    assert (HashingEncoder().encode(texts)[0] != HashingEncoder().encode(texts)[1]).any()
+
+
+def test_how_vectors_are_made_is_decided_once_and_then_stays() -> None:
+    decided = resolve_embedding("minilm", EmbeddingSettings())
+    assert decided.backend != "auto"
+    assert decided.precision != "auto"
+    assert resolve_embedding("minilm", decided) == decided
+    before = {"backend": "torch", "precision": "bfloat16" if decided.precision == "float32" else "float32"}
+    again = resolve_embedding("minilm", EmbeddingSettings(), before)
+    assert again.model_dump(exclude={"long_texts"}) == before
+    asked = EmbeddingSettings(backend="torch", precision="float32")
+    assert resolve_embedding("minilm", asked, before) == asked
+    assert resolve_embedding("hashing", EmbeddingSettings(), before) == EmbeddingSettings()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is not None, reason="OpenVINO is installed")
+def test_openvino_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"heirloom\[openvino\]"):
+        resolve_embedding("minilm", EmbeddingSettings(), {"backend": "openvino", "precision": "float32"})

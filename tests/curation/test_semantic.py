@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from curation.embedding import Vectors
-from curation.semantic import SemanticSettings, find_semantic_duplicates
+from curation.semantic import SemanticSettings, find_semantic_duplicates, least_similar
 
 
 def _unit(rows: list[list[float]]) -> Vectors:
@@ -72,6 +72,38 @@ def test_no_vectors_give_no_answer() -> None:
     assert (
         len(find_semantic_duplicates(np.zeros((0, 4), np.float32), _unit([[1, 0, 0, 0]]), SemanticSettings()).kept) == 0
     )
+
+
+def test_a_vector_equals_itself_at_threshold_1_whatever_the_rounding() -> None:
+    vectors = np.repeat(np.random.default_rng(0).normal(size=(700, 384)), 2, axis=0)
+    vectors = _unit(vectors.tolist())
+    for exact_rows in (0, 5000):
+        settings = SemanticSettings(threshold=1, exact_rows=exact_rows)
+        found = find_semantic_duplicates(vectors, vectors[:0], settings)
+        assert found.keeper.tolist() == [-1 if row % 2 == 0 else row - 1 for row in range(1400)]
+        assert np.nanmax(found.similarity) <= 1
+
+
+@pytest.mark.parametrize("probes", [4, 1000])
+def test_cells_find_nearly_all_and_every_cell_finds_all(probes: int) -> None:
+    vectors, reference = _clustered(1300, seed=2), _clustered(900, seed=3)
+    exact = find_semantic_duplicates(vectors, reference, SemanticSettings(threshold=0.95))
+    cells = SemanticSettings(threshold=0.95, exact_rows=100, probes=probes)
+    found = find_semantic_duplicates(vectors, reference, cells)
+    assert (found.kept == exact.kept).mean() > 0.98
+    known = np.concatenate([reference, vectors])
+    gone = np.flatnonzero(~found.kept)
+    assert np.allclose((vectors[gone] * known[found.keeper[gone]]).sum(1), found.similarity[gone], atol=1e-5)
+    assert (found.similarity[gone] > 0.95 - 1e-5).all()
+    if probes == 1000:
+        assert found.keeper.tolist() == exact.keeper.tolist()
+
+
+def test_what_goes_on_the_least_evidence_is_shown_first() -> None:
+    vectors = _unit([[1, 0], [1, 0.1], [1, 0.02], [0, 1], [0.05, 1]])
+    found = find_semantic_duplicates(vectors, vectors[:0], SemanticSettings(threshold=0.9))
+    assert least_similar(found).tolist() == [1, 4, 2]
+    assert least_similar(found, 1).tolist() == [1]
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0}, {"threshold": 1.01}, {"distance": 0.1}])

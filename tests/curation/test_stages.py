@@ -11,7 +11,7 @@ from curation.decisions import Decision, Known
 from curation.diversity import DiversitySettings
 from curation.embedding import HashingEncoder, Vectors
 from curation.minhash import MinHashSettings
-from curation.stages import CurateSettings, Stage, decide
+from curation.stages import CurateSettings, Stage, Traits, decide
 
 NOBODY = Known((), (), ())
 WORDS = MinHashSettings(threshold=0.6, shingle_length=1, bands=60, rows=1)
@@ -203,6 +203,29 @@ def test_diversity_keeps_its_share_and_says_what_each_added(fraction: float, kep
     assert all(decision.kept or decision.reason == "others already cover it" for decision in decisions)
 
 
+def test_diversity_goes_by_sources_and_quality_where_it_is_asked_to() -> None:
+    texts = _known("g", ["ant", "bee bee", "cat cat cat", "dog dog dog dog"], 1)
+    traits = Traits(["x", "x", "y", "y"], np.array([-1.0, -2, -3, -4]))
+
+    def kept(**changes: object) -> set[str]:
+        chosen = CurateSettings.model_validate({"diversity": {"keep_fraction": 0.5, **changes}})
+        (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, ("diversity",), _embed, lambda _: traits)
+        return {decision.id for decision in made if decision.kept}
+
+    assert kept(diversity_weight=0) == {"g0", "g1"}
+    assert kept(diversity_weight=0, strata="source") == {"g0", "g2"}
+    assert kept(diversity_weight=0, quality="words") == {"g2", "g3"}
+    assert kept(diversity_weight=0, quality="words", strata="source") == {"g1", "g3"}
+
+
+def test_how_vectors_are_made_is_decided_only_where_some_are() -> None:
+    before = {"embedding": {"backend": "torch", "precision": "bfloat16"}}
+    assert CurateSettings().resolved(before).embedding.precision == "bfloat16"
+    assert CurateSettings().resolved().embedding.precision != "auto"
+    without = CurateSettings(stages=("exact", "minhash"))
+    assert without.resolved(before) == without
+
+
 @pytest.mark.parametrize(("stages", "times"), [(("empty", "exact", "minhash"), 0), (("semantic", "diversity"), 1)])
 def test_vectors_are_asked_for_once_and_only_if_a_sieve_needs_them(stages: tuple[Stage, ...], times: int) -> None:
     asked: list[Known] = []
@@ -270,8 +293,12 @@ def test_sieves_that_look_at_a_text_by_itself_say_why_and_by_which_number() -> N
 def test_surprise_is_looked_up_by_id() -> None:
     chosen = CurateSettings.model_validate({"stages": ["surprise"], "surprise": {"quantiles": (0.5, 1)}})
     texts = _known("g", ["a", "b", "c"], 1)
-    nats = {"g2": 1.0, "g0": 5.0}
-    (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, nats)
+    said = {"g2": -1.0, "g0": -5.0}
+
+    def describe(alive: Known) -> Traits:
+        return Traits([""] * len(alive.ids), np.array([said.get(identity, np.nan) for identity in alive.ids]))
+
+    (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, describe)
     assert [(one.id, one.kept, one.evidence) for one in made] == [
         ("g0", True, 5.0),
         ("g1", True, None),

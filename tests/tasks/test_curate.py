@@ -156,6 +156,7 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
     texts = dict(zip(*(read_table(candidates.folder)[name].to_pylist() for name in ("id", "text")), strict=True))
     expected = HashingEncoder().encode([texts[identity] for identity in stored["id"].to_pylist()])
     assert np.allclose(np.array(stored["vector"].to_pylist()), expected, atol=1e-3)
+    assert read_manifest(begun.attempt(2).folder / "embeddings")["facts"] == {"truncated": 0}
 
 
 def test_what_was_dropped_is_stored_first(begin: Callable[[str], Beginning], said: Said) -> None:
@@ -183,3 +184,18 @@ def test_surprise_is_nats_per_token_of_the_stored_log_probability(begin: Callabl
     )
     told = {row["id"]: (row["evidence"], row["kept"]) for row in decisions.to_pylist()}
     assert [told[f"g001-{place}"] for place in range(4)] == [(3.0, True), (1.0, False), (None, True), (None, True)]
+
+
+def test_diversity_keeps_the_likeliest_of_each_source_where_the_recipe_says_so(
+    begin: Callable[[str], Beginning], said: Said
+) -> None:
+    begun = begin("tiny")
+    candidates, _ = said(begun.attempt(1), _NEW)
+    choice = {"keep_fraction": 0.5, "diversity_weight": 0, "quality": "words", "strata": "source"}
+    settings = CurateSettings.model_validate({"stages": ["diversity"], "encoder": "hashing", "diversity": choice})
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], settings)
+    words = {row["id"]: len(row["text"].split()) for row in read_table(candidates.folder).to_pylist()}
+    kept = [words[row["id"]] for row in read_table(decisions.folder).to_pylist() if row["kept"]]
+    gone = [words[row["id"]] for row in read_table(decisions.folder).to_pylist() if not row["kept"]]
+    assert len(kept) == len(gone) == 6
+    assert min(kept) >= max(gone)
