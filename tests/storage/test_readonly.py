@@ -87,7 +87,7 @@ def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, two_runs: 
     (outside / "secret.csv").write_text("secret,words\n1,2\n")
     catalog = open_readonly(two_runs)
     store_frame = duckdb.sql("select 1 as secret").to_arrow_table()
-    copy = f"with x as (copy (select 1) to '{PART.format(store=store)}') select * from x"
+    copy = f"with x as (copy (select 1) to '{PART.format(two_runs=two_runs)}') select * from x"
     ((tree,),) = catalog.execute("select json_serialize_sql(?)", [copy]).fetchall()
     question = HOSTILE[kind].format(two_runs=two_runs, outside=outside, tree=tree.replace("'", "''"))
     before = _contents(tmp_path)
