@@ -130,7 +130,7 @@ with `--out answer.parquet` (or `.csv`, `.json`).
 
 `heirloom catalog` writes `catalog.duckdb` into the store, or a file of your choice. Any DuckDB of the same version opens it from any
 working directory, and the store can be moved with it: views say where parts are relative to the file. What the file shows is what
-was finished when it was written; run the command again after the next generation. DuckDB says where a file is by the folder that its
+was finished when it was written; run the command again after the next generation, and after `heirloom forget`. DuckDB says where a file is by the folder that its
 temporary files would go to. So where that is set otherwise, or the file is attached to another database, name its folder first:
 
 ```sql

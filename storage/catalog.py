@@ -10,6 +10,7 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from storage import evaluation, records
 from storage.listing import ListedRun, Listing, list_store
+from storage.tombstones import FORGOTTEN, read_tombstones
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,6 +67,7 @@ _GENERATIONS = (
 _RUNS = dict.fromkeys(("run", "question", "human", "policy", "backend", "sampler"), pa.string()) | dict.fromkeys(
     ("generations", "seed"), pa.int64()
 )
+_RUNS |= {"forked_from": pa.string(), "forked_generation": pa.int64()}
 _RECIPES = dict.fromkeys(("run", "field", "value"), pa.string())
 _LINEAGE = _ATTEMPT | dict.fromkeys(("artifact", "fingerprint", "parent", "parent_fingerprint"), pa.string())
 
@@ -123,6 +126,8 @@ def write_catalog(root: Path, file: Path) -> None:
 
 def _fill(connection: "duckdb.DuckDBPyConnection", listing: Listing, named: Callable[[Path], str]) -> None:
     found = listing.runs
+    columns = {field.name: field.type for field in FORGOTTEN}
+    _table(connection, "forgotten", columns, [asdict(one) for one in read_tombstones(listing.root)])
     for view, (schema, folder) in _PER_GENERATION.items():
         for name, accepted_only in ((f"{view}_all", False), (view, True)):
             files = [named(part) for part in listing.parts(folder, accepted_only)]
@@ -153,8 +158,11 @@ def _view(
         _table(connection, view, {field.name: field.type for field in schema} | kinds, [])
         return
     source = f"read_parquet([{', '.join(files)}], hive_partitioning = false, filename = true, union_by_name = true)"
+    # Only where something was forgotten, and a text could be it: a join is not free.
+    hiding = "digest" in schema.names and connection.execute("from forgotten limit 1").fetchall()
+    less = " anti join forgotten using (digest)" if hiding else ""
     told = ", ".join(f"{expression} as {name}" for name, expression in keys.items())
-    create = f"create or replace view {view} as select * exclude (filename), {{}}{told} from {source}"
+    create = f"create or replace view {view} as select * exclude (filename), {{}}{told} from {source}{less}"
     connection.execute(create.format(""))
     there = {name for (name, *_) in connection.execute(f"describe {view}").fetchall()}
     if set(schema.names) - there:
@@ -210,6 +218,8 @@ def _described(one: ListedRun) -> dict[str, Any]:
         "backend": one.recipe["train"]["backend"],
         "sampler": one.recipe["generate"]["sampler"],
         **{name: one.recipe[name] for name in ("question", "human", "generations", "seed")},
+        "forked_from": one.forked.get("run"),
+        "forked_generation": one.forked.get("generation"),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from storage.artifact import MANIFEST, AbsentError, parts, read_manifest
 from storage.run import Run, runs
+from storage.tombstones import FILE
 
 Manifest = Mapping[str, Any]
 Attempted = tuple[int, int]
@@ -26,6 +27,8 @@ class ListedRun:
     recipe: Mapping[str, Any]
     journal: Sequence[Mapping[str, Any]]
     attempts: Mapping[Attempted, Mapping[str, Manifest]]
+    forked: Mapping[str, Any]
+    """Run and generation that this run was forked from, if it was."""
 
     def accepted(self) -> set[Attempted]:
         """Attempts that count: the newest of each generation that the journal does not call rejected."""
@@ -83,7 +86,8 @@ def state_of(root: Path) -> frozenset[tuple[str, int]]:
     """What tells one state of the store from another: which artifacts are finished, and how long the journals are."""
     finished = _found(root, f"runs/*/generation=*/attempt=*/*/{MANIFEST}") + _found(root, f"human/*/*/*/{MANIFEST}")
     finished += _found(root, f"human/*/evaluation/*/*/{MANIFEST}")
-    journals = ((path, Path(path).stat().st_size) for path in _found(root, "runs/*/journal.jsonl"))
+    growing = _found(root, "runs/*/journal.jsonl") + _found(root, FILE)
+    journals = ((path, Path(path).stat().st_size) for path in growing)
     return frozenset({*((path, 0) for path in finished), *journals})
 
 
@@ -95,7 +99,7 @@ def _read(run: Run, again: bool = True) -> ListedRun | None:
         for path in _found(run.folder, f"generation=*/attempt=*/*/{MANIFEST}"):
             folder = Path(path).parent
             attempts.setdefault(_numbers(folder.parent), {})[folder.name] = read_manifest(folder)
-        listed = ListedRun(run, run.recipe(), run.journal(), attempts)
+        listed = ListedRun(run, run.recipe(), run.journal(), attempts, run.forked())
         for name in {name for made in attempts.values() for name in made}:
             listed.parts(name, accepted_only=False)
     except (AbsentError, FileNotFoundError):

@@ -14,7 +14,8 @@ from flows.ingest import ingest as ingest_flow
 from flows.recipe import Recipe, Site
 from flows.withhold import withhold
 from storage.artifact import AbsentError
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
 from storage.records import human_id, text_digest
 from storage.run import Attempt, Run
 from tasks.coat import without_coat

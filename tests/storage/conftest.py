@@ -90,7 +90,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def two_runs(tmp_path: Path) -> Path:
     """Two runs; the first attempt at generation 1 of one of them was rejected."""
     root = tmp_path / "store"
     for side, schema in HUMAN_VIEWS.items():

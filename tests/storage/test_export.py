@@ -15,7 +15,7 @@ from tests.storage.conftest import publish
 
 
 @pytest.fixture
-def mixed(store: Path) -> Path:
+def mixed(two_runs: Path) -> Path:
     """The store with a corpus of human and synthetic records in generation 2 of the first run."""
     rows = [
         {
@@ -37,9 +37,9 @@ def mixed(store: Path) -> Path:
             "weight": 1.0,
         },
     ]
-    attempt = Attempt(Run(store, "first"), 2)
+    attempt = Attempt(Run(two_runs, "first"), 2)
     publish(attempt.artifact("corpus", {}), records.CORPUS, rows, corpus=2, human=1, human_fraction=0.5, snapshot=1)
-    return store
+    return two_runs
 
 
 @pytest.mark.parametrize("kind", ["hf", "jsonl", "parquet"])

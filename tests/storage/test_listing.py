@@ -12,51 +12,51 @@ from storage.run import Attempt, Run
 from tests.storage.conftest import live
 
 
-def test_a_store_is_listed_with_its_accepted_attempts(store: Path) -> None:
-    first, second = list_store(store).runs
+def test_a_store_is_listed_with_its_accepted_attempts(two_runs: Path) -> None:
+    first, second = list_store(two_runs).runs
     assert (first.run.name, second.run.name) == ("first", "second")
     assert first.accepted() == {(0, 1), (1, 2)}
     assert set(first.attempts[1, 2]) > {"candidates", "decisions", "corpus", "model", "metrics", "voice", "verdict"}
 
 
-def test_every_manifest_is_read_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_manifest_is_read_once(two_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     real = listing.read_manifest
     monkeypatch.setattr(listing, "read_manifest", lambda folder: read.append(folder) or real(folder))
-    list_store(store)
-    assert len(read) == len(set(read)) == len(list(store.glob(f"runs/*/*/*/*/{MANIFEST}")))
+    list_store(two_runs)
+    assert len(read) == len(set(read)) == len(list(two_runs.glob(f"runs/*/*/*/*/{MANIFEST}")))
 
 
-def test_a_draft_with_its_manifest_is_not_there_before_its_rename(store: Path) -> None:
-    corpus = Attempt(Run(store, "first"), 0).folder / "corpus"
+def test_a_draft_with_its_manifest_is_not_there_before_its_rename(two_runs: Path) -> None:
+    corpus = Attempt(Run(two_runs, "first"), 0).folder / "corpus"
     shutil.copytree(corpus, corpus.with_name(".corpus.draft"))
-    (first, *_) = list_store(store).runs
+    (first, *_) = list_store(two_runs).runs
     assert ".corpus.draft" not in first.attempts[0, 1]
 
 
-def test_a_run_that_goes_while_it_is_read_is_not_there(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_goes_while_it_is_read_is_not_there(two_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = listing.read_manifest
 
     def removing(folder: Path) -> dict[str, object]:
         if "second" in str(folder):
-            shutil.rmtree(store / "runs" / "second", ignore_errors=True)
+            shutil.rmtree(two_runs / "runs" / "second", ignore_errors=True)
         return real(folder)
 
     monkeypatch.setattr(listing, "read_manifest", removing)
-    assert [one.run.name for one in list_store(store).runs] == ["first"]
+    assert [one.run.name for one in list_store(two_runs).runs] == ["first"]
 
 
-def test_a_run_that_is_broken_is_an_error_and_not_an_absent_run(store: Path) -> None:
-    (Attempt(Run(store, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
+def test_a_run_that_is_broken_is_an_error_and_not_an_absent_run(two_runs: Path) -> None:
+    (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
     with pytest.raises(AbsentError, match=r"has lost part-00000\.parquet"):
-        list_store(store)
+        list_store(two_runs)
 
 
-def test_the_state_of_a_store_changes_with_what_is_finished_and_accepted(store: Path) -> None:
-    before = state_of(store)
-    assert state_of(store) == before
-    live(Run(store, "second"), 2)
-    grown = state_of(store)
+def test_the_state_of_a_store_changes_with_what_is_finished_and_accepted(two_runs: Path) -> None:
+    before = state_of(two_runs)
+    assert state_of(two_runs) == before
+    live(Run(two_runs, "second"), 2)
+    grown = state_of(two_runs)
     assert grown != before
-    Run(store, "second").note("rejected", 2, 1, "worse")
-    assert state_of(store) != grown
+    Run(two_runs, "second").note("rejected", 2, 1, "worse")
+    assert state_of(two_runs) != grown

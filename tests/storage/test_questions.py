@@ -23,9 +23,9 @@ def _asked(root: Path, name: str, *arguments: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if not wanted(name)])
 def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_store(
-    name: str, store: Path, tmp_path: Path
+    name: str, two_runs: Path, tmp_path: Path
 ) -> None:
-    assert _asked(store, name)
+    assert _asked(two_runs, name)
     assert _asked(tmp_path, name) == []
 
 
@@ -35,24 +35,24 @@ def test_a_question_says_what_it_answers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if name != "one_prompt"])
-def test_a_question_that_shows_no_text_reads_none(name: str, store: Path) -> None:
+def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> None:
     given = {key: GIVEN[key] for key in wanted(name)}
-    ((_, plan),) = open_catalog(store).execute(f"explain (format json) {QUESTIONS[name]}", given).fetchall()
+    ((_, plan),) = open_catalog(two_runs).execute(f"explain (format json) {QUESTIONS[name]}", given).fetchall()
     assert '"text"' not in plan
 
 
-def test_a_life_is_told_in_order_with_every_attempt(store: Path) -> None:
-    assert _asked(store, "life_of", "g001-0000000") == [
+def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
+    assert _asked(two_runs, "life_of", "g001-0000000") == [
         ("first", 1, 1, "candidates", "blank by model m"),
         ("first", 1, 1, "decisions", "exact: kept"),
         ("first", 1, 1, "corpus", "weight 1.0"),
-        ("first", 1, 1, "model", _model(store, "first", 1, 1)),
+        ("first", 1, 1, "model", _model(two_runs, "first", 1, 1)),
         ("second", 1, 1, "candidates", "blank by model m"),
         ("second", 1, 1, "decisions", "exact: kept"),
         ("second", 1, 1, "corpus", "weight 1.0"),
-        ("second", 1, 1, "model", _model(store, "second", 1, 1)),
+        ("second", 1, 1, "model", _model(two_runs, "second", 1, 1)),
     ]
-    (candidate, dropped) = _asked(store, "life_of", "g001a2-0000001")
+    (candidate, dropped) = _asked(two_runs, "life_of", "g001a2-0000001")
     assert candidate[:4] == ("first", 1, 2, "candidates")
     assert dropped[3:] == ("decisions", "exact: dropped, says the same 1.0")
 
@@ -63,8 +63,8 @@ def _model(root: Path, run: str, generation: int, attempt: int) -> str:
     return f"{model} learned from it"
 
 
-def test_a_human_record_begins_where_it_came_in(store: Path) -> None:
-    places = [row[3:] for row in _asked(store, "life_of", "h-1")]
+def test_a_human_record_begins_where_it_came_in(two_runs: Path) -> None:
+    places = [row[3:] for row in _asked(two_runs, "life_of", "h-1")]
     assert places == [
         ("reserve", "letters, snapshot 1, from letters.txt"),
         ("heldout", "letters, snapshot 1, from letters.txt"),
@@ -136,6 +136,6 @@ def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -
         ("what_changed", ["first", "third"], "there is no run 'third' in this store; runs here: first, second"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, store: Path) -> None:
+def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, two_runs: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        bound(open_catalog(store), name, arguments)
+        bound(open_catalog(two_runs), name, arguments)

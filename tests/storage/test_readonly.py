@@ -26,7 +26,7 @@ HONEST = {
     "a comment": "-- how many?\nselect 1 /* one */;",
     "a word in a text": "select 'copy', 'drop table'",
 }
-PART = "{store}/runs/second/generation=0/attempt=1/metrics/part-00000.parquet"
+PART = "{two_runs}/runs/second/generation=0/attempt=1/metrics/part-00000.parquet"
 HOSTILE = {
     "copy": f"copy (select 1) to '{PART}'",
     "copy from": "copy journal from '{outside}/secret.csv'",
@@ -64,7 +64,7 @@ HOSTILE = {
     "transaction": "begin",
     "a file outside": "select * from read_text('{outside}/secret.csv')",
     "a file outside by its name": "from '{outside}/secret.csv'",
-    "a file outside behind dots": "select * from read_text('{store}/../outside/secret.csv')",
+    "a file outside behind dots": "select * from read_text('{two_runs}/../outside/secret.csv')",
     "a folder outside": "select * from glob('{outside}/*')",
     "a table of numbers outside": "select * from sniff_csv('{outside}/secret.csv')",
     "the network": "select * from read_parquet('https://localhost/x.parquet')",
@@ -74,22 +74,22 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HONEST)
-def test_an_honest_question_is_answered(kind: str, store: Path) -> None:
-    catalog = open_readonly(store)
+def test_an_honest_question_is_answered(kind: str, two_runs: Path) -> None:
+    catalog = open_readonly(two_runs)
     for statement in statements(catalog, HONEST[kind]):
         assert run(catalog, statement, {}, lambda answer: answer.fetchall())
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, store: Path, tmp_path: Path) -> None:
+def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, two_runs: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.csv").write_text("secret,words\n1,2\n")
-    catalog = open_readonly(store)
+    catalog = open_readonly(two_runs)
     store_frame = duckdb.sql("select 1 as secret").to_arrow_table()
-    copy = f"with x as (copy (select 1) to '{PART.format(store=store)}') select * from x"
+    copy = f"with x as (copy (select 1) to '{PART.format(two_runs=two_runs)}') select * from x"
     ((tree,),) = catalog.execute("select json_serialize_sql(?)", [copy]).fetchall()
-    question = HOSTILE[kind].format(store=store, outside=outside, tree=tree.replace("'", "''"))
+    question = HOSTILE[kind].format(two_runs=two_runs, outside=outside, tree=tree.replace("'", "''"))
     before = _contents(tmp_path)
     with pytest.raises(ValueError, match=r"the store|function|Permission|DuckDB says") as refused:
         _ask(catalog, question)
@@ -109,39 +109,39 @@ def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_refusal_says_what_is_let_in(store: Path) -> None:
+def test_a_refusal_says_what_is_let_in(two_runs: Path) -> None:
     with pytest.raises(ValueError, match="the store is only asked, and this is DROP; SELECT, FROM, WITH"):
-        statements(open_readonly(store), "drop view corpus")
+        statements(open_readonly(two_runs), "drop view corpus")
     with pytest.raises(ValueError, match=r"a PIVOT must say its columns here.* in \(\.\.\.\)"):
-        statements(open_readonly(store), "pivot metrics on metric using first(value)")
+        statements(open_readonly(two_runs), "pivot metrics on metric using first(value)")
     with pytest.raises(ValueError, match="there is no question in this"):
-        statements(open_readonly(store), " -- nothing")
+        statements(open_readonly(two_runs), " -- nothing")
 
 
-def test_files_outside_are_read_where_that_is_allowed_and_still_not_written(store: Path, tmp_path: Path) -> None:
+def test_files_outside_are_read_where_that_is_allowed_and_still_not_written(two_runs: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("id\ng001-0000000\n")
     question = f"select count(*) from '{tmp_path}/mine.csv' join corpus using (id)"
-    catalog = open_readonly(store, allow_files=True)
+    catalog = open_readonly(two_runs, allow_files=True)
     assert run(catalog, *statements(catalog, question), {}, lambda answer: answer.fetchall()) == [(1,)]
     with pytest.raises(ValueError, match="this is COPY"):
         statements(catalog, f"copy corpus to '{tmp_path}/out.csv'")
     with pytest.raises(ValueError, match=r"Cannot access file .*mine.csv.*--allow-files"):
-        run(open_readonly(store), question, {}, lambda answer: answer.fetchall())
+        run(open_readonly(two_runs), question, {}, lambda answer: answer.fetchall())
 
 
-def test_files_of_the_store_itself_can_be_asked(store: Path) -> None:
-    recipe = f"select recipe.seed from read_json('{store}/runs/first/run.json')"
-    assert run(open_readonly(store), recipe, {}, lambda answer: answer.fetchall()) == [(7,)]
+def test_files_of_the_store_itself_can_be_asked(two_runs: Path) -> None:
+    recipe = f"select recipe.seed from read_json('{two_runs}/runs/first/run.json')"
+    assert run(open_readonly(two_runs), recipe, {}, lambda answer: answer.fetchall()) == [(7,)]
 
 
 @pytest.mark.parametrize("name", ["it's mine", "runs [old]", "a*b"])
-def test_any_folder_name_can_hold_a_store_that_is_asked(name: str, store: Path, tmp_path: Path) -> None:
-    moved = store.rename(tmp_path / name)
+def test_any_folder_name_can_hold_a_store_that_is_asked(name: str, two_runs: Path, tmp_path: Path) -> None:
+    moved = two_runs.rename(tmp_path / name)
     assert open_readonly(moved).execute("select count(*) from metrics").fetchall() == [(4,)]
 
 
-def test_a_question_is_stopped_and_the_next_one_is_answered(store: Path) -> None:
-    catalog = open_readonly(store)
+def test_a_question_is_stopped_and_the_next_one_is_answered(two_runs: Path) -> None:
+    catalog = open_readonly(two_runs)
     endless = "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) % 7 = 3"
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
@@ -149,16 +149,16 @@ def test_a_question_is_stopped_and_the_next_one_is_answered(store: Path) -> None
     assert run(catalog, "select 1", {}, lambda answer: answer.fetchall()) == [(1,)]
 
 
-def test_a_part_that_goes_while_it_is_asked_says_to_ask_again(store: Path) -> None:
-    catalog = open_readonly(store)
-    (Attempt(Run(store, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
+def test_a_part_that_goes_while_it_is_asked_says_to_ask_again(two_runs: Path) -> None:
+    catalog = open_readonly(two_runs)
+    (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
     with pytest.raises(ValueError, match="if a run was removed meanwhile, ask again"):
         run(catalog, "select max(value) from metrics", {}, lambda answer: answer.fetchall())
 
 
-def test_a_question_leaves_no_folder_behind(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_leaves_no_folder_behind(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    catalog = open_readonly(store)
+    catalog = open_readonly(two_runs)
     run(catalog, "select count(*) from (select range from range(1000000) order by hash(range))", {}, len)
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
-    assert json.loads((store / "runs/first/run.json").read_text())["recipe"]["seed"] == 7
+    assert json.loads((two_runs / "runs/first/run.json").read_text())["recipe"]["seed"] == 7

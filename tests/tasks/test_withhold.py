@@ -8,7 +8,8 @@ import pytest
 
 from curation.splitting import IngestSettings, WithholdSettings
 from storage.artifact import AbsentError, read_table
-from storage.catalog import QUESTIONS, open_catalog
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
 from storage.records import human_id
 from tasks.ingest import ingest, pinned_human
 from tasks.withhold import withhold
