@@ -7,7 +7,7 @@ import time
 
 from benchmarks.figures import write_result
 
-NAMES = ("demo", "collapse", "storage", "dedup", "generation")
+NAMES = ("demo", "collapse", "storage", "dedup", "generation", "quality")
 
 
 def main() -> None:

@@ -1,27 +1,46 @@
 """The order of the sieves, and one decision for every record and sieve that looked at it.
 
-exact -> overlap with what is withheld -> overlap with the reserve -> near-duplicates -> semantic -> diversity.
-A sieve that is left out of `stages` is off; a record that one sieve dropped is not shown to the next.
+Sieves are passed in the order of `stages`, and one that is left out is off; a record that one sieve dropped is
+not shown to the next. What a sieve looks for is said in the file of its name.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
 from curation.embedding import Vectors
 from curation.exact import find_exact_duplicates
+from curation.faults import Faults
+from curation.language import LanguageSettings, find_language_faults
 from curation.minhash import MinHashSettings, find_near_duplicates
 from curation.overlap import OverlapSettings, find_overlaps
+from curation.pii import PiiSettings, find_pii_faults
+from curation.quality import QualitySettings, find_quality_faults
+from curation.resampling import ImportanceSettings, SurpriseSettings, find_unimportant, find_unsurprising
 from curation.semantic import SemanticSettings, find_semantic_duplicates
 from curation.text import words
 
-Stage = Literal["empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity"]
+Stage = Literal[
+    "empty",
+    "exact",
+    "quality",
+    "language",
+    "pii",
+    "contamination",
+    "copying",
+    "minhash",
+    "surprise",
+    "importance",
+    "semantic",
+    "diversity",
+]
 
 
 class CurateSettings(BaseModel):
@@ -31,7 +50,8 @@ class CurateSettings(BaseModel):
 
     stages: tuple[Stage, ...] = Field(
         ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity"),
-        description="sieves that are on; an empty list keeps every candidate",
+        description="sieves that are on, in this order; an empty list keeps every candidate; there are also "
+        "quality, language, pii, surprise, importance",
     )
     overlap_threshold: float = Field(
         0.6,
@@ -47,7 +67,12 @@ class CurateSettings(BaseModel):
     encoder: str = Field(
         "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
     )
+    quality: QualitySettings = QualitySettings()
+    language: LanguageSettings = LanguageSettings()
+    pii: PiiSettings = PiiSettings()
     minhash: MinHashSettings = MinHashSettings()
+    surprise: SurpriseSettings = SurpriseSettings()
+    importance: ImportanceSettings = ImportanceSettings()
     semantic: SemanticSettings = SemanticSettings()
     diversity: DiversitySettings = DiversitySettings()
 
@@ -61,39 +86,6 @@ class CurateSettings(BaseModel):
         )
 
 
-@dataclass(frozen=True)
-class Known:
-    """Texts that candidates are held against, with the ids and generations that decisions name."""
-
-    ids: Sequence[str]
-    texts: Sequence[str]
-    generations: Sequence[int]
-
-    def rows(self, places: NDArray[np.int64]) -> "Known":
-        """The texts at these places, in their order."""
-        taken = places.tolist()
-        return Known(*([column[place] for place in taken] for column in (self.ids, self.texts, self.generations)))  # type: ignore[arg-type]
-
-    def without(self, ids: Collection[str]) -> "Known":
-        """All but the texts of these ids."""
-        gone = set(ids)
-        return self.rows(np.flatnonzero([identity not in gone for identity in self.ids]))
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One sieve's word on one record; `keeper` is who stays instead, where there is one."""
-
-    id: str
-    stage: str
-    kept: bool
-    reason: str
-    keeper: str | None = None
-    keeper_generation: int | None = None
-    evidence: float | None = None
-    estimate: float | None = None
-
-
 def decide(
     alive: Known,
     withheld: Known,
@@ -102,25 +94,33 @@ def decide(
     settings: CurateSettings,
     stages: Sequence[Stage],
     embed: Callable[[Known], Vectors],
+    nats_per_token: Mapping[str, float] = MappingProxyType({}),
+    meant: Known | None = None,
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
-    `withheld` are held-out records and evaluation sets. `earlier` are survivors of earlier generations. `embed` is asked once, and only if a sieve needs vectors.
+    `withheld` are held-out records and evaluation sets, `earlier` survivors of earlier generations. `embed` is asked
+    once, and only if a sieve needs vectors. `nats_per_token` says by id how much a record surprised the model that
+    wrote it; `meant` are the records that the sieve of meaning also holds candidates against, none in a run.
     """
     vectors: Vectors | None = None
-    against = {"copying": reserve, "minhash": earlier, "exact": earlier}
+    before = np.zeros((0, 0), np.float32)
+    against = {"copying": reserve, "minhash": earlier, "exact": earlier, "semantic": meant or _NONE}
     for stage in stages:
         if stage in ("semantic", "diversity") and vectors is None:
             vectors = embed(alive)
+        if stage == "semantic" and meant:
+            before = embed(meant)
         if stage == "diversity":
-            made = _by_diversity(alive.ids, cast("Vectors", vectors), settings.diversity)
-        elif stage == "empty":
-            made = _by_words(alive)
+            made = by_gains(alive, _gains(cast("Vectors", vectors), settings.diversity))
+        elif stage in _FAULTS:
+            made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, nats_per_token))
         elif stage == "contamination":
             made = find_contamination(alive, withheld, settings.overlap)
         else:
             known = against.get(stage, _NONE)
-            made = _by_duplicates(stage, alive, known, _search(stage, alive.texts, known.texts, settings, vectors))
+            near = _meaning(vectors, before, settings) if stage == "semantic" else None
+            made = by_duplicates(stage, alive, known, near or _search(stage, alive.texts, known.texts, settings))
         yield made
         stays = np.flatnonzero([decision.kept for decision in made])
         alive = alive.rows(stays)
@@ -141,7 +141,7 @@ def find_contamination(texts: Known, withheld: Known, settings: OverlapSettings)
             reason="" if keeper < 0 else "repeats a withheld record" if repeats else "quotes a withheld record",
             keeper=withheld.ids[keeper] if keeper >= 0 else None,
             keeper_generation=withheld.generations[keeper] if keeper >= 0 else None,
-            evidence=float(run) if keeper >= 0 and not repeats else _number(similarity),
+            evidence=float(run) if keeper >= 0 and not repeats else as_number(similarity),
         )
         for identity, keeper, repeats, similarity, run in zip(
             texts.ids, found.keeper.tolist(), found.repeats, found.similarity, found.shared_words, strict=True
@@ -150,68 +150,38 @@ def find_contamination(texts: Known, withheld: Known, settings: OverlapSettings)
 
 
 _NONE = Known((), (), ())
-_REASONS = {
-    "exact": "says the same",
-    "copying": "copies a human record",
-    "minhash": "says nearly the same",
-    "semantic": "means the same",
-}
 
 
-def _search(
-    stage: str, texts: Sequence[str], reference: Sequence[str], settings: CurateSettings, vectors: Vectors | None
-) -> Duplicates:
+def _gains(vectors: Vectors, settings: DiversitySettings) -> NDArray[np.float64]:
+    return choose_diverse(vectors, round(settings.keep_fraction * len(vectors)))
+
+
+def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings) -> Duplicates:
+    assert vectors is not None
+    return find_semantic_duplicates(vectors, before if len(before) else vectors[:0], settings.semantic)
+
+
+def _search(stage: str, texts: Sequence[str], reference: Sequence[str], settings: CurateSettings) -> Duplicates:
     if stage == "exact":
         return find_exact_duplicates(texts, reference)
-    if stage == "semantic":
-        assert vectors is not None
-        return find_semantic_duplicates(vectors, vectors[:0], settings.semantic)
     if stage == "minhash":
         return find_near_duplicates(texts, reference, settings.minhash)
     overlap = settings.minhash.model_copy(update={"threshold": settings.overlap_threshold})
     return find_near_duplicates(texts, reference, overlap, among_texts=False)
 
 
-def _by_duplicates(stage: str, alive: Known, known: Known, answer: Duplicates) -> list[Decision]:
-    ids, generations = [*known.ids, *alive.ids], [*known.generations, *alive.generations]
-    return [
-        Decision(
-            identity,
-            stage,
-            kept=keeper < 0,
-            reason=_REASONS[stage] if keeper >= 0 else "",
-            keeper=ids[keeper] if keeper >= 0 else None,
-            keeper_generation=generations[keeper] if keeper >= 0 else None,
-            evidence=_number(similarity),
-            estimate=_number(estimate),
-        )
-        for identity, keeper, similarity, estimate in zip(
-            alive.ids, answer.keeper.tolist(), answer.similarity, answer.estimate, strict=True
-        )
-    ]
+def _without_words(texts: Sequence[str]) -> Faults:
+    counts = np.array([len(words(text)) for text in texts], np.float64)
+    return Faults(["" if count else "has no word" for count in counts], counts)
 
 
-def _by_diversity(ids: Sequence[str], vectors: Vectors, settings: DiversitySettings) -> list[Decision]:
-    gains = choose_diverse(vectors, round(settings.keep_fraction * len(ids)))
-    return [
-        Decision(
-            identity,
-            "diversity",
-            kept := not np.isnan(gain),
-            "" if kept else "others already cover it",
-            evidence=_number(gain),
-        )
-        for identity, gain in zip(ids, gains, strict=True)
-    ]
-
-
-def _by_words(alive: Known) -> list[Decision]:
-    counts = [len(words(text)) for text in alive.texts]
-    return [
-        Decision(identity, "empty", count > 0, "" if count else "has no word", evidence=float(count))
-        for identity, count in zip(alive.ids, counts, strict=True)
-    ]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+_FAULTS: dict[str, Callable[[Known, Known, CurateSettings, Mapping[str, float]], Faults]] = {
+    "empty": lambda alive, *_: _without_words(alive.texts),
+    "quality": lambda alive, _, settings, __: find_quality_faults(alive.texts, settings.quality),
+    "language": lambda alive, _, settings, __: find_language_faults(alive.texts, settings.language),
+    "pii": lambda alive, _, settings, __: find_pii_faults(alive.texts, settings.pii),
+    "surprise": lambda alive, _, settings, nats: find_unsurprising(
+        np.array([nats.get(identity, np.nan) for identity in alive.ids], np.float64), settings.surprise
+    ),
+    "importance": lambda alive, reserve, settings, _: find_unimportant(alive.texts, reserve.texts, settings.importance),
+}

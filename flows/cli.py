@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
-from flows import asking, keeping
+from flows import asking, curating, keeping
 from flows.options import Set, SiteFile, Store, console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 from flows.surroundings import prefect_server, quiet_libraries
@@ -200,7 +201,8 @@ def check(
     plan(console, load_recipe(recipe, changes or [], where.store), where)
 
 
-app.registered_commands += asking.app.registered_commands + keeping.app.registered_commands
+for more in (curating, asking, keeping):
+    app.registered_commands += more.app.registered_commands
 
 
 def _at_least_two(site: Site) -> Site:
@@ -220,5 +222,5 @@ def _watched(recipes: list[Recipe]) -> Iterator[Any]:
 
 
 def _fail(sentence: str, code: int) -> None:
-    Console(stderr=True, highlight=False).print(f"[bold red]heirloom:[/] {sentence}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"[bold red]heirloom:[/] {escape(sentence)}", soft_wrap=True)
     sys.exit(code)

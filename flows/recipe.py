@@ -49,6 +49,10 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if "pii" in self.curate.stages and self.curate.pii.action == "mask":
+            raise ValueError(
+                "curate.pii.action mask is for `heirloom curate`: a run edits no candidate; set it to drop"
+            )
         if isinstance(self.train, NgramTraining):
             return self
         if self.train.hidden % self.train.heads:

@@ -5,13 +5,13 @@ behind its last whole part.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 
+from curation.decisions import Known
 from curation.embedding import Vectors, open_encoder, unit
-from curation.stages import CurateSettings, Known, decide
+from curation.stages import CurateSettings, decide
 from storage.artifact import Artifact, read_table
 from storage.records import DECISIONS, embeddings
 from storage.run import Attempt
@@ -20,6 +20,7 @@ from tasks.backends import Progress
 from tasks.coat import verb
 from tasks.progress import stage
 from tasks.screen import Withheld, as_parents, read_withheld
+from tasks.sift import as_decisions
 
 _PART = 4096
 """Texts in a part of embeddings: about a minute of a small encoder on one core."""
@@ -57,12 +58,11 @@ def curate(
             settings,
             settings.stages[done:],
             lambda alive: _embedded(attempt, decisions, alive, settings.encoder, told),
+            _surprise(candidates) if "surprise" in settings.stages else {},
         )
         for number in range(done, len(settings.stages)):
             told(number, len(settings.stages))
-            # Dropped first: a question about what was dropped skips every row group that holds kept records alone.
-            made = sorted(next(sieves), key=lambda decision: decision.kept)
-            draft.write_part(pa.Table.from_pylist([asdict(one) for one in made], schema=DECISIONS), number)
+            draft.write_part(as_decisions(next(sieves)), number)
         if not settings.stages:
             draft.write_part(DECISIONS.empty_table())
         dropped = len(dropped_ids(draft.read(DECISIONS)))
@@ -94,6 +94,13 @@ def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, encoder: str,
     rows = {identity: row for row, identity in enumerate(stored["id"].to_pylist())}
     vectors = stored["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).astype(np.float32)
     return unit(vectors[[rows[identity] for identity in alive.ids]])
+
+
+def _surprise(candidates: Artifact) -> dict[str, float]:
+    """Nats per token of each candidate that has a log-probability, by id."""
+    table = read_table(candidates.folder, ["id", "log_probability", "completion_tokens"])
+    said = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return {identity: -nats / tokens for identity, nats, tokens in said if nats is not None and tokens}
 
 
 def _survivors(earlier: Sequence[tuple[Artifact, Artifact]]) -> Known:

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.decisions import Known
 from curation.overlap import Overlaps, OverlapSettings, find_overlaps
-from curation.stages import CurateSettings, Known, find_contamination
+from curation.stages import CurateSettings, find_contamination
 from storage.artifact import Artifact, read_manifest, read_table
 from storage.evaluation import evaluation_set
 from storage.records import CONTAMINATION, DECISIONS, HUMAN, SYNTHETIC

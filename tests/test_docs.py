@@ -59,3 +59,12 @@ def test_the_tour_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = names["answer"].fetchall()  # type: ignore[attr-defined]
     assert ("human" in {row[1] for row in rows}) and ("synthetic" in {row[1] for row in rows})
     assert [row for row in rows if row[0] == 0] == [(0, "human", 200)]
+
+
+def test_the_page_on_curating_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/curate.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "curate.md", "exec"), names)
+    assert len(blocks) >= 4

@@ -97,6 +97,34 @@ def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], prog
     return scores
 
 
+def expect(
+    model: Path, text: str, top_k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """What the model expected at every token of a text, as token editing asks.
+
+    Its tokens and the probability of each, shape (tokens,), the likeliest tokens there and theirs, (tokens, k).
+    """
+    speaker = _load(model)
+    ids = [_BEGIN] * (speaker.order - 1) + speaker.encode(text)
+    places = range(speaker.order - 1, len(ids))
+    found = [speaker.distribution(speaker.seen(ids[end - speaker.order + 1 : end])) for end in places]
+    # What cannot be written in a text is not offered for it.
+    offered = [np.where(np.arange(len(one)) > _UNKNOWN, one, 0) for one in found]
+    shape = len(found), min(top_k, len(speaker.vocabulary))
+    likeliest = np.array([np.argsort(-one, kind="stable")[:top_k] for one in offered], np.int64).reshape(shape)
+    tokens = np.array(ids[speaker.order - 1 :], np.int64)
+    probabilities = np.array([one[token] for one, token in zip(found, tokens, strict=True)], np.float64)
+    beside = [one[best] for one, best in zip(offered, likeliest, strict=True)]
+    return tokens, probabilities, likeliest, np.array(beside, np.float64).reshape(shape)
+
+
+def reword(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
+    """The text with its tokens in place of those that differ; what is the same stays as it was written."""
+    speaker = _load(model)
+    before = zip(_TOKEN.findall(text), speaker.encode(text), tokens.tolist(), strict=True)
+    return "".join(written if token == now else speaker.vocabulary[now] for written, token, now in before)
+
+
 class _Speaker:
     """Counts in memory, and the distributions that follow from them."""
 

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from curation.decisions import Decision, Known
 from curation.diversity import DiversitySettings
 from curation.embedding import HashingEncoder, Vectors
 from curation.minhash import MinHashSettings
-from curation.stages import CurateSettings, Decision, Known, Stage, decide
+from curation.stages import CurateSettings, Stage, decide
 
 NOBODY = Known((), (), ())
 WORDS = MinHashSettings(threshold=0.6, shingle_length=1, bands=60, rows=1)
@@ -256,3 +257,31 @@ def test_sieves_that_were_passed_before_are_not_passed_again() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         CurateSettings.model_validate(wrong)
+
+
+def test_sieves_that_look_at_a_text_by_itself_say_why_and_by_which_number() -> None:
+    decisions = _decided(["one two three four", "one"], "quality", quality={"words": (2, 9)})
+    assert [(one.kept, one.reason, one.evidence) for one in decisions] == [
+        (True, "", None),
+        (False, "words below 2", 1.0),
+    ]
+
+
+def test_surprise_is_looked_up_by_id() -> None:
+    chosen = CurateSettings.model_validate({"stages": ["surprise"], "surprise": {"quantiles": (0.5, 1)}})
+    texts = _known("g", ["a", "b", "c"], 1)
+    nats = {"g2": 1.0, "g0": 5.0}
+    (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, nats)
+    assert [(one.id, one.kept, one.evidence) for one in made] == [
+        ("g0", True, 5.0),
+        ("g1", True, None),
+        ("g2", False, 1.0),
+    ]
+
+
+def test_meaning_is_held_against_others_where_there_are_some() -> None:
+    chosen = CurateSettings(stages=("semantic",), encoder="hashing")
+    others = _known("o", ["nothing of it", "the old river runs"], 0)
+    texts = _known("g", ["the old river runs", "fields of barley"], 1)
+    (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, meant=others)
+    assert [(one.kept, one.keeper) for one in made] == [(False, "o1"), (True, None)]

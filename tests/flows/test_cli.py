@@ -55,6 +55,11 @@ MISTAKES = {
     "unknown command": (["evolv"], "No such command"),
     "unknown option": (["sql", "--stor", "x", "select 1"], "No such option"),
     "missing argument": (["evolve"], "Missing argument"),
+    "not enough to curate": (["curate", "nowhere.jsonl"], "Missing option '--out'"),
+    "a limit the wrong way round": (
+        ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words=[5, 2]"],
+        "words must be [least, most], found [5, 2]",
+    ),
     "two recipes of one name": (["compare", "ngram", "ngram"], "need names of their own"),
 }
 

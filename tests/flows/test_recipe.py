@@ -126,3 +126,8 @@ def test_a_site_with_a_password_in_an_address_is_refused_without_saying_it(tmp_p
 def test_a_schema_is_a_table_of_the_recipe(tmp_path: Path) -> None:
     recipe = load_recipe("anchor", ["generate.json_schema={type = 'object'}"])
     assert recipe.generate.json_schema == '{"type": "object"}'
+
+
+def test_a_run_masks_nothing() -> None:
+    with pytest.raises(ValidationError, match="a run edits no candidate"):
+        load_recipe("anchor", ['curate.stages=["pii"]', "curate.pii.action=mask"])

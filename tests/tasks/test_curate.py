@@ -8,7 +8,7 @@ import pytest
 from curation.embedding import HashingEncoder
 from curation.stages import CurateSettings
 from storage.artifact import Artifact, Draft, read_manifest, read_table
-from storage.records import embeddings
+from storage.records import CANDIDATES, embeddings
 from storage.survivors import read_survivors
 from tasks.backends.pool import Backends
 from tasks.curate import curate
@@ -161,7 +161,25 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
 def test_what_was_dropped_is_stored_first(begin: Callable[[str], Beginning], said: Said) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, begun.heldout, [], _SETTINGS)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
     parts = [pq.read_table(path)["kept"].to_pylist() for path in sorted(decisions.folder.glob("*.parquet"))]
     assert all(kept == sorted(kept) for kept in parts)
     assert any(not all(kept) for kept in parts)
+
+
+def test_surprise_is_nats_per_token_of_the_stored_log_probability(begin: Callable[[str], Beginning]) -> None:
+    begun = begin("tiny")
+    candidates = begun.attempt(1).artifact("candidates", {"by": "hand"})
+    scores = [(-12.0, 4), (-3.0, 3), (None, 5), (-2.0, 0)]
+    rows = [
+        {"id": f"g001-{place}", "text": text, "born": 1, "log_probability": nats, "completion_tokens": tokens}
+        for place, (text, (nats, tokens)) in enumerate(zip(_NEW, scores, strict=False))
+    ]
+    with candidates.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(rows, schema=CANDIDATES))
+    settings = CurateSettings.model_validate({"stages": ["surprise"], "surprise": {"quantiles": (0.5, 1)}})
+    decisions = read_table(
+        curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], settings).folder
+    )
+    told = {row["id"]: (row["kept"], row["evidence"]) for row in decisions.to_pylist()}
+    assert [told[f"g001-{place}"] for place in range(4)] == [(True, 3.0), (False, 1.0), (True, None), (True, None)]

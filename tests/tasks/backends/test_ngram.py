@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curation.editing import EditSettings, Outlook, edit_tokens
 from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.ngram import _TOKEN, _load, sample, score, train
+from tasks.backends.ngram import _TOKEN, _load, expect, reword, sample, score, train
 from tests.conftest import human_texts
 
 
@@ -210,3 +211,40 @@ def test_a_model_that_learns_only_from_itself_says_ever_fewer_words(tmp_path: Pa
         model = _learned(tmp_path / str(generation), texts, ancestor=first)
         types.append(_types([one.text for one in _said(model, 120)]))
     assert types[-1] < 0.8 * types[0]
+
+
+def test_what_a_model_expects_is_its_own_distribution(toy: Path) -> None:
+    tokens, probabilities, likeliest, beside = expect(toy, "a b", 2)
+    speaker = _load(toy)
+    assert [speaker.vocabulary[token] for token in tokens] == ["a", " b"]
+    begin, after = speaker.distribution(speaker.seen((0,))), speaker.distribution(speaker.seen((int(tokens[0]),)))
+    assert probabilities.tolist() == [begin[tokens[0]], after[tokens[1]]]
+    assert likeliest[0, 0] == tokens[0]
+    assert (np.diff(beside, axis=1) <= 0).all()
+    # Neither an end nor an unknown word can be written in place of a word.
+    assert (likeliest > 2).all()
+
+
+def test_a_text_whose_tokens_stay_is_written_as_it_was(toy: Path) -> None:
+    text = "a zebra b"
+    tokens, *_ = expect(toy, text, 2)
+    assert reword(toy, text, tokens) == text
+    assert reword(toy, text, np.array([tokens[0], tokens[0], tokens[2]])) == "aa b"
+
+
+def test_an_empty_text_expects_nothing(toy: Path) -> None:
+    assert [part.shape for part in expect(toy, "", 2)] == [(0,), (0,), (0, 2), (0, 2)]
+
+
+def test_editing_says_anew_what_was_certain_and_makes_texts_more_various(tmp_path: Path) -> None:
+    model = _learned(tmp_path / "model", human_texts(300))
+    said = [one.text for one in _said(model, 40, temperature=0.3)]
+    settings = EditSettings(threshold=0.5)
+    edited = []
+    for seed, text in enumerate(said):
+        tokens, drawn = edit_tokens(Outlook(*expect(model, text, settings.top_k)), settings, seed)
+        edited.append(reword(model, text, tokens))
+        if not drawn.any():
+            assert edited[-1] == text
+    assert edited != said
+    assert _types(edited) >= _types(said)

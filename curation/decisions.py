@@ -1,0 +1,103 @@
+"""What a sieve leaves: one decision for each record that it looked at, whichever way it looked."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.duplicates import Duplicates
+from curation.faults import Faults
+
+
+@dataclass(frozen=True)
+class Known:
+    """Texts that candidates are held against, with the ids and generations that decisions name."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    generations: Sequence[int]
+
+    def rows(self, places: NDArray[np.int64]) -> "Known":
+        """The texts at these places, in their order."""
+        taken = places.tolist()
+        return Known(*([column[place] for place in taken] for column in (self.ids, self.texts, self.generations)))  # type: ignore[arg-type]
+
+    def without(self, ids: Collection[str]) -> "Known":
+        """All but the texts of these ids."""
+        gone = set(ids)
+        return self.rows(np.flatnonzero([identity not in gone for identity in self.ids]))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One sieve's word on one record; `keeper` is who stays instead, where there is one."""
+
+    id: str
+    stage: str
+    kept: bool
+    reason: str
+    keeper: str | None = None
+    keeper_generation: int | None = None
+    evidence: float | None = None
+    estimate: float | None = None
+
+
+def by_duplicates(stage: str, alive: Known, known: Known, answer: Duplicates) -> list[Decision]:
+    """Dropped where another text already says it; rows of the answer count over `known` and `alive` together."""
+    ids, generations = [*known.ids, *alive.ids], [*known.generations, *alive.generations]
+    return [
+        Decision(
+            identity,
+            stage,
+            kept=keeper < 0,
+            reason=_REASONS[stage] if keeper >= 0 else "",
+            keeper=ids[keeper] if keeper >= 0 else None,
+            keeper_generation=generations[keeper] if keeper >= 0 else None,
+            evidence=as_number(similarity),
+            estimate=as_number(estimate),
+        )
+        for identity, keeper, similarity, estimate in zip(
+            alive.ids,
+            answer.keeper.tolist(),
+            answer.similarity.tolist(),
+            answer.estimate.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def by_faults(stage: str, alive: Known, faults: Faults) -> list[Decision]:
+    """Dropped where there is a fault."""
+    return [
+        Decision(identity, stage, kept=not reason, reason=reason, evidence=as_number(number))
+        for identity, reason, number in zip(alive.ids, faults.reason, faults.evidence.tolist(), strict=True)
+    ]
+
+
+def by_gains(alive: Known, gains: NDArray[np.float64]) -> list[Decision]:
+    """Dropped where there is no gain: the rows that were not chosen."""
+    return [
+        Decision(
+            identity,
+            "diversity",
+            kept := not math.isnan(gain),
+            "" if kept else "others already cover it",
+            evidence=as_number(gain),
+        )
+        for identity, gain in zip(alive.ids, gains.tolist(), strict=True)
+    ]
+
+
+def as_number(value: float) -> float | None:
+    """The number, or nothing where there is none."""
+    return None if math.isnan(value) else float(value)
+
+
+_REASONS = {
+    "exact": "says the same",
+    "copying": "copies a human record",
+    "minhash": "says nearly the same",
+    "semantic": "means the same",
+}

@@ -1,0 +1,56 @@
+"""Token editing: say anew what a model was almost certain of, and leave everything else as its writer wrote it.
+
+Zhu et al. 2024, "How to synthesize text data without model collapse?", arXiv:2412.14689: a token goes if the
+prior model gives it probability 0.99 or more, and is drawn again from the model's eight likeliest there. One
+pass over the probabilities of the unedited text; the text before a token is never an edited one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EditSettings(BaseModel):
+    """Which tokens are edited, and from how many the new one is drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float = Field(0.99, gt=0, le=1, description="probability at or above which a token is drawn again")
+    top_k: int = Field(8, ge=1, description="likeliest tokens that the new one is drawn from")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a model expected at every token of a text."""
+
+    tokens: NDArray[np.int64]
+    """Shape (tokens,)."""
+    probabilities: NDArray[np.float64]
+    """Probability of each token given those before it, shape (tokens,)."""
+    likeliest: NDArray[np.int64]
+    """The likeliest tokens at each place, shape (tokens, k)."""
+    likeliest_probabilities: NDArray[np.float64]
+    """Their probabilities, shape (tokens, k)."""
+
+
+def edit_tokens(outlook: Outlook, settings: EditSettings, seed: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The tokens after editing, and which of them were drawn again; the draw may be what stood there.
+
+    Raises:
+        ValueError: the outlook holds fewer likeliest tokens than the draw is to be from.
+    """
+    if outlook.likeliest.shape[1] < settings.top_k:
+        raise ValueError(
+            f"the outlook has {outlook.likeliest.shape[1]} likeliest tokens, top_k asks for {settings.top_k}"
+        )
+    sure = outlook.probabilities >= settings.threshold
+    order = np.argsort(-outlook.likeliest_probabilities, axis=1, kind="stable")[:, : settings.top_k]
+    weights = np.take_along_axis(outlook.likeliest_probabilities, order, axis=1)[sure]
+    cumulative = np.cumsum(weights, axis=1)
+    dice = np.random.default_rng(seed).random((len(weights), 1)) * cumulative[:, -1:]
+    drawn = (cumulative <= dice).sum(axis=1, keepdims=True)
+    edited = outlook.tokens.copy()
+    edited[sure] = np.take_along_axis(np.take_along_axis(outlook.likeliest, order, axis=1)[sure], drawn, axis=1)[:, 0]
+    return edited, sure

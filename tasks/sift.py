@@ -1,0 +1,206 @@
+"""The sieves on any corpus, once and without a run: what stays, and a decision for every text and sieve.
+
+Texts have no ids of their own here: a text is called by its file and its place in it, `letters.jsonl#17`.
+Each sieve's decisions are a part of the draft, so a killed one goes on behind its last whole sieve.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.decisions import Decision, Known
+from curation.embedding import Vectors, open_encoder
+from curation.pii import mask_pii
+from curation.stages import CurateSettings, decide
+from storage.artifact import MANIFEST, Artifact, Draft, read_manifest
+from storage.documents import read_documents
+from storage.layout import write_parquet
+from storage.records import DECISIONS
+from storage.sources import find_files
+from storage.survivors import dropped_ids
+from tasks.progress import stage
+
+KEPT = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("place", pa.int64())])
+"""A text that every sieve kept, and where it stands: row `place`, from 0, of the file `source`."""
+
+_EXAMPLES, _SHOWN = 3, 160
+"""Pairs a sieve that the summary shows, and characters of each text."""
+
+
+def sift(source: str, against: Sequence[str], column: str, folder: Path, settings: CurateSettings) -> dict[str, Any]:
+    """Publish `kept.parquet` and `decisions.parquet` in `folder`, or find them finished there; returns the facts.
+
+    The texts of `against` come first: a text of `source` that repeats one of them goes, and they are not in what
+    is kept.
+
+    Raises:
+        ValueError: a source cannot be read or holds no text, or something else is in the folder.
+    """
+    if folder.exists() and not (folder / MANIFEST).exists():
+        raise ValueError(f"{folder} exists and is not what `heirloom curate` writes; name another folder with --out")
+    if Path(source).resolve() in [Path(other).resolve() for other in against]:
+        raise ValueError(f"{source} cannot be held against itself; within it, duplicates are found anyway")
+    _require(settings, against)
+    with stage(folder.name, "read"):
+        texts, known = _read([source], column), _read(against, column)
+    made = {
+        "source": source,
+        "against": list(against),
+        "column": column,
+        "source_digest": texts.digest,
+        "against_digest": known.digest,
+    }
+    artifact = Artifact(folder, made | {"curate": settings.model_dump(mode="json")})
+    if not artifact.finished():
+        with artifact.draft() as draft:
+            _pass(draft, folder.name, texts, known, settings)
+            _conclude(draft, texts, known, settings)
+    return read_manifest(folder)["facts"]
+
+
+def as_decisions(made: Sequence[Decision]) -> pa.Table:
+    """One sieve's decisions as they are stored.
+
+    Dropped first: a question about what was dropped skips every row group that holds kept records alone.
+    """
+    rows = sorted(made, key=lambda decision: decision.kept)
+    return pa.table({name: [getattr(one, name) for one in rows] for name in DECISIONS.names}, schema=DECISIONS)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Everything that one side holds: what can be looked at, where it stands, and what cannot be read."""
+
+    known: Known
+    places: Sequence[tuple[str, int]]
+    unreadable: Sequence[Decision]
+    digest: str
+
+
+def _require(settings: CurateSettings, against: Sequence[str]) -> None:
+    """What is not installed or not given is said before an hour of work."""
+    if "surprise" in settings.stages:
+        raise ValueError("the surprise sieve needs log-probabilities, which only candidates of a run have")
+    needy = [name for name in settings.stages if name in ("contamination", "copying", "importance")]
+    if needy and not against:
+        raise ValueError(f"the {needy[0]} sieve holds texts against others; name them with --against")
+    nobody = Known((), (), ())
+    for _ in decide(
+        nobody, nobody, nobody, nobody, settings, settings.stages, lambda some: _embedded(some, settings.encoder)
+    ):
+        pass
+
+
+def _read(sources: Sequence[str], column: str) -> _Texts:
+    ids: list[str] = []
+    texts: list[str] = []
+    places: list[tuple[str, int]] = []
+    unreadable: list[Decision] = []
+    content = hashlib.sha256()
+    for source in sources:
+        before = len(ids)
+        paths = {found.name: str(found.path) for found in find_files(source)}
+        for document in read_documents(source, column):
+            file = paths.get(document.source, f"{source}/{document.source}")
+            identity = f"{file}#{document.place}"
+            if document.reason:
+                unreadable.append(Decision(identity, "read", kept=False, reason=document.reason))
+                continue
+            # A lone surrogate can be read from JSON, and cannot be stored as UTF-8.
+            encoded = document.content.encode("utf-8", "replace")
+            content.update(b"%d\0%s" % (len(encoded), encoded))
+            ids.append(identity)
+            texts.append(encoded.decode())
+            places.append((file, document.place))
+        if len(ids) == before:
+            raise ValueError(
+                f"{source} holds no text that can be read in column {column!r}; name another with --column"
+            )
+    return _Texts(Known(ids, texts, [0] * len(ids)), places, unreadable, content.hexdigest()[:32])
+
+
+def _pass(draft: Draft, name: str, texts: _Texts, known: _Texts, settings: CurateSettings) -> None:
+    """One part a sieve, behind the part of what cannot be read; parts that are whole are not made again."""
+    if not draft.parts():
+        draft.write_part(as_decisions(texts.unreadable))
+    done = draft.parts() - 1
+    alive = texts.known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()) if done else texts.known
+    other = known.known
+    left = settings.stages[done:]
+    sieves = decide(
+        alive, other, other, other, settings, left, lambda some: _embedded(some, settings.encoder), meant=other
+    )
+    for number, sieve in enumerate(left, done + 1):
+        with stage(name, sieve):
+            draft.write_part(as_decisions(next(sieves)), number)
+
+
+def _embedded(some: Known, encoder: str) -> Vectors:
+    return open_encoder(encoder).encode(some.texts)
+
+
+def _conclude(draft: Draft, texts: _Texts, known: _Texts, settings: CurateSettings) -> None:
+    """What stays and every decision, in one file each, and the summary."""
+    # Which generation a keeper is of says nothing where there is none.
+    decisions = draft.read(DECISIONS).drop_columns("keeper_generation")
+    gone = set(dropped_ids(decisions).to_pylist())
+    rows = [place for place, identity in enumerate(texts.known.ids) if identity not in gone]
+    mask = "pii" in settings.stages and settings.pii.action == "mask"
+    stays = [texts.known.texts[row] for row in rows]
+    told = [mask_pii(text, settings.pii) for text in stays] if mask else stays
+    kept = pa.table(
+        [
+            [texts.known.ids[row] for row in rows],
+            told,
+            [texts.places[row][0] for row in rows],
+            [texts.places[row][1] for row in rows],
+        ],
+        schema=KEPT,
+    )
+    write_parquet(kept, draft.folder / "kept.parquet")
+    write_parquet(decisions, draft.folder / "decisions.parquet")
+    for part in draft.folder.glob("part-*.parquet"):
+        part.unlink()
+    draft.rows = len(rows)
+    wording = dict(zip([*known.known.ids, *texts.known.ids], [*known.known.texts, *texts.known.texts], strict=True))
+    draft.facts = {
+        "texts": len(texts.known.ids) + len(texts.unreadable),
+        "kept": len(rows),
+        "masked": sum(before != after for before, after in zip(stays, told, strict=True)),
+        "dropped": _dropped(decisions, ["read", *settings.stages], len(texts.known.ids)),
+        "examples": list(_examples(decisions, wording)),
+    }
+
+
+def _dropped(decisions: pa.Table, stages: Sequence[str], readable: int) -> list[dict[str, Any]]:
+    """How many each sieve looked at, and how many it dropped for each reason; one line of 0 where it dropped none."""
+    counted = decisions.group_by(["stage", "kept", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    looked = {name: sum(row["count_all"] for row in counted if row["stage"] == name) for name in stages}
+    looked["read"] += readable
+    lines = [
+        {"stage": row["stage"], "reason": row["reason"], "dropped": row["count_all"], "of": looked[row["stage"]]}
+        for row in counted
+        if not row["kept"]
+    ]
+    lost = {line["stage"] for line in lines}
+    lines += [
+        {"stage": name, "reason": "", "dropped": 0, "of": looked[name]} for name in stages[1:] if name not in lost
+    ]
+    return sorted(lines, key=lambda line: (stages.index(line["stage"]), -line["dropped"], line["reason"]))
+
+
+def _examples(decisions: pa.Table, wording: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """For each sieve of duplicates, the pairs least alike of those it parted: there a threshold errs first."""
+    pairs = decisions.filter(pc.is_valid(decisions["keeper"])).sort_by([("evidence", "ascending"), ("id", "ascending")])
+    for name in dict.fromkeys(decisions["stage"].to_pylist()):
+        for pair in pairs.filter(pc.equal(pairs["stage"], name)).slice(0, _EXAMPLES).to_pylist():
+            shown = {side: " ".join(wording[pair[key]].split())[:_SHOWN] for side, key in _SIDES.items()}
+            yield {"stage": name, "similarity": pair["evidence"], "id": pair["id"], "keeper": pair["keeper"], **shown}
+
+
+_SIDES = {"text": "id", "keeper_text": "keeper"}

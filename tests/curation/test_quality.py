@@ -1,0 +1,133 @@
+import math
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from curation.quality import _BLOCK_CHARACTERS, _RULES, QualitySettings, find_quality_faults, measure_quality
+from tests.conftest import human_texts
+
+_ENDINGS = (
+    "That was all they had to say of it.",
+    "Nobody else has been here with me since spring.",
+    "She went to buy bread and came back with apples!",
+    "Have you ever seen anything like this before?",
+    "It rained for nine days, then everything was green.",
+    "Of those who left, only two wrote to us again.",
+)
+_PAGE = "\n".join(f"{text} {ending}" for text, ending in zip(human_texts(6), _ENDINGS, strict=True))
+_DOCUMENTS = QualitySettings(preset="documents")
+
+_FAULTY = {
+    "words": "Too few words to be a document of its own.",
+    "mean_word_length": " ".join("abc de f. to" for _ in range(100)),
+    "alphabetic_word_fraction": _PAGE + " 100,000" * 80,
+    "stop_words": " ".join(text.replace("The ", "A ").replace(" the ", " a ") for text in human_texts(8)),
+    "hash_fraction": _PAGE + " #tag" * 50,
+    "ellipsis_fraction": _PAGE.replace(" ", "... ", 60),
+    "bullet_line_fraction": "\n".join(f"- {line}" for line in _PAGE.split("\n")),
+    "ellipsis_line_fraction": "\n".join(f"{line}.." for line in _PAGE.split("\n")),
+    "sentences": re.sub(r"[.!?]", ",", _PAGE),
+    "placeholders": f"{_PAGE}\nLorem ipsum dolor sit amet.",
+    "curly_brackets": f"{_PAGE} {{",
+    "terminal_line_fraction": "\n".join(f"{line.rstrip('.')} and then so" for line in _PAGE.split("\n")),
+    "short_line_fraction": _PAGE + "\nNext." * 15,
+    "newline_fraction": _PAGE.replace(" ", "\n"),
+    "duplicate_line_fraction": "\n".join([_PAGE] + ["Read more and more of that."] * 5),
+    "duplicate_line_character_fraction": "\n".join([_PAGE, max(_PAGE.split("\n"), key=len)] * 2),
+    "duplicate_paragraph_fraction": "\n\n".join(_PAGE.split("\n") + ["Read on."] * 5),
+    "duplicate_paragraph_character_fraction": f"{_PAGE}\n\n{_PAGE}",
+    "top_2_gram_fraction": _PAGE + " winter garden" * 40,
+    "top_3_gram_fraction": _PAGE + " one winter garden" * 40,
+    "top_4_gram_fraction": _PAGE + " one more winter garden" * 40,
+    **{f"repeated_{length}_gram_fraction": f"{_PAGE} {_PAGE}" for length in range(5, 11)},
+}
+
+
+def test_a_page_of_prose_passes_every_rule_of_both_presets() -> None:
+    for settings in (_DOCUMENTS, QualitySettings()):
+        faults = find_quality_faults([_PAGE], settings)
+        assert faults.reason == [""]
+        assert math.isnan(faults.evidence[0])
+
+
+@pytest.mark.parametrize("rule", list(_RULES))
+def test_each_rule_drops_what_it_is_for_and_says_the_number(rule: str) -> None:
+    limit = _RULES[rule].documents or (0, 0)
+    alone = QualitySettings.model_validate(dict.fromkeys(_RULES, False) | {rule: limit})
+    faults = find_quality_faults([_PAGE, _FAULTY[rule]], alone)
+    assert faults.kept.tolist() == [True, False]
+    assert faults.reason[1].startswith(f"{rule} ")
+    assert not limit[0] <= faults.evidence[1] <= limit[1]
+    assert faults.evidence[1] == measure_quality([_FAULTY[rule]])[rule][0].as_py()
+
+
+@pytest.mark.parametrize("rule", list(_RULES))
+def test_each_rule_can_be_switched_off(rule: str) -> None:
+    assert rule in dict(QualitySettings.model_validate({rule: (0, 1)}).limits())
+    assert rule not in dict(QualitySettings.model_validate({rule: False}).limits())
+
+
+def test_the_settings_and_the_rules_have_the_same_names() -> None:
+    assert list(_RULES) == [name for name in QualitySettings.model_fields if name != "preset"]
+
+
+def test_published_values_are_those_of_the_papers() -> None:
+    limits = dict(_DOCUMENTS.limits())
+    assert limits["words"] == (50, 100_000)
+    assert limits["mean_word_length"] == (3, 10)
+    assert [limits[f"top_{length}_gram_fraction"][1] for length in (2, 3, 4)] == [0.2, 0.18, 0.16]
+    assert [limits[f"repeated_{length}_gram_fraction"][1] for length in range(5, 11)] == [
+        *(0.15, 0.14, 0.13, 0.12, 0.11, 0.1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["Yes, of course.", "The capital of France is Paris.", "今天天气很好，我们去公园。", "O que é isso?"]
+)
+def test_short_answers_pass_the_short_preset(text: str) -> None:
+    assert find_quality_faults([text], QualitySettings()).reason == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("ha " * 30, "mean_word_length above 14"),
+        ("0.1 -2.3 4.5 6", "alphabetic_word_fraction below 0.5"),
+        ("", "words below 3"),
+    ],
+)
+def test_what_is_no_answer_does_not(text: str, rule: str) -> None:
+    expected = "top_2_gram_fraction above 0.5" if text.startswith("ha") else rule
+    assert find_quality_faults([text], QualitySettings()).reason == [expected]
+
+
+def test_a_looser_limit_drops_no_more() -> None:
+    texts = [text[: 20 * place] for place, text in enumerate(human_texts(30), 1)]
+    dropped = [
+        int((~find_quality_faults(texts, QualitySettings(words=(least, math.inf))).kept).sum())
+        for least in (30, 20, 10, 3)
+    ]
+    assert dropped == sorted(dropped, reverse=True)
+    assert dropped[0] > dropped[-1]
+
+
+def test_texts_of_many_blocks_are_answered_in_order() -> None:
+    texts = ["x" * (_BLOCK_CHARACTERS // 3), "one two three."] * 5
+    faults = find_quality_faults(texts, QualitySettings())
+    assert faults.kept.tolist() == [False, True] * 5
+
+
+def test_a_lone_surrogate_is_looked_at_as_a_question_mark() -> None:
+    assert find_quality_faults(["one \ud800 two three"], QualitySettings()).reason == [""]
+
+
+def test_no_texts_have_no_faults() -> None:
+    assert find_quality_faults([], _DOCUMENTS).reason == []
+    assert measure_quality([]).num_rows == 0
+
+
+@pytest.mark.parametrize("wrong", [{"words": (5, 2)}, {"words": True}, {"wrds": (1, 2)}, {"preset": "web"}])
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        QualitySettings.model_validate(wrong)
