@@ -26,7 +26,7 @@ Limit = Range | Literal[False] | None
 
 _INF = math.inf
 _BLOCK_CHARACTERS = 1_000_000
-"""Texts are looked at in blocks of this size: some ten words of memory for each word of text."""
+"""Texts are looked at in blocks of this size, so that memory does not grow with the corpus."""
 
 
 @dataclass(frozen=True)
