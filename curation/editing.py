@@ -2,7 +2,8 @@
 
 Zhu et al. 2024, "How to synthesize text data without model collapse?", arXiv:2412.14689: a token goes if the
 prior model gives it probability 0.99 or more, and is drawn again from the model's eight likeliest there, by their
-probability, so that most often the same token comes back. One pass over the probabilities of the unedited text; the text before a token is never an edited one.
+probability, so that most often the same token comes back. One pass over the probabilities of the unedited text:
+what stands before a token is never an edited one.
 """
 
 from dataclasses import dataclass
