@@ -62,9 +62,7 @@ def curate(
         )
         for number in range(done, len(settings.stages)):
             told(number, len(settings.stages))
-            # Dropped first: a question about what was dropped skips every row group that holds kept records alone.
-            made = sorted(next(sieves), key=lambda decision: decision.kept)
-            draft.write_part(as_decisions(made), number)
+            draft.write_part(as_decisions(next(sieves)), number)
         if not settings.stages:
             draft.write_part(DECISIONS.empty_table())
         dropped = len(dropped_ids(draft.read(DECISIONS)))

@@ -65,8 +65,12 @@ def sift(source: str, against: Sequence[str], column: str, folder: Path, setting
 
 
 def as_decisions(made: Sequence[Decision]) -> pa.Table:
-    """One sieve's decisions as they are stored."""
-    return pa.table({name: [getattr(one, name) for one in made] for name in DECISIONS.names}, schema=DECISIONS)
+    """One sieve's decisions as they are stored.
+
+    Dropped first: a question about what was dropped skips every row group that holds kept records alone.
+    """
+    rows = sorted(made, key=lambda decision: decision.kept)
+    return pa.table({name: [getattr(one, name) for one in rows] for name in DECISIONS.names}, schema=DECISIONS)
 
 
 @dataclass(frozen=True)
