@@ -54,10 +54,10 @@ def sample(
     engine, tokenizer = _load(settings, resources, model)
     core = engine.llm_engine
     longest = core.model_config.max_model_len
-    spelled = [
-        [tokenizer.bos_token_id, *tokenizer(prompt.text, add_special_tokens=False)["input_ids"]][: longest - 1]
-        for prompt in prompts
-    ]
+    if not prompts:
+        return
+    texts = tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
+    spelled = [[tokenizer.bos_token_id, *ids][: longest - 1] for ids in texts]
     if settings.beam_width > 1:
         yield from _searched(engine, tokenizer, settings, spelled, resources.max_num_seqs, progress)
         return
