@@ -8,6 +8,7 @@ owner does, however that ends.
 import contextlib
 import importlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from typing import Any
 
 from tasks.backends import Progress
 
+_LEAST_ROOM = 1 << 18
+"""Bytes that must be free for a process to be able to write its last words."""
 _LAST_WORDS = 12
 
 
@@ -105,6 +108,9 @@ class Worker:
         self._process.wait()
 
     def _last_words(self) -> str:
+        # A process that can write nothing cannot say why either.
+        if shutil.disk_usage(self._log.parent).free < _LEAST_ROOM:
+            return f"No space left on device: {self._log.parent}; make room, and the same command goes on from here"
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return f"its log, {self._log}, ends:\n" + "\n".join(lines[-_LAST_WORDS:])
 

@@ -1,5 +1,6 @@
 """The shell as a person meets it, at a terminal of its own."""
 
+import codecs
 import os
 import pty
 import select
@@ -32,6 +33,8 @@ class Terminal:
         )
         os.close(theirs)
         self._shown = ""
+        # A sign of several bytes can come in two pieces.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def say(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
@@ -42,7 +45,7 @@ class Terminal:
         while sentence not in self._shown:
             assert time.monotonic() < until, f"waited for {sentence!r}, saw {self._shown!r}"
             if select.select([self._ours], [], [], 0.1)[0]:
-                self._shown += os.read(self._ours, 65536).decode(errors="replace")
+                self._shown += self._decoder.decode(os.read(self._ours, 65536))
         self._shown = self._shown.partition(sentence)[2]
 
     def close(self) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,6 +7,7 @@ from curation.splitting import IngestSettings, is_held_out
 from storage.artifact import Artifact, read_table
 from storage.blocks import Block, Document
 from storage.records import RESERVE, SET_ASIDE
+from storage.tombstones import digest_array
 from tasks.reading import Spills, read_blocks
 from tasks.repeats import Found
 from tasks.settling import SIDES, Parts, placed_sources, settle
@@ -15,7 +17,11 @@ _NOWHERE: dict[str, list[str]] = {side: [] for side in SIDES}
 
 
 def _settled(
-    folder: Path, settings: IngestSettings, placed: dict[str, list[str]], room: dict[str, int | None]
+    folder: Path,
+    settings: IngestSettings,
+    placed: dict[str, list[str]],
+    room: dict[str, int | None],
+    forgotten: Sequence[str] = (),
 ) -> dict[str, pa.Table]:
     spills = Spills.under(folder)
     rows = [Document(text, f"file {place % 10}", place) for place, text in enumerate(human_texts(200))]
@@ -25,7 +31,7 @@ def _settled(
     for name, artifact in artifacts.items():
         with artifact.draft() as draft:
             written = {side: Parts(draft if side == name else None, _schema(side)) for side in artifacts}
-            settle(Found(spills.found), placed, room, settings, written, lambda *_: None)
+            settle(Found(spills.found), placed, room, settings, digest_array(forgotten), written, lambda *_: None)
             for parts in written.values():
                 parts.finish()
         tables[name] = read_table(artifact.folder)
@@ -44,6 +50,14 @@ def test_records_lie_in_order_of_their_digest(tmp_path: Path) -> None:
         assert tables[side]["group"].to_pylist() == digests
     assert sum(tables[side].num_rows for side in SIDES) == 200
     assert all(is_held_out(digest, 0.15) for digest in tables["heldout"]["digest"].to_pylist())
+
+
+def test_what_was_forgotten_is_set_aside(tmp_path: Path) -> None:
+    everyone = _settled(tmp_path / "all", IngestSettings(), _NOWHERE, {"reserve": None, "heldout": None})
+    gone = everyone["reserve"]["digest"][0].as_py()
+    rest = _settled(tmp_path / "rest", IngestSettings(), _NOWHERE, {"reserve": None, "heldout": None}, [gone])
+    assert rest["reserve"]["digest"].to_pylist() == everyone["reserve"]["digest"].to_pylist()[1:]
+    assert [(row["stage"], row["reason"]) for row in rest["set_aside"].to_pylist()] == [("forget", "was forgotten")]
 
 
 def test_the_first_by_digest_have_room(tmp_path: Path) -> None:
