@@ -40,10 +40,10 @@ def verify(
 ) -> None:
     """Check every file, row count, fingerprint and parent; name each fault, and what to do about it."""
     from flows.showing import counting, size
+    from storage.mirror import as_stored
     from storage.verify import verify as examine
 
-    root = _store(store)
-    with counting(console, "verified", "artifacts") as told:
+    with as_stored(_store(store)) as root, counting(console, "verified", "artifacts") as told:
         found = examine(root, runs or (), told)
     for fault in found.faults:
         _say(f"[red]fault[/] {_plain(fault)}")

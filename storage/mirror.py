@@ -6,12 +6,14 @@ A commit is made in the bucket first: files, then the manifest by a write that s
 is absent or finished for every reader of the bucket, and nothing is finished here that is not finished there.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,17 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         hidden.rename(folder / name)
+
+
+@contextlib.contextmanager
+def as_stored(root: Path) -> Iterator[Path]:
+    """The store as every reader of it would get it: of a mirror, another one made anew; of a folder, the folder."""
+    if not (root / _MARK).exists():
+        yield root
+        return
+    with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
+        attach(Path(folder), json.loads((root / _MARK).read_text())["url"])
+        yield Path(folder)
 
 
 def push(folder: Path) -> None:

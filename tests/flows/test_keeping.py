@@ -175,6 +175,17 @@ def test_a_mirrored_store_is_verified_and_what_cannot_be_done_there_is_refused(
     assert not list(mirror.rglob("*.parquet"))
     assert verify(mirror).faults == ()
     assert list(mirror.rglob("*.parquet"))
+    assert _do(mirror, "verify") == 0
+    part = next(key for key in Bucket(bucket_url).tags() if key.endswith("candidates/part-00000.parquet"))
+    whole = Bucket(bucket_url).read(part)
+    assert whole is not None
+    Bucket(bucket_url).write(part, whole.content[:-1] + b"?", instead_of=None)
+    capsys.readouterr()
+    # What is at hand is whole, and what the bucket has is not: that is what every other reader would get.
+    assert verify(mirror).faults == ()
+    assert _do(mirror, "verify") == 1
+    assert "part-00000.parquet is damaged" in capsys.readouterr().out
+    Bucket(bucket_url).write(part, whole.content, instead_of=None)
     for words in (
         ["forget", "tiny/g001-0000000"],
         ["gc", "--keep-models", "1", "--yes"],
