@@ -38,7 +38,7 @@ _SHARED = {
 def measure() -> list[Figure]:
     """What asking and taking in cost, alone on the machine; then a hundred and twenty kills, which claim no time.
 
-    What was counted before an interruption is not counted again; remove `benchmarks/work/storage` to begin anew.
+    What was counted before an interruption is not counted again; remove what it keeps under `benchmarks/work` to begin anew.
     """
     _WORK.mkdir(parents=True, exist_ok=True)
     found = [*_remembered("asking", asking.figures), *_remembered("ingesting", ingesting.figures)]

@@ -201,6 +201,21 @@ def check(
     plan(console, load_recipe(recipe, changes or [], where.store), where)
 
 
+@app.command(epilog="Example: `heirloom preview anchor --set prompts.program=rephrase`")
+def preview(
+    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
+    count: Annotated[int, typer.Option(help="prompts to show whole", min=0)] = 3,
+    changes: Set = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Show what a model would be asked: prompts as they would be, and how many of each cell of a grid."""
+    from flows.preview import preview as show
+
+    where = load_site(site, store)
+    show(console, load_recipe(recipe, changes or [], where.store), where, count)
+
+
 for more in (curating, asking, keeping):
     app.registered_commands += more.app.registered_commands
 

@@ -44,6 +44,13 @@ QUESTIONS = {
     "human_share": """
         -- How much of each corpus, and of each training, was human.
         select run, generation, human_fraction, human_token_fraction from generations order by all""",
+    "quotas": """
+        -- Of each cell of an attribute grid: how many were asked for, how many are left, how many are short.
+        with asked as (select run, generation, attempt, id, attributes::varchar as cell from candidates
+                       where cardinality(attributes) > 0),
+        gone as (select distinct run, generation, attempt, id from decisions where not kept)
+        select run, generation, cell, count(*) as asked, count(*) - count(gone.id) as delivered, count(gone.id) as short
+        from asked left join gone using (run, generation, attempt, id) group by all order by all""",
     "decontamination": evaluation.DECONTAMINATION,
     "met_evaluation": evaluation.MET_EVALUATION,
     "life_of": """

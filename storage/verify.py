@@ -114,7 +114,7 @@ def _examine(folder: Path) -> _Examined:
 
 
 def _identity_faults(folder: Path, manifest: Mapping[str, Any], remedy: str) -> Iterator[str]:
-    if manifest.get("seal", seal(manifest)) != seal(manifest):
+    if manifest.get("seal") != seal(manifest):
         yield f"the manifest at {folder} has been changed since it was written; {remedy}"
     elif Artifact(folder, manifest["settings"], manifest["parents"]).fingerprint != manifest["fingerprint"]:
         yield f"{folder} does not have the fingerprint of its name, settings and parents; {remedy}"

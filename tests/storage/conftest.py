@@ -46,6 +46,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
                 "origin": "synthetic",
                 "born": generation,
                 "program": "blank",
+                "attributes": [("tone", "plain")],
                 "model": "m",
             }
             for one in names

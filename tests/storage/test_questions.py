@@ -41,6 +41,12 @@ def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> 
     assert '"text"' not in plan
 
 
+def test_quotas_are_counted_by_cell(two_runs: Path) -> None:
+    told = _asked(two_runs, "quotas")
+    assert {row[2] for row in told} == {"{tone=plain}"}
+    assert {row[3:] for row in told} == {(2, 1, 1)}
+
+
 def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
     assert _asked(two_runs, "life_of", "g001-0000000") == [
         ("first", 1, 1, "candidates", "blank by model m"),
