@@ -6,11 +6,13 @@ loop without Prefect, which starts quickly: `python -m benchmarks.kills RECIPE S
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -107,16 +109,19 @@ def survive(scene: Scene, kills: int, seed: int) -> Survived:
     words = scene.begin()
     before: Digests = {}
     while not told.failed and (told.kills < kills or before):
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            said = process.communicate(timeout=dice.uniform(0, length) if told.kills < kills else None)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            told.kills += 1
-        else:
-            _hear(subprocess.CompletedProcess(words, process.returncode, *said), told)
-            told.finished += 1
+        with tempfile.TemporaryFile("w+") as said:
+            # A group of its own, killed as a whole: a server that Prefect started for the command is no orphan then.
+            process = subprocess.Popen(words, stdout=said, stderr=said, text=True, start_new_session=True)
+            try:
+                process.wait(dice.uniform(0, length) if told.kills < kills else None)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                told.kills += 1
+            else:
+                said.seek(0)
+                _hear(subprocess.CompletedProcess(words, process.returncode, "", said.read()), told)
+                told.finished += 1
         told.half += half(scene.seen())
         now = stored(scene.work)
         told.changed += [name for name, digest in before.items() if now.get(name) != digest]
