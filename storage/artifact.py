@@ -88,6 +88,8 @@ class Artifact:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _DRAFT_OF).write_text(self.fingerprint)
+        # Left by a kill in the moment between the manifest and the rename.
+        (folder / MANIFEST).unlink(missing_ok=True)
         draft = Draft(folder)
         yield draft
         self._publish(draft)

@@ -4,6 +4,7 @@ import codecs
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,15 @@ class Terminal:
         surroundings = os.environ | {"HOME": str(home), "TERM": "dumb", "COLUMNS": "120"}
         command = [sys.executable, "-m", "flows", "sql", "--store", str(store)]
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=surroundings, start_new_session=True
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=ROOT,
+            env=surroundings,
+            start_new_session=True,
+            # Who was begun in the background ignores Ctrl-C, and would pass that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         os.close(theirs)
         self._shown = ""

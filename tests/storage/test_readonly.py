@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -140,6 +141,15 @@ def test_any_folder_name_can_hold_a_store_that_is_asked(name: str, two_runs: Pat
     assert open_readonly(moved).execute("select count(*) from metrics").fetchall() == [(4,)]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as a person has it: who was begun in the background ignores it, and passes that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_question_is_stopped_and_the_next_one_is_answered(two_runs: Path) -> None:
     catalog = open_readonly(two_runs)
     endless = "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) % 7 = 3"
