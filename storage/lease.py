@@ -9,6 +9,7 @@ import _thread
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 import uuid
@@ -42,6 +43,9 @@ def lease(path: Path, who: str) -> Iterator[None]:
         yield
         return
     bucket, key = place
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Begun in the background, it would ignore the interruption by which a lost lease ends it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     claim = {"who": who, "host": socket.gethostname(), "process": os.getpid(), "token": uuid.uuid4().hex}
     tag = _take(bucket, key, claim)
     leaving = threading.Event()
