@@ -30,13 +30,6 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert told.finished >= 1
 
 
-def test_a_flow_that_is_killed_goes_on_under_prefect(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    file = _file(recipe, tmp_path)
-    told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=True), 2, 2)
-    assert told.failed == []
-    assert (told.half, told.changed, told.different) == ([], [], [])
-
-
 def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(
     ingested: Site, recipe: Recipe, tmp_path: Path, bucket_url: str
 ) -> None:
