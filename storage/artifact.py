@@ -217,9 +217,8 @@ def parts(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]
     Raises:
         AbsentError: it is not finished, or a part that the manifest lists is missing.
     """
-    listed = {
-        name: said for name, said in (manifest or read_manifest(folder))["files"].items() if name.endswith(".parquet")
-    }
+    files = (manifest or read_manifest(folder))["files"]
+    listed = {name: said for name, said in files.items() if name.endswith(".parquet")}
     _bring(folder, listed)
     return [folder / name for name in sorted(listed)]
 
@@ -244,8 +243,7 @@ def _bring(folder: Path, files: Mapping[str, Any]) -> None:
 
 
 def _draft_of(folder: Path) -> str:
-    path = folder / _DRAFT_OF
-    return path.read_text() if path.exists() else ""
+    return path.read_text() if (path := folder / _DRAFT_OF).exists() else ""
 
 
 def _files(folder: Path) -> list[Path]:
