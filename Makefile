@@ -26,7 +26,7 @@ test: install ## what the README promises, checked
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: test ## the same
 

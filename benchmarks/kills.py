@@ -6,7 +6,6 @@ loop without Prefect, which starts quickly: `python -m benchmarks.kills RECIPE S
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -110,12 +109,11 @@ def survive(scene: Scene, kills: int, seed: int) -> Survived:
     before: Digests = {}
     while not told.failed and (told.kills < kills or before):
         with tempfile.TemporaryFile("w+") as said:
-            # A group of its own, killed as a whole: a server that Prefect started for the command is no orphan then.
-            process = subprocess.Popen(words, stdout=said, stderr=said, text=True, start_new_session=True)
+            process = subprocess.Popen(words, stdout=said, stderr=said, text=True)
             try:
                 process.wait(dice.uniform(0, length) if told.kills < kills else None)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 process.wait()
                 told.kills += 1
             else:

@@ -5,8 +5,11 @@ The one place that reads and writes the environment. Called before any heavy lib
 
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 
 
 def quiet_libraries() -> None:
@@ -30,20 +33,38 @@ def quiet_libraries() -> None:
         # Nobody looks at a server that ends with the command, and with these writers SQLite can lock for a minute.
         for service in ("TASK_RUN_RECORDER", "EVENT_PERSISTER", "EVENT_LOGGER", "TRIGGERS"):
             os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+        if "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:
+            os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", _own_database())
     else:
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,curation,storage")
         for room in ("flows", "tasks", "curation", "storage"):
             logging.getLogger(room).setLevel(logging.INFO)
 
 
+def _own_database() -> str:
+    """One for each Prefect: a server refuses the database that a newer one has seen, as another environment may hold."""
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    return f"sqlite+aiosqlite:///{home}/heirloom-prefect-{version('prefect')}.db"
+
+
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """The Prefect server that is set, or one that starts and ends with the command."""
+    """The Prefect server that is set, or one that starts and ends with the command, however that ends."""
+    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     if PREFECT_API_URL.value():
         yield
         return
-    # Nobody watches a server that ends with the command, and each flow would wait a second for its last beat.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
+    server = SubprocessASGIServer()
+    server.start()
+    assert server.server_process is not None
+    # A killed command ends nothing that it began; this shell reads until the command is gone, however it went.
+    words = ["sh", "-c", f"read _; kill {server.server_process.pid} 2>/dev/null"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True) as watch:  # noqa: S603  (a number)
+        try:
+            # Nobody watches this server, and each flow would wait a second for its last beat.
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                yield
+        finally:
+            watch.kill()

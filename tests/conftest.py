@@ -50,6 +50,12 @@ def human_texts(count: int, seed: int = 0) -> list[str]:
     return list(texts)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A home for the servers that commands start, so that what this machine's Prefect remembers plays no part."""
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+
+
 @pytest.fixture
 def letters(tmp_path: Path) -> Path:
     """A JSONL file of 160 human texts."""

@@ -1,9 +1,14 @@
 """SIGKILL at random instants, each followed by the same command: nothing lost, nothing double, nothing half."""
 
 import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.kills import bucket_scene, folder_scene, survive
+from benchmarks.kills import bucket_scene, command, folder_scene, survive
 from flows.recipe import Recipe, Site
 
 
@@ -28,6 +33,41 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert (told.half, told.changed, told.different) == ([], [], [])
     assert told.kills == 8
     assert told.finished >= 1
+
+
+def test_a_flow_that_is_killed_goes_on_under_prefect(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    file = _file(recipe, tmp_path)
+    told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=True), 2, 2)
+    assert told.failed == []
+    assert (told.half, told.changed, told.different) == ([], [], [])
+
+
+def test_a_killed_command_leaves_no_server_behind(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    words = command(_file(recipe, tmp_path), str(ingested.store), coat=True)
+    home = str(tmp_path / "home")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    process = subprocess.Popen(words, env=environment | {"PREFECT_HOME": home}, stderr=subprocess.DEVNULL)
+    _wait(lambda: len(_begun_in(home)) > 2, 120)
+    process.kill()
+    process.wait()
+    _wait(lambda: not _begun_in(home), 20)
+
+
+def _begun_in(home: str) -> list[int]:
+    """Every process whose environment names this home of Prefect's."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"PREFECT_HOME={home}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def _wait(come: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not come():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(
