@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from storage.blocks import BLOCK_BYTES, BLOCK_ROWS, READERS, Block, Columns, Document
+from storage.blocks import BLOCK_BYTES, BLOCK_ROWS, Block, Columns, Document
 from storage.docstrings import LICENCE, docstrings
 from storage.huggingface import PREFIX, read_dataset
 from storage.lines import File, UnreadableError
+from storage.readers import READERS
 
 DOCSTRINGS = "python-docs"
 """The name that stands for the docstrings of the running Python instead of a path."""

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 
 from curation.splitting import IngestSettings
 from storage.artifact import AbsentError, Artifact, Draft, DriftError, parts, read_manifest, read_table
-from storage.blocks import LINES, Block
+from storage.blocks import Block
 from storage.evaluation import evaluation_sets
 from storage.lines import File
+from storage.readers import LINES
 from storage.records import RESERVE, SET_ASIDE
 from storage.run import Attempt, human_folder, newest_snapshot
 from storage.sources import find_files, read_sources
