@@ -26,7 +26,7 @@ def preview(console: Console, recipe: Recipe, site: Site, count: int) -> None:
     asked = plan_prompts(recipe.prompts, texts, seed_of(recipe.seed, "prompts", 1, 1), sources)
     console.print(
         f"[bold]{recipe.name}[/] asks {len(asked):,} times in generation 1, by program {recipe.prompts.program}; "
-        f"the record is {'prompt and answer' if recipe.prompts.continues else 'the answer alone'}",
+        f"the record is {'prompt and answer' if recipe.prompts.leaves == 'continues' else 'the answer alone'}",
         soft_wrap=True,
     )
     if recipe.prompts.attributes:
