@@ -1,8 +1,11 @@
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from curation.mixing import MixSettings
+from curation.selection import rarity
+from curation.text import words
 from storage.artifact import Artifact, read_manifest, read_table
 from storage.records import CORPUS
 from tasks.mix import mix
@@ -153,3 +156,19 @@ def test_a_corpus_of_nothing_is_refused(begin: Callable[[str], Beginning], said:
     with pytest.raises(ValueError, match="curation left no record to learn from"):
         mix(begun.attempt(1), begun.reserve, made, MixSettings(policy="replace"), 0)
     assert not (begun.attempt(1).folder / "corpus").exists()
+
+
+def test_survivors_with_rare_words_are_taken_as_often_as_people_write_them(
+    pool: tuple[Beginning, list[tuple[Artifact, Artifact]]],
+) -> None:
+    fixed = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": 40}
+    human = [row["text"] for row in _reserve(pool)]
+    counts = Counter(word for text in human for word in words(text))
+    expected = Counter(rarity(human, counts).tolist())
+    _, rows = _mixed(pool, strata="rarity", **fixed)
+    found = Counter(rarity([row["text"] for row in rows], counts).tolist())
+    there = Counter(rarity(_SECOND[:80], counts).tolist())
+    assert len(rows) == 40
+    for stratum, count in found.items():
+        wanted = 40 * expected[stratum] / len(human)
+        assert count >= min(there[stratum], wanted - 1)
