@@ -41,10 +41,10 @@ class MixSettings(BaseModel):
         "exact to the record; `as-reserve` for the reserve's own shares; without it they are drawn from all alike",
     )
 
-    strata: Literal["source", "rarity"] | None = Field(
+    strata: Literal["source", "rarity", "attributes"] | None = Field(
         None,
-        description="fixed-fraction: survivors are taken by quota, as many of each stratum as the reserve has there: strata are the "
-        "sources, or how rare the rarest human word of a text is; without it by dice",
+        description="fixed-fraction: survivors are taken by quota: from each source, or of each rarity of a text's rarest human word, "
+        "the share that the reserve has there; of each cell of the attribute grid the same; without it by dice",
     )
 
     @model_validator(mode="after")

@@ -15,11 +15,12 @@ from typing import Any
 from curation.conversations import parse
 from curation.quotas import quotas
 
+# None ends with a space: tokens begin with theirs, and after a lone one a model has never seen a word.
 TEMPLATES = {
-    "rephrase": "Say the following in other words.\n\n{record}\n\nIn other words: ",
-    "question_answer": "Write one question that this text answers, and its answer.\n\n{record}\n\nQuestion: ",
-    "evolve": "Rewrite this instruction so that it asks for one step more of thought.\n\n{earlier}\n\nRewritten: ",
-    "instruction": "Write an instruction that this text would be a good answer to.\n\n{record}\n\nInstruction: ",
+    "rephrase": "Say the following in other words.\n\n{record}\n\nIn other words:",
+    "question_answer": "Write one question that this text answers, and its answer.\n\n{record}\n\nQuestion:",
+    "evolve": "Rewrite this instruction so that it asks for one step more of thought.\n\n{earlier}\n\nRewritten:",
+    "instruction": "Write an instruction that this text would be a good answer to.\n\n{record}\n\nInstruction:",
     "distill": "{question}",
     "persona": "You are {persona}. Write what you would say about this.\n\n{opening}",
 }

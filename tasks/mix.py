@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from curation.mixing import Mix, MixSettings, Strata, draw_mix
@@ -74,11 +75,18 @@ def _drawn(
     earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
     chosen = settings if pool else MixSettings(policy="anchor")
     counts, sources = (human.num_rows, newest.num_rows, earlier.num_rows), human["source"].to_pylist()
-    drawn = draw_mix(chosen, *counts, seed, sources, _strata(chosen, human, newest))
+    drawn = draw_mix(chosen, *counts, seed, sources, _strata(chosen, human, newest, pool))
     return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn
 
 
-def _strata(settings: MixSettings, human: pa.Table, newest: pa.Table) -> Strata | None:
+def _strata(
+    settings: MixSettings, human: pa.Table, newest: pa.Table, pool: Sequence[tuple[Artifact, Artifact]]
+) -> Strata | None:
+    if settings.strata == "attributes":
+        made = read_table(pool[-1][0].folder, ["id", "attributes"])
+        cell = {row["id"]: repr(row["attributes"]) for row in made.to_pylist()}
+        # Every cell once: each has the same share.
+        return np.unique(list(cell.values())), np.array([cell[one] for one in newest["id"].to_pylist()])
     if settings.strata == "source":
         return human["source"].to_numpy(), newest["source"].to_numpy()
     if settings.strata == "rarity":

@@ -103,7 +103,7 @@ def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights
 
 def test_who_speaks_for_a_folder_follows_from_what_is_in_it(model: Path, tmp_path: Path) -> None:
     assert module_for(model, Sampling(sampler="transformers")) == "ngram"
-    with pytest.raises(ValueError, match="is no model: expected a folder with config.json"):
+    with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json"):
         module_for(tmp_path, _COUNTING)
     (tmp_path / "config.json").write_text("{}")
     assert module_for(tmp_path, Sampling(sampler="transformers")) == "transformer"
