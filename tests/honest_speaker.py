@@ -66,8 +66,9 @@ def asked_by(text: str) -> dict[str, str]:
 def delivered(text: str) -> dict[str, str]:
     """What a text is, by the words after its header."""
     words = text.rpartition(" :")[2].split()
+    kinds: dict[str, Mapping[str, tuple[str, ...]]]
     kinds = {"subject": _NOUNS, "format": _VERBS, "persona": {name: (says,) for name, says in _SAYS.items()}}
-    found = {}
+    found: dict[str, str] = {}
     for name, lexicon in kinds.items():
         seen = Counter({value: sum(word in own for word in words) for value, own in lexicon.items()})
         ((value, count),) = seen.most_common(1)
