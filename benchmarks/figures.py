@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -84,6 +84,16 @@ def write_result(name: str, seconds: float, figures: list[Figure]) -> Path:
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def remembered(folder: Path, name: str, count: Callable[[], list[Figure]]) -> list[Figure]:
+    """What was counted before an interruption is not counted again; remove `folder` to begin anew."""
+    note = folder / f"{name}.json"
+    if not note.exists():
+        found = json.dumps([asdict(figure) for figure in count()])
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(found)
+    return [Figure(**figure) for figure in json.loads(note.read_text())]
 
 
 def run_heirloom(*arguments: str) -> subprocess.CompletedProcess[str]:

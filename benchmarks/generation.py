@@ -1,12 +1,13 @@
-"""What generation costs beside vLLM alone, embedded and as a server; what a new model costs a living engine; two workers.
+"""What generation costs beside vLLM alone, embedded and as a server, and what asking with a purpose gains.
 
-All on one small model and the same prompts, seeds and settings, in turn within one run, and the median of the ratios. A round is
-prompts in to parts committed for us, and requests in to texts out for what we are compared with. Wants two free cores.
+Costs are taken on one small model and the same prompts, seeds and settings, in turn within one run, as the median of the ratios. A
+round is prompts in to parts committed for us, and requests in to texts out for what we are compared with. Wants two free cores.
 """
 
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks import delivery, selecting, ten_thousand
 from benchmarks.bare import AT_ONCE, KV_CACHE_MIB
-from benchmarks.figures import WORK, Figure, short
+from benchmarks.figures import WORK, Figure, remembered, short
 from curation.mixing import MixSettings
 from curation.prompts import PromptSettings
 from curation.splitting import IngestSettings
@@ -46,11 +49,11 @@ _serial = count(int(time.time()))
 
 @dataclass(frozen=True)
 class _Scene:
-    """A run with two models of one shape, and the human text that prompts are taken from."""
+    """A run with five models of one shape, and the human text that prompts are taken from."""
 
     run: Run
     reserve: Artifact
-    models: tuple[Artifact, Artifact]
+    models: tuple[Artifact, ...]
 
 
 @dataclass
@@ -68,13 +71,25 @@ class _Rounds:
 
 
 def measure() -> list[Figure]:
-    """Run everything, a few minutes in all."""
-    with without_coat():
-        scene = _scene()
-        embedded, served = _against(scene, "vllm", "engine"), _against(scene, "server", "client")
-        living, difference = _new_model(scene)
-        twice = _two_workers(scene)
-    engine, server = embedded.ratio(0), served.ratio(0)
+    """Run everything, some twenty minutes in all; what was measured before an interruption is not measured again."""
+    pieces = {
+        "engine": _engine_figures,
+        "server": _server_figures,
+        "peer": _peer_figures,
+        "new-model": _model_figures,
+        "five-generations": _five_figures,
+        "two-workers": _worker_figures,
+        "delivery": delivery.figures,
+        "quota": selecting.quota_figures,
+        "steering": selecting.steering_figures,
+        "ten-thousand": ten_thousand.figures,
+    }
+    return [figure for name, count in pieces.items() for figure in remembered(_STORE, name, count)]
+
+
+def _engine_figures() -> list[Figure]:
+    embedded = _against(_scene(), "vllm", "engine")
+    engine = embedded.ratio(0)
     rate = statistics.median(1 / cpu for _, cpu in embedded.ours)
     return [
         Figure(
@@ -82,18 +97,62 @@ def measure() -> list[Figure]:
         ),
         Figure("the same: tokens a CPU second, the parent's counted", short(embedded.ratio(1)), "ratio"),
         Figure("generate, embedded engine", round(rate), "tokens a CPU second"),
-        Figure("generate over a server beside a bare client", short(server), "ratio", ">= 0.95", server >= 0.95),
-        Figure(
-            "a new model in a living engine over a cold start: CPU", short(living), "ratio", "<= 0.25", living <= 0.25
-        ),
-        Figure(
-            "largest difference to transformers", short(difference), "nats a token", "<= 0.0001", difference <= 1e-4
-        ),
-        Figure("two workers beside one: texts a second", short(twice), "ratio", ">= 1.8", twice >= 1.8),
     ]
 
 
+def _server_figures() -> list[Figure]:
+    server = _against(_scene(), "server", "client").ratio(0)
+    return [Figure("generate over a server beside a bare client", short(server), "ratio", ">= 0.95", server >= 0.95)]
+
+
+def _peer_figures() -> list[Figure]:
+    ray = _against(_scene(), "vllm", "ray").ratio(0)
+    return [Figure("generate beside Ray Data with vLLM: tokens a second", short(ray), "ratio", ">= 1", ray >= 1)]
+
+
+def _model_figures() -> list[Figure]:
+    found = []
+    with without_coat():
+        folders = [model.folder for model in _scene().models[:2]]
+        untied = [_untied(folder) for folder in folders]
+        for head, (first, second) in {"tied": folders, "untied": untied}.items():
+            living, difference = _new_model(first, second)
+            told = f"{head} head: a new model in a living engine over a cold start: CPU"
+            found.append(Figure(told, short(living), "ratio", "<= 0.25", living <= 0.25))
+            told = f"{head} head: largest difference to transformers"
+            found.append(Figure(told, short(difference), "nats a token", "<= 0.0001", difference <= 1e-4))
+    return found
+
+
+def _five_figures() -> list[Figure]:
+    """The texts of five models in a living engine, and of each in a process of its own."""
+    with without_coat():
+        models = [model.folder for model in _scene().models]
+    sampling, prompts = Sampling(sampler="vllm", max_tokens=_TOKENS), [Prompt("", seed) for seed in range(256)]
+    with _backends() as living:
+        together = [list(living.sampler(sampling).sample(model, prompts, _untold)) for model in models]
+    unlike = 0
+    for model, said in zip(models, together, strict=True):
+        with _backends() as cold:
+            alone = cold.sampler(sampling).sample(model, prompts, _untold)
+            unlike += sum(one != other for one, other in zip(said, alone, strict=True))
+    told = f"five generations in one engine: texts unlike those of cold starts, of {len(models) * len(prompts)}"
+    return [Figure(told, unlike, "", "0", unlike == 0)]
+
+
+def _worker_figures() -> list[Figure]:
+    with without_coat():
+        twice = _two_workers(_scene())
+    return [Figure("two workers beside one: texts a second", short(twice), "ratio", ">= 1.8", twice >= 1.8)]
+
+
+@cache
 def _scene() -> _Scene:
+    with without_coat():
+        return _made_scene()
+
+
+def _made_scene() -> _Scene:
     settings = IngestSettings(
         passage_characters=(80, 360), split_by="source", reserve_records=_RECORDS, heldout_records=100
     )
@@ -102,14 +161,14 @@ def _scene() -> _Scene:
     models: list[Artifact] = []
     run.begin({}, set(), {})
     with _backends() as backends:
-        for number in (1, 2):
+        for number in range(1, 6):
             attempt = Attempt(run, 0, number)
             human = pinned_human(attempt, "docs")
             corpus = mix(attempt, human["reserve"], [], MixSettings(), 0)
             models.append(
                 train(attempt, corpus, human["heldout"], models[0] if models else None, _SHAPE, number, backends)
             )
-    return _Scene(run, human["reserve"], (models[0], models[1]))
+    return _Scene(run, human["reserve"], tuple(models))
 
 
 @contextmanager
@@ -124,11 +183,11 @@ def _backends(samplers: int = 1) -> Iterator[Backends]:
 
 def _against(scene: _Scene, sampler: str, kind: str) -> _Rounds:
     rounds, model = _Rounds(), scene.models[0]
-    with _backends() as backends:
+    with without_coat(), _backends() as backends:
         # Both are warm, and nobody's start is timed.
         _generated(scene, sampler, backends, "warm")
         log = "".join(path.read_text() for path in backends.logs.glob("server-*.log"))
-        where = str(model.folder) if kind == "engine" else re.findall(r"answers at (\S+)", log)[-1]
+        where = str(model.folder) if kind != "client" else re.findall(r"answers at (\S+)", log)[-1]
         with _bare(kind, where) as ask:
             ask(_requests(model, [Prompt("", place) for place in range(8)]))
             for _ in range(_ROUNDS):
@@ -141,7 +200,7 @@ def _against(scene: _Scene, sampler: str, kind: str) -> _Rounds:
                 if theirs["texts"] != [row["text"].removeprefix(row["prompt"]) for row in rows]:
                     raise ValueError(f"{sampler} and the bare {kind} say different things")
                 rounds.ours.append((seconds / tokens, cpu / tokens))
-                rounds.theirs.append((theirs["seconds"] / tokens, theirs["cpu"] / tokens))
+                rounds.theirs.append((theirs["seconds"] / tokens, theirs.get("cpu", 0.0) / tokens))
     return rounds
 
 
@@ -169,8 +228,9 @@ def _requests(model: Artifact, prompts: Sequence[Prompt]) -> list[dict[str, Any]
 
 @contextmanager
 def _bare(kind: str, where: str) -> Iterator[Any]:
+    module = "benchmarks.peers" if kind == "ray" else "benchmarks.bare"
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bare", kind, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, kind, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -186,8 +246,13 @@ def _bare(kind: str, where: str) -> Iterator[Any]:
         next(line for line in read if line == "ready\n")
         yield ask
     finally:
-        process.kill()
-        process.wait()
+        # Ray ends what it started when its input ends; the others hold nothing.
+        write.close()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _cpu(backends: Backends) -> float:
@@ -200,12 +265,33 @@ def _spent(worker: Worker) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _new_model(scene: _Scene) -> tuple[float, float]:
+def _untied(folder: Path) -> Path:
+    """The model with an output head of its own, and its probe by transformers."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    target = _STORE / "untied" / folder.parent.name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder, target)
+    network = LlamaForCausalLM.from_pretrained(folder)
+    network.config.tie_word_embeddings = False
+    torch.manual_seed(0)
+    head = network.lm_head.weight.detach()
+    network.lm_head.weight = torch.nn.Parameter(head + 0.05 * head.std() * torch.randn_like(head))
+    network.save_pretrained(target)
+    ids = json.loads((folder / "probe.json").read_text())["token_ids"]
+    with torch.inference_mode():
+        logs = network(input_ids=torch.tensor([ids])).logits[0, :-1].float().log_softmax(-1)
+    total = float(logs.gather(1, torch.tensor(ids[1:])[:, None]).sum())
+    (target / "probe.json").write_text(json.dumps({"token_ids": ids, "log_probability": total}))
+    return target
+
+
+def _new_model(first: Path, second: Path) -> tuple[float, float]:
     """CPU of the first word of a new model in a living engine over that in a new process; the difference to transformers."""
-    first, second = (model.folder for model in scene.models)
     one, sampling = [Prompt("The", 0)], Sampling(sampler="vllm", max_tokens=4)
     openings = [
-        " ".join(text.split()[:5]) for text in read_table(scene.reserve.folder, ["text"])["text"].to_pylist()[:32]
+        " ".join(text.split()[:5]) for text in read_table(_scene().reserve.folder, ["text"])["text"].to_pylist()[:32]
     ]
     prompts, likeliest = [Prompt(text, 0) for text in openings], {"top_k": 1, "max_tokens": 24}
     cold, living, differences = [], [], []

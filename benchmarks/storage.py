@@ -3,13 +3,11 @@
 import json
 import os
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from benchmarks import asking, ingesting
-from benchmarks.figures import WORK, Figure
+from benchmarks.figures import WORK, Figure, remembered
 from benchmarks.kills import Scene, Survived, bucket_scene, folder_scene, survive
 from curation.splitting import IngestSettings
 from storage.bucket import Bucket
@@ -41,7 +39,7 @@ def measure() -> list[Figure]:
     What was counted before an interruption is not counted again; remove what it keeps under `benchmarks/work` to begin anew.
     """
     _WORK.mkdir(parents=True, exist_ok=True)
-    found = [*_remembered("asking", asking.figures), *_remembered("ingesting", ingesting.figures)]
+    found = [*remembered(_WORK, "asking", asking.figures), *remembered(_WORK, "ingesting", ingesting.figures)]
     begun = _begun()
     ngram, transformer = (_recipe(name) for name in _RECIPES)
     scenes = {
@@ -56,15 +54,8 @@ def measure() -> list[Figure]:
         scenes["n-gram loop, in a bucket"] = (bucket_scene(begun, _WORK / "bucket", url, ngram), 10)
         scenes["transformer and vLLM"] = (folder_scene(begun, _WORK / "transformer", transformer, coat=False), 10)
         for seed, (name, (scene, kills)) in enumerate(scenes.items(), 1):
-            found += _remembered(name, partial(_killed, name, scene, kills, seed))
+            found += remembered(_WORK, name, partial(_killed, name, scene, kills, seed))
     return found
-
-
-def _remembered(name: str, count: Callable[[], list[Figure]]) -> list[Figure]:
-    note = _WORK / f"{name}.json"
-    if not note.exists():
-        note.write_text(json.dumps([asdict(figure) for figure in count()]))
-    return [Figure(**figure) for figure in json.loads(note.read_text())]
 
 
 def _killed(name: str, scene: Scene, kills: int, seed: int) -> list[Figure]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,24 @@ def by_gains(alive: Known, gains: NDArray[np.float64]) -> list[Decision]:
         )
         for identity, gain in zip(alive.ids, gains.tolist(), strict=True)
     ]
+
+
+def by_scores(
+    alive: Known, askings: NDArray[np.int64], scores: NDArray[np.float64], kept: NDArray[np.bool_]
+) -> list[Decision]:
+    """Dropped where another answer to the same prompt is better; the evidence is the score, of those that stay too."""
+    best = {int(askings[place]): place for place in np.flatnonzero(kept)}
+    made = []
+    for place, (asking, score, stays) in enumerate(zip(askings.tolist(), scores.tolist(), kept.tolist(), strict=True)):
+        winner = None if stays else best.get(asking)
+        reason = (
+            "" if stays else "cannot be judged" if winner is None or math.isnan(score) else "another answer is better"
+        )
+        decision = Decision(alive.ids[place], "best_of", kept=stays, reason=reason, evidence=as_number(score))
+        if winner is not None:
+            decision = replace(decision, keeper=alive.ids[winner], keeper_generation=alive.generations[winner])
+        made.append(decision)
+    return made
 
 
 def as_number(value: float) -> float | None:

@@ -7,14 +7,17 @@ a fixed share of human records. anchor: every human record and the newest surviv
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curation.quotas import Shares, checked, enough, rows_of, source_quotas
+from curation.selection import filled
 
+Strata: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+"""What each human record belongs to, and what each newest survivor does."""
 Policy = Literal["replace", "accumulate", "accumulate-subsample", "fixed-fraction", "anchor"]
 _FIXED_SIZE = ("accumulate-subsample", "fixed-fraction")
 
@@ -38,11 +41,19 @@ class MixSettings(BaseModel):
         "exact to the record; `as-reserve` for the reserve's own shares; without it they are drawn from all alike",
     )
 
+    strata: Literal["source", "rarity", "attributes"] | None = Field(
+        None,
+        description="fixed-fraction: survivors are taken by quota: from each source, or of each rarity of a text's rarest human word, "
+        "the share that the reserve has there; of each cell of the attribute grid the same; without it by dice",
+    )
+
     @model_validator(mode="after")
     def _fits_policy(self) -> Self:
         checked(self.human_sources, "human_sources")
         if self.human_sources is not None and self.policy != "fixed-fraction":
             raise ValueError(f"human_sources belongs to policy 'fixed-fraction', not to {self.policy!r}")
+        if self.strata and self.policy != "fixed-fraction":
+            raise ValueError(f"strata belongs to policy 'fixed-fraction', not to {self.policy!r}")
         if (self.human_fraction is not None) != (self.policy == "fixed-fraction"):
             raise ValueError("human_fraction belongs to policy 'fixed-fraction', and 'fixed-fraction' needs it")
         if self.records is not None and self.policy not in _FIXED_SIZE:
@@ -65,11 +76,18 @@ class Mix:
 
 
 def draw_mix(
-    settings: MixSettings, human: int, newest: int, earlier: int, seed: int, sources: Sequence[str] = ()
+    settings: MixSettings,
+    human: int,
+    newest: int,
+    earlier: int,
+    seed: int,
+    sources: Sequence[str] = (),
+    strata: Strata | None = None,
 ) -> Mix:
     """Rows for the next corpus, from so many human records, newest survivors and survivors of earlier generations.
 
-    `sources` names the source of each human record; it is needed where the settings have quotas for them.
+    `sources` names the source of each human record, `strata` the stratum of each human record and of each newest survivor;
+    they are needed where the settings have quotas for them.
 
     Raises:
         ValueError: the policy asks for more records than there are; nothing is repeated to make up for it.
@@ -90,7 +108,7 @@ def draw_mix(
         _enough("survivors", size - asked, newest)
         return Mix(
             _drawn_human(dice, settings.human_sources, asked, human, sources),
-            _drawn(dice, newest, size - asked),
+            _drawn_by(dice, strata, size - asked) if strata else _drawn(dice, newest, size - asked),
             nobody,
         )
     _enough("records in the pool", size, human + newest + earlier)
@@ -113,6 +131,19 @@ def _drawn_human(
         _enough(f"human records of source {source}", count, len(rows))
         drawn.append(rows[_drawn(dice, len(rows), count)])
     return np.sort(np.concatenate(drawn))
+
+
+def _drawn_by(dice: np.random.Generator, strata: Strata, count: int) -> NDArray[np.int64]:
+    """Rows of survivors with the shares that the strata have among human records, as far as there are survivors of them."""
+    names, places = np.unique(np.concatenate(strata), return_inverse=True)
+    human, newest = places[: len(strata[0])], places[len(strata[0]) :]
+    shares = np.bincount(human, minlength=len(names)) / len(human)
+    wanted = filled(count, shares, np.bincount(newest, minlength=len(names)), int(dice.integers(1 << 31)))
+    return np.sort(
+        np.concatenate(
+            [dice.permutation(np.flatnonzero(newest == place))[:times] for place, times in enumerate(wanted.tolist())]
+        )
+    )
 
 
 def _enough(what: str, asked: int, there: int) -> None:

@@ -1,7 +1,7 @@
 """Prompt programs: templates with slots, an attribute grid with exact quotas, and the user's own function.
 
-A slot is `{record}` or `{opening}` (of a reserve record), `{earlier}` (a survivor of the last generation, a record before
-there is one), or the name of an attribute, whose values make a grid. Every cell of the grid has the same quota
+A slot is `{record}`, `{opening}` (the first words of a reserve record), `{question}` (its first turn where it is a conversation, or
+all of it), `{earlier}` (a survivor of the last generation, a record before there is one), or the name of an attribute, whose values make a grid. Every cell of the grid has the same quota
 or one by its weights; what curation left short in earlier generations is asked for again before the rest.
 """
 
@@ -12,18 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
+from curation.conversations import parse
 from curation.quotas import quotas
 
+# None ends with a space: tokens begin with theirs, and after a lone one a model has never seen a word.
 TEMPLATES = {
-    "rephrase": "Say the following in other words.\n\n{record}\n\nIn other words: ",
-    "question_answer": "Write one question that this text answers, and its answer.\n\n{record}\n\nQuestion: ",
-    "evolve": "Rewrite this instruction so that it asks for one step more of thought.\n\n{earlier}\n\nRewritten: ",
-    "instruction": "Write an instruction that this text would be a good answer to.\n\n{record}\n\nInstruction: ",
+    "rephrase": "Say the following in other words.\n\n{record}\n\nIn other words:",
+    "question_answer": "Write one question that this text answers, and its answer.\n\n{record}\n\nQuestion:",
+    "evolve": "Rewrite this instruction so that it asks for one step more of thought.\n\n{earlier}\n\nRewritten:",
+    "instruction": "Write an instruction that this text would be a good answer to.\n\n{record}\n\nInstruction:",
+    "distill": "{question}",
     "persona": "You are {persona}. Write what you would say about this.\n\n{opening}",
 }
 """Shipped templates by their program's name; `persona` takes its personas from the attribute of that name."""
 
-RECORD_SLOTS = {"record", "opening", "earlier"}
+RECORD_SLOTS = {"record", "opening", "question", "earlier"}
+DEFAULT_ANSWERS = {"blank": "continues", "opening": "continues", "distill": "conversation"}
+"""What becomes the record where a recipe does not say; of every other program the answer alone."""
 
 Cell = tuple[str, ...]
 """One value of each attribute, in the order in which the recipe names them."""
@@ -97,6 +102,14 @@ def asked_by_cell(count: int, shares: Mapping[Cell, float], delivered: Mapping[C
 def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with each slot filled; braces inside the values stay as they are."""
     return string.Formatter().vformat(template, (), values)
+
+
+def question(record: str) -> str:
+    """The first turn of a conversation, or the whole of any other text."""
+    try:
+        return parse(record)[0]["content"]
+    except ValueError:
+        return record
 
 
 def own_program(path: str) -> Callable[..., Any]:

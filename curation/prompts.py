@@ -6,15 +6,18 @@ a generation unless `rounds` allows it; each round asks every record once before
 a source is asked more than once more often than another.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from curation.conversations import as_turns, render
 from curation.programs import (
+    DEFAULT_ANSWERS,
     RECORD_SLOTS,
     TEMPLATES,
     Cell,
@@ -23,10 +26,13 @@ from curation.programs import (
     checked_template,
     fill,
     own_program,
+    question,
     slots,
 )
-from curation.quotas import Shares, checked, enough, rows_of, source_quotas
+from curation.prompted import asked_alike, asked_by_source, asked_by_topic, cycled
+from curation.quotas import Shares, checked
 from curation.text import opening
+from curation.topics import SteerSettings, Topics
 
 
 class PromptSettings(BaseModel):
@@ -41,7 +47,7 @@ class PromptSettings(BaseModel):
     )
     template: str = Field(
         "",
-        description="template: the prompt, with slots {record}, {opening}, {earlier} and the names of attributes",
+        description="template: the prompt, with slots {record}, {opening}, {question}, {earlier} and the names of attributes",
     )
     attributes: dict[str, tuple[str, ...]] = Field(
         {}, description="values of each attribute; their grid is asked for with exact quotas"
@@ -49,15 +55,19 @@ class PromptSettings(BaseModel):
     weights: dict[str, dict[str, float]] = Field(
         {}, description="attribute to value to weight; 1 where nothing is said"
     )
-    answer: Literal["continues", "alone"] | None = Field(
+    answer: Literal["continues", "alone", "conversation"] | None = Field(
         None,
-        description="what becomes the record: prompt and answer, or the answer alone; without it, blank and opening continue",
+        description="what becomes the record: prompt and answer as one text, the answer alone, or both as two turns; without it, "
+        "blank and opening continue, distill makes a conversation, and the others leave the answer alone",
+    )
+    answers: int = Field(
+        1, ge=1, description="answers to each prompt, each by dice of its own; the sieve best_of keeps one of them"
     )
     opening_words: int = Field(
         4, ge=1, description="words of the record that an opening gives; in scripts without spaces, signs"
     )
     candidates_per_human_record: float = Field(
-        1.0, gt=0, description="candidates of a generation, relative to the reserve"
+        1.0, gt=0, description="prompts of a generation, relative to the reserve; each has `answers` candidates"
     )
     rounds: int = Field(1, ge=1, description="most times that one record is asked in a generation; more is refused")
     sources: Shares = Field(
@@ -65,6 +75,7 @@ class PromptSettings(BaseModel):
         description="share of the prompts from each source, as `{letters = 0.5, wiki = 0.5}`, exact to the "
         "prompt; `as-reserve` for the reserve's own shares; without it all sources are asked alike",
     )
+    steer: SteerSettings = SteerSettings()
 
     @model_validator(mode="after")
     def _fits_program(self) -> Self:
@@ -81,8 +92,10 @@ class PromptSettings(BaseModel):
             raise ValueError(f"attributes belong to a template; {self.program!r} has none")
         if unknown := [name for name in self.weights if name not in self.attributes]:
             raise ValueError(f"weights are given for {unknown[0]}, which is no attribute")
-        if not self.uses_records and (self.sources is not None or self.rounds > 1):
-            raise ValueError("rounds and sources belong to programs that take records from the reserve")
+        if not self.uses_records and (self.sources is not None or self.rounds > 1 or self.steer.topics):
+            raise ValueError("rounds, sources and steer belong to programs that take records from the reserve")
+        if self.steer.topics and (self.sources is not None or "topic" in self.attributes):
+            raise ValueError("prompts are steered by topic: leave out sources, and name no attribute topic")
         return self
 
     @property
@@ -92,13 +105,19 @@ class PromptSettings(BaseModel):
 
     @property
     def builds_on_survivors(self) -> bool:
-        """Whether a plan depends on what earlier generations left: their texts, or how many of each cell."""
-        return bool(self.attributes) or "earlier" in slots(self._asks())
+        """Whether a plan depends on what earlier generations left: their texts, or how many of each cell or topic."""
+        return bool(self.attributes or self.steer.topics) or "earlier" in slots(self._asks())
 
     @property
-    def continues(self) -> bool:
-        """Whether the record is prompt and answer together."""
-        return (self.answer or ("continues" if self.program in ("blank", "opening") else "alone")) == "continues"
+    def leaves(self) -> str:
+        """What becomes the record: `continues`, `alone` or `conversation`."""
+        return self.answer or DEFAULT_ANSWERS.get(self.program, "alone")
+
+    def record(self, prompt: str, answer: str) -> str:
+        """The record that a prompt and its answer make."""
+        if self.leaves == "continues":
+            return prompt + answer
+        return render(as_turns(prompt, answer.strip())) if self.leaves == "conversation" else answer.strip()
 
     def cell(self, attributes: Mapping[str, str]) -> Cell:
         """Where a prompt with these attributes stands in the grid."""
@@ -125,11 +144,13 @@ def plan_prompts(
     sources: Sequence[str] = (),
     earlier: Sequence[str] = (),
     delivered: Mapping[Cell, int] | None = None,
+    topics: Topics | None = None,
 ) -> list[Asking]:
-    """One asking for each candidate, in order; rounds over the reserve are shuffled by `seed`.
+    """One asking for each prompt, in order; rounds over the reserve are shuffled by `seed`.
 
     `sources` names the source of each reserve record; it is needed where the settings have quotas for them. `earlier` are
-    the survivors of the last generation, `delivered` counts those of all earlier ones by cell of the attribute grid.
+    the survivors of the last generation, `delivered` counts those of all earlier ones by cell of the attribute grid;
+    `topics` steer which records are asked.
 
     Raises:
         ValueError: more prompts from records are asked for than the rounds allow, or one's own program gave no prompts.
@@ -140,17 +161,19 @@ def plan_prompts(
         return [Asking("")] * count
     if ":" in settings.program:
         return _own(settings.program, reserve, count, seed)
+    rows = partial(_rows, settings, dice, len(reserve), sources, topics)
     if settings.program == "opening":
-        rows = _rows(settings, dice, len(reserve), sources, count)
-        return [Asking(opening(reserve[row], settings.opening_words), int(row)) for row in rows]
-    return _templated(settings, dice, reserve, sources, earlier, delivered or {}, count)
+        asked = [Asking(opening(reserve[row], settings.opening_words), int(row)) for row in rows(count)]
+    else:
+        asked = _templated(settings, dice, reserve, rows, earlier, delivered or {}, count)
+    return [_about(asking, topics) for asking in asked] if topics else asked
 
 
 def _templated(
     settings: PromptSettings,
     dice: np.random.Generator,
     reserve: Sequence[str],
-    sources: Sequence[str],
+    rows_of_records: Callable[[int], NDArray[np.int64]],
     earlier: Sequence[str],
     delivered: Mapping[Cell, int],
     count: int,
@@ -158,16 +181,16 @@ def _templated(
     template = TEMPLATES.get(settings.program, settings.template)
     taken, nobody = slots(template), np.full(count, -1)
     from_earlier = bool(earlier) and "earlier" in taken
-    wants_record = bool(taken & {"record", "opening"}) or ("earlier" in taken and not earlier)
-    rows = _rows(settings, dice, len(reserve), sources, count) if wants_record else nobody
-    olds = _cycled(dice, np.arange(len(earlier)), count) if from_earlier else nobody
+    wants_record = bool(taken & {"record", "opening", "question"}) or ("earlier" in taken and not earlier)
+    rows = rows_of_records(count) if wants_record else nobody
+    olds = cycled(dice, np.arange(len(earlier)), count) if from_earlier else nobody
     quota = asked_by_cell(count, cell_shares(settings.attributes, settings.weights), delivered)
     cells = [cell for cell, times in quota.items() for _ in range(times)]
     asked = []
     for place, row, old in zip(dice.permutation(count), rows.tolist(), olds.tolist(), strict=True):
         attributes = dict(zip(settings.attributes, cells[place], strict=True))
         record = reserve[row] if row >= 0 else ""
-        told = {"record": record, "opening": opening(record, settings.opening_words)}
+        told = {"record": record, "opening": opening(record, settings.opening_words), "question": question(record)}
         told["earlier"] = earlier[old] if old >= 0 else record
         asked.append(Asking(fill(template, attributes | told), row, old, attributes))
     return asked
@@ -182,24 +205,22 @@ def _own(path: str, reserve: Sequence[str], count: int, seed: int) -> list[Askin
 
 
 def _rows(
-    settings: PromptSettings, dice: np.random.Generator, records: int, sources: Sequence[str], count: int
+    settings: PromptSettings,
+    dice: np.random.Generator,
+    records: int,
+    sources: Sequence[str],
+    topics: Topics | None,
+    count: int,
 ) -> NDArray[np.int64]:
-    if settings.sources is None:
-        return _asked(dice, np.arange(records), count, settings.rounds, "reserve records")
-    wanted = source_quotas(count, settings.sources, sources)
-    parts = [
-        _asked(dice, rows_of(source, sources), share, settings.rounds, f"records of source {source}")
-        for source, share in wanted.items()
-    ]
-    return dice.permutation(np.concatenate(parts))
+    if topics:
+        return asked_by_topic(dice, topics, count, settings.rounds)
+    if settings.sources is not None:
+        return asked_by_source(dice, sources, settings.sources, count, settings.rounds)
+    return asked_alike(dice, records, count, settings.rounds)
 
 
-def _asked(dice: np.random.Generator, rows: NDArray[np.int64], count: int, rounds: int, what: str) -> NDArray[np.int64]:
-    times = "" if rounds == 1 else f", each at most {rounds} times"
-    remedy = "lower prompts.candidates_per_human_record, raise prompts.rounds, or ingest more"
-    enough("the plan of prompts", count, rounds * len(rows), f"prompts from {what}{times}", remedy)
-    return _cycled(dice, rows, count)
-
-
-def _cycled(dice: np.random.Generator, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    return np.concatenate([rows[:0], *(dice.permutation(rows) for _ in range(-(-count // max(1, len(rows)))))])[:count]
+def _about(asking: Asking, topics: Topics) -> Asking:
+    if asking.parent < 0:
+        return asking
+    topic = str(topics.of_human[asking.parent])
+    return replace(asking, attributes={**asking.attributes, "topic": topic})

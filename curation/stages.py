@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains
+from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains, by_scores
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
 from curation.embedding import EmbeddingSettings, Vectors, resolve_embedding
@@ -24,11 +24,13 @@ from curation.overlap import OverlapSettings, find_overlaps
 from curation.pii import PiiSettings, find_pii_faults
 from curation.quality import QualitySettings, find_quality_faults
 from curation.resampling import ImportanceSettings, SurpriseSettings, find_unimportant, find_unsurprising
+from curation.selection import BestOfSettings, best_of, distances, scores
 from curation.semantic import SemanticSettings, find_semantic_duplicates
 from curation.text import words
 
 Stage = Literal[
     "empty",
+    "best_of",
     "exact",
     "quality",
     "language",
@@ -51,7 +53,7 @@ class CurateSettings(BaseModel):
     stages: tuple[Stage, ...] = Field(
         ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity"),
         description="sieves that are on, in this order; an empty list keeps every candidate; there are also "
-        "quality, language, pii, surprise, importance",
+        "best_of, quality, language, pii, surprise, importance",
     )
     overlap_threshold: float = Field(
         0.6,
@@ -68,6 +70,7 @@ class CurateSettings(BaseModel):
         "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
+    best_of: BestOfSettings = BestOfSettings()
     quality: QualitySettings = QualitySettings()
     language: LanguageSettings = LanguageSettings()
     pii: PiiSettings = PiiSettings()
@@ -76,6 +79,12 @@ class CurateSettings(BaseModel):
     importance: ImportanceSettings = ImportanceSettings()
     semantic: SemanticSettings = SemanticSettings()
     diversity: DiversitySettings = DiversitySettings()
+
+    @property
+    def looks_at_meaning(self) -> bool:
+        """Whether a sieve that is on needs vectors."""
+        by_distance = "best_of" in self.stages and self.best_of.objective == "distance"
+        return by_distance or bool({"semantic", "diversity"} & set(self.stages))
 
     @property
     def overlap(self) -> OverlapSettings:
@@ -92,7 +101,7 @@ class CurateSettings(BaseModel):
         Raises:
             ValueError: what they ask for is not installed.
         """
-        if not {"semantic", "diversity"} & set(self.stages):
+        if not self.looks_at_meaning:
             return self
         was = (before or {}).get("embedding")
         return self.model_copy(update={"embedding": resolve_embedding(self.encoder, self.embedding, was)})
@@ -105,6 +114,9 @@ class Traits:
     sources: Sequence[str]
     log_probabilities: NDArray[np.float64]
     """Mean of a token, in nats; NaN where it is not known."""
+    prompts: Sequence[str] = ()
+    askings: Sequence[int] = ()
+    """Numbers of the prompts: answers to one prompt have the same."""
 
 
 _Describe: TypeAlias = Callable[[Known], Traits] | None
@@ -120,23 +132,27 @@ def decide(
     embed: Callable[[Known], Vectors],
     describe: Callable[[Known], Traits] | None = None,
     meant: Known | None = None,
+    exist: Callable[[], Vectors] = lambda: np.zeros((0, 0), np.float32),
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
     `withheld` are held-out records and evaluation sets, `earlier` survivors of earlier generations. `embed` is asked
-    once, and only if a sieve needs vectors, `describe` where one goes by sources or log-probabilities; `meant` are the
-    records that the sieve of meaning also holds candidates against, none in a run.
+    once, and only if a sieve needs vectors, `exist` for those of the reserve and of `earlier`, `describe` where one goes by sources,
+    prompts or log-probabilities; `meant` are the records that the sieve of meaning also holds candidates against, none in a run.
     """
     vectors: Vectors | None = None
     before = np.zeros((0, 0), np.float32)
     against = {"copying": reserve, "minhash": earlier, "exact": earlier, "semantic": meant or _NONE}
     for stage in stages:
-        if stage in ("semantic", "diversity") and vectors is None:
+        by_distance = stage == "best_of" and settings.best_of.objective == "distance"
+        if (stage in ("semantic", "diversity") or by_distance) and vectors is None:
             vectors = embed(alive)
         if stage == "semantic" and meant:
             before = embed(meant)
         if stage == "diversity":
             made = by_gains(alive, _gains(alive, cast("Vectors", vectors), settings.diversity, describe))
+        elif stage == "best_of":
+            made = _chosen(alive, by_distance and (cast("Vectors", vectors), exist()), settings.best_of, describe)
         elif stage in _FAULTS:
             made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, describe))
         elif stage == "contamination":
@@ -185,6 +201,15 @@ def _gains(alive: Known, vectors: Vectors, settings: DiversitySettings, describe
     if by_words:
         quality = np.array([len(words(text)) for text in alive.texts], np.float64)
     return choose_diverse(vectors, settings, strata, quality)
+
+
+def _chosen(
+    alive: Known, compared: tuple[Vectors, Vectors] | Literal[False], settings: BestOfSettings, describe: _Describe
+) -> list[Decision]:
+    told = describe(alive) if describe else Traits((), np.zeros(0))
+    askings = np.array(told.askings, np.int64)
+    worth = distances(*compared) if compared else scores(settings, told.prompts, alive.texts)
+    return by_scores(alive, askings, worth, best_of(askings, worth))
 
 
 def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings) -> Duplicates:

@@ -53,11 +53,30 @@ class Recipe(BaseModel):
             raise ValueError(
                 "curate.pii.action mask is for `heirloom curate`: a run edits no candidate; set it to drop"
             )
+        self._refuse_idle_answers()
         if isinstance(self.train, NgramTraining):
             return self
         if self.train.hidden % self.train.heads:
             raise ValueError(f"train.hidden {self.train.hidden} must be a multiple of train.heads {self.train.heads}")
         return self
+
+    def _refuse_idle_answers(self) -> None:
+        several = self.prompts.answers > 1 or self.generate.arbitrage == "reward"
+        chooses = "best_of" in self.curate.stages
+        if chooses and not several and self.generate.arbitrage != "routed":
+            raise ValueError("the sieve best_of chooses among answers to one prompt: set prompts.answers above 1")
+        if self.generate.arbitrage != "fixed" and not chooses:
+            raise ValueError(
+                f"generate.arbitrage {self.generate.arbitrage!r} goes by what answers are worth: put best_of among curate.stages"
+            )
+        if self.prompts.answers > 1 and self.generate.beam_width > 1:
+            raise ValueError(
+                "a beam search has one answer to a prompt: set prompts.answers to 1, or leave out beam_width"
+            )
+        if self.generate.teacher_api == "chat" and any(self.generate.speakers) and self.prompts.program == "blank":
+            raise ValueError(
+                "whoever is asked by chat must be asked something: choose another prompts.program than blank"
+            )
 
     def resolved(self, before: dict[str, Any] | None = None) -> Self:
         """The recipe with every `auto` decided: as the run began, or else by what this machine has.

@@ -33,6 +33,7 @@ _PER_GENERATION = {
     "training": (records.TRAINING, "model"),
     "kept_out": (records.DECISIONS, "kept_out"),
     "contamination": (records.CONTAMINATION, "contamination"),
+    "topics": (records.TOPICS, "topics"),
 }
 """View: schema and artifact folder."""
 _HUMAN = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}

@@ -45,12 +45,29 @@ QUESTIONS = {
         -- How much of each corpus, and of each training, was human.
         select run, generation, human_fraction, human_token_fraction from generations order by all""",
     "quotas": """
-        -- Of each cell of an attribute grid: how many were asked for, how many are left, how many are short.
-        with asked as (select run, generation, attempt, id, attributes::varchar as cell from candidates
-                       where cardinality(attributes) > 0),
-        gone as (select distinct run, generation, attempt, id from decisions where not kept)
-        select run, generation, cell, count(*) as asked, count(*) - count(gone.id) as delivered, count(gone.id) as short
-        from asked left join gone using (run, generation, attempt, id) group by all order by all""",
+        -- Of each cell of an attribute grid: how many prompts were asked, how many have an answer that is left, how many are short.
+        with said as (select run, generation, attempt, id, coalesce(asking::varchar, id) as asking, attributes::varchar as cell
+                      from candidates where cardinality(attributes) > 0),
+        gone as (select distinct run, generation, attempt, id, true as dropped from decisions where not kept),
+        asked as (select run, generation, cell, asking, bool_or(dropped is null) as answered
+                  from said left join gone using (run, generation, attempt, id) group by all)
+        select run, generation, cell, count(*) as asked, count(*) filter (answered) as delivered,
+            count(*) filter (not answered) as short from asked group by all order by all""",
+    "choices": """
+        -- What best_of chose among: answers and choices of each teacher, what they were worth, and the gain of choosing.
+        select run, generation, coalesce(teacher, 'own') as teacher, count(*) as answers, count(*) filter (kept) as chosen,
+            round(avg(evidence), 4) as worth, round(avg(evidence) filter (kept), 4) as worth_of_chosen,
+            round(avg(evidence) filter (kept) - avg(evidence), 4) as gain
+        from decisions join candidates using (run, generation, attempt, id) where stage = 'best_of' group by all order by all""",
+    "tail": """
+        -- What steered each generation: how much was said of each topic before, and how many prompts and survivors it then had.
+        with gone as (select distinct run, generation, attempt, id, true as dropped from decisions where not kept),
+        asked as (select run, generation, attempt, try_cast(attributes['topic'] as integer) as topic, count(distinct asking) as prompts,
+                      count(*) filter (dropped is null) as survivors
+                  from candidates left join gone using (run, generation, attempt, id) group by all)
+        select run, generation, topic, array_to_string(words, ' ') as words, human, said, round(share, 4) as share,
+            coalesce(prompts, 0) as prompts, coalesce(survivors, 0) as survivors
+        from topics left join asked using (run, generation, attempt, topic) order by run, generation, share desc, topic""",
     "decontamination": evaluation.DECONTAMINATION,
     "met_evaluation": evaluation.MET_EVALUATION,
     "life_of": """

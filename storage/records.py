@@ -30,6 +30,19 @@ RESERVE = pa.schema(
 )
 """A human record, in the reserve or held out; `document` is its id where it came from, `messages` the conversation it renders."""
 
+TOPICS = pa.schema(
+    [
+        ("topic", pa.int32()),
+        ("words", pa.list_(pa.string())),
+        ("human", pa.int64()),
+        ("said", pa.int64()),
+        ("share", pa.float64()),
+        ("members", pa.list_(pa.string())),
+    ]
+)
+"""The tail report that steers a generation: how many human records and how many survivors of the generation before are about a
+topic, and its share of the prompts; `words` are said there more than elsewhere, `members` are its human records."""
+
 SET_ASIDE = pa.schema(
     [
         ("id", pa.string()),
@@ -70,6 +83,8 @@ CANDIDATES = pa.schema(
         ("attributes", pa.map_(pa.string(), pa.string())),
         ("parameters", _PARAMETERS),
         ("model", pa.string()),
+        ("teacher", pa.string()),
+        ("asking", pa.int32()),
         ("seed", pa.int64()),
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int32()),
@@ -80,7 +95,8 @@ CANDIDATES = pa.schema(
 """A synthetic record before curation.
 
 `log_probability` in nats under the model at temperature 1, null where a server does not say; `model` is the fingerprint of
-the model that spoke, or what a server says its teacher is; `finish_reason` is `length` where the text was cut, `invalid`
+the model that spoke, or what a server says its teacher is; `teacher` the name by which the recipe asked for it, null where it
+was the generation's own; `asking` the number of the prompt, the same for all answers to it; `finish_reason` is `length` where the text was cut, `invalid`
 where it breaks the schema it was asked for."""
 
 DECISIONS = pa.schema(

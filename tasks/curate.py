@@ -59,6 +59,7 @@ def curate(
             settings.stages[done:],
             lambda alive: _embedded(attempt, decisions, alive, settings, told),
             lambda alive: _traits(candidates, alive),
+            exist=lambda: _existing(reserve, earlier, settings),
         )
         for number in range(done, len(settings.stages)):
             told(number, len(settings.stages))
@@ -98,7 +99,8 @@ def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, settings: Cur
 
 
 def _traits(candidates: Artifact, alive: Known) -> Traits:
-    table = read_table(candidates.folder, ["id", "source", "log_probability", "completion_tokens"])
+    columns = ["id", "source", "log_probability", "completion_tokens", "prompt", "asking"]
+    table = read_table(candidates.folder, columns)
     rows = {row["id"]: row for row in table.to_pylist()}
     told = [rows[identity] for identity in alive.ids]
     means = [
@@ -107,7 +109,14 @@ def _traits(candidates: Artifact, alive: Known) -> Traits:
         else np.nan
         for row in told
     ]
-    return Traits([row["source"] for row in told], np.array(means, np.float64))
+    sources, prompts, askings = ([row[name] for row in told] for name in ("source", "prompt", "asking"))
+    return Traits(sources, np.array(means, np.float64), prompts, askings)
+
+
+def _existing(reserve: Artifact, earlier: Sequence[tuple[Artifact, Artifact]], settings: CurateSettings) -> Vectors:
+    """Vectors of the human records and of the survivors so far."""
+    texts = [*read_table(reserve.folder, ["text"])["text"].to_pylist(), *_survivors(earlier).texts]
+    return open_encoder(settings.encoder, settings.embedding).encode(texts)
 
 
 def _survivors(earlier: Sequence[tuple[Artifact, Artifact]]) -> Known:

@@ -3,21 +3,22 @@
 An interrupted generation goes on behind its last whole part; stored texts are never made again.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.programs import Cell
-from curation.prompts import Asking, PromptSettings, plan_prompts
+from curation.prompts import PromptSettings
 from storage.artifact import Artifact, Draft, read_table
 from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
 from storage.run import Attempt
-from storage.survivors import read_survivors, without_dropped
+from storage.survivors import without_dropped
 from storage.weights import require_weights
+from tasks.asked import Planned, Pool, as_table, plan, read_topics, tail_report
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.coat import verb
@@ -39,7 +40,7 @@ def generate(
     seed: int,
     backends: Backends,
     kept_out: Artifact | None = None,
-    pool: Sequence[tuple[Artifact, Artifact]] = (),
+    pool: Pool = (),
 ) -> Artifact:
     """Publish the candidates of this attempt; records of the reserve that `kept_out` names are not prompted from.
 
@@ -54,37 +55,34 @@ def generate(
         "seed": seed,
         "part": PART,
     }
-    # What a teacher says does not depend on the model whose place it takes.
-    parents = {"reserve": reserve} if sampling.teacher else {"model": model, "reserve": reserve}
+    # What teachers say does not depend on the model whose place they take.
+    parents = {"model": model, "reserve": reserve} if "" in sampling.speakers else {"reserve": reserve}
     parents |= {"kept_out": kept_out} if kept_out else {}
-    if prompts.builds_on_survivors:
+    if prompts.builds_on_survivors or sampling.arbitrage == "routed":
         parents |= {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
+    human = read_table(reserve.folder, ["id", "text", "source"])
+    human = without_dropped(human, kept_out.folder) if kept_out else human
+    tail = _steered(attempt, prompts, human, parents, pool) if prompts.steer.topics else None
+    parents |= {"topics": tail} if tail else {}
     candidates = attempt.artifact("candidates", settings, **parents)
     if candidates.finished():
         return candidates
     require_weights(model.folder)
-    human = read_table(reserve.folder, ["id", "text", "source"])
-    human = without_dropped(human, kept_out.folder) if kept_out else human
-    dice = seed_of(seed, "prompts", attempt.generation, attempt.number)
-    earlier, delivered = _survived(prompts, pool)
-    texts, sources = human["text"].to_pylist(), human["source"].to_pylist()
-    asked = plan_prompts(prompts, texts, dice, sources, earlier["text"].to_pylist(), delivered)
-    seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(len(asked))]
+    topics = read_topics(tail, human) if tail else None
+    planned = plan(prompts, sampling, human, pool, topics, (seed, attempt.generation, attempt.number))
+    count = len(planned.turns)
+    seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(count)]
     with candidates.draft() as draft, stage(attempt, "generate") as told:
         done = draft.parts() * PART
-        waiting = [Prompt(asking.text, dice) for asking, dice in zip(asked[done:], seeds[done:], strict=True)]
-        answers = backends.sampler(sampling).sample(
-            model.whole(), waiting, lambda some, _: told(done + some, len(asked))
-        )
-        for start in range(done, len(asked), PART):
+        speed = _Speed(done, count, told)
+        answers = _said(planned, seeds, done, model, sampling, backends, speed)
+        for start in range(done, count, PART):
             part = list(islice(answers, PART))
-            if len(part) < min(PART, len(asked) - start):
+            if len(part) < min(PART, count - start):
                 raise ValueError(
-                    f"{attempt}: {len(asked)} candidates were asked for, {start + len(part)} came back; run again to go on"
+                    f"{attempt}: {count} candidates were asked for, {start + len(part)} came back; run again to go on"
                 )
-            draft.write_part(
-                _table(attempt, model, prompts, sampling, asked, seeds, start, part, human, earlier), start // PART
-            )
+            draft.write_part(_table(attempt, model, prompts, sampling, planned, seeds, start, part), start // PART)
         # A sampler that is left before its end takes its process with it.
         next(answers, None)
         draft.facts = {**_counted(draft, sampling), "resumed_after": done}
@@ -93,14 +91,49 @@ def generate(
     return candidates
 
 
-def _survived(prompts: PromptSettings, pool: Sequence[tuple[Artifact, Artifact]]) -> tuple[pa.Table, Counter[Cell]]:
-    """Survivors of the last generation, and how many there are of all generations in each cell of the grid."""
-    nobody = pa.schema([CANDIDATES.field(name) for name in ("id", "text", "source", "attributes")]).empty_table()
-    if not prompts.builds_on_survivors:
-        return nobody, Counter()
-    tables = [read_survivors(made.folder, decided.folder).select(nobody.column_names) for made, decided in pool]
-    cells = (prompts.cell(dict(pairs)) for table in tables for pairs in table["attributes"].to_pylist())
-    return (tables or [nobody])[-1], Counter(cells)
+class _Speed:
+    """How far the candidates are, and how many tokens a second come back."""
+
+    def __init__(self, done: int, count: int, told: Any) -> None:  # noqa: ANN401  (the teller of a stage)
+        self._count, self._told, self._started = count, told, time.monotonic()
+        self._before = self.base = done
+        self.tokens = 0
+
+    def __call__(self, some: int, _: int) -> None:
+        rate = self.tokens / max(1e-9, time.monotonic() - self._started)
+        done = self.base + some
+        self._told(done, self._count, f"{done:,} of {self._count:,}, {rate:,.0f} tokens a second", self._before)
+
+
+def _said(
+    planned: Planned,
+    seeds: Sequence[int],
+    done: int,
+    model: Artifact,
+    sampling: Sampling,
+    backends: Backends,
+    speed: _Speed,
+) -> Iterator[Completion]:
+    """The candidates after the first `done`, in their order: one teacher after another."""
+    for name, group in groupby(range(done, len(planned.turns)), key=lambda serial: planned.turns[serial][1]):
+        serials = list(group)
+        speed.base = serials[0]
+        waiting = [Prompt(planned.asked[planned.turns[serial][0]].text, seeds[serial]) for serial in serials]
+        for answer in backends.sampler(sampling.by(name)).sample(model.whole(), waiting, speed):
+            speed.tokens += answer.completion_tokens
+            yield answer
+
+
+def _steered(
+    attempt: Attempt, prompts: PromptSettings, human: pa.Table, parents: dict[str, Artifact], pool: Pool
+) -> Artifact:
+    """Publish the tail report of the generation before, which says what this one is asked about."""
+    before = {name: parent for name, parent in parents.items() if name != "model"}
+    tail = attempt.artifact("topics", prompts.steer.model_dump(mode="json"), **before)
+    if not tail.finished():
+        with tail.draft() as draft, stage(attempt, "steer"):
+            draft.write_part(as_table(tail_report(prompts.steer, human, pool), human))
+    return tail
 
 
 def _counted(draft: Draft, sampling: Sampling) -> dict[str, Any]:
@@ -108,7 +141,7 @@ def _counted(draft: Draft, sampling: Sampling) -> dict[str, Any]:
     table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
     ends = Counter(table["finish_reason"].to_pylist())
     facts = {"generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "finish_reasons": dict(ends)}
-    return facts | ({"teachers": dict(Counter(table["model"].to_pylist()))} if sampling.teacher else {})
+    return facts | ({"teachers": dict(Counter(table["model"].to_pylist()))} if any(sampling.speakers) else {})
 
 
 def _table(
@@ -116,22 +149,20 @@ def _table(
     model: Artifact,
     prompts: PromptSettings,
     sampling: Sampling,
-    asked: Sequence[Asking],
+    planned: Planned,
     seeds: Sequence[int],
     start: int,
     answers: Sequence[Completion],
-    human: pa.Table,
-    earlier: pa.Table,
 ) -> pa.Table:
     parameters = sampling.model_dump(include=set(CANDIDATES.field("parameters").type.names))
 
     def rows() -> Iterator[dict[str, object]]:
         for serial, answer in enumerate(answers, start):
-            asking = asked[serial]
-            text = asking.text + answer.text if prompts.continues else answer.text.strip()
-            parents = [
-                table.slice(row, 1) for table, row in ((human, asking.parent), (earlier, asking.earlier)) if row >= 0
-            ]
+            number, teacher = planned.turns[serial]
+            asking = planned.asked[number]
+            text = prompts.record(asking.text, answer.text)
+            origins = (planned.human, asking.parent), (planned.earlier, asking.earlier)
+            parents = [table.slice(row, 1) for table, row in origins if row >= 0]
             yield {
                 "id": synthetic_id(attempt.generation, attempt.number, serial),
                 "text": text,
@@ -145,6 +176,8 @@ def _table(
                 "attributes": list(asking.attributes.items()),
                 "parameters": parameters,
                 "model": answer.teacher or model.fingerprint,
+                "teacher": teacher or None,
+                "asking": number,
                 "seed": seeds[serial],
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,

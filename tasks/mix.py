@@ -1,10 +1,14 @@
 """Survivors and reserve to the next corpus, exact to the record, each in it once and with its texts."""
 
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
-from curation.mixing import Mix, MixSettings, draw_mix
+from curation.mixing import Mix, MixSettings, Strata, draw_mix
+from curation.selection import rarity
+from curation.text import words
 from storage.artifact import Artifact, read_table
 from storage.records import CORPUS, seed_of
 from storage.run import Attempt
@@ -70,5 +74,23 @@ def _drawn(
     newest = survivors[-1] if survivors else empty
     earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
     chosen = settings if pool else MixSettings(policy="anchor")
-    drawn = draw_mix(chosen, human.num_rows, newest.num_rows, earlier.num_rows, seed, human["source"].to_pylist())
+    counts, sources = (human.num_rows, newest.num_rows, earlier.num_rows), human["source"].to_pylist()
+    drawn = draw_mix(chosen, *counts, seed, sources, _strata(chosen, human, newest, pool))
     return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn
+
+
+def _strata(
+    settings: MixSettings, human: pa.Table, newest: pa.Table, pool: Sequence[tuple[Artifact, Artifact]]
+) -> Strata | None:
+    if settings.strata == "attributes":
+        made = read_table(pool[-1][0].folder, ["id", "attributes"])
+        cell = {row["id"]: repr(row["attributes"]) for row in made.to_pylist()}
+        # Every cell once: each has the same share.
+        return np.unique(list(cell.values())), np.array([cell[one] for one in newest["id"].to_pylist()])
+    if settings.strata == "source":
+        return human["source"].to_numpy(), newest["source"].to_numpy()
+    if settings.strata == "rarity":
+        texts = human["text"].to_pylist()
+        counts = Counter(word for text in texts for word in words(text))
+        return rarity(texts, counts), rarity(newest["text"].to_pylist(), counts)
+    return None

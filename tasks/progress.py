@@ -31,14 +31,15 @@ class _Teller:
         self._subject, self._name, self._started = subject, name, started
         self._drawn = self._read = started
 
-    def __call__(self, done: int, of: int, said: str = "") -> None:
+    def __call__(self, done: int, of: int, said: str = "", before: int = 0) -> None:
+        """Tell it; `before` were done when an interrupted stage went on, and took no time of this one."""
         now = time.monotonic()
         if now - self._drawn < 0.5:
             return
         self._drawn = now
         level = logging.INFO if now - self._read >= 10 else logging.DEBUG
         self._read = now if level == logging.INFO else self._read
-        left = (now - self._started) / max(1, done) * (of - done)
+        left = (now - self._started) / max(1, done - before) * (of - done)
         _say(
             level,
             self._subject,

@@ -28,6 +28,7 @@ from tasks.progress import stage
 KEPT = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("place", pa.int64())])
 """A text that every sieve kept, and where it stands: row `place`, from 0, of the file `source`."""
 
+_OF_A_RUN = {"surprise": "log-probabilities", "best_of": "several answers to a prompt"}
 _EXAMPLES, _SHOWN = 3, 160
 """Pairs a sieve that the summary shows, and characters of each text."""
 
@@ -85,8 +86,9 @@ class _Texts:
 
 def _require(settings: CurateSettings, against: Sequence[str]) -> None:
     """What is not installed or not given is said before an hour of work."""
-    if "surprise" in settings.stages:
-        raise ValueError("the surprise sieve needs log-probabilities, which only candidates of a run have")
+    for name, needs in _OF_A_RUN.items():
+        if name in settings.stages:
+            raise ValueError(f"the {name} sieve needs {needs}, which only candidates of a run have")
     needy = [name for name in settings.stages if name in ("contamination", "copying", "importance")]
     if needy and not against:
         raise ValueError(f"the {needy[0]} sieve holds texts against others; name them with --against")

@@ -28,11 +28,17 @@ Behaviour = Callable[[dict[str, Any], int], Reply]
 
 
 def said(body: Mapping[str, Any], **changed: Any) -> Reply:
-    """A good answer: a text that follows from the prompt and the seed."""
-    text = f" {body['prompt']} said {body.get('seed')}"
+    """A good answer: a text that follows from the prompt, or from the user's message, and the seed."""
+    if "messages" in body:
+        text = f" {body['messages'][-1]['content']} said {body.get('seed')}"
+        logs = {"content": [{"logprob": -0.5}, {"logprob": -1.5}]} if body.get("logprobs") else None
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": logs}
+    else:
+        text = f" {body['prompt']} said {body.get('seed')}"
+        choice = {"text": text, "finish_reason": "stop", "logprobs": {"token_logprobs": [-0.5, -1.5]}}
     content = {
         "model": body["model"],
-        "choices": [{"text": text, "finish_reason": "stop", "logprobs": {"token_logprobs": [-0.5, -1.5]}}],
+        "choices": [choice],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2},
     }
     return Reply(content={**content, **changed})

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from tasks.backends.speaking import OWN as OWN
 from tasks.backends.speaking import Resources as Resources
 from tasks.backends.speaking import Sampling as Sampling
 from tasks.backends.speaking import Settings as Settings

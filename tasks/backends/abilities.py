@@ -21,7 +21,7 @@ def refuse_beyond(sampling: Sampling) -> Sampling:
     Raises:
         ValueError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
     """
-    for sampler in {sampling.sampler: "", **({"server": ""} if sampling.teacher else {})}:
+    for sampler in {sampling.sampler: "", **({"server": ""} if any(sampling.speakers) else {})}:
         unlike = [
             name for name in _CANNOT[sampler] if getattr(sampling, name) != Sampling.model_fields[name].get_default()
         ]
@@ -39,10 +39,13 @@ def servers_key(sampling: Sampling, resources: Resources) -> str:
     Raises:
         ValueError: the variable that the site names is not set, or a teacher is to be asked and the site names no server.
     """
-    if sampling.teacher and not resources.servers:
-        raise ValueError(f"generate.teacher is {sampling.teacher!r}, but the site names no resources.servers to ask")
+    remote = [name for name in sampling.speakers if name and not resources.folder_of(name)]
+    if remote and not resources.servers:
+        raise ValueError(
+            f"the teacher is {remote[0]!r}, but the site names no resources.servers to ask, nor a folder in resources.models"
+        )
     name = resources.server_key_variable
-    if not name or not resources.servers or not (sampling.teacher or sampling.sampler == "server"):
+    if not name or not resources.servers or not (remote or sampling.sampler == "server"):
         return ""
     if not os.environ.get(name):
         raise ValueError(f"resources.server_key_variable names {name}, which is not set in the environment")

@@ -40,17 +40,18 @@ class _Started:
 
 
 def of_teacher(name: str, resources: Resources, manners: Manners) -> Place:
-    """Where the teacher answers.
+    """Where the teacher answers: on those servers of the site that serve it.
 
     Raises:
-        ValueError: a server that is there does not serve it, or not the same one as the others; or none is there or named.
+        ValueError: no server that is there serves it, or not all the same one; or none is there or named.
     """
     with httpx.Client(**manners.opener()) as client:
         found = _present(client, resources.servers, manners)
-    for server, cards in found.items():
-        if name not in cards:
-            raise ValueError(f"{server} serves {_names(cards)}; generate.teacher is {name!r}")
-    return _place(dict.fromkeys(found, name), found)
+    having = [server for server, cards in found.items() if name in cards]
+    if not having:
+        served = "; ".join(f"{server} serves {_names(cards)}" for server, cards in found.items())
+        raise ValueError(f"{served}; the teacher is {name!r}, on no server and not among resources.models")
+    return _place(dict.fromkeys(having, name), found)
 
 
 def of_model(model: Path, settings: Sampling, resources: Resources, manners: Manners) -> Place:

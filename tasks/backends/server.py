@@ -19,7 +19,7 @@ from tasks.backends.manners import Manners, parsed
 from tasks.backends.places import Place, of_model, of_teacher
 from tasks.backends.serving import adapter_base
 
-_COMPLETIONS = "/v1/completions"
+_COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 _PROBE = "probe.json"
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 """Largest difference to the probe, in nats a token."""
@@ -47,7 +47,8 @@ def sample(
         _check_probe(place, model, manners, settings.dtype)
         asked = _spelled(settings, place, model, prompts)
     manners, done = replace(manners, ended=place.ended), 0
-    for ready in answers(place.servers, _COMPLETIONS, asked, manners, lambda said: _completion(said, settings.teacher)):
+    path = _CHAT if _chats(settings) else _COMPLETIONS
+    for ready in answers(place.servers, path, asked, manners, lambda said: _completion(said, settings)):
         yield ready
         done += len(ready)
         progress(done, len(prompts))
@@ -90,19 +91,34 @@ def _request(settings: Sampling, place: Place, prompt: str | list[int], seed: in
     if settings.json_schema:
         form = {"name": "completion", "schema": json.loads(settings.json_schema), "strict": True}
         sent["response_format"] = {"type": "json_schema", "json_schema": form}
+    if _chats(settings):
+        # Servers of models that think refuse to be asked for log-probabilities.
+        sent |= {"logprobs": True} if place.is_vllm else {}
+        return {"model": place.name, "messages": [{"role": "user", "content": prompt}], "seed": seed, **sent}
     return {"model": place.name, "prompt": prompt, "seed": seed, "logprobs": 0 if place.is_vllm else 1, **sent}
 
 
-def _completion(said: Any, teacher: str) -> Completion:  # noqa: ANN401  (JSON from outside)
-    (choice,) = said["choices"]
+def _chats(settings: Sampling) -> bool:
+    return bool(settings.teacher) and settings.teacher_api == "chat"
+
+
+def _completion(said: Any, settings: Sampling) -> Completion:  # noqa: ANN401  (JSON from outside)
+    (choice,), teacher = said["choices"], settings.teacher
     if choice["finish_reason"] in (None, "abort", "error"):
         raise ValueError(f"the text was broken off: {choice['finish_reason']}")
-    if not isinstance(choice["text"], str):
-        raise TypeError(f"the text is {choice['text']!r}")
-    logs = (choice.get("logprobs") or {}).get("token_logprobs")
+    found = choice.get("logprobs") or {}
+    if _chats(settings):
+        # One that was cut while it was still thinking has said nothing.
+        cut = choice["finish_reason"] in ("length", "content_filter")
+        text = choice["message"]["content"] or ("" if cut else choice["message"]["content"])
+        logs = [token["logprob"] for token in found.get("content") or ()]
+    else:
+        text, logs = choice["text"], found.get("token_logprobs") or []
+    if not isinstance(text, str):
+        raise TypeError(f"the text is {text!r}")
     who = ":".join(filter(None, (str(said.get("model") or teacher), said.get("system_fingerprint"))))
     return Completion(
-        text=choice["text"],
+        text=text,
         finish_reason=str(choice["finish_reason"]),
         prompt_tokens=int(said["usage"]["prompt_tokens"]),
         completion_tokens=int(said["usage"]["completion_tokens"]),

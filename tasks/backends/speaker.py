@@ -4,8 +4,10 @@ Prompts are dealt out one by one in turn, so that processes end together and the
 prompt and its seed, so it does not matter how many there are.
 """
 
+import hashlib
+import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +38,21 @@ class Speaker:
         yield from map(marked, self._spoken(model, prompts, progress))
 
     def _spoken(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
-        module, resources = self._module(), self.backends.resources
+        resources, teacher = self.backends.resources, self.sampling.teacher
+        if folder := resources.folder_of(teacher):
+            module, name = module_for(folder, self.sampling), f"{teacher}:{mark_of(folder)}"
+            said = self._spoken_by(module, self.sampling.own, folder.resolve(), prompts, progress)
+            yield from (replace(one, teacher=name) for one in said)
+        else:
+            module = "server" if teacher else MODULES[self.sampling.sampler]
+            yield from self._spoken_by(module, self.sampling, model, prompts, progress)
+
+    def _spoken_by(
+        self, module: str, sampling: Sampling, model: Path, prompts: Sequence[Prompt], progress: Progress
+    ) -> Iterator[Completion]:
+        resources = self.backends.resources
         # Servers of the site are many already, and asked together by one process.
-        most = 1 if module == "server" and (self.sampling.teacher or resources.servers) else len(prompts) // _SHARE
+        most = 1 if module == "server" and (sampling.teacher or resources.servers) else len(prompts) // _SHARE
         done: dict[int, int] = {}
 
         def told(place: int) -> Progress:
@@ -52,9 +66,7 @@ class Speaker:
             ended = False
             try:
                 streams = [
-                    worker.stream(
-                        "sample", told(place), self.sampling, resources, model, prompts[place :: len(workers)]
-                    )
+                    worker.stream("sample", told(place), sampling, resources, model, prompts[place :: len(workers)])
                     for place, worker in enumerate(workers)
                 ]
                 spoken = [chain.from_iterable(stream) for stream in streams]
@@ -68,5 +80,26 @@ class Speaker:
                     for worker in workers:
                         worker.close()
 
-    def _module(self) -> str:
-        return "server" if self.sampling.teacher else MODULES[self.sampling.sampler]
+
+def module_for(folder: Path, sampling: Sampling) -> str:
+    """Who can speak for the model in a folder: the recipe's sampler, or whoever is installed where that is of another kind.
+
+    Raises:
+        ValueError: there is no model in it.
+    """
+    if (folder / "ngram.json").is_file():
+        return MODULES["ngram"]
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is no model: expected a folder with config.json and weights, or with ngram.json")
+    installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
+    return MODULES[installed if sampling.sampler == "ngram" else sampling.sampler]
+
+
+def mark_of(folder: Path) -> str:
+    """Sixteen digits of the digest of the weights in a folder: which model it was."""
+    weights = [*sorted(folder.glob("*.safetensors")), *folder.glob("ngram.json")]
+    found = hashlib.sha256()
+    for path in weights:
+        with path.open("rb") as content:
+            found.update(hashlib.file_digest(content, "sha256").digest())
+    return found.hexdigest()[:16]

@@ -1,16 +1,23 @@
 """How a model is made to speak, and where: the settings of every sampler, and of the site that it works at."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
 class Settings(BaseModel):
     """Frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# Settings are keys of caches, which a dictionary cannot be.
+_PAIRS = BeforeValidator(lambda value: tuple(sorted(value.items())) if isinstance(value, dict) else value)
+OWN = "own"
+"""What the generation's own model is called among teachers."""
 
 
 class Sampling(Settings):
@@ -23,7 +30,25 @@ class Sampling(Settings):
     )
     teacher: str = Field(
         "",
-        description="name of a model on `resources.servers` that writes the candidates in the place of the generation's own",
+        description="name of a model of the site that writes the candidates in the place of the generation's own: one that "
+        "`resources.servers` serve, or one of `resources.models`",
+    )
+    teachers: tuple[str, ...] = Field(
+        (),
+        description="names of several such models, and `own` for the generation's own; each candidate records its teacher",
+    )
+    arbitrage: Literal["fixed", "reward", "routed"] = Field(
+        "fixed",
+        description="which teacher gets a prompt: fixed, the one of `route`, else all alike; reward, every one, and the sieve "
+        "best_of keeps the best answer; routed, by what best_of found their answers to be worth in earlier generations",
+    )
+    route: Annotated[tuple[tuple[str, str], ...], _PAIRS] = Field(
+        (),
+        description="arbitrage fixed: source of the record, or value of an attribute, to the teacher who gets its prompts: a "
+        "table, `{letters = 'wise'}`",
+    )
+    teacher_api: Literal["completions", "chat"] = Field(
+        "completions", description="how teachers on servers are asked: a text to go on with, or the message of a user"
     )
     temperature: float = Field(1.0, gt=0, description="below 1 favours what is likely, and starves the tail")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus: the smallest set of tokens with this probability")
@@ -71,10 +96,31 @@ class Sampling(Settings):
             raise ValueError(f"a search with beam_width {self.beam_width} throws no dice; leave out {', '.join(dice)}")
         return self
 
+    @model_validator(mode="after")
+    def _has_teachers(self) -> Self:
+        if self.teachers and (self.teacher or len(set(self.teachers)) < max(2, len(self.teachers))):
+            raise ValueError("teachers are two or more, each once, and stand in the place of teacher")
+        if (self.route or self.arbitrage != "fixed") and not self.teachers:
+            raise ValueError("route and arbitrage belong to several teachers; name them as generate.teachers")
+        if self.route and self.arbitrage != "fixed":
+            raise ValueError(f"a route is arbitrage 'fixed', not {self.arbitrage!r}")
+        if unknown := sorted({name for _, name in self.route} - set(self.teachers)):
+            raise ValueError(f"route names {unknown[0]!r}, and the teachers are {', '.join(self.teachers)}")
+        return self
+
     @property
     def own(self) -> "Sampling":
         """The same without a teacher: how the generation's own model is made to speak."""
-        return self.model_copy(update={"teacher": ""})
+        return self.by("")
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Everybody who is asked, by name; the generation's own model has none."""
+        return tuple("" if name == OWN else name for name in self.teachers) or (self.teacher,)
+
+    def by(self, teacher: str) -> "Sampling":
+        """How this one teacher is made to speak; the generation's own model where it has no name."""
+        return self.model_copy(update={"teacher": teacher, "teachers": (), "arbitrage": "fixed", "route": ()})
 
 
 _DICE = (
@@ -98,6 +144,10 @@ class Resources(Settings):
         (),
         description="addresses of OpenAI-compatible servers; without any, sampler `server` starts vLLM's for each model",
     )
+    models: Annotated[tuple[tuple[str, Path], ...], _PAIRS] = Field(
+        (),
+        description="folders of models that can be teachers, by their names there: a table, `{wise = '/models/wise'}`",
+    )
     server_key_variable: str = Field("", description="name of the environment variable that holds the servers' key")
     requests_in_flight: int = Field(
         256, ge=1, description="most requests at one server at a time; fewer while it is busy or slow"
@@ -106,6 +156,10 @@ class Resources(Settings):
     patience_seconds: float = Field(
         120, gt=0, description="how long every server may fail before the run ends with an error"
     )
+
+    def folder_of(self, teacher: str) -> Path | None:
+        """Where a teacher's model is, if it is one of `models`."""
+        return dict(self.models).get(teacher)
 
     @field_validator("servers")
     @classmethod

@@ -57,7 +57,9 @@ def sample(
     if not prompts:
         return
     texts = tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
-    spelled = [[tokenizer.bos_token_id, *ids][: longest - 1] for ids in texts]
+    # Some models of others know no sign for the beginning.
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    spelled = [[*begin, *ids][: longest - 1] for ids in texts]
     if settings.beam_width > 1:
         yield from _searched(engine, tokenizer, settings, spelled, resources.max_num_seqs, progress)
         return

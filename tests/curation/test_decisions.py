@@ -1,6 +1,6 @@
 import numpy as np
 
-from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains
+from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains, by_scores
 from curation.duplicates import Duplicates
 from curation.faults import Faults
 
@@ -37,3 +37,13 @@ def test_without_a_gain_others_already_cover_it() -> None:
 
 def test_no_number_is_nothing() -> None:
     assert (as_number(float("nan")), as_number(0.5)) == (None, 0.5)
+
+
+def test_an_answer_goes_for_a_better_one_or_because_it_cannot_be_judged() -> None:
+    askings, scores, kept = np.array([7, 7]), np.array([1.0, 2.0]), np.array([False, True])
+    assert by_scores(_ALIVE, askings, scores, kept) == [
+        Decision("g0", "best_of", False, "another answer is better", "g1", 3, 1.0),
+        Decision("g1", "best_of", True, "", evidence=2.0),
+    ]
+    (lost, _) = by_scores(_ALIVE, np.array([1, 2]), np.array([np.nan, 2.0]), kept)
+    assert lost == Decision("g0", "best_of", False, "cannot be judged")

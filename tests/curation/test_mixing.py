@@ -170,3 +170,20 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
 
 def test_a_mix_of_nothing_has_no_human_share() -> None:
     assert draw_mix(MixSettings(policy="replace"), 5, 0, 0, seed=0).human_fraction == 0
+
+
+def test_survivors_are_taken_by_quota_as_human_records_are_spread() -> None:
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.0, records=10, strata="source")
+    human, newest = np.array(["a"] * 5 + ["b"] * 5), np.array(["a"] * 40 + ["b"] * 5 + ["c"] * 9)
+    for seed in range(3):
+        taken = draw_mix(chosen, 10, 54, 0, seed, strata=(human, newest)).newest
+        assert Counter(newest[taken].tolist()) == {"a": 5, "b": 5}
+        assert len(set(taken.tolist())) == 10
+    short = np.array(["a"] * 40 + ["b"] * 2)
+    taken = draw_mix(chosen, 10, 42, 0, 0, strata=(human, short)).newest
+    assert Counter(short[taken].tolist()) == {"a": 8, "b": 2}
+
+
+def test_strata_belong_to_a_fixed_size() -> None:
+    with pytest.raises(ValidationError, match="strata belongs to policy 'fixed-fraction', not to 'replace'"):
+        MixSettings(policy="replace", strata="source")

@@ -1,3 +1,4 @@
+import random
 from collections import Counter
 
 import pytest
@@ -12,6 +13,7 @@ from curation.programs import (
     checked_template,
     fill,
     own_program,
+    question,
     slots,
 )
 
@@ -101,3 +103,21 @@ def test_a_function_of_ones_own_is_found_by_its_path() -> None:
 def test_a_function_that_is_not_there_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=path):
         own_program(path)
+
+
+def test_a_question_is_the_first_turn_of_a_conversation_or_all_of_another_text() -> None:
+    assert question("### user\nWhat is rain?\n\n### assistant\nWater.") == "What is rain?"
+    assert question("### no turn at all") == "### no turn at all"
+    assert question("A letter.") == "A letter."
+
+
+def test_a_grid_of_sixty_cells_is_delivered_exactly_after_losses_are_topped_up() -> None:
+    shares, dice = cell_shares(GRID, {}), random.Random(0)
+    delivered = dict.fromkeys(shares, 0)
+    for lost in (0.5, 0.3, 0.0):
+        asked = asked_by_cell(600, shares, delivered)
+        for cell, times in asked.items():
+            delivered[cell] += sum(dice.random() >= lost for _ in range(times))
+    total = sum(delivered.values())
+    assert total > 1200
+    assert max(delivered.values()) - min(delivered.values()) <= 1

@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from curation.prompts import Asking, PromptSettings, plan_prompts
 from curation.quotas import source_quotas
+from curation.topics import SteerSettings, Topics
 
 RESERVE = ["The old river runs east", "A quiet garden", "Seven letters came home late"]
 
@@ -151,7 +153,7 @@ def test_a_template_takes_records_and_says_which() -> None:
     asked = plan_prompts(chosen, RESERVE, 1)
     assert sorted(asking.parent for asking in asked) == [0, 1, 2]
     assert all(RESERVE[asking.parent] in asking.text for asking in asked)
-    assert not chosen.continues
+    assert chosen.leaves == "alone"
     assert chosen.uses_records
 
 
@@ -198,9 +200,38 @@ def test_a_program_of_ones_own_gives_prompts_with_attributes() -> None:
         ({"program": "template", "template": "{a}", "attributes": {"a": ["b"]}, "weights": {"c": {}}}, "no attribute"),
         ({"program": "persona"}, "nobody fills the slot {persona}"),
         ({"program": "nowhere:there"}, "names no function"),
+        ({"program": "blank", "steer": {"topics": 3}}, "take records"),
+        ({"program": "opening", "steer": {"topics": 3}, "sources": "as-reserve"}, "leave out sources"),
+        ({"program": "opening", "answers": 0}, "greater than or equal to 1"),
         ({"program": "poem"}, "there is no program 'poem'"),
     ],
 )
 def test_a_program_that_does_not_fit_is_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said.replace("{", r"\{").replace("}", r"\}")):
         PromptSettings.model_validate(wrong)
+
+
+def test_what_becomes_the_record_is_told_by_program_and_setting() -> None:
+    assert PromptSettings().record("The old", " river") == "The old river"
+    assert PromptSettings(program="rephrase").record("Say it", " a river\n") == "a river"
+    conversation = PromptSettings(program="distill").record("What is rain?", " Water.")
+    assert conversation == "### user\nWhat is rain?\n\n### assistant\nWater."
+    assert PromptSettings(program="distill", answer="alone").record("What?", "That.") == "That."
+
+
+def test_distillation_asks_what_the_first_speaker_of_a_record_asked() -> None:
+    told = ["### user\nWhat is rain?\n\n### assistant\nWater.", "Name a river."]
+    asked = plan_prompts(PromptSettings(program="distill"), told, 0)
+    assert {asking.parent: asking.text for asking in asked} == {0: "What is rain?", 1: "Name a river."}
+
+
+def test_prompts_are_steered_to_topics_and_say_which() -> None:
+    topics = Topics(np.array([0, 0, 1]), np.array([2, 1]), np.array([4, 0]), np.array([0.25, 0.75]), [("a",), ("b",)])
+    chosen = PromptSettings(
+        program="opening", candidates_per_human_record=4 / 3, rounds=3, steer=SteerSettings(topics=2)
+    )
+    asked = plan_prompts(chosen, RESERVE, 0, topics=topics)
+    assert Counter(asking.attributes["topic"] for asking in asked) == {"0": 1, "1": 3}
+    assert all(str(topics.of_human[asking.parent]) == asking.attributes["topic"] for asking in asked)
+    assert asked == plan_prompts(chosen, RESERVE, 0, topics=topics)
+    assert chosen.builds_on_survivors

@@ -1,9 +1,26 @@
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from curation.selection import best_of, distances, lengths, lexical_diversity, steered, systematic, teachers
+from curation.selection import (
+    BestOfSettings,
+    best_of,
+    dealt,
+    distances,
+    filled,
+    lengths,
+    lexical_diversity,
+    rarity,
+    routed,
+    scores,
+    steered,
+    systematic,
+)
 
 _NAN = float("nan")
 
@@ -82,19 +99,76 @@ def test_prompts_are_steered_to_what_was_said_too_little() -> None:
     assert steered(human, np.zeros(3)).tolist() == pytest.approx([0.5, 0.3, 0.2])
 
 
-def test_rewards_route_better_than_one_teacher_and_doubt_is_given_a_chance() -> None:
-    truth = np.array([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
-    rewards = truth[:, :, None] + np.random.default_rng(0).normal(0, 0.3, (5, 3, 20))
-    earned = {
-        policy: truth[np.arange(5), teachers(policy, rewards, 0)].mean() for policy in ("fixed", "reward", "routed")
-    }
-    assert earned["reward"] == 3
-    assert earned["fixed"] == truth.mean(0).max()
-    assert earned["fixed"] < earned["routed"] <= 3
-    unsure = np.array([[[1.0, 5.0], [3.0, 3.1]]])
-    assert {int(teachers("routed", unsure, seed)[0]) for seed in range(40)} == {0, 1}
+def test_teachers_are_dealt_alike_to_the_prompt() -> None:
+    assert Counter(dealt(10, ["a", "b", "c"], 0)) == {"a": 4, "b": 3, "c": 3}
+    assert dealt(9, ["a", "b"], 1) == dealt(9, ["a", "b"], 1) != dealt(9, ["a", "b"], 2)
 
 
-def test_a_teacher_that_was_never_asked_is_refused() -> None:
-    with pytest.raises(ValueError, match="ask each of them first"):
-        teachers("fixed", np.array([[[1.0], [_NAN]]]), 0)
+def test_prompts_are_routed_to_whoever_earns_most_in_their_stratum() -> None:
+    # Five strata, three teachers: no teacher is best everywhere.
+    truth = {(f"s{row}", f"t{who}"): float((row + who) % 3) for row in range(5) for who in range(3)}
+    dice, teachers, strata = np.random.default_rng(0), ["t0", "t1", "t2"], [f"s{row}" for row in range(5)] * 40
+    earned: dict[tuple[str, str], list[float]] = {}
+    worth = []
+    for turn in range(4):
+        asked = routed(strata, teachers, earned, turn)
+        found = [truth[pair] for pair in zip(strata, asked, strict=True)]
+        for pair, one in zip(zip(strata, asked, strict=True), found, strict=True):
+            earned.setdefault(pair, []).append(one + dice.normal(0, 0.3))
+        worth.append(float(np.mean(found)))
+    single = max(np.mean([truth[row, who] for row in strata]) for who in teachers)
+    assert worth[0] == pytest.approx(1, abs=0.2)
+    assert worth[-1] > 1.9 > single
+
+
+def test_a_teacher_with_few_answers_is_given_a_chance_and_one_without_any_too() -> None:
+    asked = routed(["s"] * 200, ["a", "b"], {("s", "a"): [1.0, 5.0], ("s", "b"): [3.0, 3.1]}, 0)
+    assert set(asked) == {"a", "b"}
+    assert set(routed(["s"] * 200, ["a", "new"], {("s", "a"): [1.0, 2.0] * 20}, 0)) == {"a", "new"}
+    assert Counter(routed(["s"] * 10, ["a", "b"], {("s", "a"): [_NAN]}, 0)) == {"a": 5, "b": 5}
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), min_size=1, max_size=12), st.data())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_counts_fill_their_total_and_no_stratum_beyond_its_room(
+    strata: list[tuple[int, float]], data: st.DataObject
+) -> None:
+    room, shares = np.array([one for one, _ in strata]), np.array([share for _, share in strata])
+    total = data.draw(st.integers(0, int(room.sum())))
+    counts = filled(total, shares, room, 3)
+    assert counts.sum() == total
+    assert (counts >= 0).all()
+    assert (counts <= room).all()
+
+
+def test_counts_follow_their_shares_where_there_is_room() -> None:
+    assert filled(100, np.array([0.5, 0.3, 0.2]), np.array([99, 99, 99]), 0).tolist() == [50, 30, 20]
+    with pytest.raises(ValueError, match="7 are asked for, and there are 6"):
+        filled(7, np.array([0.5, 0.5]), np.array([3, 3]), 0)
+
+
+def test_the_rarest_human_word_says_how_rare_a_text_is() -> None:
+    counts = {"the": 100, "river": 9, "heron": 1}
+    assert rarity(["the river", "the heron of the river", "the xyz", "?!"], counts).tolist() == [3, 0, 6, -1]
+
+
+def by_vowels(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    return [sum(sign in "aeiou" for sign in text) + len(prompt) for prompt, text in zip(prompts, texts, strict=True)]
+
+
+def too_few(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    return [1.0] * (len(texts) - len(prompts) + 1)
+
+
+def test_a_function_of_ones_own_scores_prompts_with_their_texts() -> None:
+    own = BestOfSettings(objective="tests.curation.test_selection:by_vowels")
+    assert scores(own, ["p", ""], ["aah", "brr"]).tolist() == [3, 0]
+    assert scores(BestOfSettings(objective="length"), ["", ""], ["one two", "one"]).tolist() == [2, 1]
+    with pytest.raises(ValueError, match=r"was given 2 texts and gave scores of shape \(1,\)"):
+        scores(BestOfSettings(objective="tests.curation.test_selection:too_few"), ["", ""], ["a", "b"])
+
+
+@pytest.mark.parametrize("objective", ["beauty", "nowhere:found"])
+def test_an_objective_that_is_not_there_is_refused(objective: str) -> None:
+    with pytest.raises(ValidationError, match=r"there is no objective 'beauty'; there are length|names no function"):
+        BestOfSettings(objective=objective)

@@ -312,3 +312,42 @@ def test_meaning_is_held_against_others_where_there_are_some() -> None:
     texts = _known("g", ["the old river runs", "fields of barley"], 1)
     (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, meant=others)
     assert [(one.kept, one.keeper) for one in made] == [(False, "o1"), (True, None)]
+
+
+def _answers(texts: Sequence[str], askings: Sequence[int], objective: str, **more: object) -> list[Decision]:
+    chosen = CurateSettings.model_validate(
+        {"stages": ["best_of", *more.pop("then", ())], "encoder": "hashing", "best_of": {"objective": objective}}  # type: ignore[misc]
+    )
+    rows = dict(zip([f"g{place}" for place in range(len(texts))], askings, strict=True))
+
+    def describe(alive: Known) -> Traits:
+        return Traits((), np.zeros(0), ["?"] * len(alive.ids), [rows[identity] for identity in alive.ids])
+
+    exist = _embed(_known("h", ["the quiet garden sleeps"], 0))
+    sieves = decide(
+        *(_known("g", texts, 3), NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, describe), exist=lambda: exist
+    )
+    return [decision for made in sieves for decision in made]
+
+
+def test_the_best_answer_to_each_prompt_stays_and_the_others_name_it() -> None:
+    made = _answers(["a b", "a b c", "a", "x"], [0, 0, 1, 1], "length")
+    assert [(one.id, one.kept, one.keeper, one.evidence) for one in made] == [
+        ("g0", False, "g1", 2),
+        ("g1", True, None, 3),
+        ("g2", True, None, 1),
+        ("g3", False, "g2", 1),
+    ]
+    assert made[0].reason == "another answer is better"
+
+
+def test_the_answer_that_is_farthest_from_what_exists_stays_and_goes_on_to_the_next_sieve() -> None:
+    texts = ["the quiet garden sleeps", "old ships crossed oceans", "old ships crossed oceans"]
+    made = _answers(texts, [0, 0, 1], "distance", then=("exact",))
+    assert [(one.stage, one.id) for one in made if one.kept] == [("best_of", "g1"), ("best_of", "g2"), ("exact", "g1")]
+    assert made[0].evidence == pytest.approx(0, abs=1e-6)
+
+
+def test_only_a_best_of_by_distance_needs_an_encoder() -> None:
+    assert not CurateSettings(stages=("best_of",)).looks_at_meaning
+    assert CurateSettings.model_validate({"stages": ["best_of"], "best_of": {"objective": "distance"}}).looks_at_meaning

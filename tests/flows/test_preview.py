@@ -1,15 +1,23 @@
 """What a model would be asked, before it is asked."""
 
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
 from flows.preview import preview
 from flows.recipe import Recipe, Site
+from storage.run import Run
 
 
-def _shown(recipe: Recipe, site: Site, count: int = 2, **prompts: object) -> str:
+def _shown(
+    recipe: Recipe, site: Site, count: int = 2, tables: dict[str, dict[str, object]] | None = None, **prompts: object
+) -> str:
     console = Console(record=True, width=160)
-    changed = recipe.model_validate({**recipe.model_dump(mode="json"), "prompts": prompts})
+    asked = recipe.model_dump(mode="json")
+    for name, table in (tables or {}).items():
+        asked[name] |= table
+    changed = recipe.model_validate({**asked, "prompts": prompts})
     preview(console, changed, site, count)
     return console.export_text()
 
@@ -37,3 +45,30 @@ def test_a_model_that_begins_by_itself_is_asked_nothing(ingested: Site, recipe: 
 def test_more_than_the_reserve_has_is_refused_before_any_model_is_asked(ingested: Site, recipe: Recipe) -> None:
     with pytest.raises(ValueError, match="prompts from reserve records"):
         _shown(recipe, ingested, program="opening", candidates_per_human_record=3)
+
+
+def test_answers_and_teachers_are_counted_and_the_choice_is_named(ingested: Site, recipe: Recipe) -> None:
+    tables: dict[str, dict[str, object]] = {
+        "generate": {"teachers": ["own", "wise"], "arbitrage": "reward"},
+        "curate": {"stages": ["best_of"], "best_of": {"objective": "length"}},
+    }
+    said = _shown(recipe, ingested, 0, tables, program="opening", answers=2)
+    count = int(said.split("asks ")[1].split(" times")[0])
+    assert f"asks {count} times in generation 1, {4 * count} answers in all, by program opening" in said
+    assert "best_of keeps the answer with most length" in said
+    assert [line.split()[1:4:2] for line in said.splitlines() if "own" in line or "wise" in line] == [
+        ["own", str(2 * count)],
+        ["wise", str(2 * count)],
+    ]
+
+
+def test_a_run_that_has_begun_is_shown_as_it_would_go_on(ripe: Path) -> None:
+    recipe = Recipe.model_validate(Run(ripe, "tiny").recipe())
+    steered = {"program": "opening", "candidates_per_human_record": 0.5, "steer": {"topics": 3, "encoder": "hashing"}}
+    said = _shown(recipe, Site(store=ripe), 1, **steered)
+    assert "in generation 4" in said
+    rows = [line.split("│")[1:-1] for line in said.splitlines() if line.startswith("│")]
+    assert len(rows) == 3
+    assert sum(int(row[2]) for row in rows) > 20
+    count = int(said.split("asks ")[1].split(" times")[0])
+    assert sum(int(row[3]) for row in rows) == count

@@ -42,6 +42,14 @@ def test_the_backend_decides_which_training_settings_there_are() -> None:
         ("name=a/b", "name: String should match pattern"),
         ("generate.json_schema={type='rabbit'}", "generate.json_schema: it is no JSON schema"),
         ("generate.min_tokens=500", "min_tokens 500 is above max_tokens 120"),
+        (
+            "curate.stages=['best_of']",
+            "the sieve best_of chooses among answers to one prompt: set prompts.answers above 1",
+        ),
+        ("generate.teachers=['wise']", "teachers are two or more, each once"),
+        ("curate.best_of.objective=beauty", "curate.best_of.objective: there is no objective 'beauty'"),
+        ("generate={teachers=['own', 'wise'], arbitrage='reward'}", "put best_of among curate.stages"),
+        ("generate={teacher='wise', teacher_api='chat'}", "choose another prompts.program than blank"),
     ],
 )
 def test_a_wrong_value_is_explained_with_its_path(change: str, said: str) -> None:
@@ -131,3 +139,14 @@ def test_a_schema_is_a_table_of_the_recipe(tmp_path: Path) -> None:
 def test_a_run_masks_nothing() -> None:
     with pytest.raises(ValidationError, match="a run edits no candidate"):
         load_recipe("anchor", ['curate.stages=["pii"]', "curate.pii.action=mask"])
+
+
+def test_a_search_has_one_answer_to_a_prompt() -> None:
+    with pytest.raises(ValidationError, match="a beam search has one answer to a prompt"):
+        load_recipe("anchor", ["prompts.answers=3", "generate.beam_width=2"])
+
+
+def test_answers_can_be_chosen_among_or_all_be_kept() -> None:
+    assert load_recipe("anchor", ["prompts.answers=3"]).prompts.answers == 3
+    chosen = load_recipe("anchor", ["prompts.answers=3", "curate.stages=['best_of']"])
+    assert chosen.curate.best_of.objective == "lexical_diversity"

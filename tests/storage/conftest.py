@@ -46,10 +46,11 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
                 "origin": "synthetic",
                 "born": generation,
                 "program": "blank",
-                "attributes": [("tone", "plain")],
+                "attributes": [("tone", "plain"), ("topic", "0")],
+                "asking": place,
                 "model": "m",
             }
-            for one in names
+            for place, one in enumerate(names)
         ],
         generated_tokens=20,
     )
@@ -57,6 +58,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         attempt.artifact("decisions", {}, candidates=candidates),
         records.DECISIONS,
         [
+            {"id": names[0], "stage": "best_of", "kept": True, "reason": "", "evidence": 5.0},
             {"id": names[0], "stage": "exact", "kept": True, "reason": ""},
             {"id": names[1], "stage": "exact", "kept": False, "reason": "says the same", "evidence": 1.0},
         ],
@@ -85,6 +87,8 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         [{"prompt": "The", "text": "The old", "seed": 1}, {"prompt": "", "text": "free", "seed": 2}],
     )
     publish(attempt.artifact("kept_out", {}), records.DECISIONS, [{"id": "h-1", "stage": "contamination"}])
+    tail = {"topic": 0, "words": ["the", "old"], "human": 3, "said": 0, "share": 1.0, "members": ["h-1"]}
+    publish(attempt.artifact("topics", {}), records.TOPICS, [tail])
     row = {"withheld": "heldout", "origin": "human", "compared": 3, "overlapping": 1, "similarity": 0.7}
     publish(attempt.artifact("contamination", {}), records.CONTAMINATION, [row], contaminated=1)
     publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity"}])

@@ -43,17 +43,37 @@ def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> 
 
 def test_quotas_are_counted_by_cell(two_runs: Path) -> None:
     told = _asked(two_runs, "quotas")
-    assert {row[2] for row in told} == {"{tone=plain}"}
+    assert {row[2] for row in told} == {"{tone=plain, topic=0}"}
     assert {row[3:] for row in told} == {(2, 1, 1)}
+
+
+def test_choices_and_what_steered_them_are_told(two_runs: Path) -> None:
+    assert ("second", 1, "own", 1, 1, 5.0, 5.0, 0.0) in _asked(two_runs, "choices")
+    assert ("second", 1, 0, "the old", 3, 0, 1.0, 2, 1) in _asked(two_runs, "tail")
+
+
+def test_of_several_answers_to_a_prompt_one_that_is_left_delivers_it(tmp_path: Path) -> None:
+    run = Run(tmp_path, "one")
+    run.begin(RECIPE, set(), {})
+    rows = [
+        {"id": f"g001-{place:07d}", "asking": place // 2, "attributes": [("tone", "odd")], "born": 1}
+        for place in range(4)
+    ]
+    publish(Attempt(run, 1).artifact("candidates", {}), records.CANDIDATES, rows)
+    lost = [{"id": rows[place]["id"], "stage": "best_of", "kept": False} for place in (0, 2, 3)]
+    publish(Attempt(run, 1).artifact("decisions", {}), records.DECISIONS, lost)
+    assert _asked(tmp_path, "quotas") == [("one", 1, "{tone=odd}", 2, 1, 1)]
 
 
 def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
     assert _asked(two_runs, "life_of", "g001-0000000") == [
         ("first", 1, 1, "candidates", "blank by model m"),
+        ("first", 1, 1, "decisions", "best_of: kept"),
         ("first", 1, 1, "decisions", "exact: kept"),
         ("first", 1, 1, "corpus", "weight 1.0"),
         ("first", 1, 1, "model", _model(two_runs, "first", 1, 1)),
         ("second", 1, 1, "candidates", "blank by model m"),
+        ("second", 1, 1, "decisions", "best_of: kept"),
         ("second", 1, 1, "decisions", "exact: kept"),
         ("second", 1, 1, "corpus", "weight 1.0"),
         ("second", 1, 1, "model", _model(two_runs, "second", 1, 1)),

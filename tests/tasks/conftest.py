@@ -191,6 +191,8 @@ def adapter(first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapted = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     adapted.peft_config["default"].base_model_name_or_path = str(first.folder)
     adapted.save_pretrained(folder)
+    # So that its server can be asked by chat too.
+    (first.folder / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn.content }}{% endfor %}")
     ids = json.loads((first.folder / "probe.json").read_text())["token_ids"]
     with inference_mode():
         logs = adapted(input_ids=tensor([ids])).logits[0, :-1].float().log_softmax(-1)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from curation.conversations import parse
 from curation.prompts import PromptSettings
 from storage.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.records import DECISIONS, text_digest
@@ -27,6 +28,7 @@ class _Watched:
     most: int = 1_000_000
     fails: bool = True
     asked: list[int] = field(default_factory=list)
+    said: int = 0
 
     def sampler(self, sampling: Sampling) -> Sampler:
         self._sampler = self.backends.sampler(sampling)
@@ -34,8 +36,9 @@ class _Watched:
 
     def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         self.asked.append(len(prompts))
-        for place, answer in enumerate(self._sampler.sample(model, prompts, progress)):
-            if place == self.most:
+        for answer in self._sampler.sample(model, prompts, progress):
+            self.said += 1
+            if self.said > self.most:
                 if self.fails:
                     raise ConnectionError("the lights went out")
                 return
@@ -212,3 +215,85 @@ def test_what_a_teacher_says_names_the_teacher_and_does_not_hang_on_the_model(
     assert manifest["facts"]["teachers"] == {"tiny-2026": len(rows)}
     assert set(manifest["parents"]) == {"reserve"}
     assert manifest["settings"]["sampling"]["teacher"] == "tiny"
+
+
+def test_several_teachers_are_asked_one_after_another_and_each_candidate_says_whose_it_is(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    begun = begin("taught")
+    prompts = PromptSettings(program="opening", answers=2)
+    with answering(models=["wise", "other"]) as talk:
+        site = Backends(
+            Resources.model_validate({"servers": [talk.address], "models": {"near": str(begun.model.folder)}}),
+            tmp_path / "logs",
+        )
+        several = Sampling(sampler="ngram", teachers=("wise", "near", "own"), max_tokens=8)
+        made = _generate(begun, site, prompts, several)
+        site.close()
+    rows = read_table(made.folder).to_pylist()
+    reserve = read_manifest(begun.reserve.folder)["rows"]
+    assert len(rows) == 2 * reserve
+    assert max(Counter(row["teacher"] for row in rows).values()) - len(rows) / 3 < 2
+    assert set(Counter(row["asking"] for row in rows).values()) == {2}
+    who = {row["teacher"]: row["model"] for row in rows}
+    assert who["wise"] == "wise"
+    assert who["near"].startswith("near:")
+    assert who[None] == begun.model.fingerprint
+    assert all(row["text"].endswith(f"said {row['seed']}") for row in rows if row["teacher"] == "wise")
+    assert sum(read_manifest(made.folder)["facts"]["teachers"].values()) == len(rows)
+    assert set(read_manifest(made.folder)["parents"]) == {"model", "reserve"}
+
+
+def test_an_interrupted_generation_of_several_teachers_goes_on_with_whose_turn_it_is(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    prompts = PromptSettings(program="opening", answers=9)
+    taught = Sampling(sampler="ngram", teachers=("near", "own"), max_tokens=6)
+
+    def site(begun: Beginning) -> Backends:
+        return Backends(Resources.model_validate({"models": {"near": str(begun.model.folder)}}), tmp_path / "logs")
+
+    cut = begin("cut")
+    with pytest.raises(ConnectionError):
+        _generate(cut, _Watched(site(cut), most=PART + 20), prompts, taught)
+    whole, resumed = (read_table(_generate(one, site(one), prompts, taught).folder) for one in (begin("whole"), cut))
+    assert resumed.drop_columns("model").equals(whole.drop_columns("model"))
+    assert len(resumed) > PART
+
+
+def test_a_teacher_asked_by_chat_leaves_conversations(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
+    begun = begin("taught")
+    with answering() as talk:
+        site = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        taught = Sampling(sampler="ngram", teacher="tiny", teacher_api="chat")
+        made = _generate(begun, site, PromptSettings(program="distill"), taught)
+        site.close()
+    rows = read_table(made.folder).to_pylist()
+    human = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
+    for row in rows:
+        (parent,) = row["parents"]
+        asked, answered = parse(row["text"])
+        assert asked == {"role": "user", "content": human[parent]}
+        assert answered == {"role": "assistant", "content": f"{human[parent]} said {row['seed']}"}
+    assert {row["program"] for row in rows} == {"distill"}
+
+
+def test_what_was_said_too_little_steers_the_next_generation(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings.model_validate(
+        {"program": "opening", "candidates_per_human_record": 0.3, "steer": {"topics": 4, "encoder": "hashing"}}
+    )
+    human = [row["text"] for row in read_table(begun.reserve.folder).to_pylist()]
+    pool = [said(begun.attempt(1), human[:40])]
+    made = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
+    topics = read_table(begun.attempt(2).folder / "topics").to_pylist()
+    assert sum(topic["said"] for topic in topics) == 40
+    asked = Counter(int(dict(row["attributes"])["topic"]) for row in read_table(made.folder).to_pylist())
+    for topic in topics:
+        wanted = topic["share"] * asked.total()
+        assert abs(asked[topic["topic"]] - min(wanted, topic["human"])) <= 1 + max(0, wanted - topic["human"])
+    assert {"topics", "decisions_0"} <= set(read_manifest(made.folder)["parents"])
+    again = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
+    assert again == made

@@ -1,10 +1,14 @@
+from collections import Counter
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
 from curation.mixing import MixSettings
+from curation.selection import rarity
+from curation.text import words
 from storage.artifact import Artifact, read_manifest, read_table
-from storage.records import CORPUS
+from storage.records import CANDIDATES, CORPUS, DECISIONS
 from tasks.mix import mix
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
@@ -153,3 +157,44 @@ def test_a_corpus_of_nothing_is_refused(begin: Callable[[str], Beginning], said:
     with pytest.raises(ValueError, match="curation left no record to learn from"):
         mix(begun.attempt(1), begun.reserve, made, MixSettings(policy="replace"), 0)
     assert not (begun.attempt(1).folder / "corpus").exists()
+
+
+def test_survivors_with_rare_words_are_taken_as_often_as_people_write_them(
+    pool: tuple[Beginning, list[tuple[Artifact, Artifact]]],
+) -> None:
+    fixed = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": 40}
+    human = [row["text"] for row in _reserve(pool)]
+    counts = Counter(word for text in human for word in words(text))
+    expected = Counter(rarity(human, counts).tolist())
+    _, rows = _mixed(pool, strata="rarity", **fixed)
+    found = Counter(rarity([row["text"] for row in rows], counts).tolist())
+    there = Counter(rarity(_SECOND[:80], counts).tolist())
+    assert len(rows) == 40
+    for stratum, count in found.items():
+        wanted = 40 * expected[stratum] / len(human)
+        assert count >= min(there[stratum], wanted - 1)
+
+
+def test_of_each_cell_of_a_grid_the_same_number_is_taken(begin: Callable[[str], Beginning]) -> None:
+    begun = begin("tiny")
+    made, decided = (begun.attempt(1).artifact(name, {}) for name in ("candidates", "decisions"))
+    rows = [
+        {
+            "id": f"g001-{place:07d}",
+            "text": f"text {place}",
+            "origin": "synthetic",
+            "born": 1,
+            "source": "",
+            "digest": str(place),
+        }
+        | {"attributes": [("tone", "odd" if place % 5 == 0 else "plain")]}
+        for place in range(50)
+    ]
+    lost = [{"id": rows[place]["id"], "stage": "exact", "kept": False} for place in (0, 5, 6)]
+    for artifact, content, schema in ((made, rows, CANDIDATES), (decided, lost, DECISIONS)):
+        with artifact.draft() as draft:
+            draft.write_part(pa.Table.from_pylist(content, schema=schema))
+    _, taken = _mixed(
+        (begun, [(made, decided)]), policy="fixed-fraction", human_fraction=0.0, records=16, strata="attributes"
+    )
+    assert Counter(int(row["id"][-7:]) % 5 == 0 for row in taken) == {True: 8, False: 8}

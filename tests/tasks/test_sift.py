@@ -136,6 +136,7 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
     ("stages", "sentence"),
     [
         (("surprise",), "only candidates of a run have"),
+        (("best_of",), "needs several answers to a prompt, which only candidates of a run have"),
         (("contamination",), "name them with --against"),
         (("importance",), "name them with --against"),
         (("semantic",), "cannot be opened|needs sentence-transformers"),

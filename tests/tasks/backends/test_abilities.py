@@ -55,8 +55,12 @@ def test_settings_at_their_default_are_nobodys_trouble() -> None:
 
 
 def test_a_teacher_needs_a_server() -> None:
-    with pytest.raises(ValueError, match=r"generate\.teacher is 'tiny', but the site names no resources\.servers"):
+    with pytest.raises(ValueError, match=r"the teacher is 'tiny', but the site names no resources\.servers"):
         servers_key(Sampling(teacher="tiny"), Resources())
+    with pytest.raises(ValueError, match=r"the teacher is 'tiny', but"):
+        servers_key(Sampling(teachers=("own", "tiny")), Resources())
+    local = Resources.model_validate({"models": {"tiny": "somewhere"}})
+    assert servers_key(Sampling(teachers=("own", "tiny")), local) == ""
 
 
 def test_the_key_is_read_where_the_site_says_and_only_for_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,14 @@ def test_a_teacher_is_on_every_server_that_has_it() -> None:
     assert not place.is_vllm
 
 
-def test_a_teacher_that_a_server_does_not_have_is_refused() -> None:
+def test_a_teacher_is_asked_only_where_it_is_served() -> None:
     with answering() as one, answering(models=["other", "third"]) as two:
         site = _site(one.address, two.address)
-        with pytest.raises(ValueError, match=rf"{two.address} serves other, third; generate\.teacher is 'tiny'"):
-            of_teacher("tiny", site, _MANNERS)
+        assert of_teacher("third", site, _MANNERS).servers == (two.address,)
+        with pytest.raises(
+            ValueError, match=rf"{two.address} serves other, third; the teacher is 'wise', on no server"
+        ):
+            of_teacher("wise", site, _MANNERS)
 
 
 @pytest.mark.parametrize("differing", [{"root": "/models/b"}, {"max_model_len": 99}])

@@ -87,6 +87,43 @@ def test_a_text_that_was_broken_off_is_asked_for_again() -> None:
         assert [one.text for one in _teach([talk.address], _ASKED[:3])] == [f" p{at} said {50 + at}" for at in range(3)]
 
 
+def test_by_chat_the_prompt_is_the_message_of_a_user() -> None:
+    with answering() as talk:
+        texts = _teach([talk.address], _ASKED, teacher_api="chat", max_tokens=9)
+    assert [one.text for one in texts] == [f" p{place} said {50 + place}" for place in range(30)]
+    assert texts[0] == Completion(" p0 said 50", "stop", 1, 2, None, "tiny")
+    body = next(body for body in talk.bodies if body["seed"] == 50)
+    assert body["messages"] == [{"role": "user", "content": "p0"}]
+    assert set(body) == {"model", "messages", "seed", "temperature", "top_p", "max_tokens"}
+    with answering(owner="vllm") as talk:
+        (one,) = _teach([talk.address], _ASKED[:1], teacher_api="chat")
+    assert one.log_probability == -2.0
+
+
+@pytest.mark.parametrize(("content", "end", "text"), [(None, "length", ""), ("", "stop", ""), ("so", "length", "so")])
+def test_a_chat_that_was_cut_before_its_first_word_has_said_nothing(content: object, end: str, text: str) -> None:
+    choice = {"message": {"content": content}, "finish_reason": end}
+    with answering(lambda body, _: said(body, choices=[choice])) as talk:
+        (one,) = _teach([talk.address], _ASKED[:1], teacher_api="chat")
+    assert (one.text, one.finish_reason) == (text, end)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": None}, "finish_reason": "tool_calls"},
+        {"message": {}, "finish_reason": "stop"},
+        {"text": "a completion", "finish_reason": "stop"},
+        {"message": {"content": "half"}, "finish_reason": "abort"},
+    ],
+    ids=["tool", "no content", "no message", "broken off"],
+)
+def test_a_chat_without_a_text_is_asked_for_again(choice: dict[str, Any]) -> None:
+    with answering(lambda body, turn: said(body, choices=[choice]) if turn == 0 else said(body)) as talk:
+        texts = _teach([talk.address], _ASKED[:3], teacher_api="chat")
+    assert [one.text for one in texts] == [f" p{at} said {50 + at}" for at in range(3)]
+
+
 def test_progress_ends_with_all_of_them() -> None:
     told: list[tuple[int, int]] = []
     with answering() as talk:
@@ -174,6 +211,16 @@ def test_a_teacher_on_a_real_server_says_who_it_is(outside: Backends, first: Tra
     assert teacher.startswith(f"{first.folder}:vllm-")
     assert len({one.text for one in texts}) == 8
     assert all(one.log_probability is not None and one.log_probability < 0 for one in texts)
+
+
+@_real
+def test_a_teacher_on_a_real_server_answers_by_chat(outside: Backends, first: Trained) -> None:
+    prompts = [Prompt("The old", seed) for seed in range(8)]
+    texts = _say(outside, _NOWHERE, prompts, teacher=str(first.folder), teacher_api="chat")
+    assert len({one.text for one in texts}) == 8
+    assert all(one.log_probability is not None and one.log_probability < 0 for one in texts)
+    again = _say(outside, _NOWHERE, prompts[3:5], teacher=str(first.folder), teacher_api="chat")
+    assert [one.text for one in again] == [one.text for one in texts[3:5]]
 
 
 @_real

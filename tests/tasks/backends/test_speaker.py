@@ -5,6 +5,7 @@ import pytest
 
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
 from tasks.backends.pool import Backends
+from tasks.backends.speaker import mark_of, module_for
 from tests.openai_server import answering, said
 
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
@@ -88,3 +89,28 @@ def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
         texts = list(opened.sampler(asked).sample(tmp_path, [Prompt("x", seed) for seed in (1, 2)], _untold))
         opened.close()
     assert [one.finish_reason for one in texts] == ["invalid", "stop"]
+
+
+def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights(two: Backends, model: Path) -> None:
+    site = Backends(Resources.model_validate({"models": {"wise": str(model)}}), two.logs / "site")
+    taught = _COUNTING.model_copy(update={"teacher": "wise"})
+    texts = list(site.sampler(taught).sample(model.parent / "no model", _PROMPTS[:20], _untold))
+    site.close()
+    own = list(two.sampler(_COUNTING).sample(model, _PROMPTS[:20], _untold))
+    assert [one.text for one in texts] == [one.text for one in own]
+    assert {one.teacher for one in texts} == {f"wise:{mark_of(model)}"}
+
+
+def test_who_speaks_for_a_folder_follows_from_what_is_in_it(model: Path, tmp_path: Path) -> None:
+    assert module_for(model, Sampling(sampler="transformers")) == "ngram"
+    with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json"):
+        module_for(tmp_path, _COUNTING)
+    (tmp_path / "config.json").write_text("{}")
+    assert module_for(tmp_path, Sampling(sampler="transformers")) == "transformer"
+    assert module_for(tmp_path, _COUNTING) in ("vllm_engine", "transformer")
+
+
+def test_the_mark_changes_with_the_weights(model: Path) -> None:
+    before = mark_of(model)
+    (model / "ngram.json").write_text("{}")
+    assert mark_of(model) != before

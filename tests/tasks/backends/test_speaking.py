@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,12 @@ def test_a_schema_can_be_a_table_or_text_and_its_order_stays() -> None:
         ({"json_schema": {"type": "rabbit"}}, "it is no JSON schema: 'rabbit'"),
         ({"min_tokens": 9, "max_tokens": 8}, "min_tokens 9 is above max_tokens 8"),
         ({"beam_width": 5, "temperature": 0.7, "stop": ["x"]}, "throws no dice; leave out temperature, stop"),
+        ({"teachers": ["one"]}, "two or more, each once"),
+        ({"teachers": ["one", "one"]}, "two or more, each once"),
+        ({"teachers": ["one", "two"], "teacher": "three"}, "stand in the place of teacher"),
+        ({"arbitrage": "reward"}, "name them as generate.teachers"),
+        ({"teachers": ["one", "two"], "arbitrage": "reward", "route": {"a": "one"}}, "a route is arbitrage 'fixed'"),
+        ({"teachers": ["one", "two"], "route": {"a": "three"}}, "route names 'three', and the teachers are one, two"),
         ({"stop": [""]}, "at least 1 character"),
         ({"repetition_penalty": 0}, "greater than 0"),
     ],
@@ -56,3 +63,19 @@ def test_a_password_in_an_address_is_refused_and_not_said_again() -> None:
     (fault,) = refused.value.errors()
     assert "address 1 holds a password; put it in the environment" in fault["msg"]
     assert "sesame" not in fault["msg"]
+
+
+def test_teachers_are_asked_one_by_one_and_own_is_the_model_of_the_generation() -> None:
+    several = Sampling.model_validate({"teachers": ["own", "wise"], "route": {"a": "wise"}, "temperature": 0.5})
+    assert several.speakers == ("", "wise")
+    assert several.by("wise") == Sampling(teacher="wise", temperature=0.5)
+    assert several.own == Sampling(temperature=0.5)
+    assert several == Sampling.model_validate(several.model_dump(mode="json"))
+    assert isinstance(hash(several), int)
+
+
+def test_models_of_a_site_are_a_table_of_folders() -> None:
+    site = Resources.model_validate({"models": {"wise": "/models/wise"}})
+    assert site == Resources.model_validate(site.model_dump(mode="json"))
+    assert site.folder_of("wise") == Path("/models/wise")
+    assert site.folder_of("other") is None

@@ -1,0 +1,77 @@
+"""Texts whose first words name what they are, and what a text truly is: a tiny model that learns them can be steered by a prompt.
+
+    river story short : the heron wandered softly .
+
+The words before the colon are what is asked; subject, format and length are told by the words after it alone.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+
+GRID = {
+    "subject": ("river", "garden", "harbour", "winter", "village"),
+    "format": ("story", "list", "letter", "poem"),
+    "length": ("short", "middle", "long"),
+}
+PERSONAS = ("a sailor", "a baker", "a judge")
+_NOUNS = {
+    "river": ("heron", "reeds", "current", "otter", "bridge"),
+    "garden": ("rose", "beetle", "hedge", "tulip", "spade"),
+    "harbour": ("mast", "gull", "anchor", "pier", "cargo"),
+    "winter": ("frost", "sledge", "icicle", "blizzard", "ember"),
+    "village": ("chapel", "market", "well", "smith", "lane"),
+}
+_VERBS = {
+    "story": ("wandered", "vanished", "returned", "awoke"),
+    "list": ("counts", "holds", "includes", "lacks"),
+    "letter": ("writes", "greets", "thanks", "begs"),
+    "poem": ("sings", "glimmers", "sighs", "dreams"),
+}
+_SAYS = {"a sailor": "ahoy", "a baker": "crusty", "a judge": "hereby"}
+_CLAUSES = {"short": (1, 2), "middle": (3, 4), "long": (6, 7)}
+_ADVERBS = ("softly", "again", "together", "slowly", "gladly", "alone")
+
+
+def header(asked: Mapping[str, str]) -> str:
+    """The words that ask for a text of this subject, format and length."""
+    return f"{asked['subject']} {asked['format']} {asked['length']} :"
+
+
+def body(asked: Mapping[str, str], dice: random.Random) -> str:
+    """A text of this subject, format and length; by a persona, if one is asked for."""
+    clauses = []
+    for _ in range(dice.randint(*_CLAUSES[asked["length"]])):
+        words = ["the", dice.choice(_NOUNS[asked["subject"]]), dice.choice(_VERBS[asked["format"]])]
+        words.append(_SAYS[asked["persona"]] if "persona" in asked else dice.choice(_ADVERBS))
+        clauses.append(" ".join(words))
+    return " , ".join(clauses) + " ."
+
+
+def human_record(dice: random.Random) -> str:
+    """A header of dice, and its text."""
+    asked = {name: dice.choice(values) for name, values in GRID.items()}
+    return f"{header(asked)} {body(asked, dice)}"
+
+
+def asked_by(text: str) -> dict[str, str]:
+    """The attributes that the header in a text names, and the persona before it."""
+    before, colon, _ = text.partition(" :")
+    words = before.split()
+    found = {name: value for name, values in GRID.items() for value in values if colon and value in words}
+    said = [one for one in PERSONAS if one in text]
+    return found | ({"persona": said[0]} if said else {})
+
+
+def delivered(text: str) -> dict[str, str]:
+    """What a text is, by the words after its header."""
+    words = text.rpartition(" :")[2].split()
+    kinds: dict[str, Mapping[str, tuple[str, ...]]]
+    kinds = {"subject": _NOUNS, "format": _VERBS, "persona": {name: (says,) for name, says in _SAYS.items()}}
+    found: dict[str, str] = {}
+    for name, lexicon in kinds.items():
+        seen = Counter({value: sum(word in own for word in words) for value, own in lexicon.items()})
+        ((value, count),) = seen.most_common(1)
+        found[name] = value if count else ""
+    clauses = words.count(",") + 1
+    return found | {"length": min(_CLAUSES, key=lambda one: min(abs(clauses - each) for each in _CLAUSES[one]))}

@@ -1,0 +1,104 @@
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curation.prompts import PromptSettings
+from curation.topics import SteerSettings
+from storage.artifact import Artifact, read_table
+from storage.records import CANDIDATES, DECISIONS
+from tasks.asked import Planned, as_table, plan, read_topics, tail_report
+from tasks.backends import Sampling
+from tests.conftest import human_texts
+from tests.tasks.conftest import Beginning, Said
+
+_TWO = Sampling(teachers=("own", "wise"))
+_OPENING = PromptSettings(program="opening")
+
+
+def _human(begun: Beginning) -> pa.Table:
+    return read_table(begun.reserve.folder, ["id", "text", "source"])
+
+
+def _plan(begun: Beginning, prompts: PromptSettings, sampling: Sampling, pool: list = []) -> Planned:  # noqa: B006
+    return plan(prompts, sampling, _human(begun), pool, None, (7, 1, 1))
+
+
+@pytest.fixture
+def begun(begin: Callable[[str], Beginning]) -> Beginning:
+    return begin("tiny")
+
+
+def test_every_prompt_has_as_many_candidates_as_answers_side_by_side(begun: Beginning) -> None:
+    planned = _plan(begun, _OPENING.model_copy(update={"answers": 3}), Sampling())
+    count = _human(begun).num_rows
+    assert planned.turns == [(number, "") for number in range(count) for _ in range(3)]
+    assert len(planned.asked) == count
+
+
+def test_fixed_teachers_are_asked_alike_and_each_stands_together(begun: Beginning) -> None:
+    planned = _plan(begun, _OPENING, _TWO)
+    names = [name for _, name in planned.turns]
+    assert abs(names.count("") - names.count("wise")) <= 1
+    assert names == sorted(names)
+    assert sorted(number for number, _ in planned.turns) == list(range(len(planned.asked)))
+    assert planned == _plan(begun, _OPENING, _TWO)
+
+
+def test_a_route_decides_by_source_or_attribute_and_the_rest_is_dealt(begun: Beginning) -> None:
+    by_source = _TWO.model_copy(update={"route": (("letters.jsonl", "wise"),)})
+    assert {name for _, name in _plan(begun, _OPENING, by_source).turns} == {"wise"}
+    grid = PromptSettings.model_validate(
+        {"program": "template", "template": "A {tone}", "attributes": {"tone": ["old", "new", "odd"]}}
+    )
+    planned = _plan(begun, grid, _TWO.model_copy(update={"route": (("old", "own"), ("odd", "wise"))}))
+    told = Counter((planned.asked[number].attributes["tone"], name) for number, name in planned.turns)
+    assert {name for tone, name in told if tone == "old"} == {""}
+    assert {name for tone, name in told if tone == "odd"} == {"wise"}
+    assert abs(told["new", ""] - told["new", "wise"]) <= 1
+
+
+def test_arbitrage_by_reward_asks_everybody(begun: Beginning) -> None:
+    planned = _plan(begun, _OPENING, _TWO.model_copy(update={"arbitrage": "reward"}))
+    assert Counter(planned.turns) == {
+        (number, name): 1 for number in range(len(planned.asked)) for name in ("", "wise")
+    }
+
+
+def test_prompts_are_routed_by_what_best_of_found_teachers_worth(begun: Beginning) -> None:
+    routed = _TWO.model_copy(update={"arbitrage": "routed"})
+    first = [name for _, name in _plan(begun, _OPENING, routed).turns]
+    assert abs(first.count("") - first.count("wise")) <= 1
+    rows = [
+        {"id": f"g001-{place:07d}", "text": "x", "source": "letters.jsonl", "attributes": [], "asking": place}
+        | {"teacher": "wise" if place % 2 else None}
+        for place in range(40)
+    ]
+    judged = [
+        {"id": row["id"], "stage": "best_of", "kept": True, "evidence": 9.0 if row["teacher"] else 1.0} for row in rows
+    ]
+    made, decided = (begun.attempt(1).artifact(name, {}) for name in ("candidates", "decisions"))
+    for artifact, content, schema in ((made, rows, CANDIDATES), (decided, judged, DECISIONS)):
+        with artifact.draft() as draft:
+            draft.write_part(pa.Table.from_pylist(content, schema=schema))
+    again = [name for _, name in _plan(begun, _OPENING, routed, [(made, decided)]).turns]
+    assert again.count("wise") > 0.95 * len(again)
+
+
+def test_a_tail_report_counts_the_last_survivors_and_is_read_as_it_was_stored(begun: Beginning, said: Said) -> None:
+    human, settings = _human(begun), SteerSettings(topics=4, encoder="hashing")
+    spoken = human_texts(30, seed=9)
+    pool = [said(begun.attempt(1), spoken, dropped=range(10))]
+    topics = tail_report(settings, human, pool)
+    assert topics.said.sum() == 20
+    assert topics.human.sum() == human.num_rows
+    assert tail_report(settings, human, []).said.sum() == 0
+    stored = Artifact(begun.attempt(2).folder / "topics", {})
+    with stored.draft() as draft:
+        draft.write_part(as_table(topics, human))
+    again = read_topics(stored, human)
+    assert np.array_equal(again.of_human, topics.of_human)
+    assert np.array_equal(again.shares, topics.shares)
+    assert again.words == list(topics.words)
