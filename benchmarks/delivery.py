@@ -21,6 +21,7 @@ from curation.programs import TEMPLATES, fill
 from curation.prompts import PromptSettings
 from curation.splitting import IngestSettings
 from curation.stages import CurateSettings
+from flows.recipe import Recipe
 from storage.artifact import Artifact, read_table
 from storage.catalog import open_catalog
 from storage.questions import QUESTIONS
@@ -42,6 +43,8 @@ _SHAPE = TransformerTraining(
 _LESSONS, _RECORDS = 6000, 700
 _SAMPLING = Sampling(sampler="vllm", max_tokens=80)
 _TEMPLATE = "{subject} {format} {length} :"
+# What the catalog tells of a run; these runs are made step by step.
+_RECIPE = Recipe.model_validate({"name": "delivery", "human": "texts"}).model_dump(mode="json")
 _serial = count(int(time.time()))
 
 Pool = list[tuple[Artifact, Artifact]]
@@ -78,7 +81,7 @@ def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, dict[str, Arti
     """A run with the model that was taught, and human texts: `texts` with their headers, and `chats` of a header and a text."""
     dice = random.Random(0)  # noqa: S311
     run = Run(_STORE, "delivery")
-    run.begin({}, set(), {})
+    run.begin(_RECIPE, set(), {})
     texts = list(dict.fromkeys(human_record(dice) for _ in range(_RECORDS)))
     chats = [render(as_turns(*_halves(text))) for text in texts]
     human = {name: _human(run, name, found) for name, found in (("texts", texts), ("chats", chats))}
@@ -162,12 +165,13 @@ def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
     )
     sieves = CurateSettings.model_validate({"stages": ["empty", "exact", "minhash"], "encoder": "hashing"})
     grid, pool = Run(_STORE, f"grid-{next(_serial)}"), Pool()
-    grid.begin({}, set(), {})
+    grid.begin(_RECIPE, set(), {})
     for number in (1, 2, 3):
         attempt = Attempt(grid, number)
         pinned_human(attempt, "texts")
         made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends, pool=pool)
         pool.append((made, curate(attempt, made, reserve, pinned_withheld(attempt, reserve), pool, sieves)))
+        grid.note("accepted", number, 1)
     fixed = MixSettings.model_validate(
         {"policy": "fixed-fraction", "human_fraction": 0.0, "records": 300, "strata": "attributes"}
     )
@@ -200,11 +204,12 @@ def _best(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
     settings = PromptSettings(program="opening", candidates_per_human_record=0.5, answers=5)
     sieves = CurateSettings(stages=("best_of",))
     chosen = Run(_STORE, f"best-{next(_serial)}")
-    chosen.begin({}, set(), {})
+    chosen.begin(_RECIPE, set(), {})
     attempt = Attempt(chosen, 1)
     pinned_human(attempt, "texts")
     made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends)
     curate(attempt, made, reserve, pinned_withheld(attempt, reserve), [], sieves)
+    chosen.note("accepted", 1, 1)
     ((_, _, _, answers, kept, worth, best, _),) = (
         open_catalog(_STORE, [chosen.name]).execute(QUESTIONS["choices"]).fetchall()
     )

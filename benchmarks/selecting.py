@@ -3,17 +3,15 @@
 Three seeds each; nothing here is timed.
 """
 
+import json
 import random
 import shutil
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.figures import WORK, Figure, short
-from curation.cells import find_cells, nearest_cells
-from curation.embedding import open_encoder
 from curation.mixing import MixSettings
 from curation.prompts import PromptSettings
 from curation.splitting import IngestSettings
@@ -33,11 +31,13 @@ from tasks.ingest import ingest, pinned_human
 from tasks.mix import mix
 from tasks.screen import pinned_withheld
 from tasks.train import train
+from tests.honest_speaker import asked_by, delivered, header, human_record
 
 _STORE = WORK / "generation" / "selecting"
 _SEEDS = (0, 1, 2)
-_GENERATIONS, _RECORDS, _EACH = 8, 400, 3
-_TOPICS = 24
+_GENERATIONS, _RECORDS, _EACH = 8, 400, 5
+_TOPICS = 20
+_FIRST = ("river", "garden")
 _KEEP = CurateSettings(stages=())
 
 
@@ -65,8 +65,11 @@ def quota_figures() -> list[Figure]:
 
 
 def steering_figures() -> list[Figure]:
-    """Held-out topics covered by a generation that a tail report steers, against one that nothing does."""
-    _human(_STORE)
+    """Held-out topics covered after a generation that a tail report steers, against one that nothing does.
+
+    The speaker is honest (`tests/honest_speaker.py`), so a text's true topic, its subject and format, is told by its words.
+    """
+    _honest(_STORE)
     gains, plain, steered = [], [], []
     with without_coat():
         for seed in _SEEDS:
@@ -75,23 +78,34 @@ def steering_figures() -> list[Figure]:
             plain.append(without)
             gains.append(with_report / without)
     return [
-        Figure("held-out topics covered by the next generation: not steered", short(statistics.median(plain)), "share"),
+        Figure(
+            "held-out topics covered after the next generation: not steered", short(statistics.median(plain)), "share"
+        ),
         Figure("the same: steered by the tail report", short(statistics.median(steered)), "share"),
         Figure("steered over not steered, least of three seeds", short(min(gains)), "ratio", "> 1", min(gains) > 1),
     ]
 
 
 def few(reserve: list[str], count: int, seed: int) -> list[str]:
-    """Openings of a few neighbouring records alone: a generation that has most topics left to cover."""
+    """Headers of two subjects alone: a generation that leaves three to cover."""
     dice = random.Random(seed)  # noqa: S311  (prompts, not secrets)
-    some = sorted(reserve)[: len(reserve) // 10]
-    return [" ".join(dice.choice(some).split()[:4]) for _ in range(count)]
+    some = [text for text in reserve if asked_by(text)["subject"] in _FIRST]
+    return [header(asked_by(dice.choice(some))) for _ in range(count)]
 
 
 def _human(store: Path) -> None:
     settings = IngestSettings(passage_characters=(80, 360), reserve_records=_RECORDS, heldout_records=300)
     with without_coat():
         ingest(store, "docs", [DOCSTRINGS], settings)
+
+
+def _honest(store: Path) -> None:
+    dice, file = random.Random(0), store / "honest.jsonl"  # noqa: S311
+    file.parent.mkdir(parents=True, exist_ok=True)
+    texts = dict.fromkeys(human_record(dice) for _ in range(2 * _RECORDS))
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with without_coat():
+        ingest(store, "honest", [str(file)], IngestSettings(repeats="exact"))
 
 
 def _replacing(name: str, seed: int, arm: str) -> Recipe:
@@ -114,31 +128,35 @@ def _replacing(name: str, seed: int, arm: str) -> Recipe:
 
 
 def _coverage(seed: int, topics: int) -> float:
-    """Share of held-out text whose topics the second generation covers, after one that began from a few topics."""
+    """Overlap of held-out and said topics after two generations, of which the first keeps to two subjects. 0 to 1."""
     run = Run(_STORE, f"steer-{seed}-{topics}")
     shutil.rmtree(run.folder, ignore_errors=True)
-    run.begin({}, set(), {})
+    run.begin(_replacing(run.name, seed, "dice").model_dump(mode="json"), set(), {})
     start, second = Attempt(run, 1), Attempt(run, 2)
-    human = pinned_human(start, "docs")
-    pinned_human(second, "docs")
-    backends, sampling = Backends(Resources(), _STORE / "logs"), Sampling(sampler="ngram", max_tokens=30)
+    human = pinned_human(start, "honest")
+    pinned_human(second, "honest")
+    backends, sampling = Backends(Resources(), _STORE / "logs"), Sampling(sampler="ngram", max_tokens=60)
     corpus = mix(start, human["reserve"], [], MixSettings(), seed)
-    model = train(start, corpus, human["heldout"], None, NgramTraining(), seed, backends)
-    first = PromptSettings(program="benchmarks.selecting:few", candidates_per_human_record=0.5)
+    model = train(start, corpus, human["heldout"], None, NgramTraining(order=5), seed, backends)
+    first = PromptSettings(program="benchmarks.selecting:few", candidates_per_human_record=0.4, answer="continues")
     asked = generate(start, model, human["reserve"], first, sampling, seed, backends)
     decided = curate(start, asked, human["reserve"], pinned_withheld(start, human["reserve"]), [], _KEEP)
     then = PromptSettings.model_validate(
-        {"program": "opening", "candidates_per_human_record": 0.5, "steer": {"topics": topics, "encoder": "hashing"}}
+        {
+            "program": "opening",
+            "candidates_per_human_record": 0.4,
+            "rounds": 2,
+            "steer": {"topics": topics, "encoder": "hashing"},
+        }
     )
     made = generate(second, model, human["reserve"], then, sampling, seed, backends, pool=[(asked, decided)])
     backends.close()
-    encoder = open_encoder("hashing")
-    held, said = (read_table(one.folder, ["text"])["text"].to_pylist() for one in (human["heldout"], made))
-    before = read_table(asked.folder, ["text"])["text"].to_pylist()
-    vectors = encoder.encode(held)
-    centres = find_cells(vectors, _TOPICS)
-    of_held, of_said = (
-        np.bincount(nearest_cells(some, centres)[:, 0], minlength=len(centres)) / len(some)
-        for some in (vectors, encoder.encode([*before, *said]))
+    held, before, after = (
+        Counter(
+            (found["subject"], found["format"])
+            for found in map(delivered, read_table(one.folder, ["text"])["text"].to_pylist())
+        )
+        for one in (human["heldout"], asked, made)
     )
-    return float(np.minimum(of_held, of_said).sum())
+    said = before + after
+    return sum(min(held[topic] / held.total(), said[topic] / said.total()) for topic in held)

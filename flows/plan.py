@@ -1,6 +1,7 @@
 """What a run would do: which artifacts are finished, which would be made, and with which settings."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from curation.minhash import candidate_probability
@@ -48,12 +49,16 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
 def _settings(console: Console, recipe: Recipe) -> None:
     for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate"):
         settings = getattr(recipe, name)
+        usual = {
+            key: field.get_default(call_default_factory=True) for key, field in type(settings).model_fields.items()
+        }
+        # Tables and lists are said where they are not as they are without being asked for.
         pairs = ", ".join(
             f"{key} = {value!r}"
             for key, value in settings.model_dump(mode="json").items()
-            if not isinstance(value, dict | list)
+            if not isinstance(value, dict | list) or getattr(settings, key) != usual[key]
         )
-        console.print(f"[bold]\\[{name}][/] {pairs}", soft_wrap=True)
+        console.print(f"[bold]\\[{name}][/] {escape(pairs)}", soft_wrap=True)
     curve = ", ".join(
         f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}"
         for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)

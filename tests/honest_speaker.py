@@ -1,6 +1,6 @@
 """Texts whose first words name what they are, and what a text truly is: a tiny model that learns them can be steered by a prompt.
 
-    river story short : the heron wandered softly .
+    river story short : heron wandered softly .
 
 The words before the colon are what is asked; subject, format and length are told by the words after it alone.
 """
@@ -40,12 +40,14 @@ def header(asked: Mapping[str, str]) -> str:
 
 def body(asked: Mapping[str, str], dice: random.Random) -> str:
     """A text of this subject, format and length; by a persona, if one is asked for."""
-    clauses = []
-    for _ in range(dice.randint(*_CLAUSES[asked["length"]])):
-        words = ["the", dice.choice(_NOUNS[asked["subject"]]), dice.choice(_VERBS[asked["format"]])]
-        words.append(_SAYS[asked["persona"]] if "persona" in asked else dice.choice(_ADVERBS))
-        clauses.append(" ".join(words))
-    return " , ".join(clauses) + " ."
+    nouns, verbs = _NOUNS[asked["subject"]], _VERBS[asked["format"]]
+    says = (_SAYS[asked["persona"]],) if "persona" in asked else ()
+    # Every four words hold a noun and a verb, so that even a model that counts short runs keeps to both.
+    clauses = (
+        " ".join((*says, dice.choice(nouns), dice.choice(verbs)))
+        for _ in range(dice.randint(*_CLAUSES[asked["length"]]))
+    )
+    return " , ".join(clauses) + f" {dice.choice(_ADVERBS)} ."
 
 
 def human_record(dice: random.Random) -> str:

@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ def answering(
     behaviour: Behaviour = lambda body, _: said(body), models: Any = ("tiny",), owner: str = "somebody"
 ) -> Iterator[Talk]:
     """Start a server in this process; yields what it is asked, as it is asked."""
-    talk, lock = Talk(""), threading.Lock()
+    talk, lock, seen = Talk(""), threading.Lock(), Counter[str]()
     cards = [model if isinstance(model, dict) else {"id": model, "owned_by": owner} for model in models]
 
     class Handler(BaseHTTPRequestHandler):
@@ -72,7 +73,9 @@ def answering(
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock:
-                turn = sum(before == body for before in talk.bodies)
+                asked = json.dumps(body, sort_keys=True)
+                turn = seen[asked]
+                seen[asked] += 1
                 talk.bodies.append(body)
                 talk.keys.add(self.headers.get("Authorization", ""))
                 talk.now += 1

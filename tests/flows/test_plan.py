@@ -54,3 +54,17 @@ def test_a_plan_refuses_what_the_run_would_refuse(ingested: Site, recipe: Recipe
         said(recipe.model_copy(update={"seed": 7}), ingested)
     with pytest.raises(AbsentError, match="there is no human text 'nobody'"):
         said(recipe.model_copy(update={"human": "nobody", "name": "x"}), ingested)
+
+
+def test_a_plan_says_what_was_asked_for_in_tables_and_lists(ingested: Site, recipe: Recipe) -> None:
+    asked = recipe.model_dump(mode="json")
+    asked["prompts"] |= {"program": "opening", "answers": 3, "steer": {"topics": 5, "encoder": "hashing"}}
+    asked["generate"] |= {"teachers": ["own", "wise"], "arbitrage": "routed"}
+    asked["curate"] |= {"stages": ["best_of", "exact"], "best_of": {"objective": "distance"}}
+    text = said(Recipe.model_validate(asked), ingested)
+    assert "answers = 3" in text
+    assert "steer = {'topics': 5, 'encoder': 'hashing'}" in text
+    assert "teachers = ['own', 'wise'], arbitrage = 'routed'" in text
+    assert "stages = ['best_of', 'exact']" in text
+    assert "best_of = {'objective': 'distance'}" in text
+    assert "minhash = {" not in text

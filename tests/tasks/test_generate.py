@@ -1,7 +1,11 @@
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,7 +17,7 @@ from storage.records import DECISIONS, text_digest
 from tasks.backends import Completion, Progress, Prompt, Resources, Sampler, Sampling
 from tasks.backends.pool import Backends
 from tasks.generate import PART, generate
-from tests.openai_server import answering, said
+from tests.openai_server import Reply, answering, said
 from tests.tasks.conftest import Beginning, Said
 
 _SAMPLING = Sampling(sampler="ngram", max_tokens=12)
@@ -29,6 +33,7 @@ class _Watched:
     fails: bool = True
     asked: list[int] = field(default_factory=list)
     said: int = 0
+    told: Callable[[int], None] = lambda _: None
 
     def sampler(self, sampling: Sampling) -> Sampler:
         self._sampler = self.backends.sampler(sampling)
@@ -38,6 +43,7 @@ class _Watched:
         self.asked.append(len(prompts))
         for answer in self._sampler.sample(model, prompts, progress):
             self.said += 1
+            self.told(self.said)
             if self.said > self.most:
                 if self.fails:
                     raise ConnectionError("the lights went out")
@@ -297,3 +303,67 @@ def test_what_was_said_too_little_steers_the_next_generation(
     assert {"topics", "decisions_0"} <= set(read_manifest(made.folder)["parents"])
     again = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
     assert again == made
+
+
+_TAUGHT = Sampling(sampler="ngram", teacher="tiny")
+_TROUBLES = (
+    Reply(500, {"error": {"message": "oh"}}),
+    Reply(429, b""),
+    Reply(200, b"<html>garbage</html>"),
+    Reply(200, {"choices": [{"text": "half"}]}, cut=True),
+    Reply(seconds=1.5),
+)
+
+
+def _troubled(body: dict[str, Any], turn: int) -> Reply:
+    """One of eleven requests meets each trouble, once."""
+    place = body["seed"] % 11
+    return _TROUBLES[place] if turn == 0 and place < len(_TROUBLES) else said(body)
+
+
+def test_servers_that_misbehave_cost_no_candidate_and_give_none_twice(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    tables = []
+    for name, behaviour in (("plain", lambda body, _: said(body)), ("troubled", _troubled)):
+        with answering(behaviour) as talk:
+            site = Backends(Resources(servers=(talk.address,), request_seconds=1.0), tmp_path / name)
+            made = _generate(begin(name), site, PromptSettings(program="opening"), _TAUGHT)
+            tables.append(read_table(made.folder).drop_columns("model"))
+            site.close()
+    assert tables[0].num_rows > 100
+    assert tables[0].equals(tables[1])
+
+
+def test_a_server_that_is_killed_costs_a_part_at_most(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
+    begun, prompts = begin("killed"), PromptSettings(program="opening", answers=12)
+    with ExitStack() as stack:
+        servers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.openai_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(2)
+        ]
+        for server in servers:
+            stack.callback(server.communicate)
+            stack.callback(server.kill)
+        addresses = [server.stdout.readline().strip() for server in servers if server.stdout]
+
+        def killing(some: int) -> None:
+            if some > PART + 20:
+                servers[0].kill()
+
+        site = Backends(
+            Resources(servers=(addresses[0],), patience_seconds=1.0, requests_in_flight=8), tmp_path / "first"
+        )
+        with pytest.raises(ValueError, match=rf"nobody answered for 1 s: {addresses[0]}.*Connect"):
+            _generate(begun, _Watched(site, told=killing), prompts, _TAUGHT)
+        site.close()
+        other = Backends(Resources(servers=(addresses[1],)), tmp_path / "other")
+        watched = _Watched(other)
+        rows = read_table(_generate(begun, watched, prompts, _TAUGHT).folder).to_pylist()
+        other.close()
+    assert watched.asked == [len(rows) - PART * (1 + (len(rows) - watched.asked[0] - 1) // PART)]
+    assert PART <= len(rows) - watched.asked[0] < len(rows)
+    assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
+    assert all(row["text"] == f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows)
