@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from flows import asking, curating, keeping
+from flows import asking, curating, keeping, operating
 from flows.options import Set, SiteFile, Store, console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 from flows.surroundings import prefect_server, quiet_libraries
@@ -216,7 +216,7 @@ def preview(
     show(console, load_recipe(recipe, changes or [], where.store), where, count)
 
 
-for more in (curating, asking, keeping):
+for more in (curating, asking, keeping, operating):
     app.registered_commands += more.app.registered_commands
 
 
