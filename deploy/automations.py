@@ -72,7 +72,9 @@ def automations(notify: str | None) -> list[Automation]:
                 within=timedelta(0),
             ),
             actions=[
-                ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="starts again after a crash")
+                ChangeFlowRunState(
+                    state=StateType.SCHEDULED, name="AwaitingRetry", message="starts again after a crash"
+                )
             ],
         ),
         Automation(

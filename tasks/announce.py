@@ -51,7 +51,9 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
     lived = turns(attempt.run)
     (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
     slug = re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
-    verdicts = _rows(attempt, "select metric, value, limit, action, reason from verdicts_all where {here} order by metric")
+    verdicts = _rows(
+        attempt, 'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
+    )
     summary = f"{attempt}: {action}" + (f", {reasons}" if reasons else "")
     create_markdown_artifact(page(attempt, action, reasons, lived), f"{slug}-generation", summary)
     create_table_artifact(
@@ -107,8 +109,8 @@ def spark(values: Sequence[float]) -> str:
 _DROPPED = """select stage, reason, count(*) from decisions_all where not kept and {here} group by all
     union all select 'kept', '', (select count(*) from candidates_all where {here})
         - (select count(distinct id) from decisions_all where not kept and {here})
-    where exists (select 1 from candidates_all where {here}) order by 3 desc, all"""
-_SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by id limit 3"
+    where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
+_SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
 _METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
     max(value) filter (generation = {generation} and attempt = {attempt})
     from metrics_all where subject = 'model' and source = 'all' group by metric order by metric"""
@@ -121,7 +123,10 @@ def _rows(attempt: Attempt, query: str) -> list[tuple[Any, ...]]:
 
 
 def _metrics(attempt: Attempt) -> str:
-    numbers = [(name, *(f"{value:,.4g}" if value is not None else "" for value in row)) for name, *row in _rows(attempt, _METRICS)]
+    numbers = [
+        (name, *(f"{value:,.4g}" if value is not None else "" for value in row))
+        for name, *row in _rows(attempt, _METRICS)
+    ]
     return _table(numbers, ("metric", "generation 0", "the one before", "now"))
 
 
@@ -144,7 +149,7 @@ def _chart(values: Sequence[float]) -> str:
     if len(values) < 2:
         return ""
     numbers = f"[{', '.join(f'{value:.4g}' for value in values)}]"
-    axis = f"x-axis \"generation\" 0 --> {len(values) - 1}"
+    axis = f'x-axis "generation" 0 --> {len(values) - 1}'
     return f'```mermaid\n{_STYLE}\nxychart-beta\n  title "Held-out perplexity"\n  {axis}\n  line {numbers}\n```'
 
 
@@ -176,7 +181,12 @@ def _trace(attempt: Attempt, name: str) -> None:
     above = [attempt.folder / parent for parent in manifest["parents"] if (attempt.folder / parent).exists()]
     emit_event(
         "prefect.asset.materialization.succeeded",
-        resource={"prefect.resource.id": (attempt.folder / name).absolute().as_uri(), "prefect.resource.name": f"{attempt} · {name}"},
-        related=[{"prefect.resource.id": parent.absolute().as_uri(), "prefect.resource.role": "asset"} for parent in above],
+        resource={
+            "prefect.resource.id": (attempt.folder / name).absolute().as_uri(),
+            "prefect.resource.name": f"{attempt} · {name}",
+        },
+        related=[
+            {"prefect.resource.id": parent.absolute().as_uri(), "prefect.resource.role": "asset"} for parent in above
+        ],
         payload={"fingerprint": manifest["fingerprint"], "rows": manifest["rows"]},
     )
