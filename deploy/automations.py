@@ -31,6 +31,7 @@ _DEPLOYED = {"prefect.resource.role": "deployment", "prefect.resource.id": "pref
 """A child run has none: it starts again with its parent, and by itself nobody would pick it up."""
 _TOLD = {
     "heirloom.generation.finished": "A generation is finished",
+    "heirloom.budget.spent": "A budget is spent",
     "heirloom.gate.warned": "The gate warns",
     "heirloom.gate.stopped": "The gate stopped a run",
     "heirloom.gate.rolled_back": "The gate rolled a generation back",

@@ -157,15 +157,17 @@ def evolve(
     """Run a recipe from where it stands to its last generation; what is finished is not made again."""
     from flows.evolve import evolve as flow
     from flows.story import tell_ending
+    from storage.run import Run
+    from storage.standing import state
     from tasks.report import report as write
 
     where = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], where.store)
     with _watched([chosen]) as panel:
-        action = flow(chosen, where)
+        flow(chosen, where)
     tell_ending(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
-    if action == "stop":
-        console.print(f"[red]the gate stopped {chosen.name}[/]; its reason is in the report")
+    if (ended := state(Run(where.store, chosen.name))).startswith("stopped"):
+        console.print(f"[red]{chosen.name}[/] {ended}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `heirloom compare replace anchor --set generations=3`")

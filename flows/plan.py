@@ -46,7 +46,7 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
 
 
 def _settings(console: Console, recipe: Recipe) -> None:
-    for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate"):
+    for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate", "budget"):
         settings = getattr(recipe, name)
         pairs = ", ".join(
             f"{key} = {value!r}"

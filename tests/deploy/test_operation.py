@@ -89,7 +89,11 @@ def ask(environment: dict[str, str], told: tuple[str, object]) -> Ask:
         found = subprocess.run(
             ["sh", "deploy/bootstrap.sh"],
             cwd=ROOT,
-            env={**environment, "HEIRLOOM_NOTIFY_URL": told[0], "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            env={
+                **environment,
+                "HEIRLOOM_NOTIFY_URL": told[0],
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -140,7 +144,7 @@ def test_schedules_can_be_written(ask: Ask) -> None:
 
 def test_automations_are_there_once_each(ask: Ask) -> None:
     names = [one["name"] for one in ask("POST", "/automations/filter", {})]
-    assert len(names) == len(set(names)) == 7
+    assert len(names) == len(set(names)) == 8
     assert "heirloom: tell of heirloom.gate.rolled_back" in names
 
 
@@ -153,11 +157,17 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
     heirloom = [sys.executable, "-m", "flows"]
     environment = {**environment, "HEIRLOOM_STORE": str(folder / "store")}
     subprocess.run([*heirloom, "ingest", str(texts), "--name", "letters"], cwd=ROOT, env=environment, check=True)
-    small = ["human=letters", "measure.voice_records=20", 'gate.limits=[{metric="types", at_most=0.001, action="stop"}]']
+    small = [
+        "human=letters",
+        "measure.voice_records=20",
+        'gate.limits=[{metric="types", at_most=0.001, action="stop"}]',
+    ]
     changes = [word for change in small for word in ("--set", change)]
     with (folder / "serve.log").open("w") as log:
         words = [*heirloom, "serve", "ngram", *changes, "--cron", "0 2 * * *"]
-        process = subprocess.Popen(words, cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            words, cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
+        )
         try:
             until(lambda: "id" in ask("GET", "/deployments/name/compare/served"), "nothing was served")
             deployment = ask("GET", "/deployments/name/evolve/served")["id"]
