@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from flows import asking, curating, keeping
+from flows import asking, curating, keeping, operating
 from flows.options import Set, SiteFile, Store, console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 from flows.surroundings import prefect_server, quiet_libraries
@@ -157,15 +157,17 @@ def evolve(
     """Run a recipe from where it stands to its last generation; what is finished is not made again."""
     from flows.evolve import evolve as flow
     from flows.story import tell_ending
+    from storage.run import Run
+    from storage.standing import state
     from tasks.report import report as write
 
     where = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], where.store)
     with _watched([chosen]) as panel:
-        action = flow(chosen, where)
+        flow(chosen, where)
     tell_ending(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
-    if action == "stop":
-        console.print(f"[red]the gate stopped {chosen.name}[/]; its reason is in the report")
+    if (ended := state(Run(where.store, chosen.name))).startswith("stopped"):
+        console.print(f"[red]{chosen.name}[/] {ended}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `heirloom compare replace anchor --set generations=3`")
@@ -216,7 +218,7 @@ def preview(
     show(console, load_recipe(recipe, changes or [], where.store), where, count)
 
 
-for more in (curating, asking, keeping):
+for more in (curating, asking, keeping, operating):
     app.registered_commands += more.app.registered_commands
 
 

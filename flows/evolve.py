@@ -12,7 +12,9 @@ from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
 from storage.fork import artifact_folders_of, as_made, inherited_attempts
 from storage.run import Attempt, Run, newest_snapshot
+from tasks.announce import announce
 from tasks.backends.pool import Backends, open_backends
+from tasks.budget import affordable
 from tasks.coat import story
 from tasks.curate import curate
 from tasks.gate import gate
@@ -67,9 +69,10 @@ def evolve(recipe: Recipe, site: Site) -> str:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
         lived = [Generation.as_made(attempt) for attempt in inherited_attempts(run)]
-        for number in range(len(lived), recipe.generations + 1):
+        for number in affordable(run, range(len(lived), recipe.generations + 1), recipe.budget):
             attempt = Attempt(run, number)
             lived.append(generation(recipe, attempt, pinned_human(attempt, recipe.human), lived, backends))
+            announce(attempt, lived[-1].action, lived[-1].reasons)
             run.note("accepted", number, 1)
             if lived[-1].action == "stop":
                 run.note("stopped", number, 1, lived[-1].reasons)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from curation.budget import BudgetSettings
 from curation.gates import GateSettings
 from curation.metrics import MeasureSettings
 from curation.mixing import MixSettings
@@ -23,8 +24,8 @@ from storage.run import Run, runs
 from tasks.backends import NgramTraining, Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
 
-GROWING = {"generations", "question"}
-"""Fields of a recipe that may change on an existing run: how far to go, and the words about it."""
+GROWING = {"generations", "question", "budget"}
+"""Fields of a recipe that may change on an existing run: how far to go, what it may cost, and the words about it."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
 
@@ -46,6 +47,7 @@ class Recipe(BaseModel):
     train: Training = TransformerTraining()
     measure: MeasureSettings = MeasureSettings()
     gate: GateSettings = GateSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

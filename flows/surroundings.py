@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+HEARTBEAT = 30
+"""Seconds between the signs of life of a watched flow run; what takes three missed ones for a death must know it."""
+
+_ROOMS = ("flows", "tasks", "curation", "storage")
+
 
 def quiet_libraries() -> None:
     """Set what libraries read at import, where the user has not: no reports home, quiet logs, threads."""
@@ -36,9 +41,31 @@ def quiet_libraries() -> None:
         if "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:
             os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", _own_database())
     else:
-        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,curation,storage")
-        for room in ("flows", "tasks", "curation", "storage"):
-            logging.getLogger(room).setLevel(logging.INFO)
+        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", ",".join(_ROOMS))
+        os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT))
+        hear_rooms()
+
+
+def hear_rooms() -> None:
+    """Let what the four rooms log reach the server; that Prefect is told their names is not enough."""
+    for room in _ROOMS:
+        logging.getLogger(room).setLevel(logging.INFO)
+
+
+def require_server() -> str:
+    """Address of the Prefect server that is set.
+
+    Raises:
+        ValueError: none is.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if address := PREFECT_API_URL.value():
+        return str(address)
+    raise ValueError(
+        "no Prefect server is set, and what is served must outlive this command; start one with: prefect server start, "
+        "then say where: export PREFECT_API_URL=http://127.0.0.1:4200/api"
+    )
 
 
 def _own_database() -> str:

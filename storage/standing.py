@@ -30,6 +30,8 @@ class Turn:
     bytes: int
     weights: bool
     """Whether the model can still speak."""
+    tokens: int
+    """Tokens spoken and learned from."""
 
 
 def accepted_attempts(run: Run) -> set[tuple[int, int]]:
@@ -112,6 +114,7 @@ def _turn(folder: Path, accepted: bool) -> Turn:
         sum(manifest["finished"] - manifest["started"] for manifest in found.values()),
         bytes_of(folder),
         "model" in found and not removed_weights(folder / "model"),
+        (facts.get("tokens") or 0) + (facts.get("generated_tokens") or 0),
     )
 
 

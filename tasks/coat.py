@@ -30,6 +30,11 @@ def without_coat() -> Iterator[None]:
         _bare.reset(token)
 
 
+def watched() -> bool:
+    """Whether the caller is in a flow run, and not without its coat."""
+    return FlowRunContext.get() is not None and not _bare.get()
+
+
 def verb(function: Callable[P, R]) -> Callable[P, R]:
     """A task named like the function, never cached by Prefect: the artifact says what is finished."""
     # Without NO_CACHE Prefect would hash every argument of every call.
@@ -37,9 +42,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
-        if FlowRunContext.get() is None or _bare.get():
-            return function(*arguments, **named)
-        return worn(*arguments, **named)
+        return worn(*arguments, **named) if watched() else function(*arguments, **named)
 
     return call
 

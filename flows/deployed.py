@@ -1,0 +1,144 @@
+"""The flows as a server runs them: by a form, on a schedule, each run going on from where the last one ended.
+
+`prefect.yaml` deploys them from here, `heirloom serve` serves them. Nothing here imports torch or vLLM.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+from prefect import flow, serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import EntrypointType
+from prefect.runtime import flow_run
+from pydantic import Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+from curation.splitting import IngestSettings
+from flows.compare import compare as comparing
+from flows.evolve import evolve as evolving
+from flows.ingest import ingest as ingesting
+from flows.recipe import Recipe, Site
+from flows.surroundings import hear_rooms
+from storage.run import BusyError, Run
+from storage.standing import furthest
+
+logger = logging.getLogger("flows")
+hear_rooms()
+
+
+class _InSourceOrder:
+    """Fields of a form in the order of their source: the server's database forgets the order that JSON has."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        _number(schema, handler)
+        return schema
+
+
+def _number(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+    schema = handler.resolve_ref_schema(schema)
+    for position, field in enumerate(schema.get("properties", {}).values()):
+        field["position"] = position
+        _number(field, handler)
+    for choice in [*schema.get("anyOf", []), *schema.get("oneOf", []), *schema.get("allOf", [])]:
+        _number(choice, handler)
+    if isinstance(schema.get("items"), dict):
+        _number(schema["items"], handler)
+
+
+ORDERED = _InSourceOrder()
+SiteForm = Annotated[Site, ORDERED]
+RecipeForm = Annotated[Recipe, ORDERED]
+
+
+@flow(name="ingest", flow_run_name="{name}", persist_result=False)
+def ingest(
+    sources: list[str],
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")],
+    settings: Annotated[IngestSettings, ORDERED] = IngestSettings(),
+    site: SiteForm = Site(),
+) -> dict[str, int]:
+    """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve.
+
+    What was ingested already adds nothing.
+
+    Args:
+        sources: files, folders or patterns; hf:NAME; or python-docs
+        name: name of the human text
+        settings: how text is read, cut and split
+        site: where the store is
+    """
+    return _plain(ingesting)(sources, name, settings, site)
+
+
+@flow(name="evolve", flow_run_name="{recipe.name}", persist_result=False)
+def evolve(recipe: RecipeForm, site: SiteForm = Site(), more: Annotated[int, Field(ge=0)] = 1) -> str:
+    """Add generations to a run, from where it stood when this flow run was due.
+
+    Whatever is triggered twice, late, or again after a crash makes no generation twice.
+
+    Args:
+        recipe: what is made; a run is one recipe
+        site: where it is made
+        more: generations to add; 0 goes to the recipe's own last generation
+    """
+    if more:
+        run = Run(site.opened().store, recipe.name)
+        recipe = recipe.model_copy(update={"generations": reach(run, more, flow_run.scheduled_start_time)})
+    return _in_turn(lambda: _plain(evolving)(recipe, site), Run(site.store, recipe.name))
+
+
+@flow(name="compare", flow_run_name="{name}", persist_result=False)
+def compare(recipes: list[RecipeForm], site: SiteForm = Site(), name: str = "compare") -> str:
+    """Run several recipes on the same human text, at the same time, and write one report; returns its folder.
+
+    Args:
+        recipes: two or more, each with a name of its own
+        site: where the store is
+        name: name of the report
+    """
+    return str(_plain(comparing)(recipes, site, name))
+
+
+def reach(run: Run, more: int, due: datetime) -> int:
+    """The generation that a flow run goes to: `more` beyond the last one accepted before it was due.
+
+    So two flow runs that were due at once, or one that starts again, ask for the same generation.
+    """
+    accepted = [entry for entry in run.journal() if entry["event"] == "accepted"] if run.begun() else []
+    before = [entry["generation"] for entry in accepted if entry["time"] < due.timestamp()]
+    there = furthest(run) if accepted else -1
+    return max(max(before, default=-1) + more, -1 if there is None else there)
+
+
+def serve_all(recipe: Recipe, site: Site, cron: str | None) -> None:
+    """Serve the three flows from this process until it is ended; `recipe` and `site` fill the form."""
+    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+    shared: dict[str, Any] = {"tags": ["heirloom"], "entrypoint_type": EntrypointType.MODULE_PATH}
+    where = site.model_dump(mode="json", exclude_defaults=True)
+    asked = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "site": where}
+    asked["recipe"] |= {"name": recipe.name, "human": recipe.human, "train": recipe.train.model_dump(mode="json")}
+    serve(
+        ingest.to_deployment("served", parameters={"site": where}, **shared),
+        evolve.to_deployment("served", parameters=asked, cron=cron, concurrency_limit=one, **shared),
+        compare.to_deployment("served", parameters={"site": where}, **shared),
+    )
+
+
+def _plain(worn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under the coat: its deployment is the flow run already."""
+    return worn.__wrapped__  # type: ignore[attr-defined, no-any-return]
+
+
+def _in_turn(work: Callable[[], str], run: Run) -> str:
+    """Do it when nobody else writes this run: a copy of this flow run may, that was taken for dead."""
+    while True:
+        try:
+            return work()
+        except BusyError as busy:
+            logger.warning("%s; waiting for it", busy)
+            while run.writer():
+                time.sleep(2)

@@ -1,0 +1,192 @@
+"""What a Prefect server is told of a finished generation: an event to act on, a page to read, assets to trace.
+
+Told while someone can look; what is finished is said by the manifests alone.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.events import emit_event
+from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_API_URL
+
+from storage.artifact import MANIFEST, read_manifest
+from storage.catalog import open_catalog
+from storage.run import Attempt
+from storage.standing import Turn, turns
+from tasks.coat import watched
+from tasks.progress import logger
+
+FINISHED = "heirloom.generation.finished"
+_ASSETS = ("corpus", "model")
+_BARS = "▁▂▃▄▅▆▇█"
+_STYLE = (
+    '%%{init: {"theme": "base", "themeVariables": {"xyChart": '
+    '{"backgroundColor": "#ffffff", "plotColorPalette": "#2563eb, #dc2626"}}}}%%'
+)
+
+
+def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
+    """Tell the server that is set, once, of a generation that has its verdict; without a server, nothing.
+
+    A server that cannot be reached is no reason to end a run: what it would have been told is in the store.
+    """
+    if not watched() or not PREFECT_API_URL.value() or _told(attempt):
+        return
+    try:
+        _announce(attempt, action, reasons)
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("%s · the server was not told: %s", attempt, error)
+
+
+def _told(attempt: Attempt) -> bool:
+    this = ("accepted", attempt.generation, attempt.number)
+    return any((entry["event"], entry["generation"], entry["attempt"]) == this for entry in attempt.run.journal())
+
+
+def _announce(attempt: Attempt, action: str, reasons: str) -> None:
+    lived = turns(attempt.run)
+    (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
+    slug = re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
+    verdicts = _rows(
+        attempt, 'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
+    )
+    summary = f"{attempt}: {action}" + (f", {reasons}" if reasons else "")
+    create_markdown_artifact(page(attempt, action, reasons, lived), f"{slug}-generation", summary)
+    create_table_artifact(
+        [dict(zip(("metric", "value", "limit", "action", "reason"), row, strict=True)) for row in verdicts],
+        f"{slug}-gate",
+        summary,
+    )
+    for name in _ASSETS:
+        _trace(attempt, name)
+    emit_event(
+        FINISHED,
+        resource={
+            "prefect.resource.id": f"heirloom.run.{attempt.run.name}",
+            "prefect.resource.name": str(attempt),
+            "heirloom.verdict": action,
+        },
+        payload=_payload(turn, action, reasons),
+    )
+
+
+def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:
+    """One generation for a reader: verdict, metrics, what was kept, what it says, what it cost. In Markdown."""
+    perplexities = [one.perplexity for one in lived if one.perplexity is not None and one.accepted]
+    return "\n\n".join(
+        part
+        for part in (
+            f"# {attempt}: {action}",
+            reasons,
+            f"Held-out perplexity {spark(perplexities)} {perplexities[-1]:,.1f}" if perplexities else "",
+            _chart(perplexities),
+            "## Metrics",
+            _metrics(attempt),
+            "## Kept and dropped",
+            _table(_rows(attempt, _DROPPED), ("sieve", "reason", "records")) or "Nothing was dropped.",
+            "## What it says",
+            "\n\n".join(f"> {' '.join(text.split())[:300]}" for (text,) in _rows(attempt, _SAMPLES)),
+            "## What it cost",
+            _cost(attempt),
+            f"Corpus `{attempt.folder / 'corpus'}` · all of it: `heirloom report {attempt.run.name}`, "
+            f"`heirloom show {attempt.run.name}`",
+        )
+        if part
+    )
+
+
+def spark(values: Sequence[float]) -> str:
+    """Numbers as a line of bars, the highest full: `▁▃█`; empty where there is no number to draw."""
+    drawn = [value for value in values if value == value and abs(value) != float("inf")]
+    low, high = min(drawn, default=0.0), max(drawn, default=0.0)
+    return "".join(_BARS[round((value - low) / ((high - low) or 1) * (len(_BARS) - 1))] for value in drawn)
+
+
+_DROPPED = """select stage, reason, count(*) from decisions_all where not kept and {here} group by all
+    union all select 'kept', '', (select count(*) from candidates_all where {here})
+        - (select count(distinct id) from decisions_all where not kept and {here})
+    where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
+_SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
+_METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
+    max(value) filter (generation = {generation} and attempt = {attempt})
+    from metrics_all where subject = 'model' and source = 'all' group by metric order by metric"""
+
+
+def _rows(attempt: Attempt, query: str) -> list[tuple[Any, ...]]:
+    here = f"generation = {attempt.generation} and attempt = {attempt.number}"
+    names = {"generation": attempt.generation, "attempt": attempt.number, "before": max(0, attempt.generation - 1)}
+    return open_catalog(attempt.run.root, [attempt.run.name]).sql(query.format(here=here, **names)).fetchall()
+
+
+def _metrics(attempt: Attempt) -> str:
+    numbers = [
+        (name, *(f"{value:,.4g}" if value is not None else "" for value in row))
+        for name, *row in _rows(attempt, _METRICS)
+    ]
+    return _table(numbers, ("metric", "generation 0", "the one before", "now"))
+
+
+def _cost(attempt: Attempt) -> str:
+    made = [read_manifest(path.parent) for path in sorted(attempt.folder.glob(f"[!.]*/{MANIFEST}"))]
+    rows = [
+        (
+            one["name"],
+            f"{one['rows']:,}",
+            f"{one['finished'] - one['started']:.1f}",
+            f"{one['facts'].get('tokens', one['facts'].get('generated_tokens', 0)) or 0:,}",
+            f"{sum(file['bytes'] for file in one['files'].values()) / 2**20:.1f}",
+        )
+        for one in sorted(made, key=lambda one: one["finished"])
+    ]
+    return _table(rows, ("made", "rows", "seconds", "tokens", "MiB"))
+
+
+def _chart(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return ""
+    numbers = f"[{', '.join(f'{value:.4g}' for value in values)}]"
+    axis = f'x-axis "generation" 0 --> {len(values) - 1}'
+    return f'```mermaid\n{_STYLE}\nxychart-beta\n  title "Held-out perplexity"\n  {axis}\n  line {numbers}\n```'
+
+
+def _table(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> str:
+    if not rows:
+        return ""
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _payload(turn: Turn, action: str, reasons: str) -> dict[str, Any]:
+    told = {
+        "verdict": action,
+        "reasons": reasons,
+        "generation": turn.generation,
+        "attempt": turn.attempt,
+        "perplexity": turn.perplexity,
+        "corpus": turn.corpus,
+        "human_fraction": turn.human_fraction,
+        "seconds": round(turn.seconds, 1),
+        "bytes": turn.bytes,
+    }
+    return {name: value for name, value in told.items() if value not in (None, "")}
+
+
+def _trace(attempt: Attempt, name: str) -> None:
+    """Tell of an artifact as Prefect's own assets are told of: what it is, and what it was made from."""
+    manifest = read_manifest(attempt.folder / name)
+    above = [attempt.folder / parent for parent in manifest["parents"] if (attempt.folder / parent).exists()]
+    emit_event(
+        "prefect.asset.materialization.succeeded",
+        resource={
+            "prefect.resource.id": (attempt.folder / name).absolute().as_uri(),
+            "prefect.resource.name": f"{attempt} · {name}",
+        },
+        related=[
+            {"prefect.resource.id": parent.absolute().as_uri(), "prefect.resource.role": "asset"} for parent in above
+        ],
+        payload={"fingerprint": manifest["fingerprint"], "rows": manifest["rows"]},
+    )

@@ -1,0 +1,55 @@
+"""The numbers that must agree for a healthy run to be left alone and a dead one to be found."""
+
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.automations import RESUMES, SILENCE, automations
+from flows.surroundings import HEARTBEAT
+
+ROOT = Path(__file__).parents[2]
+
+
+def heartbeats(tree: Any) -> list[str]:
+    """Every value that a tree of YAML gives to the heartbeat."""
+    name = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+    if isinstance(tree, dict):
+        here = [tree[name]] if name in tree else [tree["value"]] if tree.get("name") == name else []
+        return here + [found for value in tree.values() for found in heartbeats(value)]
+    return [found for value in tree for found in heartbeats(value)] if isinstance(tree, list) else []
+
+
+def test_the_sign_of_life_is_the_same_wherever_a_run_can_begin() -> None:
+    assert tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"] == HEARTBEAT
+    for path in (
+        "prefect.yaml",
+        "deploy/compose.yaml",
+        "deploy/kubernetes/worker.yaml",
+        "deploy/kubernetes/prefect-worker.values.yaml",
+    ):
+        found = heartbeats(list(yaml.safe_load_all((ROOT / path).read_text())))
+        assert set(found) == {str(HEARTBEAT)}, path
+
+
+def test_three_signs_of_life_must_be_missed() -> None:
+    assert timedelta(seconds=3 * HEARTBEAT) == SILENCE
+    dead, again, *_ = automations(None)
+    assert dead.trigger.within == SILENCE  # type: ignore[union-attr]
+    assert again.trigger.match.model_dump()["prefect.run-count"] == [str(count + 1) for count in range(RESUMES)]  # type: ignore[union-attr]
+
+
+def test_nobody_is_told_where_nobody_is_named() -> None:
+    assert len(automations(None)) == 3
+    names = [one.name for one in automations("6b1a1c38-7d5c-4a3f-9a52-0c1f5f7f9a10")]
+    for event in ("generation.finished", "gate.warned", "gate.stopped", "gate.rolled_back", "budget.spent"):
+        assert f"heirloom: tell of heirloom.{event}" in names
+
+
+def test_no_flow_is_retried_by_itself() -> None:
+    # With a concurrency limit Prefect crashes a retried flow.
+    from flows.deployed import compare, evolve, ingest
+
+    assert [flow.retries for flow in (ingest, evolve, compare)] == [0, 0, 0]

@@ -1,0 +1,50 @@
+"""What a server is told of a generation: a page that a person can read, told once, and never in the way of the run."""
+
+from pathlib import Path
+
+from storage.run import Attempt, Run
+from storage.standing import turns
+from tasks.announce import announce, page, spark
+
+
+def test_a_page_tells_metrics_drops_words_and_cost(ripe: Path) -> None:
+    run = Run(ripe, "tiny")
+    told = page(Attempt(run, 3), "warn", "perplexity is 9, above 1.5 x generation 0's 5", turns(run))
+    assert told.startswith("# tiny · generation 3: warn\n\nperplexity is 9")
+    for title in ("## Metrics", "## Kept and dropped", "## What it says", "## What it cost"):
+        assert title in told
+    (perplexity,) = [line for line in told.splitlines() if line.startswith("| perplexity |")]
+    assert len([float(cell) for cell in perplexity.replace(",", "").split("|")[2:5]]) == 3
+    assert "| kept |" in told
+    assert "xychart-beta" in told
+    assert len([line for line in told.splitlines() if line.startswith("> ")]) == 3
+    assert "| corpus |" in told
+
+
+def test_what_was_kept_and_dropped_adds_up_to_the_candidates(ripe: Path) -> None:
+    run = Run(ripe, "tiny")
+    told = page(Attempt(run, 2), "go", "", turns(run))
+    table = told.split("## Kept and dropped")[1].split("##")[0]
+    cells = [line.split("|")[3].strip() for line in table.splitlines() if line.startswith("| ")]
+    counts = [int(cell) for cell in cells if cell.isdigit()]
+    (turn,) = [one for one in turns(run) if one.generation == 2]
+    assert sum(counts) == turn.candidates
+
+
+def test_generation_0_has_a_page_though_nobody_spoke(ripe: Path) -> None:
+    told = page(Attempt(Run(ripe, "tiny"), 0), "go", "", turns(Run(ripe, "tiny"))[:1])
+    assert "Nothing was dropped." in told
+    assert "mermaid" not in told
+
+
+def test_a_line_of_bars_runs_from_the_lowest_to_the_highest() -> None:
+    assert spark([1, 2, 3]) == "▁▅█"
+    assert spark([2, 2]) == "▁▁"
+    assert spark([float("nan"), 1.0, float("inf")]) == "▁"
+    assert spark([]) == ""
+
+
+def test_without_a_server_nobody_is_told_and_nothing_fails(ripe: Path) -> None:
+    before = sorted(path.name for path in (ripe / "runs/tiny").iterdir())
+    announce(Attempt(Run(ripe, "tiny"), 3), "go")
+    assert sorted(path.name for path in (ripe / "runs/tiny").iterdir()) == before

@@ -1,0 +1,37 @@
+"""A run stops before the generation that it cannot afford, says why, and goes on when it may cost more."""
+
+from pathlib import Path
+
+from curation.budget import BudgetSettings
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from storage.run import Run
+from storage.standing import furthest, state
+from tasks.budget import affordable, spent
+from tasks.coat import without_coat
+
+
+def test_cost_is_counted_from_what_is_stored(ripe: Path) -> None:
+    found = spent(Run(ripe, "tiny"))
+    assert [one.generation for one in found] == [0, 1, 2, 3]
+    assert all(one.tokens > 0 and one.gib > 0 for one in found)
+    assert found[1].tokens > found[0].tokens
+
+
+def test_what_is_finished_is_always_affordable(ripe: Path) -> None:
+    assert list(affordable(Run(ripe, "tiny"), range(4), BudgetSettings(run_tokens=1))) == [0, 1, 2, 3]
+
+
+def test_a_run_stops_when_its_budget_is_spent_and_goes_on_when_it_is_raised(ingested: Site, recipe: Recipe) -> None:
+    run = Run(ingested.store, "tiny")
+    poor = recipe.model_copy(update={"budget": BudgetSettings(run_tokens=1)})
+    with without_coat():
+        evolve(poor, ingested)
+        assert furthest(run) == 0
+        assert "stopped at generation 0: the run has cost" in state(run)
+        assert "raise budget.run_tokens" in state(run)
+        evolve(poor, ingested)
+        assert furthest(run) == 0
+        evolve(recipe.model_copy(update={"budget": BudgetSettings(run_tokens=10**9)}), ingested)
+    assert furthest(run) == 3
+    assert state(run) == "finished"
