@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from prefect import flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import EntrypointType
+from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import EntrypointType
 from prefect.runtime import flow_run
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
@@ -52,14 +53,15 @@ def _number(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
 ORDERED = _InSourceOrder()
 SiteForm = Annotated[Site, ORDERED]
 RecipeForm = Annotated[Recipe, ORDERED]
+_HERE, _AS_IT_COMES = Site(), IngestSettings()
 
 
 @flow(name="ingest", flow_run_name="{name}", persist_result=False)
 def ingest(
     sources: list[str],
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")],
-    settings: Annotated[IngestSettings, ORDERED] = IngestSettings(),
-    site: SiteForm = Site(),
+    settings: Annotated[IngestSettings, ORDERED] = _AS_IT_COMES,
+    site: SiteForm = _HERE,
 ) -> dict[str, int]:
     """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve.
 
@@ -75,7 +77,7 @@ def ingest(
 
 
 @flow(name="evolve", flow_run_name="{recipe.name}", persist_result=False)
-def evolve(recipe: RecipeForm, site: SiteForm = Site(), more: Annotated[int, Field(ge=0)] = 1) -> str:
+def evolve(recipe: RecipeForm, site: SiteForm = _HERE, more: Annotated[int, Field(ge=0)] = 1) -> str:
     """Add generations to a run, from where it stood when this flow run was due.
 
     Whatever is triggered twice, late, or again after a crash makes no generation twice.
@@ -92,7 +94,7 @@ def evolve(recipe: RecipeForm, site: SiteForm = Site(), more: Annotated[int, Fie
 
 
 @flow(name="compare", flow_run_name="{name}", persist_result=False)
-def compare(recipes: list[RecipeForm], site: SiteForm = Site(), name: str = "compare") -> str:
+def compare(recipes: list[RecipeForm], site: SiteForm = _HERE, name: str = "compare") -> str:
     """Run several recipes on the same human text, at the same time, and write one report; returns its folder.
 
     Args:
@@ -122,9 +124,9 @@ def serve_all(recipe: Recipe, site: Site, cron: str | None) -> None:
     asked = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "site": where}
     asked["recipe"] |= {"name": recipe.name, "human": recipe.human, "train": recipe.train.model_dump(mode="json")}
     serve(
-        ingest.to_deployment("served", parameters={"site": where}, **shared),
-        evolve.to_deployment("served", parameters=asked, cron=cron, concurrency_limit=one, **shared),
-        compare.to_deployment("served", parameters={"site": where}, **shared),
+        RunnerDeployment.from_flow(ingest, "served", parameters={"site": where}, **shared),
+        RunnerDeployment.from_flow(evolve, "served", parameters=asked, cron=cron, concurrency_limit=one, **shared),
+        RunnerDeployment.from_flow(compare, "served", parameters={"site": where}, **shared),
     )
 
 

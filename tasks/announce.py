@@ -3,6 +3,7 @@
 Told while someone can look; what is finished is said by the manifests alone.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -76,6 +77,7 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
 
 def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:
     """One generation for a reader: verdict, metrics, what was kept, what it says, what it cost. In Markdown."""
+    name = attempt.run.name
     perplexities = [one.perplexity for one in lived if one.perplexity is not None and one.accepted]
     return "\n\n".join(
         part
@@ -92,8 +94,7 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
             "\n\n".join(f"> {' '.join(text.split())[:300]}" for (text,) in _rows(attempt, _SAMPLES)),
             "## What it cost",
             _cost(attempt),
-            f"Corpus `{attempt.folder / 'corpus'}` · all of it: `heirloom report {attempt.run.name}`, "
-            f"`heirloom show {attempt.run.name}`",
+            f"Corpus `{attempt.folder / 'corpus'}` · more: `heirloom show {name}`, `heirloom report {name}`",
         )
         if part
     )
@@ -101,7 +102,7 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
 
 def spark(values: Sequence[float]) -> str:
     """Numbers as a line of bars, the highest full: `▁▃█`; empty where there is no number to draw."""
-    drawn = [value for value in values if value == value and abs(value) != float("inf")]
+    drawn = [value for value in values if math.isfinite(value)]
     low, high = min(drawn, default=0.0), max(drawn, default=0.0)
     return "".join(_BARS[round((value - low) / ((high - low) or 1) * (len(_BARS) - 1))] for value in drawn)
 

@@ -84,10 +84,10 @@ def answers(environment: dict[str, str]) -> bool:
 
 @pytest.fixture(scope="module")
 def ask(environment: dict[str, str], told: tuple[str, object]) -> Ask:
-    """A question to the server that bootstrap.sh has made ready, twice, as an upgrade does."""
-    for _ in range(2):
+    """A question to the server that bootstrap.sh has made ready, its automations twice, as an upgrade does."""
+    for command in (["sh", "deploy/bootstrap.sh"], [sys.executable, "-m", "deploy.automations"]):
         found = subprocess.run(
-            ["sh", "deploy/bootstrap.sh"],
+            command,
             cwd=ROOT,
             env={
                 **environment,
