@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from prefect import flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
-from prefect.flows import EntrypointType
 from prefect.runtime import flow_run
+from prefect.types.entrypoint import EntrypointType
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 

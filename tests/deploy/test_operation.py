@@ -152,8 +152,8 @@ def test_automations_are_there_once_each(ask: Ask) -> None:
 def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A flow run of `heirloom serve`, whose gate stops it at once."""
     folder = tmp_path_factory.mktemp("served")
-    texts = folder / "letters.txt"
-    texts.write_text("\n\n".join(human_texts(160)))
+    texts = folder / "letters.jsonl"
+    texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
     heirloom = [sys.executable, "-m", "flows"]
     environment = {**environment, "HEIRLOOM_STORE": str(folder / "store")}
     subprocess.run([*heirloom, "ingest", str(texts), "--name", "letters"], cwd=ROOT, env=environment, check=True)

@@ -1,5 +1,6 @@
 """The flows as deployments: how far a flow run goes, and what the form says."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -63,8 +64,8 @@ def test_each_due_time_adds_a_generation_and_takes_in_what_was_ingested_since(
     # The same again, as after a crash, and one that was due meanwhile: made is made.
     at(due, recipe, ingested)
     assert accepted(run) == [0, 1]
-    more = tmp_path / "more.txt"
-    more.write_text("\n\n".join(human_texts(60, seed=9)))
+    more = tmp_path / "more.jsonl"
+    more.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(60, seed=9)))
     ingest([str(more)], "letters", site=ingested)
     at(datetime.now(UTC), recipe, ingested)
     assert accepted(run) == [0, 1, 2]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flows.surroundings import HEARTBEAT
+
 ROOT = Path(__file__).parents[2]
 _SHOW = "import os; from flows.surroundings import quiet_libraries; quiet_libraries(); print(os.environ.get({name!r}))"
 
@@ -39,3 +41,8 @@ def test_a_server_that_is_set_keeps_its_services_and_hears_our_logs() -> None:
     assert after("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED", **address) == "None"
     assert after("PREFECT_LOGGING_EXTRA_LOGGERS", **address) == "flows,tasks,curation,storage"
     assert after("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED") == "false"
+
+
+def test_a_watched_run_shows_signs_of_life_as_often_as_the_automation_expects() -> None:
+    assert after("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", PREFECT_API_URL="http://127.0.0.1:1/api") == str(HEARTBEAT)
+    assert after("PREFECT_FLOWS_HEARTBEAT_FREQUENCY") == "None"

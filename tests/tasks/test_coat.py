@@ -1,7 +1,7 @@
 import pytest
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.coat import story, verb, without_coat
+from tasks.coat import story, verb, watched, without_coat
 
 
 @verb
@@ -25,6 +25,10 @@ def fail() -> None:
 
 def test_a_verb_outside_a_flow_run_is_the_plain_function() -> None:
     assert worn_as() is None
+
+
+def test_nobody_watches_where_there_is_no_flow_run() -> None:
+    assert not watched()
 
 
 def test_a_story_without_its_coat_is_the_plain_function_and_so_are_its_verbs() -> None:
