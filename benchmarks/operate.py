@@ -1,7 +1,7 @@
 """What operation survives: a schedule that fires by itself, and the deaths of worker, server and database in mid-run.
 
 Each piece has a world of its own: PostgreSQL, a Prefect server on it, the automations, `deploy --all` from a clean
-clone, and a process worker. A piece that is in `benchmarks/work/operate` is not run again; its transcript lies beside it.
+clone, and a process worker. A piece that was finished before is not run again; its transcript lies beside it.
 """
 
 import contextlib
