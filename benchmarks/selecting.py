@@ -36,7 +36,7 @@ from tests.honest_speaker import asked_by, delivered, header, human_record
 _STORE = WORK / "generation" / "selecting"
 _SEEDS = (0, 1, 2)
 _GENERATIONS, _RECORDS, _EACH = 8, 400, 5
-_TOPICS = 20
+_TOPICS = 40
 _FIRST = ("river", "garden")
 _KEEP = CurateSettings(stages=())
 

@@ -1,6 +1,6 @@
 """Ten thousand candidates, once undisturbed and once killed in the middle: the same texts, flat memory, one part at most lost.
 
-As a module it is what is killed: `python -m benchmarks.ten_thousand STORE RUN`.
+As a module it is what is killed: `python -m benchmarks.ten_thousand STORE RUN PROMPTS_OF_A_RECORD`.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def figures() -> list[Figure]:
     for run in (plain, killed):
         shutil.rmtree(run.folder, ignore_errors=True)
     growth = _watched(plain)
-    parts = _until(killed, 5)
+    told_at_kill = _until(killed, _RECORDS * _EACH // PART // 2 + 1)
     before = {path.name: path.stat().st_mtime_ns for path in _draft(killed).glob("part-*")}
     _watched(killed)
     whole, resumed = (read_table(_candidates(run)) for run in (plain, killed))
@@ -56,7 +56,7 @@ def figures() -> list[Figure]:
         for one, other in zip(whole.select(texts).to_pylist(), resumed.select(texts).to_pylist(), strict=True)
     )
     after = read_manifest(_candidates(killed))["facts"]["resumed_after"]
-    said = int(re.findall(r"generate ([\d,]+) of", parts)[-1].replace(",", ""))
+    said = int(re.findall(r"generate ([\d,]+) of", told_at_kill)[-1].replace(",", ""))
     lost = said - after
     told = f"{whole.num_rows:,} candidates, killed in the middle"
     rate = re.findall(r"([\d,]+) tokens a second, \d+ s left", (_STORE / "plain.log").read_text())
@@ -87,7 +87,7 @@ def _draft(run: Run) -> Path:
 
 def _begun(run: Run) -> "subprocess.Popen[bytes]":
     log = (_STORE / f"{run.name}.log").open("ab")
-    words = [sys.executable, "-m", "benchmarks.ten_thousand", str(_STORE), run.name]
+    words = [sys.executable, "-m", "benchmarks.ten_thousand", str(_STORE), run.name, str(_EACH)]
     return subprocess.Popen(words, stdout=log, stderr=log)
 
 
@@ -130,7 +130,7 @@ def _resident(pid: int) -> int:
 
 def main() -> None:
     """Make the model if it is not there, and the ten thousand."""
-    store, name = Path(sys.argv[1]), sys.argv[2]
+    store, name, each = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # What is drawn comes twice a second: it says how far the generation was when it was killed.
     logging.getLogger("heirloom.drawing").setLevel(logging.DEBUG)
@@ -147,7 +147,7 @@ def main() -> None:
         pinned_human(attempt, "docs")
         corpus = mix(beginning, human["reserve"], [], MixSettings(), 0)
         model = train(beginning, corpus, human["heldout"], None, _SHAPE, 0, backends)
-        prompts = PromptSettings(program="opening", candidates_per_human_record=_EACH, rounds=_EACH)
+        prompts = PromptSettings(program="opening", candidates_per_human_record=each, rounds=each)
         generate(attempt, model, human["reserve"], prompts, _SAMPLING, 0, backends)
     backends.close()
     print(json.dumps({"manifest": str(_candidates(run) / MANIFEST)}))
