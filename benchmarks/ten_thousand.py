@@ -42,6 +42,7 @@ def figures() -> list[Figure]:
     plain, killed = Run(_STORE, "plain"), Run(_STORE, "killed")
     for run in (plain, killed):
         shutil.rmtree(run.folder, ignore_errors=True)
+        (_STORE / f"{run.name}.log").unlink(missing_ok=True)
     growth = _watched(plain)
     told_at_kill = _until(killed, _RECORDS * _EACH // PART // 2 + 1)
     before = {path.name: path.stat().st_mtime_ns for path in _draft(killed).glob("part-*")}
@@ -86,6 +87,7 @@ def _draft(run: Run) -> Path:
 
 
 def _begun(run: Run) -> "subprocess.Popen[bytes]":
+    _STORE.mkdir(parents=True, exist_ok=True)
     log = (_STORE / f"{run.name}.log").open("ab")
     words = [sys.executable, "-m", "benchmarks.ten_thousand", str(_STORE), run.name, str(_EACH)]
     return subprocess.Popen(words, stdout=log, stderr=log)

@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -14,9 +15,10 @@ from curation.conversations import parse
 from curation.prompts import PromptSettings
 from storage.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.records import DECISIONS, text_digest
-from tasks.backends import Completion, Progress, Prompt, Resources, Sampler, Sampling
+from tasks.backends import Completion, Corpus, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling
 from tasks.backends.pool import Backends
 from tasks.generate import PART, generate
+from tests import honest_speaker
 from tests.openai_server import Reply, answering, said
 from tests.tasks.conftest import Beginning, Said
 
@@ -367,3 +369,36 @@ def test_a_server_that_is_killed_costs_a_part_at_most(begin: Callable[[str], Beg
     assert PART <= len(rows) - watched.asked[0] < len(rows)
     assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
     assert all(row["text"] == f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows)
+
+
+def headers(reserve: Sequence[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:
+    dice = random.Random(seed + len(reserve))
+    asked = [{name: dice.choice(values) for name, values in honest_speaker.GRID.items()} for _ in range(count)]
+    return [(honest_speaker.header(one), one) for one in asked]
+
+
+_GRID = {"program": "template", "template": "{subject} {format} {length} :", "attributes": honest_speaker.GRID}
+
+
+@pytest.mark.parametrize("program", [_GRID, {"program": "tests.tasks.test_generate:headers"}], ids=["grid", "own"])
+def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
+    begin: Callable[[str], Beginning], backends: Backends, program: dict[str, Any]
+) -> None:
+    begun, dice = begin("honest"), random.Random(0)
+    model = begun.attempt(1).artifact("model", {"speaker": "honest"})
+    lessons = [honest_speaker.human_record(dice) for _ in range(1200)]
+    with model.draft() as draft:
+        backends.trainer(NgramTraining(order=5)).train(Corpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
+    prompts = PromptSettings.model_validate({**program, "candidates_per_human_record": 2})
+    sampling = _SAMPLING.model_copy(update={"max_tokens": 40, "temperature": 0.6})
+    made = generate(begun.attempt(1), model, begun.reserve, prompts, sampling, 0, backends)
+    rows = read_table(made.folder).to_pylist()
+    hits = Counter(
+        name
+        for row in rows
+        for name, said in honest_speaker.delivered(row["text"]).items()
+        if said == dict(row["attributes"]).get(name)
+    )
+    assert hits["subject"] > 0.85 * len(rows)
+    assert hits["format"] > 0.85 * len(rows)
+    assert all(row["prompt"] == honest_speaker.header(dict(row["attributes"])) for row in rows)
