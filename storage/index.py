@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -81,9 +82,7 @@ class Index:
         for file in _files(places):
             ids = self.take(places[places >> 32 == file], ["id"])["id"]
             folder = self._files[file][1]
-            question = "select id, text from read_parquet($files) semi join fresh using (id)"
-            told = self._told(question, pa.table({"id": ids}), [str(part) for part in parts(folder)])
-            texts = dict(zip(told["id"].to_pylist(), told["text"].to_pylist(), strict=True))
+            texts = _texts_of(folder, ids.combine_chunks())
             if len(texts) < len(ids):
                 raise AbsentError(f"{folder} lacks records that its index names; remove the index to make it anew")
             found += [texts[identity] for identity in ids.to_pylist()]
@@ -97,16 +96,14 @@ class Index:
     def _asked(self, question: str, fresh: pa.Table) -> Places:
         if not self._files or not len(fresh):
             return np.zeros(0, np.int64)
-        gone = {"gone": self._gone.to_pylist()} if len(self._gone) else {}
-        told = self._told(f"{question} order by place", fresh, [str(part) for part, _ in self._files], **gone)
-        return told["place"].to_numpy().astype(np.int64)
-
-    def _told(self, question: str, fresh: pa.Table, files: Sequence[str], **more: Any) -> pa.Table:  # noqa: ANN401
         config: dict[str, Any] = {"memory_limit": self._memory_limit, "temp_directory": tempfile.gettempdir()}
+        given: dict[str, Any] = {"files": [str(part) for part, _ in self._files]}
+        given |= {"gone": self._gone.to_pylist()} if len(self._gone) else {}
         with duckdb.connect(config=config) as connection:
             connection.register("given", fresh)
             connection.execute("create temp table fresh as from given")
-            return connection.sql(question, params={"files": list(files), **more}).to_arrow_table()
+            told = connection.sql(f"{question} order by place", params=given).to_arrow_table()
+            return told["place"].to_numpy().astype(np.int64)
 
     def _taken(self, file: int, rows: Places, columns: Sequence[str]) -> pa.Table:
         """Row groups without a wanted row are not touched, and of the others what is not compressed is not copied."""
@@ -120,6 +117,20 @@ class Index:
                     found.append(opened.read_row_group(group, columns, use_threads=False).take(pa.array(wanted)))
                 start = stop
         return pa.concat_tables(found)
+
+
+def _texts_of(folder: Path, ids: pa.Array) -> dict[str, str]:
+    """Texts by id; row groups that hold none of these records are not unpacked."""
+    found: dict[str, str] = {}
+    for part in parts(folder):
+        with pq.ParquetFile(part, page_checksum_verification=True) as opened:
+            for group in range(opened.num_row_groups):
+                there = opened.read_row_group(group, ["id"], use_threads=False)["id"]
+                asked = pc.is_in(there, value_set=ids)
+                if pc.any(asked).as_py():
+                    texts = opened.read_row_group(group, ["text"], use_threads=False)["text"].filter(asked)
+                    found |= dict(zip(there.filter(asked).to_pylist(), texts.to_pylist(), strict=True))
+    return found
 
 
 def _files(places: Places) -> Iterator[int]:

@@ -72,6 +72,10 @@ class Indexed:
     def __init__(self, tables: Pairs) -> None:
         self._index = Index([(made.folder, texts.folder) for made, texts in tables])
 
+    def meet(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Places of these records in the index, and nothing more of them."""
+        return self._index.near(hashes)
+
     def same(self, keys: NDArray[np.uint64]) -> Known:
         """Records with one of these exact keys."""
         places = self._index.same(keys)
@@ -80,7 +84,7 @@ class Indexed:
 
     def near(self, hashes: NDArray[np.uint64]) -> Sketched:
         """Records that share a band with one of these."""
-        places = self._index.near(hashes)
+        places = self.meet(hashes)
         bands = [f"band_{band}" for band in range(hashes.shape[1])]
         told = self._index.take(places, ["id", "born", "signature", *bands])
         found = [told[name].to_numpy() for name in bands]
