@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -55,6 +56,32 @@ def mostly_template(count: int, share: float, seed: int = 7) -> Path:
             yield f"{template} {' '.join(dice.choices(_vocabulary(), k=200 - shared))}"
 
     return _kept(f"shared-{round(100 * share)}-{count}", made)
+
+
+def joined(count: int, seed: int) -> pa.ChunkedArray:
+    """So many documents of 178 words on average, a million in seconds: sentences drawn anew, or those of another one.
+
+    Three in ten repeat an earlier one but for one to four sentences.
+    """
+    dice = np.random.default_rng(seed)
+    pool = pa.array([" ".join(found) for found in _sentences()])
+    sizes = np.clip(dice.lognormal(2.4, 0.4, count), 4, 26).astype(np.int64)
+    drawn = dice.integers(0, len(pool), (count, 26), dtype=np.int32)
+    copies = np.flatnonzero(dice.random(count) < 0.3)[1:]
+    sources = (copies * dice.random(len(copies))).astype(np.int64)
+    edits = [dice.integers(0, 26, len(copies)) for _ in range(4)]
+    fresh = drawn[copies]
+    drawn[copies], sizes[copies] = drawn[sources], sizes[sources]
+    for number, places in enumerate(edits):
+        edited = np.arange(len(copies)) % 4 >= number
+        rows, columns = copies[edited], (places % sizes[copies])[edited]
+        drawn[rows, columns] = fresh[edited, columns]
+    chunks = []
+    for rows in np.array_split(np.arange(count), max(1, count // 100_000)):
+        edges = pa.array(np.concatenate(([0], np.cumsum(sizes[rows]))).astype(np.int32))
+        chosen = pool.take(pa.array(drawn[rows][np.arange(26) < sizes[rows, None]]))
+        chunks.append(pc.binary_join(pa.ListArray.from_arrays(edges, chosen), " "))
+    return pa.chunked_array(chunks)
 
 
 def similar_pairs(corpus: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

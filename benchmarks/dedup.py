@@ -3,7 +3,7 @@
 20,000 documents of 50 to 300 words, Parquet in, decisions out, every method in a process of its own, in turns; the cheapest
 turn of each counts. CPU time is of the process and its children. *Leaked*: documents that stay although an earlier one that
 stays is at least 0.7 like them, as a share of those with such a duplicate. *Right*: dropped documents for which one at least 0.7
-like them stays. Rivals live in environments of their own, which this benchmark makes in its work folder.
+like them stays. What a new generation costs beside indexed ones is in `benchmarks.incremental`. Rivals live in environments of their own, which this benchmark makes in its work folder.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import corpora
+from benchmarks import corpora, incremental
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.rivals import METHODS, run
 from curation.kernel import compiled, vectorised
@@ -54,6 +54,7 @@ def measure(documents: int = 20_000, many: int = 1_000_000, distinct: int = 1_50
     return [
         *_beside(rivals, corpora.resampled(documents), turns),
         *_alone(corpora.resampled(many)),
+        *incremental.figures(documents, many, is_the_stated_core(), turns),
         *(figure for words in (40, 120) for figure in _leaks(rivals, words, corpora.with_templates(documents, words))),
         *(figure for share in _SHARES for figure in _losses(rivals, share, corpora.mostly_template(distinct, share))),
     ]
@@ -89,7 +90,7 @@ def _beside(rivals: Sequence[str], corpus: Path, turns: int) -> list[Figure]:
 
 def _alone(corpus: Path) -> list[Figure]:
     outcome = _outcome("ours", corpus, judged=False)
-    known = _is_the_stated_core()
+    known = is_the_stated_core()
     cpu, speed = outcome.cpu, outcome.docs_a_second
     rows = f"{pq.read_metadata(corpus).num_rows:,} documents"
     return [
@@ -184,7 +185,8 @@ def _python(name: str) -> Path:
     return WORK / "peers" / _PACKAGES[name][0] / "bin/python"
 
 
-def _is_the_stated_core() -> bool:
+def is_the_stated_core() -> bool:
+    """Whether goals of time are for this machine."""
     flags = Path("/proc/cpuinfo")
     return flags.exists() and "avx512_bf16" in flags.read_text() and "AMD" in machine()
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,19 @@ class Decision:
     estimate: float | None = None
 
 
-def by_duplicates(stage: str, alive: Known, known: Known, answer: Duplicates) -> list[Decision]:
+NOBODY = Known((), (), ())
+
+
+class Named(Protocol):
+    """Texts by their ids, and the generations they were born in."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def generations(self) -> Sequence[int]: ...  # noqa: D102
+
+
+def by_duplicates(stage: str, alive: Known, known: Named, answer: Duplicates) -> list[Decision]:
     """Dropped where another text already says it; rows of the answer count over `known` and `alive` together."""
     ids, generations = [*known.ids, *alive.ids], [*known.generations, *alive.generations]
     return [

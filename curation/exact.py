@@ -29,6 +29,12 @@ def exact_key(normalised: str) -> bytes:
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
+def exact_keys(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Key of each text in two halves, shape (texts, 2)."""
+    keys = b"".join(exact_key(normalise(text)) for text in texts)
+    return np.frombuffer(keys, "<u8").reshape(-1, 2)
+
+
 def find_repeated_keys(
     high: NDArray[np.uint64], low: NDArray[np.uint64], order: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -40,6 +40,17 @@ class FoldedTexts:
         """Bytes of each text."""
         return self.stops - self.starts
 
+    def behind(self, count: int) -> "FoldedTexts":
+        """The same texts behind so many that are empty."""
+        blank = np.zeros(count, np.int64)
+        return FoldedTexts(self.content, np.concatenate((blank, self.starts)), np.concatenate((blank, self.stops)))
+
+    def filled(self, rows: NDArray[np.int64], texts: "FoldedTexts") -> "FoldedTexts":
+        """The same texts but for those at `rows`."""
+        starts, stops = self.starts.copy(), self.stops.copy()
+        starts[rows], stops[rows] = texts.starts + len(self.content), texts.stops + len(self.content)
+        return FoldedTexts(np.concatenate((self.content, texts.content)), starts, stops)
+
 
 def fold_texts(*columns: Texts) -> FoldedTexts:
     """All texts of these columns, in their order. A lone surrogate is kept as three bytes that are no letter."""

@@ -16,8 +16,7 @@ Broder 1997, "On the resemblance and containment of documents".
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from datasketch import MinHash
@@ -29,17 +28,19 @@ from curation.duplicates import Duplicates
 from curation.folded import FoldedTexts, Texts, fold_texts
 from curation.keepers import find_keepers
 from curation.kernel import Hashes, Kernel, Numbers, Values, cores, in_blocks, suited
+from curation.masking import asked_for_common, find_common, without_common
+from curation.sketched import Sketched
 from curation.text import Unit
 
 SIGNATURE_FORMAT = 1
 """Raised when the same text and settings could give another signature or band hash."""
 
 EMPTY = np.uint32(0xFFFFFFFF)
+_HALF = np.uint32(0xFFFF)
+_Read: TypeAlias = Callable[[NDArray[np.int64]], Texts]
 _MOST_WORDS = 9
 _SLACK = 5
 """Standard deviations by which an estimate may lie below the threshold before a pair is not worth verifying."""
-_ASKED, _FEWEST = 2000, 10
-"""Texts that are asked which shingles are common, evenly spread; and how many of them must have one."""
 
 
 class MinHashSettings(BaseModel):
@@ -87,22 +88,31 @@ def find_near_duplicates(
     """For each text, the most similar kept text of `reference` or earlier in `texts`, of those it was compared with.
 
     Without `among_texts`, of `reference` alone. The answer is the same for every kernel and number of threads.
-    Nothing is remembered between calls: sketching a text anew costs microseconds.
     """
     work = _Work(fold_texts(reference, texts), settings, kernel, threads)
-    found = work.signatures()
-    hashes = _band_hashes(found, settings, work.kernel)
-    expected = math.sqrt(settings.threshold * (1 - settings.threshold) / found.shape[1])
+    return work.find(*work.sketches(), len(reference), among_texts)
 
-    def compare(pairs: Places) -> tuple[Numbers, Numbers]:
-        estimate = work.agreement(found, pairs)
-        similarity = np.full(len(pairs), np.nan)
-        close = np.flatnonzero(estimate >= settings.threshold - _SLACK * expected)
-        similarity[close] = work.jaccard(pairs[close])
-        return similarity, estimate
 
-    answer = find_keepers(hashes, len(reference), compare, settings.threshold, work.threads, among_texts=among_texts)
-    return Duplicates(answer.keeper, answer.similarity, answer.estimate, len(work.common))
+def find_near_sketched(
+    texts: Texts,
+    near: Callable[[Hashes], Sketched],
+    settings: MinHashSettings,
+    *,
+    among_texts: bool = True,
+    kernel: Kernel | None = None,
+    threads: int | None = None,
+) -> tuple[Sketched, Duplicates]:
+    """The same, with a reference that was sketched before (without `mask_common`) and is read where a pair is close.
+
+    `near` gives what of it shares a band with the texts. The answer's rows are over that and the texts together.
+    """
+    work = _Work(fold_texts(texts), settings, kernel, threads)
+    found, hashes = work.sketches()
+    known = near(hashes)
+    work.texts = work.texts.behind(len(known.ids))
+    if len(known.ids):
+        found, hashes = np.concatenate((known.halves, found)), np.concatenate((known.hashes, hashes))
+    return known, work.find(found, hashes, len(known.ids), among_texts, known.read)
 
 
 def signatures(
@@ -110,6 +120,11 @@ def signatures(
 ) -> Values:
     """Signatures in format 1, shape (texts, bands x rows)."""
     return _Work(fold_texts(texts), settings, kernel, threads).signatures()
+
+
+def halves(found: Values) -> Values:
+    """Lower 16 bits of each value of signatures: what is stored, and what similarity is estimated from."""
+    return found & _HALF
 
 
 def band_hashes(found: Values, settings: MinHashSettings, *, kernel: Kernel | None = None) -> Hashes:
@@ -147,6 +162,34 @@ class _Work:
         self.common = np.zeros(0, np.uint64)
         if settings.mask_common is not None:
             self.common = self._common(settings.mask_common)
+
+    def sketches(self) -> tuple[Values, Hashes]:
+        """Lower halves of the signatures, and band hashes."""
+        found = self.signatures()
+        hashes = _band_hashes(found, self.settings, self.kernel)
+        return halves(found), hashes
+
+    def find(
+        self, found: Values, hashes: Hashes, reference: int, among_texts: bool, read: _Read | None = None
+    ) -> Duplicates:
+        """Search among sketches, the first `reference` of them of texts that stay; `read` gives those of them that are blank."""
+        threshold = self.settings.threshold
+        least = threshold - _SLACK * math.sqrt(threshold * (1 - threshold) / found.shape[1])
+        blank = np.arange(reference + 1) < (reference if read else 0)
+
+        def compare(pairs: Places) -> tuple[Numbers, Numbers]:
+            estimate = self.agreement(found, pairs)
+            similarity = np.full(len(pairs), np.nan)
+            close = np.flatnonzero(estimate >= least)
+            asked = np.unique(sides(pairs[close])[0])
+            asked = asked[blank[np.minimum(asked, reference)]]
+            if read and len(asked):
+                self.texts, blank[asked] = self.texts.filled(asked, fold_texts(read(asked))), False
+            similarity[close] = self.jaccard(pairs[close])
+            return similarity, estimate
+
+        answer = find_keepers(hashes, reference, compare, threshold, self.threads, among_texts=among_texts)
+        return Duplicates(answer.keeper, answer.similarity, answer.estimate, len(self.common))
 
     def signatures(self) -> Values:
         length = self.settings.bands * self.settings.rows
@@ -193,25 +236,10 @@ class _Work:
         hashes, starts = self.kernel.shingle_hashes(
             self.texts.content, begins, ends, by_word, self.settings.shingle_length
         )
-        return _without(hashes, starts, self.common) if len(self.common) else (hashes, starts)
+        return without_common(hashes, starts, self.common) if len(self.common) else (hashes, starts)
 
     def _common(self, share: float) -> Hashes:
-        """Sorted hashes of the shingles that more than `share` of the texts have."""
-        rows = np.unique(np.linspace(0, max(0, len(self.texts) - 1), _ASKED).astype(np.int64))[: len(self.texts)]
-        hashes, starts = self._shingles(rows)
-        distinct = [np.unique(hashes[start:stop]) for start, stop in pairwise(starts)]
-        codes, counts = np.unique(np.concatenate([hashes[:0], *distinct]), return_counts=True)
-        return codes[(counts > share * len(rows)) & (counts >= _FEWEST)]
-
-
-def _without(hashes: Hashes, starts: Places, common: Hashes) -> tuple[Hashes, Places]:
-    """The sets without common hashes; a set of nothing else keeps them."""
-    place = np.minimum(np.searchsorted(common, hashes), len(common) - 1)
-    stays = common[place] != hashes
-    owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    left = np.bincount(owner[stays], minlength=len(starts) - 1)
-    stays |= left[owner] == 0
-    return hashes[stays], np.concatenate(([0], np.cumsum(np.bincount(owner[stays], minlength=len(starts) - 1))))
+        return find_common(*self._shingles(asked_for_common(len(self.texts))), share)
 
 
 def _band_hashes(found: Values, settings: MinHashSettings, kernel: Kernel) -> Hashes:

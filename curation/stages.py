@@ -12,20 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains, by_scores
+from curation.decisions import NOBODY, Decision, Known, as_number, by_duplicates, by_faults, by_gains, by_scores
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
 from curation.embedding import EmbeddingSettings, Vectors, resolve_embedding
-from curation.exact import find_exact_duplicates
+from curation.exact import exact_keys, find_exact_duplicates
 from curation.faults import Faults
 from curation.language import LanguageSettings, find_language_faults
-from curation.minhash import MinHashSettings, find_near_duplicates
+from curation.minhash import MinHashSettings, find_near_duplicates, find_near_sketched
 from curation.overlap import OverlapSettings, find_overlaps
 from curation.pii import PiiSettings, find_pii_faults
 from curation.quality import QualitySettings, find_quality_faults
 from curation.resampling import ImportanceSettings, SurpriseSettings, find_unimportant, find_unsurprising
 from curation.selection import BestOfSettings, best_of, distances, scores
 from curation.semantic import SemanticSettings, find_semantic_duplicates
+from curation.sketched import Past
 from curation.text import words
 
 Stage = Literal[
@@ -95,6 +96,12 @@ class CurateSettings(BaseModel):
             shared_words=self.shared_words,
         )
 
+    def likeness(self, stage: str) -> MinHashSettings:
+        """What counts as saying nearly the same in the sieve `minhash` or `copying`."""
+        if stage == "minhash":
+            return self.minhash
+        return self.minhash.model_copy(update={"threshold": self.overlap_threshold})
+
     def resolved(self, before: Mapping[str, Any] | None = None) -> Self:
         """The settings with every `auto` decided: as they were `before`, or else by what this machine has.
 
@@ -133,16 +140,18 @@ def decide(
     describe: Callable[[Known], Traits] | None = None,
     meant: Known | None = None,
     exist: Callable[[], Vectors] = lambda: np.zeros((0, 0), np.float32),
+    past: Mapping[str, Past] | None = None,
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
     `withheld` are held-out records and evaluation sets, `earlier` survivors of earlier generations. `embed` is asked
     once, and only if a sieve needs vectors, `exist` for those of the reserve and of `earlier`, `describe` where one goes by sources,
     prompts or log-probabilities; `meant` are the records that the sieve of meaning also holds candidates against, none in a run.
+    `past` gives a sieve of duplicates texts that were sketched before, in the place of those it would have been given whole.
     """
     vectors: Vectors | None = None
     before = np.zeros((0, 0), np.float32)
-    against = {"copying": reserve, "minhash": earlier, "exact": earlier, "semantic": meant or _NONE}
+    against = {"copying": reserve, "minhash": earlier, "exact": earlier, "semantic": meant or NOBODY}
     for stage in stages:
         by_distance = stage == "best_of" and settings.best_of.objective == "distance"
         if (stage in ("semantic", "diversity") or by_distance) and vectors is None:
@@ -157,8 +166,10 @@ def decide(
             made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, describe))
         elif stage == "contamination":
             made = find_contamination(alive, withheld, settings.overlap)
+        elif past and stage in past:
+            made = _beside(stage, alive, past[stage], settings)
         else:
-            known = against.get(stage, _NONE)
+            known = against.get(stage, NOBODY)
             near = _meaning(vectors, before, settings) if stage == "semantic" else None
             made = by_duplicates(stage, alive, known, near or _search(stage, alive.texts, known.texts, settings))
         yield made
@@ -189,9 +200,6 @@ def find_contamination(texts: Known, withheld: Known, settings: OverlapSettings)
     ]
 
 
-_NONE = Known((), (), ())
-
-
 def _gains(alive: Known, vectors: Vectors, settings: DiversitySettings, describe: _Describe) -> NDArray[np.float64]:
     by_words = settings.quality == "words"
     asked = settings.strata == "source" or (settings.diversity_weight < 1 and not by_words)
@@ -220,10 +228,18 @@ def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings)
 def _search(stage: str, texts: Sequence[str], reference: Sequence[str], settings: CurateSettings) -> Duplicates:
     if stage == "exact":
         return find_exact_duplicates(texts, reference)
-    if stage == "minhash":
-        return find_near_duplicates(texts, reference, settings.minhash)
-    overlap = settings.minhash.model_copy(update={"threshold": settings.overlap_threshold})
-    return find_near_duplicates(texts, reference, overlap, among_texts=False)
+    among = stage == "minhash"
+    return find_near_duplicates(texts, reference, settings.likeness(stage), among_texts=among)
+
+
+def _beside(stage: str, alive: Known, past: Past, settings: CurateSettings) -> list[Decision]:
+    """As `_search`, with what was sketched before."""
+    if stage == "exact":
+        known = past.same(exact_keys(alive.texts))
+        return by_duplicates(stage, alive, known, find_exact_duplicates(alive.texts, known.texts))
+    among = stage == "minhash"
+    near, answer = find_near_sketched(alive.texts, past.near, settings.likeness(stage), among_texts=among)
+    return by_duplicates(stage, alive, near, answer)
 
 
 def _without_words(texts: Sequence[str]) -> Faults:

@@ -42,6 +42,9 @@ def fold(text: str) -> str:
 
 def normalise(text: str) -> str:
     """The form in which two texts are compared: NFC, casefolded, white space folded."""
+    if text.isascii() and text.isprintable() and "  " not in text:
+        # The same again: no white space but single spaces, which need not be found one by one.
+        return text.lower().strip(" ")
     return " ".join(fold(text).split())
 
 

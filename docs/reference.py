@@ -75,8 +75,8 @@ def _storage() -> str:
         "                   evaluation/<set>/        records/ set_aside/ met=1/",
         "        runs/<run>/run.json                 recipe as resolved, site, provenance",
         "                   journal.jsonl            what began, was accepted, stopped, and why",
-        "                   generation=3/attempt=1/  kept_out/ candidates/ embeddings/ decisions/ corpus/ contamination/",
-        "                                            model/ voice/ metrics/ verdict/",
+        "                   generation=3/attempt=1/  kept_out/ candidates/ embeddings/ decisions/ index/ reserve_index/",
+        "                                            corpus/ contamination/ model/ voice/ metrics/ verdict/",
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
         "        forgotten.jsonl                     tombstones: what no later corpus, prompt or view holds",
@@ -85,6 +85,8 @@ def _storage() -> str:
         "",
         "Each artifact folder holds `part-00000.parquet`, ... (or weights) and `_manifest.json`. Any DuckDB reads the files as they are:",
         "`read_parquet('<store>/runs/*/generation=*/attempt=*/corpus/*.parquet', hive_partitioning=true)`.",
+        "",
+        *_INDEX,
         "",
         "## Views",
         "",
@@ -122,6 +124,19 @@ def _storage() -> str:
         lines.append(f"- {name.lower()}: " + ", ".join(f"{field.name} {field.type}" for field in schema))
     return "\n".join(lines) + "\n"
 
+
+_INDEX = """## Index
+
+`index/` has a row for every record that survived the curation of its generation, `reserve_index/` one for every record of the reserve, once a run:
+
+- `id`, `digest`, `born`: as in the table that holds the text. A forgotten record's sketch is used no more, and `heirloom forget --rewrite` takes it out.
+- `high`, `low`: the first and second half of its exact key, 16 bytes of SHA-256 of the normalised text, each little-endian.
+- `signature`: the lower 16 bits of each value of its signature, little-endian; 250 bytes with the default settings.
+- `band_0`, `band_1`, ...: its band hashes; 0 where it has no shingle.
+
+The manifest's settings say which sketches they are; [near-duplicates.md](near-duplicates.md) specifies them. An index can be removed at any time: whoever
+needs it makes it again from the texts, as it was.
+""".splitlines()
 
 _ASKING = """A question changes nothing. A statement is let in only if its syntax tree holds nothing but reading (`SELECT`, `FROM`, `WITH`,
 `DESCRIBE`, `SUMMARIZE`, `SHOW`, `EXPLAIN`, and `PIVOT` with its columns named); DuckDB opens no file outside the store, loads no

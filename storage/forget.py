@@ -28,6 +28,8 @@ PENDING = ".rewritten.json"
 
 _HOLDING = ("reserve", "heldout", "records", "candidates", "corpus")
 """Artifacts with a digest for every text."""
+_SKETCHED = ("index", "reserve_index")
+"""Artifacts with a digest for every text that they hold no more than a sketch of."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def rewrite(root: Path, digests: Sequence[str]) -> tuple[int, int]:
         for name in sorted({place.parts[-3] for place in ids if place.name.startswith("attempt=")}):
             locks.enter_context(Run(root, name).lock())
         for place, names in ids.items():
-            for folder in (place / name for name in (*_HOLDING, "embeddings")):
+            for folder in (place / name for name in (*_HOLDING, *_SKETCHED, "embeddings")):
                 if (folder / MANIFEST).exists() and (fewer := _rewrite(folder, gone, digest_array(names))):
                     artifacts, rows = artifacts + 1, rows + fewer
     return artifacts, rows
@@ -138,15 +140,15 @@ def rewrite(root: Path, digests: Sequence[str]) -> tuple[int, int]:
 def _ids_by_place(root: Path, gone: pa.Array) -> dict[Path, set[str]]:
     """Ids of the records with these digests, by the attempt or snapshot that holds them."""
     ids: dict[Path, set[str]] = defaultdict(set)
-    for folder in _holding(root):
+    for folder in _holding(root, (*_HOLDING, *_SKETCHED)):
         table = _raw(folder, ["id", "digest"])
         ids[folder.parent] |= set(table.filter(pc.is_in(table["digest"], value_set=gone))["id"].to_pylist())
     return {place: names for place, names in ids.items() if names}
 
 
-def _holding(root: Path) -> Iterator[Path]:
+def _holding(root: Path, names: Sequence[str] = _HOLDING) -> Iterator[Path]:
     for folder in artifact_folders(root):
-        if folder.name in _HOLDING:
+        if folder.name in names:
             yield folder
 
 

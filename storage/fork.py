@@ -36,7 +36,9 @@ def fork(source: Run, generation: int, name: str, recipe: Mapping[str, Any]) -> 
         shutil.rmtree(draft)
     for attempt in attempts:
         for folder in artifact_folders_of(attempt):
-            _take_over(folder, draft / folder.relative_to(source.folder))
+            # An index is for one kind of sketch, which the recipe may change; it is made again where it is asked for.
+            if folder.name not in ("index", "reserve_index"):
+                _take_over(folder, draft / folder.relative_to(source.folder))
     _describe(source, attempts, draft, recipe)
     sync(draft)
     draft.rename(made.folder)

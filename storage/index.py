@@ -1,128 +1,137 @@
-"""Signatures and band hashes of a table, stored once, and which rows of two tables are worth comparing.
+"""Sketches of records that stay, as tables, and which of these records share something with new ones.
 
-<folder>/bands.parquet        hash uint64, row uint32: one line a band of a row, in the order of hash
-         signatures.parquet   id string, signature fixed_size_binary: row by row, uint32 values little-endian
+<attempt>/index/part-00000.parquet    a row a record, columns as `storage.records.index` says
 
-Neither is compressed nor has a dictionary: hashes do neither well. Only rows that stay should be written, or what was dropped
-pulls in more. Format 1 of the values is described in docs/near-duplicates.md; the manifest's settings and the file's own
-note say which settings made them, and tables of different ones are never compared.
+Signatures and hashes lie uncompressed, so that those of a few records can be read without the others. What is common to new
+records and old ones is found by DuckDB, a column at a time as it streams by, and spilled to disk where it is more than
+memory may hold. No bucket is ever joined with itself.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.artifact import AbsentError, DriftError, differences
+from storage.artifact import AbsentError, parts
+from storage.tombstones import forgotten_digests
 
-BANDS = pa.schema([("hash", pa.uint64()), ("row", pa.uint32())])
-"""One band hash of one row; a row without shingles has none."""
+Places = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
 
-_NOTE = b"heirloom.near_duplicates"
-_ROW_GROUP = 122_880
 _NAMED = 16
-"""Old rows of one bucket that a new row is held against; two texts that are alike share several buckets."""
+"""Records of a bucket that are named beside its last: of one with more, its first and its last alone are ever compared."""
+_PLACE = "file_index * 4294967296 + file_row_number"
 
 
-def write_index(
-    folder: Path,
-    ids: Sequence[str],
-    signatures: NDArray[np.uint32],
-    hashes: NDArray[np.uint64],
-    made_with: Mapping[str, Any],
-) -> None:
-    """Write both files; `signatures` has shape (rows, values), `hashes` (rows, bands), where 0 stands for no hash.
+class Index:
+    """The records of several tables, one table after the other, by their sketches.
 
-    `made_with` says which format and settings the values have.
+    A record's place is the number of its index file among all of them, times 2^32, and its row there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    note = {_NOTE: json.dumps(made_with, sort_keys=True).encode()}
-    rows = np.repeat(np.arange(len(hashes), dtype=np.uint32), hashes.shape[1])
-    flat = hashes.ravel()
-    order = np.argsort(flat, kind="stable")
-    order = order[np.searchsorted(flat[order], 1) :]
-    _write(
-        pa.table({"hash": flat[order], "row": rows[order]}, schema=BANDS.with_metadata(note)), folder / "bands.parquet"
-    )
-    width = 4 * signatures.shape[1]
-    values = pa.py_buffer(np.ascontiguousarray(signatures, "<u4"))
-    column = pa.Array.from_buffers(pa.binary(width), len(ids), [None, values])
-    schema = pa.schema([("id", pa.string()), ("signature", pa.binary(width))], metadata=note)
-    _write(
-        pa.table({"id": pa.array(ids, pa.string()), "signature": column}, schema=schema), folder / "signatures.parquet"
-    )
 
+    def __init__(self, tables: Sequence[tuple[Path, Path]], memory_limit: str = "2GB") -> None:
+        """Look into finished index artifacts, oldest first, each with the artifact that holds its texts.
 
-def read_signatures(folder: Path) -> tuple[list[str], NDArray[np.uint32]]:
-    """Ids and signatures, shape (rows, values), as they were written.
+        Raises:
+            AbsentError: one of them is not finished.
+        """
+        self._files = [(part, texts) for index, texts in tables for part in parts(index)]
+        self._gone = forgotten_digests(tables[0][0]) if tables else pa.array([], pa.string())
+        self._memory_limit = memory_limit
 
-    Raises:
-        AbsentError: there is no index.
-    """
-    path = _there(folder / "signatures.parquet")
-    table = pq.read_table(path)
-    column = table["signature"].combine_chunks()
-    width = column.type.byte_width // 4
-    start = column.offset * width
-    values = np.frombuffer(column.buffers()[1], "<u4")[start : start + len(column) * width].reshape(-1, width)
-    return table["id"].to_pylist(), values.astype(np.uint32, copy=False)
+    def same(self, keys: Hashes) -> Places:
+        """Places of the records that have one of these exact keys, shape (keys, 2), in order."""
+        fresh = pa.table({"high": keys[:, 0], "low": keys[:, 1]})
+        return self._asked(f"select {_PLACE} as place from {self._shared('fresh', 'high, low')}", fresh)
 
+    def near(self, hashes: Hashes) -> Places:
+        """Places of the records that share a band with one of these, shape (records, bands), in order.
 
-def candidate_pairs(new: Path, old: Sequence[Path], memory_limit: str = "1GB") -> pa.Table:
-    """Rows of `new` that share a band with rows of `old`: columns `new`, `folder` (a place in `old`) and `old`.
-
-    DuckDB joins the new bands, which are few, with the old ones as they stream by, and spills to disk what does not
-    fit in `memory_limit`. Of a bucket of many old rows only the first 16 of each folder are named, so that a shared template
-    does not make pairs without end.
-
-    Raises:
-        AbsentError: an index is not there.
-        DriftError: two indexes were made with different settings.
-    """
-    _refuse_difference([new, *old])
-    if not old:
-        return pa.table(
-            {"new": pa.array([], pa.uint32()), "folder": pa.array([], pa.int32()), "old": pa.array([], pa.uint32())}
+        Of a bucket of more than 16 records the first 16 are named, and the last.
+        """
+        names = [f"band_{band}" for band in range(hashes.shape[1])]
+        fresh = pa.table(dict(zip(names, hashes.T, strict=True)))
+        met = " union all ".join(
+            f"select {_PLACE} as place, {name} as hash "
+            f"from {self._shared(f'(select {name} from fresh where {name} <> 0)', name)}"
+            for name in names
         )
-    with duckdb.connect(config={"memory_limit": memory_limit}) as connection:
-        history = " union all ".join(
-            f"select {place}::int as folder, hash, row from read_parquet(?)" for place in range(len(old))
-        )
-        question = f"""with fresh as (select hash, row from read_parquet(?)),
-                 met as (select folder, hash, unnest(min(row, {_NAMED})) as row
-                    from ({history}) semi join fresh using (hash) group by folder, hash)
-            select distinct fresh.row as new, met.folder, met.row as old from fresh join met using (hash) order by all"""
-        places = [str(folder / "bands.parquet") for folder in (new, *old)]
-        return connection.execute(question, places).to_arrow_table()
+        named = f"select unnest(list_append(min(place, {_NAMED}), max(place))) as place from ({met}) group by hash"
+        return self._asked(f"select distinct place from ({named})", fresh)
+
+    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
+        """Columns of the records at these places, which are in order."""
+        found = [self._taken(file, places[places >> 32 == file] & 0xFFFFFFFF, columns) for file in _files(places)]
+        # Without any index there is nobody to say which types its columns have.
+        return pa.concat_tables(found) if found else pa.table({name: pa.nulls(0) for name in columns})
+
+    def texts(self, places: Places) -> list[str]:
+        """The texts at these places, which are in order.
+
+        Raises:
+            AbsentError: an artifact of texts does not hold a record that its index names.
+        """
+        found: list[str] = []
+        for file in _files(places):
+            ids = self.take(places[places >> 32 == file], ["id"])["id"]
+            folder = self._files[file][1]
+            texts = _texts_of(folder, ids.combine_chunks())
+            if len(texts) < len(ids):
+                raise AbsentError(f"{folder} lacks records that its index names; remove the index to make it anew")
+            found += [texts[identity] for identity in ids.to_pylist()]
+        return found
+
+    def _shared(self, fresh: str, columns: str) -> str:
+        """The rows of all files that have a fellow in `fresh`, by these columns; without those that were forgotten."""
+        living = " where digest not in (select unnest($gone))" if len(self._gone) else ""
+        return f"read_parquet($files, file_row_number = true) semi join {fresh} using ({columns}){living}"
+
+    def _asked(self, question: str, fresh: pa.Table) -> Places:
+        if not self._files or not len(fresh):
+            return np.zeros(0, np.int64)
+        config: dict[str, Any] = {"memory_limit": self._memory_limit, "temp_directory": tempfile.gettempdir()}
+        given: dict[str, Any] = {"files": [str(part) for part, _ in self._files]}
+        given |= {"gone": self._gone.to_pylist()} if len(self._gone) else {}
+        with duckdb.connect(config=config) as connection:
+            connection.register("given", fresh)
+            connection.execute("create temp table fresh as from given")
+            told = connection.sql(f"{question} order by place", params=given).to_arrow_table()
+            return told["place"].to_numpy().astype(np.int64)
+
+    def _taken(self, file: int, rows: Places, columns: Sequence[str]) -> pa.Table:
+        """Row groups without a wanted row are not touched, and of the others what is not compressed is not copied."""
+        found = []
+        with pq.ParquetFile(self._files[file][0], memory_map=True, pre_buffer=False) as opened:
+            start = 0
+            for group in range(opened.num_row_groups):
+                stop = start + opened.metadata.row_group(group).num_rows
+                wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+                if len(wanted):
+                    found.append(opened.read_row_group(group, columns, use_threads=False).take(pa.array(wanted)))
+                start = stop
+        return pa.concat_tables(found)
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    hidden = path.with_name(f".{path.name}")
-    pq.write_table(table, hidden, compression="none", use_dictionary=False, row_group_size=_ROW_GROUP)
-    hidden.rename(path)
+def _texts_of(folder: Path, ids: pa.Array) -> dict[str, str]:
+    """Texts by id; row groups that hold none of these records are not unpacked."""
+    found: dict[str, str] = {}
+    for part in parts(folder):
+        with pq.ParquetFile(part, page_checksum_verification=True) as opened:
+            for group in range(opened.num_row_groups):
+                there = opened.read_row_group(group, ["id"], use_threads=False)["id"]
+                asked = pc.is_in(there, value_set=ids)
+                if pc.any(asked).as_py():
+                    texts = opened.read_row_group(group, ["text"], use_threads=False)["text"].filter(asked)
+                    found |= dict(zip(there.filter(asked).to_pylist(), texts.to_pylist(), strict=True))
+    return found
 
 
-def _refuse_difference(folders: Sequence[Path]) -> None:
-    notes = [_note(folder) for folder in folders]
-    for folder, note in zip(folders, notes, strict=True):
-        if found := differences(note, notes[0], "made_with"):
-            raise DriftError(f"{folder} cannot be compared with {folders[0]}: {'; '.join(found)}; write it again")
-
-
-def _note(folder: Path) -> Any:  # noqa: ANN401  (JSON values)
-    metadata = pq.read_schema(_there(folder / "bands.parquet")).metadata or {}
-    if _NOTE not in metadata:
-        raise AbsentError(f"{folder / 'bands.parquet'} does not say what it was made with; write it again")
-    return json.loads(metadata[_NOTE])
-
-
-def _there(path: Path) -> Path:
-    if not path.exists():
-        raise AbsentError(f"there is no {path}; write the index first")
-    return path
+def _files(places: Places) -> Iterator[int]:
+    yield from np.unique(places >> 32).tolist()

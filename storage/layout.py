@@ -24,6 +24,8 @@ _REPEATING = {
     "action",
     "prompt",
 }
+_PACKED = {"id", "digest", "born"}
+"""Columns beside vectors and hashes that are worth packing."""
 
 
 class DamagedError(ValueError):
@@ -33,14 +35,17 @@ class DamagedError(ValueError):
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table as the store does: zstd 3, row groups of 16,384, a dictionary only where values repeat.
 
-    Vectors stay as they are: there is nothing in them to compress.
+    Vectors and hashes stay as they are: there is nothing in them to compress, and of what is not compressed a few rows
+    can be read without the others.
     """
     repeating = [name for name in table.column_names if name in _REPEATING]
-    packing: dict[str, Any] = {} if "vector" in table.column_names else {"compression": "zstd", "compression_level": 3}
+    packing: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+    if {"vector", "signature"} & {*table.column_names}:
+        packing = {"compression": {name: "zstd" for name in table.column_names if name in _PACKED}}
     pq.write_table(
         table,
         path,
-        **{"compression": "none"} | packing,
+        **packing,
         row_group_size=_ROW_GROUP,
         use_dictionary=repeating,
         write_page_checksum=True,

@@ -128,6 +128,17 @@ QUESTIONS = {
         union all select null, null, 'set aside for it', id, stage, reason, evidence
             from set_aside where keeper = $record
         order by all""",
+    "closest_calls": """
+        -- The pairs least alike of those that each sieve of duplicates parted, with both texts: there a threshold errs first.
+        with calls as (
+            select *, row_number() over (partition by run, stage order by evidence, generation, id) as place
+            from decisions where not kept and keeper is not null and stage in ('copying', 'minhash', 'semantic')),
+        said as (select run, id, text from candidates union all select distinct null, id, text from reserve)
+        select calls.run, calls.generation, stage, round(evidence, 3) as similarity,
+            calls.id, mine.text, keeper, theirs.text as keeper_text
+        from calls join said mine on mine.run = calls.run and mine.id = calls.id
+        join said theirs on coalesce(theirs.run, calls.run) = calls.run and theirs.id = keeper
+        where place <= 3 order by calls.run, stage, place""",
 }
 
 _KNOWN = {

@@ -185,6 +185,13 @@ def embeddings(dimensions: int) -> pa.Schema:
     return pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float16(), dimensions))])
 
 
+def index(values: int, bands: int) -> pa.Schema:
+    """Sketches of records that stay: halves of the exact key, lower 16 bits of `values` signature values, `bands` band hashes."""
+    columns = {"id": pa.string(), "digest": pa.string(), "born": pa.int32(), "high": pa.uint64(), "low": pa.uint64()}
+    columns["signature"] = pa.binary(2 * values)
+    return pa.schema([*columns.items(), *((f"band_{band}", pa.uint64()) for band in range(bands))])
+
+
 def text_digest(text: str) -> str:
     """Hash of the text as it stands: 32 hexadecimal digits of SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

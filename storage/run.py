@@ -2,7 +2,7 @@
 
 <root>/runs/<run>/run.json                  recipe as resolved, site, provenance
                   journal.jsonl             what was accepted, rejected, stopped, and why
-                  generation=3/attempt=1/   kept_out/ candidates/ decisions/ corpus/ contamination/ model/ metrics/ verdict/
+                  generation=3/attempt=1/   kept_out/ candidates/ decisions/ index/ corpus/ contamination/ model/ metrics/ verdict/
 """
 
 import contextlib

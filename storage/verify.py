@@ -174,11 +174,11 @@ def _lineage_faults(run: Run, examined: Sequence[_Examined], human: set[str]) ->
     for folder, manifest in mine:
         generation, _ = attempt_numbers(folder.parent)
         known = human | {
-            other["fingerprint"]
+            other.get("fingerprint")
             for place, other in mine
             if place.parent == folder.parent or attempt_numbers(place.parent)[0] < generation
         }
-        for name, fingerprint in manifest["parents"].items():
+        for name, fingerprint in manifest.get("parents", {}).items():
             if fingerprint not in known:
                 orphans[name, fingerprint].append(folder)
     return [

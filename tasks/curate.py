@@ -1,15 +1,13 @@
 """The sieves on one generation's candidates: one stored decision for every record and sieve that looked at it.
 
 Each sieve's decisions are a part, and so are the vectors of some thousand texts: a killed curation goes on
-behind its last whole part.
+behind its last whole part. What survived gets its index beside the decisions, for the generations after it.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from curation.decisions import Known
+from curation.decisions import NOBODY, Known
 from curation.embedding import Vectors, open_encoder, unit
 from curation.stages import CurateSettings, Traits, decide
 from storage.artifact import Artifact, read_table
@@ -18,10 +16,12 @@ from storage.run import Attempt
 from storage.survivors import dropped_ids, read_survivors
 from tasks.backends import Progress
 from tasks.coat import verb
+from tasks.indexing import Pairs, index_survivors, open_past
 from tasks.progress import stage
 from tasks.screen import Withheld, as_parents, read_withheld
 from tasks.sift import as_decisions
 
+_COLUMNS = ["id", "text", "born"]
 _PART = 4096
 """Texts in a part of embeddings: about a minute of a small encoder on one core."""
 
@@ -32,7 +32,7 @@ def curate(
     candidates: Artifact,
     reserve: Artifact,
     withheld: Withheld,
-    earlier: Sequence[tuple[Artifact, Artifact]],
+    earlier: Pairs,
     settings: CurateSettings,
 ) -> Artifact:
     """Publish the decisions; `earlier` are the candidates and decisions of the generations before."""
@@ -45,21 +45,39 @@ def curate(
         **as_parents(withheld),
         **parents,
     )
-    if decisions.finished():
-        return decisions
-    known = _known(read_table(candidates.folder, ["id", "text", "born"]))
+    if not decisions.finished():
+        _decide(attempt, decisions, candidates, reserve, withheld, earlier, settings)
+    if {"exact", "minhash"} & {*settings.stages} and settings.minhash.mask_common is None:
+        index_survivors(candidates, decisions, settings.minhash)
+    return decisions
+
+
+def _decide(
+    attempt: Attempt,
+    decisions: Artifact,
+    candidates: Artifact,
+    reserve: Artifact,
+    withheld: Withheld,
+    earlier: Pairs,
+    settings: CurateSettings,
+) -> None:
+    known = _known(read_table(candidates.folder, _COLUMNS))
     with decisions.draft() as draft, stage(attempt, "curate") as told:
         done = draft.parts()
+        past = open_past(attempt, reserve, earlier, settings)
+        # Whoever is found by an index is not read whole.
+        whole = "importance" in settings.stages or "copying" not in past
         sieves = decide(
             known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()),
             read_withheld(withheld),
-            _known(read_table(reserve.folder, ["id", "text", "born"])),
-            _survivors(earlier),
+            _known(read_table(reserve.folder, _COLUMNS)) if whole else NOBODY,
+            NOBODY if "minhash" in past else _survivors(earlier),
             settings,
             settings.stages[done:],
             lambda alive: _embedded(attempt, decisions, alive, settings, told),
             lambda alive: _traits(candidates, alive),
             exist=lambda: _existing(reserve, earlier, settings),
+            past=past,
         )
         for number in range(done, len(settings.stages)):
             told(number, len(settings.stages))
@@ -68,7 +86,6 @@ def curate(
             draft.write_part(DECISIONS.empty_table())
         dropped = len(dropped_ids(draft.read(DECISIONS)))
         draft.facts = {"survivors": len(known.ids) - dropped, "dropped": dropped}
-    return decisions
 
 
 def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, settings: CurateSettings, told: Progress) -> Vectors:
@@ -113,15 +130,15 @@ def _traits(candidates: Artifact, alive: Known) -> Traits:
     return Traits(sources, np.array(means, np.float64), prompts, askings)
 
 
-def _existing(reserve: Artifact, earlier: Sequence[tuple[Artifact, Artifact]], settings: CurateSettings) -> Vectors:
+def _existing(reserve: Artifact, earlier: Pairs, settings: CurateSettings) -> Vectors:
     """Vectors of the human records and of the survivors so far."""
     texts = [*read_table(reserve.folder, ["text"])["text"].to_pylist(), *_survivors(earlier).texts]
     return open_encoder(settings.encoder, settings.embedding).encode(texts)
 
 
-def _survivors(earlier: Sequence[tuple[Artifact, Artifact]]) -> Known:
-    tables = [read_survivors(made.folder, decided.folder).select(["id", "text", "born"]) for made, decided in earlier]
-    return _known(pa.concat_tables(tables)) if tables else Known((), (), ())
+def _survivors(earlier: Pairs) -> Known:
+    tables = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in earlier]
+    return _known(pa.concat_tables(tables)) if tables else NOBODY
 
 
 def _known(table: pa.Table) -> Known:

@@ -59,6 +59,9 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str) -> list[str]:
         ),
         "## What was dropped, and why",
         _table(catalog, QUESTIONS["why_dropped"], "Nothing was dropped."),
+        "## The closest calls",
+        "The pairs least alike of those that were parted. Where they do not say the same, the threshold is too low.",
+        _table(catalog, _CALLS, "No record was dropped for its likeness to another."),
         "## How much was human",
         _table(catalog, QUESTIONS["human_share"], ""),
         "## The runs",
@@ -72,6 +75,8 @@ _TRY = (
     'Every number on this page is a query. One to try: `heirloom sql "select generation, origin, count(*) '
     'from corpus group by all order by all"`'
 )
+_CALLS = f"""select run, generation, stage, similarity, id, text[:200] as text, keeper, keeper_text[:200] as keeper_text
+    from ({QUESTIONS["closest_calls"]})"""
 _REMARKS = (
     "*Perplexity* is on held-out human text: how surprised the model is by language it should know. *Recalibrated* is the same "
     "after the best single temperature: what is left is lost knowledge, not overconfidence. *Rare words* is the share of "

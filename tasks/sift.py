@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.decisions import Decision, Known
+from curation.decisions import NOBODY, Decision, Known
 from curation.embedding import Vectors, open_encoder
 from curation.pii import mask_pii
 from curation.stages import CurateSettings, decide
@@ -92,8 +92,7 @@ def _require(settings: CurateSettings, against: Sequence[str]) -> None:
     needy = [name for name in settings.stages if name in ("contamination", "copying", "importance")]
     if needy and not against:
         raise ValueError(f"the {needy[0]} sieve holds texts against others; name them with --against")
-    nobody = Known((), (), ())
-    for _ in decide(nobody, nobody, nobody, nobody, settings, settings.stages, lambda some: _embedded(some, settings)):
+    for _ in decide(NOBODY, NOBODY, NOBODY, NOBODY, settings, settings.stages, lambda some: _embedded(some, settings)):
         pass
 
 

@@ -314,6 +314,7 @@ def test_meaning_is_held_against_others_where_there_are_some() -> None:
     assert [(one.kept, one.keeper) for one in made] == [(False, "o1"), (True, None)]
 
 
+<<<<<<< HEAD
 def _answers(texts: Sequence[str], askings: Sequence[int], objective: str, **more: object) -> list[Decision]:
     chosen = CurateSettings.model_validate(
         {"stages": ["best_of", *more.pop("then", ())], "encoder": "hashing", "best_of": {"objective": objective}}  # type: ignore[misc]
@@ -351,3 +352,47 @@ def test_the_answer_that_is_farthest_from_what_exists_stays_and_goes_on_to_the_n
 def test_only_a_best_of_by_distance_needs_an_encoder() -> None:
     assert not CurateSettings(stages=("best_of",)).looks_at_meaning
     assert CurateSettings.model_validate({"stages": ["best_of"], "best_of": {"objective": "distance"}}).looks_at_meaning
+=======
+_ODD = {
+    "nothing": "",
+    "signs": "?! \u2026 ---",
+    "one word": "word",
+    "control": "\x00\x1f\x7f\ufeff\u200b",
+    "surrogates": "\ud800 and \udfff\udc00",
+    "emoji": "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f389\U0001f389",
+    "right to left": "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd \u0645\u0631\u062d\u0628\u0627 \u202eabc",
+    "mixed": "\u65e5\u672c\u8a9e and English, \u0939\u093f\u0928\u094d\u0926\u0940, \u0e44\u0e17\u0e22",
+    "marks": "e" + "\u0301" * 500,
+    "one long word": "x" * 100_000,
+}
+
+
+@pytest.mark.parametrize(
+    "stage", ["empty", "exact", "quality", "contamination", "copying", "minhash", "semantic", "diversity"]
+)
+def test_an_odd_text_is_judged_like_any_other(stage: Stage) -> None:
+    texts = [*_ODD.values(), *_ODD.values(), "an ordinary text of a few words"]
+    decisions = _decided(texts, stage, heldout=texts[:3], reserve=[*_ODD.values()])
+    assert [decision.id for decision in decisions] == [f"g{place}" for place in range(len(texts))]
+    dropped = {place for place, decision in enumerate(decisions) if not decision.kept}
+    odd = len(_ODD)
+    if stage == "exact":
+        assert dropped == set(range(odd, 2 * odd))
+    if stage == "empty":
+        wordless = {place for place, name in enumerate(_ODD) if name in ("nothing", "signs", "control", "emoji")}
+        assert dropped == wordless | {place + odd for place in wordless}
+    if stage in ("minhash", "copying"):
+        # A text without a word is like no other.
+        assert {place % odd for place in dropped} == {2, 4, 6, 7, 8, 9}
+        assert stage == "copying" or min(dropped) >= odd
+    if stage != "diversity":
+        assert 2 * odd not in dropped
+
+
+@pytest.mark.parametrize("stage", ["empty", "exact", "quality", "minhash"])
+def test_ten_megabytes_in_one_text_are_judged_like_any_other(stage: Stage) -> None:
+    huge = "the quick brown fox jumps over the lazy dog and runs away\n" * 180_000
+    assert len(huge) > 10_000_000
+    kept = [decision.kept for decision in _decided([huge, "a few words of the river"], stage)]
+    assert kept == [stage != "quality", True]
+>>>>>>> e289d27 (Show the closest calls, say what an index holds, and let the benchmark of meaning go on after an interruption)

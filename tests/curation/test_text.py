@@ -142,3 +142,8 @@ def test_an_opening_ends_with_a_word_and_keeps_the_signs_among_them() -> None:
 @pytest.mark.parametrize("text", ["", "?!", "a", "雨", "\u0e3f", "_", "\u0301", "« é »", "...7"])
 def test_a_text_holds_a_word_exactly_if_it_has_words(text: str) -> None:
     assert holds_word(normalise(text)) == bool(words(text))
+
+
+@pytest.mark.parametrize("space", [" ", "  ", "\t", "\n", "\x0b", "\x1c", "\x1f", "\x85", "\u3000"])
+def test_white_space_is_folded_wherever_it_stands(space: str) -> None:
+    assert normalise(f"{space}The{space}END{space}") == "the end"

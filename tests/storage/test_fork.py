@@ -39,7 +39,9 @@ def test_inherited_artifacts_keep_their_fingerprints(source: Run) -> None:
         {folder.name: as_made(folder).fingerprint for folder in artifact_folders_of(Attempt(run, 1))}
         for run in (made, source)
     )
-    assert mine == theirs
+    # An index is made again where it is asked for: a fork may compare otherwise.
+    assert theirs.keys() - mine.keys() == {"index", "reserve_index"}
+    assert mine.items() <= theirs.items()
     assert "embeddings" in mine or "decisions" in mine
 
 

@@ -1,101 +1,125 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasketch import MinHash
 
-from curation.minhash import SIGNATURE_FORMAT, MinHashSettings, band_hashes, signatures
-from storage.artifact import AbsentError, DriftError
-from storage.index import candidate_pairs, read_signatures, write_index
+from storage.artifact import AbsentError, Artifact, read_manifest
+from storage.index import Index
+from storage.records import CANDIDATES, index
+from storage.tombstones import bury
 
-SETTINGS = MinHashSettings(shingle_length=2)
-MADE = {
-    "format": SIGNATURE_FORMAT,
-    **SETTINGS.model_dump(mode="json", include={"shingle_unit", "shingle_length", "bands", "rows"}),
-}
-OLD = [
-    "the old river runs slowly to the sea",
-    "",
-    "a quiet garden behind the northern wall",
-    "letters from the harbour",
-]
-NEW = ["a quiet garden behind the northern wall", "nothing like it at all", "the old river runs slowly to the sea", "!"]
+BANDS = 4
 
 
-def _written(folder: Path, texts: list[str], made: dict[str, object] = MADE) -> Path:
-    found = signatures(texts, SETTINGS)
-    write_index(folder, [f"id-{row}" for row in range(len(texts))], found, band_hashes(found, SETTINGS), made)
-    return folder
+def _written(root: Path, number: int, hashes: np.ndarray, texts: Sequence[str] = ()) -> tuple[Path, Path]:
+    """An index of rows `g<number>-<row>` whose exact keys are (number, row), in parts of 7, and their texts in another order."""
+    attempt = root / f"runs/tiny/generation={number}/attempt=1"
+    made, said = Artifact(attempt / "index", {}), Artifact(attempt / "candidates", {})
+    count = len(hashes)
+    ids, digests = [f"g{number}-{row}" for row in range(count)], [f"{number:016x}{row:016x}" for row in range(count)]
+    signatures = pa.array([bytes([number, row % 256]) for row in range(count)], pa.binary(2))
+    keys = (np.full(count, number, np.uint64), np.arange(count, dtype=np.uint64))
+    table = pa.table([ids, digests, [number] * count, *keys, signatures, *hashes.T], schema=index(1, BANDS))
+    with made.draft() as draft:
+        for place, start in enumerate(range(0, max(1, count), 7)):
+            draft.write_part(table.slice(start, 7), place)
+    spoken = [
+        {"id": identity, "text": text, "digest": digest}
+        for identity, text, digest in zip(ids, texts or ids, digests, strict=True)
+    ]
+    with said.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(spoken[::-1], schema=CANDIDATES))
+    return made.folder, said.folder
 
 
-def test_rows_that_share_a_band_are_found_in_every_old_table(tmp_path: Path) -> None:
-    new, first, second = (_written(tmp_path / name, texts) for name, texts in (("n", NEW), ("a", OLD), ("b", NEW)))
-    found = candidate_pairs(new, [first, second])
-    assert found.to_pylist() == [
-        {"new": 0, "folder": 0, "old": 2},
-        {"new": 0, "folder": 1, "old": 0},
-        {"new": 1, "folder": 1, "old": 1},
-        {"new": 2, "folder": 0, "old": 0},
-        {"new": 2, "folder": 1, "old": 2},
+def _dice(rows: int, sides: int, seed: int = 0) -> np.ndarray:
+    """Hashes of which many are alike, and each belongs to one band; none is 0."""
+    return BANDS * np.random.default_rng(seed).integers(1, sides, (rows, BANDS), dtype=np.uint64) + np.arange(
+        BANDS, dtype=np.uint64
+    )
+
+
+def _alike(rows: int) -> np.ndarray:
+    return np.tile(np.arange(1, BANDS + 1, dtype=np.uint64), (rows, 1))
+
+
+def test_whoever_shares_a_band_is_met_in_every_table(tmp_path: Path) -> None:
+    old = [_dice(60, 90, seed) for seed in (1, 2)]
+    found = Index([_written(tmp_path, number, hashes) for number, hashes in enumerate(old, 1)])
+    new = _dice(20, 90, seed=3)
+    expected = [
+        f"g{number}-{row}"
+        for number, hashes in enumerate(old, 1)
+        for row in range(60)
+        if set(hashes[row].tolist()) & set(new.ravel().tolist())
+    ]
+    places = found.near(new)
+    assert found.take(places, ["id"])["id"].to_pylist() == expected
+    assert 10 < len(expected) < 110
+    assert found.texts(places) == expected
+
+
+def test_of_a_bucket_the_first_sixteen_of_all_tables_are_met_and_the_last(tmp_path: Path) -> None:
+    tables = [_written(tmp_path, number, _alike(rows)) for number, rows in ((1, 10), (2, 30))]
+    found = Index(tables, memory_limit="100MB")
+    met = found.take(found.near(_alike(3)), ["id"])["id"].to_pylist()
+    assert met == [*(f"g1-{row}" for row in range(10)), *(f"g2-{row}" for row in range(6)), "g2-29"]
+
+
+def test_a_hash_counts_in_its_band_alone_and_nothing_is_no_hash(tmp_path: Path) -> None:
+    found = Index([_written(tmp_path, 1, np.array([[1, 2, 3, 4], [0, 0, 0, 0]], np.uint64))])
+    assert found.near(np.array([[2, 3, 4, 1], [0, 0, 0, 0]], np.uint64)).tolist() == []
+    assert found.near(np.array([[9, 9, 9, 4]], np.uint64)).tolist() == [0]
+
+
+def test_the_same_keys_are_found_in_order_of_their_tables(tmp_path: Path) -> None:
+    found = Index([_written(tmp_path, number, _dice(20, 9)) for number in (1, 2)])
+    places = found.same(np.array([[2, 3], [1, 19], [9, 9], [1, 0], [3, 2]], np.uint64))
+    assert found.take(places, ["born", "low"]).to_pylist() == [
+        {"born": 1, "low": 0},
+        {"born": 1, "low": 19},
+        {"born": 2, "low": 3},
     ]
 
 
-def test_of_a_bucket_the_first_sixteen_old_rows_are_named(tmp_path: Path) -> None:
-    dice = np.random.default_rng(0)
-    hashes = 4 * dice.integers(0, 15, (2, 300, 4), dtype=np.uint64) + np.arange(4, dtype=np.uint64)
-    for name, found in zip("on", hashes, strict=True):
-        write_index(tmp_path / name, [str(row) for row in range(300)], np.zeros((300, 4), np.uint32), found, MADE)
-    expected = set()
-    for value in range(1, 60):
-        old, fresh = (np.flatnonzero((found == value).any(1)) for found in hashes)
-        expected |= {(int(row), int(other)) for row in fresh for other in old[:16]}
-    pairs = candidate_pairs(tmp_path / "n", [tmp_path / "o"], memory_limit="200MB")
-    assert set(zip(pairs["new"].to_pylist(), pairs["old"].to_pylist(), strict=True)) == expected
-    assert len(pairs) == len(expected)
+def test_what_was_forgotten_is_not_met_and_makes_no_bucket_full(tmp_path: Path) -> None:
+    tables = [_written(tmp_path, 1, _alike(18))]
+    bury(tmp_path, {f"g1-{row}": f"{1:016x}{row:016x}" for row in (0, 3, 17)}, "")
+    found = Index(tables)
+    met = found.take(found.near(_alike(1)), ["id"])["id"].to_pylist()
+    assert met == [f"g1-{row}" for row in range(18) if row not in (0, 3, 17)]
+    assert found.same(np.array([[1, 3]], np.uint64)).tolist() == []
 
 
-def test_signatures_come_back_and_open_as_datasketchs(tmp_path: Path) -> None:
-    ids, found = read_signatures(_written(tmp_path / "a", OLD))
-    assert ids == ["id-0", "id-1", "id-2", "id-3"]
-    assert found.tolist() == signatures(OLD, SETTINGS).tolist()
-    opened = [MinHash(num_perm=125, seed=1, hashvalues=row, scheme="affine32") for row in found]
-    assert opened[0].jaccard(opened[0]) == 1.0
-    assert opened[1].is_empty()
+def test_hashes_are_not_packed_and_what_can_be_is(tmp_path: Path) -> None:
+    folder, _ = _written(tmp_path, 1, _dice(7, 9))
+    group = pq.read_metadata(folder / "part-00000.parquet").row_group(0)
+    packed = {group.column(place).path_in_schema: group.column(place).compression for place in range(group.num_columns)}
+    assert {name for name, how in packed.items() if how == "ZSTD"} == {"id", "digest", "born"}
+    assert {packed[name] for name in ("signature", "high", "band_0")} == {"UNCOMPRESSED"}
 
 
-def test_files_are_plain(tmp_path: Path) -> None:
-    folder = _written(tmp_path / "a", OLD)
-    for name in ("bands.parquet", "signatures.parquet"):
-        group = pq.read_metadata(folder / name).row_group(0)
-        for place in range(group.num_columns):
-            assert group.column(place).compression == "UNCOMPRESSED"
-            assert not group.column(place).has_dictionary_page
-    bands = pq.read_table(folder / "bands.parquet")
-    assert len(bands) == 3 * 25
-    assert bands["hash"].to_pylist() == sorted(bands["hash"].to_pylist())
-    assert not list(folder.glob(".*"))
+def test_no_index_and_no_rows_are_no_neighbours(tmp_path: Path) -> None:
+    none = Index([])
+    assert none.near(_dice(3, 9)).tolist() == none.same(np.ones((1, 2), np.uint64)).tolist() == []
+    assert none.take(none.near(_dice(3, 9)), ["id", "born"]).column_names == ["id", "born"]
+    assert none.texts(none.near(_dice(3, 9))) == []
+    empty = Index([_written(tmp_path, 1, _dice(0, 9)), _written(tmp_path, 2, _dice(9, 9))])
+    assert len(empty.near(_dice(0, 9))) == 0
+    assert len(empty.near(_dice(9, 9))) == 9
 
 
-def test_an_empty_table_has_an_index_too(tmp_path: Path) -> None:
-    none, old = _written(tmp_path / "none", []), _written(tmp_path / "a", OLD)
-    assert candidate_pairs(none, [old]).num_rows == candidate_pairs(old, [none]).num_rows == 0
-    assert candidate_pairs(old, []).column_names == ["new", "folder", "old"]
-    assert read_signatures(none)[0] == []
-
-
-def test_indexes_of_different_settings_are_not_compared(tmp_path: Path) -> None:
-    new, old = _written(tmp_path / "n", NEW), _written(tmp_path / "a", OLD, {**MADE, "shingle_length": 5})
-    with pytest.raises(DriftError, match=r"made_with\.shingle_length was 5, is now 2"):
-        candidate_pairs(new, [old])
-
-
-def test_an_index_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    new = _written(tmp_path / "n", NEW)
-    with pytest.raises(AbsentError, match="write the index first"):
-        candidate_pairs(new, [tmp_path / "gone"])
-    with pytest.raises(AbsentError, match="write the index first"):
-        read_signatures(tmp_path / "gone")
-    pq.write_table(pq.read_table(new / "bands.parquet").replace_schema_metadata(None), new / "bands.parquet")
-    with pytest.raises(AbsentError, match="does not say what it was made with"):
-        candidate_pairs(new, [])
+def test_an_index_that_is_not_whole_or_names_what_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(AbsentError, match="there is no finished artifact"):
+        Index([(tmp_path / "gone", tmp_path)])
+    made, said = _written(tmp_path, 1, _dice(9, 9))
+    _, others = _written(tmp_path, 2, _dice(3, 9))
+    with pytest.raises(AbsentError, match="lacks records that its index names"):
+        Index([(made, others)]).texts(np.array([0], np.int64))
+    (made / "part-00001.parquet").unlink()
+    with pytest.raises(AbsentError, match="has lost part-00001"):
+        Index([(made, said)])
+    assert read_manifest(said)["rows"] == 9

@@ -21,7 +21,7 @@ def _asked(root: Path, name: str, *arguments: str) -> list[tuple[Any, ...]]:
     return catalog.execute(QUESTIONS[name], bound(catalog, name, arguments)).fetchall()
 
 
-@pytest.mark.parametrize("name", [name for name in QUESTIONS if not wanted(name)])
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if not wanted(name) and name != "closest_calls"])
 def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_store(
     name: str, two_runs: Path, tmp_path: Path
 ) -> None:
@@ -34,7 +34,7 @@ def test_a_question_says_what_it_answers(name: str) -> None:
     assert re.fullmatch(r"[A-Z].+\.", answers(name))
 
 
-@pytest.mark.parametrize("name", [name for name in QUESTIONS if name != "one_prompt"])
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if name not in ("one_prompt", "closest_calls")])
 def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> None:
     given = {key: GIVEN[key] for key in wanted(name)}
     ((_, plan),) = open_catalog(two_runs).execute(f"explain (format json) {QUESTIONS[name]}", given).fetchall()
@@ -165,3 +165,27 @@ def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -
 def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, two_runs: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         bound(open_catalog(two_runs), name, arguments)
+
+
+def test_the_closest_calls_are_three_a_sieve_and_shown_with_both_texts(two_runs: Path) -> None:
+    assert _asked(two_runs, "closest_calls") == []
+    attempt = Attempt(Run(two_runs, "first"), 2)
+    reserved, human = open_catalog(two_runs).sql("select id, text from reserve order by id").fetchall()[0]
+    texts = {"g002-0000000": "the river", "g002-0000001": "the rivers", "g002-0000002": "our river"}
+    publish(
+        attempt.artifact("candidates", {}),
+        records.CANDIDATES,
+        [{"id": one, "text": text} for one, text in texts.items()],
+    )
+    gone = [("semantic", "g002-0000001", "g002-0000000", 0.95), ("semantic", "g002-0000002", "g002-0000000", 0.93)]
+    gone += [("copying", "g002-0000002", reserved, 0.7), ("exact", "g002-0000001", "g002-0000000", 1.0)]
+    rows = [
+        {"id": one, "stage": stage, "kept": False, "reason": "so", "keeper": keeper, "evidence": evidence}
+        for stage, one, keeper, evidence in gone
+    ]
+    publish(attempt.artifact("decisions", {}), records.DECISIONS, rows)
+    assert _asked(two_runs, "closest_calls") == [
+        ("first", 2, "copying", 0.7, "g002-0000002", "our river", reserved, human),
+        ("first", 2, "semantic", 0.93, "g002-0000002", "our river", "g002-0000000", "the river"),
+        ("first", 2, "semantic", 0.95, "g002-0000001", "the rivers", "g002-0000000", "the river"),
+    ]

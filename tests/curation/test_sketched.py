@@ -1,0 +1,64 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+from curation.decisions import Known
+from curation.exact import exact_keys
+from curation.minhash import (
+    MinHashSettings,
+    band_hashes,
+    find_near_duplicates,
+    find_near_sketched,
+    halves,
+    signatures,
+)
+from curation.sketched import Hashes, Past, Sketched
+
+CHOSEN = MinHashSettings(threshold=0.5, shingle_length=1, bands=150, rows=1)
+
+
+class _Remembered:
+    """A past in plain arrays, and which texts were read of it."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        self.sketches = signatures(texts, CHOSEN)
+        self.asked: list[int] = []
+
+    def same(self, keys: Hashes) -> Known:
+        mine = exact_keys(self.texts).tolist()
+        rows = [row for row, key in enumerate(mine) if key in keys.tolist()]
+        return Known([f"old-{row}" for row in rows], [self.texts[row] for row in rows], [1] * len(rows))
+
+    def near(self, hashes: Hashes) -> Sketched:
+        mine = band_hashes(self.sketches, CHOSEN)
+        rows = np.flatnonzero([(set(one) - {0}) & set(hashes.ravel().tolist()) != set() for one in mine.tolist()])
+
+        def read(places: np.ndarray) -> list[str]:
+            self.asked += rows[places].tolist()
+            return [self.texts[row] for row in rows[places]]
+
+        return Sketched([f"old-{row}" for row in rows], [1] * len(rows), halves(self.sketches)[rows], mine[rows], read)
+
+
+def test_any_past_answers_as_its_texts_do_and_each_is_read_once_at_most() -> None:
+    old = ["a b c d", "", "a b c e", "p q r s", "a x y z"]
+    new = ["a b c d f", "p q r s", "d a b c", "nothing of it", "!", "a b c d f g"]
+    past = _Remembered(old)
+    held: Past = past
+    near, found = find_near_sketched(new, held.near, CHOSEN)
+    assert near.ids == ["old-0", "old-2", "old-3", "old-4"]
+    assert [near.ids[keeper] if keeper >= 0 else None for keeper in found.keeper] == [
+        *("old-0", "old-3", "old-0", None, None, "old-0")
+    ]
+    whole = find_near_duplicates(new, old, CHOSEN)
+    assert found.similarity.tolist()[:3] == whole.similarity.tolist()[:3] == [4 / 5, 1, 1]
+    assert np.array_equal(found.estimate, whole.estimate, equal_nan=True)
+    assert sorted(past.asked) == [0, 3]
+    assert held.same(exact_keys(["P  q r S"])).texts == ["p q r s"]
+
+
+def test_a_past_that_shares_nothing_leaves_the_texts_among_themselves() -> None:
+    past = _Remembered(["p q r s"])
+    near, found = find_near_sketched(["a b c", "a b c"], past.near, CHOSEN)
+    assert (near.ids, found.keeper.tolist(), past.asked) == ([], [-1, 0], [])

@@ -1,0 +1,278 @@
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasketch import MinHash, MinHashLSH
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.decisions import NOBODY, Known, by_duplicates
+from curation.embedding import HashingEncoder
+from curation.exact import exact_keys
+from curation.minhash import MinHashSettings, band_hashes, find_near_duplicates, find_near_sketched, halves, signatures
+from curation.stages import CurateSettings, Stage, decide
+from storage.artifact import Artifact, DriftError, read_manifest, read_table
+from storage.forget import rewrite
+from storage.fork import fork
+from storage.records import CANDIDATES, text_digest
+from storage.run import Run
+from storage.tombstones import bury
+from storage.verify import verify
+from tasks.curate import curate
+from tasks.indexing import Indexed, index_reserve, index_survivors, open_past, sketch, stored_signatures
+from tests.conftest import human_texts
+from tests.tasks.conftest import Beginning, Said
+
+LOOSE = MinHashSettings(threshold=0.5, shingle_length=1, bands=4, rows=1)
+"""So few and so short bands that every bucket is large."""
+
+
+def _table(texts: Sequence[str], generation: int = 1) -> pa.Table:
+    rows = [
+        {"id": f"g{generation:03d}-{row:07d}", "text": text, "born": generation, "digest": text_digest(text)}
+        for row, text in enumerate(texts)
+    ]
+    return pa.Table.from_pylist(rows, schema=CANDIDATES)
+
+
+def _stored(root: Path, chosen: MinHashSettings, *generations: Sequence[str], part: int = 1000) -> Indexed:
+    tables = []
+    for number, texts in enumerate(generations, 1):
+        attempt = root / f"runs/tiny/generation={number}/attempt=1"
+        said, made = Artifact(attempt / "candidates", {}), Artifact(attempt / "index", {})
+        table = _table(texts, number)
+        with said.draft() as draft:
+            draft.write_part(table)
+        with made.draft() as draft:
+            for place, start in enumerate(range(0, max(1, len(table)), part)):
+                draft.write_part(sketch(table.slice(start, part), chosen), place)
+        tables.append((made, said))
+    return Indexed(tables)
+
+
+def _related(count: int, seed: int) -> list[str]:
+    """Texts of one template and a few words of their own, many of them edited copies."""
+    dice = random.Random(seed)
+    words = [f"word{number}" for number in range(60)]
+    texts: list[str] = []
+    while len(texts) < count:
+        own = dice.choice(texts).split()[3:] if texts and dice.random() < 0.6 else dice.sample(words, 12)
+        own[dice.randrange(12)] = dice.choice(words)
+        texts.append(" ".join(["dear", "sir", dice.choice(["or", "and"]), *own]))
+    return texts
+
+
+@pytest.mark.parametrize(
+    "chosen", [LOOSE, MinHashSettings(threshold=0.6, shingle_length=2)], ids=["large buckets", "as usual"]
+)
+@pytest.mark.parametrize("among", [True, False])
+@pytest.mark.parametrize("cuts", [[400], [0, 90, 90, 300, 400]], ids=["one table", "four tables"])
+def test_decisions_beside_an_index_are_those_beside_the_texts(
+    tmp_path: Path, chosen: MinHashSettings, among: bool, cuts: list[int]
+) -> None:
+    texts = _related(700, seed=3)
+    old, new = texts[:400], texts[400:]
+    tables = [old[start:stop] for start, stop in pairwise([0, *cuts] if cuts[0] else cuts)]
+    past = _stored(tmp_path, chosen, *tables, part=70)
+    ids = [f"g{place:03d}-{row:07d}" for place, table in enumerate(tables, 1) for row in range(len(table))]
+    whole = find_near_duplicates(new, old, chosen, among_texts=among)
+    alive = Known([f"new-{row}" for row in range(len(new))], new, [9] * len(new))
+    expected = by_duplicates("minhash", alive, Known(ids, old, [int(one[1:4]) for one in ids]), whole)
+    for threads in (1, 2):
+        near, found = find_near_sketched(new, past.near, chosen, among_texts=among, threads=threads)
+        assert by_duplicates("minhash", alive, near, found) == expected
+    assert sum(not decision.kept for decision in expected) > 60
+
+
+def test_nothing_is_read_but_what_is_close(tmp_path: Path) -> None:
+    old = ["a b c d e f g h", "a b c d p q r s", "i j k l m n o p"]
+    past = _stored(tmp_path, MinHashSettings(shingle_length=1, bands=100, rows=1), old)
+    near, found = find_near_sketched(
+        ["a b c d e f g h x"], past.near, MinHashSettings(shingle_length=1, bands=100, rows=1)
+    )
+    assert near.ids == ["g001-0000000", "g001-0000001"]
+    assert (found.keeper.tolist(), found.similarity.tolist()) == ([0], [8 / 9])
+    assert near.read(np.array([1])) == [old[1]]
+
+
+def test_of_a_bucket_of_many_the_first_sixteen_and_the_last_are_met(tmp_path: Path) -> None:
+    past = _stored(tmp_path, MinHashSettings(), ["the same words"] * 40, ["the same words"] * 3)
+    hashes = band_hashes(signatures(["the same words"], MinHashSettings()), MinHashSettings())
+    assert past.near(hashes).ids == [*(f"g001-{row:07d}" for row in range(16)), "g002-0000002"]
+
+
+_WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join)
+
+
+@given(st.lists(st.lists(_WORDS, max_size=5), max_size=3), st.lists(_WORDS, min_size=1, max_size=5))
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_every_sieve_of_duplicates_says_the_same_with_an_index_and_without(
+    tmp_path_factory: pytest.TempPathFactory, generations: list[list[str]], texts: list[str]
+) -> None:
+    likeness = MinHashSettings(threshold=0.5, shingle_length=1, bands=12, rows=1)
+    stages: tuple[Stage, ...] = ("exact", "copying", "minhash")
+    chosen = CurateSettings(stages=stages, minhash=likeness)
+    past = _stored(tmp_path_factory.mktemp("store"), likeness, *generations)
+    old = [
+        (f"g{place:03d}-{row:07d}", text, place)
+        for place, some in enumerate(generations, 1)
+        for row, text in enumerate(some)
+    ]
+    known = Known(*map(list, zip(*old, strict=True))) if old else NOBODY
+    alive = Known([f"new-{row}" for row in range(len(texts))], texts, [9] * len(texts))
+    encode = HashingEncoder().encode
+    whole = list(decide(alive, NOBODY, known, known, chosen, stages, lambda some: encode(some.texts)))
+    told = decide(
+        alive, NOBODY, NOBODY, NOBODY, chosen, stages, lambda some: encode(some.texts), past=dict.fromkeys(stages, past)
+    )
+    assert list(told) == whole
+    said = dict(zip([*alive.ids, *known.ids], [*texts, *known.texts], strict=True))
+    for made in whole:
+        for decision in made:
+            if not decision.kept and decision.stage != "exact":
+                one, other = (set(said[identity].split()) for identity in (decision.id, decision.keeper or ""))
+                assert decision.evidence == len(one & other) / len(one | other) >= 0.5
+
+
+def test_stored_signatures_open_as_datasketchs_and_are_found_by_its_index() -> None:
+    texts = [*_related(40, seed=1), "!?"]
+    stored = sketch(_table(texts), LOOSE.model_copy(update={"bands": 60}))["signature"]
+    values = stored_signatures(pa.chunked_array([stored.combine_chunks()]))
+    assert values.tolist() == halves(signatures(texts, LOOSE.model_copy(update={"bands": 60}))).tolist()
+    opened = [MinHash(num_perm=60, seed=1, hashvalues=row, scheme="affine32") for row in values]
+    index = MinHashLSH(num_perm=60, params=(30, 2))
+    for row, one in enumerate(opened):
+        index.insert(row, one)
+    for row, one in enumerate(opened[:-1]):
+        similar = [other for other in range(40) if one.jaccard(opened[other]) >= 0.9]
+        assert row in similar
+        assert {*similar} <= {*index.query(one)}
+
+
+def test_a_sketch_takes_less_than_five_hundred_bytes(tmp_path: Path) -> None:
+    texts = [f"{number} {text}" for number in range(40) for text in human_texts(60)]
+    _stored(tmp_path, MinHashSettings(), texts, part=10_000)
+    (part,) = (tmp_path / "runs/tiny/generation=1/attempt=1/index").glob("*.parquet")
+    assert part.stat().st_size < 500 * len(texts)
+
+
+_NEW = human_texts(30, seed=50)
+_STAGES = CurateSettings(stages=("exact", "copying", "minhash"), encoder="hashing")
+
+
+Curated = Callable[..., tuple[Artifact, Artifact]]
+
+
+@pytest.fixture
+def curated(begin: Callable[[str], Beginning], said: Said) -> tuple[Beginning, Curated]:
+    """A generation 0, and a way to curate texts as a later one."""
+    begun = begin("tiny")
+
+    def made(
+        generation: int, texts: Sequence[str], earlier: Sequence = (), chosen: CurateSettings = _STAGES
+    ) -> tuple[Artifact, Artifact]:
+        candidates, by_hand = said(begun.attempt(generation), texts)
+        shutil.rmtree(by_hand.folder)
+        withheld = {"heldout": begun.heldout}
+        return candidates, curate(begun.attempt(generation), candidates, begun.reserve, withheld, earlier, chosen)
+
+    return begun, made
+
+
+def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[Beginning, Curated]) -> None:
+    begun, made = curated
+    _, decisions = made(1, [*_NEW, _NEW[0]])
+    stored = read_table(begun.attempt(1).folder / "index")
+    assert len(stored) == 30
+    assert stored["id"].to_pylist() == [f"g001-{place:07d}" for place in range(30)]
+    assert np.column_stack((stored["high"], stored["low"])).tolist() == exact_keys(_NEW).tolist()
+    manifest = read_manifest(begun.attempt(1).folder / "index")
+    assert manifest["parents"] == {"decisions": decisions.fingerprint}
+    assert manifest["settings"] == {"format": 1, "shingle_unit": "words", "shingle_length": 3, "bands": 25, "rows": 5}
+    assert len(read_table(begun.attempt(1).folder / "reserve_index")) == read_manifest(begun.reserve.folder)["rows"]
+
+
+def test_the_reserve_is_sketched_once_a_run(curated: tuple[Beginning, Curated]) -> None:
+    begun, made = curated
+    first = made(1, _NEW[:4])
+    reserve = index_reserve(begun.attempt(1), begun.reserve, _STAGES.minhash, [])
+    assert index_reserve(begun.attempt(2), begun.reserve, _STAGES.minhash, [first]) == reserve
+    made(2, _NEW[4:8], [first])
+    assert not (begun.attempt(2).folder / "reserve_index").exists()
+
+
+def test_of_a_store_without_an_index_one_is_made_when_it_is_asked_for(
+    curated: tuple[Beginning, Curated], said: Said
+) -> None:
+    begun, made = curated
+    earlier = said(begun.attempt(1), _NEW[:6], dropped=[2])
+    decisions = read_table(made(2, [_NEW[0], _NEW[2], _NEW[7]], [earlier])[1].folder).to_pylist()
+    assert read_manifest(begun.attempt(1).folder / "index")["rows"] == 5
+    told = {row["id"]: (row["keeper"], row["keeper_generation"]) for row in decisions if not row["kept"]}
+    assert told == {"g002-0000000": ("g001-0000000", 1)}
+
+
+def test_a_lost_index_is_made_again_as_it_was(curated: tuple[Beginning, Curated]) -> None:
+    begun, made = curated
+    candidates, _ = made(1, _NEW)
+    (part,) = (begun.attempt(1).folder / "index").glob("*.parquet")
+    content = part.read_bytes()
+    shutil.rmtree(part.parent)
+    curate(begun.attempt(1), candidates, begun.reserve, {"heldout": begun.heldout}, [], _STAGES)
+    assert part.read_bytes() == content
+
+
+def test_an_index_made_with_other_settings_is_refused(begin: Callable[[str], Beginning], said: Said) -> None:
+    begun = begin("tiny")
+    pair = said(begun.attempt(1), _NEW[:6])
+    index_survivors(*pair, MinHashSettings())
+    with pytest.raises(DriftError, match=r"settings\.shingle_length was 3, is now 2"):
+        index_survivors(*pair, MinHashSettings(shingle_length=2))
+
+
+def test_a_fork_may_sketch_otherwise(ripe: Path) -> None:
+    source = Run(ripe, "tiny")
+    made = fork(source, 1, "other", source.recipe())
+    assert not [*made.folder.glob("generation=*/attempt=*/*index")]
+    assert [*source.folder.glob("generation=1/attempt=1/index")]
+
+
+def test_a_forgotten_record_keeps_nobody_away(curated: tuple[Beginning, Curated]) -> None:
+    begun, made = curated
+    first = made(1, _NEW[:6])
+    human = read_table(begun.reserve.folder, ["id", "text", "digest"]).slice(0, 2).to_pylist()
+    bury(begun.run.root, {"g001-0000000": text_digest(_NEW[0]), human[0]["id"]: human[0]["digest"]}, "")
+    assert "g001-0000000" not in read_table(begun.attempt(1).folder / "index", ["id"])["id"].to_pylist()
+    said = [_NEW[0], _NEW[1], f"{_NEW[0]} Indeed.", *(f"{one['text']} Indeed." for one in human)]
+    told = read_table(made(2, said, [first])[1].folder).to_pylist()
+    assert {row["keeper"] for row in told if row["keeper"]} == {"g001-0000001", human[1]["id"]}
+
+
+def test_rewriting_takes_the_sketch_out_too(curated: tuple[Beginning, Curated]) -> None:
+    begun, made = curated
+    made(1, _NEW[:6])
+    human = read_table(begun.reserve.folder, ["digest"])["digest"][0].as_py()
+    rewrite(begun.run.root, [text_digest(_NEW[0]), human])
+    for name, gone in (("index", text_digest(_NEW[0])), ("reserve_index", human)):
+        stored = pq.read_table(begun.attempt(1).folder / name)
+        assert gone not in stored["digest"].to_pylist()
+        assert read_manifest(begun.attempt(1).folder / name)["rows"] == len(stored)
+    assert not [fault for fault in verify(begun.run.root).faults if "index" in fault]
+
+
+def test_where_common_shingles_are_masked_texts_are_compared_themselves(
+    curated: tuple[Beginning, Curated], said: Said
+) -> None:
+    begun, made = curated
+    masked = _STAGES.model_copy(update={"minhash": MinHashSettings(mask_common=0.5)})
+    earlier = said(begun.attempt(1), _NEW[:6])
+    assert open_past(begun.attempt(2), begun.reserve, [earlier], masked) == {}
+    told = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked)[1].folder).to_pylist()
+    assert [row["keeper"] for row in told if not row["kept"]] == ["g001-0000000"]
+    assert not [*begun.run.folder.rglob("*index")]
