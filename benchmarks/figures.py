@@ -70,16 +70,6 @@ def short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def remembered(folder: Path, name: str, count: Callable[[], Sequence[Figure]]) -> list[Figure]:
-    """Figures that were counted before, as a note in `folder` says; else they are counted now, and noted."""
-    note = folder / f"{name}.json"
-    if not note.exists():
-        counted = [asdict(figure) for figure in count()]
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(counted))
-    return [Figure(**figure) for figure in json.loads(note.read_text())]
-
-
 def write_result(name: str, seconds: float, figures: list[Figure]) -> Path:
     """Write `results/NAME.json`; returns its path."""
     RESULTS.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 The path is the product's: sketches and texts are artifacts as a run leaves them, new documents are held against all of them, and
 what survives is written and indexed. CPU time and memory are of one process a step, from before its documents are read. What
-was done before an interruption is not done again; `benchmarks/work/dedup/grown` is removed to begin anew.
+was done before an interruption is not done again; what it keeps under `benchmarks/work` is removed to begin anew.
 """
 
 import json

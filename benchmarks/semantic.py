@@ -1,7 +1,7 @@
 """Meaning: vectors a core-second, semantic duplicates beside semhash, a spread-out choice beside submodlib and apricot.
 
 CPU seconds of whole processes, each path in turn and the best of its rounds. A piece that was measured before an interruption is not
-measured again; remove its note in `benchmarks/work/semantic` to do so. `python -m benchmarks.semantic` runs it
+measured again; remove what it keeps under `benchmarks/work` to do so. `python -m benchmarks.semantic` runs it
 small, to see that it works, and writes no result.
 """
 

@@ -16,13 +16,13 @@ from curation.decisions import NOBODY, Decision, Known, as_number, by_duplicates
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.duplicates import Duplicates
 from curation.embedding import EmbeddingSettings, Vectors, resolve_embedding
-from curation.exact import exact_keys, find_exact_duplicates
 from curation.faults import Faults
 from curation.language import LanguageSettings, find_language_faults
-from curation.minhash import MinHashSettings, find_near_duplicates, find_near_sketched
+from curation.minhash import MinHashSettings
 from curation.overlap import OverlapSettings, find_overlaps
 from curation.pii import PiiSettings, find_pii_faults
 from curation.quality import QualitySettings, find_quality_faults
+from curation.repeats import find_repeats
 from curation.resampling import ImportanceSettings, SurpriseSettings, find_unimportant, find_unsurprising
 from curation.selection import BestOfSettings, best_of, distances, scores
 from curation.semantic import SemanticSettings, find_semantic_duplicates
@@ -151,7 +151,7 @@ def decide(
     """
     vectors: Vectors | None = None
     before = np.zeros((0, 0), np.float32)
-    against = {"copying": reserve, "minhash": earlier, "exact": earlier, "semantic": meant or NOBODY}
+    against = {"copying": reserve, "minhash": earlier, "exact": earlier} | dict(past or {})
     for stage in stages:
         by_distance = stage == "best_of" and settings.best_of.objective == "distance"
         if (stage in ("semantic", "diversity") or by_distance) and vectors is None:
@@ -166,12 +166,10 @@ def decide(
             made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, describe))
         elif stage == "contamination":
             made = find_contamination(alive, withheld, settings.overlap)
-        elif past and stage in past:
-            made = _beside(stage, alive, past[stage], settings)
+        elif stage == "semantic":
+            made = by_duplicates(stage, alive, meant or NOBODY, _meaning(vectors, before, settings))
         else:
-            known = against.get(stage, NOBODY)
-            near = _meaning(vectors, before, settings) if stage == "semantic" else None
-            made = by_duplicates(stage, alive, known, near or _search(stage, alive.texts, known.texts, settings))
+            made = find_repeats(stage, alive, against[stage], settings.likeness(stage))
         yield made
         stays = np.flatnonzero([decision.kept for decision in made])
         alive = alive.rows(stays)
@@ -223,23 +221,6 @@ def _chosen(
 def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings) -> Duplicates:
     assert vectors is not None
     return find_semantic_duplicates(vectors, before if len(before) else vectors[:0], settings.semantic)
-
-
-def _search(stage: str, texts: Sequence[str], reference: Sequence[str], settings: CurateSettings) -> Duplicates:
-    if stage == "exact":
-        return find_exact_duplicates(texts, reference)
-    among = stage == "minhash"
-    return find_near_duplicates(texts, reference, settings.likeness(stage), among_texts=among)
-
-
-def _beside(stage: str, alive: Known, past: Past, settings: CurateSettings) -> list[Decision]:
-    """As `_search`, with what was sketched before."""
-    if stage == "exact":
-        known = past.same(exact_keys(alive.texts))
-        return by_duplicates(stage, alive, known, find_exact_duplicates(alive.texts, known.texts))
-    among = stage == "minhash"
-    near, answer = find_near_sketched(alive.texts, past.near, settings.likeness(stage), among_texts=among)
-    return by_duplicates(stage, alive, near, answer)
 
 
 def _without_words(texts: Sequence[str]) -> Faults:

@@ -66,12 +66,12 @@ def _decide(
         done = draft.parts()
         past = open_past(attempt, reserve, earlier, settings)
         # Whoever is found by an index is not read whole.
-        whole = "importance" in settings.stages or "copying" not in past
+        whole = "importance" in settings.stages or not past
         sieves = decide(
             known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()),
             read_withheld(withheld),
             _known(read_table(reserve.folder, _COLUMNS)) if whole else NOBODY,
-            NOBODY if "minhash" in past else _survivors(earlier),
+            NOBODY if past else _survivors(earlier),
             settings,
             settings.stages[done:],
             lambda alive: _embedded(attempt, decisions, alive, settings, told),

@@ -17,7 +17,7 @@ from curation.sketched import Hashes, Past, Sketched
 CHOSEN = MinHashSettings(threshold=0.5, shingle_length=1, bands=150, rows=1)
 
 
-class _Remembered:
+class Remembered:
     """A past in plain arrays, and which texts were read of it."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class _Remembered:
 def test_any_past_answers_as_its_texts_do_and_each_is_read_once_at_most() -> None:
     old = ["a b c d", "", "a b c e", "p q r s", "a x y z"]
     new = ["a b c d f", "p q r s", "d a b c", "nothing of it", "!", "a b c d f g"]
-    past = _Remembered(old)
+    past = Remembered(old)
     held: Past = past
     near, found = find_near_sketched(new, held.near, CHOSEN)
     assert near.ids == ["old-0", "old-2", "old-3", "old-4"]
@@ -59,6 +59,6 @@ def test_any_past_answers_as_its_texts_do_and_each_is_read_once_at_most() -> Non
 
 
 def test_a_past_that_shares_nothing_leaves_the_texts_among_themselves() -> None:
-    past = _Remembered(["p q r s"])
+    past = Remembered(["p q r s"])
     near, found = find_near_sketched(["a b c", "a b c"], past.near, CHOSEN)
     assert (near.ids, found.keeper.tolist(), past.asked) == ([], [-1, 0], [])

@@ -314,7 +314,6 @@ def test_meaning_is_held_against_others_where_there_are_some() -> None:
     assert [(one.kept, one.keeper) for one in made] == [(False, "o1"), (True, None)]
 
 
-<<<<<<< HEAD
 def _answers(texts: Sequence[str], askings: Sequence[int], objective: str, **more: object) -> list[Decision]:
     chosen = CurateSettings.model_validate(
         {"stages": ["best_of", *more.pop("then", ())], "encoder": "hashing", "best_of": {"objective": objective}}  # type: ignore[misc]
@@ -352,7 +351,8 @@ def test_the_answer_that_is_farthest_from_what_exists_stays_and_goes_on_to_the_n
 def test_only_a_best_of_by_distance_needs_an_encoder() -> None:
     assert not CurateSettings(stages=("best_of",)).looks_at_meaning
     assert CurateSettings.model_validate({"stages": ["best_of"], "best_of": {"objective": "distance"}}).looks_at_meaning
-=======
+
+
 _ODD = {
     "nothing": "",
     "signs": "?! \u2026 ---",
@@ -395,4 +395,3 @@ def test_ten_megabytes_in_one_text_are_judged_like_any_other(stage: Stage) -> No
     assert len(huge) > 10_000_000
     kept = [decision.kept for decision in _decided([huge, "a few words of the river"], stage)]
     assert kept == [stage != "quality", True]
->>>>>>> e289d27 (Show the closest calls, say what an index holds, and let the benchmark of meaning go on after an interruption)
