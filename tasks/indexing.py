@@ -88,12 +88,20 @@ class Indexed:
         bands = [f"band_{band}" for band in range(hashes.shape[1])]
         told = self._index.take(places, ["id", "born", "signature", *bands])
         found = [told[name].to_numpy() for name in bands]
+        texts: list[str] = []
+
+        def read(rows: NDArray[np.int64]) -> list[str]:
+            # All at once where one is asked for: what costs is unpacking the row groups, which are the same for few and many.
+            if not texts:
+                texts.extend(self._index.texts(places))
+            return [texts[row] for row in rows]
+
         return Sketched(
             told["id"].to_pylist(),
             told["born"].to_pylist(),
             stored_signatures(told["signature"]),
             np.stack(found, axis=1) if len(places) else hashes[:0],
-            lambda rows: self._index.texts(places[rows]),
+            read,
         )
 
 

@@ -90,7 +90,7 @@ def test_decisions_beside_an_index_are_those_beside_the_texts(
     assert sum(not decision.kept for decision in expected) > 60
 
 
-def test_nothing_is_read_but_what_is_close(tmp_path: Path) -> None:
+def test_whoever_shares_a_band_is_met_and_read_when_asked(tmp_path: Path) -> None:
     old = ["a b c d e f g h", "a b c d p q r s", "i j k l m n o p"]
     past = _stored(tmp_path, MinHashSettings(shingle_length=1, bands=100, rows=1), old)
     near, found = find_near_sketched(
