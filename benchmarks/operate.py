@@ -100,13 +100,19 @@ class World:
         self.say(f"{part} started")
 
     def end(self, part: str, how: signal.Signals) -> None:
-        """Signal a part; SIGKILL goes to all that it began, as when a machine dies."""
+        """Signal a part; after ten seconds, as containers are stopped, or at once by SIGKILL, all that it began dies."""
         process = self.parts.pop(part)
-        for number in [process.pid, *(_began_by(process.pid) if how == signal.SIGKILL else [])]:
+        below = _began_by(process.pid)
+        process.send_signal(how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10 if how != signal.SIGKILL else 0)
+        self.say(
+            f"{part} ended by {how.name}" if process.poll() is not None else f"{part} outlives {how.name}; SIGKILL"
+        )
+        for number in [process.pid, *below]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(number, how)
+                os.kill(number, signal.SIGKILL)
         process.wait(60)
-        self.say(f"{part} ended by {how.name}")
 
     def command(self, *words: str) -> str:
         """Run a Python module in the clone to its end; returns what it said."""
