@@ -106,7 +106,7 @@ class World:
         below = _began_by(process.pid)
         process.send_signal(how)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10 if how != signal.SIGKILL else 0)
+            process.wait(10)
         self.say(
             f"{part} ended by {how.name}" if process.poll() is not None else f"{part} outlives {how.name}; SIGKILL"
         )
