@@ -7,6 +7,7 @@ clone, and a process worker. A piece that was finished before is not run again; 
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -100,13 +101,19 @@ class World:
         self.say(f"{part} started")
 
     def end(self, part: str, how: signal.Signals) -> None:
-        """Signal a part; SIGKILL goes to all that it began, as when a machine dies."""
+        """Signal a part; after ten seconds, as containers are stopped, or at once by SIGKILL, all that it began dies."""
         process = self.parts.pop(part)
-        for number in [process.pid, *(_began_by(process.pid) if how == signal.SIGKILL else [])]:
+        below = _began_by(process.pid)
+        process.send_signal(how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        self.say(
+            f"{part} ended by {how.name}" if process.poll() is not None else f"{part} outlives {how.name}; SIGKILL"
+        )
+        for number in [process.pid, *below]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(number, how)
+                os.kill(number, signal.SIGKILL)
         process.wait(60)
-        self.say(f"{part} ended by {how.name}")
 
     def command(self, *words: str) -> str:
         """Run a Python module in the clone to its end; returns what it said."""
@@ -220,8 +227,10 @@ def measure() -> list[Figure]:
         "server-restarted": lambda made: _disturbed(made, _restart_server),
         "database-restarted": lambda made: _disturbed(made, _restart_database),
     }
+    pieces |= {"finished-run": _finished_run, "overhead": _overhead}
     found = {name: _piece(name, work) for name, work in pieces.items()}
-    fired = found.pop("schedule")
+    fired, again, over = found.pop("schedule"), found.pop("finished-run"), found.pop("overhead")
+    ratio = sum(over["prefect"]) / sum(over["plain"])
     figures = [
         Figure(
             "scheduled runs that fired by themselves, from a clean clone on PostgreSQL",
@@ -231,6 +240,20 @@ def measure() -> list[Figure]:
             fired["fired"] >= 2 and fired["accepted"] == list(range(fired["fired"])),
         ),
         Figure("from a run's due time to its start, the later of two", fired["late"], "s"),
+        Figure(
+            "a finished run of five generations again, server running",
+            again["seconds"],
+            "s",
+            "< 10",
+            again["seconds"] < 10,
+        ),
+        Figure(
+            "CPU time of the Prefect run over plain functions, demo recipe",
+            round(ratio, 3),
+            "ratio",
+            "<= 1.05",
+            ratio <= 1.05,
+        ),
     ]
     for name, told in found.items():
         whole = told["once"] and not told["half"] and not told["changed"] and told["ended"] == "Completed"
@@ -284,6 +307,46 @@ def _disturbed(made: World, disturb: Callable[[World], None]) -> dict[str, Any]:
         "half": half(made.store),
         "changed": [name for name, digest in before.items() if now.get(name) != digest],
     }
+
+
+def _finished_run(made: World) -> dict[str, Any]:
+    words = ("flows", "evolve", "ngram", "--set", "human=letters", "--set", "generations=5")
+    made.command(*words)
+    since = time.monotonic()
+    made.command(*words)
+    return {"seconds": round(time.monotonic() - since, 1)}
+
+
+def _overhead(made: World) -> dict[str, Any]:
+    """CPU seconds of the same generations with and without Prefect, in turns, each in a store of its own."""
+    told: dict[str, list[float]] = {"prefect": [], "plain": []}
+    for turn in range(2):
+        for name, before in (("plain", "with without_coat():"), ("prefect", "if True:")):
+            store = made.folder / f"{name}-{turn}"
+            shutil.copytree(made.store / "human", store / "human")
+            since = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(
+                [sys.executable, "-c", _GUARDED.format(before=before, store=str(store))],
+                cwd=made.folder / "clone",
+                env=made.environment(),
+                check=True,
+            )
+            now = resource.getrusage(resource.RUSAGE_CHILDREN)
+            told[name].append(now.ru_utime + now.ru_stime - since.ru_utime - since.ru_stime)
+            made.say(f"{name}: {told[name][-1]:.1f} s of CPU")
+    return told
+
+
+_GUARDED = """
+from flows.surroundings import quiet_libraries
+quiet_libraries()
+from flows.evolve import evolve
+from flows.recipe import Site, load_recipe
+from tasks.coat import without_coat
+if __name__ == "__main__":
+    {before}
+        evolve(load_recipe("guarded", ["human=letters", "generations=2"]), Site(store={store!r}))
+"""
 
 
 def _kill_worker(made: World) -> None:
