@@ -102,7 +102,8 @@ def _watched(run: Run) -> float:
     if process.returncode:
         raise ValueError(f"the generation ended with {process.returncode}; see {_STORE / run.name}.log")
     parts = _RECORDS * _EACH // PART
-    early = [one for part, found in seen.items() if parts // 4 <= part < parts // 2 for one in found]
+    # Without the start, when the engine is not there yet.
+    early = [one for part, found in seen.items() if max(1, parts // 4) <= part < max(2, parts // 2) for one in found]
     late = [one for part, found in seen.items() if part >= 3 * parts // 4 for one in found]
     return statistics.median(late) / statistics.median(early) if early and late else float("nan")
 
