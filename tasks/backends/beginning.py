@@ -1,7 +1,6 @@
 """Where a training starts: a network from scratch or from a model that is there, its spelling, and an adapter laid over it."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from tasks.backends import Corpus, TransformerTraining
+from tasks.backends.adapters import adapter_base
 from tasks.backends.head import SlicedHeadLlama
 from tasks.backends.vocabulary import learn_vocabulary
-
-ADAPTER = "adapter_config.json"
-_BASE = "base_model_name_or_path"
 
 
 def begin(
@@ -67,12 +64,8 @@ def taken_apart(model: Path | str) -> tuple[str, Path | None]:
 
     An adapter of a store says where its base is from its own folder, so that the store can be moved.
     """
-    described = Path(model) / ADAPTER
-    if not described.is_file():
-        return str(model), None
-    named = str(json.loads(described.read_text())[_BASE])
-    beside = (Path(model) / named).resolve()
-    return (str(beside) if beside.is_dir() else named), Path(model)
+    below = adapter_base(Path(model))
+    return (below, Path(model)) if below else (str(model), None)
 
 
 def _texts(corpus: Corpus) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
 
-from tasks.backends.beginning import ADAPTER, taken_apart
+from tasks.backends.adapters import ADAPTER, adapter_base
 from tasks.backends.head import SlicedHeadLlama
 from tasks.backends.scoring import nats_of, open_network, spell
 
@@ -48,7 +48,7 @@ def _as_plain(network: Any) -> Any:  # noqa: ANN401
 
 def _point_to_base(folder: Path) -> None:
     """Say where the base is from the adapter's own folder, where it is a folder too: a store can be moved."""
-    below, _ = taken_apart(folder)
+    below = str(adapter_base(folder))
     described = json.loads((folder / ADAPTER).read_text())
     if Path(below).is_dir():
         described["base_model_name_or_path"] = os.path.relpath(Path(below).resolve(), folder.resolve())
