@@ -1,6 +1,6 @@
 """A loop that gets better than its human data alone: every policy, and the strongest human-only training, in one honest table.
 
-A cell is one arm with one seed, a run in a store of its own in `benchmarks/work/headline`; what is finished is remembered, and what is
+A cell is one arm with one seed, a run in a store of its own in `headline` of the work folder; what is finished is remembered, and what is
 not goes on where it stands. `HEIRLOOM_MINUTES` (60) says how long to add cells for; figures are made from those there are, and the
 last ones say how many are missing. The small grid is 500 passages and five generations. Human-only arms differ in length, dropout, weight
 decay and learning rate, each at the compute of one training and at that of the whole loop; the best of them is what the loop has to beat.
@@ -110,8 +110,12 @@ def _live(arm: str, seed: int) -> None:
         asked = arms()[arm]
         recipe = Recipe.model_validate(
             {
-                "human": "docs", "generations": _GENERATIONS, "gate": {"limits": []}, **asked,
-                "name": _slug(arm, seed), "seed": seed,
+                "human": "docs",
+                "generations": _GENERATIONS,
+                "gate": {"limits": []},
+                **asked,
+                "name": _slug(arm, seed),
+                "seed": seed,
                 "train": {"backend": "transformer", **asked["train"]},
             }
         )

@@ -1,6 +1,6 @@
 """What training costs beside transformers' Trainer, what the fast path saves, what a kill costs, and every way to train once.
 
-Pieces are remembered in `benchmarks/work/training`, so that an interrupted benchmark goes on; remove the folder to begin anew. Costs are
+Pieces are remembered in `training` of the work folder, so that an interrupted benchmark goes on; remove the folder to begin anew. Costs are
 CPU seconds of this process alone, ours and theirs in turn on the same blocks. Wants two free cores and about a quarter of an hour.
 """
 
@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,7 @@ def measure() -> list[Figure]:
         beside = _remembered("reference", _beside)
         fast = _remembered("fast", _fast)
         killed = _remembered("killed", _killed)
-        lived = {
-            name: _remembered(f"variant-{name}", lambda name=name: live(name, _WORK / "variants")) for name in VARIANTS
-        }
+        lived = {name: _remembered(f"variant-{name}", partial(live, name, _WORK / "variants")) for name in VARIANTS}
     ratio, saved = statistics.median(beside["ratios"]), statistics.median(fast["ratios"])
     same = max(abs(ours - theirs) for ours, theirs in beside["losses"]) < 1e-4
     figures = [
@@ -115,7 +114,9 @@ def _texts() -> tuple[list[str], list[str]]:
     store = _WORK / "store"
     asked = IngestSettings(passage_characters=(80, 360), split_by="source", reserve_records=1000, heldout_records=300)
     ingest(store, "docs", [DOCSTRINGS], asked)
-    human = pinned_human(Attempt(Run(store, "bench"), 0), "docs")
+    run = Run(store, "bench")
+    run.begin({}, set(), {})
+    human = pinned_human(Attempt(run, 0), "docs")
     reserve, heldout = (read_table(human[side].folder, ["text"])["text"].to_pylist() for side in ("reserve", "heldout"))
     return reserve, heldout
 
@@ -219,8 +220,7 @@ def _fast() -> dict[str, Any]:
         if ours[1] <= goal:
             break
     ratios = [found[rate][0] / ours[0]]
-    for _ in range(_ROUNDS - 1):
-        ratios.append(tried(_theirs, plain[rate])[0] / tried(_ours, chosen)[0])
+    ratios += [tried(_theirs, plain[rate])[0] / tried(_ours, chosen)[0] for _ in range(_ROUNDS - 1)]
     return {"ratios": ratios, "theirs": goal, "ours": ours[1], "steps": steps, "learning_rate": rate}
 
 
@@ -228,7 +228,7 @@ def _killed() -> dict[str, Any]:
     texts, _ = _texts()
     ancestor = _ancestor(texts)
     settings = TransformerTraining.model_validate({**_SHAPE, "steps": 60})
-    asked = (Corpus(texts, []), [], ancestor)
+    asked: tuple[Corpus, list[str], Path] = (Corpus(texts, []), [], ancestor)
     with tempfile.TemporaryDirectory() as name:
         killed, whole = Path(name) / "killed", Path(name) / "whole"
         killed.mkdir()

@@ -13,8 +13,16 @@ from tasks.backends import Resources
 from tasks.ingest import ingest
 
 _TINY = {
-    "backend": "transformer", "hidden": 64, "layers": 1, "heads": 2, "context": 128, "vocabulary": 400, "batch": 4,
-    "steps": 30, "human_only_steps": 30, "base_steps": 60,
+    "backend": "transformer",
+    "hidden": 64,
+    "layers": 1,
+    "heads": 2,
+    "context": 128,
+    "vocabulary": 400,
+    "batch": 4,
+    "steps": 30,
+    "human_only_steps": 30,
+    "base_steps": 60,
 }
 _ADAMW = {"optimiser": "adamw", "learning_rate": 0.002}
 _DPO = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.0005}
@@ -33,10 +41,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def live(name: str, folder: Path) -> dict[str, Any]:
     """Run generation 0 and 1 of a variant in a store of its own below `folder`; what its last model said."""
-    chat = (
-        VARIANTS[name].get("objective") == "sft"
-        or (VARIANTS[name].get("objective") == "dpo"
-        and "pairs" not in VARIANTS[name])
+    chat = VARIANTS[name].get("objective") == "sft" or (
+        VARIANTS[name].get("objective") == "dpo" and "pairs" not in VARIANTS[name]
     )
     slug = "".join(letter if letter.isalnum() else "-" for letter in name)
     store = folder / "store"
@@ -51,7 +57,10 @@ def live(name: str, folder: Path) -> dict[str, Any]:
         asked |= {"opening_words": 4, "rounds": 3, "candidates_per_human_record": 2}
     recipe = Recipe.model_validate(
         {
-            "name": slug, "human": human, "generations": 1, "prompts": asked,
+            "name": slug,
+            "human": human,
+            "generations": 1,
+            "prompts": asked,
             "generate": {"sampler": "vllm", "max_tokens": 40},
             "curate": {"encoder": "hashing", "stages": ["exact"]},
             "measure": {"voice_records": 40},

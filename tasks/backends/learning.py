@@ -55,7 +55,7 @@ class TransformerTraining(Settings):
     weight_decay: float = Field(0.3, ge=0, description="decoupled weight decay")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on attention weights")
     lora_rank: int = Field(0, ge=0, description="rank of the low-rank adapter that is trained; 0 trains every weight")
-    lora_alpha: float = Field(16, gt=0, description="scale of the adapter, divided by its rank")
+    lora_alpha: int = Field(16, gt=0, description="scale of the adapter, divided by its rank")
     adapter: bool = Field(False, description="keep the adapter as it is instead of merging it into its base")
     dpo_beta: float = Field(0.1, gt=0, description="how strongly DPO holds to the model it starts from")
     pairs: Literal["human", "best-of-k"] = Field(

@@ -35,7 +35,7 @@ def trainer_of(
     """Who teaches the plan; checkpoints go below `folder`."""
     arguments = _arguments(settings, network, plan.steps, folder, seed)
     more: list[TrainerCallback] = [EarlyStoppingCallback(_PATIENCE)] if settings.stop_early else []
-    common = {"callbacks": [*callbacks, *more], "optimizers": (optimiser_of(network, settings), None)}
+    common: dict[str, Any] = {"callbacks": [*callbacks, *more], "optimizers": (optimiser_of(network, settings), None)}
     if settings.objective == "dpo":
         return _of_preferences(settings, network, tokenizer, plan, arguments, common)
     padding = _Padding(tokenizer.pad_token_id)

@@ -53,7 +53,7 @@ def test_two_processes_train_one_model_as_one_process_would(
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 400
     assert lesson.log[-1].loss < lesson.log[0].loss
     odd = tiny.model_copy(update={"batch": 3})
-    with pytest.raises(ValueError, match="train.batch is 3, and 2 processes share it"):
+    with pytest.raises(ValueError, match="batch is 3, and 2 processes share it"):
         two.trainer(odd).train(*asked, folder, 2, lambda *_: None)
 
 

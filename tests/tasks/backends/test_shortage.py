@@ -1,6 +1,8 @@
 import pytest
 
-torch = pytest.importorskip("torch", reason="its errors are torch's")
+pytest.importorskip("torch", reason="its errors are torch's")
+
+import torch
 
 from tasks.backends import TransformerTraining
 from tasks.backends.shortage import short_of_memory
@@ -9,7 +11,7 @@ from tasks.backends.shortage import short_of_memory
 def test_too_little_memory_says_what_to_lower() -> None:
     # More than any address space: refused by every machine, whatever it has.
     with (
-        pytest.raises(ValueError, match="ran out of memory with train.batch 8 and train.context 128: lower them"),
+        pytest.raises(ValueError, match=r"ran out of memory with train\.batch 8 and train\.context 128: lower them"),
         short_of_memory(TransformerTraining()),
     ):
         torch.empty(1 << 60, dtype=torch.uint8)
