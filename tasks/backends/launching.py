@@ -65,7 +65,7 @@ def main(folder: str) -> None:
     asked = pickle.loads((Path(folder) / _ASKED).read_bytes())  # noqa: S301  (written by our own process)
     try:
         with short_of_memory(asked[0]):
-            answer: Lesson | str = learn(*asked, progress=_tell)
+            answer: Lesson | str = learn(*(*asked, _tell))
     except ValueError as error:
         answer = str(error)
     if PartialState().is_main_process:

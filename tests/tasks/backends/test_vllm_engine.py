@@ -249,9 +249,10 @@ def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way
 
 
 def test_an_adapter_says_by_its_base_what_transformers_says_of_both(
-    backends: Backends, adapter: Path, first: Trained
+    backends: Backends, adapter: Path, first: Trained, tmp_path: Path
 ) -> None:
     likeliest = {"top_k": 1, "max_tokens": 12}
+    adapter = _copied(adapter, tmp_path / "adapter")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(first.folder / name, adapter / name)
     fast = _say(backends, adapter, _PROMPTS[:6], **likeliest)
