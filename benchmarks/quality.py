@@ -127,7 +127,7 @@ def _said(model: Path) -> list[Completion]:
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir()
-    train(NgramTraining(), Corpus(texts, []), [], ancestor, folder, 0, _untold)
+    train(NgramTraining(), Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, _untold)
     return folder
 
 

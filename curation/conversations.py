@@ -14,9 +14,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+ANSWERS, REJECTED = "assistant", "rejected"
+"""Roles of who answers, and of an answer that was less liked than the one before it."""
+
 _HEADER = re.compile(r"^(\\*### )", re.MULTILINE)
 _ESCAPED = re.compile(r"^\\(\\*### )", re.MULTILINE)
-_SHAREGPT = {"human": "user", "gpt": "assistant"}
+_SHAREGPT = {"human": "user", "gpt": ANSWERS}
 """Names of the two who speak in ShareGPT's files, and what everybody else calls them."""
 
 
@@ -44,12 +47,22 @@ def read_turns(value: Sequence[Any]) -> list[Turn] | str:
 
 def as_turns(prompt: str, response: str) -> list[Turn]:
     """A prompt and its response as a conversation of two turns."""
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    return [{"role": "user", "content": prompt}, {"role": ANSWERS, "content": response}]
 
 
 def render(turns: Sequence[Turn]) -> str:
     """The one text of a conversation."""
     return "\n\n".join(f"### {turn['role']}\n{_HEADER.sub(_escape, turn['content'])}" for turn in turns)
+
+
+def responses(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """Every answer of a conversation, with all that was said before it: `prompt + response` is the rendered text so far."""
+    found = []
+    for place, turn in enumerate(turns):
+        if turn["role"] == ANSWERS and place:
+            header = f"\n\n### {ANSWERS}\n"
+            found.append((render(turns[:place]) + header, render([turn]).removeprefix(header.lstrip())))
+    return found
 
 
 def parse(text: str) -> list[Turn]:

@@ -34,7 +34,10 @@ class MixSettings(BaseModel):
     records: int | None = Field(
         None, ge=1, description="fixed-fraction, accumulate-subsample: size of a corpus; default as many as the reserve"
     )
-
+    human_weight: float = Field(
+        1.0, ge=0, description="how often training sees a human record in a pass, on average; 2 is twice, 0 never"
+    )
+    synthetic_weight: float = Field(1.0, ge=0, description="the same for a synthetic record")
     human_sources: Shares = Field(
         None,
         description="fixed-fraction: share of the human records from each source, as `{letters = 0.5, wiki = 0.5}`, "

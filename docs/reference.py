@@ -76,7 +76,7 @@ def _storage() -> str:
         "        runs/<run>/run.json                 recipe as resolved, site, provenance",
         "                   journal.jsonl            what began, was accepted, stopped, and why",
         "                   generation=3/attempt=1/  kept_out/ candidates/ embeddings/ decisions/ index/ reserve_index/",
-        "                                            corpus/ contamination/ model/ voice/ metrics/ verdict/",
+        "                                            corpus/ contamination/ base/ pairs/ model/ voice/ metrics/ verdict/",
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
         "        forgotten.jsonl                     tombstones: what no later corpus, prompt or view holds",

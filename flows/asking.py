@@ -101,15 +101,17 @@ def export(
     run: Annotated[str, typer.Argument(help="name of the run")],
     generation: Annotated[int | None, typer.Option(help="whose corpus; default the newest that has one", min=0)] = None,
     to: Annotated[str, typer.Option("--to", help="hf (datasets.load_dataset opens it), jsonl or parquet")] = "hf",
+    model: Annotated[bool, typer.Option("--model", help="the model in the place of the corpus")] = False,
     out: Annotated[Path | None, typer.Option(help="folder to write; default RUN-generation-N-KIND here")] = None,
     store: Store = None,
 ) -> None:
-    """Write a corpus to a folder that others open: its records, a data card, and Croissant metadata."""
+    """Write a corpus to a folder that others open, or a model: with a card that says what it is made of."""
     from storage.export import export as write
+    from storage.model_card import export_model
 
-    console.print(
-        f"{write(load_site(None, store).opened().store, run, generation, to, out)}", markup=False, soft_wrap=True
-    )
+    root = load_site(None, store).opened().store
+    folder = export_model(root, run, generation, out) if model else write(root, run, generation, to, out)
+    console.print(f"{folder}", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -97,7 +97,8 @@ def generation(
         pool = [*pool, (candidates, decisions)]
     corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed, kept_out)
     prove(attempt, corpus, withheld, recipe.curate)
-    model = train(attempt, corpus, heldout, lived[0].model if lived else None, recipe.train, recipe.seed, backends)
+    first, last = (lived[0].model, lived[-1].model) if lived else (None, None)
+    model = train(attempt, corpus, heldout, first, recipe.train, recipe.seed, backends, last, reserve, pool)
     metrics = measure(
         attempt,
         model,

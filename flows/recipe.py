@@ -21,7 +21,7 @@ from storage.bucket import SCHEME
 from storage.mirror import attach, mirror_of
 from storage.provenance import without_secrets
 from storage.run import Run, runs
-from tasks.backends import NgramTraining, Resources, Sampling, Training, TransformerTraining
+from tasks.backends import Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
 
 GROWING = {"generations", "question", "budget"}
@@ -56,10 +56,6 @@ class Recipe(BaseModel):
                 "curate.pii.action mask is for `heirloom curate`: a run edits no candidate; set it to drop"
             )
         self._refuse_idle_answers()
-        if isinstance(self.train, NgramTraining):
-            return self
-        if self.train.hidden % self.train.heads:
-            raise ValueError(f"train.hidden {self.train.hidden} must be a multiple of train.heads {self.train.heads}")
         return self
 
     def _refuse_idle_answers(self) -> None:

@@ -27,7 +27,7 @@ def _front_matter(told: "Exported") -> Iterator[str]:
     size = next((name for limit, name in _SIZES if told.records < limit), "1M<n<10M")
     # JSON is YAML, and quotes whatever needs it.
     yield from ("---", f"pretty_name: {json.dumps(_title(told))}")
-    yield from _licence(told.licences)
+    yield from front_licence(told.licences)
     yield from (
         "tags:",
         "- synthetic",
@@ -46,7 +46,7 @@ def _front_matter(told: "Exported") -> Iterator[str]:
     )
 
 
-def _licence(named: Sequence[str]) -> list[str]:
+def front_licence(named: Sequence[str]) -> list[str]:
     """The licence as a hub knows it: one of its own names, or `other` with ours."""
     if not named:
         return ["license: unknown"]
@@ -68,7 +68,9 @@ def _body(told: "Exported") -> Iterator[str]:
     yield from (f"# {_title(told)}", "", _summary(told), "")
     yield from ("## What is in it", "")
     shares = [("human", human), ("synthetic", told.records - human)]
-    yield from _table(("origin", "records", "share"), [(one, f"{n:,}", f"{n / told.records:.2%}") for one, n in shares])
+    yield from markdown_table(
+        ("origin", "records", "share"), [(one, f"{n:,}", f"{n / told.records:.2%}") for one, n in shares]
+    )
     if facts.get("human_token_fraction") is not None:
         yield from ("", f"Of the tokens its model was trained on, {facts['human_token_fraction']:.2%} were human.")
     yield from ("", "Columns: " + ", ".join(f"`{name}` ({kind})" for name, kind in told.columns) + ".")
@@ -80,7 +82,7 @@ def _body(told: "Exported") -> Iterator[str]:
     yield from ("## Where it comes from", "")
     shown = sorted(told.counts, key=lambda row: -row[3])
     rows = [(origin, source or "–", licence or "not stated", f"{n:,}") for origin, source, licence, n in shown]
-    yield from _table(("origin", "source", "licence", "records"), rows[:_MOST_SOURCES])
+    yield from markdown_table(("origin", "source", "licence", "records"), rows[:_MOST_SOURCES])
     if rows[_MOST_SOURCES:]:
         yield from (
             "",
@@ -91,14 +93,16 @@ def _body(told: "Exported") -> Iterator[str]:
     made = [("question", recipe.get("question")), ("mixing policy", recipe["mix"]), ("sampler", recipe["generate"])]
     made += [("trainer", recipe["train"]), ("sieves", recipe.get("curate", {}).get("stages")), ("seed", recipe["seed"])]
     made += [("candidates", facts["candidates"]), ("survivors", facts["survivors"]), ("snapshot", facts["snapshot"])]
-    yield from _table(("what", "value"), [(name, _said(value)) for name, value in made if value not in (None, "")])
+    yield from markdown_table(
+        ("what", "value"), [(name, said(value)) for name, value in made if value not in (None, "")]
+    )
     yield from ("", "## What was measured on it and on its model", "")
-    yield from _table(
+    yield from markdown_table(
         ("subject", "metric", "value"),
         [(one, metric, "–" if value is None else f"{value:.4g}") for one, metric, value in told.metrics],
     )
     yield from ("", "## Lineage", "")
-    yield from _table(("artifact", "fingerprint", "made from", "fingerprint"), told.lineage)
+    yield from markdown_table(("artifact", "fingerprint", "made from", "fingerprint"), told.lineage)
     yield from ("", f"Heirloom {versions().get('heirloom', '')}, commit {commit() or 'unknown'}.")
 
 
@@ -109,13 +113,15 @@ def _summary(told: "Exported") -> str:
     )
 
 
-def _said(value: Any) -> str:  # noqa: ANN401  (JSON values)
+def said(value: Any) -> str:  # noqa: ANN401  (JSON values)
+    """A value of a recipe in words."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items() if inner is not None)
+        return ", ".join(f"{key} {said(inner)}" for key, inner in value.items() if inner is not None)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Lines of a table, with what would end a cell escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines]
 

@@ -31,6 +31,7 @@ _PER_GENERATION = {
     "verdicts": (records.VERDICTS, "verdict"),
     "voice": (records.VOICE, "voice"),
     "training": (records.TRAINING, "model"),
+    "pairs": (records.PAIRS, "pairs"),
     "kept_out": (records.DECISIONS, "kept_out"),
     "contamination": (records.CONTAMINATION, "contamination"),
     "topics": (records.TOPICS, "topics"),

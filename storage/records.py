@@ -147,6 +147,21 @@ MET = pa.schema(
 )
 """A record that overlaps an evaluation set it did not know of; `place` is `reserve`, `candidates` or `corpus`."""
 
+PAIRS = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("origin", pa.string()),
+        ("margin", pa.float64()),
+    ]
+)
+"""Two answers to a prompt, of which a model learned to prefer the first; one record where a person wrote both.
+
+`margin` is how far apart they are in what they were chosen by, null where a person chose."""
+
 VOICE = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
 """What a model says when it is measured; never trained on."""
 
@@ -176,8 +191,16 @@ VERDICTS = pa.schema(
 )
 """What the gate said about one limit."""
 
-TRAINING = pa.schema([("step", pa.int32()), ("loss", pa.float64()), ("heldout_loss", pa.float64())])
-"""The loss curve of one training."""
+TRAINING = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("tokens_per_second", pa.float64()),
+        ("heldout_loss", pa.float64()),
+    ]
+)
+"""The log of one training; `heldout_loss` where it was measured, `tokens_per_second` of the machine it was made on."""
 
 
 def embeddings(dimensions: int) -> pa.Schema:

@@ -10,7 +10,7 @@ from curation.mixing import Mix, MixSettings, Strata, draw_mix
 from curation.selection import rarity
 from curation.text import words
 from storage.artifact import Artifact, read_table
-from storage.records import CORPUS, seed_of
+from storage.records import CORPUS, HUMAN, SYNTHETIC, seed_of
 from storage.run import Attempt
 from storage.survivors import read_survivors, without_dropped
 from tasks.coat import verb
@@ -50,7 +50,10 @@ def mix(
             raise ValueError(
                 f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records"
             )
-        draft.write_part(table.append_column("weight", pa.array([1.0] * table.num_rows)).cast(CORPUS))
+        # Generation 0 has one origin: to weigh it against another has no meaning.
+        of_origin = {HUMAN: settings.human_weight, SYNTHETIC: settings.synthetic_weight} if pool else {HUMAN: 1.0}
+        weights = [of_origin[origin] for origin in table["origin"].to_pylist()]
+        draft.write_part(table.append_column("weight", pa.array(weights, pa.float64())).cast(CORPUS))
         draft.facts = {
             "corpus": table.num_rows,
             "human": len(drawn.human),

@@ -7,10 +7,11 @@ folder, and answers with completions and log-likelihoods.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import NamedTuple, Protocol
 
-from pydantic import Field
-
+from tasks.backends.learning import NgramTraining as NgramTraining
+from tasks.backends.learning import Training as Training
+from tasks.backends.learning import TransformerTraining as TransformerTraining
 from tasks.backends.speaking import OWN as OWN
 from tasks.backends.speaking import Resources as Resources
 from tasks.backends.speaking import Sampling as Sampling
@@ -18,41 +19,6 @@ from tasks.backends.speaking import Settings as Settings
 
 Progress = Callable[[int, int], None]
 """Told how much of how much is done, while it is being done."""
-
-
-class TransformerTraining(Settings):
-    """`[train]` with `backend = "transformer"`: a Llama-shaped model trained from scratch each generation."""
-
-    backend: Literal["transformer"] = "transformer"
-    steps: int = Field(260, ge=1, description="optimiser steps of every training after generation 0")
-    human_only_steps: int = Field(130, ge=1, description="optimiser steps of generation 0, which sees human text alone")
-    human_schedule: Literal["constant", "ramp"] = Field(
-        "constant", description="how the human share of training tokens runs: as the corpus has it, or from none to all"
-    )
-    stop_early: bool = Field(False, description="keep the model of the best held-out loss instead of the last one")
-    hidden: int = Field(128, ge=32, description="width of the model")
-    layers: int = Field(2, ge=1, description="number of blocks")
-    heads: int = Field(4, ge=1, description="attention heads; hidden / heads must suit vLLM (32, 64, 80, 96, 128, ...)")
-    context: int = Field(128, ge=16, description="tokens a model sees at once")
-    vocabulary: int = Field(2048, ge=300, description="size of the byte-level BPE learned from the reserve")
-    batch: int = Field(8, ge=1, description="packed sequences in a step")
-    learning_rate: float = Field(0.02, gt=0, description="peak learning rate of Muon on the matrices")
-    embedding_learning_rate: float = Field(0.003, gt=0, description="peak learning rate of AdamW on everything else")
-    weight_decay: float = Field(0.3, ge=0, description="decoupled weight decay")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on attention weights")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="arithmetic of training; auto takes bfloat16 where the core has it"
-    )
-
-
-class NgramTraining(Settings):
-    """`[train]` with `backend = "ngram"`: counts words; learns in a second, collapses in five generations."""
-
-    backend: Literal["ngram"] = "ngram"
-    order: int = Field(3, ge=1, le=5, description="words in the longest run that is counted")
-
-
-Training = Annotated[TransformerTraining | NgramTraining, Field(discriminator="backend")]
 
 
 @dataclass(frozen=True)
@@ -88,32 +54,74 @@ class Score:
     nats: tuple[float, ...]
 
 
+class Point(NamedTuple):
+    """One point of a training's log; the held-out loss is known where it was measured."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+    heldout_loss: float | None = None
+
+
 @dataclass(frozen=True)
 class Lesson:
-    """What a training reports: counts of tokens seen, and the loss curve as (step, loss, held-out loss or None)."""
+    """What a training reports: counts of tokens seen, its log, and the step that it resumed from; 0 where it began anew."""
 
     tokens: int
     human_tokens: int
     steps: int
     seconds: float
-    losses: tuple[tuple[int, float, float | None], ...]
+    log: tuple[Point, ...]
+    resumed_from: int = 0
+
+
+Text = str | tuple[str, str]
+"""What is learned whole; or a prompt, and the response that alone is learned."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two responses to a prompt, the better one first."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    human: bool
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts to learn from, with their origins apart, so that a schedule can tell them apart."""
+    """Texts to learn from, with their origins apart, so that a schedule can tell them apart; or preferences.
 
-    human: Sequence[str]
-    synthetic: Sequence[str]
+    A weight says how often a text is seen in a pass, on average; without weights every text is seen once.
+    """
+
+    human: Sequence[Text]
+    synthetic: Sequence[Text]
+    human_weights: Sequence[float] = ()
+    synthetic_weights: Sequence[float] = ()
+    preferences: Sequence[Preference] = ()
 
 
 class Trainer(Protocol):
     """Learns from texts and leaves a model folder."""
 
     def train(
-        self, corpus: Corpus, heldout: Sequence[str], ancestor: Path | None, folder: Path, seed: int, progress: Progress
+        self,
+        corpus: Corpus,
+        heldout: Sequence[Text],
+        ancestor: Path | None,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+        beginning: Path | str | None = None,
     ) -> Lesson:
-        """Write a model to the empty `folder`; `ancestor` is generation 0's model, whose vocabulary stays."""
+        """Write a model to `folder`, which is empty or holds what a killed training of the same left there.
+
+        `ancestor` is generation 0's model, whose vocabulary stays; `beginning` the model whose weights are gone on with,
+        a folder or a name, none for a training from scratch.
+        """
         ...
 
 

@@ -18,10 +18,10 @@ def complete(
     """Continue `ids` until the end token, a stop string, `max_tokens`, or `longest` tokens in all, by the dice given."""
     spoken: list[int] = []
     total, cache, reason, text = 0.0, None, "length", ""
-    fed = torch.tensor([ids])
+    fed = torch.tensor([ids], device=network.device)
     while len(spoken) < settings.max_tokens and len(ids) + len(spoken) < longest:
         answer = network(input_ids=fed, past_key_values=cache, use_cache=True)
-        cache, logits = answer.past_key_values, answer.logits[0, -1].float()
+        cache, logits = answer.past_key_values, answer.logits[0, -1].float().cpu()
         shaped = _penalised(logits, settings, ids, spoken)
         if len(spoken) < settings.min_tokens:
             shaped[tokenizer.eos_token_id] = -torch.inf
@@ -36,7 +36,7 @@ def complete(
         found = [place for stop in settings.stop if (place := text.find(stop, max(0, before + 1 - len(stop)))) >= 0]
         if found and len(spoken) > settings.min_tokens:
             return Completion(text[: found[0]], "stop", len(ids), len(spoken), total)
-        fed = torch.tensor([[token]])
+        fed = torch.tensor([[token]], device=network.device)
     text = tokenizer.decode(spoken, skip_special_tokens=True)
     return Completion(text, reason, len(ids), len(spoken), total)
 

@@ -10,7 +10,9 @@ import torch
 from transformers import LlamaForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-_ROWS = 256
+_ROWS = {"cpu": 256}
+"""Rows of a slice: what fits a cache on a CPU, what keeps a card busy elsewhere."""
+_ROWS_ELSEWHERE = 8192
 
 
 class SlicedHeadLlama(LlamaForCausalLM):
@@ -23,29 +25,34 @@ class SlicedHeadLlama(LlamaForCausalLM):
         if labels is None or not self.training:
             return super().forward(input_ids=input_ids, labels=labels, **rest)
         hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
-        loss = _SlicedCrossEntropy.apply(
-            hidden.reshape(-1, hidden.shape[-1]), self.lm_head.weight, labels[:, 1:].reshape(-1)
-        )
-        return CausalLMOutputWithPast(loss=loss)
+        rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels[:, 1:].reshape(-1)
+        learned = targets >= 0
+        if not learned.all():
+            rows, targets = rows[learned], targets[learned]
+        return CausalLMOutputWithPast(loss=_SlicedCrossEntropy.apply(rows, self.lm_head.weight, targets))
 
 
 class _SlicedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
+        kind = hidden.device.type
+        cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        low = torch.get_autocast_dtype(kind) if cast else hidden.dtype
+        # A step that learns nothing has loss nought.
+        count, size = max(1, len(hidden)), _ROWS.get(kind, _ROWS_ELSEWHERE)
         rows, narrow = hidden.to(low), weight.to(low)
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, len(rows), _ROWS):
-            part, target = rows[start : start + _ROWS], targets[start : start + _ROWS, None]
+        for start in range(0, len(rows), size):
+            part, target = rows[start : start + size], targets[start : start + size, None]
             gradient = (part @ narrow.T).float().log_softmax(-1)
             total -= gradient.gather(1, target).sum()
             gradient.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
-            gradient = gradient.mul_(1 / len(rows)).to(low)
-            to_hidden[start : start + _ROWS] = gradient @ narrow
+            gradient = gradient.mul_(1 / count).to(low)
+            to_hidden[start : start + size] = gradient @ narrow
             to_weight += (gradient.T @ part).to(weight.dtype)
         context.save_for_backward(to_hidden, to_weight)
-        return total / len(rows)
+        return total / count
 
     @staticmethod
     def backward(context: Any, *gradients: Any) -> tuple[torch.Tensor, torch.Tensor, None]:  # noqa: ANN401

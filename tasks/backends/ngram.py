@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.backends import Completion, Corpus, Lesson, NgramTraining, Progress, Prompt, Resources, Sampling, Score
+from tasks.backends import Completion, Corpus, Lesson, NgramTraining, Progress, Prompt, Resources, Sampling, Score, Text
 
 _TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 _BEGIN, _END, _UNKNOWN = 0, 1, 2
@@ -31,9 +31,11 @@ Counts = dict[tuple[int, ...], Counter[int]]
 
 def train(
     settings: NgramTraining,
+    resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
     corpus: Corpus,
-    heldout: Sequence[str],  # noqa: ARG001  (counting has nothing to stop early)
+    heldout: Sequence[Text],  # noqa: ARG001  (counting has nothing to stop early)
     ancestor: Path | None,
+    beginning: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
     folder: Path,
     seed: int,  # noqa: ARG001  (counting throws no dice)
     progress: Progress,
@@ -46,7 +48,7 @@ def train(
     started = time.monotonic()
     if not corpus.human and not corpus.synthetic:
         raise ValueError("the corpus is empty: there is nothing to learn from")
-    texts = [*corpus.human, *corpus.synthetic]
+    texts = [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
     vocabulary = (
         _load(ancestor).vocabulary if ancestor else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
     )

@@ -1,14 +1,20 @@
-"""The optimiser of small from-scratch models: Muon on the matrices, AdamW on the embedding and the norms.
+"""The optimiser of a training: Muon on the matrices of small models and AdamW on the rest, or AdamW on everything.
 
 Both come from torch; this file only lets transformers' Trainer see the two as one. Muon wants matrices of
 hidden layers; on a model this small it reaches the same loss in about half the steps of AdamW alone.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from tasks.backends import TransformerTraining
+
+
+def optimiser_of(model: torch.nn.Module, settings: TransformerTraining) -> torch.optim.Optimizer | None:
+    """The optimiser that the settings name; None for AdamW, which the Trainer makes by itself."""
+    return muon_and_adamw(model, settings) if settings.optimiser == "muon" else None
 
 
 def muon_and_adamw(model: torch.nn.Module, settings: TransformerTraining) -> torch.optim.Optimizer:
@@ -31,12 +37,25 @@ class _Both(torch.optim.Optimizer):
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self._parts = parts
         super().__init__([group for part in parts for group in part.param_groups], defaults={})
-        place = 0
-        for part in parts:
-            part.param_groups = self.param_groups[place : place + len(part.param_groups)]
-            place += len(part.param_groups)
+        self._share(self.param_groups)
 
     def step(self, closure: Any = None) -> None:  # noqa: ANN401  (torch's signature)
         """Step every part."""
         for part in self._parts:
             part.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What every part remembers."""
+        return {"parts": [part.state_dict() for part in self._parts]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Give every part its memory back; a part that loads makes its groups anew."""
+        for part, remembered in zip(self._parts, state_dict["parts"], strict=True):
+            part.load_state_dict(remembered)
+        self._share([group for part in self._parts for group in part.param_groups])
+
+    def _share(self, groups: list[dict[str, Any]]) -> None:
+        self.param_groups, place = groups, 0
+        for part in self._parts:
+            part.param_groups = groups[place : place + len(part.param_groups)]
+            place += len(part.param_groups)

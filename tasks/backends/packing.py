@@ -1,14 +1,21 @@
 """Texts to blocks of tokens, and the order in which human and synthetic blocks are learned.
 
 Texts are shuffled anew each pass, joined with their begin and end tokens, and cut into blocks without
-padding, so every token of a step teaches.
+padding, so every token of a step teaches; or each text is a block of its own, cut to the context. A token that is
+read and not learned, such as one of a prompt, is kept as its complement, -1 - token.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
 
 from torch.utils.data import Dataset
+
+from tasks.backends import Text
+
+UNLEARNED = -100
+"""The label of a token that is read and not learned, in the libraries' own convention."""
 
 
 class Blocks(Dataset[dict[str, list[int]]]):
@@ -18,10 +25,9 @@ class Blocks(Dataset[dict[str, list[int]]]):
         self._blocks = blocks
 
     @classmethod
-    def of_texts(cls, tokenizer: Any, texts: Sequence[str], context: int) -> "Blocks":  # noqa: ANN401
+    def of_texts(cls, tokenizer: Any, texts: Sequence[Text], context: int) -> "Blocks":  # noqa: ANN401
         """Every full block of one pass over `texts`, in their order: what a held-out loss is measured on."""
-        stream = _tokens(tokenizer, texts)
-        flat = [token for ids in stream for token in ids]
+        flat = [token for ids in _tokens(tokenizer, texts) for token in ids]
         return cls([flat[start : start + context] for start in range(0, len(flat) - context + 1, context)])
 
     def __len__(self) -> int:
@@ -29,33 +35,75 @@ class Blocks(Dataset[dict[str, list[int]]]):
 
     def __getitem__(self, place: int) -> dict[str, list[int]]:
         block = self._blocks[place]
-        return {"input_ids": block, "labels": block}
+        if min(block) >= 0:
+            return {"input_ids": block, "labels": block}
+        return {
+            "input_ids": [token if token >= 0 else -1 - token for token in block],
+            "labels": [token if token >= 0 else UNLEARNED for token in block],
+        }
+
+    def tokens(self, first: int) -> int:
+        """Tokens of the first so many blocks."""
+        return sum(map(len, self._blocks[:first]))
 
 
 class _Stream:
-    """An endless stream of tokens: pass after pass over the same texts, each in its own order."""
+    """An endless stream of blocks: pass after pass over the same texts, each in its own order."""
 
-    def __init__(self, documents: list[list[int]], context: int, seed: int) -> None:
-        self._documents, self._context = documents, context
+    def __init__(
+        self, documents: list[list[int]], context: int, seed: int, weights: Sequence[float], packed: bool
+    ) -> None:
+        self._documents = documents if packed else [document[:context] for document in documents]
+        self._context, self._packed = context, packed
         self._dice = random.Random(seed)  # noqa: S311  (a shuffle, not a secret)
+        self._weights = list(weights) if set(weights) - {1.0} else []
+        self._waiting: list[list[int]] = []
         self._rest: list[int] = []
-        self.tokens = sum(map(len, documents))
+        often = self._weights or [1.0] * len(documents)
+        self.tokens = round(sum(weight * len(one) for weight, one in zip(often, self._documents, strict=True)))
+        self.blocks = self.tokens / context if packed else sum(often)
+        """Blocks of one pass, on average."""
 
     def next_block(self) -> list[int]:
+        if not self._packed:
+            while not self._waiting:
+                self._waiting = self._pass()[::-1]
+            return self._waiting.pop()
         while len(self._rest) < self._context:
-            self._dice.shuffle(self._documents)
-            for document in self._documents:
+            for document in self._pass():
                 self._rest.extend(document)
         block, self._rest = self._rest[: self._context], self._rest[self._context :]
         return block
 
+    def _pass(self) -> list[list[int]]:
+        """Every text once, or as often as its weight says: by its whole part, and by the dice for the rest."""
+        if not self._weights:
+            self._dice.shuffle(self._documents)
+            return self._documents
+        drawn = [
+            document
+            for document, weight in zip(self._documents, self._weights, strict=True)
+            for _ in range(int(weight) + (self._dice.random() < math.modf(weight)[0]))
+        ]
+        self._dice.shuffle(drawn)
+        return drawn
 
-def packed_stream(tokenizer: Any, texts: Sequence[str], context: int, seed: int) -> _Stream:  # noqa: ANN401
-    """Blocks of `context` tokens from `texts`, without end."""
-    return _Stream(_tokens(tokenizer, texts), context, seed)
+
+def packed_stream(
+    tokenizer: Any,  # noqa: ANN401
+    texts: Sequence[Text],
+    context: int,
+    seed: int,
+    weights: Sequence[float] = (),
+    packed: bool = True,
+) -> _Stream:
+    """Blocks of `context` tokens from `texts`, or each text as a block of its own, without end."""
+    seen = [place for place in range(len(texts)) if not weights or weights[place] > 0]
+    documents = _tokens(tokenizer, [texts[place] for place in seen])
+    return _Stream(documents, context, seed, [weights[place] for place in seen] if weights else (), packed)
 
 
-def human_share_plan(schedule: str, human_tokens: int, synthetic_tokens: int, blocks: int) -> list[bool]:
+def human_share_plan(schedule: str, human_tokens: float, synthetic_tokens: float, blocks: int) -> list[bool]:
     """For each block to be learned, whether it is human.
 
     `constant` keeps the corpus's own share of tokens; `ramp` runs from none to all. Shares are carried over
@@ -72,8 +120,21 @@ def human_share_plan(schedule: str, human_tokens: int, synthetic_tokens: int, bl
     return plan
 
 
-def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:  # noqa: ANN401
+def spelled(tokenizer: Any, prompt: str, response: str) -> tuple[list[int], list[int]]:  # noqa: ANN401
+    """Tokens of a prompt, as a sampler spells it, and of the response that follows, with its end."""
+    begun, said = tokenizer([prompt, response], add_special_tokens=False)["input_ids"]
+    return [tokenizer.bos_token_id, *begun], [*said, tokenizer.eos_token_id]
+
+
+def _tokens(tokenizer: Any, texts: Sequence[Text]) -> list[list[int]]:  # noqa: ANN401
     if not texts:
         return []
-    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
+    if all(isinstance(text, str) for text in texts):
+        ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
+    found = []
+    for text in texts:
+        # What is learned whole is spelled as the response to nothing, but for its begin, which is learned too.
+        prompt, response = spelled(tokenizer, *(("", text) if isinstance(text, str) else text))
+        found.append([*(prompt if isinstance(text, str) else [-1 - token for token in prompt]), *response])
+    return found

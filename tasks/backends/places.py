@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 
 from tasks.backends import Resources, Sampling
+from tasks.backends.adapters import adapter_base
 from tasks.backends.manners import Manners, TroubleError, parsed
-from tasks.backends.serving import ModelServer, adapter_base, start
+from tasks.backends.serving import ModelServer, start
 
 Cards = Mapping[str, Mapping[str, Any]]
 """What a server says it serves: by the name to ask for."""

@@ -20,6 +20,7 @@ from tasks.backends import (
     Sampling,
     Score,
     Scorer,
+    Text,
     Trainer,
     Training,
     TransformerTraining,
@@ -60,8 +61,12 @@ def require_installed(training: Training) -> None:
     Raises:
         ValueError: transformers or torch is missing.
     """
-    missing = [name for name in ("torch", "transformers", "accelerate") if importlib.util.find_spec(name) is None]
-    if isinstance(training, TransformerTraining) and missing:
+    if not isinstance(training, TransformerTraining):
+        return
+    needed = ["torch", "transformers", "accelerate"]
+    needed += ["trl", "datasets"] if training.objective != "text" else []
+    needed += ["peft"] if training.lora_rank or training.objective != "text" else []
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise ValueError(
             f"train.backend is 'transformer', but {', '.join(missing)} is not installed; "
             "pip install 'heirloom[train]', or set train.backend = 'ngram'"
@@ -189,10 +194,18 @@ class _Learner:
     training: Training
 
     def train(
-        self, corpus: Corpus, heldout: Sequence[str], ancestor: Path | None, folder: Path, seed: int, progress: Progress
+        self,
+        corpus: Corpus,
+        heldout: Sequence[Text],
+        ancestor: Path | None,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+        beginning: Path | str | None = None,
     ) -> Lesson:
+        asked = (self.training, self.backends.resources, corpus, heldout, ancestor, beginning, folder, seed)
         with self.backends.lease(self.training.backend, None) as worker:
-            lesson: Lesson = worker.call("train", progress, self.training, corpus, heldout, ancestor, folder, seed)
+            lesson: Lesson = worker.call("train", progress, *asked)
             return lesson
 
     def score(

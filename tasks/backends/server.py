@@ -14,10 +14,10 @@ import httpx
 
 from tasks.backends import Completion, Progress, Prompt, Resources, Sampling
 from tasks.backends.abilities import servers_key
+from tasks.backends.adapters import adapter_base
 from tasks.backends.client import answers
 from tasks.backends.manners import Manners, parsed
 from tasks.backends.places import Place, of_model, of_teacher
-from tasks.backends.serving import adapter_base
 
 _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 _PROBE = "probe.json"

@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 
 from tasks.backends import Resources, Sampling
+from tasks.backends.adapters import adapter_base, rank_of
 from tasks.backends.worker import end_with_owner
 
 _START_SECONDS = 900
@@ -86,12 +87,6 @@ def main(owner: int) -> None:
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
 
-def adapter_base(model: Path) -> str | None:
-    """What an adapter is to be laid over, as its folder says; None for a whole model."""
-    described = model / "adapter_config.json"
-    return str(json.loads(described.read_text())["base_model_name_or_path"]) if described.is_file() else None
-
-
 def _arguments(model: Path, settings: Sampling, resources: Resources, port: int) -> Iterator[str]:
     base = adapter_base(model)
     given = {
@@ -107,17 +102,12 @@ def _arguments(model: Path, settings: Sampling, resources: Resources, port: int)
         # Or it takes sampling settings that a request leaves out from a file of the model.
         "generation-config": "vllm",
         "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
-        **({"lora-modules": f"{model}={model}", "max-lora-rank": _rank(model)} if base else {}),
+        **({"lora-modules": f"{model}={model}", "max-lora-rank": rank_of(model)} if base else {}),
     }
     for name, value in given.items():
         yield from (f"--{name}", str(value))
     yield from ("--enforce-eager", "--no-enable-chunked-prefill", "--disable-uvicorn-access-log", "--disable-log-stats")
     yield from ("--enable-lora",) if base else ()
-
-
-def _rank(adapter: Path) -> int:
-    asked = int(json.loads((adapter / "adapter_config.json").read_text()).get("r", 16))
-    return next(rank for rank in (8, 16, 32, 64, 128, 256, 320, 512) if rank >= asked)
 
 
 def _environment(resources: Resources) -> dict[str, str]:

@@ -138,6 +138,14 @@ class Resources(Settings):
     samplers: int = Field(
         1, ge=1, description="sampling processes at the same time; one generation uses all that are free"
     )
+    checkpoint_seconds: float = Field(
+        60, gt=0, description="how often a training writes a checkpoint, from which a killed one resumes"
+    )
+    accelerate: str = Field(
+        "",
+        description="configuration file of `accelerate`: trainings are launched with it, as several processes where it "
+        "says so; without it they run in the worker process, which stays warm",
+    )
     kv_cache_mib: int = Field(256, ge=16, description="memory for vLLM's key-value cache, in MiB")
     max_num_seqs: int = Field(256, ge=1, description="sequences vLLM advances together")
     servers: tuple[str, ...] = Field(

@@ -2,7 +2,8 @@
 
 Every request carries its own seed and the engine runs on one thread on CPU, so a text does not depend on
 batching, order or restarts. A model of the same shape is loaded into the living engine; the output head,
-which vLLM's CPU kernels keep packed and do not pack again for tied heads, is then packed anew.
+which vLLM's CPU kernels keep packed and do not pack again for tied heads, is then packed anew. An adapter is laid over
+its base by a LoRARequest, in an engine of the base.
 
 Assumes it owns its process: importing vLLM changes the environment and the global seeds.
 """
@@ -23,10 +24,12 @@ os.environ["DO_NOT_TRACK"] = "1"
 
 from transformers import PreTrainedTokenizerFast
 from vllm import LLM, SamplingParams
+from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import BeamSearchParams, RequestOutputKind, StructuredOutputsParams
 
 from tasks.backends import Completion, Progress, Prompt, Resources, Sampling
+from tasks.backends.adapters import adapter_base, rank_of
 
 _PROBE = "probe.json"
 _TELL_SECONDS = 0.1
@@ -40,7 +43,9 @@ class _Speaking:
     model: Path | None = None
     engine: LLM | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
-    shape: tuple[str, str, str] | None = None
+    shape: tuple[str, ...] | None = None
+    adapter: LoRARequest | None = None
+    adapters = 0
 
 
 def sample(
@@ -64,7 +69,9 @@ def sample(
         yield from _searched(engine, tokenizer, settings, spelled, resources.max_num_seqs, progress)
         return
     for place, (prompt, ids) in enumerate(zip(prompts, spelled, strict=True)):
-        core.add_request(str(place), {"prompt_token_ids": ids}, _parameters(settings, prompt.seed))
+        core.add_request(
+            str(place), {"prompt_token_ids": ids}, _parameters(settings, prompt.seed), lora_request=_Speaking.adapter
+        )
     finished: dict[int, Completion] = {}
     due, told = 0, time.monotonic()
     while core.has_unfinished_requests():
@@ -85,18 +92,25 @@ def sample(
 
 
 def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
-    if not all((model / name).is_file() for name in ("config.json", "tokenizer.json")):
+    base = adapter_base(model)
+    whole = Path(base) if base else model
+    if not all(path.is_file() for path in (whole / "config.json", model / "tokenizer.json")):
         raise ValueError(f"{model} is no model: expected a folder with config.json and weights, and tokenizer.json")
     if _Speaking.model != model:
         # Text is made by the engine's own tokenizer, so a model with another one needs another engine.
         spelling = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
-        shape = (settings.dtype, (model / "config.json").read_text(), spelling)
-        if _Speaking.engine is not None and _Speaking.shape == shape:
-            _reload(_Speaking.engine, model)
-        else:
+        # A base is loaded once for all its adapters, which are as wide as the first at most.
+        laid_over = (str(whole), str(rank_of(model))) if base else ()
+        shape = (settings.dtype, (whole / "config.json").read_text(), spelling, *laid_over)
+        if _Speaking.engine is None or _Speaking.shape != shape:
             _unload()
-            _Speaking.engine = _engine(settings, resources, model)
-        _Speaking.shape, _Speaking.model = shape, None
+            _Speaking.engine = _engine(settings, resources, whole, rank_of(model) if base else 0)
+        elif not base:
+            _reload(_Speaking.engine, model)
+        _Speaking.shape, _Speaking.model, _Speaking.adapter = shape, None, None
+        if base:
+            _Speaking.adapters += 1
+            _Speaking.adapter = LoRARequest(str(model), _Speaking.adapters, str(model.resolve()))
         _Speaking.tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
         _check_probe(_Speaking.engine, model, settings.dtype)
         _Speaking.model = model
@@ -105,7 +119,7 @@ def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, P
     return _Speaking.engine, _Speaking.tokenizer
 
 
-def _engine(settings: Sampling, resources: Resources, model: Path) -> LLM:
+def _engine(settings: Sampling, resources: Resources, model: Path, rank: int) -> LLM:
     return LLM(
         str(model),
         dtype=settings.dtype,
@@ -117,6 +131,7 @@ def _engine(settings: Sampling, resources: Resources, model: Path) -> LLM:
         # On CPU a seeded request whose prompt is cut into chunks ends the engine.
         enable_chunked_prefill=False,
         disable_log_stats=True,
+        **({"enable_lora": True, "max_lora_rank": rank} if rank else {}),
         # A small model may say white space for ever where the schema lets it.
         structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
     )
@@ -152,7 +167,7 @@ def _check_probe(engine: LLM, model: Path, dtype: str) -> None:
     probe = json.loads((model / _PROBE).read_text())
     ids, expected = probe["token_ids"], probe["log_probability"]
     asked = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
-    (output,) = engine.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
+    (output,) = engine.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False, lora_request=_Speaking.adapter)
     found = sum(entry[token].logprob for entry, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True))
     if abs(found - expected) > _TOLERANCE[dtype] * len(ids):
         _Speaking.model = None
@@ -179,7 +194,8 @@ def _searched(
         for room in {min(settings.max_tokens, longest - len(ids)) for ids in batch}:
             places = [place for place, ids in enumerate(batch) if min(settings.max_tokens, longest - len(ids)) == room]
             asked = BeamSearchParams(beam_width=settings.beam_width, max_tokens=room)
-            outputs = engine.beam_search([{"prompt_token_ids": batch[place]} for place in places], asked)
+            opened = [{"prompt_token_ids": batch[place]} for place in places]
+            outputs = engine.beam_search(opened, asked, lora_request=_Speaking.adapter)
             for place, output in zip(places, outputs, strict=True):
                 found[place] = _best(output.sequences[0], tokenizer, len(batch[place]))
         yield [found[place] for place in range(len(batch))]

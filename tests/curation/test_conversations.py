@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.conversations import Turn, as_turns, parse, read_turns, render
+from curation.conversations import Turn, as_turns, parse, read_turns, render, responses
 
 _ROLES = st.sampled_from(["user", "assistant", "system", "### tool"])
 _SAID = st.one_of(st.text(), st.lists(st.sampled_from(["### ", "\\### ", "\n", "\n\n", "x", "\\"])).map("".join))
@@ -48,3 +48,14 @@ def test_what_is_no_conversation_has_its_reason(value: list[object], reason: str
 def test_what_was_not_rendered_cannot_be_parsed(text: str) -> None:
     with pytest.raises(ValueError, match=r"rendered conversation|has no text line"):
         parse(text)
+
+
+def test_every_answer_comes_with_all_that_was_said_before_it() -> None:
+    turns = [_turn("user", "a"), _turn("assistant", "### b"), _turn("user", "c"), _turn("assistant", "d")]
+    found = responses(turns)
+    assert [prompt + response for prompt, response in found] == [render(turns[:2]), render(turns)]
+    assert [response for _, response in found] == ["\\### b", "d"]
+
+
+def test_an_answer_to_nothing_is_none() -> None:
+    assert responses([_turn("assistant", "a"), _turn("user", "b")]) == []

@@ -198,3 +198,14 @@ def test_of_each_cell_of_a_grid_the_same_number_is_taken(begin: Callable[[str], 
         (begun, [(made, decided)]), policy="fixed-fraction", human_fraction=0.0, records=16, strata="attributes"
     )
     assert Counter(int(row["id"][-7:]) % 5 == 0 for row in taken) == {True: 8, False: 8}
+
+
+def test_weights_by_origin_are_in_the_corpus(pool: tuple[Beginning, list[tuple[Artifact, Artifact]]]) -> None:
+    _, rows = _mixed(pool, policy="anchor", human_weight=2.0, synthetic_weight=0.5)
+    assert {(row["origin"], row["weight"]) for row in rows} == {("human", 2.0), ("synthetic", 0.5)}
+
+
+def test_a_corpus_of_human_text_alone_weighs_nothing_against_another(begin: Callable[[str], Beginning]) -> None:
+    begun = begin("tiny")
+    corpus = mix(begun.attempt(0), begun.reserve, [], MixSettings(), 0)
+    assert set(read_table(corpus.folder)["weight"].to_pylist()) == {1.0}

@@ -16,7 +16,7 @@ def _untold(*_: int) -> None:
 
 def _learned(folder: Path, texts: list[str], order: int = 3, ancestor: Path | None = None) -> Path:
     folder.mkdir()
-    train(NgramTraining(order=order), Corpus(texts, []), [], ancestor, folder, 0, _untold)
+    train(NgramTraining(order=order), Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, _untold)
     return folder
 
 
@@ -182,7 +182,7 @@ def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the corpus is empty"):
-        train(NgramTraining(), Corpus([], []), [], None, tmp_path, 0, _untold)
+        train(NgramTraining(), Resources(), Corpus([], []), [], None, None, tmp_path, 0, _untold)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,7 +193,9 @@ def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
 
 def test_a_lesson_tells_human_tokens_apart(tmp_path: Path) -> None:
     # Every text ends with a token of its own.
-    lesson = train(NgramTraining(), Corpus(["a b c", "a b"], ["a b c d e f"]), [], None, tmp_path, 0, _untold)
+    lesson = train(
+        NgramTraining(), Resources(), Corpus(["a b c", "a b"], ["a b c d e f"]), [], None, None, tmp_path, 0, _untold
+    )
     assert (lesson.tokens, lesson.human_tokens, lesson.steps) == (14, 7, 3)
 
 

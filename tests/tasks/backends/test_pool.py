@@ -178,7 +178,7 @@ def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) 
         os.kill(dying._process.pid, signal.SIGKILL)
 
     with pytest.raises(WorkerError, match="died during train"), pool.lease("ngram", None) as dying:
-        dying.call("train", kill, NgramTraining(), Corpus(_TEXTS, []), [], None, tmp_path, 0)
+        dying.call("train", kill, NgramTraining(), Resources(), Corpus(_TEXTS, []), [], None, None, tmp_path, 0)
     (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), _untold)
     assert score.tokens == 3
 

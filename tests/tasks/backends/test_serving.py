@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.serving import ModelServer, adapter_base, start
+from tasks.backends.adapters import adapter_base
+from tasks.backends.serving import ModelServer, start
 from tests.tasks.conftest import processes_with
 
 _FAMILY = """

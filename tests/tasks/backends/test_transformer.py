@@ -175,7 +175,9 @@ def test_a_model_of_human_text_alone_reports_no_other(first: Trained) -> None:
 
 
 def test_the_loss_curve_has_its_steps_and_falls(first: Trained) -> None:
-    steps, losses, heldout = zip(*first.lesson.losses, strict=True)
+    steps, losses, rates, speeds, heldout = zip(*first.lesson.log, strict=True)
+    assert max(rates) <= TransformerTraining().learning_rate
+    assert min(speeds) > 0
     assert steps == tuple(range(1, 9))
     assert losses[-1] < losses[0]
     assert set(heldout) == {None}
@@ -184,12 +186,12 @@ def test_the_loss_curve_has_its_steps_and_falls(first: Trained) -> None:
 def test_stopping_early_keeps_the_best_model_and_no_checkpoint(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    # Three texts are soon known by heart, and then the held-out ones become less likely.
+    # Six texts are soon known by heart, and then the held-out ones become less likely.
     settings = tiny.model_copy(update={"human_only_steps": 120, "steps": 120, "stop_early": True})
     heldout = human_texts(12, seed=11)
-    corpus = Corpus(human_texts(3, seed=12), [])
+    corpus = Corpus(human_texts(6, seed=12), [])
     lesson = _learn(backends, settings, tmp_path / "model", corpus, heldout=heldout, ancestor=first.folder)
-    curve = [(step, loss) for step, _, loss in lesson.losses if loss is not None]
+    curve = [(point.step, point.heldout_loss) for point in lesson.log if point.heldout_loss is not None]
     best = min(loss for _, loss in curve)
     assert [step for step, _ in curve] == list(range(10, lesson.steps + 1, 10))
     assert lesson.steps < 120

@@ -246,3 +246,17 @@ def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way
     _say(backends, first.folder, _PROMPTS[:1])
     (said,) = _say(backends, tmp_path, [Prompt("THE OLD", 0)], top_k=1)
     assert said.text == reference.text
+
+
+def test_an_adapter_says_by_its_base_what_transformers_says_of_both(
+    backends: Backends, adapter: Path, first: Trained, tmp_path: Path
+) -> None:
+    likeliest = {"top_k": 1, "max_tokens": 12}
+    adapter = _copied(adapter, tmp_path / "adapter")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(first.folder / name, adapter / name)
+    fast = _say(backends, adapter, _PROMPTS[:6], **likeliest)
+    slow = backends.sampler(Sampling.model_validate({"sampler": "transformers", **likeliest}))
+    expected = list(slow.sample(adapter, _PROMPTS[:6], _untold))
+    assert [one.text for one in fast] == [one.text for one in expected]
+    assert [one.text for one in _say(backends, first.folder, _PROMPTS[:6], **likeliest)] != [one.text for one in fast]

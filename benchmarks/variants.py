@@ -1,0 +1,104 @@
+"""Every way to train, each as one run of one generation on a tiny model with vLLM speaking."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from curation.splitting import IngestSettings
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from storage.artifact import read_manifest, read_table
+from tasks.backends import Resources
+from tasks.ingest import ingest
+
+_TINY = {
+    "backend": "transformer",
+    "hidden": 64,
+    "layers": 1,
+    "heads": 2,
+    "context": 128,
+    "vocabulary": 400,
+    "batch": 4,
+    "steps": 30,
+    "human_only_steps": 30,
+    "base_steps": 60,
+}
+_ADAMW = {"optimiser": "adamw", "learning_rate": 0.002}
+_DPO = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.0005}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "from scratch": {},
+    "from base": {"start": "base"},
+    "from previous": {"start": "previous"},
+    "LoRA, merged": {"start": "base", "lora_rank": 4, **_ADAMW},
+    "LoRA, as adapter": {"start": "base", "lora_rank": 4, "adapter": True, **_ADAMW},
+    "SFT": {"objective": "sft", "start": "base"},
+    "DPO, people's pairs": _DPO,
+    "DPO, best against worst of k": {**_DPO, "pairs": "best-of-k"},
+}
+
+
+def live(name: str, folder: Path) -> dict[str, Any]:
+    """Run generation 0 and 1 of a variant in a store of its own below `folder`; what its last model said."""
+    chat = VARIANTS[name].get("objective") == "sft" or (
+        VARIANTS[name].get("objective") == "dpo" and "pairs" not in VARIANTS[name]
+    )
+    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
+    store = folder / "store"
+    human = "chat" if chat else "letters"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (store / "human" / human).exists():
+        file = folder / f"{human}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in _rows(chat)))
+        ingest(store, human, [str(file)], IngestSettings(column="messages" if chat else "text"))
+    asked = {"program": "opening", "opening_words": 8}
+    if VARIANTS[name].get("pairs"):
+        asked |= {"opening_words": 4, "rounds": 3, "candidates_per_human_record": 2}
+    recipe = Recipe.model_validate(
+        {
+            "name": slug,
+            "human": human,
+            "generations": 1,
+            "prompts": asked,
+            "generate": {"sampler": "vllm", "max_tokens": 40},
+            "curate": {"encoder": "hashing", "stages": ["exact"]},
+            "measure": {"voice_records": 40},
+            "train": {**_TINY, **VARIANTS[name]},
+        }
+    )
+    evolve(recipe, Site(store=store, resources=Resources(kv_cache_mib=64, max_num_seqs=64)))
+    last = store / "runs" / slug / "generation=1" / "attempt=1"
+    said = read_table(last / "voice")["text"].to_pylist()
+    manifest = read_manifest(last / "model")
+    spoken = sum(bool(text.strip()) for text in said)
+    return {
+        "spoken": spoken,
+        "sampler": recipe.generate.sampler,
+        "files": sorted(manifest["files"]),
+        "facts": manifest["facts"],
+    }
+
+
+def _rows(chat: bool) -> list[dict[str, Any]]:
+    dice = random.Random(3)  # noqa: S311  (a corpus, not a secret)
+    nouns, verbs = (
+        ("river", "garden", "letter", "winter", "village", "harbour"),
+        ("follows", "forgets", "carries", "repairs"),
+    )
+
+    def sentence() -> str:
+        return f"The {dice.choice(nouns)} {dice.choice(verbs)} the {dice.choice(nouns)} in {dice.randint(1200, 1999)}."
+
+    if not chat:
+        return [{"text": " ".join(sentence() for _ in range(dice.randint(2, 4)))} for _ in range(160)]
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": f"Go on: {sentence()}"},
+                {"role": "assistant", "content": f"{sentence()} {sentence()}"},
+                {"role": "rejected", "content": "I do not know."},
+            ]
+        }
+        for _ in range(160)
+    ]

@@ -1,0 +1,154 @@
+"""Where a training starts: a network from scratch or from a model that is there, its spelling, and an adapter laid over it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
+
+from tasks.backends import Corpus, TransformerTraining
+from tasks.backends.adapters import adapter_base
+from tasks.backends.head import SlicedHeadLlama
+from tasks.backends.vocabulary import learn_vocabulary
+
+
+def begin(
+    settings: TransformerTraining, beginning: Path | str | None, ancestor: Path | None, corpus: Corpus
+) -> tuple[Any, PreTrainedTokenizerFast]:
+    """The network that learns, in float32, with its tokenizer; wrapped by PEFT where an adapter is trained.
+
+    Raises:
+        ValueError: there is no model to begin with, or it spells otherwise than generation 0's.
+    """
+    if beginning is None:
+        tokenizer = (
+            read_tokenizer(ancestor)
+            if ancestor
+            else learn_vocabulary(_texts(corpus), settings.vocabulary, settings.context)
+        )
+        shape = _shape(settings, tokenizer)
+        return (SlicedHeadLlama(shape) if settings.sliced_head else AutoModelForCausalLM.from_config(shape)), tokenizer
+    tokenizer = read_tokenizer(beginning)
+    _refuse_other_spelling(tokenizer, beginning, ancestor)
+    below, above = taken_apart(beginning)
+    network = _opened(below, settings)
+    if len(tokenizer) > network.config.vocab_size:
+        raise ValueError(
+            f"vocabulary mismatch: the tokenizer of {beginning} has {len(tokenizer)} tokens and its model "
+            f"{network.config.vocab_size}; take the tokenizer that the model was made with"
+        )
+    network.config.pad_token_id = tokenizer.pad_token_id
+    return (_adapted(network, above, settings, below) if settings.lora_rank else _merged(network, above)), tokenizer
+
+
+def read_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model; one without a token that begins, or pads, takes the one that ends for it.
+
+    Raises:
+        ValueError: there is none, or it has no token that ends a text.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"no tokenizer can be read from {model}: {_first_line(error)}") from error
+    if tokenizer.eos_token is None:
+        raise ValueError(f"the tokenizer of {model} has no token that ends a text; set eos_token there")
+    tokenizer.bos_token = tokenizer.bos_token or tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def taken_apart(model: Path | str) -> tuple[str, Path | None]:
+    """The model itself; or what an adapter is laid over, and the adapter.
+
+    An adapter of a store says where its base is from its own folder, so that the store can be moved.
+    """
+    below = adapter_base(Path(model))
+    return (below, Path(model)) if below else (str(model), None)
+
+
+def _texts(corpus: Corpus) -> list[str]:
+    return [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
+
+
+def _shape(settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=int(settings.hidden * 8 / 3) // 32 * 32,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        max_position_embeddings=settings.context,
+        tie_word_embeddings=True,
+        attention_dropout=settings.dropout,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation=_attention(settings),
+        dtype="float32",
+    )
+
+
+def _attention(settings: TransformerTraining) -> str:
+    """On a CPU, at short context, plain multiplication is faster than the fused kernel."""
+    return "eager" if settings.context <= 128 and not torch.cuda.is_available() else "sdpa"
+
+
+def _opened(model: str, settings: TransformerTraining) -> Any:  # noqa: ANN401
+    try:
+        shape = AutoConfig.from_pretrained(model)
+        kind = SlicedHeadLlama if settings.sliced_head and type(shape) is LlamaConfig else AutoModelForCausalLM
+        network = kind.from_pretrained(
+            model, dtype=torch.float32, attn_implementation=_attention(settings), attention_dropout=settings.dropout
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"no model can be read from {model}: {_first_line(error)}; name a folder with config.json and weights, "
+            "or a model that can be fetched"
+        ) from error
+    longest = getattr(network.config, "max_position_embeddings", settings.context)
+    if settings.context > longest:
+        raise ValueError(f"train.context is {settings.context}, and {model} sees {longest} tokens at once; lower it")
+    return network
+
+
+def _adapted(network: Any, above: Path | None, settings: TransformerTraining, below: str) -> Any:  # noqa: ANN401
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
+    if above and settings.adapter:
+        return PeftModel.from_pretrained(network, above, is_trainable=True)
+    asked = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=below,
+    )
+    return get_peft_model(_merged(network, above), asked)
+
+
+def _merged(network: Any, above: Path | None) -> Any:  # noqa: ANN401
+    if not above:
+        return network
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(network, above).merge_and_unload()
+
+
+def _refuse_other_spelling(tokenizer: PreTrainedTokenizerFast, beginning: Path | str, ancestor: Path | None) -> None:
+    if ancestor and _spelling(tokenizer) != _spelling(read_tokenizer(ancestor)):
+        raise ValueError(
+            f"vocabulary mismatch: {beginning} spells otherwise than generation 0's model, {ancestor}; a run keeps one "
+            "vocabulary, so begin another run for another base"
+        )
+
+
+def _spelling(tokenizer: PreTrainedTokenizerFast) -> str:
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,57 @@
+"""A learned network to a model folder that transformers and vLLM open as it is, with a probe that they must reproduce."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
+
+from tasks.backends.adapters import ADAPTER, adapter_base
+from tasks.backends.head import SlicedHeadLlama
+from tasks.backends.scoring import nats_of, open_network, spell
+
+PROBE = "probe.json"
+
+
+def publish(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, keep_adapter: bool, probe: str) -> None:
+    """Write weights, configuration, tokenizer and the probe: the text `probe` and its log-likelihood.
+
+    A network with an adapter is written merged, or as the adapter alone. Called by every process that trains; the first writes.
+    """
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    # Shards are gathered by all processes together.
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
+    if not trainer.is_world_process_zero():
+        return
+    network: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if keep_adapter:
+        network.save_pretrained(folder, selected_adapters=["default"], state_dict=state)
+        (folder / "README.md").unlink(missing_ok=True)
+        _point_to_base(folder)
+    else:
+        _as_plain(network).save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(folder)
+    written = open_network(folder)
+    ids = spell(tokenizer, probe)[: written.config.max_position_embeddings - 1]
+    (nats,) = nats_of(written, [ids], [1.0])
+    (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
+
+
+def _as_plain(network: Any) -> Any:  # noqa: ANN401
+    """The network without an adapter or a head of ours, so that every library opens it."""
+    plain = network.merge_and_unload(adapter_names=["default"]) if hasattr(network, "peft_config") else network
+    if type(plain) is SlicedHeadLlama:
+        plain.__class__ = LlamaForCausalLM
+    return plain
+
+
+def _point_to_base(folder: Path) -> None:
+    """Say where the base is from the adapter's own folder, where it is a folder too: a store can be moved."""
+    below = str(adapter_base(folder))
+    described = json.loads((folder / ADAPTER).read_text())
+    if Path(below).is_dir():
+        described["base_model_name_or_path"] = os.path.relpath(Path(below).resolve(), folder.resolve())
+    # Sets of names are written in any order.
+    described["target_modules"] = sorted(described["target_modules"])
+    (folder / ADAPTER).write_text(json.dumps(described, indent=2, sort_keys=True))

@@ -1,0 +1,161 @@
+"""Which library's trainer teaches what: transformers' for text, TRL's for responses and for preferences.
+
+Data comes in the order in which it is to be learned, in the tokens that a sampler would spell, and nothing is left to
+the libraries to spell or to shuffle.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+
+from tasks.backends import TransformerTraining
+from tasks.backends.checkpoints import FOLDER
+from tasks.backends.optimiser import optimiser_of
+from tasks.backends.packing import UNLEARNED, Blocks
+from tasks.backends.plans import Plan
+
+_EVALUATIONS = 12
+_PATIENCE = 3
+_LIBRARY_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+def trainer_of(
+    settings: TransformerTraining,
+    network: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerFast,
+    plan: Plan,
+    heldout: Blocks | None,
+    folder: Path,
+    seed: int,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """Who teaches the plan; checkpoints go below `folder`."""
+    arguments = _arguments(settings, network, plan.steps, folder, seed)
+    more: list[TrainerCallback] = [EarlyStoppingCallback(_PATIENCE)] if settings.stop_early else []
+    common: dict[str, Any] = {"callbacks": [*callbacks, *more], "optimizers": (optimiser_of(network, settings), None)}
+    if settings.objective == "dpo":
+        return _of_preferences(settings, network, tokenizer, plan, arguments, common)
+    padding = _Padding(tokenizer.pad_token_id)
+    if settings.objective == "text":
+        collate = None if settings.packing else padding
+        common |= {"train_dataset": plan.rows, "eval_dataset": heldout, "data_collator": collate}
+        return Trainer(network, TrainingArguments(**arguments), **common)
+    from trl import SFTConfig, SFTTrainer
+
+    asked = SFTConfig(**arguments, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    common |= {"train_dataset": _listed(plan.rows), "eval_dataset": _listed(heldout) if heldout else None}
+    return SFTTrainer(network, asked, processing_class=tokenizer, data_collator=padding, **common)
+
+
+def _of_preferences(
+    settings: TransformerTraining,
+    network: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerFast,
+    plan: Plan,
+    arguments: dict[str, Any],
+    common: dict[str, Any],
+) -> Trainer:
+    """TRL's DPOTrainer, against the network as it is now."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    class Spelled(DPOTrainer):
+        """Takes tokens as they are; TRL would spell the token that ends a text letter by letter."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+            return dataset
+
+    asked = DPOConfig(**arguments, beta=settings.dpo_beta, max_length=settings.context)
+    reference = None if hasattr(network, "peft_config") else copy.deepcopy(network)
+    rows = Dataset.from_list(plan.rows)
+    return Spelled(network, reference, asked, train_dataset=rows, processing_class=tokenizer, **common)
+
+
+def wants_bfloat16(settings: TransformerTraining, width: int) -> bool:
+    """Whether to multiply in bfloat16, for a network of this width."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    # Below this width the casts cost more than the multiplications save, even on cores with BF16.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return width >= 512 and bool(supported())
+
+
+class _Padding:
+    """Rows of a batch to one length; what is added is neither read nor learned."""
+
+    def __init__(self, pad: int) -> None:
+        self._pad = pad
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        short = [longest - len(row["input_ids"]) for row in rows]
+
+        def column(name: str, filler: int) -> torch.Tensor:
+            return torch.tensor([[*row[name], *[filler] * gap] for row, gap in zip(rows, short, strict=True)])
+
+        real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in short])
+        return {
+            "input_ids": column("input_ids", self._pad),
+            "labels": column("labels", UNLEARNED),
+            "attention_mask": real,
+        }
+
+
+def _listed(blocks: Blocks) -> Any:  # noqa: ANN401
+    from datasets import Dataset
+
+    return Dataset.from_list([blocks[place] for place in range(len(blocks))])
+
+
+def _arguments(settings: TransformerTraining, network: Any, steps: int, folder: Path, seed: int) -> dict[str, Any]:  # noqa: ANN401
+    interval = max(1, steps // _EVALUATIONS)
+    stop_early: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": interval,
+        "per_device_eval_batch_size": 32,
+        "save_strategy": "steps",
+        "save_steps": interval,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+    return {
+        "output_dir": str(folder / FOLDER),
+        "max_steps": steps,
+        "per_device_train_batch_size": settings.batch // _processes(settings),
+        "train_sampling_strategy": "sequential",
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "adam_beta2": 0.95,
+        "lr_scheduler_type": _LIBRARY_SCHEDULES[settings.schedule],
+        "warmup_steps": max(1, int(steps * settings.warmup_fraction)) if settings.warmup_fraction else 0,
+        "max_grad_norm": 1.0,
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": max(1, steps // 20),
+        # Left on, it writes the mean of the steps before in place of a loss that is not a number.
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "save_total_limit": 1,
+        "restore_callback_states_from_checkpoint": True,
+        "bf16": wants_bfloat16(settings, network.config.hidden_size),
+        **(stop_early if settings.stop_early else {"save_strategy": "no"}),
+    }
+
+
+def _processes(settings: TransformerTraining) -> int:
+    from accelerate import PartialState
+
+    count = PartialState(cpu=not torch.cuda.is_available()).num_processes
+    if settings.batch % count:
+        raise ValueError(f"train.batch is {settings.batch}, and {count} processes share it; make it a multiple of them")
+    return count

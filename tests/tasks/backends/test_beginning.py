@@ -1,0 +1,95 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="a transformer needs the train extra")
+
+import torch
+
+from tasks.backends import Corpus, TransformerTraining
+from tasks.backends.beginning import begin, read_tokenizer, taken_apart
+from tasks.backends.head import SlicedHeadLlama
+from tests.conftest import human_texts
+from tests.tasks.conftest import Trained
+
+pytestmark = pytest.mark.transformer
+_CORPUS = Corpus(human_texts(30), [])
+_ADAMW = {"optimiser": "adamw", "learning_rate": 0.002}
+
+
+def _settings(tiny: TransformerTraining, **more: Any) -> TransformerTraining:
+    return TransformerTraining.model_validate({**tiny.model_dump(), **more})
+
+
+def test_from_scratch_the_vocabulary_is_learned_once_and_kept(tiny: TransformerTraining, first: Trained) -> None:
+    network, tokenizer = begin(tiny, None, first.folder, _CORPUS)
+    assert type(network) is SlicedHeadLlama
+    assert tokenizer.backend_tokenizer.to_str() == read_tokenizer(first.folder).backend_tokenizer.to_str()
+    plain, learned = begin(_settings(tiny, sliced_head=False), None, None, _CORPUS)
+    assert type(plain).__name__ == "LlamaForCausalLM"
+    assert len(learned) <= 400
+
+
+def test_from_a_model_the_weights_are_its_own(tiny: TransformerTraining, first: Trained) -> None:
+    from safetensors.torch import load_file
+
+    network, _ = begin(_settings(tiny, start="previous"), first.folder, first.folder, _CORPUS)
+    stored = load_file(first.folder / "model.safetensors")
+    assert torch.equal(network.model.embed_tokens.weight, stored["model.embed_tokens.weight"])
+
+
+def test_an_adapter_is_all_that_learns(tiny: TransformerTraining, first: Trained) -> None:
+    network, _ = begin(_settings(tiny, start="base", lora_rank=2, **_ADAMW), first.folder, first.folder, _CORPUS)
+    learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert learning
+    assert all("lora_" in name for name in learning)
+
+
+def test_an_adapter_is_taken_apart_from_its_base(adapter: Path, first: Trained) -> None:
+    assert taken_apart(adapter) == (str(first.folder), adapter)
+    assert taken_apart(first.folder) == (str(first.folder), None)
+
+
+def test_a_model_that_spells_otherwise_is_refused(tiny: TransformerTraining, first: Trained, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(first.folder, tmp_path / "other"))
+    _, learned = begin(_settings(tiny, vocabulary=350), None, None, Corpus(["other words"] * 9, []))
+    learned.save_pretrained(other)
+    with pytest.raises(ValueError, match=r"vocabulary mismatch: .* spells otherwise than generation 0's model"):
+        begin(_settings(tiny, start="base"), other, first.folder, _CORPUS)
+
+
+def test_a_tokenizer_that_is_larger_than_its_model_is_refused(
+    tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(first.folder, tmp_path / "other"))
+    larger = read_tokenizer(first.folder)
+    larger.add_tokens(["<more>"])
+    larger.save_pretrained(other)
+    with pytest.raises(ValueError, match="has 401 tokens and its model 400"):
+        begin(_settings(tiny, start="base"), other, None, _CORPUS)
+
+
+def test_a_folder_that_is_no_model_is_refused(tiny: TransformerTraining, first: Trained, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no tokenizer can be read from"):
+        begin(_settings(tiny, start="base"), tmp_path, None, _CORPUS)
+    read_tokenizer(first.folder).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no model can be read from"):
+        begin(_settings(tiny, start="base"), tmp_path, None, _CORPUS)
+
+
+def test_a_context_that_the_base_does_not_have_is_refused(tiny: TransformerTraining, first: Trained) -> None:
+    with pytest.raises(ValueError, match=r"train.context is 128, and .* sees 64 tokens"):
+        begin(_settings(tiny, start="base", context=128), first.folder, None, _CORPUS)
+
+
+def test_a_tokenizer_without_a_begin_takes_its_end(first: Trained, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(first.folder, tmp_path / "other"))
+    said = json.loads((other / "tokenizer_config.json").read_text())
+    for name in ("bos_token", "pad_token"):
+        said.pop(name)
+    (other / "tokenizer_config.json").write_text(json.dumps(said))
+    found = read_tokenizer(other)
+    assert found.bos_token == found.pad_token == found.eos_token == "<end>"

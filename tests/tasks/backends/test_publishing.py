@@ -1,0 +1,61 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("peft", reason="adapters need the train extra")
+
+from tasks.backends import Corpus, Prompt, Sampling, TransformerTraining
+from tasks.backends.pool import Backends
+from tests.conftest import human_texts
+from tests.tasks.conftest import Trained
+
+pytestmark = pytest.mark.transformer
+
+
+def _learn(backends: Backends, settings: TransformerTraining, first: Trained, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    corpus = Corpus(human_texts(40, seed=9), [])
+    backends.trainer(settings).train(corpus, [], first.folder, folder, 3, lambda *_: None, first.folder)
+    return folder
+
+
+def test_an_adapter_is_written_alone_or_merged_and_says_the_same(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    asked = {"start": "base", "lora_rank": 4, "optimiser": "adamw", "learning_rate": 0.01}
+    merged = TransformerTraining.model_validate({**tiny.model_dump(), **asked})
+    alone = merged.model_copy(update={"adapter": True})
+    whole, laid = (
+        _learn(backends, merged, first, tmp_path / "merged"),
+        _learn(backends, alone, first, tmp_path / "laid"),
+    )
+    assert {path.name for path in laid.iterdir()} == {
+        *("adapter_config.json", "adapter_model.safetensors"),
+        *("probe.json", "tokenizer.json", "tokenizer_config.json"),
+    }
+    named = json.loads((laid / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert not Path(named).is_absolute()
+    assert (laid / named).resolve() == first.folder.resolve()
+    probes = [json.loads((folder / "probe.json").read_text()) for folder in (whole, laid, first.folder)]
+    assert probes[0]["token_ids"] == probes[1]["token_ids"]
+    assert probes[0]["log_probability"] == pytest.approx(probes[1]["log_probability"], abs=1e-3)
+    (score,) = backends.scorer(alone).score(laid, [human_texts(40, seed=9)[0]], (1.0,), lambda *_: None)
+    assert -score.nats[0] == pytest.approx(probes[1]["log_probability"], abs=0.5)
+    sampler = backends.sampler(Sampling(sampler="transformers", max_tokens=8))
+    said = [next(iter(sampler.sample(folder, [Prompt("The", 1)], lambda *_: None))).text for folder in (whole, laid)]
+    assert said[0] == said[1]
+
+
+def test_an_adapter_moves_with_its_base(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(first.folder, tmp_path / "store" / "base")
+    asked = {"start": "base", "lora_rank": 4, "adapter": True, "optimiser": "adamw", "learning_rate": 0.01}
+    settings = TransformerTraining.model_validate({**tiny.model_dump(), **asked})
+    beside = Trained(tmp_path / "store" / "base", first.lesson, first.corpus)
+    _learn(backends, settings, beside, tmp_path / "store" / "model")
+    (tmp_path / "store").rename(tmp_path / "moved")
+    scores = backends.scorer(settings).score(tmp_path / "moved" / "model", ["The river."], (1.0,), lambda *_: None)
+    assert scores[0].tokens > 2

@@ -1,0 +1,125 @@
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from curation.conversations import Turn, as_turns, render
+from storage.artifact import Artifact, read_manifest, read_table
+from storage.records import CANDIDATES, CORPUS, DECISIONS, RESERVE, human_id
+from storage.run import Attempt
+from tasks.backends import TransformerTraining
+from tasks.material import heldout_of, pairs_of, preferences_of, responses_of, texts_of
+from tests.tasks.conftest import Beginning
+
+_TALK: list[Turn] = as_turns("What is rain?", "Water.")
+_JUDGED: list[Turn] = [*as_turns("What is snow?", "Ice."), {"role": "rejected", "content": "Sand."}]
+
+
+def _published(attempt: Attempt, name: str, rows: list[dict], schema: pa.Schema) -> Artifact:
+    artifact = attempt.artifact(name, {"by": "hand"})
+    with artifact.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(rows, schema=schema))
+    return artifact
+
+
+@pytest.fixture
+def scene(begin: Callable[[str], Beginning]) -> tuple[Attempt, Artifact, Artifact, list[tuple[Artifact, Artifact]]]:
+    """A corpus of two conversations, a plain text, and what models answered to prompts; one answer was dropped."""
+    attempt = begin("tiny").attempt(7)
+    human = [
+        {"id": human_id(text), "text": text, "origin": "human", "messages": turns, "licence": "MIT"}
+        for text, turns in ((render(_TALK), _TALK), (render(_JUDGED), _JUDGED), ("A plain text.", None))
+    ]
+    said = [
+        ("Say it: ", "one"),
+        ("Say it: ", "three words here"),
+        ("Say it: ", "two words"),
+        ("", "### user\na\n\n### assistant\nb"),
+    ]
+    made = [
+        {
+            "id": f"g007-{place}",
+            "text": prompt + text,
+            "prompt": prompt,
+            "origin": "synthetic",
+            "log_probability": -place - 1.0,
+            "completion_tokens": 1,
+        }
+        for place, (prompt, text) in enumerate(said)
+    ]
+    kept = [row for row in made if row["id"] != "g007-0"]
+    reserve = _published(attempt, "reserve", human, RESERVE)
+    corpus = _published(attempt, "corpus", [{**row, "weight": 0.5} for row in (*human, *kept)], CORPUS)
+    candidates = _published(attempt, "candidates", made, CANDIDATES)
+    return attempt, corpus, reserve, [(candidates, _published(attempt, "decisions", [], DECISIONS))]
+
+
+def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
+    _, corpus, _, _ = scene
+    found = texts_of(corpus)
+    assert found.human[2] == "A plain text."
+    assert (len(found.human), len(found.synthetic)) == (3, 3)
+    assert set(found.human_weights) | set(found.synthetic_weights) == {0.5}
+
+
+def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_both(scene: tuple) -> None:
+    _, corpus, reserve, pool = scene
+    found = responses_of(corpus, reserve, pool)
+    assert found.human == [
+        ("### user\nWhat is rain?\n\n### assistant\n", "Water."),
+        ("### user\nWhat is snow?\n\n### assistant\n", "Ice."),
+        "A plain text.",
+    ]
+    assert found.synthetic == [
+        ("Say it: ", "three words here"),
+        ("Say it: ", "two words"),
+        ("### user\na\n\n### assistant\n", "b"),
+    ]
+
+
+def test_a_corpus_without_a_response_is_refused(begin: Callable[[str], Beginning]) -> None:
+    begun = begin("tiny")
+    with pytest.raises(ValueError, match="no record of the corpus is a conversation or has a prompt"):
+        responses_of(begun.corpus, begun.reserve, [])
+
+
+def test_held_out_texts_have_the_shape_of_what_is_learned(scene: tuple) -> None:
+    _, _, reserve, _ = scene
+    assert heldout_of(reserve, "text")[0] == render(_TALK)
+    assert heldout_of(reserve, "sft")[0] == ("### user\nWhat is rain?\n\n### assistant\n", "Water.")
+
+
+def _dpo(**more: object) -> TransformerTraining:
+    asked = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.001, **more}
+    return TransformerTraining.model_validate(asked)
+
+
+def test_pairs_are_those_that_people_marked(scene: tuple) -> None:
+    attempt, corpus, reserve, pool = scene
+    pairs = pairs_of(attempt, corpus, reserve, pool, _dpo())
+    (row,) = read_table(pairs.folder).to_pylist()
+    assert (row["prompt"], row["chosen"], row["rejected"]) == (
+        "### user\nWhat is snow?\n\n### assistant\n",
+        "Ice.",
+        "Sand.",
+    )
+    assert preferences_of(pairs).preferences[0].human is True
+    assert pairs_of(attempt, corpus, reserve, pool, _dpo()) == pairs
+
+
+def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> None:
+    attempt, corpus, reserve, pool = scene
+    pairs = pairs_of(attempt, corpus, reserve, pool, _dpo(pairs="best-of-k", pairs_by="length"))
+    (row,) = read_table(pairs.folder).to_pylist()
+    assert (row["chosen"], row["rejected"], row["margin"]) == ("three words here", "one", 2.0)
+    assert (row["chosen_id"], row["rejected_id"], row["origin"]) == ("g007-1", "g007-0", "synthetic")
+    assert "candidates" in read_manifest(pairs.folder)["parents"]
+
+
+def test_a_corpus_without_pairs_is_refused_and_leaves_nothing(begin: Callable[[str], Beginning], scene: tuple) -> None:
+    begun = begin("other")
+    with pytest.raises(ValueError, match="a turn of role `rejected`"):
+        pairs_of(begun.attempt(1), begun.corpus, begun.reserve, [], _dpo())
+    with pytest.raises(ValueError, match="no prompt has two different answers"):
+        pairs_of(begun.attempt(1), begun.corpus, begun.reserve, scene[3], _dpo(pairs="best-of-k"))
+    assert not (begun.attempt(1).folder / "pairs").exists()
