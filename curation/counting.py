@@ -41,12 +41,12 @@ def first_words(texts: Iterable[str], most: int) -> list[list[str]]:
     """The first `most` words of some texts, text by text; texts without words, and those behind the last word, are none."""
     found: list[list[str]] = []
     left = most
-    for text in texts:
-        if left <= 0:
-            break
+    for text in texts if most > 0 else ():
         if cut := words(text)[:left]:
             found.append(cut)
             left -= len(cut)
+        if left <= 0:
+            break
     return found
 
 

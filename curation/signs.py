@@ -70,4 +70,5 @@ def changes(human: Worded, before: Worded, now: Worded, seed: int) -> list[Measu
 
 def _measured(name: str, sign: _Sign, counted: Compared, words: int) -> Measured:
     value = sign(counted.human, counted.whole)
-    return Measured(name, value, *jackknife(value, [sign(counted.human, rest) for rest in counted.without()]), words)
+    low, high = jackknife(value, [sign(counted.human, rest) for rest in counted.without()])
+    return Measured(name, value, low if low is None else max(0.0, low), high, words)

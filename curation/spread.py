@@ -51,8 +51,8 @@ def spread(human: Vectors, said: Vectors, seed: int) -> list[Measured]:
     mode_separation: mean of how much nearer the nearest of ten human k-means centres is than the next one.
     """
     rest = [np.delete(said, np.s_[group::GROUPS], 0) for group in range(min(GROUPS, len(said)))]
-    found = []
-    for name, of in (("vendi", vendi_score), ("embedding_trace", _trace), ("self_similarity", _similarity)):
+    found = [Measured("vendi", *_sure_vendi(said), len(said))]
+    for name, of in (("embedding_trace", _trace), ("self_similarity", _similarity)):
         value = of(said)
         found.append(Measured(name, value, *jackknife(value, [of(one) for one in rest]), len(said)))
     apart = _margins(human, said)
@@ -69,6 +69,21 @@ def coverage(vectors: Vectors, chosen: NDArray[np.int64]) -> Coverage:
         ]
     )
     return Coverage(float(nearest.mean()), float(nearest.min()), float(np.maximum(nearest, 0).sum()))
+
+
+def _sure_vendi(vectors: Vectors) -> tuple[float, float | None, float | None]:
+    """The score and its interval, by the infinitesimal jackknife: what each row adds to the entropy, from one decomposition."""
+    if len(vectors) < 2:
+        return vendi_score(vectors), None, None
+    rows = vectors.astype(np.float64)
+    values, axes = np.linalg.eigh(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)
+    there = values > 1e-9 * len(rows)
+    values, axes = values[there] / len(rows), axes[:, there]
+    along = axes * np.sqrt(values * len(rows)) if len(rows) < rows.shape[1] else rows @ axes
+    entropy = float(-(values * np.log(values)).sum())
+    each = -(np.square(along) @ np.log(values))
+    reach = 1.96 * float(each.std(ddof=1)) / np.sqrt(len(rows))
+    return float(np.exp(entropy)), float(np.exp(entropy - reach)), float(np.exp(entropy + reach))
 
 
 def _trace(vectors: Vectors) -> float:

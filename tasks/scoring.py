@@ -31,9 +31,6 @@ def measure_losses(
     """Metrics of how surprised the models are, and the scores they were made from."""
     dice = seed_of(seed, "bootstrap")
     rows = []
-    for name, withheld in sets.items():
-        scored = _score(scorer, made.model, read_table(withheld.folder, ["text"])["text"].to_pylist(), told)
-        rows += rows_of("model", perplexities(scored.nats, scored.tokens, scored.bytes_, dice), name)
     heldout = read_table(made.heldout.folder, ["id", "text", "source"])
     texts, ids, sources = (heldout[name].to_pylist() for name in ("text", "id", "source"))
     scored = _score(scorer, made.model, texts, told)
@@ -42,6 +39,9 @@ def measure_losses(
         if (mine := np.array([one == source for one in sources])).any() and source not in sets:
             some = scored.only(mine, texts)
             rows += rows_of("model", perplexities(some.nats, some.tokens, some.bytes_, dice), source)
+    for name, withheld in sets.items():
+        some = _score(scorer, made.model, read_table(withheld.folder, ["text"])["text"].to_pylist(), told)
+        rows += rows_of("model", perplexities(some.nats, some.tokens, some.bytes_, dice), name)
     tables = [_as_rows("heldout", ids, attempt.generation, scored)]
     before = _heldout_nats(made.first, ids) if made.first else scored.nats[:, 0]
     if before is not None:
