@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from flows.course import Course
+from flows.forecasting import loop_of
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
@@ -18,6 +19,7 @@ from tasks.backends.pool import Backends, open_backends
 from tasks.budget import affordable
 from tasks.coat import story
 from tasks.curate import curate
+from tasks.forecast import forecast
 from tasks.gate import gate
 from tasks.generate import generate
 from tasks.ingest import pinned_human
@@ -99,6 +101,7 @@ def generation(
     prove(attempt, corpus, withheld, recipe.curate)
     model = train(attempt, corpus, heldout, lived[0].model if lived else None, recipe.train, recipe.seed, backends)
     made = Made(model, corpus, reserve, heldout, candidates, *((lived[-1].corpus, lived[0].attempt) if lived else ()))
+    forecast(attempt, reserve, recipe.measure, loop_of(recipe), recipe.seed)
     looking = (recipe.measure, recipe.train, recipe.generate, recipe.seed)
     metrics = measure(attempt, made, *looking, backends, withheld)
     verdict = gate(attempt, [*(past.metrics for past in lived), metrics], recipe.gate)

@@ -30,6 +30,7 @@ _PER_GENERATION = {
     "metrics": (records.METRICS, "metrics"),
     "verdicts": (records.VERDICTS, "verdict"),
     "profile": (records.PROFILE, "profile"),
+    "forecast": (records.FORECAST, "forecast"),
     "voice": (records.VOICE, "voice"),
     "scores": (records.SCORES, "scores"),
     "training": (records.TRAINING, "model"),

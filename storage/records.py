@@ -189,6 +189,9 @@ VERDICTS = pa.schema(
 )
 """What the gate said about one limit; `since` is the first generation of those in a row that broke it."""
 
+FORECAST = pa.schema([("metric", pa.string()), ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64())])
+"""What was to be expected of a metric of this generation's model, by mixing and sampling alone; the least and most of five courses."""
+
 PROFILE = pa.schema(
     [("definition", pa.string()), ("state", pa.string()), ("evidence", pa.string()), ("since", pa.int32())]
 )

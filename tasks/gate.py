@@ -57,9 +57,18 @@ def gate(attempt: Attempt, metrics: Sequence[Artifact], settings: GateSettings) 
     for reason in draft.facts["reasons"]:
         logger.warning("%s · %s", attempt, reason)
     if watched():
-        resource = {"prefect.resource.id": f"heirloom.run.{attempt.run.name}", "prefect.resource.name": attempt.run.name}
-        said = {"generation": attempt.generation, "attempt": attempt.number, "verdicts": [asdict(one) for one in verdicts]}
-        emit_event(f"heirloom.gate.{_EVENTS[draft.facts['action']]}", resource=resource, payload={**said, **draft.facts})
+        resource = {
+            "prefect.resource.id": f"heirloom.run.{attempt.run.name}",
+            "prefect.resource.name": attempt.run.name,
+        }
+        said = {
+            "generation": attempt.generation,
+            "attempt": attempt.number,
+            "verdicts": [asdict(one) for one in verdicts],
+        }
+        emit_event(
+            f"heirloom.gate.{_EVENTS[draft.facts['action']]}", resource=resource, payload={**said, **draft.facts}
+        )
     return verdict
 
 

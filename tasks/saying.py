@@ -38,13 +38,13 @@ def measure_words(
     rows = []
     for source in ["all", *largest_sources(made, settings)]:
         mine = {name: _of_source(table, source) for name, table in texts.items() if source == "all" or name != "model"}
-        human = _shuffled(mine.pop("reserve"), settings.sample_words)
-        said = {name: _shuffled(table, size(human)) for name, table in mine.items()}
+        human = shuffled(mine.pop("reserve"), settings.sample_words)
+        said = {name: shuffled(table, size(human)) for name, table in mine.items()}
         for subject, worded in said.items():
             rows += rows_of(subject, signs(human, worded), source)
         if source == "all":
             now = said["model"]
-            then = _shuffled(_spoken(as_made(made.first.folder / "voice") if made.first else voice), size(human))
+            then = shuffled(_spoken(as_made(made.first.folder / "voice") if made.first else voice), size(human))
             rows += rows_of("model", changes(human, then, now, seed_of(seed, "bootstrap")))
     return rows
 
@@ -89,7 +89,8 @@ def _of_source(table: pa.Table, source: str) -> pa.Table:
     return table if source == "all" else table.filter(pc.equal(table["source"], source))
 
 
-def _shuffled(table: pa.Table, most: int) -> Worded:
+def shuffled(table: pa.Table, most: int) -> Worded:
+    """The first words of the texts in an order that is the same for the same number of texts."""
     texts = table["text"].to_pylist()
     return first_words((texts[place] for place in np.random.default_rng(0).permutation(len(texts))), most)
 

@@ -84,7 +84,6 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert perplexities(nats, tokens, 99, seed=7) != perplexities(nats, tokens, 99, seed=8)
 
 
-
 def test_the_change_of_loss_is_paired_text_by_text() -> None:
     dice = np.random.default_rng(0)
     tokens = dice.integers(5, 40, 80)

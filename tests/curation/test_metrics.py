@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -17,3 +19,8 @@ def test_every_metric_has_a_name_of_its_own() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         MeasureSettings.model_validate(wrong)
+
+
+def test_every_metric_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    assert [name for name in METRICS if f"`{name}`" not in page] == []

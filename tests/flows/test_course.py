@@ -89,7 +89,9 @@ def test_patience_goes_back_to_before_the_limit_was_first_broken(ingested: Site,
     assert accepted.fetchall() == [(0, True), (1, False), (2, False)]
 
 
-def test_a_run_that_went_back_stays_there_even_where_the_rejected_files_are_gone(ingested: Site, recipe: Recipe) -> None:
+def test_a_run_that_went_back_stays_there_even_where_the_rejected_files_are_gone(
+    ingested: Site, recipe: Recipe
+) -> None:
     back = _recipe(recipe, {**_RISING, "action": "roll_back"})
     with without_coat():
         evolve(back, ingested)
@@ -177,7 +179,9 @@ def test_a_run_that_stops_says_so_to_prefect_and_to_sql(ingested: Site, recipe: 
     catalog = open_catalog(ingested.store)
     assert catalog.sql("select generation, attempt from journal where event = 'stopped'").fetchall() == [(2, 1)]
     assert catalog.sql("select generation from generations order by all").fetchall() == [(0,), (1,), (2,)]
-    assert catalog.sql("select generation, metric from verdicts where action = 'stop'").fetchall() == [(2, "perplexity")]
+    assert catalog.sql("select generation, metric from verdicts where action = 'stop'").fetchall() == [
+        (2, "perplexity")
+    ]
     assert watched(3)[-1] == ("heirloom.gate.stopped", "heirloom.run.tiny", 2)
 
 

@@ -112,16 +112,16 @@ def test_nothing_is_published_that_is_no_number_or_has_no_name(
     for place, texts in enumerate(([], ["!!"], ["--", "..."], ["one two three"]), 1):
         attempt = begun.attempt(place)
         candidates, _ = said(attempt, texts)
-        made = Made(
-            begun.model, begun.corpus, begun.reserve, begun.heldout, candidates, begun.corpus, begun.attempt(0)
-        )
+        made = Made(begun.model, begun.corpus, begun.reserve, begun.heldout, candidates, begun.corpus, begun.attempt(0))
         rows = read_table(measure(attempt, made, _SETTINGS, NgramTraining(), _SAMPLING, 0, backends).folder).to_pylist()
         assert {row["metric"] for row in rows} <= set(METRICS)
         assert all(row["value"] is not None and isfinite(row["value"]) for row in rows)
         assert {row["subject"] for row in rows} == {"human", "model", "candidates", "corpus"}
 
 
-def test_a_generation_is_held_against_the_first(begin: Callable[[str], Beginning], said: Said, backends: Backends) -> None:
+def test_a_generation_is_held_against_the_first(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
     begun = begin("tiny")
     values = _values(_measured(begun, backends))
     assert values["model", "loss_change"] == values["model", "type_coverage_change"] == 0
@@ -131,7 +131,11 @@ def test_a_generation_is_held_against_the_first(begin: Callable[[str], Beginning
     later = _values(metrics)
     assert later["candidates", "copied_share"] == 1.0
     assert later["model", "loss_change"] == 0.0  # the same model
-    assert later["candidates", "surprise_q01"] <= later["candidates", "surprise_q50"] <= later["candidates", "surprise_q99"]
+    assert (
+        later["candidates", "surprise_q01"]
+        <= later["candidates", "surprise_q50"]
+        <= later["candidates", "surprise_q99"]
+    )
     scores = read_table(begun.attempt(1).folder / "scores").to_pylist()
     assert {(row["subject"], row["by"]) for row in scores} == {("heldout", 1), ("candidates", 0)}
     assert all(row["nats"] > 0 and row["tokens"] > 0 for row in scores)
