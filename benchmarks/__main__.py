@@ -7,7 +7,7 @@ import time
 
 from benchmarks.figures import write_result
 
-NAMES = ("demo", "collapse", "storage", "dedup", "semantic", "generation", "quality", "operate")
+NAMES = ("demo", "collapse", "storage", "dedup", "semantic", "generation", "quality", "operate", "measure", "forecast")
 
 
 def main() -> None:

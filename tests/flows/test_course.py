@@ -1,11 +1,15 @@
 """What follows from a verdict, through Prefect and as SQL sees it: a step back, a redo that helps, an end."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from curation.splitting import IngestSettings
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site, load_recipe
 from storage.catalog import open_catalog
@@ -14,6 +18,7 @@ from storage.standing import furthest, state
 from storage.tidy import find_leftovers
 from storage.verify import verify
 from tasks.coat import without_coat
+from tasks.ingest import ingest
 
 
 def _recipe(recipe: Recipe, limit: dict[str, Any], **more: Any) -> Recipe:
@@ -197,3 +202,44 @@ def test_every_run_has_its_profile_in_sql(ripe: Any) -> None:
     assert len(rows) == 8
     assert sum(state == "unknown" for _, state, _ in rows) <= 2
     assert all(evidence for *_, evidence in rows)
+
+
+def _speakers(folder: Path, seed: int) -> Path:
+    """Texts of a language with a Zipf vocabulary and habits: after a word comes one of three, more often than not."""
+    dice = np.random.default_rng(seed)
+    shares = 1 / np.arange(1, 1201)
+    shares /= shares.sum()
+    habits = dice.choice(1200, (1200, 3), p=shares)
+    texts = []
+    for _ in range(420):
+        said = [int(dice.choice(1200, p=shares))]
+        while len(said) < 20:
+            habit = dice.random() < 0.7
+            said.append(int(habits[said[-1], dice.integers(3)] if habit else dice.choice(1200, p=shares)))
+        texts.append(" ".join(f"w{word}" for word in said))
+    path = folder / "zipf.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is(
+    site: Site, recipe: Recipe, tmp_path: Path, seed: int
+) -> None:
+    few = {"voice_records": 300, "sample_records": 60, "prompt": "w1"}
+    base = {"seed": seed, "curate": {"stages": []}, "measure": few, "generate": {"max_tokens": 24}}
+    with without_coat():
+        ingest(site.store, "letters", [str(_speakers(tmp_path, seed))], IngestSettings())
+        for policy, generations in (("accumulate", 10), ("replace", 2)):
+            changed = {**base, "name": policy, "generations": generations, "mix": {"policy": policy}}
+            evolve(Recipe.model_validate(recipe.model_dump() | changed), site)
+    catalog = open_catalog(site.store)
+    false = catalog.sql("select generation, metric, reason from verdicts where run = 'accumulate' and action <> 'go'")
+    assert false.fetchall() == []
+    assert catalog.sql("select count(distinct generation) from verdicts where run = 'accumulate'").fetchall() == [(11,)]
+    alarm = "select min(generation) from verdicts where run = 'replace' and action <> 'go'"
+    changed = """select min(generation) from metrics where run = 'replace' and subject = 'model'
+        and ((metric like '%coverage_change' and high < 0) or (metric = 'loss_change' and low > 0))"""
+    ((alarmed,),), ((beyond_doubt,),) = catalog.sql(alarm).fetchall(), catalog.sql(changed).fetchall()
+    assert alarmed is not None and beyond_doubt is not None
+    assert alarmed <= beyond_doubt
