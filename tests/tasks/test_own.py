@@ -50,7 +50,7 @@ def test_another_evaluation_has_another_digest(code: Path) -> None:
 
 
 def test_a_module_by_its_name_is_found() -> None:
-    with pytest.raises(ValueError, match="its first parameter is 's'; name it texts or model"):
+    with pytest.raises(ValueError, match="its first parameter is 's'"):
         evaluate(["json:loads"], "texts", [], 0)
 
 
@@ -71,5 +71,5 @@ def test_what_is_wrong_with_an_evaluation_is_said_in_one_sentence(code: Path, na
 
 @pytest.mark.parametrize("path", ["mine", "nowhere.at.all:f", "absent.py:f", ":f", "m:"])
 def test_what_is_no_import_path_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="measure.own"):
+    with pytest.raises(ValueError, match=r"measure\.own"):
         evaluate([path], "texts", [], 0)
