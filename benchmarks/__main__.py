@@ -7,7 +7,10 @@ import time
 
 from benchmarks.figures import write_result
 
-NAMES = ("demo", "collapse", "storage", "dedup", "semantic", "generation", "quality", "operate", "training", "headline")
+NAMES = (
+    *("demo", "collapse", "storage", "dedup", "semantic", "quality", "generation", "training", "headline"),
+    *("measure", "forecast", "operate"),
+)
 
 
 def main() -> None:

@@ -31,8 +31,19 @@ def type_presence(counts: Numbers, human_fraction: float, rounds: int = 2000) ->
     return np.asarray(1 - np.exp(-human_fraction * counts * _descent(human_fraction, rounds)))
 
 
-def human_fraction_needed(count: float, presence: float) -> float:
-    """Least human share that keeps a type of this expected count with this chance in the long run; the inverse of the above.
+def type_presence_within(counts: Numbers, human_fraction: float, generations: int) -> Numbers:
+    """The same after so many rounds from a first one of human records alone: the lines of the first corpus count too."""
+    state = arrivals = 0.0
+    for _ in range(generations):
+        arrivals += 1 - state
+        state = float(np.exp((1 - human_fraction) * (state - 1)))
+    return np.asarray(1 - np.exp(-counts * (human_fraction * arrivals + 1 - state)))
+
+
+def human_fraction_needed(count: float, presence: float, generations: int | None = None) -> float:
+    """Least human share that keeps a type of this expected count with this chance; the inverse of the above.
+
+    In the long run, or for so many generations.
 
     Raises:
         ValueError: human text alone would not keep it: the chance asked for is above 1 - exp(-count).
@@ -46,7 +57,9 @@ def human_fraction_needed(count: float, presence: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (low, middle) if type_presence(np.array([count]), middle)[0] >= presence else (middle, high)
+        counts = np.array([count])
+        kept = type_presence_within(counts, middle, generations) if generations else type_presence(counts, middle)
+        low, high = (low, middle) if kept[0] >= presence else (middle, high)
     return high
 
 

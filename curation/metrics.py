@@ -1,24 +1,30 @@
-"""Symptoms of collapse, one function a metric. Texts and counts in, one number with its bounds out.
+"""What is measured of a generation, by which names, and how much is looked at.
 
 Everything about vocabulary is compared at one size: the same number of words of human text and of what a
-model says, so that a number moves because the language does and not because the sample grew.
+model says, so that a number moves because the language does and not because the sample grew. What is quadratic in texts is
+measured on a sample, whose size is published with it.
 """
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-
-from curation.text import words
 
 TEMPERATURES = (1.0, 0.7, 0.85, 1.2, 1.45, 1.75, 2.1, 2.6, 3.2, 4.0)
 """Where recalibration looks; the first one is the model as it is."""
 
-_RARE = range(2, 11)
+_BY_STRATUM = tuple(
+    f"{stratum}_{unit}_coverage" for unit in ("word", "bigram", "trigram") for stratum in ("once", "rare", "common")
+)
+METRICS = (
+    *("perplexity", "recalibrated_perplexity", "best_temperature", "bits_per_byte", "recalibrated_bits_per_byte"),
+    *("loss_change", "type_coverage_change", "rare_word_coverage_change", "type_coverage", *_BY_STRATUM),
+    *("hapax_share", "missing_mass", "types", "type_token", "entropy", "zipf_exponent"),
+    *("unigram_divergence", "bigram_divergence", "distinct_2", "distinct_3", "repetition", "compression_ratio"),
+    *("embedding_precision", "embedding_recall", "embedding_density", "embedding_coverage"),
+    *("vendi", "embedding_trace", "self_similarity", "mode_separation", "copied_share"),
+    *(f"surprise_q{quantile}" for quantile in ("01", "05", "25", "50", "75", "95", "99")),
+)
+"""Every name that is published, in docs/metrics.md with what it means; what `own` functions return is `own.NAME`."""
 
 
 class MeasureSettings(BaseModel):
@@ -34,6 +40,25 @@ class MeasureSettings(BaseModel):
     evaluation: tuple[str, ...] = Field(
         (), description="evaluation sets that perplexity is measured on too; `source` in the metrics is the set's name"
     )
+    sources: int = Field(
+        8,
+        ge=0,
+        description="largest sources of human text that are measured by themselves too, where there are several",
+    )
+    sample_records: int = Field(
+        500,
+        ge=2,
+        description="texts of each kind that are compared as vectors, scored by generation 0's model, searched for copies",
+    )
+    encoder: str = Field(
+        "hashing",
+        description="who turns text into vectors to be measured: hashing, minilm, or a sentence-transformers model",
+    )
+    own: tuple[str, ...] = Field(
+        (),
+        description="functions of yours, as `module:function` or `file.py:function`: given `texts`, or `model` (a folder), "
+        "each returns numbers by name, which are published and can be limited as `own.NAME`",
+    )
 
 
 @dataclass(frozen=True)
@@ -45,63 +70,3 @@ class Measured:
     low: float | None
     high: float | None
     sample_size: int
-
-
-def perplexities(nats: NDArray[np.float64], tokens: NDArray[np.int64], bytes_: int, seed: int) -> list[Measured]:
-    """Held-out loss of a model: as it is, and after the best single temperature.
-
-    Args:
-        nats: negative log-likelihood of each text at each of `TEMPERATURES`, shape (texts, temperatures).
-        tokens: tokens of each text, shape (texts,).
-        bytes_: UTF-8 bytes of all texts.
-        seed: of the bootstrap over texts.
-    """
-    total = int(tokens.sum())
-    losses = nats.sum(0) / total
-    best = int(losses.argmin())
-    draws = np.random.default_rng(seed).integers(0, len(tokens), (400, len(tokens)))
-    resampled = np.quantile(nats[draws].sum(1) / tokens[draws].sum(1)[:, None], (0.025, 0.975), axis=0)
-
-    def measured(metric: str, place: int) -> Measured:
-        low, high = np.exp(resampled[:, place])
-        return Measured(metric, float(np.exp(losses[place])), float(low), float(high), len(tokens))
-
-    return [
-        measured("perplexity", 0),
-        measured("recalibrated_perplexity", best),
-        Measured("best_temperature", TEMPERATURES[best], None, None, len(tokens)),
-        Measured("bits_per_byte", float(nats[:, 0].sum() / math.log(2) / bytes_), None, None, len(tokens)),
-    ]
-
-
-def vocabulary(human: Sequence[str], said: Sequence[str]) -> list[Measured]:
-    """How much of the human vocabulary is still said, and how varied it is; both as words in order, of one size.
-
-    rare_word_coverage: share of the words seen 2 to 10 times in `human` that occur in `said`. 0 to 1.
-    type_coverage: the same for all human words. 0 to 1.
-    types: distinct words in `said`.
-    repetition: share of runs of four words in `said` that were said before. 0 to 1.
-    """
-    counts, spoken = Counter(human), set(said)
-    rare = [word for word, count in counts.items() if count in _RARE]
-    runs = [tuple(said[start : start + 4]) for start in range(len(said) - 3)]
-    return [
-        _share("rare_word_coverage", sum(word in spoken for word in rare), len(rare), len(said)),
-        _share("type_coverage", sum(word in spoken for word in counts), len(counts), len(said)),
-        Measured("types", float(len(spoken)), None, None, len(said)),
-        _share("repetition", len(runs) - len(set(runs)), len(runs), len(said)),
-    ]
-
-
-def first_words(texts: Iterable[str], most: int) -> list[str]:
-    """The first `most` words of the texts, in order."""
-    found: list[str] = []
-    for text in texts:
-        found += words(text)
-        if len(found) >= most:
-            break
-    return found[:most]
-
-
-def _share(metric: str, part: int, whole: int, sample_size: int) -> Measured:
-    return Measured(metric, part / whole if whole else 0.0, None, None, sample_size)

@@ -1,4 +1,4 @@
-"""Commands that ask: SQL over the store, named questions, reports, and files for others to ask. None imports Prefect."""
+"""Commands that ask: SQL over the store, named questions, reports, files for others to ask, and a recipe's future."""
 
 import os
 import sys
@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from flows.answers import Format, writer
-from flows.options import Store, console
-from flows.recipe import load_site
+from flows.options import Set, SiteFile, Store, console
+from flows.recipe import load_recipe, load_site
 
 app = typer.Typer()
 
@@ -64,6 +64,24 @@ def ask(
     take = writer(form, out)
     with _left_early():
         Asking(load_site(None, store).opened().store, allow_files=False).ask_by_name(name, arguments or [], take)
+
+
+@app.command(epilog="Example: `heirloom forecast anchor --set human=letters --keep 95%`")
+def forecast(
+    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
+    keep: Annotated[str, typer.Option(help="goal: share of words that is to stay")] = "95%",
+    seen: Annotated[int, typer.Option(help="goal: of the words that people say so often", min=1)] = 5,
+    through: Annotated[int, typer.Option("--for", help="goal: for so many generations", min=1)] = 10,
+    picture: Annotated[Path | None, typer.Option(help="PNG file to draw it in")] = None,
+    changes: Set = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Tell what a recipe will do before anything runs: coverage and drift, the human share that a goal takes, tokens, time."""
+    from flows.forecasting import foretell, share_of
+
+    where = load_site(site, store)
+    foretell(console, load_recipe(recipe, changes or [], where.store), where, share_of(keep), seen, through, picture)
 
 
 @app.command(epilog="Example: `heirloom report naive guarded`")

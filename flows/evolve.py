@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from flows.course import Course
+from flows.forecasting import loop_of
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
@@ -17,12 +19,14 @@ from tasks.backends.pool import Backends, open_backends
 from tasks.budget import affordable
 from tasks.coat import story
 from tasks.curate import curate
+from tasks.forecast import forecast
 from tasks.gate import gate
 from tasks.generate import generate
 from tasks.ingest import pinned_human
+from tasks.made import Made
 from tasks.measure import measure
 from tasks.mix import mix
-from tasks.screen import pinned_withheld, prove, screen
+from tasks.screen import pinned_withheld, prove, screen, usable
 from tasks.train import train
 
 
@@ -33,6 +37,7 @@ class Generation:
     attempt: Attempt
     candidates: Artifact | None
     decisions: Artifact | None
+    corpus: Artifact
     model: Artifact
     metrics: Artifact
     verdict: Artifact
@@ -42,11 +47,11 @@ class Generation:
         """A finished generation as its manifests describe it, whatever the recipe would ask for today."""
         found = {folder.name: as_made(folder) for folder in artifact_folders_of(attempt)}
         spoken = found.get("candidates"), found.get("decisions")
-        return cls(attempt, *spoken, found["model"], found["metrics"], found["verdict"])
+        return cls(attempt, *spoken, found["corpus"], found["model"], found["metrics"], found["verdict"])
 
     @property
     def action(self) -> str:
-        """What the gate says to do next: `go`, `warn` or `stop`."""
+        """What the gate says to do next, as `curation.gates` lists it."""
         return str(read_manifest(self.verdict.folder)["facts"]["action"])
 
     @property
@@ -59,7 +64,7 @@ class Generation:
 def evolve(recipe: Recipe, site: Site) -> str:
     """Run a recipe from where it stands to `recipe.generations`; what is finished is not made again.
 
-    Returns the action of the last verdict: `go`, `warn`, or `stop` where the gate ended the run early.
+    Returns the action of the last verdict; `stop` or `roll_back` where the gate ended the run early.
     """
     run = Run(site.opened().store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
@@ -68,16 +73,13 @@ def evolve(recipe: Recipe, site: Site) -> str:
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
-        lived = [Generation.as_made(attempt) for attempt in inherited_attempts(run)]
-        for number in affordable(run, range(len(lived), recipe.generations + 1), recipe.budget):
-            attempt = Attempt(run, number)
-            lived.append(generation(recipe, attempt, pinned_human(attempt, recipe.human), lived, backends))
-            announce(attempt, lived[-1].action, lived[-1].reasons)
-            run.note("accepted", number, 1)
-            if lived[-1].action == "stop":
-                run.note("stopped", number, 1, lived[-1].reasons)
-                break
-    return lived[-1].action
+        course = Course(run, recipe, [Generation.as_made(attempt) for attempt in inherited_attempts(run)])
+        while (attempt := course.following()) and [*affordable(run, [attempt.generation], recipe.budget)]:
+            human = pinned_human(attempt, recipe.human)
+            turn = generation(course.recipe, attempt, human, course.lived, backends)
+            announce(attempt, turn.action, turn.reasons)
+            course.take(turn, usable(human["reserve"], attempt))
+    return course.action
 
 
 @story(name="generation", flow_run_name="{attempt}", validate_parameters=False)
@@ -99,19 +101,9 @@ def generation(
     prove(attempt, corpus, withheld, recipe.curate)
     first, last = (lived[0].model, lived[-1].model) if lived else (None, None)
     model = train(attempt, corpus, heldout, first, recipe.train, recipe.seed, backends, last, reserve, pool)
-    metrics = measure(
-        attempt,
-        model,
-        corpus,
-        reserve,
-        heldout,
-        candidates,
-        recipe.measure,
-        recipe.train,
-        recipe.generate,
-        recipe.seed,
-        backends,
-        withheld,
-    )
-    verdict = gate(attempt, metrics, lived[0].metrics if lived else metrics, recipe.gate)
-    return Generation(attempt, candidates, decisions, model, metrics, verdict)
+    made = Made(model, corpus, reserve, heldout, candidates, *((lived[-1].corpus, lived[0].attempt) if lived else ()))
+    forecast(attempt, reserve, recipe.measure, loop_of(recipe), recipe.seed)
+    looking = (recipe.measure, recipe.train, recipe.generate, recipe.seed)
+    metrics = measure(attempt, made, *looking, backends, withheld)
+    verdict = gate(attempt, [*(past.metrics for past in lived), metrics], recipe.gate)
+    return Generation(attempt, candidates, decisions, corpus, model, metrics, verdict)

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from storage.artifact import MANIFEST, read_table
 from storage.files import bytes_of
 from storage.forget import Sight
 from storage.run import Run, runs
-from storage.standing import Turn, furthest, state, turns
+from storage.standing import Turn, accepted_attempts, furthest, state, turns
 from storage.tidy import Leftover
 
 _PATIENCE = 2
@@ -100,6 +101,20 @@ def show_run(console: Console, run: Run) -> None:
             _notes(turn),
         )
     console.print(table)
+    _show_profile(console, run)
+
+
+def _show_profile(console: Console, run: Run) -> None:
+    """Collapse by each of its meanings, as the newest generation that counts tells it."""
+    folders = [
+        run.folder / f"generation={one}" / f"attempt={two}/profile" for one, two in sorted(accepted_attempts(run))
+    ]
+    told = [folder for folder in folders if (folder / MANIFEST).exists()]
+    for row in read_table(told[-1]).to_pylist() if told else []:
+        since = "" if row["since"] is None else f" since generation {row['since']}"
+        colour = {"present": "red", "absent": "green"}.get(row["state"], "dim")
+        name = row["definition"].replace("_", " ")
+        console.print(f"{name:<22}[{colour}]{row['state']}{since}[/] [dim]{escape(row['evidence'])}[/]", soft_wrap=True)
 
 
 def show_leftovers(console: Console, root: Path, found: Sequence[Leftover]) -> None:

@@ -18,6 +18,20 @@ QUESTIONS = {
         select run, generation, subject, metric, value, low, high from metrics
         where metric in ('perplexity', 'recalibrated_perplexity', 'rare_word_coverage', 'types', 'repetition')
         and subject = 'model' and source = 'all' order by metric, run, generation""",
+    "alarms": """
+        -- Which limits each run broke, since when, and what was done.
+        select run, metric, subject, min(generation) as first_generation, max(generation) as last_generation,
+            arg_max(action, generation) as action, arg_max(reason, generation) as reason
+        from verdicts_all where since is not null group by all order by all""",
+    "profile": """
+        -- Collapse by each of the eight meanings of the word: present, absent or unknown, with its evidence.
+        select run, definition, state, since, evidence from profile
+        qualify generation = max(generation) over (partition by run) order by run, definition""",
+    "forecast": """
+        -- What was foretold by mixing and sampling alone, beside what was measured of what the models say.
+        select run, generation, metric, f.value as foretold, m.value as measured from forecast as f
+        join (select * from metrics where subject = 'model' and source = 'all') as m
+            using (run, generation, metric) order by run, metric, generation""",
     "why_dropped": """
         -- How many records each sieve dropped, and for which reason.
         select run, generation, stage, reason, count(*) as records, round(avg(evidence), 3) as evidence

@@ -165,6 +165,17 @@ PAIRS = pa.schema(
 VOICE = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
 """What a model says when it is measured; never trained on."""
 
+SCORES = pa.schema(
+    [
+        ("subject", pa.string()),
+        ("id", pa.string()),
+        ("by", pa.int32()),
+        ("tokens", pa.int64()),
+        ("nats", pa.float64()),
+    ]
+)
+"""Negative log-likelihood of one record of `heldout` or of a sample of `candidates`, under the model of generation `by`."""
+
 METRICS = pa.schema(
     [
         ("subject", pa.string()),
@@ -187,9 +198,19 @@ VERDICTS = pa.schema(
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("reason", pa.string()),
+        ("subject", pa.string()),
+        ("since", pa.int32()),
     ]
 )
-"""What the gate said about one limit."""
+"""What the gate said about one limit; `since` is the first generation of those in a row that broke it."""
+
+FORECAST = pa.schema([("metric", pa.string()), ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64())])
+"""What was to be expected of a metric of this generation's model, by mixing and sampling alone; the least and most of five courses."""
+
+PROFILE = pa.schema(
+    [("definition", pa.string()), ("state", pa.string()), ("evidence", pa.string()), ("since", pa.int32())]
+)
+"""Whether there is collapse by one meaning of the word, as far as this generation tells."""
 
 TRAINING = pa.schema(
     [

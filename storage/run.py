@@ -126,7 +126,7 @@ class Run:
                 return entry
         return None
 
-    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: int | list[str]) -> None:
+    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: float | list[str]) -> None:
         """Append to the journal, once for each event of an attempt."""
         if any(
             (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt)

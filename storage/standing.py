@@ -70,8 +70,11 @@ def is_human(artifact: Path) -> bool:
 
 
 def furthest(run: Run) -> int | None:
-    """The newest generation that was accepted; None before the first is."""
-    return max((entry["generation"] for entry in run.journal() if entry["event"] == "accepted"), default=None)
+    """The newest generation that was accepted, and not rejected since; None before the first is."""
+    told: dict[str, set[tuple[int, int]]] = {"accepted": set(), "rejected": set()}
+    for entry in run.journal():
+        told.get(entry["event"], set()).add((entry["generation"], entry["attempt"]))
+    return max((generation for generation, _ in told["accepted"] - told["rejected"]), default=None)
 
 
 def state(run: Run) -> str:
@@ -82,6 +85,8 @@ def state(run: Run) -> str:
     for entry in run.journal():
         if entry["event"] == "stopped" and entry["generation"] == reached:
             return f"stopped at generation {reached}: {entry['reason']}"
+        if entry["event"] == "rolled_back":
+            return f"rolled back: {entry['reason']}"
     if reached is not None and reached >= last:
         return "finished"
     following = 0 if reached is None else reached + 1

@@ -1,36 +1,82 @@
-"""Metrics to a verdict: what each limit says about this generation, against generation 0."""
+"""Metrics to a verdict: what each limit says about this generation, and what kind of collapse it all amounts to.
 
+The verdict is an event of Prefect's too, `heirloom.gate.warned` for one, which an automation can wait for.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
+from prefect.events import emit_event
 
-from curation.gates import GateSettings, judge, worst
+from curation.gates import GateSettings, Metrics, Value, judge, worst
+from curation.profile import profile
 from storage.artifact import Artifact, read_table
-from storage.records import VERDICTS
+from storage.records import PROFILE, VERDICTS
 from storage.run import Attempt
-from tasks.coat import verb
+from tasks.coat import verb, watched
 from tasks.progress import logger
+
+_EVENTS = {
+    "go": "passed",
+    "warn": "warned",
+    "raise_human_fraction": "raised_human_fraction",
+    "roll_back": "rolled_back",
+    "stop": "stopped",
+}
 
 
 @verb
-def gate(attempt: Attempt, metrics: Artifact, first: Artifact, settings: GateSettings) -> Artifact:
-    """Publish the verdict; `first` are the metrics of generation 0.
+def gate(attempt: Attempt, metrics: Sequence[Artifact], settings: GateSettings) -> Artifact:
+    """Publish verdict and profile, from the metrics of every generation so far, generation 0 first, this one last.
 
     Raises:
         ValueError: a limit asks for a metric that was not measured.
     """
-    verdict = attempt.artifact("verdict", settings.model_dump(mode="json"), metrics=metrics, first=first)
+    parents = {f"metrics_{place}": one for place, one in enumerate(metrics)}
+    verdict = attempt.artifact("verdict", settings.model_dump(mode="json"), **parents)
     if verdict.finished():
         return verdict
-    verdicts = judge(settings, _values(first), _values(metrics))
+    told = [_values(one) for one in metrics]
+    verdicts = judge(settings, told)
+    findings = attempt.artifact("profile", {}, **parents)
+    if not findings.finished():
+        with findings.draft() as draft:
+            draft.write_part(pa.Table.from_pylist([asdict(one) for one in profile(told)], schema=PROFILE))
     with verdict.draft() as draft:
         draft.write_part(pa.Table.from_pylist([asdict(one) for one in verdicts], schema=VERDICTS))
-        draft.facts = {"action": worst(verdicts), "reasons": [one.reason for one in verdicts if one.reason]}
+        since = min(
+            (one.since for one in verdicts if one.action == worst(verdicts) and one.since is not None), default=None
+        )
+        draft.facts = {
+            "action": worst(verdicts),
+            "reasons": [one.reason for one in verdicts if one.reason],
+            "since": since,
+        }
     for reason in draft.facts["reasons"]:
         logger.warning("%s · %s", attempt, reason)
+    if watched():
+        resource = {
+            "prefect.resource.id": f"heirloom.run.{attempt.run.name}",
+            "prefect.resource.name": attempt.run.name,
+        }
+        said = {
+            "generation": attempt.generation,
+            "attempt": attempt.number,
+            "verdicts": [asdict(one) for one in verdicts],
+        }
+        emit_event(
+            f"heirloom.gate.{_EVENTS[draft.facts['action']]}", resource=resource, payload={**said, **draft.facts}
+        )
     return verdict
 
 
-def _values(metrics: Artifact) -> dict[str, float]:
-    rows = read_table(metrics.folder).to_pylist()
-    return {row["metric"]: row["value"] for row in rows if (row["subject"], row["source"]) == ("model", "all")}
+def _values(metrics: Artifact) -> Metrics:
+    return {
+        (row["subject"], row["metric"]): Value(
+            math.nan if row["value"] is None else row["value"], row["low"], row["high"]
+        )
+        for row in read_table(metrics.folder).to_pylist()
+        if row["source"] == "all"
+    }

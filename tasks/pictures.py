@@ -80,3 +80,43 @@ def _line(axis: object, values: dict[int, float], colour: str, last: int, style:
         linewidth=2 if style == "-" else 1.2,
         label=label or None,
     )
+
+
+_FORECAST = (
+    ("type_coverage", "Human words still said"),
+    ("rare_word_coverage", "Rare human words still said"),
+    ("entropy", "Entropy of words, in nats"),
+)
+
+
+def draw_forecast(
+    told: Sequence[tuple[str, int, str, float]], measured: Sequence[tuple[str, int, str, float]], path: Path
+) -> None:
+    """Three panels over (run, generation, metric, value): forecast dashed, what was measured as a line with points."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    runs = list(dict.fromkeys(point[0] for point in told))
+    colours = dict(zip(runs, _COLOURS * (1 + len(runs) // len(_COLOURS)), strict=False))
+    last = max(point[1] for point in told)
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), dpi=130, constrained_layout=True)
+    for axis, (metric, title) in zip(axes, _FORECAST, strict=True):
+        for points, style in ((told, "--"), (measured, "-")):
+            for run in runs:
+                values = {place: value for name, place, what, value in points if (name, what) == (run, metric)}
+                if values:
+                    label = f"{run}, {'forecast' if style == '--' else 'measured'}"
+                    _line(axis, values, colours[run], last, style, label)
+        axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color="#1f2933")
+        axis.set_xticks(range(last + 1))
+        axis.set_ylim(bottom=0)
+        axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(colors="#52606d", labelsize=9, length=0)
+        axis.set_xlabel("generation", color="#52606d", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=9)
+    figure.savefig(path)
+    plt.close(figure)

@@ -11,7 +11,7 @@ from storage.catalog import open_catalog
 from storage.mirror import push
 from storage.questions import QUESTIONS
 from tasks.coat import verb
-from tasks.pictures import draw_curves
+from tasks.pictures import draw_curves, draw_forecast
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,6 +33,12 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
     # In the order they were named, so that a loop keeps its colour from report to report.
     curve.sort(key=lambda row: list(runs).index(row[0]))
     draw_curves([(row[0], row[1], row[3], row[4]) for row in curve], folder / "collapse.png")
+    foretold = catalog.sql(QUESTIONS["forecast"]).fetchall()
+    if foretold:
+        told, measured = (
+            [(run, place, metric, values[at]) for run, place, metric, *values in foretold] for at in (0, 1)
+        )
+        draw_forecast(told, measured, folder / "forecast.png")
     text = "\n\n".join(_sections(catalog, name))
     (folder / "report.md").write_text(text + "\n")
     (folder / "report.html").write_text(_page(name, text, folder))
@@ -57,6 +63,11 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str) -> list[str]:
             "select run, generation, action, reason from verdicts where action <> 'go' order by all",
             "No limit was broken.",
         ),
+        "## Collapse, by each meaning of the word",
+        _table(catalog, QUESTIONS["profile"], "Nothing has been compared with generation 0 yet."),
+        "## What was foretold",
+        "![Forecast and what was measured, by generation](forecast.png)",
+        _FORETOLD,
         "## What was dropped, and why",
         _table(catalog, QUESTIONS["why_dropped"], "Nothing was dropped."),
         "## The closest calls",
@@ -77,6 +88,10 @@ _TRY = (
 )
 _CALLS = f"""select run, generation, stage, similarity, id, text[:200] as text, keeper, keeper_text[:200] as keeper_text
     from ({QUESTIONS["closest_calls"]})"""
+_FORETOLD = (
+    "Dashed: what mixing and sampling alone do to a vocabulary, told by `heirloom forecast`. What lies between it and the line is what "
+    "curation dropped and what the model got wrong: it spreads words that it has seen too seldom, or sharpens what is likely."
+)
 _REMARKS = (
     "*Perplexity* is on held-out human text: how surprised the model is by language it should know. *Recalibrated* is the same "
     "after the best single temperature: what is left is lost knowledge, not overconfidence. *Rare words* is the share of "
@@ -103,7 +118,22 @@ def _sentences(catalog: "duckdb.DuckDBPyConnection") -> str:
             f"- **{run}**, after {generations} generations, is {change} its first perplexity "
             f"({plain_last / plain_first:,.2f} times recalibrated); it says {rare_last:.1%} of the rare words, where it began with {rare_first:.1%}."
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_unseen(catalog)])
+
+
+_UNSEEN = """with now as (select *, starts_with(metric, 'perplexity') or starts_with(metric, 'loss') as truth from verdicts
+    qualify generation = max(generation) over (partition by run))
+select run, string_agg(reason, '; ') filter (not truth and action <> 'go') from now group by run
+having count(*) filter (truth) > 0 and count(*) filter (truth and since is not null) = 0
+    and count(*) filter (not truth and action <> 'go') > 0 order by run"""
+"""Runs whose loss breaks no limit while another metric does."""
+
+
+def _unseen(catalog: "duckdb.DuckDBPyConnection") -> list[str]:
+    return [
+        f"- **{run}** would pass by held-out loss alone, and yet it is losing its language: {reasons}."
+        for run, reasons in catalog.sql(_UNSEEN).fetchall()
+    ]
 
 
 def _outcome(catalog: "duckdb.DuckDBPyConnection") -> str:
@@ -161,8 +191,10 @@ def _cell(value: Any) -> str:  # noqa: ANN401  (whatever a query returns)
 
 def _page(name: str, text: str, folder: Path) -> str:
     body = MarkdownIt("commonmark").enable("table").render(text)
-    picture = base64.b64encode((folder / "collapse.png").read_bytes()).decode()
-    return _HTML.format(title=name, body=body.replace('src="collapse.png"', f'src="data:image/png;base64,{picture}"'))
+    for picture in sorted(folder.glob("*.png")):
+        drawn = base64.b64encode(picture.read_bytes()).decode()
+        body = body.replace(f'src="{picture.name}"', f'src="data:image/png;base64,{drawn}"')
+    return _HTML.format(title=name, body=body)
 
 
 _HTML = """<!doctype html>

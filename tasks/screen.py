@@ -19,7 +19,7 @@ from storage.artifact import Artifact, read_manifest, read_table
 from storage.evaluation import evaluation_set
 from storage.records import CONTAMINATION, DECISIONS, HUMAN, SYNTHETIC
 from storage.run import Attempt
-from storage.survivors import read_survivors
+from storage.survivors import read_survivors, without_dropped
 from tasks.coat import verb
 from tasks.progress import logger, stage
 
@@ -109,6 +109,11 @@ def prove(attempt: Attempt, corpus: Artifact, withheld: Withheld, settings: Cura
     if overlapping:
         logger.warning("%s · %d corpus records overlap what is withheld", attempt, len(overlapping))
     return contamination
+
+
+def usable(reserve: Artifact, attempt: Attempt) -> int:
+    """How many records of the reserve an attempt that was screened can mix with."""
+    return without_dropped(read_table(reserve.folder, ["id"]), attempt.folder / "kept_out").num_rows
 
 
 def _unsieved(pool: Sequence[tuple[Artifact, Artifact]], withheld: Withheld) -> Iterator[int]:

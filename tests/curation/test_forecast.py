@@ -15,6 +15,7 @@ from curation.forecast import (
     regression_error,
     tail_floor,
     type_presence,
+    type_presence_within,
     type_survival,
     verifier_break_even,
 )
@@ -165,3 +166,21 @@ def test_the_floor_of_a_cut_tail_falls_with_its_rank() -> None:
     ranks = np.arange(1, 2_000_000)
     mass = ranks**-2.0
     assert mass[1000:].sum() == pytest.approx(tail_floor(1000, 2.0), rel=0.01)
+
+
+@pytest.mark.parametrize(("count", "share"), [(5, 0.1), (2, 0.3)])
+def test_for_a_number_of_generations_less_human_text_does(count: int, share: float) -> None:
+    dice, types = np.random.default_rng(0), 4000
+    records = types * count
+    human = np.full(types, 1 / types)
+    counts = dice.poisson(count, types)
+    for turn in range(1, 11):
+        own = dice.multinomial(records - round(share * records), counts / counts.sum())
+        counts = own + dice.multinomial(round(share * records), human)
+        if turn in (1, 10):
+            kept = type_presence_within(np.array([count]), share, turn)[0]
+            assert (counts > 0).mean() == pytest.approx(kept, abs=0.02)
+    assert human_fraction_needed(5, 0.95, 10) < human_fraction_needed(5, 0.95)
+    assert type_presence_within(np.array([5]), 0.2, 2000)[0] == pytest.approx(
+        type_presence(np.array([5]), 0.2)[0], abs=1e-3
+    )

@@ -3,11 +3,16 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from curation.gates import KNOWN_METRICS, GateSettings, Limit, Verdict, judge, worst
+from curation.gates import GateSettings, Limit, Value, Verdict, judge, worst
+from curation.metrics import METRICS
 
 
-def _judged(limit: Limit, first: float, now: float) -> Verdict:
-    verdicts = judge(GateSettings(limits=(limit,)), {limit.metric: first}, {limit.metric: now})
+def _told(**values: float) -> dict[tuple[str, str], Value]:
+    return {("model", name): Value(value) for name, value in values.items()}
+
+
+def _judged(limit: Limit, *values: float) -> Verdict:
+    verdicts = judge(GateSettings(limits=(limit,)), [_told(**{limit.metric: value}) for value in values])
     assert len(verdicts) == 1
     return verdicts[0]
 
@@ -28,38 +33,76 @@ def test_at_least_holds_down_to_its_bound(now: float, action: str) -> None:
 
 @pytest.mark.parametrize("limit", [Limit(metric="perplexity", at_most=2), Limit(metric="types", at_least=0.5)])
 @pytest.mark.parametrize(("first", "now"), [(10.0, math.nan), (math.nan, 10.0), (math.nan, math.nan)])
-def test_a_value_that_is_no_number_holds_no_limit(limit: Limit, first: float, now: float) -> None:
+def test_a_value_that_is_no_number_holds_no_limit_and_is_not_stored(limit: Limit, first: float, now: float) -> None:
     verdict = _judged(limit, first, now)
     assert verdict.action == "warn"
     assert "nan" in verdict.reason
+    assert (verdict.value is None) == math.isnan(now)
+    assert (verdict.limit is None) == math.isnan(first)
 
 
-def test_the_reason_says_metric_value_bound_and_where_it_comes_from() -> None:
-    above = _judged(Limit(metric="perplexity", at_most=1.5), 10, 31)
-    below = _judged(Limit(metric="types", at_least=0.7), 1000, 5)
-    assert above.reason == "perplexity is 31, above 1.5 x generation 0's 10"
-    assert below.reason == "types is 5, below 0.7 x generation 0's 1000"
+def test_the_reason_says_metric_value_interval_generation_and_bound() -> None:
+    above = _judged(Limit(metric="perplexity", at_most=1.5), 10, 12, 31)
+    assert above.reason == "perplexity of the model is 31 in generation 2, above 15 = 1.5 x generation 0's"
+    told = [{("corpus", "types"): Value(1000)}, {("corpus", "types"): Value(5, 4, 6)}]
+    (below,) = judge(GateSettings(limits=(Limit(metric="types", subject="corpus", at_least=0.7),)), told)
+    assert below.reason == "types of the corpus is 5 [4, 6] in generation 1, below 700 = 0.7 x generation 0's"
+    assert (below.low, below.high, below.generation, below.since, below.subject) == (4, 6, 1, 1, "corpus")
+
+
+def test_patience_waits_for_generations_in_a_row_and_says_since_when() -> None:
+    limit = Limit(metric="types", at_least=0.5, patience=2)
+    assert _judged(limit, 10, 1).action == "go"
+    assert _judged(limit, 10, 1).since == 1
+    assert _judged(limit, 10, 1, 9, 1).action == "go"
+    tired = _judged(limit, 10, 9, 1, 1)
+    assert (tired.action, tired.since) == ("warn", 2)
+    assert tired.reason.endswith("since generation 2")
+
+
+def test_a_limit_can_be_absolute_or_against_human_text() -> None:
+    absolute = Limit(metric="loss_change", against="value", at_most=0.0)
+    assert _judged(absolute, 0.0).action == "go"
+    assert _judged(absolute, 0.0, 0.1).action == "warn"
+    limit = Limit(metric="vendi", against="human", at_least=0.9)
+    told = [{("model", "vendi"): Value(80), ("human", "vendi"): Value(100)}]
+    (verdict,) = judge(GateSettings(limits=(limit,)), told)
+    assert (verdict.action, verdict.limit) == ("warn", 90)
+    with pytest.raises(ValueError, match="holds vendi against human text, for which it is not measured"):
+        judge(GateSettings(limits=(limit,)), [{("model", "vendi"): Value(80)}])
+
+
+def test_a_certain_limit_is_broken_by_the_whole_interval() -> None:
+    limit = Limit(metric="type_coverage_change", against="value", at_least=0, certain=True)
+    for value, action in ((Value(-0.1, -0.2, 0.01), "go"), (Value(-0.1, -0.2, -0.01), "warn"), (Value(-0.1), "warn")):
+        (verdict,) = judge(GateSettings(limits=(limit,)), [{("model", limit.metric): value}])
+        assert verdict.action == action
+
+
+def test_candidates_are_held_against_the_first_there_were() -> None:
+    gate = GateSettings(limits=(Limit(metric="types", subject="candidates", at_least=0.5),))
+    said = [{("candidates", "types"): Value(value)} for value in (100, 60, 40)]
+    assert judge(gate, [_told(types=1)])[0].action == "go"
+    assert [judge(gate, [_told(types=1), *said[: place + 1]])[0].action for place in range(3)] == ["go", "go", "warn"]
 
 
 def test_generation_0_passes_its_own_default_gate() -> None:
-    metrics = {"perplexity": 123.4, "rare_word_coverage": 0.0}
-    assert [verdict.action for verdict in judge(GateSettings(), metrics, metrics)] == ["go", "go"]
+    metrics = _told(perplexity=123.4, rare_word_coverage=0.0, rare_bigram_coverage=0.5)
+    assert {verdict.action for verdict in judge(GateSettings(), [metrics])} == {"go"}
 
 
 def test_every_limit_has_its_verdict_in_order() -> None:
     limits = (Limit(metric="types", at_least=0.5), Limit(metric="perplexity", at_most=1.1, action="stop"))
-    verdicts = judge(
-        GateSettings(limits=limits), {"types": 10, "perplexity": 10}, {"types": 10, "perplexity": 12, "repetition": 1}
-    )
+    verdicts = judge(GateSettings(limits=limits), [_told(types=10, perplexity=10), _told(types=10, perplexity=12)])
     assert [(verdict.metric, verdict.action) for verdict in verdicts] == [("types", "go"), ("perplexity", "stop")]
 
 
 def test_a_limit_on_something_not_measured_is_refused() -> None:
     gate = GateSettings(limits=(Limit(metric="types", at_least=0.5),))
-    with pytest.raises(ValueError, match=r"limit on types.*measured: perplexity"):
-        judge(gate, {"types": 1.0}, {"perplexity": 1.0})
-    with pytest.raises(ValueError, match="limit on types"):
-        judge(gate, {"perplexity": 1.0}, {"types": 1.0})
+    with pytest.raises(ValueError, match=r"limit on types of the model.*measured: perplexity"):
+        judge(gate, [_told(types=1.0), _told(perplexity=1.0)])
+    with pytest.raises(ValueError, match=r"limit on own.happiness"):
+        judge(GateSettings(limits=(Limit(metric="own.happiness", at_least=0.5),)), [_told(perplexity=1.0)])
 
 
 @pytest.mark.parametrize(
@@ -73,6 +116,9 @@ def test_a_limit_on_something_not_measured_is_refused() -> None:
         {"metric": "perplexity", "at_least": -1},
         {"metric": "perplexity", "at_most": 1, "action": "go"},
         {"metric": "perplexity", "at_most": 1, "floor": 0},
+        {"metric": "own.", "at_most": 1},
+        {"metric": "perplexity", "at_most": 1, "patience": 0},
+        {"metric": "perplexity", "at_most": 1, "subject": "human"},
     ],
 )
 def test_wrong_limits_are_refused(wrong: dict[str, object]) -> None:
@@ -81,7 +127,7 @@ def test_wrong_limits_are_refused(wrong: dict[str, object]) -> None:
     assert isinstance(refused.value, ValueError)
 
 
-@pytest.mark.parametrize("metric", KNOWN_METRICS)
+@pytest.mark.parametrize("metric", [*METRICS, "own.accuracy"])
 def test_every_known_metric_can_be_limited(metric: str) -> None:
     assert _judged(Limit(metric=metric, at_most=1), 1.0, 2.0).action == "warn"
 
@@ -93,4 +139,5 @@ def test_the_worst_action_speaks_for_all() -> None:
     assert said() == "go"
     assert said("go", "go") == "go"
     assert said("go", "warn", "go") == "warn"
-    assert said("stop", "warn", "go") == "stop"
+    assert said("stop", "warn", "roll_back") == "stop"
+    assert said("raise_human_fraction", "warn", "roll_back") == "roll_back"

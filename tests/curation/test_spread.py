@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from curation.embedding import unit
-from curation.spread import coverage, vendi_score
+from curation.metrics import METRICS
+from curation.spread import SPREAD, coverage, spread, vendi_score
 
 
 def test_vectors_count_as_many_as_they_are_different() -> None:
@@ -24,3 +25,31 @@ def test_coverage_is_the_similarity_to_the_nearest_chosen() -> None:
     vectors = unit(np.array([[1, 0], [0, 1], [-1, -1]], np.float32))
     found = coverage(vectors, np.array([0]))
     assert (found.mean, found.least, found.location) == pytest.approx(((1 - 2**-0.5) / 3, -(2**-0.5), 1))
+
+
+def test_spread_is_told_under_its_names_and_stays_finite() -> None:
+    human = unit(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
+    for count in (0, 1, 2, 5, 60):
+        found = spread(human, human[:count], 0)
+        assert tuple(one.metric for one in found) == SPREAD
+        assert set(SPREAD) <= set(METRICS)
+        assert all(np.isfinite(one.value) for one in found)
+    assert {one.metric: one.value for one in spread(human[:0], human, 0)}["mode_separation"] == 0
+
+
+def test_the_same_text_again_and_again_has_no_spread() -> None:
+    human = unit(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
+    found = {one.metric: one for one in spread(human, human[:1].repeat(40, 0), 0)}
+    assert found["vendi"].value == pytest.approx(1)
+    assert found["embedding_trace"].value == pytest.approx(0, abs=1e-6)
+    assert found["self_similarity"].value == pytest.approx(1)
+    whole = {one.metric: one for one in spread(human, human, 0)}
+    assert whole["vendi"].value == pytest.approx(vendi_score(human))
+    assert whole["vendi"].low is not None and whole["vendi"].low < whole["vendi"].value < (whole["vendi"].high or 0)
+
+
+def test_what_lies_between_the_modes_belongs_to_none() -> None:
+    modes = np.eye(8, dtype=np.float32)[:4].repeat(30, 0)
+    between = unit(np.ones((50, 8), np.float32))
+    apart = {one.metric: one.value for one in spread(modes, modes, 0)}["mode_separation"]
+    assert apart > 5 * abs({one.metric: one.value for one in spread(modes, between, 0)}["mode_separation"])

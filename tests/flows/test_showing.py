@@ -49,3 +49,11 @@ def test_what_can_go_is_added_up(store: Path) -> None:
     console = Console(record=True, width=200)
     show_leftovers(console, store, find_leftovers(store, keep_models=1))
     assert "2 in all" in console.export_text()
+
+
+def test_a_run_is_shown_with_its_profile(store: Path) -> None:
+    console = Console(record=True, width=250)
+    show_run(console, Run(store, "tiny"))
+    said = console.export_text()
+    assert "lost tails" in said and "changed scaling law" in said
+    assert said.count("present") + said.count("absent ") >= 6

@@ -91,7 +91,11 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
     publish(attempt.artifact("topics", {}), records.TOPICS, [tail])
     row = {"withheld": "heldout", "origin": "human", "compared": 3, "overlapping": 1, "similarity": 0.7}
     publish(attempt.artifact("contamination", {}), records.CONTAMINATION, [row], contaminated=1)
-    publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity"}])
+    publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity", "since": 1}])
+    told = {"metric": "perplexity", "value": 9.0, "low": 8.0, "high": 10.0}
+    publish(attempt.artifact("forecast", {}), records.FORECAST, [told])
+    finding = {"definition": "lost_tails", "state": "absent", "evidence": "none"}
+    publish(attempt.artifact("profile", {}), records.PROFILE, [finding])
 
 
 @pytest.fixture

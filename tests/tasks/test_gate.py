@@ -52,7 +52,7 @@ def test_each_limit_has_its_say_and_the_worst_one_counts(
 ) -> None:
     first = _metrics(tmp_path, 0, perplexity=100.0, types=1000.0)
     now = _metrics(tmp_path, 2, perplexity=perplexity, types=types)
-    verdict = gate(_attempt(tmp_path, 2), now, first, _LIMITS)
+    verdict = gate(_attempt(tmp_path, 2), [first, now], _LIMITS)
     rows = read_table(verdict.folder).to_pylist()
     assert [row["action"] for row in rows] == actions
     assert [row["limit"] for row in rows] == [150.0, 300.0, 500.0]
@@ -65,20 +65,22 @@ def test_each_limit_has_its_say_and_the_worst_one_counts(
 def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, now = (_metrics(tmp_path, place, perplexity=value, types=9.0) for place, value in ((0, 100.0), (2, 200.0)))
     with caplog.at_level(logging.WARNING, logger="tasks"):
-        gate(_attempt(tmp_path, 2), now, first, _LIMITS)
+        gate(_attempt(tmp_path, 2), [first, now], _LIMITS)
     assert caplog.messages == [
-        "tiny · generation 2 · perplexity is 200, above 1.5 x generation 0's 100",
+        "tiny · generation 2 · perplexity of the model is 200 in generation 1, above 150 = 1.5 x generation 0's",
     ]
 
 
 def test_without_limits_it_goes_on(tmp_path: Path) -> None:
     first, now = (_metrics(tmp_path, place, perplexity=value) for place, value in ((0, 100.0), (2, 1e9)))
-    verdict = gate(_attempt(tmp_path, 2), now, first, GateSettings(limits=()))
-    assert read_manifest(verdict.folder)["facts"] == {"action": "go", "reasons": []}
+    verdict = gate(_attempt(tmp_path, 2), [first, now], GateSettings(limits=()))
+    assert read_manifest(verdict.folder)["facts"] == {"action": "go", "reasons": [], "since": None}
 
 
 def test_a_limit_on_what_was_not_measured_is_refused(tmp_path: Path) -> None:
     first, now = (_metrics(tmp_path, place, perplexity=100.0) for place in (0, 2))
-    with pytest.raises(ValueError, match="the gate has a limit on types, which was not measured; measured: perplexity"):
-        gate(_attempt(tmp_path, 2), now, first, _LIMITS)
+    with pytest.raises(
+        ValueError, match="the gate has a limit on types of the model, which was not measured; measured: perplexity"
+    ):
+        gate(_attempt(tmp_path, 2), [first, now], _LIMITS)
     assert not (_attempt(tmp_path, 2).folder / "verdict").exists()

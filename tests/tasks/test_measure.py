@@ -1,12 +1,13 @@
 from collections.abc import Callable
-from math import exp, log
+from math import exp, isfinite, log
 
 import pytest
 
-from curation.metrics import MeasureSettings
+from curation.metrics import METRICS, MeasureSettings
 from storage.artifact import Artifact, read_manifest, read_table
 from tasks.backends import NgramTraining, Sampling
 from tasks.backends.pool import Backends
+from tasks.made import Made
 from tasks.measure import measure
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
@@ -18,11 +19,7 @@ _SAMPLING = Sampling(sampler="ngram", max_tokens=20)
 def _measured(begun: Beginning, backends: Backends, candidates: Artifact | None = None, seed: int = 0) -> Artifact:
     return measure(
         begun.attempt(0),
-        begun.model,
-        begun.corpus,
-        begun.reserve,
-        begun.heldout,
-        candidates,
+        Made(begun.model, begun.corpus, begun.reserve, begun.heldout, candidates),
         _SETTINGS,
         NgramTraining(),
         _SAMPLING,
@@ -89,7 +86,7 @@ def test_the_same_seed_measures_the_same_and_another_hears_another_voice(
 
 def test_a_set_that_the_attempt_does_not_know_is_refused(begin: Callable[[str], Beginning], backends: Backends) -> None:
     begun, settings = begin("tiny"), _SETTINGS.model_copy(update={"evaluation": ("exam",)})
-    parts = (begun.attempt(0), begun.model, begun.corpus, begun.reserve, begun.heldout, None, settings)
+    parts = (begun.attempt(0), Made(begun.model, begun.corpus, begun.reserve, begun.heldout), settings)
     with pytest.raises(ValueError, match="names exam, and tiny · generation 0 began with these evaluation sets: none"):
         measure(*parts, NgramTraining(), _SAMPLING, 0, backends)
     withheld = {"heldout": begun.heldout, "exam": begun.reserve}
@@ -105,3 +102,40 @@ def test_what_is_measured_is_not_measured_again(begin: Callable[[str], Beginning
     written = read_manifest(first.folder)["finished"]
     assert _measured(begun, backends) == first
     assert read_manifest(first.folder)["finished"] == written
+
+
+def test_nothing_is_published_that_is_no_number_or_has_no_name(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    _measured(begun, backends)
+    for place, texts in enumerate(([], ["!!"], ["--", "..."], ["one two three"]), 1):
+        attempt = begun.attempt(place)
+        candidates, _ = said(attempt, texts)
+        made = Made(begun.model, begun.corpus, begun.reserve, begun.heldout, candidates, begun.corpus, begun.attempt(0))
+        rows = read_table(measure(attempt, made, _SETTINGS, NgramTraining(), _SAMPLING, 0, backends).folder).to_pylist()
+        assert {row["metric"] for row in rows} <= set(METRICS)
+        assert all(row["value"] is not None and isfinite(row["value"]) for row in rows)
+        assert {row["subject"] for row in rows} == {"human", "model", "candidates", "corpus"}
+
+
+def test_a_generation_is_held_against_the_first(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    values = _values(_measured(begun, backends))
+    assert values["model", "loss_change"] == values["model", "type_coverage_change"] == 0
+    candidates, _ = said(begun.attempt(1), read_table(begun.corpus.folder)["text"].to_pylist()[:20])
+    made = Made(begun.model, begun.corpus, begun.reserve, begun.heldout, candidates, begun.corpus, begun.attempt(0))
+    metrics = measure(begun.attempt(1), made, _SETTINGS, NgramTraining(), _SAMPLING, 0, backends)
+    later = _values(metrics)
+    assert later["candidates", "copied_share"] == 1.0
+    assert later["model", "loss_change"] == 0.0  # the same model
+    assert (
+        later["candidates", "surprise_q01"]
+        <= later["candidates", "surprise_q50"]
+        <= later["candidates", "surprise_q99"]
+    )
+    scores = read_table(begun.attempt(1).folder / "scores").to_pylist()
+    assert {(row["subject"], row["by"]) for row in scores} == {("heldout", 1), ("candidates", 0)}
+    assert all(row["nats"] > 0 and row["tokens"] > 0 for row in scores)

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from tasks.pictures import _COLOURS, draw_curves
+from tasks.pictures import _COLOURS, draw_curves, draw_forecast
 
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition")
 
@@ -59,3 +59,16 @@ def test_other_values_make_another_picture(tmp_path: Path) -> None:
 def test_any_number_of_runs_can_be_drawn(tmp_path: Path, runs: int) -> None:
     draw_curves([point for run in range(runs) for point in _points(f"run-{run}", 1)], tmp_path / "curves.png")
     assert imread(tmp_path / "curves.png").shape[:2] > (900, 1400)
+
+
+def test_a_forecast_is_dashed_and_what_was_measured_is_not(tmp_path: Path) -> None:
+    told = [
+        ("replace", place, metric, 0.5)
+        for place in range(4)
+        for metric in ("type_coverage", "rare_word_coverage", "entropy")
+    ]
+    draw_forecast(told, [], tmp_path / "told.png")
+    measured = [(run, place, metric, value / 2) for run, place, metric, value in told]
+    draw_forecast(told, measured, tmp_path / "both.png")
+    alone, both = (_coloured(tmp_path / name, _COLOURS[0]).sum() for name in ("told.png", "both.png"))
+    assert 0 < alone < both / 1.5

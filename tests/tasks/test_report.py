@@ -101,3 +101,18 @@ def test_what_a_model_says_cannot_break_the_table_or_the_page() -> None:
 def test_an_arrow_runs_from_the_first_number_to_the_last() -> None:
     assert arrow(147.2, 14957.4, 0) == "147 → 14,957"
     assert arrow(0.5, 0.25, 2) == "0.50 → 0.25"
+
+
+def test_what_loss_alone_would_miss_is_said_in_a_sentence(ingested: Site, recipe: Recipe) -> None:
+    limits = [{"metric": "perplexity", "at_most": 100.0}, {"metric": "types", "at_least": 5.0}]
+    watched = Recipe.model_validate(recipe.model_dump() | {"generations": 1, "gate": {"limits": limits}})
+    with without_coat():
+        evolve(watched, ingested)
+        evolve(recipe.model_copy(update={"name": "unwatched", "generations": 1}), ingested)
+    folder = report(ingested.store, ["tiny", "unwatched"], "both")
+    page = (folder / "report.md").read_text()
+    (sentence,) = [line for line in page.splitlines() if "would pass by held-out loss alone" in line]
+    assert sentence.startswith("- **tiny**") and "types of the model is" in sentence
+    assert "lost_tails" in _section(page, "Collapse, by each meaning of the word")
+    assert (folder / "forecast.png").exists()
+    assert "forecast.png" not in (folder / "report.html").read_text()

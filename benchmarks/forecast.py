@@ -1,0 +1,62 @@
+"""Forecast against measured: what the models of every policy say, and what was foretold of it, generation by generation.
+
+Pieces are runs, remembered in benchmarks/work/forecast; an interrupted benchmark goes on where it stood. On the n-gram
+backend the model learns its corpus nearly as it is; on the transformer it does not, and docs/forecast.md says what differs.
+"""
+
+from benchmarks.figures import WORK, Figure, short
+from curation.splitting import IngestSettings
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site, load_recipe
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
+from storage.sources import DOCSTRINGS
+from tasks.backends import Resources
+from tasks.coat import without_coat
+from tasks.ingest import ingest
+
+_STORE = WORK / "forecast"
+_POLICIES = ("replace", "accumulate-subsample", "accumulate", "anchor")
+_GENERATIONS = 4
+_WITHIN = 0.05
+
+
+def measure() -> list[Figure]:
+    """Run what is not finished, then compare."""
+    site = Site(store=_STORE, resources=Resources(trainers=2, samplers=2))
+    settings = IngestSettings(passage_characters=(80, 360), split_by="source", reserve_records=600, heldout_records=200)
+    with without_coat():
+        ingest(_STORE, "docs", [DOCSTRINGS], settings)
+        for backend in ("ngram", "transformer"):
+            for policy in _POLICIES:
+                evolve(_recipe(backend, policy), site)
+    return [figure for backend in ("ngram", "transformer") for figure in _figures(backend)]
+
+
+def _recipe(backend: str, policy: str) -> Recipe:
+    base = "ngram" if backend == "ngram" else "accumulate"
+    changes = ['human="docs"', f'name="{backend}-{policy}"', f"generations={_GENERATIONS}", "curate.stages=[]"]
+    changes += ["measure.sources=0", "prompts.candidates_per_human_record=1"]
+    values = load_recipe(base, changes).model_dump()
+    return Recipe.model_validate({**values, "mix": {"policy": policy}})
+
+
+def _figures(backend: str) -> list[Figure]:
+    names = [f"{backend}-{policy}" for policy in _POLICIES]
+    rows = open_catalog(_STORE, names).sql(QUESTIONS["forecast"]).fetchall()
+    found = []
+    for name in names:
+        pairs = {(place, metric): (told, seen) for run, place, metric, told, seen in rows if run == name}
+        off = max(abs(told - seen) for (_, metric), (told, seen) in pairs.items() if metric == "type_coverage")
+        # Less what the model of human text alone is off by: what is left is the course, and not the model.
+        first_told, first_seen = pairs[0, "type_coverage"]
+        course = max(
+            abs(told - seen - (first_told - first_seen))
+            for (_, metric), (told, seen) in pairs.items()
+            if metric == "type_coverage"
+        )
+        goal = f"<= {_WITHIN}" if backend == "ngram" else ""
+        holds = course <= _WITHIN if backend == "ngram" else None
+        found.append(Figure(f"{name}: type coverage, furthest from its forecast", short(off), "share"))
+        found.append(Figure(f"{name}: the same, beyond generation 0's distance", short(course), "share", goal, holds))
+    return found

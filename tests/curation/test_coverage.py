@@ -1,0 +1,91 @@
+"""Coverage by hand, and the order in which signs come in a loop over a Zipf language."""
+
+import numpy as np
+import pytest
+
+from curation.coverage import STRATA, coverage, coverage_change, divergence, hapax_share, missing_mass
+from curation.gates import GateSettings, Limit, Value, judge, worst
+from curation.variety import entropy
+
+
+def test_coverage_by_hand() -> None:
+    human, said = np.array([1, 1, 2, 10, 11, 0]), np.array([0, 3, 1, 0, 9, 4])
+    assert [coverage(human, said, *span) for span in STRATA.values()] == [0.5, 0.5, 1.0]
+    assert coverage(human, said) == 3 / 5
+    assert coverage(np.zeros(3, int), said[:3]) == 0
+
+
+def test_what_is_said_once_by_hand() -> None:
+    assert hapax_share(np.array([1, 1, 2, 0])) == 2 / 3
+    assert missing_mass(np.array([1, 1, 2, 0])) == 2 / 4
+    assert hapax_share(np.zeros(3, int)) == missing_mass(np.zeros(3, int)) == 0
+
+
+def test_divergence_runs_from_nothing_to_everything() -> None:
+    assert divergence(np.array([2, 4]), np.array([1, 2])) == pytest.approx(0)
+    assert divergence(np.array([2, 0]), np.array([0, 5])) == pytest.approx(1)
+    assert divergence(np.array([2, 1]), np.zeros(2, int)) == 1
+    assert divergence(np.zeros(2, int), np.zeros(2, int)) == 0
+
+
+def test_a_change_is_paired_over_what_people_say() -> None:
+    human = np.full(1000, 2)
+    before, now = np.ones(1000, int), np.array([0] * 100 + [1] * 900)
+    value, (low, high) = coverage_change(human, before, now, 0)
+    assert value == pytest.approx(-0.1)
+    assert low is not None and high is not None and -0.13 < low < -0.1 < high < -0.07
+    assert coverage_change(human, before, before, 0) == (0, (0, 0))
+    assert coverage_change(np.zeros(5, int), before[:5], now[:5], 0) == (0, (None, None))
+
+
+def _loop(policy: str, rounds: int, seed: int) -> list[np.ndarray]:
+    """What is said in each round of a loop over 20,000 words, 50,000 at a time, of which round 0 is human."""
+    dice = np.random.default_rng(seed)
+    shares = 1 / np.arange(1, 20_001)
+    corpus = dice.multinomial(50_000, shares / shares.sum())
+    told = [corpus]
+    for _ in range(rounds):
+        said = dice.multinomial(50_000, corpus / corpus.sum())
+        corpus = said if policy == "replace" else corpus + said
+        told.append(said)
+    return told
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_types_alarm_at_once_entropy_late_and_tail_mass_never(seed: int) -> None:
+    told = _loop("replace", 20, seed)
+    human = told[0]
+    kept = [coverage(human, said) for said in told]
+    entropies = [entropy(said) for said in told]
+    tail = [said[100:].sum() / said.sum() for said in told]
+    assert kept[1] < 0.9 * kept[0]
+    value, (_, high) = coverage_change(human, human, told[1], seed)
+    assert value < 0 and high is not None and high < 0
+    assert min(np.flatnonzero(np.array(entropies) < 0.9 * entropies[0]), default=99) >= 10
+    assert all(abs(one / tail[0] - 1) < 0.1 for one in tail)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_nothing_alarms_where_human_and_synthetic_words_accumulate(seed: int) -> None:
+    told = _loop("accumulate", 10, seed)
+    gate = GateSettings(
+        limits=(
+            Limit(metric="type_coverage", at_least=0.9),
+            Limit(metric="rare_word_coverage", at_least=0.9),
+            Limit(metric="entropy", at_least=0.9),
+        )
+    )
+
+    def measured(said: np.ndarray) -> dict[tuple[str, str], Value]:
+        values = {
+            "type_coverage": coverage(told[0], said),
+            "rare_word_coverage": coverage(told[0], said, 2, 10),
+            "entropy": entropy(said),
+        }
+        return {("model", name): Value(value) for name, value in values.items()}
+
+    # A model of the human corpus is generation 0: what it says, not what it learned, is what later ones are held against.
+    metrics = [measured(said) for said in told[1:]]
+    assert [worst(judge(gate, metrics[: place + 1])) for place in range(len(metrics))] == ["go"] * len(metrics)
+    replaced = [measured(said) for said in _loop("replace", 2, seed)[1:]]
+    assert worst(judge(gate, replaced)) == "warn"

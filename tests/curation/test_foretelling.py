@@ -1,0 +1,65 @@
+"""The simulated loop against the closed forms, and one policy against the other."""
+
+import numpy as np
+import pytest
+
+from curation.forecast import type_presence, type_survival
+from curation.foretelling import FORETOLD, Foretold, Loop, foretell
+from curation.metrics import METRICS
+from curation.mixing import MixSettings
+
+
+def _told(policy: str, last: int = 6, loop: dict[str, float] | None = None, **mix: object) -> dict[str, list[float]]:
+    human = np.round(8000 / np.arange(1, 3001)).astype(np.int64)
+    settings = Loop(MixSettings.model_validate({"policy": policy, **mix}), **(loop or {}))
+    found: list[Foretold] = foretell(human, human, 1000, settings, range(last + 1), 0)
+    return {name: [one.value for one in found if one.metric == name] for name in FORETOLD}
+
+
+def test_what_is_foretold_is_what_is_measured() -> None:
+    assert set(FORETOLD) <= set(METRICS)
+    assert [len(values) for values in _told("replace", 2).values()] == [3] * len(FORETOLD)
+
+
+def test_replacing_loses_types_as_the_closed_form_says() -> None:
+    human = np.round(8000 / np.arange(1, 3001)).astype(np.int64)
+    kept = _told("replace")["type_coverage"]
+    for generation in (1, 3, 6):
+        # What a model says is one round more than what it learned from.
+        assert kept[generation] == pytest.approx(type_survival(human, generation + 1).mean(), abs=0.02)
+
+
+def test_a_human_share_keeps_what_the_planner_says() -> None:
+    human = np.full(2000, 5)
+    loop = Loop(MixSettings(policy="fixed-fraction", human_fraction=0.25))
+    found = foretell(human, human, 1000, loop, [40], 0)
+    # The voice is a sample of a corpus in which a word stands with this chance, 5 times at the mean.
+    (kept,) = [one.value for one in found if one.metric == "type_coverage"]
+    assert kept < type_presence(np.array([5]), 0.25)[0] < kept + 0.1
+
+
+def test_policies_keep_words_in_the_known_order() -> None:
+    ends = {
+        policy: _told(policy, **more)["rare_word_coverage"][-1]
+        for policy, more in (
+            ("replace", {}),
+            ("accumulate-subsample", {}),
+            ("fixed-fraction", {"human_fraction": 0.5}),
+            ("anchor", {}),
+        )
+    }
+    assert ends["replace"] < ends["accumulate-subsample"] < ends["anchor"]
+    assert ends["replace"] < ends["fixed-fraction"]
+    accumulated = _told("accumulate")["type_coverage"]
+    assert accumulated[-1] > 0.9 * accumulated[0]
+
+
+def test_cold_and_cut_sampling_lose_more_than_warm() -> None:
+    warm, cold = (_told("accumulate", 4, {"temperature": one})["type_coverage"][-1] for one in (1.0, 0.7))
+    cut = _told("accumulate", 4, {"top_p": 0.9})["type_coverage"][-1]
+    assert cold < 0.7 * warm
+    assert cut < warm
+
+
+def test_the_same_seed_foretells_the_same() -> None:
+    assert _told("replace", 1) == _told("replace", 1)

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from curation.embedding import unit
+from curation.metrics import METRICS
+from curation.neighbours import NAMES, neighbourhoods
+
+
+def _cloud(count: int, centre: float, seed: int) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(0, 0.3, (count, 8)) + np.eye(8)[0] * centre)
+
+
+def _by_name(human: np.ndarray, said: np.ndarray) -> dict[str, float]:
+    return {one.metric: one.value for one in neighbourhoods(human, said, 0)}
+
+
+def test_the_same_cloud_is_covered_and_another_is_not() -> None:
+    same = _by_name(_cloud(300, 1, 0), _cloud(300, 1, 1))
+    assert all(value > 0.85 for value in same.values())
+    other = _by_name(_cloud(300, 1, 0), _cloud(300, -1, 1))
+    assert all(value < 0.05 for value in other.values())
+
+
+def test_a_model_that_says_one_thing_is_precise_and_recalls_nothing() -> None:
+    found = _by_name(_cloud(300, 1, 0), _cloud(300, 1, 0)[:1].repeat(300, 0))
+    assert found["embedding_precision"] == 1
+    assert found["embedding_recall"] < 0.05
+    assert found["embedding_coverage"] < 0.1
+
+
+def test_one_text_that_is_unlike_all_others_does_not_cover_everything() -> None:
+    said = np.concatenate([_cloud(99, 1, 1), -np.eye(8, dtype=np.float32)[:1]])
+    human = np.concatenate([_cloud(200, 1, 0), _cloud(200, -1, 2)])
+    assert _by_name(human, said)["embedding_recall"] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("human", "said"), [(0, 5), (5, 0), (1, 5), (5, 1), (0, 0)])
+def test_fewer_than_two_have_no_neighbours(human: int, said: int) -> None:
+    assert set(_by_name(_cloud(human, 1, 0), _cloud(said, 1, 1)).values()) == {0.0}
+
+
+def test_the_names_are_published() -> None:
+    assert set(NAMES) <= set(METRICS)
+    one = neighbourhoods(_cloud(40, 1, 0), _cloud(30, 1, 1), 0)[0]
+    assert one.sample_size == 30
+    assert one.low is not None and one.high is not None and one.low <= one.value <= one.high

@@ -1,0 +1,66 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.metrics import METRICS
+from curation.signs import CHANGES, SIGNS, changes, signs
+
+
+def test_every_sign_is_published_under_its_name() -> None:
+    found = [one.metric for one in signs([["a", "b", "c", "d"]], [["a"]])]
+    assert tuple(found) == SIGNS
+    assert set(SIGNS) | set(CHANGES) <= set(METRICS)
+
+
+def test_signs_by_hand() -> None:
+    # Said once: once. Two to ten times: bee, cat, dog, ten. Eleven times: the.
+    human = [["the"] * 11, ["once"], ["bee"] * 2 + ["cat"] * 2, ["dog"] * 3, ["ten"] * 10]
+    said = [["the", "bee", "the", "ten", "the", "bee", "the", "ten", "new"]]
+    found = {one.metric: one.value for one in signs(human, said)}
+    assert found["once_word_coverage"] == 0
+    assert found["rare_word_coverage"] == 2 / 4
+    assert found["common_word_coverage"] == 1
+    assert found["type_coverage"] == 3 / 6
+    assert found["types"] == 4
+    assert found["type_token"] == 4 / 9
+    assert found["hapax_share"] == 1 / 4
+    assert found["missing_mass"] == 1 / 9
+    # Runs of four: six, of which the fifth repeats the first.
+    assert found["repetition"] == pytest.approx(1 / 6)
+    assert found["distinct_2"] == 5 / 8
+
+
+def test_a_model_that_says_the_human_text_has_kept_all_of_it() -> None:
+    human = [[f"word{number}" for number in range(50)]] * 2
+    found = {one.metric: one.value for one in signs(human, human)}
+    assert found["rare_word_coverage"] == found["type_coverage"] == found["rare_trigram_coverage"] == 1
+    assert found["unigram_divergence"] == pytest.approx(0)
+
+
+def test_an_interval_is_of_whole_texts() -> None:
+    human = [[f"w{number % 37}", f"w{number % 11}"] for number in range(60)]
+    found = {one.metric: one for one in signs(human, human[:30])}
+    types = found["types"]
+    assert types.low is not None and types.high is not None and types.low <= types.value <= types.high
+    alone = {one.metric: one for one in signs(human, human[:1])}
+    assert (alone["types"].low, alone["types"].high) == (None, None)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), max_size=4),
+    st.lists(st.lists(st.sampled_from("abcxyz"), max_size=6), max_size=4),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_every_sign_is_a_number_however_little_is_said(human: list[list[str]], said: list[list[str]]) -> None:
+    for one in [*signs(human, said), *changes(human, said, said, 0)]:
+        assert math.isfinite(one.value)
+        assert one.sample_size == sum(map(len, said))
+        assert not one.metric.endswith("coverage") or 0 <= one.value <= 1
+
+
+def test_a_change_is_against_what_was_said_before() -> None:
+    human = [["a", "b", "c", "d", "a", "b"]]
+    found = {one.metric: one.value for one in changes(human, [["a", "b", "c"]], [["a"]], 0)}
+    assert found == {"type_coverage_change": -2 / 4, "rare_word_coverage_change": -1 / 2}

@@ -1,0 +1,57 @@
+"""The forecast as a person reads it: by generation, the share a goal takes, and what it will cost."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.forecasting import foretell, loop_of, share_of
+from flows.recipe import Recipe, Site, load_recipe
+
+
+def _said(recipe: Recipe, site: Site, keep: float = 0.95, seen: int = 5, picture: Path | None = None) -> str:
+    console = Console(record=True, width=250)
+    foretell(console, recipe, site, keep, seen, 10, picture)
+    return console.export_text()
+
+
+def test_a_recipe_is_foretold_before_anything_is_made(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    cold = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"temperature": 0.5})})
+    said = _said(cold, ingested, picture=tmp_path / "future.png")
+    assert "type coverage" in said and "rare word coverage" in said
+    assert "sampling is biased" in said
+    assert "to keep 95% of the words that people say 5 times" in said and "for 10 generations" in said
+    assert "so no time can be told" in said
+    assert (tmp_path / "future.png").read_bytes().startswith(b"\x89PNG")
+    assert not (ingested.store / "runs").exists()
+
+
+def test_time_is_told_by_what_the_store_has_seen(ripe: Path) -> None:
+    said = _said(load_recipe("tiny", [], ripe), Site(store=ripe))
+    assert "at the pace of 4 generations of this store" in said
+    assert "sampling is biased" not in said
+
+
+def test_a_goal_that_nothing_reaches_is_said_to_be_one(ingested: Site, recipe: Recipe) -> None:
+    assert "no human share does it; a type expected 1 times is in a human sample" in _said(recipe, ingested, 0.9, 1)
+
+
+def test_nothing_ingested_is_an_error(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match="there is no human text 'letters'"):
+        _said(recipe, Site(store=tmp_path))
+
+
+@pytest.mark.parametrize(("text", "share"), [("95%", 0.95), ("0.5", 0.5)])
+def test_a_share_is_written_either_way(text: str, share: float) -> None:
+    assert share_of(text) == share
+
+
+@pytest.mark.parametrize("text", ["95", "0", "100%", "many", "", "nan"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no share between 0 and 1"):
+        share_of(text)
+
+
+def test_a_loop_is_what_the_recipe_says(recipe: Recipe) -> None:
+    assert loop_of(recipe).mix == recipe.mix
+    assert loop_of(recipe).temperature == recipe.generate.temperature

@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from curation.foretelling import FORETOLD
+from storage.catalog import open_catalog
+from storage.questions import QUESTIONS
+
+
+def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) -> None:
+    catalog = open_catalog(ripe)
+    rows = catalog.sql(
+        "select generation, value, low, high from forecast where metric = 'type_coverage' order by all"
+    ).fetchall()
+    assert [row[0] for row in rows] == [0, 1, 2, 3]
+    assert all(0 <= low <= value <= high <= 1 for _, value, low, high in rows)
+    told = catalog.sql(QUESTIONS["forecast"]).fetchall()
+    assert {row[2] for row in told} == set(FORETOLD)
+    assert len(told) == 4 * len(FORETOLD)

@@ -1,0 +1,24 @@
+from collections.abc import Callable
+
+from curation.metrics import MeasureSettings
+from storage.artifact import read_manifest, read_table
+from tasks.backends import Sampling
+from tasks.backends.pool import Backends
+from tasks.listen import listen
+from tests.tasks.conftest import Beginning
+
+_SETTINGS = MeasureSettings(voice_records=12, prompt="The old")
+_SAMPLING = Sampling(sampler="ngram", max_tokens=9)
+
+
+def test_a_voice_is_heard_once_and_begins_with_the_opening(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    voice = listen(begun.attempt(0), begun.model, _SETTINGS, _SAMPLING, 0, backends)
+    rows = read_table(voice.folder).to_pylist()
+    assert [row["prompt"] for row in rows] == ["The old"] + [""] * 12
+    assert rows[0]["text"].startswith("The old")
+    written = read_manifest(voice.folder)["finished"]
+    assert listen(begun.attempt(0), begun.model, _SETTINGS, _SAMPLING, 0, backends) == voice
+    assert read_manifest(voice.folder)["finished"] == written

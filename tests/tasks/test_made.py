@@ -1,0 +1,20 @@
+import pyarrow as pa
+
+from curation.metrics import Measured
+from tasks.made import rows_of, sampled
+
+
+def test_a_sample_is_chosen_by_ids_alone() -> None:
+    table = pa.table({"id": [f"r{place}" for place in range(100)], "text": ["x"] * 100})
+    some = sampled(table, 20)["id"].to_pylist()
+    assert len(set(some)) == 20
+    assert sampled(table.take(list(reversed(range(100)))), 20)["id"].to_pylist() == some[::-1]
+    # What two tables share, their samples share.
+    half = set(sampled(table.slice(0, 50), 20)["id"].to_pylist())
+    assert {one for one in some if int(one[1:]) < 50} <= half
+    assert sampled(table, 100).equals(table)
+
+
+def test_what_is_no_number_is_null() -> None:
+    (row,) = rows_of("model", [Measured("types", float("nan"), None, 1.0, 3)], "letters")
+    assert (row["value"], row["low"], row["high"], row["source"]) == (None, None, 1.0, "letters")

@@ -1,0 +1,75 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks.own import digests_of, evaluate
+
+_CODE = """
+def length(texts):
+    return {"mean_length": sum(map(len, texts)) / len(texts)}
+
+def files(model):
+    return {"files": len(list(model.iterdir()))}
+
+def broken(texts):
+    raise KeyError("lost")
+
+def nothing(texts):
+    return {"score": float("nan")}
+
+def number(texts):
+    return 3
+
+def other(corpus):
+    return {}
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(_CODE)
+    return path
+
+
+def test_a_function_gets_texts_or_the_model_by_the_name_of_its_parameter(code: Path) -> None:
+    paths = (f"{code}:length", f"{code}:files")
+    (found,) = evaluate(paths, "texts", ["a", "abc"], 2)
+    assert (found.metric, found.value, found.sample_size) == ("own.mean_length", 2.0, 2)
+    (found,) = evaluate(paths, "model", code.parent, 0)
+    assert (found.metric, found.value) == ("own.files", 1.0)
+
+
+def test_another_evaluation_has_another_digest(code: Path) -> None:
+    path = f"{code}:length"
+    before = digests_of([path])
+    assert digests_of([path]) == before
+    code.write_text(_CODE + "# changed\n")
+    assert digests_of([path]) != before
+
+
+def test_a_module_by_its_name_is_found() -> None:
+    with pytest.raises(ValueError, match="its first parameter is 's'"):
+        evaluate(["json:loads"], "texts", [], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken", "failed: KeyError: 'lost'"),
+        ("nothing", "returned 'score': nan; every value must be a finite number"),
+        ("number", "returned int; return a dict of numbers by name"),
+        ("other", "its first parameter is 'corpus'; name it texts or model"),
+        ("missing", "there is no function missing in"),
+    ],
+)
+def test_what_is_wrong_with_an_evaluation_is_said_in_one_sentence(code: Path, name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        evaluate([f"{code}:{name}"], "texts", ["a"], 1)
+
+
+@pytest.mark.parametrize("path", ["mine", "nowhere.at.all:f", "absent.py:f", ":f", "m:"])
+def test_what_is_no_import_path_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"measure\.own"):
+        evaluate([path], "texts", [], 0)

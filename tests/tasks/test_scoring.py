@@ -1,0 +1,27 @@
+import math
+from collections.abc import Callable
+
+import pytest
+
+from curation.metrics import MeasureSettings
+from storage.artifact import read_table
+from tasks.backends import NgramTraining
+from tasks.backends.pool import Backends
+from tasks.made import Made
+from tasks.scoring import measure_losses
+from tests.tasks.conftest import Beginning
+
+
+def test_each_held_out_text_is_scored_and_adds_up_to_the_loss(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    made = Made(begun.model, begun.corpus, begun.reserve, begun.heldout)
+    scorer = backends.scorer(NgramTraining())
+    rows, table = measure_losses(begun.attempt(0), made, {}, MeasureSettings(), 0, scorer, lambda *_: None)
+    assert table["id"].to_pylist() == read_table(begun.heldout.folder)["id"].to_pylist()
+    values = {row["metric"]: row["value"] for row in rows}
+    told = table.to_pylist()
+    mean = sum(row["nats"] for row in told) / sum(row["tokens"] for row in told)
+    assert values["perplexity"] == pytest.approx(math.exp(mean))
+    assert values["loss_change"] == 0
