@@ -1,16 +1,11 @@
-"""The row types: what a record, a decision, a metric and a verdict look like on disk, and how ids are made.
+"""The row types: what a record, a decision, a metric and a verdict look like on disk.
 
-A column is added and documented, never reused for another meaning. Human ids come from the text, so they
-are the same in every run; synthetic ids are serial, because two candidates may say the same thing.
+A column is added and documented, never reused for another meaning.
 """
-
-import hashlib
 
 import pyarrow as pa
 
 HUMAN, SYNTHETIC = "human", "synthetic"
-HUMAN_ID = "h-"
-"""How the id of a human record begins; sixteen digits of its digest follow."""
 
 _TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("born", pa.int32())]
 
@@ -234,23 +229,3 @@ def index(values: int, bands: int) -> pa.Schema:
     columns = {"id": pa.string(), "digest": pa.string(), "born": pa.int32(), "high": pa.uint64(), "low": pa.uint64()}
     columns["signature"] = pa.binary(2 * values)
     return pa.schema([*columns.items(), *((f"band_{band}", pa.uint64()) for band in range(bands))])
-
-
-def text_digest(text: str) -> str:
-    """Hash of the text as it stands: 32 hexadecimal digits of SHA-256."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def human_id(text: str) -> str:
-    """Id of a human record, the same in every run and store."""
-    return f"{HUMAN_ID}{text_digest(text)[:16]}"
-
-
-def synthetic_id(generation: int, attempt: int, serial: int) -> str:
-    """Id of the candidate with this number; attempts after the first say so."""
-    return f"g{generation:03d}{f'a{attempt}' if attempt > 1 else ''}-{serial:07d}"
-
-
-def seed_of(*parts: object) -> int:
-    """A seed below 2^31 that follows from `parts` alone."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1

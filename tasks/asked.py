@@ -17,7 +17,8 @@ from curation.prompts import Asking, PromptSettings, plan_prompts
 from curation.selection import Earned, dealt, routed
 from curation.topics import SteerSettings, Topics, find_topics
 from storage.artifact import Artifact, read_table
-from storage.records import CANDIDATES, TOPICS, seed_of
+from storage.identity import seed_of
+from storage.records import CANDIDATES, TOPICS
 from storage.survivors import read_survivors
 from tasks.backends import OWN, Sampling
 

@@ -9,7 +9,8 @@ from curation.counting import first_words, tallies
 from curation.foretelling import Foretold, Loop, foretell
 from curation.metrics import MeasureSettings
 from storage.artifact import Artifact, read_table
-from storage.records import FORECAST, seed_of
+from storage.identity import seed_of
+from storage.records import FORECAST
 from storage.run import Attempt
 from tasks.coat import verb
 from tasks.saying import shuffled

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from curation.prompts import PromptSettings
 from storage.artifact import Artifact, Draft, read_table
-from storage.records import CANDIDATES, SYNTHETIC, seed_of, synthetic_id, text_digest
+from storage.identity import seed_of, synthetic_id, text_digest
+from storage.records import CANDIDATES, SYNTHETIC
 from storage.run import Attempt
 from storage.survivors import without_dropped
 from storage.weights import require_weights

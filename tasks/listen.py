@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from curation.metrics import MeasureSettings
 from storage.artifact import Artifact
-from storage.records import VOICE, seed_of
+from storage.identity import seed_of
+from storage.records import VOICE
 from storage.run import Attempt
 from storage.weights import require_weights
 from tasks.backends import Prompt, Sampling

@@ -10,7 +10,7 @@ import pyarrow as pa
 from curation.metrics import Measured, MeasureSettings
 from storage.artifact import Artifact, read_table
 from storage.fork import as_made
-from storage.records import seed_of
+from storage.identity import seed_of
 from storage.run import Attempt
 from tasks.progress import logger
 

@@ -10,7 +10,8 @@ from curation.mixing import Mix, MixSettings, Strata, draw_mix
 from curation.selection import rarity
 from curation.text import words
 from storage.artifact import Artifact, read_table
-from storage.records import CORPUS, HUMAN, SYNTHETIC, seed_of
+from storage.identity import seed_of
+from storage.records import CORPUS, HUMAN, SYNTHETIC
 from storage.run import Attempt
 from storage.survivors import read_survivors, without_dropped
 from tasks.coat import verb

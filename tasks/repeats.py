@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from curation.exact import find_repeated_keys
 from curation.minhash import find_near_duplicates
 from curation.splitting import IngestSettings
-from storage.records import HUMAN_ID, SET_ASIDE
+from storage.identity import HUMAN_ID
+from storage.records import SET_ASIDE
 from storage.spill import Spill
 from tasks.reading import BUCKETS, Spills
 

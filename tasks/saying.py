@@ -14,7 +14,7 @@ from curation.signs import changes, signs
 from curation.spread import spread
 from storage.artifact import Artifact, read_table
 from storage.fork import as_made
-from storage.records import seed_of
+from storage.identity import seed_of
 from tasks.made import Made, largest_sources, rows_of, sampled
 from tasks.own import evaluate
 

@@ -13,7 +13,8 @@ from curation.losses import loss_change, perplexities, surprises
 from curation.metrics import TEMPERATURES, MeasureSettings
 from storage.artifact import Artifact, read_table
 from storage.fork import as_made
-from storage.records import SCORES, seed_of
+from storage.identity import seed_of
+from storage.records import SCORES
 from storage.run import Attempt
 from tasks.backends import Progress, Scorer
 from tasks.made import Made, largest_sources, rows_of, sampled

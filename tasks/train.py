@@ -12,7 +12,8 @@ import pyarrow as pa
 from storage.artifact import MANIFEST, Artifact, read_manifest, read_table
 from storage.files import describe_file
 from storage.fork import as_made
-from storage.records import TRAINING, seed_of
+from storage.identity import seed_of
+from storage.records import TRAINING
 from storage.run import Attempt
 from storage.weights import require_weights
 from tasks.backends import Corpus, Training, TransformerTraining

@@ -20,7 +20,8 @@ from storage.artifact import MANIFEST, Artifact, DriftError, read_manifest, read
 from storage.blocks import Document
 from storage.documents import read_documents
 from storage.evaluation import evaluation_folder
-from storage.records import HUMAN, MET, RESERVE, SET_ASIDE, human_id, text_digest
+from storage.identity import human_id, text_digest
+from storage.records import HUMAN, MET, RESERVE, SET_ASIDE
 from storage.run import human_folder, newest_snapshot, runs
 from tasks.coat import verb
 from tasks.progress import stage

@@ -15,8 +15,8 @@ from flows.recipe import Recipe, Site
 from flows.withhold import withhold
 from storage.artifact import AbsentError
 from storage.catalog import open_catalog
+from storage.identity import human_id, text_digest
 from storage.questions import QUESTIONS
-from storage.records import human_id, text_digest
 from storage.run import Attempt, Run
 from tasks.coat import without_coat
 from tasks.ingest import ingest, pinned_human

@@ -10,6 +10,7 @@ import pytest
 from storage import records
 from storage.artifact import Artifact
 from storage.evaluation import evaluation_folder
+from storage.identity import synthetic_id
 from storage.run import Attempt, Run, human_folder
 
 HUMAN_VIEWS = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}
@@ -35,7 +36,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
     """Publish a small attempt: two candidates, of which one goes, and what follows from that."""
     attempt = Attempt(run, generation, number)
     run.note("began", generation, number, snapshot=1)
-    names = [records.synthetic_id(generation, number, serial) for serial in range(2)]
+    names = [synthetic_id(generation, number, serial) for serial in range(2)]
     candidates = publish(
         attempt.artifact("candidates", {"seed": number}),
         records.CANDIDATES,

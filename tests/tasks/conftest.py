@@ -17,7 +17,8 @@ import pytest
 from curation.mixing import MixSettings
 from flows.recipe import Site
 from storage.artifact import Artifact
-from storage.records import CANDIDATES, DECISIONS, SYNTHETIC, synthetic_id, text_digest
+from storage.identity import synthetic_id, text_digest
+from storage.records import CANDIDATES, DECISIONS, SYNTHETIC
 from storage.run import Attempt, Run
 from tasks.backends import Completion, Corpus, Lesson, NgramTraining, Prompt, Resources, TransformerTraining
 from tasks.backends.pool import Backends, open_backends

@@ -14,7 +14,8 @@ import pytest
 from curation.conversations import parse
 from curation.prompts import PromptSettings
 from storage.artifact import Artifact, DriftError, read_manifest, read_table
-from storage.records import DECISIONS, text_digest
+from storage.identity import text_digest
+from storage.records import DECISIONS
 from tasks.backends import Completion, Corpus, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling
 from tasks.backends.pool import Backends
 from tasks.generate import PART, generate

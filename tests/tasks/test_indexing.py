@@ -20,7 +20,8 @@ from curation.stages import CurateSettings, Stage, decide
 from storage.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.forget import rewrite
 from storage.fork import fork
-from storage.records import CANDIDATES, text_digest
+from storage.identity import text_digest
+from storage.records import CANDIDATES
 from storage.run import Run
 from storage.tombstones import bury
 from storage.verify import verify

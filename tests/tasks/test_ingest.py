@@ -11,7 +11,7 @@ from curation.conversations import parse
 from curation.splitting import IngestSettings, is_held_out
 from flows.recipe import Site
 from storage.artifact import AbsentError, Artifact, read_manifest, read_table
-from storage.records import human_id, text_digest
+from storage.identity import human_id, text_digest
 from storage.run import Attempt, Run, human_folder, newest_snapshot
 from storage.sources import find_files, read_sources
 from tasks.ingest import ingest, pinned_human

@@ -5,7 +5,8 @@ import pytest
 
 from curation.conversations import Turn, as_turns, render
 from storage.artifact import Artifact, read_manifest, read_table
-from storage.records import CANDIDATES, CORPUS, DECISIONS, RESERVE, human_id
+from storage.identity import human_id
+from storage.records import CANDIDATES, CORPUS, DECISIONS, RESERVE
 from storage.run import Attempt
 from tasks.backends import TransformerTraining
 from tasks.material import heldout_of, pairs_of, preferences_of, responses_of, texts_of

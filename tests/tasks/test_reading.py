@@ -5,7 +5,7 @@ import pytest
 from curation.conversations import as_turns, parse
 from curation.splitting import IngestSettings, is_held_out
 from storage.blocks import Block, Document
-from storage.records import text_digest
+from storage.identity import text_digest
 from tasks.reading import BUCKETS, Harvest, Spills, columns_of, keep_former_keys, read_blocks
 
 

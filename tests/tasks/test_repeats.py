@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from curation.splitting import IngestSettings
 from storage.blocks import Block, Document
-from storage.records import human_id
+from storage.identity import human_id
 from tasks.reading import Spills, keep_former_keys, read_blocks
 from tasks.repeats import Found, find_repeats
 from tests.conftest import human_texts

@@ -9,7 +9,8 @@ import pytest
 
 from curation.metrics import MeasureSettings
 from storage.artifact import Artifact
-from storage.records import RESERVE, human_id, text_digest
+from storage.identity import human_id, text_digest
+from storage.records import RESERVE
 from storage.run import Attempt, Run
 from tasks.made import Made
 from tasks.saying import measure_copies, measure_own, measure_words, said_by

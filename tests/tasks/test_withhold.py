@@ -9,8 +9,8 @@ import pytest
 from curation.splitting import IngestSettings, WithholdSettings
 from storage.artifact import AbsentError, read_table
 from storage.catalog import open_catalog
+from storage.identity import human_id
 from storage.questions import QUESTIONS
-from storage.records import human_id
 from tasks.ingest import ingest, pinned_human
 from tasks.withhold import withhold
 from tests.conftest import human_texts
