@@ -1,6 +1,6 @@
 """Forecast against measured: what the models of every policy say, and what was foretold of it, generation by generation.
 
-Pieces are runs, remembered beside the other work of benchmarks; an interrupted benchmark goes on where it stood. On the n-gram
+Pieces are runs, remembered in `forecast` of the work folder; an interrupted benchmark goes on where it stood. On the n-gram
 backend the model learns its corpus nearly as it is; on the transformer it does not, and docs/forecast.md says what differs.
 """
 

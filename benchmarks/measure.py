@@ -2,7 +2,7 @@
 
 Cost: seconds of the two stages of one generation of 10,000 candidates, on a machine that does nothing else. The case: accumulating words said at
 temperature 0.7 by a tiny transformer keeps held-out loss near that of the model of human text, while hardly a rare word is said any more. Runs are kept in
-benchmarks/work/measure, so that an interrupted benchmark goes on.
+`measure` of the work folder, so that an interrupted benchmark goes on.
 """
 
 from benchmarks.figures import WORK, Figure, short

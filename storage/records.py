@@ -142,17 +142,8 @@ MET = pa.schema(
 )
 """A record that overlaps an evaluation set it did not know of; `place` is `reserve`, `candidates` or `corpus`."""
 
-PAIRS = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("chosen_id", pa.string()),
-        ("rejected_id", pa.string()),
-        ("origin", pa.string()),
-        ("margin", pa.float64()),
-    ]
-)
+_PAIR = ("prompt", "chosen", "rejected", "chosen_id", "rejected_id", "origin")
+PAIRS = pa.schema([*((name, pa.string()) for name in _PAIR), ("margin", pa.float64())])
 """Two answers to a prompt, of which a model learned to prefer the first; one record where a person wrote both.
 
 `margin` is how far apart they are in what they were chosen by, null where a person chose."""

@@ -65,7 +65,7 @@ def pairs_of(
             "ingest some, or set train.pairs = 'best-of-k'"
             if settings.pairs == "human"
             else "no prompt has two different answers, one of them kept; ask each record more often "
-            "(prompts.rounds, prompts.candidates_per_human_record) by a program that prompts"
+            "(prompts.answers, or prompts.rounds) by a program that prompts"
         )
     with pairs.draft() as draft:
         draft.write_part(pa.Table.from_pylist(rows, schema=PAIRS))
