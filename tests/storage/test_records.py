@@ -58,6 +58,9 @@ def test_there_is_a_schema_for_every_kind_of_row() -> None:
         "TRAINING",
         "CONTAMINATION",
         "MET",
+        "FORECAST",
+        "TOPICS",
+        "PAIRS",
     }
 
 
