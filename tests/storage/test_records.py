@@ -61,6 +61,8 @@ def test_there_is_a_schema_for_every_kind_of_row() -> None:
         "FORECAST",
         "TOPICS",
         "PAIRS",
+        "SCORES",
+        "PROFILE",
     }
 
 
