@@ -166,7 +166,12 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
     with (folder / "serve.log").open("w") as log:
         words = [*heirloom, "serve", "ngram", *changes, "--cron", "0 2 * * *"]
         process = subprocess.Popen(
-            words, cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
+            words,
+            cwd=folder,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=log,
+            preexec_fn=_hear_interrupts,  # noqa: PLW1509  (it takes no lock)
         )
         try:
             until(lambda: "id" in ask("GET", "/deployments/name/compare/served"), "nothing was served")
@@ -181,6 +186,11 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
             process.wait(60)
     assert ask("GET", f"/flow_runs/{run}")["state_type"] == "COMPLETED", (folder / "serve.log").read_text()[-3000:]
     return {"run": run, "deployment": deployment}
+
+
+def _hear_interrupts() -> None:
+    """Where tests run in the background, a child is born deaf to them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_served_run_leaves_a_page_and_the_gate_s_table(served: dict[str, Any], ask: Ask) -> None:

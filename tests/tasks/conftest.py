@@ -192,8 +192,6 @@ def adapter(first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapted = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     adapted.peft_config["default"].base_model_name_or_path = str(first.folder)
     adapted.save_pretrained(folder)
-    # So that its server can be asked by chat too.
-    (first.folder / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn.content }}{% endfor %}")
     ids = json.loads((first.folder / "probe.json").read_text())["token_ids"]
     with inference_mode():
         logs = adapted(input_ids=tensor([ids])).logits[0, :-1].float().log_softmax(-1)
@@ -203,9 +201,12 @@ def adapter(first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real server for all tests; at the end its owner is killed, and nothing of it may be left."""
     logs = tmp_path_factory.mktemp("served")
+    # So that the server can be asked by chat too; it reads this when it starts, and others look into the folder.
+    template = first.folder / "chat_template.jinja"
+    template.write_text("{% for turn in messages %}{{ turn.content }}{% endfor %}")
     owner = subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(adapter), str(logs)],
         stdin=subprocess.PIPE,
@@ -221,6 +222,7 @@ def served(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         address = re.findall(r"answers at (\S+)", log)[-1]
         running = processes_with(str(adapter))
         assert len(running) >= 2
+        template.unlink()
         yield Served(address, adapter, said)
     finally:
         owner.kill()

@@ -99,7 +99,7 @@ def test_the_log_probability_is_the_one_of_the_scorer(
     from transformers import PreTrainedTokenizerFast
 
     settings = tiny.model_copy(update={"steps": 40})
-    corpus = Corpus(["yes", "no", "perhaps", "never"] * 10, [])
+    corpus = Corpus(["yes", "no", "perhaps", "never"] * 20, [])
     backends.trainer(settings).train(corpus, [], first.folder, tmp_path, 0, _untold)
     said = _say(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)

@@ -37,7 +37,7 @@ def _untold(*_: int) -> None:
 
 def _trained(worker: Worker, folder: Path) -> Path:
     folder.mkdir()
-    worker.call("train", _untold, NgramTraining(), _CORPUS, [], None, folder, 0)
+    worker.call("train", _untold, NgramTraining(), Resources(), _CORPUS, [], None, None, folder, 0)
     return folder
 
 
@@ -109,7 +109,9 @@ def test_leaving_a_stream_early_ends_the_child(worker: Worker, tmp_path: Path) -
 
 def test_progress_of_the_child_is_told_to_the_caller(worker: Worker, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    worker.call("train", lambda *said: told.append(said), NgramTraining(), _CORPUS, [], None, tmp_path, 0)
+    worker.call(
+        "train", lambda *said: told.append(said), NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path, 0
+    )
     assert told == [(0, 601), (200, 601), (400, 601), (600, 601)]
 
 
@@ -122,13 +124,13 @@ def test_a_value_error_in_the_child_arrives_as_a_value_error(worker: Worker, tmp
 
 def test_a_worker_goes_on_after_it_refused(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="empty"):
-        worker.call("train", _untold, NgramTraining(), Corpus([], []), [], None, tmp_path, 0)
+        worker.call("train", _untold, NgramTraining(), Resources(), Corpus([], []), [], None, None, tmp_path, 0)
     assert _trained(worker, tmp_path / "model").is_dir()
 
 
 def test_another_exception_arrives_as_a_worker_error_with_the_last_words(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="ngram process failed during train: FileNotFoundError") as failed:
-        worker.call("train", _untold, NgramTraining(), _CORPUS, [], None, tmp_path / "nowhere", 0)
+        worker.call("train", _untold, NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path / "nowhere", 0)
     assert str(tmp_path / "logs" / "ngram-1.log") in str(failed.value)
     assert "Traceback" in str(failed.value) or "write_text" in str(failed.value)
     assert worker.alive
@@ -144,7 +146,7 @@ def test_a_killed_child_is_a_worker_error_that_names_its_log(worker: Worker, tmp
         os.kill(worker._process.pid, signal.SIGKILL)
 
     with pytest.raises(WorkerError, match="the ngram process died during train") as died:
-        worker.call("train", kill, NgramTraining(), _CORPUS, [], None, tmp_path, 0)
+        worker.call("train", kill, NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path, 0)
     assert str(tmp_path / "logs" / "ngram-1.log") in str(died.value)
     assert not worker.alive
 
