@@ -34,7 +34,8 @@ from tasks.train import train
 from tests.honest_speaker import asked_by, delivered, header, human_record
 
 _STORE = WORK / "generation" / "selecting"
-_SEEDS = (0, 1, 2)
+_SEEDS = (11, 12, 13)
+"""Seeds that nothing here was tuned on."""
 _GENERATIONS, _RECORDS, _EACH = 8, 400, 5
 _TOPICS = 40
 _FIRST = ("river", "garden")
