@@ -51,7 +51,7 @@ def quota_figures() -> list[Figure]:
             name = f"{arm}-{seed}"
             with without_coat():
                 evolve(_replacing(name, seed, arm), Site(store=_STORE))
-            asked = "select value from metrics where run = $1 and subject = 'corpus' and metric = 'type_coverage'"
+            asked = "select value from metrics where run = $1 and subject = 'corpus' and source = 'all' and metric = 'type_coverage'"
             ((value,),) = (
                 open_catalog(_STORE, [name]).execute(f"{asked} and generation = {_GENERATIONS}", [name]).fetchall()
             )

@@ -138,7 +138,7 @@ def _records(
         columns=[(field.name, str(field.type)) for field in table.schema],
         counts=[tuple(row.values()) for row in _counted(table)],  # type: ignore[misc]
         facts=facts.to_arrow_table().to_pylist()[0],
-        metrics=asked("select subject, metric, value from metrics"),
+        metrics=asked("select subject, metric, value from (from metrics where source = 'all')"),
         lineage=asked("select artifact, fingerprint, parent, parent_fingerprint from lineage"),
     )
 
