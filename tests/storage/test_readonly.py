@@ -153,7 +153,7 @@ def interruptible() -> Iterator[None]:
 def test_a_question_is_stopped_and_the_next_one_is_answered(two_runs: Path) -> None:
     catalog = open_readonly(two_runs)
     endless = "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) % 7 = 3"
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         run(catalog, endless, {}, lambda answer: answer.fetchall())
     assert run(catalog, "select 1", {}, lambda answer: answer.fetchall()) == [(1,)]
