@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,7 +122,10 @@ def run(
         try:
             return asked.result()
         except KeyboardInterrupt:
-            catalog.interrupt()
+            # A query that has not begun yet does not hear it, and is told again.
+            while not asked.done():
+                catalog.interrupt()
+                wait([asked], timeout=0.05)
             raise
         except duckdb.PermissionException as error:
             raise ValueError(

@@ -85,6 +85,9 @@ def _examine(folder: Path) -> _Examined:
     remedy = _remedy(folder)
     try:
         manifest = read_manifest(folder)
+        if manifest.get("seal") != seal(manifest):
+            # What it lists is not to be believed either.
+            return _Examined(folder, None, 0, 0, [f"the manifest at {folder} has been changed since it was written; {remedy}"])
         listed = manifest["files"]
         faults = list(_identity_faults(folder, manifest, remedy))
     except (AbsentError, KeyError, TypeError, AttributeError) as error:
@@ -114,9 +117,7 @@ def _examine(folder: Path) -> _Examined:
 
 
 def _identity_faults(folder: Path, manifest: Mapping[str, Any], remedy: str) -> Iterator[str]:
-    if manifest.get("seal") != seal(manifest):
-        yield f"the manifest at {folder} has been changed since it was written; {remedy}"
-    elif Artifact(folder, manifest["settings"], manifest["parents"]).fingerprint != manifest["fingerprint"]:
+    if Artifact(folder, manifest["settings"], manifest["parents"]).fingerprint != manifest["fingerprint"]:
         yield f"{folder} does not have the fingerprint of its name, settings and parents; {remedy}"
 
 
