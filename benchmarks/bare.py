@@ -47,16 +47,17 @@ def _engine(model: str) -> Callable[[list[Request]], Said]:
 
 
 def _client(address: str) -> Callable[[list[Request]], Said]:
-    import httpx
+    # As vLLM's own benchmark of servers does; httpx took 9 ms of CPU a request with so many at once.
+    import aiohttp
 
     async def all_of(requests: list[Request]) -> Said:
         places = asyncio.Semaphore(AT_ONCE)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
-        async with httpx.AsyncClient(timeout=600, limits=limits, trust_env=False) as client:
+        wide, patient = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.0), aiohttp.ClientTimeout(total=600)
+        async with aiohttp.ClientSession(connector=wide, timeout=patient) as client:
 
             async def one_of(request: Request) -> tuple[str, int]:
-                async with places:
-                    said = (await client.post(f"{address}/v1/completions", json=request)).json()
+                async with places, client.post(f"{address}/v1/completions", json=request) as response:
+                    said = await response.json()
                 return said["choices"][0]["text"], said["usage"]["completion_tokens"]
 
             return await asyncio.gather(*map(one_of, requests))

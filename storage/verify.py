@@ -87,7 +87,9 @@ def _examine(folder: Path) -> _Examined:
         manifest = read_manifest(folder)
         if manifest.get("seal") != seal(manifest):
             # What it lists is not to be believed either.
-            return _Examined(folder, None, 0, 0, [f"the manifest at {folder} has been changed since it was written; {remedy}"])
+            return _Examined(
+                folder, None, 0, 0, [f"the manifest at {folder} has been changed since it was written; {remedy}"]
+            )
         listed = manifest["files"]
         faults = list(_identity_faults(folder, manifest, remedy))
     except (AbsentError, KeyError, TypeError, AttributeError) as error:

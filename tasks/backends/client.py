@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+import aiohttp
 import httpx
 
 from tasks.backends.capacity import Capacity, pause
@@ -96,6 +97,7 @@ class _Desk(Generic[T]):
         self._waiting = list(range(len(self.requests)))
         self._unanswered = len(self.requests)
         self._bad: Counter[int] = Counter()
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._trouble_since: float | None = None
 
     async def _hand_out(self) -> None:
@@ -106,13 +108,14 @@ class _Desk(Generic[T]):
         await self._main
 
     async def _serve(self) -> None:
-        # Servers close what was idle for five seconds; a request on its way at that moment would be lost.
-        wide = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
-        async with httpx.AsyncClient(limits=wide, **self.manners.opener()) as client, asyncio.TaskGroup() as group:
+        async with contextlib.AsyncExitStack() as stack:
+            for one in self.servers:
+                self._sessions[one.address] = await stack.enter_async_context(self.manners.session(one.address))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
             while self._unanswered:
                 while self._waiting and (server := self._with_room()):
                     server.flying += 1
-                    group.create_task(self._attempt(client, server, heapq.heappop(self._waiting)))
+                    group.create_task(self._attempt(server, heapq.heappop(self._waiting)))
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._shortest_rest()):
@@ -128,10 +131,10 @@ class _Desk(Generic[T]):
         rests = [one.resting_until - now for one in self.servers if one.resting_until > now]
         return min(rests, default=None) if self._waiting else None
 
-    async def _attempt(self, client: httpx.AsyncClient, server: Capacity, number: int) -> None:
+    async def _attempt(self, server: Capacity, number: int) -> None:
         began = time.monotonic()
         try:
-            answer = self._understood(await self._asked(client, server, number))
+            answer = self._understood(await self._asked(server, number))
         except TroubleError as trouble:
             self._failed(server, number, began, trouble)
         else:
@@ -144,17 +147,24 @@ class _Desk(Generic[T]):
             server.flying -= 1
             self._changed.set()
 
-    async def _asked(self, client: httpx.AsyncClient, server: Capacity, number: int) -> Any:  # noqa: ANN401  (JSON)
+    async def _asked(self, server: Capacity, number: int) -> Any:  # noqa: ANN401  (JSON)
+        url = server.address + self.path
         try:
-            async with asyncio.timeout(self.manners.request_seconds):
-                response = await client.post(server.address + self.path, json=self.requests[number])
+            async with (
+                asyncio.timeout(self.manners.request_seconds),
+                self._sessions[server.address].post(url, json=self.requests[number]) as response,
+            ):
+                content = await response.read()
         except TimeoutError as error:
             raise TroubleError(f"no answer in {self.manners.request_seconds:g} s", silent=True) from error
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             # One connection that broke says little about a server; one that cannot be made says that nobody is there.
-            nobody = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            nobody = isinstance(error, aiohttp.ClientConnectorError)
             raise TroubleError(f"{type(error).__name__} {error}".strip(), busy=not nobody, silent=nobody) from error
-        return parsed(response, self.manners)
+        request = httpx.Request("POST", url)
+        return parsed(
+            httpx.Response(response.status, headers=response.headers, content=content, request=request), self.manners
+        )
 
     def _understood(self, answer: Any) -> T:  # noqa: ANN401  (JSON)
         try:

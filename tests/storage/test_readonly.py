@@ -158,7 +158,11 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("after", [0.01, 1.0])
 def test_a_question_is_stopped_and_the_next_one_is_answered(after: float, two_runs: Path) -> None:
     asked = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(two_runs), str(after)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", STOPPED, str(two_runs), str(after)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert (asked.stdout, asked.returncode) == ("stopped [(1,)]\n", 0), asked.stderr
 

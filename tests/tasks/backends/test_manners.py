@@ -1,3 +1,6 @@
+import asyncio
+
+import aiohttp
 import httpx
 import pytest
 
@@ -60,3 +63,20 @@ def test_a_server_on_this_machine_is_not_asked_through_a_proxy(monkeypatch: pyte
         assert client.get(f"{talk.address}/v1/models").is_success
         with pytest.raises(httpx.ConnectError):
             client.get("http://elsewhere.example/v1/models")
+
+
+def test_many_requests_go_through_a_proxy_to_other_machines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    async def status(address: str) -> int:
+        async with (
+            _manners("sesame").session(address) as session,
+            session.post(f"{address}/v1/completions", json={"model": "tiny", "prompt": "p"}) as response,
+        ):
+            return response.status
+
+    with answering() as talk:
+        assert asyncio.run(status(talk.address)) == 200
+        assert talk.keys == {"Bearer sesame"}
+    with pytest.raises(aiohttp.ClientProxyConnectionError):
+        asyncio.run(status("http://elsewhere.example"))
