@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -142,8 +143,11 @@ def _five_figures() -> list[Figure]:
 
 def _worker_figures() -> list[Figure]:
     with without_coat():
-        twice = _two_workers(_scene())
-    return [Figure("two workers beside one: texts a second", short(twice), "ratio", ">= 1.8", twice >= 1.8)]
+        twice, bare = _two_workers(_scene()), _two_engines(_scene())
+    return [
+        Figure("two workers beside one: texts a second", short(twice), "ratio", ">= 1.8", twice >= 1.8),
+        Figure("the same of two bare engines, what these cores allow", short(bare), "ratio"),
+    ]
 
 
 @cache
@@ -228,14 +232,14 @@ def _requests(model: Artifact, prompts: Sequence[Prompt]) -> list[dict[str, Any]
 
 
 @contextmanager
-def _bare(kind: str, where: str) -> Iterator[Any]:
+def _bare(kind: str, where: str, name: str = "") -> Iterator[Any]:
     module = "benchmarks.peers" if kind == "ray" else "benchmarks.bare"
     process = subprocess.Popen(
         [sys.executable, "-m", module, kind, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    read, write, file = process.stdout, process.stdin, _STORE / f"{kind}.json"
+    read, write, file = process.stdout, process.stdin, _STORE / f"{kind}{name}.json"
 
     def ask(requests: list[dict[str, Any]]) -> dict[str, Any]:
         file.write_text(json.dumps(requests))
@@ -335,6 +339,20 @@ def _two_workers(scene: _Scene) -> float:
             with backends.lease("vllm_engine", None):
                 ratios.append(timed(backends) / both)
     return statistics.median(ratios)
+
+
+def _two_engines(scene: _Scene) -> float:
+    model = scene.models[0]
+    requests, ratios = _requests(model, [Prompt("", seed) for seed in range(_RECORDS)]), []
+    with _bare("engine", str(model.folder)) as one, _bare("engine", str(model.folder), "second") as other:
+        for _ in range(_ROUNDS + 1):
+            started = time.perf_counter()
+            with ThreadPoolExecutor(2) as pool:
+                halves = [pool.submit(one, requests[::2]), pool.submit(other, requests[1::2])]
+            assert sum(len(half.result()["texts"]) for half in halves) == len(requests)
+            both = time.perf_counter() - started
+            ratios.append(one(requests)["seconds"] / both)
+    return statistics.median(ratios[1:])
 
 
 def _untold(*_: int) -> None:
