@@ -18,6 +18,17 @@ Request = dict[str, Any]
 """As the completions API takes it; the prompt in tokens."""
 AT_ONCE = 256
 KV_CACHE_MIB = 256
+ENGINE: dict[str, Any] = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "seed": 0,
+    "kv_cache_memory_bytes": KV_CACHE_MIB << 20,
+    "block_size": 32,
+    "max_num_seqs": AT_ONCE,
+    "enable_chunked_prefill": False,
+    "disable_log_stats": True,
+}
+"""The settings that ours has on a processor."""
 
 
 def _engine(model: str) -> Callable[[list[Request]], Said]:
@@ -25,17 +36,7 @@ def _engine(model: str) -> Callable[[list[Request]], Said]:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM, SamplingParams
 
-    llm = LLM(
-        model,
-        dtype="float32",
-        enforce_eager=True,
-        seed=0,
-        kv_cache_memory_bytes=KV_CACHE_MIB << 20,
-        block_size=32,
-        max_num_seqs=AT_ONCE,
-        enable_chunked_prefill=False,
-        disable_log_stats=True,
-    )
+    llm = LLM(model, **ENGINE)
 
     def ask(requests: list[Request]) -> Said:
         prompts = [{"prompt_token_ids": one["prompt"]} for one in requests]

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bare import AT_ONCE, KV_CACHE_MIB
+from benchmarks.bare import AT_ONCE, ENGINE
 
 
 class Predictor:
@@ -23,17 +23,7 @@ class Predictor:
         os.environ["OMP_NUM_THREADS"] = "1"
         from vllm import LLM
 
-        self.engine = LLM(
-            model,
-            dtype="float32",
-            enforce_eager=True,
-            seed=0,
-            kv_cache_memory_bytes=KV_CACHE_MIB << 20,
-            block_size=32,
-            max_num_seqs=AT_ONCE,
-            enable_chunked_prefill=False,
-            disable_log_stats=True,
-        )
+        self.engine = LLM(model, **ENGINE)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Texts of one batch."""

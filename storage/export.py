@@ -5,7 +5,6 @@ The folder is absent or finished, as everything in the store is.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from storage.card import croissant, data_card
 from storage.catalog import open_catalog
+from storage.files import new_folder
 from storage.layout import write_parquet
 from storage.run import Run
 
@@ -73,19 +73,10 @@ def export(root: Path, run: str, generation: int | None, kind: str, out: Path | 
     catalog = open_catalog(root, [run])
     generation = _chosen(catalog, run, generation)
     folder = out or Path(f"{run}-generation-{generation}-{kind}")
-    if folder.exists():
-        raise ValueError(f"{folder} is there already; name another folder with --out, or remove it")
-    hidden = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
-    try:
+    with new_folder(folder) as hidden:
         told = _records(catalog, hidden, folder.name, run, generation, kind, recipe)
         (hidden / "README.md").write_text(data_card(told), encoding="utf-8")
         (hidden / "croissant.json").write_text(json.dumps(croissant(told), indent=1, ensure_ascii=False) + "\n")
-        hidden.rename(folder)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
     return folder
 
 

@@ -1,9 +1,11 @@
-"""What a file is on the disk: its size and digest, whether it has got there, and the seal of a manifest."""
+"""What a file is on the disk: its size and digest, whether it has got there, the seal of a manifest, a folder that is whole or absent."""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,23 @@ def bytes_of(folder: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder to write to, which takes its name once all is in it; after an error nothing is left.
+
+    Raises:
+        ValueError: the folder is there already.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder} is there already; name another folder with --out, or remove it")
+    hidden = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
+    try:
+        yield hidden
+        hidden.rename(folder)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise

@@ -13,6 +13,7 @@ from typing import Any
 from storage.artifact import read_manifest
 from storage.card import front_licence, markdown_table, said
 from storage.catalog import open_catalog
+from storage.files import new_folder
 from storage.fork import accepted_until, as_made
 from storage.provenance import commit, versions
 from storage.run import Run
@@ -60,19 +61,10 @@ def export_model(root: Path, run: str, generation: int | None, out: Path | None)
     require_weights(model.folder)
     weights = model.whole()
     folder = out or Path(f"{run}-generation-{generation}-model")
-    if folder.exists():
-        raise ValueError(f"{folder} is there already; name another folder with --out, or remove it")
-    hidden = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
-    try:
+    with new_folder(folder) as hidden:
         base = _copied(weights, hidden)
         told = _asked(root, source, generation, recipe, weights, base, folder.name)
         (hidden / "README.md").write_text("\n".join(_card(told)) + "\n", encoding="utf-8")
-        hidden.rename(folder)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
     return folder
 
 

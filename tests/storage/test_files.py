@@ -1,7 +1,9 @@
 import hashlib
 from pathlib import Path
 
-from storage.files import bytes_of, describe_file, seal, sync
+import pytest
+
+from storage.files import bytes_of, describe_file, new_folder, seal, sync
 
 
 def test_a_file_is_its_size_and_its_digest(tmp_path: Path) -> None:
@@ -28,3 +30,16 @@ def test_a_seal_changes_with_all_that_a_manifest_says_and_not_with_itself() -> N
     manifest = {"rows": 3, "settings": {"window": (1, 2)}}
     assert seal(manifest) == seal({**manifest, "seal": "anything", "settings": {"window": [1, 2]}})
     assert seal(manifest) != seal({**manifest, "rows": 4})
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "told"
+    with new_folder(folder) as hidden:
+        (hidden / "a").write_text("1")
+        assert not folder.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["told"]
+    with pytest.raises(ValueError, match="told is there already; name another folder"), new_folder(folder):
+        pass
+    with pytest.raises(KeyError), new_folder(tmp_path / "torn"):
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["told"]
