@@ -13,8 +13,6 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.conftest import skip
-
 _FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --remote-debugging-port=0"
 
 
@@ -66,7 +64,7 @@ def open_browser(folder: Path) -> Iterator[Page]:
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
     )
     if chromium is None:
-        skip("no Chromium is installed")
+        pytest.skip("no Chromium is installed")
     process = subprocess.Popen(
         [str(chromium), *_FLAGS.split(), f"--user-data-dir={folder}", "about:blank"],
         stdout=subprocess.DEVNULL,

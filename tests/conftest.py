@@ -5,8 +5,9 @@ import os
 import random
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -151,11 +152,26 @@ def prose(tmp_path: Path) -> list[str]:
     return [str(stand_in)]
 
 
-def skip(reason: str) -> None:
-    """Skip a test for want of something on this machine; a failure where HEIRLOOM_SKIP_NOTHING is set."""
-    if os.environ.get("HEIRLOOM_SKIP_NOTHING"):
-        pytest.fail(f"nothing may be skipped here: {reason}")
-    pytest.skip(reason)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is skipped for want of something is a failure where HEIRLOOM_SKIP_NOTHING is set."""
+    return _unskipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file."""
+    return _unskipped((yield))
+
+
+_Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _unskipped(report: _Report) -> _Report:
+    if report.skipped and os.environ.get("HEIRLOOM_SKIP_NOTHING"):
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped here: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pytest
 
 from storage.artifact import FORMAT, MANIFEST
 from storage.verify import verify
-from tests.conftest import skip
 from tests.flows.test_cli import heirloom
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +64,7 @@ def mounts(tmp_path: Path) -> Path:
         else None
     )
     if tried is None or tried.returncode:
-        skip("this machine lets no test mount a disk of its own")
+        pytest.skip("this machine lets no test mount a disk of its own")
     return place
 
 

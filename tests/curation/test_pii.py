@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 
 from curation.pii import Kind, PiiSettings, find_pii, find_pii_faults, mask_pii
-from tests.conftest import human_texts, skip
+from tests.conftest import human_texts
 
 _ALL = PiiSettings()
 
@@ -32,7 +32,7 @@ _CLEAN = [
 @pytest.fixture(autouse=True)
 def _libraries() -> None:
     if any(importlib.util.find_spec(module) is None for module in ("phonenumbers", "stdnum")):
-        skip("the extra pii is not installed")
+        pytest.skip("the extra pii is not installed")
 
 
 @pytest.mark.parametrize(("kind", "planted"), _PLANTED)

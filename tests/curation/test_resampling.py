@@ -15,13 +15,13 @@ from curation.resampling import (
     find_unsurprising,
     human_probability,
 )
-from tests.conftest import human_texts, skip
+from tests.conftest import human_texts
 
 
 @pytest.fixture
 def _learner() -> None:
     if importlib.util.find_spec("sklearn") is None:
-        skip("scikit-learn is not installed")
+        pytest.skip("scikit-learn is not installed")
 
 
 def _synthetic(count: int) -> list[str]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from curation.embedding import EmbeddingSettings, Encoder, open_encoder
-from tests.conftest import skip
 
 _PLAIN = EmbeddingSettings(backend="torch", precision="float32")
 _LONG = "The old river runs east. " * 60
@@ -55,7 +54,7 @@ def test_half_precision_moves_vectors_a_little() -> None:
 @pytest.mark.parametrize(("precision", "least"), [("float32", 0.99999), ("bfloat16", 0.999)])
 def test_openvino_gives_the_same_vectors_and_reports_to_nobody(precision: str, least: float) -> None:
     if importlib.util.find_spec("openvino") is None:
-        skip("needs the openvino extra")
+        pytest.skip("needs the openvino extra")
     close = (_opened(backend="openvino", precision=precision).encode(_TEXTS) * _opened().encode(_TEXTS)).sum(1)
     assert (close > least).all()
     assert sys.modules.get("openvino_telemetry") is None

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.postgres import free_port, postgres, programs
 from flows.recipe import Recipe
-from tests.conftest import human_texts, skip
+from tests.conftest import human_texts
 
 ROOT = Path(__file__).parents[2]
 Ask = Callable[..., Any]
@@ -55,7 +55,7 @@ def told() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A server on a database of its own, as environment of its clients."""
     if programs() is None:
-        skip("no PostgreSQL is installed")
+        pytest.skip("no PostgreSQL is installed")
     home, port = tmp_path_factory.mktemp("server"), free_port()
     with postgres() as database, (home / "server.log").open("w") as log:
         found = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")} | {

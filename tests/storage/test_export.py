@@ -10,7 +10,6 @@ import pytest
 from storage import records
 from storage.export import export
 from storage.run import Attempt, Run
-from tests.conftest import skip
 from tests.storage.conftest import publish
 
 
@@ -64,7 +63,7 @@ def test_datasets_opens_an_export(kind: str, mixed: Path, tmp_path: Path, monkey
     try:
         import datasets
     except ImportError:
-        skip("datasets is not installed")
+        pytest.skip("datasets is not installed")
     folder = export(mixed, "first", 2, kind, tmp_path / "out")
     opened = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert opened["train"]["id"][:] == ["h-1", "g002-0000000"]
@@ -77,7 +76,7 @@ def test_the_standard_validator_accepts_the_metadata_and_reads_the_records(
     try:
         import mlcroissant
     except ImportError:
-        skip("mlcroissant is not installed")
+        pytest.skip("mlcroissant is not installed")
     folder = export(mixed, "first", 2, kind, tmp_path / "out")
     described = mlcroissant.Dataset(jsonld=folder / "croissant.json")
     assert not described.metadata.issues.errors

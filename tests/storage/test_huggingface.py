@@ -5,7 +5,6 @@ import pytest
 from storage.blocks import Columns
 from storage.documents import documents
 from storage.huggingface import PREFIX, read_dataset
-from tests.conftest import skip
 
 
 @pytest.fixture
@@ -14,7 +13,7 @@ def saved(tmp_path: Path) -> Path:
     try:
         import datasets
     except ImportError:
-        skip("datasets is not installed")
+        pytest.skip("datasets is not installed")
     columns = {"text": ["one", "two", None], "id": [1, 2, 3]}
     whole = datasets.DatasetDict(
         {"train": datasets.Dataset.from_dict(columns), "test": datasets.Dataset.from_dict({"text": ["held"]})}

@@ -12,7 +12,7 @@ from curation.stages import CurateSettings
 from storage.artifact import Draft
 from storage.records import DECISIONS
 from tasks.sift import KEPT, sift
-from tests.conftest import human_texts, skip
+from tests.conftest import human_texts
 
 _SIEVES = CurateSettings(stages=("exact", "quality", "minhash"), encoder="hashing")
 _TEXTS = human_texts(20)
@@ -152,7 +152,7 @@ def test_what_is_missing_is_said_before_anything_is_read(
 
 def test_what_is_masked_is_masked_in_what_is_kept_and_counted(tmp_path: Path) -> None:
     if importlib.util.find_spec("phonenumbers") is None or importlib.util.find_spec("stdnum") is None:
-        skip("the extra pii is not installed")
+        pytest.skip("the extra pii is not installed")
     new = _written(tmp_path / "new.jsonl", [_TEXTS[0], "Write to jane@example.org before Monday."])
     masked = CurateSettings(stages=("pii",), pii=PiiSettings(action="mask"))
     assert sift(new, [], "text", tmp_path / "masked", masked)["masked"] == 1
