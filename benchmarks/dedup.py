@@ -10,15 +10,16 @@ import json
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks import corpora, incremental
-from benchmarks.figures import WORK, Figure, short
+from benchmarks.figures import WORK, Figure, remembered, short
 from benchmarks.rivals import METHODS, run
 from curation.kernel import compiled, vectorised
 from curation.minhash import MinHashSettings, find_near_duplicates
@@ -49,15 +50,24 @@ class Outcome:
 
 
 def measure(documents: int = 20_000, many: int = 1_000_000, distinct: int = 1_500, turns: int = 3) -> list[Figure]:
-    """Run everything; smaller numbers show that it works, and mean nothing else."""
+    """Run everything, what was measured before an interruption excepted; smaller numbers show that it works, and mean nothing else."""
     rivals = [name for name in METHODS if _environment(name)]
-    return [
-        *_beside(rivals, corpora.resampled(documents), turns),
-        *_alone(corpora.resampled(many)),
-        *incremental.figures(documents, many, is_the_stated_core(), turns),
-        *(figure for words in (40, 120) for figure in _leaks(rivals, words, corpora.with_templates(documents, words))),
-        *(figure for share in _SHARES for figure in _losses(rivals, share, corpora.mostly_template(distinct, share))),
-    ]
+    pieces: dict[str, Callable[[], list[Figure]]] = {
+        "beside": lambda: _beside(rivals, corpora.resampled(documents), turns),
+        "alone": lambda: _alone(corpora.resampled(many)),
+        "after": lambda: incremental.after(documents, is_the_stated_core(), turns),
+        "ten": lambda: incremental.ten(documents, many, is_the_stated_core()),
+        **{
+            f"shared-{words}": partial(_leaks, rivals, words, corpora.with_templates(documents, words))
+            for words in (40, 120)
+        },
+        **{
+            f"template-{share:.0%}": partial(_losses, rivals, share, corpora.mostly_template(distinct, share))
+            for share in _SHARES
+        },
+    }
+    sizes = f"dedup/{documents}-{many}-{distinct}"
+    return [figure for name, count in pieces.items() for figure in remembered(WORK / sizes, name, count)]
 
 
 def _beside(rivals: Sequence[str], corpus: Path, turns: int) -> list[Figure]:

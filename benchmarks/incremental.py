@@ -32,9 +32,8 @@ _OLD = 14
 _TENS = 10
 
 
-def figures(new: int, many: int, stated: bool, turns: int) -> list[Figure]:
-    """`new` documents after 14 times as many, in turns; then ten generations of `many`. `stated`: limits of time count here."""
-    found = _beside(new, stated, turns)
+def ten(new: int, many: int, stated: bool) -> list[Figure]:
+    """Ten generations of `many` documents, then `new` ones. `stated`: limits of time count here."""
     costs = [_said("grow", many, number) for number in range(1, _TENS + 1)]
     met = _said("meet", many, new)
     total = many * _TENS
@@ -42,7 +41,6 @@ def figures(new: int, many: int, stated: bool, turns: int) -> list[Figure]:
     peak, size = max(cost["peak"] for cost in costs) / 1e9, sum(cost["bytes"] for cost in costs) / total
     what = f"{total:,} documents in {_TENS} generations"
     return [
-        *found,
         Figure(f"{what}: CPU a document", short(cpu), "us", "<= 20", cpu <= 20 if stated else None),
         Figure(f"{what}: the last generation, CPU a document", short(costs[-1]["cpu"] / many * 1e6), "us"),
         Figure(f"{what}: peak memory", short(peak), "GB", "<= 7", peak <= 7),
@@ -57,7 +55,8 @@ def figures(new: int, many: int, stated: bool, turns: int) -> list[Figure]:
     ]
 
 
-def _beside(new: int, stated: bool, turns: int) -> list[Figure]:
+def after(new: int, stated: bool, turns: int) -> list[Figure]:
+    """`new` documents after 14 times as many, in turns."""
     _said("old", new, _OLD)
     steps = {"ours": (new, _OLD), "ours, half": (new, _OLD // 2), "datasketch": (new, _OLD)}
     costs: dict[str, list[float]] = {name: [] for name in steps}
