@@ -79,19 +79,23 @@ def ingested(letters: Path, site: Site) -> Site:
     return site
 
 
+TINY = Recipe.model_validate(
+    {
+        "name": "tiny",
+        "human": "letters",
+        "generations": 3,
+        "train": {"backend": "ngram"},
+        "curate": {"encoder": "hashing"},
+        "measure": {"voice_records": 20, "prompt": "The old"},
+    }
+)
+"""Three generations on the n-gram backend."""
+
+
 @pytest.fixture
 def recipe() -> Recipe:
-    """Three generations on the n-gram backend."""
-    return Recipe.model_validate(
-        {
-            "name": "tiny",
-            "human": "letters",
-            "generations": 3,
-            "train": {"backend": "ngram"},
-            "curate": {"encoder": "hashing"},
-            "measure": {"voice_records": 20, "prompt": "The old"},
-        }
-    )
+    """`TINY`."""
+    return TINY
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +154,13 @@ def prose(tmp_path: Path) -> list[str]:
     paragraphs = ["\n".join(human_texts(6, seed=seed)) for seed in range(40)]
     stand_in.write_text("\n\n".join(paragraphs))
     return [str(stand_in)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with real models share one process of a parallel run, and so its engines, servers and trained models."""
+    for item in items:
+        if item.get_closest_marker("transformer"):
+            item.add_marker(pytest.mark.xdist_group("models"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,12 +18,39 @@ ROOT = Path(__file__).parent.parent
 ATTEMPT = "runs/tiny/generation=2/attempt=1"
 
 
-def _mounted(store: Path, before: str, *arguments: str) -> tuple[int, str]:
-    """Run the command line in a mount namespace of its own, after a shell has done `before`."""
-    words = ["unshare", "-m", "sh", "-ec", f'{before}\nexec "$@"', "sh", sys.executable, "-m", "flows", *arguments]
-    environment = {**os.environ, "HEIRLOOM_STORE": str(store), "COLUMNS": "200"}
+_ALL = """
+import contextlib, io, json, sys
+from flows.cli import main
+for words in json.loads(sys.argv[1]):
+    said, code = io.StringIO(), 0
+    sys.argv = ["heirloom", *words]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    print(json.dumps([code, said.getvalue()]), flush=True)
+"""
+
+
+def _mounted(store: Path, before: str, *commands: list[str]) -> list[tuple[int, str]]:
+    """Run commands one after another in a mount namespace of their own, after a shell has done `before`."""
+    words = [
+        "unshare",
+        "-m",
+        "sh",
+        "-ec",
+        f'{before}\nexec "$@"',
+        "sh",
+        sys.executable,
+        "-c",
+        _ALL,
+        json.dumps(commands),
+    ]
+    environment = {**os.environ, "HEIRLOOM_STORE": str(store), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
     found = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    return found.returncode, found.stderr
+    assert found.returncode == 0, found.stderr
+    return [(code, told) for code, told in map(json.loads, found.stdout.splitlines())]
 
 
 @dataclass(frozen=True)
@@ -70,16 +97,19 @@ def mounts(tmp_path: Path) -> Path:
 
 def test_a_read_only_store_is_read_and_nothing_else(store: Path, mounts: Path) -> None:
     before = f"mount --bind {store} {mounts}; mount -o remount,bind,ro {mounts}"
-    for words in (["show", "tiny"], ["verify"], ["sql", "select count(*) from corpus"]):
-        assert _mounted(mounts, before, *words)[0] == 0
-    for words in (
+    reading = [["show", "tiny"], ["verify"], ["sql", "select count(*) from corpus"]]
+    writing = [
         ["evolve", "tiny", "--set", "generations=4"],
         ["rm", "tiny", "--yes"],
         ["fork", "tiny", "--generation", "1", "--as", "other"],
         ["forget", "tiny/g001-0000000"],
         ["gc", "--keep-models", "1", "--yes"],
-    ):
-        _refused(_mounted(mounts, before, *words), "Read-only file system")
+    ]
+    found = _mounted(mounts, before, *reading, *writing)
+    assert [code for code, _ in found[:3]] == [0, 0, 0]
+    for refused in found[3:]:
+        _refused(refused, "Read-only file system")
+    assert len(found) == 8
     assert verify(store).faults == ()
 
 
@@ -107,22 +137,21 @@ def test_a_file_where_a_folder_should_be_is_named(store: Path, said: Said) -> No
     assert verify(store).faults == ()
 
 
-@pytest.mark.parametrize("fault", ["vanished", "truncated", "flipped"])
-def test_a_damaged_part_is_named_and_what_verify_advises_mends_it(fault: str, store: Path, said: Said) -> None:
-    path = store / ATTEMPT / "candidates/part-00000.parquet"
-    content = bytearray(path.read_bytes())
-    if fault == "vanished":
-        path.unlink()
-    elif fault == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    else:
-        content[len(content) // 3] ^= 1
-        path.write_bytes(content)
+def test_damaged_parts_are_named_and_what_verify_advises_mends_them(store: Path, said: Said) -> None:
+    vanished, cut, flipped = (
+        store / ATTEMPT / name / "part-00000.parquet" for name in ("candidates", "decisions", "voice")
+    )
+    vanished.unlink()
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 3] ^= 1
+    flipped.write_bytes(content)
     _refused(said(store, "evolve", "tiny", "--set", "generations=4"), "candidates")
     code, told = said(store, "verify")
     assert code == 1
-    assert f"or remove {path.parent} and let heirloom evolve tiny make it anew" in told
-    shutil.rmtree(path.parent)
+    for path in (vanished, cut, flipped):
+        assert f"or remove {path.parent} and let heirloom evolve tiny make it anew" in told
+        shutil.rmtree(path.parent)
     assert said(store, "evolve", "tiny", "--set", "generations=4")[0] == 0
     assert verify(store).faults == ()
 

@@ -1,14 +1,21 @@
 import base64
+import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from curation.splitting import IngestSettings
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
 from storage.run import Run
+from tasks.backends import Resources
 from tasks.backends.pool import Backends
 from tasks.coat import without_coat
+from tasks.ingest import ingest
 from tasks.report import _cell, arrow, report
+from tests.conftest import TINY, human_texts
 
 _TABLES = (
     "Where it ended",
@@ -19,13 +26,25 @@ _TABLES = (
 )
 
 
-@pytest.fixture
-def two_runs(ingested: Site, recipe: Recipe, backends: Backends) -> Site:
-    """An anchor run of two generations, and one on human text alone."""
+@pytest.fixture(scope="module")
+def reported(backends: Backends, resources: Resources, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A store with an anchor run of two generations, and one on human text alone."""
+    folder = tmp_path_factory.mktemp("reported")
+    letters = folder / "letters.jsonl"
+    letters.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
+    site = Site(store=folder / "store", resources=resources)
     with without_coat():
-        evolve(recipe.model_copy(update={"name": "anchored", "generations": 2}), ingested)
-        evolve(recipe.model_copy(update={"name": "human-only", "generations": 0}), ingested)
-    return ingested
+        ingest(site.store, "letters", [str(letters)], IngestSettings())
+        evolve(TINY.model_copy(update={"name": "anchored", "generations": 2}), site)
+        evolve(TINY.model_copy(update={"name": "human-only", "generations": 0}), site)
+    return site
+
+
+@pytest.fixture
+def two_runs(reported: Site) -> Iterator[Site]:
+    """The same store, without the reports of other tests."""
+    yield reported
+    shutil.rmtree(reported.store / "reports", ignore_errors=True)
 
 
 def _section(page: str, title: str) -> str:

@@ -174,11 +174,14 @@ def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None
 def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
 
-    def kill(*_: int) -> None:
+    asked = (NgramTraining(), Resources(), Corpus(_TEXTS, []), [], None, None, tmp_path, 0)
+    with pool.lease("ngram", None) as dying:
+        # Stopped first, so that it cannot have answered before it dies.
+        os.kill(dying._process.pid, signal.SIGSTOP)
+        answers = dying.stream("train", _untold, *asked)
         os.kill(dying._process.pid, signal.SIGKILL)
-
-    with pytest.raises(WorkerError, match="died during train"), pool.lease("ngram", None) as dying:
-        dying.call("train", kill, NgramTraining(), Resources(), Corpus(_TEXTS, []), [], None, None, tmp_path, 0)
+        with pytest.raises(WorkerError, match="died during train"):
+            list(answers)
     (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), _untold)
     assert score.tokens == 3
 
