@@ -9,7 +9,7 @@ from benchmarks.figures import write_result
 
 NAMES = (
     *("demo", "collapse", "storage", "dedup", "semantic", "quality", "generation", "training", "headline"),
-    *("measure", "forecast", "operate"),
+    *("measure", "forecast", "operate", "reproductions"),
 )
 
 
@@ -19,13 +19,23 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, epilog="Example: python -m benchmarks demo"
     )
     parser.add_argument("name", choices=NAMES)
-    chosen = parser.parse_args().name
+    parser.add_argument(
+        "--row", action="append", default=[], help="of reproductions: run this row alone; may be repeated"
+    )
+    given = parser.parse_args()
+    chosen = given.name
+    if given.row and chosen != "reproductions":
+        parser.error(f"--row chooses among the rows of reproductions; {chosen} has none")
     # As the command line does: one thread a process, and no reports home.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     started = time.monotonic()
-    figures = importlib.import_module(f"benchmarks.{chosen}").measure()
+    measure = importlib.import_module(f"benchmarks.{chosen}").measure
+    try:
+        figures = measure(given.row) if given.row else measure()
+    except ValueError as mistake:
+        parser.error(str(mistake))
     path = write_result(chosen, time.monotonic() - started, figures)
     for figure in figures:
         mark = {True: "holds", False: "MISSED", None: ""}[figure.holds]

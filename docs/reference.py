@@ -1,6 +1,7 @@
 """Write the reference pages from the code, and the tables of the README from the results: `python docs/reference.py`."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from storage.questions import QUESTIONS, wanted  # noqa: E402
 from tasks.backends import NgramTraining, TransformerTraining  # noqa: E402
 
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+_ROW = re.compile(r"<!-- row (\S+): begin -->\n.*?<!-- row \1: end -->", re.DOTALL)
 
 
 def pages() -> dict[Path, str]:
@@ -26,6 +28,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs/recipe.md": _recipe(),
         ROOT / "docs/storage.md": _storage(),
+        ROOT / "docs/reproductions.md": _reproductions(),
         ROOT / "README.md": _readme(),
     }
 
@@ -177,6 +180,8 @@ def _readme() -> str:
 def _results() -> str:
     lines = ["| figure | value | goal | holds |", "|---|--:|---|---|"]
     for path in sorted((ROOT / "benchmarks/results").glob("*.json")):
+        if path.stem == "reproductions":  # has a page of its own
+            continue
         result = json.loads(path.read_text())
         for figure in result["figures"]:
             if figure["goal"]:
@@ -184,6 +189,23 @@ def _results() -> str:
                 value = f"{figure['value']} {figure['unit']}".strip()
                 lines.append(f"| {path.stem}: {figure['name']} | {value} | {figure['goal']} | {holds} |")
     return "\n".join(lines)
+
+
+def _reproductions() -> str:
+    written = ROOT / "benchmarks/results/reproductions.json"
+    figures = json.loads(written.read_text())["figures"] if written.exists() else []
+
+    def table(found: re.Match[str]) -> str:
+        row = found[1]
+        lines = ["| claim | published | ours | agrees |", "|---|---|--:|---|"]
+        for figure in figures:
+            if figure["name"].startswith(f"{row}: "):
+                agrees = {True: "yes", False: "**no**", None: ""}[figure["holds"]]
+                value = f"{figure['value']} {figure['unit']}".strip()
+                lines.append(f"| {figure['name'].removeprefix(f'{row}: ')} | {figure['goal']} | {value} | {agrees} |")
+        return "\n".join([f"<!-- row {row}: begin -->", *lines, f"<!-- row {row}: end -->"])
+
+    return _ROW.sub(table, (ROOT / "docs/reproductions.md").read_text())
 
 
 if __name__ == "__main__":

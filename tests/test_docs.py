@@ -51,6 +51,13 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} points at {target}"
 
 
+def test_every_reproduced_experiment_has_a_section_of_its_page() -> None:
+    from benchmarks.reproductions import ROWS
+
+    told = re.findall(r"<!-- row (\S+): begin -->", (ROOT / "docs/reproductions.md").read_text())
+    assert set(told) == set(ROWS)
+
+
 def test_the_tour_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tour.md").read_text(), re.DOTALL)

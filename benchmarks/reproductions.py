@@ -1,0 +1,70 @@
+"""The published experiments beside ours: a row an experiment, a figure a claim; `goal` is what was published, `holds` whether ours agrees.
+
+A row is a function that yields figures; its keyword defaults are its settings. Finished rows are remembered with them in `reproductions`
+of the work folder: an interrupted benchmark goes on where it stood, and a row whose settings changed is run again. docs/reproductions.md
+tells of each row what was published, what was run here and where it differs.
+"""
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+
+from benchmarks import reproduced_theory as theory
+from benchmarks.figures import RESULTS, WORK, Figure
+
+Row = Callable[..., Iterator[Figure]]
+
+ROWS: dict[str, Row] = {
+    "replay": theory.replay,
+}
+"""Adding a row takes a line here, and a section of its name in docs/reproductions.md."""
+
+_WORK = WORK / "reproductions"
+_TIME = "time taken"
+_MINUTES = 90
+
+
+def measure(chosen: Sequence[str] = ()) -> list[Figure]:
+    """Run the chosen rows that are not remembered, all where none is chosen; the others stay as they were last written.
+
+    Raises:
+        ValueError: there is no row of that name.
+    """
+    if unknown := sorted(set(chosen) - set(ROWS)):
+        raise ValueError(f"there is no row {', '.join(unknown)}; rows: {', '.join(ROWS)}")
+    figures = []
+    for name, row in ROWS.items():
+        figures += _remembered(name, row) if not chosen or name in chosen else _as_written(name)
+    minutes = sum(float(one.value or 0) for one in figures if one.name.endswith(f": {_TIME}")) / 60
+    held = minutes <= _MINUTES if not chosen else None
+    return [*figures, Figure("all rows: time taken", round(minutes, 1), "minutes", f"<= {_MINUTES}", held)]
+
+
+def settings_of(row: Row) -> dict[str, object]:
+    """The keyword defaults of a row, as JSON gives them back."""
+    given = {name: one.default for name, one in inspect.signature(row).parameters.items()}
+    return json.loads(json.dumps(given))
+
+
+def _remembered(name: str, row: Row) -> list[Figure]:
+    note, settings = _WORK / f"{name}.json", settings_of(row)
+    stored = json.loads(note.read_text()) if note.exists() else {}
+    if stored.get("settings") != settings:
+        print(f"{name} ...", flush=True)
+        started = time.monotonic()
+        found = [replace(one, name=f"{name}: {one.name}") for one in row()]
+        found.append(Figure(f"{name}: {_TIME}", round(time.monotonic() - started, 1), "s"))
+        stored = {"settings": settings, "figures": [asdict(one) for one in found]}
+        _WORK.mkdir(parents=True, exist_ok=True)
+        draft = note.with_suffix(".draft")
+        draft.write_text(json.dumps(stored, indent=1))
+        draft.rename(note)
+    return [Figure(**one) for one in stored["figures"]]
+
+
+def _as_written(name: str) -> list[Figure]:
+    path = RESULTS / "reproductions.json"
+    figures = json.loads(path.read_text())["figures"] if path.exists() else []
+    return [Figure(**one) for one in figures if one["name"].startswith(f"{name}: ")]
