@@ -1,0 +1,48 @@
+"""What people's choices do to a loop: outcomes by a reward, curated among several answers, with a human share or without.
+
+Ferbach, Bertrand, Bose, Gidel 2024, "Self-consuming generative models with curated data", arXiv:2407.09499: people choose one of K answers
+with chances proportional to exp(reward); for many answers the next model says p(x) exp(r(x)) over its sum.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+def curated_courses(rewards: Sequence[Numbers], human_fraction: float, generations: int) -> Numbers:
+    """Shares of the outcomes by generation, the first uniform and human, shape (generations + 1, outcomes).
+
+    Each reward is one group's, all groups choose equally often, among very many answers; `human_fraction` of each round is human.
+    """
+    human = np.full(len(rewards[0]), 1 / len(rewards[0]))
+    told = [human]
+    for _ in range(generations):
+        chosen = np.zeros_like(human)
+        for reward in rewards:
+            liked = told[-1] * np.exp(reward)
+            chosen += liked / liked.sum() / len(rewards)
+        told.append(human_fraction * human + (1 - human_fraction) * chosen)
+    return np.array(told)
+
+
+def chosen_among(shares: Numbers, reward: Numbers, answers: int, askings: int, seed: int) -> Numbers:
+    """Shares of what is chosen, where each of `askings` people sees `answers` answers; shape (outcomes,)."""
+    dice = np.random.default_rng(seed)
+    offered = dice.choice(len(shares), size=(askings, answers), p=shares)
+    # The largest of reward and Gumbel noise is a choice with chances proportional to exp(reward).
+    liked = (reward[offered] + dice.gumbel(size=offered.shape)).argmax(1)
+    return np.bincount(offered[np.arange(askings), liked], minlength=len(shares)) / askings
+
+
+def effective_types(shares: Numbers) -> Numbers:
+    """exp of the entropy along the last axis: how many equally likely outcomes would be as varied."""
+    logs = np.log(np.where(shares > 0, shares, 1))
+    return np.asarray(np.exp(-(shares * logs).sum(-1)))
+
+
+def reward_variance(shares: Numbers, reward: Numbers) -> Numbers:
+    """Variance of the reward of what is said, along the last axis; it goes to 0 where one reward alone decides."""
+    return np.asarray(shares @ reward**2 - (shares @ reward) ** 2)

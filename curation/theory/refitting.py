@@ -1,0 +1,116 @@
+"""Toy models that learn from what they said: regression, Gaussians, kernel densities and dice, by three policies, many runs at once.
+
+Gerstgrasser et al. 2024 (arXiv:2404.01413) and Kazdan et al. 2024 (arXiv:2410.16713). In every round a model is fitted to its data and says
+as much as the first human data were; the next data are these words alone (replace), all so far (accumulate), or a draw without replacement
+from all so far, as large as the first (accumulate-subsample). Closed forms that these obey are in `curation.forecast`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+Policy = Literal["replace", "accumulate", "accumulate-subsample"]
+POLICIES: tuple[Policy, ...] = ("replace", "accumulate-subsample", "accumulate")
+Model = Callable[[Numbers, np.random.Generator], Numbers]
+"""Fits data of shape (runs, records, ...), and says as many records as the first had."""
+
+
+def course(model: Model, policy: Policy, human: Numbers, generations: int, seed: int) -> Iterator[Numbers]:
+    """What the model of each generation learns from, generation 0 first: human data, shape (runs, records, ...)."""
+    dice = np.random.default_rng(seed)
+    data = pool = human
+    yield data
+    for _ in range(generations):
+        newest = model(data, dice)
+        if policy != "replace":
+            pool = np.concatenate([pool, newest], axis=1)
+        data = {"replace": newest, "accumulate": pool}.get(policy)
+        if data is None:
+            data = _drawn(pool, human.shape[1], dice)
+        yield data
+
+
+def gaussian(records: int) -> Model:
+    """Fits mean and likeliest variance of one number a record."""
+
+    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
+        centre, spread = data.mean(1, keepdims=True), data.std(1, keepdims=True)
+        return centre + spread * dice.standard_normal((len(data), records))
+
+    return speak
+
+
+def kernel_density(records: int, bandwidth: float) -> Model:
+    """Says a record of the data, and Gaussian noise of this width."""
+
+    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
+        chosen = dice.integers(data.shape[1], size=(len(data), records))
+        return np.take_along_axis(data, chosen, 1) + bandwidth * dice.standard_normal(chosen.shape)
+
+    return speak
+
+
+def die(records: int, outcomes: int, temperature: float = 1.0) -> Model:
+    """Counts outcomes, and throws the die that they show, sharpened by the temperature."""
+
+    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
+        shares = counts_of(data, outcomes) ** (1 / temperature)
+        shares /= shares.sum(1, keepdims=True)
+        thrown = dice.multinomial(records, shares)
+        return np.stack([np.repeat(np.arange(outcomes), one) for one in thrown]).astype(np.float64)
+
+    return speak
+
+
+def regression(inputs: Numbers, noise: float = 1.0) -> Model:
+    """Least squares; says new labels for the same inputs. The last column of the data is the label."""
+
+    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
+        said = np.einsum("rnd,rd->rn", inputs, weights_of(data)) + noise * dice.standard_normal(inputs.shape[:2])
+        return np.concatenate([inputs, said[..., None]], axis=2)
+
+    return speak
+
+
+def weights_of(data: Numbers) -> Numbers:
+    """Least squares of the last column on the others, shape (runs, dimensions)."""
+    inputs, labels = data[..., :-1], data[..., -1:]
+    turned = inputs.transpose(0, 2, 1)
+    return np.linalg.solve(turned @ inputs, turned @ labels)[..., 0]
+
+
+def regression_errors(
+    policy: Policy, generations: int, seed: int, *, runs: int = 400, samples: int = 111, dimensions: int = 10
+) -> list[float]:
+    """Mean squared error of the fitted weights after 1, 2, ... fits; the true weights are 0 and the noise 1."""
+    dice = np.random.default_rng((seed, 1))
+    inputs = dice.standard_normal((runs, samples, dimensions))
+    human = np.concatenate([inputs, dice.standard_normal((runs, samples, 1))], axis=2)
+    told = course(regression(inputs), policy, human, generations - 1, seed)
+    return [float((weights_of(data) ** 2).sum(1).mean()) for data in told]
+
+
+def counts_of(data: Numbers, outcomes: int) -> Numbers:
+    """How often each outcome stands in the data of each run, shape (runs, outcomes)."""
+    runs = len(data)
+    flat = (data.astype(np.int64) + outcomes * np.arange(runs)[:, None]).ravel()
+    return np.bincount(flat, minlength=runs * outcomes).reshape(runs, outcomes).astype(np.float64)
+
+
+def density_loss(data: Numbers, bandwidth: float, heldout: Numbers) -> float:
+    """Mean negative log-likelihood of held-out numbers under the kernel density of each run's data, in nats."""
+    losses = []
+    for one in data:
+        apart = -0.5 * ((heldout[:, None] - one) / bandwidth) ** 2
+        most = apart.max(1)
+        logs = most + np.log(np.exp(apart - most[:, None]).mean(1)) - np.log(bandwidth * np.sqrt(2 * np.pi))
+        losses.append(-float(logs.mean()))
+    return float(np.mean(losses))
+
+
+def _drawn(pool: Numbers, records: int, dice: np.random.Generator) -> Numbers:
+    places = np.argpartition(dice.random(pool.shape[:2]), records - 1, axis=1)[:, :records]
+    return np.take_along_axis(pool, places.reshape(*places.shape, *([1] * (pool.ndim - 2))), axis=1)

@@ -1,0 +1,70 @@
+"""Where the error of recursive training comes from: finite samples, limited capacity, imperfect optimisation, each switched on alone.
+
+Shumailov et al. 2024, Nature 631:755, name the three. Here a distribution over a line of points is learned again and again; without
+any of the three switched on, every generation is the first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shares = NDArray[np.float64]
+
+POINTS = np.linspace(-16, 16, 321)
+"""Wide enough that a Gaussian refitted on them is itself again."""
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What is imperfect; nothing, as it stands.
+
+    samples: drawn a round; None learns the exact distribution. one_gaussian: all that the model can be. steps: of gradient descent from
+    a uniform start, after which the optimiser stops; None fits exactly.
+    """
+
+    samples: int | None = None
+    one_gaussian: bool = False
+    steps: int | None = None
+
+
+def two_humps() -> Shares:
+    """Two Gaussians, at -2 and 2, of width 0.7: what one Gaussian cannot be."""
+    return _shares(np.exp(-0.5 * ((POINTS + 2) / 0.7) ** 2) + np.exp(-0.5 * ((POINTS - 2) / 0.7) ** 2))
+
+
+def one_hump() -> Shares:
+    """One standard Gaussian."""
+    return _shares(np.exp(-0.5 * POINTS**2))
+
+
+def divergences(human: Shares, switches: Switches, generations: int, seed: int, runs: int = 100) -> list[float]:
+    """Mean over runs of the total variation between the human shares and each generation's model, from 1 on."""
+    dice, shares, found = np.random.default_rng(seed), np.tile(human, (runs, 1)), []
+    for _ in range(generations):
+        shares = _learned(shares, switches, dice)
+        found.append(float(0.5 * np.abs(shares - human).sum(1).mean()))
+    return found
+
+
+def _learned(shares: Shares, switches: Switches, dice: np.random.Generator) -> Shares:
+    seen = shares
+    if switches.samples is not None:
+        seen = dice.multinomial(switches.samples, shares) / switches.samples
+    if switches.one_gaussian:
+        centre = (seen @ POINTS)[:, None]
+        spread = np.sqrt((seen * (POINTS - centre) ** 2).sum(1, keepdims=True))
+        seen = _shares(np.exp(-0.5 * ((POINTS - centre) / spread) ** 2))
+    return seen if switches.steps is None else _descended(seen, switches.steps)
+
+
+def _descended(wanted: Shares, steps: int, rate: float = 20.0) -> Shares:
+    """Softmax of logits after so many steps down the cross-entropy, whose gradient is what is said less what is wanted."""
+    logits = np.zeros_like(wanted)
+    for _ in range(steps):
+        logits -= rate * (_shares(np.exp(logits)) - wanted)
+    return _shares(np.exp(logits))
+
+
+def _shares(weights: Shares) -> Shares:
+    return weights / weights.sum(-1, keepdims=True)

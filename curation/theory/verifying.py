@@ -1,0 +1,25 @@
+"""What a verifier that errs is worth: accuracy of a linear classifier trained on the synthetic labels that it keeps.
+
+Feng, Dohmatob, Yang, Charton, Kempe 2024, "Beyond model collapse", arXiv:2406.07515. Of wrong labels there are p; a right one is kept with
+chance phi, a wrong one with psi. Up to p* = 1 / (1 + psi / phi) (`curation.forecast.verifier_break_even`) accuracy goes to 1 with more
+data, beyond it to 0.
+"""
+
+import numpy as np
+
+
+def accuracy(
+    wrong: float, keeps_right: float, keeps_wrong: float, seed: int, *, records: int = 40_000, dimensions: int = 20
+) -> float:
+    """Share of Gaussian points on the right side of the fitted plane, which is exactly 1 - angle / pi; one run.
+
+    The plane is fitted to what is kept of `records` labels by least squares.
+    """
+    dice = np.random.default_rng(seed)
+    points = dice.standard_normal((records, dimensions))
+    truth = np.sign(points[:, 0])
+    flipped = dice.random(records) < wrong
+    kept = dice.random(records) < np.where(flipped, keeps_wrong, keeps_right)
+    labels = np.where(flipped, -truth, truth)[kept]
+    plane = np.linalg.lstsq(points[kept], labels, rcond=None)[0]
+    return float(1 - np.arccos(plane[0] / np.linalg.norm(plane)) / np.pi)
