@@ -17,7 +17,13 @@ from benchmarks.figures import RESULTS, WORK, Figure
 Row = Callable[..., Iterator[Figure]]
 
 ROWS: dict[str, Row] = {
+    "policies": theory.policies,
+    "feedback": theory.feedback,
+    "verification": theory.verification,
     "replay": theory.replay,
+    "chains": theory.chains,
+    "fresh-data": theory.fresh_data,
+    "sources": theory.sources,
 }
 """Adding a row takes a line here, and a section of its name in docs/reproductions.md."""
 

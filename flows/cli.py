@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from flows import asking, curating, keeping, operating
+from flows import asking, curating, keeping, operating, theory
 from flows.options import Set, SiteFile, Store, console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 from flows.surroundings import prefect_server, quiet_libraries
@@ -220,6 +220,7 @@ def preview(
 
 for more in (curating, asking, keeping, operating):
     app.registered_commands += more.app.registered_commands
+app.add_typer(theory.app, name="theory")
 
 
 def _at_least_two(site: Site) -> Site:

@@ -69,7 +69,9 @@ def residues() -> list[Language]:
 
     def kind(name: str, *left: int) -> Language:
         told = " or ".join(map(str, left))
-        return Language(name, f"naturals that leave {told} when divided by 4", lambda x: (x >= 0) & np.isin(x % 4, left))
+        return Language(
+            name, f"naturals that leave {told} when divided by 4", lambda x: (x >= 0) & np.isin(x % 4, left)
+        )
 
     return [kind("h1", 0, 1, 2), kind("h2", 0, 3), kind("h3", 0, 1)]
 

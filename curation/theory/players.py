@@ -72,8 +72,8 @@ def witness_protection(languages: Sequence[Language]) -> Player:
     return in_the_limit(languages, sure=True, protect=True)
 
 
-def protected(languages: Sequence[Language], observed: Sequence[int], said: Sequence[int]) -> list[int]:
-    """The numbers that witness protection would not say after this course, below as many numbers as were observed."""
+def witnesses(languages: Sequence[Language], observed: Sequence[int], said: Sequence[int]) -> list[int]:
+    """What witness protection keeps back after this course, among the first integers; twice as many as were observed are looked at."""
     numbers: Integers = first_integers(max(16, 2 * len(observed)))
     evidence = [x for place, x in enumerate(observed) if x not in said[:place]]
     active = [one for one in languages[: len(observed)] if one.holds(np.array(evidence)).all()]

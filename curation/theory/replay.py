@@ -42,7 +42,9 @@ def play(player: Player, adversary: Adversary, target: Language, rounds: int) ->
         given = adversary(shown, said)
         genuine, before = given in target, said.index(given) + 1 if given in said else 0
         if not genuine and not before:
-            raise ValueError(f"round {number} shows {given}, which is not in {target.name} and was never said: no replay")
+            raise ValueError(
+                f"round {number} shows {given}, which is not in {target.name} and was never said: no replay"
+            )
         shown.append(given)
         answer = player(shown, said)
         fault = "outside" if answer not in target else "observed" if answer in shown else ""

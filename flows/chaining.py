@@ -1,0 +1,145 @@
+"""What `heirloom theory chains` prints: greedy chains beside sampled ones, and the classes of a kernel that is known."""
+
+import statistics
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from curation.theory.chains import Chains, counted, known_kernel, recurrent_classes, recurrent_set, walk
+from flows.recipe import Recipe, Site, load_recipe
+from storage.artifact import MANIFEST, read_table
+from storage.fork import as_made
+from storage.run import Run, human_folder, newest_snapshot
+from storage.standing import accepted_attempts
+from storage.weights import require_weights
+from tasks.backends import Sampling
+from tasks.backends.pool import Backends, open_backends
+from tasks.chain import chain, small_model
+
+_WALKS, _STEPS = 400, 200
+_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked to see; no run means a small model of Python's documentation."""
+
+    run: str
+    generation: int | None
+    steps: int
+    chains: int
+    temperature: float
+    tokens: int
+    template: str
+    seed: int
+
+
+def show_chains(console: Console, asked: Asked, site: Site) -> None:
+    """Run the chains and print what they show.
+
+    Raises:
+        ValueError: the run or the generation has no model, the template no place for the output, or texts to begin from are too few.
+    """
+    with tempfile.TemporaryDirectory() as scratch, open_backends(site.resources, Path(scratch) / "logs") as backends:
+        model, seeds, sampling, whose = _subject(asked, site, backends, Path(scratch))
+        ways = {
+            "greedy": sampling.model_copy(update={"top_k": 1}),
+            f"sampled at {asked.temperature:g}": sampling.model_copy(update={"temperature": asked.temperature}),
+        }
+        told = {
+            name: chain(model, seeds, asked.steps, how, asked.template, asked.seed, backends)
+            for name, how in ways.items()
+        }
+    console.print(
+        f"[bold]{len(seeds)} chains of {asked.steps} steps[/] by {whose}: each output is all of the next input"
+    )
+    console.print(_course(told))
+    for name, chains in told.items():
+        _tell_recurrence(console, name, chains)
+    _tell_known(console)
+
+
+def _subject(asked: Asked, site: Site, backends: Backends, scratch: Path) -> tuple[Path, list[str], Sampling, str]:
+    """The model, the texts to begin from, how it speaks, and what it is called."""
+    if not asked.run:
+        folder = scratch / "model"
+        folder.mkdir()
+        seeds = small_model(folder, asked.chains, backends)
+        return (
+            folder,
+            seeds,
+            Sampling(sampler="ngram", max_tokens=asked.tokens),
+            "a small model of Python's documentation",
+        )
+    root = site.opened().store
+    run = Run(root, asked.run)
+    recipe: Recipe = load_recipe(asked.run, [], root)
+    there = sorted(pair for pair in accepted_attempts(run) if (_model(run, pair) / MANIFEST).exists())
+    chosen = [pair for pair in there if asked.generation in (None, pair[0])]
+    if not chosen:
+        known = ", ".join(str(generation) for generation, _ in there) or "none yet"
+        raise ValueError(
+            f"run {asked.run} has no model of generation {asked.generation}; generations with one: {known}"
+        )
+    artifact = as_made(_model(run, chosen[-1]))
+    require_weights(artifact.folder)
+    seeds = read_table(human_folder(root, recipe.human, newest_snapshot(root, recipe.human)) / "heldout", ["text"])[
+        "text"
+    ].to_pylist()
+    if len(seeds) < asked.chains:
+        raise ValueError(
+            f"{asked.chains} chains were asked for, and {recipe.human} holds out {len(seeds)} texts to begin from"
+        )
+    sampling = Sampling(sampler=recipe.resolved().generate.sampler, max_tokens=asked.tokens)
+    return artifact.whole(), seeds[: asked.chains], sampling, f"generation {chosen[-1][0]} of {asked.run}"
+
+
+def _model(run: Run, pair: tuple[int, int]) -> Path:
+    return run.folder / f"generation={pair[0]}/attempt={pair[1]}/model"
+
+
+def _course(told: Mapping[str, Chains]) -> Table:
+    table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))
+    for column in ("", "step", "different texts", "like the last", "drift from the seed"):
+        table.add_column(column, justify="right")
+    for name, one in told.items():
+        course = list(zip(one.distinct()[1:], one.similarity(), one.drift(), strict=True))
+        for step in sorted({min(step, one.steps) for step in _SHOWN} | {one.steps}):
+            count, like, drift = course[step - 1]
+            table.add_row(name if step == 1 else "", str(step), str(count), f"{like:.2f}", f"{drift:.2f}")
+    return table
+
+
+def _tell_recurrence(console: Console, name: str, chains: Chains) -> None:
+    times = [time for time in chains.first_recurrences() if time <= chains.steps]
+    if not times:
+        console.print(f"[bold]{name}[/]: no chain comes back to a text that it has said, within {chains.steps} steps")
+        return
+    sets = [recurrent_set(one) for one in chains.states if recurrent_set(one)]
+    sizes = sorted({len(one) for one in sets})
+    lasting = len({text for one in sets for text in one})
+    console.print(
+        f"[bold]{name}[/]: {len(times)} of {len(chains.states)} chains come back to a text, half of them by step {statistics.median_low(times)}; "
+        f"{' or '.join(map(str, sizes[:5]))}{' ...' if len(sizes) > 5 else ''} steps after they had said it, {lasting} texts in all. The shortest way:",
+        soft_wrap=True,
+    )
+    for text in min(sets, key=len)[:3]:
+        console.print(f"    {' '.join(text.split()) or '(nothing)'}", markup=False, overflow="ellipsis", no_wrap=True)
+
+
+def _tell_known(console: Console) -> None:
+    kernel, classes = known_kernel()
+    seen = recurrent_classes(
+        counted(walk(kernel, [*range(len(kernel))] * (_WALKS // len(kernel)), _STEPS, 0), len(kernel))
+    )
+    shown = ", ".join("{" + ", ".join(map(str, sorted(one))) + "}" for one in classes)
+    verdict = "[green]the same[/]" if seen == recurrent_classes(kernel) == classes else "[red]others[/]"
+    console.print(
+        f"\nA kernel of {len(kernel)} states that is known ends in the classes {shown}; from the kernel itself, and from {_WALKS} walks of "
+        f"{_STEPS} steps alone, are recovered: {verdict}",
+        soft_wrap=True,
+    )

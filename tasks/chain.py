@@ -1,0 +1,58 @@
+"""Let a frozen model go on with its own last output, again and again: the chains that `curation/theory/chains.py` looks at."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from curation.theory.chains import Chains, run_chains
+from storage.docstrings import docstrings
+from storage.identity import seed_of
+from tasks.backends import Corpus, NgramTraining, Prompt, Sampling
+from tasks.backends.pool import Backends
+
+TEXT = "{text}"
+"""Stands in a template for the last output."""
+
+_PASSAGE = (120, 600)
+
+
+def chain(
+    model: Path, seeds: Sequence[str], steps: int, sampling: Sampling, template: str, seed: int, backends: Backends
+) -> Chains:
+    """Chains from these texts; without a template a model goes on from the middle third of its last output.
+
+    Raises:
+        ValueError: the template has no place for the last output.
+    """
+    if template and TEXT not in template:
+        raise ValueError(f"the template {template!r} holds no {TEXT}: write where the last output goes")
+
+    def speak(texts: Sequence[str], step: int) -> list[str]:
+        asked = [
+            Prompt(template.replace(TEXT, text) if template else middle(text), seed_of(seed, "chain", step, place))
+            for place, text in enumerate(texts)
+        ]
+        return [one.text for one in backends.sampler(sampling).sample(model, asked, lambda *_: None)]
+
+    return run_chains(speak, seeds, steps)
+
+
+def middle(text: str) -> str:
+    """The middle third of the words, each with the space before it: its end was not the text's own. Nothing of one or two words."""
+    words = re.findall(r"\s*\S+", text)
+    return "".join(words[len(words) // 3 : 2 * len(words) // 3])
+
+
+def small_model(folder: Path, chains: int, backends: Backends) -> list[str]:
+    """Leave a small n-gram model of Python's own documentation in a folder; returns so many passages that it has not seen.
+
+    Raises:
+        ValueError: more chains are asked for than there are passages to begin from.
+    """
+    passages = [text for text, _ in docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1]]
+    apart, seen = passages[::5], [text for place, text in enumerate(passages) if place % 5]
+    if chains > len(apart):
+        raise ValueError(f"{chains} chains were asked for, and there are {len(apart)} passages to begin from")
+    corpus = Corpus(human=seen[:2000], synthetic=())
+    backends.trainer(NgramTraining()).train(corpus, (), None, folder, 0, lambda *_: None)
+    return apart[:chains]
