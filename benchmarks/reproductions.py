@@ -10,14 +10,18 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 from benchmarks import reproduced_theory as theory
 from benchmarks.figures import RESULTS, WORK, Figure
+from benchmarks.reproduced_loops import loops
 
 Row = Callable[..., Iterator[Figure]]
 
 ROWS: dict[str, Row] = {
     "policies": theory.policies,
+    "policies-ngram": loops,
+    "policies-transformer": partial(loops, backend="transformer", seeds=1, passages=300, steps=100),
     "feedback": theory.feedback,
     "verification": theory.verification,
     "replay": theory.replay,

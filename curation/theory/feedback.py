@@ -38,7 +38,7 @@ def chosen_among(shares: Numbers, reward: Numbers, answers: int, askings: int, s
 
 
 def effective_types(shares: Numbers) -> Numbers:
-    """exp of the entropy along the last axis: how many equally likely outcomes would be as varied."""
+    """Exponential of the entropy along the last axis: how many equally likely outcomes would be as varied."""
     logs = np.log(np.where(shares > 0, shares, 1))
     return np.asarray(np.exp(-(shares * logs).sum(-1)))
 
