@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.theory.chains import Chains, counted, known_kernel, recurrent_classes, recurrent_set, walk
-from flows.recipe import Recipe, Site, load_recipe
+from flows.recipe import Recipe, Site
 from storage.artifact import MANIFEST, read_table
 from storage.fork import as_made
 from storage.run import Run, human_folder, newest_snapshot
@@ -77,7 +77,7 @@ def _subject(asked: Asked, site: Site, backends: Backends, scratch: Path) -> tup
         )
     root = site.opened().store
     run = Run(root, asked.run)
-    recipe: Recipe = load_recipe(asked.run, [], root)
+    recipe = Recipe.model_validate(run.recipe())
     there = sorted(pair for pair in accepted_attempts(run) if (_model(run, pair) / MANIFEST).exists())
     chosen = [pair for pair in there if asked.generation in (None, pair[0])]
     if not chosen:

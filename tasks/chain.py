@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from curation.theory.chains import Chains, run_chains
@@ -14,6 +15,7 @@ TEXT = "{text}"
 """Stands in a template for the last output."""
 
 _PASSAGE = (120, 600)
+_PASSAGES = 1500
 
 
 def chain(
@@ -38,7 +40,7 @@ def chain(
 
 
 def middle(text: str) -> str:
-    """The middle third of the words, each with the space before it: its end was not the text's own. Nothing of one or two words."""
+    """The middle third of the words, each with the space before it, so that the text's end is not its own; nothing of one."""
     words = re.findall(r"\s*\S+", text)
     return "".join(words[len(words) // 3 : 2 * len(words) // 3])
 
@@ -49,10 +51,11 @@ def small_model(folder: Path, chains: int, backends: Backends) -> list[str]:
     Raises:
         ValueError: more chains are asked for than there are passages to begin from.
     """
-    passages = [text for text, _ in docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1]]
+    fitting = (text for text, _ in docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1])
+    passages = list(islice(fitting, _PASSAGES))
     apart, seen = passages[::5], [text for place, text in enumerate(passages) if place % 5]
     if chains > len(apart):
         raise ValueError(f"{chains} chains were asked for, and there are {len(apart)} passages to begin from")
-    corpus = Corpus(human=seen[:2000], synthetic=())
+    corpus = Corpus(human=seen, synthetic=())
     backends.trainer(NgramTraining()).train(corpus, (), None, folder, 0, lambda *_: None)
     return apart[:chains]

@@ -24,10 +24,15 @@ def test_the_readme_mentions_every_command() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"heirloom {command.callback.__name__}" in readme or f"make {command.callback.__name__}" in readme
+    for group in app.registered_groups:
+        for command in group.typer_instance.registered_commands if group.typer_instance else ():
+            assert command.callback is not None
+            assert f"heirloom {group.name} {command.callback.__name__}" in readme
 
 
 def test_every_command_in_the_readme_exists() -> None:
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {str(group.name) for group in app.registered_groups}
     named = set(re.findall(r"^heirloom (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert named <= commands
     assert len(named) >= 6
@@ -43,6 +48,11 @@ def test_every_command_helps_itself_with_an_example() -> None:
         assert command.callback is not None
         assert command.callback.__doc__
         assert f"heirloom {command.callback.__name__}" in (command.epilog or "")
+    for group in app.registered_groups:
+        for command in group.typer_instance.registered_commands if group.typer_instance else ():
+            assert command.callback is not None
+            assert command.callback.__doc__
+            assert f"heirloom {group.name} {command.callback.__name__}" in (command.epilog or "")
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:

@@ -33,11 +33,11 @@ def course(model: Model, policy: Policy, human: Numbers, generations: int, seed:
         yield data
 
 
-def gaussian(records: int) -> Model:
-    """Fits mean and likeliest variance of one number a record."""
+def gaussian(records: int, *, unbiased: bool = False) -> Model:
+    """Fits mean and variance of one number a record; the likeliest variance, or the unbiased one."""
 
     def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
-        centre, spread = data.mean(1, keepdims=True), data.std(1, keepdims=True)
+        centre, spread = data.mean(1, keepdims=True), data.std(1, keepdims=True, ddof=int(unbiased))
         return centre + spread * dice.standard_normal((len(data), records))
 
     return speak

@@ -21,5 +21,6 @@ def accuracy(
     flipped = dice.random(records) < wrong
     kept = dice.random(records) < np.where(flipped, keeps_wrong, keeps_right)
     labels = np.where(flipped, -truth, truth)[kept]
-    plane = np.linalg.lstsq(points[kept], labels, rcond=None)[0]
+    seen = points[kept]
+    plane = np.linalg.solve(seen.T @ seen, seen.T @ labels)
     return float(1 - np.arccos(plane[0] / np.linalg.norm(plane)) / np.pi)

@@ -1,0 +1,37 @@
+"""The transcript lets a reader follow the proof: what was shown, why it was allowed, what was said, and the end."""
+
+import pytest
+from rich.console import Console
+
+from flows.transcript import tell
+
+
+def _told(scene: str, rounds: int = 60) -> str:
+    console = Console(record=True, width=110)
+    tell(console, scene, rounds)
+    return " ".join(console.export_text().split())
+
+
+@pytest.mark.parametrize(
+    ("scene", "parts"),
+    [
+        (
+            "burn-in",
+            ["echo of round 4, foreign", "wrong in 36 of 40 rounds", "wrong in 8 of 40 rounds, last in round 8"],
+        ),
+        ("echo", ["38 of 38 answers are wrong for one of the two", "4 4 echo of round 3 5 right not in the language"]),
+        (
+            "witnesses",
+            ["In round 26 the number 5, never said", "last in round 25", "wrong in 29 of 60 rounds, last in round 59"],
+        ),
+        ("four", ["h1- -1, -2, 1, 2, ... h1+ -1 -2 yes illegal", "none of the four, in any case"]),
+    ],
+)
+def test_a_scene_says_what_it_shows(scene: str, parts: list[str]) -> None:
+    said = _told(scene)
+    for part in parts:
+        assert part in said
+
+
+def test_rounds_left_out_are_counted() -> None:
+    assert "288 more rounds 144 wrong" in _told("witnesses", 300)

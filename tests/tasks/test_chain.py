@@ -1,0 +1,46 @@
+"""A frozen model goes on with its own last output."""
+
+from pathlib import Path
+
+import pytest
+
+from curation.theory.chains import first_recurrence
+from tasks.backends import Sampling
+from tasks.backends.pool import Backends
+from tasks.chain import chain, middle, small_model
+
+
+def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(
+    tmp_path: Path, backends: Backends
+) -> None:
+    with pytest.raises(ValueError, match="100000 chains were asked for, and there are 300 passages"):
+        small_model(tmp_path, 100_000, backends)
+    seeds = small_model(tmp_path, 12, backends)
+    assert len(set(seeds)) == 12
+    told = {
+        top_k: chain(tmp_path, seeds, 30, Sampling(sampler="ngram", max_tokens=30, top_k=top_k), "", 0, backends)
+        for top_k in (1, 0)
+    }
+    assert all(time <= 30 for time in told[1].first_recurrences())
+    assert sum(time <= 30 for time in told[0].first_recurrences()) <= 4
+    assert told[1].distinct()[-1] < told[0].distinct()[-1]
+    # The same dice, the same chains; and nothing but the last output is remembered.
+    again = chain(tmp_path, seeds, 2, Sampling(sampler="ngram", max_tokens=30), "", 0, backends)
+    assert [one[:3] for one in told[0].states] == list(again.states)
+    later = chain(
+        tmp_path, [told[1].states[0][5]], 3, Sampling(sampler="ngram", max_tokens=30, top_k=1), "", 9, backends
+    )
+    assert later.states[0] == told[1].states[0][5:9]
+    assert first_recurrence(later.states[0]) <= 4
+
+
+def test_a_template_without_a_place_for_the_output_is_refused(tmp_path: Path, backends: Backends) -> None:
+    with pytest.raises(ValueError, match=r"holds no \{text\}: write where the last output goes"):
+        chain(tmp_path, ["a"], 1, Sampling(sampler="ngram"), "Rephrase this", 0, backends)
+
+
+def test_the_middle_is_the_middle_third_of_the_words() -> None:
+    assert middle("one two three  four five six") == " three  four"
+    assert middle("one two") == "one"
+    assert middle("one") == ""
+    assert middle("") == ""
