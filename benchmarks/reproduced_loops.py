@@ -26,10 +26,10 @@ _ARMS = (
 
 
 def loops(
-    *, backend: str = "ngram", seeds: int = 3, generations: int = 4, passages: int = 800, steps: int = 0
+    *, backend: str = "ngram", seeds: int = 3, generations: int = 4, passages: int = 800, epochs: int = 0
 ) -> Iterator[Figure]:
-    """Held-out loss in nats a token, model by model; `steps` of each training where the backend takes steps."""
-    store = WORK / "reproductions" / f"loops-{backend}-{passages}"
+    """Held-out loss in nats a token, model by model; `epochs` of each training where the backend takes any: more text, more steps, as was published."""
+    store = WORK / "reproductions" / f"loops-{backend}-{passages}-{epochs}"
     site = Site(store=store, resources=Resources(trainers=2, samplers=2))
     human = IngestSettings(
         passage_characters=(80, 360), split_by="source", reserve_records=passages, heldout_records=passages // 4
@@ -38,17 +38,17 @@ def loops(
     with without_coat():
         ingest(store, "docs", [DOCSTRINGS], human)
         for seed in range(seeds):
-            arms = {arm: _recipe(*arm, backend, seed, generations, steps) for arm in _ARMS}
+            arms = {arm: _recipe(*arm, backend, seed, generations, epochs) for arm in _ARMS}
             compare(list(arms.values()), site, f"seed-{seed}")
             for arm, recipe in arms.items():
                 told[arm].append(_losses(store, recipe, generations))
     yield from _figures(told, generations)
 
 
-def _recipe(policy: str, temperature: float, backend: str, seed: int, generations: int, steps: int) -> Recipe:
+def _recipe(policy: str, temperature: float, backend: str, seed: int, generations: int, epochs: int) -> Recipe:
     changes = [
         *(
-            f'name="{policy}-{temperature}-{seed}-{steps}"',
+            f'name="{policy}-{temperature}-{seed}"',
             'human="docs"',
             f"seed={seed}",
             f"generations={generations}",
@@ -56,7 +56,7 @@ def _recipe(policy: str, temperature: float, backend: str, seed: int, generation
         *(f"generate.temperature={temperature}", "prompts.candidates_per_human_record=1"),
         *("measure.sources=0", "measure.voice_records=100", "curate.stages=[]", 'curate.encoder="hashing"'),
     ]
-    changes += [f"train.human_only_steps={steps}", f"train.steps={steps}"] if steps else []
+    changes += [f"train.epochs={epochs}"] if epochs else []
     values = load_recipe("ngram" if backend == "ngram" else policy, changes).model_dump()
     return Recipe.model_validate({**values, "mix": {"policy": policy}})
 

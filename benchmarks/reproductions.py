@@ -8,9 +8,10 @@ tells of each row what was published, what was run here and where it differs.
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 from benchmarks import reproduced_theory as theory
 from benchmarks.figures import RESULTS, WORK, Figure
@@ -21,7 +22,7 @@ Row = Callable[..., Iterator[Figure]]
 ROWS: dict[str, Row] = {
     "policies": theory.policies,
     "policies-ngram": loops,
-    "policies-transformer": partial(loops, backend="transformer", seeds=1, passages=300, steps=100),
+    "policies-transformer": partial(loops, backend="transformer", seeds=1, passages=300, epochs=6),
     "feedback": theory.feedback,
     "verification": theory.verification,
     "replay": theory.replay,
@@ -36,17 +37,19 @@ _TIME = "time taken"
 _MINUTES = 90
 
 
-def measure(chosen: Sequence[str] = ()) -> list[Figure]:
-    """Run the chosen rows that are not remembered, all where none is chosen; the others stay as they were last written.
+def measure(
+    chosen: Sequence[str] = (), rows: Mapping[str, Row] = ROWS, work: Path = _WORK, results: Path = RESULTS
+) -> list[Figure]:
+    """Run the chosen rows that are not remembered in `work`, all where none is chosen; the others stay as `results` has them.
 
     Raises:
         ValueError: there is no row of that name.
     """
-    if unknown := sorted(set(chosen) - set(ROWS)):
-        raise ValueError(f"there is no row {', '.join(unknown)}; rows: {', '.join(ROWS)}")
+    if unknown := sorted(set(chosen) - set(rows)):
+        raise ValueError(f"there is no row {', '.join(unknown)}; rows: {', '.join(rows)}")
     figures = []
-    for name, row in ROWS.items():
-        figures += _remembered(name, row) if not chosen or name in chosen else _as_written(name)
+    for name, row in rows.items():
+        figures += _remembered(name, row, work) if not chosen or name in chosen else _as_written(name, results)
     minutes = sum(float(one.value or 0) for one in figures if one.name.endswith(f": {_TIME}")) / 60
     held = minutes <= _MINUTES if not chosen else None
     return [*figures, Figure("all rows: time taken", round(minutes, 1), "minutes", f"<= {_MINUTES}", held)]
@@ -58,8 +61,8 @@ def settings_of(row: Row) -> dict[str, object]:
     return json.loads(json.dumps(given))
 
 
-def _remembered(name: str, row: Row) -> list[Figure]:
-    note, settings = _WORK / f"{name}.json", settings_of(row)
+def _remembered(name: str, row: Row, work: Path) -> list[Figure]:
+    note, settings = work / f"{name}.json", settings_of(row)
     stored = json.loads(note.read_text()) if note.exists() else {}
     if stored.get("settings") != settings:
         print(f"{name} ...", flush=True)
@@ -67,14 +70,14 @@ def _remembered(name: str, row: Row) -> list[Figure]:
         found = [replace(one, name=f"{name}: {one.name}") for one in row()]
         found.append(Figure(f"{name}: {_TIME}", round(time.monotonic() - started, 1), "s"))
         stored = {"settings": settings, "figures": [asdict(one) for one in found]}
-        _WORK.mkdir(parents=True, exist_ok=True)
+        work.mkdir(parents=True, exist_ok=True)
         draft = note.with_suffix(".draft")
         draft.write_text(json.dumps(stored, indent=1))
         draft.rename(note)
     return [Figure(**one) for one in stored["figures"]]
 
 
-def _as_written(name: str) -> list[Figure]:
-    path = RESULTS / "reproductions.json"
+def _as_written(name: str, results: Path) -> list[Figure]:
+    path = results / "reproductions.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else []
     return [Figure(**one) for one in figures if one["name"].startswith(f"{name}: ")]
