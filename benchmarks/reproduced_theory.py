@@ -17,6 +17,7 @@ from curation.theory.proper import legal, right_for_both, traps
 from curation.theory.refitting import (
     POLICIES,
     Numbers,
+    Policy,
     counts_of,
     course,
     density_loss,
@@ -214,11 +215,12 @@ def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3
 def policies(*, regressions: int = 1000, runs: int = 1000, seed: int = 0) -> Iterator[Figure]:
     """Gerstgrasser et al. 2024, arXiv:2404.01413; Kazdan et al. 2024, arXiv:2410.16713; on toys."""
     replaced, accumulated = regression_error(111, 10, 1, 10)
-    for policy, law, told in (
-        ("replace", replaced, "n times the first error"),
-        ("accumulate", accumulated, "sum of 1/i^2 times"),
-        ("accumulate-subsample", 0.30, "between the two"),
-    ):
+    laws: dict[Policy, tuple[float, str]] = {
+        "replace": (replaced, "n times the first error"),
+        "accumulate": (accumulated, "sum of 1/i^2 times"),
+        "accumulate-subsample": (0.30, "between the two"),
+    }
+    for policy, (law, told) in laws.items():
         ours = regression_errors(policy, 10, seed, runs=regressions)[-1]
         yield Figure(
             f"regression, d = 10, T = 111: test error after 10 fits, {policy}",

@@ -172,8 +172,8 @@ def _game(
     for turn in turns[max(first, len(turns) - last) :]:
         table.add_row(*_row(turn))
     console.print(Padding(table, (0, 0, 0, 2)))
-    wrong = errors(turns)
-    console.print(f"  wrong in {len(wrong)} of {len(turns)} rounds{f', last in round {wrong[-1]}' if wrong else ''}")
+    failed = errors(turns)
+    console.print(f"  wrong in {len(failed)} of {len(turns)} rounds{f', last in round {failed[-1]}' if failed else ''}")
 
 
 def _row(turn: Turn) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ def course(model: Model, policy: Policy, human: Numbers, generations: int, seed:
         newest = model(data, dice)
         if policy != "replace":
             pool = np.concatenate([pool, newest], axis=1)
-        data = {"replace": newest, "accumulate": pool}.get(policy)
-        if data is None:
+        data = newest if policy == "replace" else pool
+        if policy == "accumulate-subsample":
             data = _drawn(pool, human.shape[1], dice)
         yield data
 
@@ -79,7 +79,7 @@ def weights_of(data: Numbers) -> Numbers:
     """Least squares of the last column on the others, shape (runs, dimensions)."""
     inputs, labels = data[..., :-1], data[..., -1:]
     turned = inputs.transpose(0, 2, 1)
-    return np.linalg.solve(turned @ inputs, turned @ labels)[..., 0]
+    return np.asarray(np.linalg.solve(turned @ inputs, turned @ labels)[..., 0], np.float64)
 
 
 def regression_errors(
