@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from benchmarks import reproduced_games as games
 from benchmarks import reproduced_theory as theory
 from benchmarks.figures import RESULTS, WORK, Figure
 from benchmarks.reproduced_loops import loops
@@ -25,8 +26,8 @@ ROWS: dict[str, Row] = {
     "policies-transformer": partial(loops, backend="transformer", seeds=1, passages=300, epochs=6),
     "feedback": theory.feedback,
     "verification": theory.verification,
-    "replay": theory.replay,
-    "chains": theory.chains,
+    "replay": games.replay,
+    "chains": games.chains,
     "fresh-data": theory.fresh_data,
     "sources": theory.sources,
 }
