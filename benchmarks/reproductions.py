@@ -51,9 +51,16 @@ def measure(
     figures = []
     for name, row in rows.items():
         figures += _remembered(name, row, work) if not chosen or name in chosen else _as_written(name, results)
+    return [*figures, *_altogether(figures, whole=not chosen)]
+
+
+def _altogether(figures: Sequence[Figure], *, whole: bool) -> list[Figure]:
+    compared = [one.holds for one in figures if one.holds is not None]
     minutes = sum(float(one.value or 0) for one in figures if one.name.endswith(f": {_TIME}")) / 60
-    held = minutes <= _MINUTES if not chosen else None
-    return [*figures, Figure("all rows: time taken", round(minutes, 1), "minutes", f"<= {_MINUTES}", held)]
+    return [
+        Figure("all: claims that agree", f"{sum(compared)} of {len(compared)}", ""),
+        Figure(f"all: {_TIME}", round(minutes, 1), "minutes", f"<= {_MINUTES}", minutes <= _MINUTES if whole else None),
+    ]
 
 
 def settings_of(row: Row) -> dict[str, object]:
