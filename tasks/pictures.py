@@ -120,3 +120,46 @@ def draw_forecast(
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)
+
+
+_SHADES = "viridis"
+_BINS = 40
+
+
+def draw_surprise(points: Sequence[tuple[str, int, float]], path: Path) -> None:
+    """One panel a run over (run, generation, perplexity of one text): a histogram of each generation, earlier ones darker.
+
+    The picture of Shumailov et al. 2024. All panels share their bins, which are even in the logarithm.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    runs = list(dict.fromkeys(point[0] for point in points))
+    values = np.array([point[2] for point in points])
+    edges = np.geomspace(max(1.0, float(values.min())), float(np.quantile(values, 0.999)) * 1.01 + 1e-9, _BINS + 1)
+    last = max(point[1] for point in points)
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(4.2 * len(runs) + 1.5, 3.8), dpi=130, sharey=True, squeeze=False, constrained_layout=True
+    )
+    shades = mpl.colormaps[_SHADES]
+    for axis, run in zip(axes[0], runs, strict=True):
+        for generation in sorted({point[1] for point in points if point[0] == run}):
+            mine = [point[2] for point in points if point[:2] == (run, generation)]
+            shares = np.histogram(np.clip(mine, edges[0], edges[-1]), edges)[0] / len(mine)
+            label = f"generation {generation}" if axis is axes[0, 0] else None
+            axis.stairs(
+                shares, edges, color=shades(0.9 * (generation - 1) / max(1, last - 1)), label=label, linewidth=1.6
+            )
+        axis.set_xscale("log")
+        axis.set_title(run, loc="left", fontsize=11, fontweight="bold", color="#1f2933")
+        axis.set_xlabel("perplexity of a text under generation 0's model", color="#52606d", fontsize=9)
+        axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(colors="#52606d", labelsize=9, length=0)
+    axes[0, 0].set_ylabel("share of what was said", color="#52606d", fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    figure.savefig(path)
+    plt.close(figure)
