@@ -1,6 +1,6 @@
 """Loops of small transformers beside what was published of large ones: restarts from a base, and models trained from scratch.
 
-`python -m benchmarks.reproduced_language cut FILE --tokenizer NAME --out BLOCKS` cuts a text into blocks of 64 tokens.
+`python -m benchmarks.reproduced_language FILE --tokenizer NAME --out BLOCKS` cuts a text of yours into blocks of 64 tokens.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from curation.splitting import IngestSettings
 from curation.text import passages
 from flows.compare import compare
 from flows.recipe import Recipe, Site, load_recipe
+from storage.artifact import read_table
 from storage.catalog import open_catalog
 from storage.docstrings import docstrings
 from storage.sources import DOCSTRINGS
@@ -24,15 +25,21 @@ from tasks.backends.pool import Backends
 from tasks.coat import without_coat
 from tasks.ingest import ingest
 
+
 _STORE = WORK / "reproductions" / "language"
-_BASE = TransformerTraining(context=132, human_only_steps=600)
+_BASE = TransformerTraining(hidden=64, heads=2, vocabulary=1024, context=132, human_only_steps=500, precision="float32")
 _BLOCK = 64
 _SETTINGS: dict[str, list[str]] = {
     "none": [],
     "tenth": ["mix.shares=[[0.9, 0, 0.1]]"],
     "penalty": ["generate.repetition_penalty=2.0"],
 }
-"""Settings of the recipe `recursive`: no original data, a tenth of it, and none with repetition held down."""
+"""Settings of the recipe `recursive`."""
+_TOLD = {
+    "none": "no original data",
+    "tenth": "a tenth of original data",
+    "penalty": "no original data, repetition penalty 2.0",
+}
 
 
 def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 5, blocks: int = 320) -> Iterator[Figure]:
@@ -46,12 +53,31 @@ def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 5, blocks:
     with without_coat():
         for seed in range(len(seeds)):
             compare([recipes[seed] for recipes in runs.values()], site, f"recursive-{seed}")
-    ends = {name: [_perplexities(recipe) for recipe in recipes] for name, recipes in runs.items()}
-    yield from _lost(_zero_shot(base), ends)
+    ends = {name: [_perplexities(recipe.name) for recipe in recipes] for name, recipes in runs.items()}
+    yield from _lost(_zero_shot(base, runs["none"][0]), ends)
     yield from _surprise([recipe.name for recipe in runs["none"]], generations)
-    repeated = [_metric(recipe.name, "candidates", "repetition") for recipe in runs["none"]]
-    grown = min(one[generations] / max(1e-9, _human_repetition(recipe.name)) for one, recipe in zip(repeated, runs["none"], strict=True))
-    yield Figure("words in runs that were said before, last generation over human text, least of seeds", short(grown), "ratio", "> 1: outputs become repetitive", grown > 1)
+
+
+def pretraining(
+    *, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, records: int = 400, epochs: int = 6
+) -> Iterator[Figure]:
+    """Gerstgrasser et al. 2024, Kazdan et al. 2024: small transformers from scratch, by what is kept and how cold they speak."""
+    settings = IngestSettings(
+        passage_characters=(80, 360), split_by="source", reserve_records=records, heldout_records=200
+    )
+    with without_coat():
+        ingest(_STORE, "docs", [DOCSTRINGS], settings)
+    arms = [(policy, 1.0) for policy in ("replace", "accumulate-subsample", "accumulate")]
+    arms += [(policy, 0.3) for policy in ("replace", "accumulate")]
+    site = Site(store=_STORE, resources=Resources(trainers=2))
+    losses: dict[tuple[str, float], list[dict[int, float]]] = {arm: [] for arm in arms}
+    for seed in seeds:
+        recipes = [load_recipe(policy, _scratch(policy, heat, seed, generations, epochs)) for policy, heat in arms]
+        with without_coat():
+            compare(recipes, site, f"pretraining-{seed}")
+        for arm, recipe in zip(arms, recipes, strict=True):
+            losses[arm].append({turn: math.log(one) for turn, one in _perplexities(recipe.name).items()})
+    yield from _kept(losses, generations)
 
 
 def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
@@ -66,7 +92,22 @@ def _recursive(name: str, seed: int, base: Path, generations: int, more: list[st
         f"seed={seed}",
         f"generations={generations}",
         f'train.base="{base}"',
+        'train.precision="float32"',
         *more,
+    ]
+
+
+def _scratch(policy: str, heat: float, seed: int, generations: int, epochs: int) -> list[str]:
+    shape = ("hidden=64", "heads=2", "vocabulary=1024", 'precision="float32"', f"epochs={epochs}")
+    return [
+        f'name="{policy}-{heat}-{seed}"',
+        'human="docs"',
+        f"seed={seed}",
+        f"generations={generations}",
+        f"generate.temperature={heat}",
+        "gate.limits=[]",
+        "measure.voice_records=100",
+        *(f"train.{one}" for one in shape),
     ]
 
 
@@ -77,7 +118,7 @@ def _tuned_from(blocks: int) -> Path:
     if not (folder / "probe.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         texts = list(dict.fromkeys(piece for text, _ in library for piece in passages(text, 80, 360)))
-        backends = Backends(Resources(threads=2), _STORE / "logs")
+        backends = Backends(Resources(), _STORE / "logs")
         backends.trainer(_BASE).train(Corpus(texts, []), [], None, folder, 0, _untold)
         backends.close()
     from tasks.backends.beginning import read_tokenizer
@@ -87,16 +128,181 @@ def _tuned_from(blocks: int) -> Path:
         {"text": block, "source": source}
         for text, source in docstrings()
         if source.startswith("topics/")
-        for block in cut(text, spelling, _BLOCK)
+        for block in cut(" ".join(text.split()), spelling, _BLOCK)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = IngestSettings(
-        source_column="source", split_by="source", heldout_fraction=0.3, reserve_records=blocks, heldout_records=200, repeats="exact"
+        source_column="source",
+        split_by="source",
+        heldout_fraction=0.3,
+        reserve_records=blocks,
+        heldout_records=200,
+        repeats="exact",
     )
     with without_coat():
         ingest(_STORE, "blocks", [str(file)], settings)
     return folder
 
 
+def _perplexities(run: str) -> dict[int, float]:
+    asked = """select generation, value from metrics
+        where subject = 'model' and metric = 'perplexity' and source = 'all' order by generation"""
+    return dict(open_catalog(_STORE, [run]).sql(asked).fetchall())
+
+
+def _zero_shot(base: Path, recipe: Recipe) -> float:
+    """Held-out perplexity of the base before it is tuned."""
+    (heldout,) = (_STORE / "human" / "blocks").glob("snapshot=1/heldout")
+    backends = Backends(Resources(), _STORE / "logs")
+    scores = backends.scorer(recipe.train).score(
+        base, read_table(heldout, ["text"])["text"].to_pylist(), (1.0,), _untold
+    )
+    backends.close()
+    return math.exp(sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores))
+
+
+def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator[Figure]:
+    first = statistics.mean(one[0] for one in ends["none"])
+    yield Figure(
+        "the base before and after it is tuned on human text: held-out perplexity",
+        f"{zero_shot:.1f} to {first:.1f}",
+        "",
+        "115 to 34: falls",
+        zero_shot > first,
+    )
+    for name, seeds in ends.items():
+        path = [statistics.mean(seed[turn] for seed in seeds) for turn in sorted(seeds[0])]
+        yield Figure(
+            f"{_TOLD[name]}: held-out perplexity by generation, mean of seeds",
+            " ".join(f"{one:.1f}" for one in path),
+            "",
+        )
+    last = max(ends["none"][0])
+    rises = {name: [seed[last] / seed[0] - 1 for seed in seeds] for name, seeds in ends.items()}
+    yield Figure(
+        "no original data: rise of perplexity over generation 0, least of seeds",
+        short(100 * min(rises["none"])),
+        "%",
+        "+59 to +82 %: rises",
+        min(rises["none"]) > 0,
+    )
+    shares = [tenth / none for tenth, none in zip(rises["tenth"], rises["none"], strict=True)]
+    yield Figure(
+        "a tenth of original data: its rise over that without, most of seeds",
+        short(max(shares)),
+        "share",
+        "< 0.5: only minor degradation",
+        max(shares) < 0.5,
+    )
+    worse = [penalty[last] / none[last] for penalty, none in zip(ends["penalty"], ends["none"], strict=True)]
+    yield Figure(
+        "repetition penalty 2.0: perplexity at the end over that without, least of seeds",
+        short(min(worse)),
+        "ratio",
+        "about 2: worse, and no cure",
+        min(worse) > 1,
+    )
+
+
+def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
+    """Where what is said lies under generation 0's model, beside held-out human text."""
+    likely, tails = [], []
+    for run in runs:
+        asked = """select subject, generation, quantile_cont(exp(nats / tokens), [0.5, 0.99]) from scores
+            where subject = 'candidates' or generation = 0 group by all"""
+        found = {
+            (subject, turn): numbers for subject, turn, numbers in open_catalog(_STORE, [run]).sql(asked).fetchall()
+        }
+        likely.append(found["candidates", last][0] / found["heldout", 0][0])
+        tails.append(found["candidates", last][1] / found["candidates", 1][1])
+    yield Figure(
+        "median perplexity of what is said in the last generation under generation 0's model, over human text's, most of seeds",
+        short(max(likely)),
+        "ratio",
+        "< 1: mass moves to what is likely",
+        max(likely) < 1,
+    )
+    yield Figure(
+        "the 99th of a hundred of the same, last generation over the first, least of seeds",
+        short(min(tails)),
+        "ratio",
+        "> 1: a longer tail of what people would not write",
+        min(tails) > 1,
+    )
+
+
+def _kept(losses: dict[tuple[str, float], list[dict[int, float]]], last: int) -> Iterator[Figure]:
+    """Losses in nats a token; generation 0 is what the papers call the first round."""
+    for (policy, heat), seeds in losses.items():
+        path = [statistics.mean(seed[turn] for seed in seeds) for turn in range(last + 1)]
+        yield Figure(
+            f"{policy}, temperature {heat}: held-out loss by generation, mean of seeds",
+            " ".join(f"{one:.2f}" for one in path),
+            "nats",
+        )
+
+    def over(one: tuple[str, float], other: tuple[str, float] | None) -> list[float]:
+        theirs = losses[other] if other else [{last: seed[0]} for seed in losses[one]]
+        return [mine[last] - their[last] for mine, their in zip(losses[one], theirs, strict=True)]
+
+    claims = (
+        ("replace: loss over the first round's", over(("replace", 1.0), None), "2.39 over 1.82: rises", 1),
+        (
+            "accumulate: loss over the first round's",
+            over(("accumulate", 1.0), None),
+            "1.74 over 1.82: does not rise",
+            -1,
+        ),
+        (
+            "accumulate-subsample: loss over accumulate's",
+            over(("accumulate-subsample", 1.0), ("accumulate", 1.0)),
+            "> 0: between the two",
+            1,
+        ),
+        (
+            "accumulate-subsample: loss over replace's",
+            over(("accumulate-subsample", 1.0), ("replace", 1.0)),
+            "< 0: between the two",
+            -1,
+        ),
+        (
+            "replace at temperature 0.3: loss over that at 1",
+            over(("replace", 0.3), ("replace", 1.0)),
+            "5.82 over 2.39: colder is worse",
+            1,
+        ),
+        (
+            "accumulate at temperature 0.3: loss over the first round's",
+            over(("accumulate", 0.3), None),
+            "1.75 over 1.82: does not rise",
+            -1,
+        ),
+    )
+    for name, found, published, sign in claims:
+        least = min(sign * one for one in found) * sign
+        yield Figure(f"{name}, the seed least in favour", short(least), "nats", published, sign * least > 0)
+
+
 def _untold(*_: int) -> None:
     """Nobody listens."""
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.reproduced_language",
+        description="Cut a text into blocks of 64 tokens, one a line of JSONL.",
+        epilog="Example: python -m benchmarks.reproduced_language wiki.train.raw --tokenizer facebook/opt-125m --out blocks.jsonl",
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--tokenizer", required=True, help="folder or name of the model whose tokens are counted")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    from tasks.backends.beginning import read_tokenizer
+
+    blocks = cut(given.file.read_text(), read_tokenizer(given.tokenizer), _BLOCK)
+    given.out.write_text("".join(json.dumps({"text": block}) + "\n" for block in blocks))
+    print(f"{given.out}: {len(blocks):,} blocks of {_BLOCK} tokens")
+
+
+if __name__ == "__main__":
+    _main()
