@@ -1,14 +1,14 @@
 """Three operators on a mixture of human and synthetic text, beside a plain draw: token editing, importance resampling, surprise.
 
 A mixture is judged as the papers do: a model learns it, and is asked how surprised it is by held-out human text. Every mixture has the
-same number of texts. Models count words (`backend = "ngram"`), so what is shown is the sign and the order, not the published size.
+same number of words. Models count words (`backend = "ngram"`), so what is shown is the sign and the order, not the published size.
 """
 
 import itertools
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, short
 from curation.editing import EditSettings, Outlook, edit_tokens
-from curation.resampling import SurpriseSettings, draw_weighted, find_unsurprising, human_probability
+from curation.resampling import draw_weighted, human_probability
 from curation.text import passages
 from storage.docstrings import docstrings
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
@@ -24,7 +24,7 @@ from tasks.backends.ngram import expect, reword, sample, score, train
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
 _SPARE = 1.5
-"""Texts that an operator chooses from, for each text of a mixture."""
+"""Words that an operator chooses from, for each word of a mixture."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,15 @@ class _Texts:
     seed: int
 
     def pool(self, share: float, spare: float = _SPARE) -> list[str]:
-        """Human texts and this share of synthetic ones, `spare` times the budget."""
-        size = round(self.budget * spare)
-        said = round(size * share)
-        return [*self.human[: size - said], *self.synthetic[:said]]
+        """Human texts and synthetic ones, this share of the words, `spare` times the budget."""
+        size = self.budget * spare
+        return [*_filled(self.human, size * (1 - share)), *_filled(self.synthetic, size * share)]
 
 
 def operators(
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    budget: int = 400,
+    budget: int = 12_000,
     heldout: int = 200,
     temperature: float = 0.7,
     threshold: float = 0.5,
@@ -59,7 +58,7 @@ def operators(
         "a plain draw": lambda texts, share: texts.pool(share, 1.0),
         "token editing": lambda texts, share: _edited(texts, share, threshold),
         "importance resampling": _resampled,
-        "the more surprising": _surprising,
+        "the most surprising two thirds": _surprising,
     }
     ratios: dict[str, dict[float, list[float]]] = {name: {share: [] for share in _SHARES} for name in arms}
     for seed in seeds:
@@ -86,7 +85,7 @@ def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
     goals = {
         "token editing": "< 1: edited human text in the place of synthetic text lowers the loss",
         "importance resampling": "< 1: resampling by a detector lowers the loss",
-        "the more surprising": "< 1: keeping what surprises lowers the loss",
+        "the most surprising two thirds": "< 1: keeping what surprises lowers the loss",
     }
     for name, goal in goals.items():
         for share in _SHARES:
@@ -102,21 +101,21 @@ def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
 
 def _prepared(folder: Path, seed: int, budget: int, heldout: int, temperature: float) -> _Texts:
     found = list(dict.fromkeys(cut for text, _ in docstrings() for cut in passages(text, 80, 360)))
-    spare = round(budget * _SPARE)
-    drawn = [found[place] for place in np.random.default_rng(seed).permutation(len(found))[: 2 * spare + heldout]]
-    known = drawn[spare : 2 * spare]
+    drawn = [found[place] for place in np.random.default_rng(seed).permutation(len(found))]
+    # A text has 20 words and more.
+    known, human = (_filled(some, budget * _SPARE) for some in (drawn[heldout::2], drawn[heldout + 1 :: 2]))
     prior = _learned(folder / "prior", known, None)
-    prompts = [Prompt("", seed * 100_000 + place) for place in range(spare)]
+    prompts = [Prompt("", seed * 100_000 + place) for place in range(2 * len(known))]
     spoken = sample(Sampling(sampler="ngram", temperature=temperature), Resources(), prior, prompts, _untold)
-    said = [one.text for batch in spoken for one in batch]
-    return _Texts(drawn[:spare], known, drawn[2 * spare :], said, prior, budget, seed)
+    said = _filled((one.text for batch in spoken for one in batch), budget * _SPARE)
+    return _Texts(human, known, drawn[:heldout], said, prior, budget, seed)
 
 
 def _edited(texts: _Texts, share: float, threshold: float) -> list[str]:
-    """The human texts that the synthetic ones would stand in the place of, with what the prior was sure of drawn anew."""
-    edited, settings = round(texts.budget * share), EditSettings(threshold=threshold)
-    mixture = texts.human[: texts.budget]
-    for place in range(texts.budget - edited, texts.budget):
+    """The human texts that synthetic ones would stand in the place of, with what the prior was sure of drawn anew."""
+    settings = EditSettings(threshold=threshold)
+    mixture = _filled(texts.human, texts.budget)
+    for place in range(len(_filled(mixture, texts.budget * (1 - share))), len(mixture)):
         outlook = Outlook(*expect(texts.prior, mixture[place], settings.top_k))
         mixture[place] = reword(texts.prior, mixture[place], edit_tokens(outlook, settings, place)[0])
     return mixture
@@ -125,18 +124,27 @@ def _edited(texts: _Texts, share: float, threshold: float) -> list[str]:
 def _resampled(texts: _Texts, share: float) -> list[str]:
     pool = texts.pool(share)
     weights = human_probability(pool, texts.known, texts.seed) ** 10
-    return _kept(pool, draw_weighted(weights, texts.budget, texts.seed))
+    # Who is drawn among few is drawn among more too.
+    drawn = [draw_weighted(weights, keep, texts.seed) for keep in range(1, len(pool) + 1)]
+    first = np.argsort(-np.sum(drawn, axis=0), kind="stable")
+    return _filled((pool[place] for place in first), texts.budget)
 
 
 def _surprising(texts: _Texts, share: float) -> list[str]:
     pool = texts.pool(share)
     nats = np.array([one.nats[0] / one.tokens for one in score(texts.prior, pool, (1.0,), _untold)])
-    kept = find_unsurprising(nats, SurpriseSettings(quantiles=(1 - 1 / _SPARE, 1.0))).kept
-    return _kept(pool, kept)[: texts.budget]
+    return _filled((pool[place] for place in np.argsort(-nats, kind="stable")), texts.budget)
 
 
-def _kept(pool: Sequence[str], kept: Sequence[bool] | np.ndarray) -> list[str]:
-    return [text for text, stays in zip(pool, kept, strict=True) if stays]
+def _filled(texts: Iterable[str], words: float) -> list[str]:
+    """The first texts that together have so many words."""
+    found, there = [], 0
+    for text in texts:
+        if there >= words:
+            break
+        found.append(text)
+        there += len(text.split())
+    return found
 
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:

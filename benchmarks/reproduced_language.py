@@ -1,4 +1,4 @@
-"""Loops of small transformers beside what was published of large ones: restarts from a base, and models trained from scratch.
+"""A base model tuned, generation after generation, on what the last one wrote: Shumailov et al. 2024 at the size of two cores.
 
 `python -m benchmarks.reproduced_language FILE --tokenizer NAME --out BLOCKS` cuts a text of yours into blocks of 64 tokens.
 """
@@ -19,12 +19,10 @@ from flows.recipe import Recipe, Site, load_recipe
 from storage.artifact import read_table
 from storage.catalog import open_catalog
 from storage.docstrings import docstrings
-from storage.sources import DOCSTRINGS
 from tasks.backends import Corpus, Resources, TransformerTraining
 from tasks.backends.pool import Backends
 from tasks.coat import without_coat
 from tasks.ingest import ingest
-
 
 _STORE = WORK / "reproductions" / "language"
 _BASE = TransformerTraining(hidden=64, heads=2, vocabulary=1024, context=132, human_only_steps=500, precision="float32")
@@ -42,7 +40,7 @@ _TOLD = {
 }
 
 
-def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 5, blocks: int = 320) -> Iterator[Figure]:
+def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, blocks: int = 256) -> Iterator[Figure]:
     """Shumailov et al. 2024: a base model tuned on blocks of text, then on what the last one wrote, from the base each time."""
     base = _tuned_from(blocks)
     site = Site(store=_STORE, resources=Resources(trainers=2))
@@ -56,28 +54,6 @@ def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 5, blocks:
     ends = {name: [_perplexities(recipe.name) for recipe in recipes] for name, recipes in runs.items()}
     yield from _lost(_zero_shot(base, runs["none"][0]), ends)
     yield from _surprise([recipe.name for recipe in runs["none"]], generations)
-
-
-def pretraining(
-    *, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, records: int = 400, epochs: int = 6
-) -> Iterator[Figure]:
-    """Gerstgrasser et al. 2024, Kazdan et al. 2024: small transformers from scratch, by what is kept and how cold they speak."""
-    settings = IngestSettings(
-        passage_characters=(80, 360), split_by="source", reserve_records=records, heldout_records=200
-    )
-    with without_coat():
-        ingest(_STORE, "docs", [DOCSTRINGS], settings)
-    arms = [(policy, 1.0) for policy in ("replace", "accumulate-subsample", "accumulate")]
-    arms += [(policy, 0.3) for policy in ("replace", "accumulate")]
-    site = Site(store=_STORE, resources=Resources(trainers=2))
-    losses: dict[tuple[str, float], list[dict[int, float]]] = {arm: [] for arm in arms}
-    for seed in seeds:
-        recipes = [load_recipe(policy, _scratch(policy, heat, seed, generations, epochs)) for policy, heat in arms]
-        with without_coat():
-            compare(recipes, site, f"pretraining-{seed}")
-        for arm, recipe in zip(arms, recipes, strict=True):
-            losses[arm].append({turn: math.log(one) for turn, one in _perplexities(recipe.name).items()})
-    yield from _kept(losses, generations)
 
 
 def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
@@ -94,20 +70,6 @@ def _recursive(name: str, seed: int, base: Path, generations: int, more: list[st
         f'train.base="{base}"',
         'train.precision="float32"',
         *more,
-    ]
-
-
-def _scratch(policy: str, heat: float, seed: int, generations: int, epochs: int) -> list[str]:
-    shape = ("hidden=64", "heads=2", "vocabulary=1024", 'precision="float32"', f"epochs={epochs}")
-    return [
-        f'name="{policy}-{heat}-{seed}"',
-        'human="docs"',
-        f"seed={seed}",
-        f"generations={generations}",
-        f"generate.temperature={heat}",
-        "gate.limits=[]",
-        "measure.voice_records=100",
-        *(f"train.{one}" for one in shape),
     ]
 
 
@@ -229,58 +191,6 @@ def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
         "> 1: a longer tail of what people would not write",
         min(tails) > 1,
     )
-
-
-def _kept(losses: dict[tuple[str, float], list[dict[int, float]]], last: int) -> Iterator[Figure]:
-    """Losses in nats a token; generation 0 is what the papers call the first round."""
-    for (policy, heat), seeds in losses.items():
-        path = [statistics.mean(seed[turn] for seed in seeds) for turn in range(last + 1)]
-        yield Figure(
-            f"{policy}, temperature {heat}: held-out loss by generation, mean of seeds",
-            " ".join(f"{one:.2f}" for one in path),
-            "nats",
-        )
-
-    def over(one: tuple[str, float], other: tuple[str, float] | None) -> list[float]:
-        theirs = losses[other] if other else [{last: seed[0]} for seed in losses[one]]
-        return [mine[last] - their[last] for mine, their in zip(losses[one], theirs, strict=True)]
-
-    claims = (
-        ("replace: loss over the first round's", over(("replace", 1.0), None), "2.39 over 1.82: rises", 1),
-        (
-            "accumulate: loss over the first round's",
-            over(("accumulate", 1.0), None),
-            "1.74 over 1.82: does not rise",
-            -1,
-        ),
-        (
-            "accumulate-subsample: loss over accumulate's",
-            over(("accumulate-subsample", 1.0), ("accumulate", 1.0)),
-            "> 0: between the two",
-            1,
-        ),
-        (
-            "accumulate-subsample: loss over replace's",
-            over(("accumulate-subsample", 1.0), ("replace", 1.0)),
-            "< 0: between the two",
-            -1,
-        ),
-        (
-            "replace at temperature 0.3: loss over that at 1",
-            over(("replace", 0.3), ("replace", 1.0)),
-            "5.82 over 2.39: colder is worse",
-            1,
-        ),
-        (
-            "accumulate at temperature 0.3: loss over the first round's",
-            over(("accumulate", 0.3), None),
-            "1.75 over 1.82: does not rise",
-            -1,
-        ),
-    )
-    for name, found, published, sign in claims:
-        least = min(sign * one for one in found) * sign
-        yield Figure(f"{name}, the seed least in favour", short(least), "nats", published, sign * least > 0)
 
 
 def _untold(*_: int) -> None:

@@ -42,8 +42,18 @@ _PLAIN: dict[str, Any] = {
 _SUBJECTS = GRID["subject"]
 _SKILLS = {"one": _SUBJECTS[:2], "two": _SUBJECTS[2:4], "three": _SUBJECTS[4:]}
 _KNOWS, _GUESSES = 0.8, 0.3
-"""How often a teacher's text is about what was asked, on a subject of its own and on any other."""
-_LESSONS, _TESTS = 400, 200
+"""How often a teacher's text is about its subject, on a subject of its own and on any other."""
+_LESSONS, _TESTS = 2000, 200
+_ASKED = {
+    "prompts": {
+        "program": "template",
+        "template": "{subject} {format} {length} :",
+        "attributes": GRID,
+        "answer": "continues",
+    },
+    "mix": {"strata": "attributes"},
+}
+_CELLS = math.prod(map(len, GRID.values()))
 
 
 def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: int = 5) -> Iterator[Figure]:
@@ -124,50 +134,26 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
     )
 
 
-def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, prompts: int = 600) -> Iterator[Figure]:
+def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5) -> Iterator[Figure]:
     """Yu et al. 2023, arXiv:2306.15895: a grid of attributes against one prompt that asks for nothing, of the same model."""
     weights = {name: [1 / (1 + place) ** 1.5 for place in range(len(values))] for name, values in GRID.items()}
     _honest("uneven", records, weights)
-    each, cells = prompts / records, math.prod(map(len, GRID.values()))
-    template = "{subject} {format} {length} :"
-    arms: dict[str, dict[str, Any]] = {
-        "grid": {
-            "prompts": {"program": "template", "template": template, "attributes": GRID, "answer": "continues"},
-            "mix": {"policy": "fixed-fraction", "human_fraction": 0.0, "records": prompts // 2, "strata": "attributes"},
-        },
-        "one": {"mix": {"policy": "fixed-fraction", "human_fraction": 0.0, "records": prompts // 2}},
-    }
-    wrong, effective, vendi = [], [], []
+    wrong, effective, vendi, right = [], [], [], []
     for seed in seeds:
-        texts = {}
-        for name, more in arms.items():
-            run = f"attributes-{name}-{seed}"
-            asked = {**more.get("prompts", {}), "candidates_per_human_record": each}
-            told = {"human": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
-            _lived(run, seed, {**told, **more, "prompts": asked}, Site(store=_STORE))
-            folder = _STORE / "runs" / run / "generation=1" / "attempt=1"
-            corpus = set(read_table(folder / "corpus", ["id"])["id"].to_pylist())
-            rows = read_table(folder / "candidates", ["id", "text", "attributes"]).to_pylist()
-            texts[name] = [row["text"] for row in rows if row["id"] in corpus]
-            if name == "grid":
-                asked_for = Counter(str(row["attributes"]) for row in rows)
-                taken = Counter(str(row["attributes"]) for row in rows if row["id"] in corpus)
-                wrong.append(
-                    sum(times != prompts // cells for times in asked_for.values())
-                    + sum(times != prompts // 2 // cells for times in taken.values())
-                    + 2 * cells
-                    - len(asked_for)
-                    - len(taken)
-                )
-        effective.append([_effective_cells(texts[name]) for name in ("grid", "one")])
-        vendi.append([_vendi(texts[name]) for name in ("grid", "one")])
-    told = f"of {2 * cells} quotas of a grid, asked and delivered to the corpus: not exact, most of seeds"
+        asked, one = (_uneven(name, seed, more, records, cell) for name, more in (("grid", _ASKED), ("one", {})))
+        wrong.append(_unlike([row["attributes"] for row in asked if row["kept"]], cell))
+        wrong[-1] += _unlike([row["attributes"] for row in asked], len(asked) // _CELLS)
+        right.append(statistics.mean(worth([row["prompt"] for row in asked], [row["text"] for row in asked])))
+        both = [[row["text"] for row in rows if row["kept"]] for rows in (asked, one)]
+        effective.append([_effective_kinds(texts) for texts in both])
+        vendi.append([vendi_score(open_encoder("hashing").encode(texts)) for texts in both])
+    told = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, most of seeds"
     yield Figure(told, max(wrong), "cells", "0: delivered counts equal quotas", max(wrong) == 0)
+    yield Figure("texts about the subject that they were asked for, least of seeds", short(min(right)), "share")
     for name, found in (("kinds of text, effective number", effective), ("Vendi score of embeddings", vendi)):
         least = min(with_grid / without for with_grid, without in found)
-        yield Figure(
-            f"{name}: grid over one prompt, least of seeds", short(least), "ratio", "> 1: more diverse", least > 1
-        )
+        told = f"{name}: grid over one prompt, least of seeds"
+        yield Figure(told, short(least), "ratio", "> 1: more diverse", least > 1)
 
 
 def headers(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:  # noqa: ARG001
@@ -227,7 +213,7 @@ def _teacher(name: str, subjects: Sequence[str]) -> Path:
     if not (folder / "ngram.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         lessons = []
-        for _ in range(5 * _LESSONS):
+        for _ in range(_LESSONS):
             asked = {one: dice.choice(values) for one, values in GRID.items()}
             right = dice.random() < (_KNOWS if asked["subject"] in subjects else _GUESSES)
             about = asked["subject"] if right else dice.choice([one for one in _SUBJECTS if one != asked["subject"]])
@@ -251,14 +237,33 @@ def _tests(seed: int) -> Iterator[dict[str, str]]:
         yield {name: dice.choice(values) for name, values in GRID.items()}
 
 
-def _effective_cells(texts: Sequence[str]) -> float:
+def _uneven(name: str, seed: int, more: Mapping[str, Any], records: int, cell: int) -> list[dict[str, Any]]:
+    """Candidates of a generation that has two for each record of its corpus, and whether they are in it."""
+    run = f"attributes-{name}-{seed}"
+    asked = {**more.get("prompts", {}), "candidates_per_human_record": 2 * _CELLS * cell / records}
+    mix = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": _CELLS * cell, **more.get("mix", {})}
+    told = {"human": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
+    _lived(run, seed, {**told, "prompts": asked, "mix": mix}, Site(store=_STORE))
+    folder = _STORE / "runs" / run / "generation=1" / "attempt=1"
+    taken = set(read_table(folder / "corpus", ["id"])["id"].to_pylist())
+    rows = read_table(folder / "candidates", ["id", "text", "prompt", "attributes"]).to_pylist()
+    return [{**row, "kept": row["id"] in taken} for row in rows]
+
+
+def _unlike(attributes: Sequence[object], quota: int) -> int:
+    """Cells that were not served `quota` times; or once more, where the total leaves a rest."""
+    times = Counter(map(str, attributes))
+    rest = len(attributes) % _CELLS
+    exact = [quota + 1] * rest + [quota] * (_CELLS - rest)
+    return sum(one != other for one, other in zip(sorted(times.values(), reverse=True), exact, strict=False)) + (
+        _CELLS - len(times)
+    )
+
+
+def _effective_kinds(texts: Sequence[str]) -> float:
     """How many kinds of text there are, were all of them alike frequent: the exponential of the entropy of what they truly are."""
     kinds = Counter(tuple(sorted(delivered(text).items())) for text in texts)
     return math.exp(-sum(times / len(texts) * math.log(times / len(texts)) for times in kinds.values()))
-
-
-def _vendi(texts: Sequence[str]) -> float:
-    return vendi_score(open_encoder("hashing").encode(list(texts)))
 
 
 def _untold(*_: int) -> None:
