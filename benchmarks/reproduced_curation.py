@@ -74,11 +74,9 @@ def operators(
 def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
     plain = ratios["a plain draw"]
     path = [statistics.mean(plain[share]) for share in _SHARES]
-    rises = all(
-        later > earlier > 1 for seed in zip(*plain.values(), strict=True) for earlier, later in itertools.pairwise(seed)
-    )
+    rises = all(later > earlier for earlier, later in itertools.pairwise([1.0, *path]))
     told = " / ".join(f"{one:.3f}" for one in path)
-    published = "22.06 / 23.48 / 27.60 / 51.93 over 20.99: rises with each step"
+    published = "1.05 / 1.12 / 1.32 / 2.47: rises with each step"
     yield Figure(
         "held-out perplexity at 25/50/75/100 % synthetic over none, mean of seeds", told, "ratio", published, rises
     )

@@ -29,7 +29,7 @@ _BASE = TransformerTraining(hidden=64, heads=2, vocabulary=1024, context=132, hu
 _BLOCK = 64
 _SETTINGS: dict[str, list[str]] = {
     "none": [],
-    "tenth": ["mix.shares=[[0.9, 0, 0.1]]"],
+    "tenth": ["mix.shares=[[0.9, 0, 0.1]]", "train.epochs=10"],
     "penalty": ["generate.repetition_penalty=2.0"],
 }
 """Settings of the recipe `recursive`."""
@@ -54,6 +54,7 @@ def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, blocks:
     ends = {name: [_perplexities(recipe.name) for recipe in recipes] for name, recipes in runs.items()}
     yield from _lost(_zero_shot(base, runs["none"][0]), ends)
     yield from _surprise([recipe.name for recipe in runs["none"]], generations)
+    yield from _repeated([recipe.name for recipe in runs["none"]], generations)
 
 
 def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
@@ -161,8 +162,15 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
         "repetition penalty 2.0: perplexity at the end over that without, least of seeds",
         short(min(worse)),
         "ratio",
-        "about 2: worse, and no cure",
-        min(worse) > 1,
+        "about 2: doubles",
+        min(worse) >= 1.5,
+    )
+    yield Figure(
+        "repetition penalty 2.0: rise over generation 0, least of seeds",
+        short(100 * min(rises["penalty"])),
+        "%",
+        "> 0: no cure",
+        min(rises["penalty"]) > 0,
     )
 
 
@@ -190,6 +198,24 @@ def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
         "ratio",
         "> 1: a longer tail of what people would not write",
         min(tails) > 1,
+    )
+
+
+def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
+    """Share of runs of four words that were said before, in as many words of each."""
+    found = []
+    for run in runs:
+        asked = """select value from metrics where source = 'all' and metric = 'repetition' and generation = $1
+            and subject in ('candidates', 'human') order by subject"""
+        (said,), (human,) = open_catalog(_STORE, [run]).execute(asked, [last]).fetchall()
+        found.append((said, human))
+    least = min(said for said, _ in found)
+    yield Figure(
+        f"runs of four words that were said before, least of seeds; human text has {max(human for _, human in found):.3f}",
+        short(least),
+        "share",
+        "outputs become repetitive",
+        all(said > human for said, human in found),
     )
 
 

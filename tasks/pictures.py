@@ -129,7 +129,8 @@ _BINS = 40
 def draw_surprise(points: Sequence[tuple[str, int, float]], path: Path) -> None:
     """One panel a run over (run, generation, perplexity of one text): a histogram of each generation, earlier ones darker.
 
-    The picture of Shumailov et al. 2024. All panels share their bins, which are even in the logarithm.
+    Generation 0 is human text, and dashed. The picture of Shumailov et al. 2024; all panels share their bins, which are even
+    in the logarithm.
     """
     import matplotlib as mpl
 
@@ -149,9 +150,15 @@ def draw_surprise(points: Sequence[tuple[str, int, float]], path: Path) -> None:
         for generation in sorted({point[1] for point in points if point[0] == run}):
             mine = [point[2] for point in points if point[:2] == (run, generation)]
             shares = np.histogram(np.clip(mine, edges[0], edges[-1]), edges)[0] / len(mine)
-            label = f"generation {generation}" if axis is axes[0, 0] else None
+            colour = shades(0.9 * (generation - 1) / max(1, last - 1)) if generation else "#616e7c"
+            label = f"generation {generation}" if generation else "human, held out"
             axis.stairs(
-                shares, edges, color=shades(0.9 * (generation - 1) / max(1, last - 1)), label=label, linewidth=1.6
+                shares,
+                edges,
+                color=colour,
+                label=label if axis is axes[0, 0] else None,
+                linestyle="-" if generation else "--",
+                linewidth=1.6,
             )
         axis.set_xscale("log")
         axis.set_title(run, loc="left", fontsize=11, fontweight="bold", color="#1f2933")

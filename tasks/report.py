@@ -126,11 +126,13 @@ def _sentences(catalog: "duckdb.DuckDBPyConnection") -> str:
 
 
 _SURPRISE = """select run, generation, exp(nats / greatest(1, tokens)) from scores
-    where subject = 'candidates' and nats is not null order by run, generation"""
+    where (subject = 'candidates' or generation = 0) and nats is not null
+    qualify bool_or(subject = 'candidates') over (partition by run) order by run, generation"""
+"""What was said, and as generation 0 what is held out; of runs that said something."""
 _SURPRISING = (
     "## How likely each generation's words are to generation 0",
     "![Histogram of the perplexity of each text under generation 0's model, by generation](surprise.png)",
-    "Where a loop collapses, mass moves to the left: its texts become what generation 0 held for likely.",
+    "Dashed is held-out human text. Where a loop collapses, mass moves to the left: its texts become what generation 0 held for likely.",
     "What grows on the right are texts that generation 0 would never have said. A mean of the two hides both.",
 )
 _UNSEEN = """with now as (select *, starts_with(metric, 'perplexity') or starts_with(metric, 'loss') as truth from verdicts
