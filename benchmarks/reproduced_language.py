@@ -233,6 +233,8 @@ def _main() -> None:
     parser.add_argument("--tokenizer", required=True, help="folder or name of the model whose tokens are counted")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    if not given.file.is_file():
+        parser.error(f"there is no file {given.file}")
     from tasks.backends.beginning import read_tokenizer
 
     blocks = cut(given.file.read_text(), read_tokenizer(given.tokenizer), _BLOCK)

@@ -43,7 +43,7 @@ _SUBJECTS = GRID["subject"]
 _SKILLS = {"one": _SUBJECTS[:2], "two": _SUBJECTS[2:4], "three": _SUBJECTS[4:]}
 _KNOWS, _GUESSES = 0.8, 0.3
 """How often a teacher's text is about its subject, on a subject of its own and on any other."""
-_LESSONS, _TESTS = 2000, 200
+_LESSONS, _TESTS = 2000, 1000
 _ASKED = {
     "prompts": {
         "program": "template",

@@ -23,13 +23,12 @@ def refuse_beyond(sampling: Sampling) -> Sampling:
     Raises:
         ValueError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
     """
+    asked = {name for name, one in Sampling.model_fields.items() if getattr(sampling, name) != one.get_default()}
     for sampler in {sampling.sampler: "", **({"server": ""} if any(sampling.speakers) else {})}:
-        cannot = _cannot(sampler, sampling)
-        unlike = [name for name in cannot if getattr(sampling, name) != Sampling.model_fields[name].get_default()]
-        if unlike:
-            able = [name for name in _CANNOT if not set(unlike) & set(_cannot(name, sampling))]
+        if unlike := [name for name in _cannot(sampler, sampling) if name in asked]:
+            able = [name for name in _CANNOT if not asked & set(_cannot(name, sampling))]
             raise ValueError(
-                f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able)}"
+                f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able) or 'none'}"
             )
     return sampling
 

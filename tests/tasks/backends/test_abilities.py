@@ -32,7 +32,7 @@ def test_vllm_honours_every_setting_embedded_or_as_a_server(sampler: str) -> Non
         (
             "vllm",
             {"beam_width": 5, "repetition_penalty": 2.0},
-            "generate.repetition_penalty; those that can: server, transformers",
+            "generate.repetition_penalty; those that can: transformers",
         ),
         ("transformers", {"json_schema": "{}"}, "generate.json_schema; those that can: vllm, server"),
         (
