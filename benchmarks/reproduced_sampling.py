@@ -98,26 +98,15 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
     folders = tuple((name, _teacher(name, subjects)) for name, subjects in _SKILLS.items())
     site = Site(store=_STORE, resources=Resources(models=folders))
     _honest("headers", prompts, {})
-    everybody = {"sampler": "ngram", "teachers": list(_SKILLS), "max_tokens": 60}
-    judged = {"stages": ["best_of"], "best_of": {"objective": "benchmarks.reproduced_sampling:worth"}}
-    route = {subject: name for name, subjects in _SKILLS.items() for subject in subjects}
-    arms: dict[str, dict[str, Any]] = {
-        "one teacher": {"generate": {"sampler": "ngram", "teacher": "one", "max_tokens": 60}},
-        "teachers by dice": {"generate": everybody},
-        "routed by what was learned": {"generate": {**everybody, "arbitrage": "routed"}, "curate": judged},
-        "fixed route": {"generate": {**everybody, "route": route}},
-        "reward": {"generate": {**everybody, "arbitrage": "reward"}, "curate": judged},
-    }
-    right: dict[str, list[float]] = {name: [] for name in arms}
+    right: dict[str, list[float]] = {name: [] for name in _arbitrage()}
     asked = {"program": "benchmarks.reproduced_sampling:headers", "answer": "continues"}
+    told = {"human": "headers", "generations": generations, "train": {"backend": "ngram", "order": 5}, "prompts": asked}
     for seed in seeds:
-        for name, more in arms.items():
+        for name, more in _arbitrage().items():
             run = f"{name.replace(' ', '-')}-{seed}"
-            told = {"human": "headers", "generations": generations, "train": {"backend": "ngram", "order": 5}}
-            _lived(run, seed, {"prompts": asked, **told, **more}, site)
-            right[name].append(
-                _right(_STORE / "runs" / run / f"generation={generations}" / "attempt=1" / "model", seed)
-            )
+            _lived(run, seed, {**told, **more}, site)
+            last = _STORE / "runs" / run / f"generation={generations}" / "attempt=1"
+            right[name].append(_right(last / "model", seed))
     for name, found in right.items():
         yield Figure(
             f"{name}: the student says what it was asked, mean of seeds", short(statistics.mean(found)), "share"
@@ -125,8 +114,8 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
     plain = [max(pair) for pair in zip(right["one teacher"], right["teachers by dice"], strict=True)]
     for name in ("reward", "fixed route", "routed by what was learned"):
         least = min(one / other for one, other in zip(right[name], plain, strict=True))
-        told = f"{name}: over the better of one teacher and dice, least of seeds"
-        yield Figure(told, short(least), "ratio", "> 1, up to 1.565 of win rates", least > 1)
+        better = f"{name}: over the better of one teacher and dice, least of seeds"
+        yield Figure(better, short(least), "ratio", "> 1, up to 1.565 of win rates", least > 1)
     order = [statistics.mean(right[name]) for name in ("reward", "fixed route", "routed by what was learned")]
     ranked = order[0] > order[1] > order[2]
     yield Figure(
@@ -166,6 +155,20 @@ def headers(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[s
 def worth(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
     """A judge: 1 for a text about the subject that its prompt asks for."""
     return [float(delivered(text)["subject"] == asked.split()[0]) for asked, text in zip(prompts, texts, strict=True)]
+
+
+def _arbitrage() -> dict[str, dict[str, Any]]:
+    """What of a recipe each way to share prompts among teachers sets."""
+    everybody = {"sampler": "ngram", "teachers": list(_SKILLS), "max_tokens": 60}
+    judged = {"stages": ["best_of"], "best_of": {"objective": "benchmarks.reproduced_sampling:worth"}}
+    route = {subject: name for name, subjects in _SKILLS.items() for subject in subjects}
+    return {
+        "one teacher": {"generate": {"sampler": "ngram", "teacher": "one", "max_tokens": 60}},
+        "teachers by dice": {"generate": everybody},
+        "routed by what was learned": {"generate": {**everybody, "arbitrage": "routed"}, "curate": judged},
+        "fixed route": {"generate": {**everybody, "route": route}},
+        "reward": {"generate": {**everybody, "arbitrage": "reward"}, "curate": judged},
+    }
 
 
 def _lived(run: str, seed: int, more: Mapping[str, Any], site: Site) -> None:
