@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
+from benchmarks.selecting import quota_figures
 from curation.embedding import open_encoder
 from curation.selection import lengths, lexical_diversity
 from curation.splitting import IngestSettings
@@ -21,7 +22,6 @@ from curation.spread import vendi_score
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
 from storage.artifact import read_table
-from storage.catalog import open_catalog
 from storage.sources import DOCSTRINGS
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
 from tasks.backends.ngram import sample, train
@@ -76,21 +76,9 @@ def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: in
         yield Figure(told, short(100 * min(gains)), "% more", published[objective], min(gains) > 0)
 
 
-def quota(*, seeds: Sequence[int] = (0, 1, 2), records: int = 250, generations: int = 5) -> Iterator[Figure]:
+def quota() -> Iterator[Figure]:
     """Systematic counts by how rare a text's rarest word is, against dice, while each generation replaces the last."""
-    _docstrings(records)
-    fixed = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": records}
-    arms = {"dice": fixed, "quota": {**fixed, "strata": "rarity"}}
-    kept: dict[str, list[float]] = {name: [] for name in arms}
-    for seed in seeds:
-        for name, mix in arms.items():
-            run = f"{name}-{seed}"
-            more = {"mix": mix, "generations": generations, "prompts": {"candidates_per_human_record": 4}}
-            _lived(run, seed, more, Site(store=_STORE))
-            kept[name].append(_metric(run, "corpus", "type_coverage", generations))
-    ratios = [with_quota / dice for with_quota, dice in zip(kept["quota"], kept["dice"], strict=True)]
-    told = f"human words left after {generations} generations of replacement, by quota over by dice, least of seeds"
-    yield Figure(told, short(min(ratios)), "ratio", "> 1: 3.5 to 4 on counts of words alone", min(ratios) > 1)
+    yield from quota_figures()
 
 
 def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generations: int = 3) -> Iterator[Figure]:
@@ -182,12 +170,6 @@ def _voice(run: str, seed: int, more: Mapping[str, Any]) -> list[str]:
     folder = _STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "voice"
     rows = read_table(folder, ["prompt", "text"]).to_pylist()
     return [row["text"] for row in rows if not row["prompt"]]
-
-
-def _metric(run: str, subject: str, metric: str, generation: int) -> float:
-    asked = "select value from metrics where source = 'all' and subject = $1 and metric = $2 and generation = $3"
-    ((value,),) = open_catalog(_STORE, [run]).execute(asked, [subject, metric, generation]).fetchall()
-    return float(value)
 
 
 def _docstrings(records: int) -> None:
