@@ -38,9 +38,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
         axis.set_title(axis.get_title(loc="left"), loc="left", fontsize=12, fontweight="bold", pad=18)
         if logarithmic:
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-            axis.yaxis.set_major_locator(mpl.ticker.LogLocator(base=10, subs=(1, 2, 5)))
-            axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+            _plain_numbers(axis.yaxis)
         axis.set_xticks(range(last + 1))
         axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
         axis.set_axisbelow(True)
@@ -52,6 +50,17 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=10)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _plain_numbers(axis: object) -> None:
+    """10, 20, 50 on a logarithmic axis, not powers."""
+    from matplotlib import ticker
+    from matplotlib.axis import Axis
+
+    assert isinstance(axis, Axis)
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def _line(axis: object, values: dict[int, float], colour: str, last: int, style: str, label: str) -> None:
@@ -161,6 +170,7 @@ def draw_surprise(points: Sequence[tuple[str, int, float]], path: Path) -> None:
                 linewidth=1.6,
             )
         axis.set_xscale("log")
+        _plain_numbers(axis.xaxis)
         axis.set_title(run, loc="left", fontsize=11, fontweight="bold", color="#1f2933")
         axis.set_xlabel("perplexity of a text under generation 0's model", color="#52606d", fontsize=9)
         axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
