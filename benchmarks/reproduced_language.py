@@ -151,25 +151,15 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
         "+59 to +82 %: rises",
         min(rises["none"]) > 0,
     )
-    shares = [tenth / none for tenth, none in zip(rises["tenth"], rises["none"], strict=True)]
-    yield Figure(
-        "a tenth of original data: its rise over that without, most of seeds",
-        short(max(shares)),
-        "share",
-        "< 0.5: only minor degradation",
-        max(shares) < 0.5,
-    )
-    ordered = min(
-        min(none - tenth, tenth - half)
-        for none, tenth, half in zip(*(rises[name] for name in ("none", "tenth", "half")), strict=True)
-    )
-    yield Figure(
-        "more original data, less rise: least step from none to a tenth to half, of all seeds",
-        short(100 * ordered),
-        "points of %",
-        "> 0: what is kept protects",
-        ordered > 0,
-    )
+    for name, published in (("tenth", "only minor degradation: < 0.5"), ("half", "how much it takes here: < 0.5")):
+        shares = [kept / none for kept, none in zip(rises[name], rises["none"], strict=True)]
+        yield Figure(
+            f"{_TOLD[name]}: its rise over that without, most of seeds",
+            short(max(shares)),
+            "share",
+            published,
+            max(shares) < 0.5,
+        )
     worse = [penalty[last] / none[last] for penalty, none in zip(ends["penalty"], ends["none"], strict=True)]
     yield Figure(
         "repetition penalty 2.0: perplexity at the end over that without, least of seeds",
@@ -206,7 +196,7 @@ def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
         max(likely) < 1,
     )
     yield Figure(
-        "the 99th of a hundred of the same, last generation over the first, least of seeds",
+        "the 99th percentile of the same, last generation over the first, least of seeds",
         short(min(tails)),
         "ratio",
         "> 1: a longer tail of what people would not write",
@@ -222,13 +212,14 @@ def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
             and subject in ('candidates', 'human') order by subject"""
         (said,), (human,) = open_catalog(_STORE, [run]).execute(asked, [last]).fetchall()
         found.append((said, human))
-    least = min(said for said, _ in found)
+    least, human = min(said for said, _ in found), max(human for _, human in found)
+    yield Figure("runs of four words that were said before: human text", short(human), "share")
     yield Figure(
-        f"runs of four words that were said before, least of seeds; human text has {max(human for _, human in found):.3f}",
+        "the same of what is said in the last generation, least of seeds",
         short(least),
         "share",
-        "outputs become repetitive",
-        all(said > human for said, human in found),
+        "more: outputs become repetitive",
+        all(said > there for said, there in found),
     )
 
 
