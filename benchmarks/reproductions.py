@@ -13,7 +13,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from benchmarks import reproduced_curation as mixtures
 from benchmarks import reproduced_games as games
+from benchmarks import reproduced_language as language
+from benchmarks import reproduced_sampling as sampling
 from benchmarks import reproduced_theory as theory
 from benchmarks.figures import RESULTS, WORK, Figure
 from benchmarks.reproduced_loops import loops
@@ -30,6 +33,12 @@ ROWS: dict[str, Row] = {
     "chains": games.chains,
     "fresh-data": theory.fresh_data,
     "sources": theory.sources,
+    "recursive": language.recursive,
+    "best-of": sampling.best_of,
+    "teachers": sampling.teachers,
+    "quota": sampling.quota,
+    "operators": mixtures.operators,
+    "grid": sampling.grid,
 }
 """Adding a row takes a line here, and a section of its name in docs/reproductions.md."""
 

@@ -86,7 +86,7 @@ def _course(human: Counts, records: int, loop: Loop, last: int, dice: np.random.
     spoken = round(words * loop.candidates_per_human_record)
     size = round(words * (loop.mix.records or records) / max(1, records))
     told = [_shaped(corpus, loop)]
-    for _ in range(last):
+    for generation in range(1, last + 1):
         newest = dice.multinomial(spoken, told[-1])
         pool = pool + newest
         if loop.mix.policy == "replace":
@@ -96,13 +96,20 @@ def _course(human: Counts, records: int, loop: Loop, last: int, dice: np.random.
         elif loop.mix.policy == "anchor":
             corpus = human + newest
         elif loop.mix.policy == "accumulate-subsample":
-            corpus = dice.multivariate_hypergeometric(pool, min(size, int(pool.sum())), method="marginals")
+            corpus = _some(dice, pool, size)
+        elif triple := loop.mix.at(generation).shares:
+            parts = zip((newest, corpus, human), triple[0], strict=True)
+            corpus = np.sum([_some(dice, words_of, round(size * share)) for words_of, share in parts], axis=0)
         else:
             kept = min(words, round(size * (loop.mix.human_fraction or 0)))
-            mine = dice.multivariate_hypergeometric(human, kept, method="marginals")
-            corpus = mine + dice.multivariate_hypergeometric(newest, min(spoken, size - kept), method="marginals")
+            corpus = _some(dice, human, kept) + _some(dice, newest, size - kept)
         told.append(_shaped(corpus, loop))
     return told
+
+
+def _some(dice: np.random.Generator, counts: Counts, size: int) -> Counts:
+    """So many of the words, or all there are, none put back."""
+    return dice.multivariate_hypergeometric(counts, min(size, int(counts.sum())), method="marginals")
 
 
 def _shaped(corpus: Counts, loop: Loop) -> NDArray[np.float64]:

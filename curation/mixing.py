@@ -1,8 +1,10 @@
-"""How many and which records make the next corpus: five policies, each exact to the record.
+"""How many and which records make the next corpus: six policies, each exact to the record.
 
 replace: the newest survivors alone. accumulate: all human records and all survivors so far.
 accumulate-subsample: the same pool cut to a fixed size (Kazdan et al. 2024). fixed-fraction: a fixed size with
-a fixed share of human records. anchor: every human record and the newest survivors.
+a fixed share of human records. anchor: every human record and the newest survivors. shares: a fixed size of newest
+survivors, records of the last corpus and human records, in shares that each generation can have of its own; the
+p(i+1) = alpha p_model + beta p(i) + gamma p(0) of Shumailov et al. 2024.
 """
 
 from collections.abc import Sequence
@@ -13,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.quotas import Shares, checked, enough, rows_of, source_quotas
+from curation.quotas import Shares, checked, enough, quotas, rows_of, source_quotas
 from curation.selection import filled
 
 Strata: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 """What each human record belongs to, and what each newest survivor does."""
-Policy = Literal["replace", "accumulate", "accumulate-subsample", "fixed-fraction", "anchor"]
-_FIXED_SIZE = ("accumulate-subsample", "fixed-fraction")
+Last: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows that the last corpus held: of human records, and of survivors of earlier generations."""
+Policy = Literal["replace", "accumulate", "accumulate-subsample", "fixed-fraction", "anchor", "shares"]
+_FIXED_SIZE = ("accumulate-subsample", "fixed-fraction", "shares")
+_NOTHING = np.arange(0)
 
 
 class MixSettings(BaseModel):
@@ -32,7 +37,15 @@ class MixSettings(BaseModel):
         None, ge=0, le=1, description="fixed-fraction: share of records that are human"
     )
     records: int | None = Field(
-        None, ge=1, description="fixed-fraction, accumulate-subsample: size of a corpus; default as many as the reserve"
+        None,
+        ge=1,
+        description="fixed-fraction, accumulate-subsample, shares: size of a corpus; default as many as the reserve",
+    )
+    shares: tuple[tuple[float, float, float], ...] | None = Field(
+        None,
+        min_length=1,
+        description="shares: how much of a corpus are newest survivors, records of the last corpus, and human records drawn "
+        "anew, as `[[0.8, 0.1, 0.1]]`; a triple for each generation from the first, the last one for all that follow",
     )
     human_weight: float = Field(
         1.0, ge=0, description="how often training sees a human record in a pass, on average; 2 is twice, 0 never"
@@ -61,7 +74,23 @@ class MixSettings(BaseModel):
             raise ValueError("human_fraction belongs to policy 'fixed-fraction', and 'fixed-fraction' needs it")
         if self.records is not None and self.policy not in _FIXED_SIZE:
             raise ValueError(f"records belongs to the policies {' and '.join(_FIXED_SIZE)}, not to {self.policy!r}")
+        if (self.shares is not None) != (self.policy == "shares"):
+            raise ValueError("shares belongs to policy 'shares', and 'shares' needs it")
+        for triple in self.shares or ():
+            if min(triple) < 0 or abs(sum(triple) - 1) > 1e-6:
+                raise ValueError(f"shares are three that sum to 1, none below 0; found {list(triple)}")
         return self
+
+    def at(self, generation: int) -> Self:
+        """The settings of one generation, which has but one triple of shares."""
+        if not self.shares:
+            return self
+        return self.model_copy(update={"shares": (self.shares[min(generation, len(self.shares)) - 1],)})
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether a corpus may take records from the one before."""
+        return any(previous for _, previous, _ in self.shares or ())
 
 
 @dataclass(frozen=True)
@@ -86,11 +115,12 @@ def draw_mix(
     seed: int,
     sources: Sequence[str] = (),
     strata: Strata | None = None,
+    last: Last = (_NOTHING, _NOTHING),
 ) -> Mix:
     """Rows for the next corpus, from so many human records, newest survivors and survivors of earlier generations.
 
     `sources` names the source of each human record, `strata` the stratum of each human record and of each newest survivor;
-    they are needed where the settings have quotas for them.
+    they are needed where the settings have quotas for them, and `last` where the settings keep of the last corpus.
 
     Raises:
         ValueError: the policy asks for more records than there are; nothing is repeated to make up for it.
@@ -114,6 +144,8 @@ def draw_mix(
             _drawn_by(dice, strata, size - asked) if strata else _drawn(dice, newest, size - asked),
             nobody,
         )
+    if settings.shares:
+        return _drawn_by_shares(dice, settings.shares[0], size, human, newest, last)
     _enough("records in the pool", size, human + newest + earlier)
     taken = _drawn(dice, human + newest + earlier, size)
     return Mix(
@@ -121,6 +153,21 @@ def draw_mix(
         taken[(taken >= human) & (taken < human + newest)] - human,
         taken[taken >= human + newest] - human - newest,
     )
+
+
+def _drawn_by_shares(
+    dice: np.random.Generator, shares: Sequence[float], size: int, human: int, newest: int, last: Last
+) -> Mix:
+    """Original records first; of the last corpus what is not among them, so that no record is there twice."""
+    wanted = quotas(size, dict(zip(("newest", "last", "original"), shares, strict=True)))
+    _enough("human records", wanted["original"], human)
+    _enough("survivors", wanted["newest"], newest)
+    original = _drawn(dice, human, wanted["original"])
+    rest = np.setdiff1d(last[0], original)
+    _enough("records of the last corpus that are not taken yet", wanted["last"], len(rest) + len(last[1]))
+    kept = _drawn(dice, len(rest) + len(last[1]), wanted["last"])
+    again, earlier = rest[kept[kept < len(rest)]], last[1][kept[kept >= len(rest)] - len(rest)]
+    return Mix(np.sort(np.concatenate([original, again])), _drawn(dice, newest, wanted["newest"]), np.sort(earlier))
 
 
 def _drawn_human(

@@ -97,7 +97,7 @@ def generation(
         candidates = generate(attempt, lived[-1].model, reserve, *asked, backends, kept_out, pool)
         decisions = curate(attempt, candidates, reserve, withheld, pool, recipe.curate)
         pool = [*pool, (candidates, decisions)]
-    corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed, kept_out)
+    corpus = mix(attempt, reserve, pool, recipe.mix, recipe.seed, kept_out, lived[-1].corpus if lived else None)
     prove(attempt, corpus, withheld, recipe.curate)
     first, last = (lived[0].model, lived[-1].model) if lived else (None, None)
     model = train(attempt, corpus, heldout, first, recipe.train, recipe.seed, backends, last, reserve, pool)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curation.mixing import Mix, MixSettings, Strata, draw_mix
 from curation.selection import rarity
@@ -28,8 +30,9 @@ def mix(
     settings: MixSettings,
     seed: int,
     kept_out: Artifact | None = None,
+    last: Artifact | None = None,
 ) -> Artifact:
-    """Publish the corpus; `pool` holds candidates and decisions of every generation so far, oldest first.
+    """Publish the corpus; `pool` holds candidates and decisions of every generation so far, oldest first; `last` is the last corpus.
 
     Without any, the corpus is the reserve alone, which is what generation 0 learns from. Records that `kept_out`
     names are in neither.
@@ -40,13 +43,14 @@ def mix(
     identity = {"mix": settings.model_dump(mode="json"), "seed": seed} if pool else {"mix": "the reserve alone"}
     parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
     parents |= {"kept_out": kept_out} if kept_out else {}
+    parents |= {"last": last} if pool and last and settings.keeps_last else {}
     corpus = attempt.artifact("corpus", identity, reserve=reserve, **parents)
     if corpus.finished():
         return corpus
     with corpus.draft() as draft, stage(attempt, "mix"):
         human = read_table(reserve.folder, _COLUMNS)
         dice = seed_of(seed, "mix", attempt.generation, attempt.number)
-        table, drawn = _drawn(human, pool, settings, dice, kept_out)
+        table, drawn = _drawn(human, pool, settings.at(attempt.generation), dice, kept_out, parents.get("last"))
         if not table.num_rows:
             raise ValueError(
                 f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records"
@@ -70,6 +74,7 @@ def _drawn(
     settings: MixSettings,
     seed: int,
     kept_out: Artifact | None,
+    last: Artifact | None,
 ) -> tuple[pa.Table, Mix]:
     survivors = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in pool]
     if kept_out:
@@ -79,8 +84,15 @@ def _drawn(
     earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
     chosen = settings if pool else MixSettings(policy="anchor")
     counts, sources = (human.num_rows, newest.num_rows, earlier.num_rows), human["source"].to_pylist()
-    drawn = draw_mix(chosen, *counts, seed, sources, _strata(chosen, human, newest, pool))
+    ids = read_table(last.folder, ["id"])["id"].combine_chunks() if last else pa.array([], pa.string())
+    held = (_rows(human, ids), _rows(earlier, ids))
+    drawn = draw_mix(chosen, *counts, seed, sources, _strata(chosen, human, newest, pool), held)
     return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn
+
+
+def _rows(table: pa.Table, ids: pa.Array) -> NDArray[np.int64]:
+    """Rows of the records with these ids."""
+    return np.flatnonzero(pc.is_in(table["id"], ids).to_numpy())
 
 
 def _strata(

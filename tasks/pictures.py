@@ -38,9 +38,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
         axis.set_title(axis.get_title(loc="left"), loc="left", fontsize=12, fontweight="bold", pad=18)
         if logarithmic:
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-            axis.yaxis.set_major_locator(mpl.ticker.LogLocator(base=10, subs=(1, 2, 5)))
-            axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+            _plain_numbers(axis.yaxis)
         axis.set_xticks(range(last + 1))
         axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
         axis.set_axisbelow(True)
@@ -52,6 +50,17 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=10)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _plain_numbers(axis: object) -> None:
+    """10, 20, 50 on a logarithmic axis, not powers."""
+    from matplotlib import ticker
+    from matplotlib.axis import Axis
+
+    assert isinstance(axis, Axis)
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def _line(axis: object, values: dict[int, float], colour: str, last: int, style: str, label: str) -> None:
@@ -118,5 +127,56 @@ def draw_forecast(
         axis.set_xlabel("generation", color="#52606d", fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=9)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+_SHADES = "viridis"
+_BINS = 40
+
+
+def draw_surprise(points: Sequence[tuple[str, int, float]], path: Path) -> None:
+    """One panel a run over (run, generation, perplexity of one text): a histogram of each generation, earlier ones darker.
+
+    Generation 0 is human text, and dashed. The picture of Shumailov et al. 2024; all panels share their bins, which are even
+    in the logarithm.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    runs = list(dict.fromkeys(point[0] for point in points))
+    values = np.array([point[2] for point in points])
+    edges = np.geomspace(max(1.0, float(values.min())), float(np.quantile(values, 0.999)) * 1.01 + 1e-9, _BINS + 1)
+    last = max(point[1] for point in points)
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(4.2 * len(runs) + 1.5, 3.8), dpi=130, sharey=True, squeeze=False, constrained_layout=True
+    )
+    shades = mpl.colormaps[_SHADES]
+    for axis, run in zip(axes[0], runs, strict=True):
+        for generation in sorted({point[1] for point in points if point[0] == run}):
+            mine = [point[2] for point in points if point[:2] == (run, generation)]
+            shares = np.histogram(np.clip(mine, edges[0], edges[-1]), edges)[0] / len(mine)
+            colour = shades(0.9 * (generation - 1) / max(1, last - 1)) if generation else "#616e7c"
+            label = f"generation {generation}" if generation else "human, held out"
+            axis.stairs(
+                shares,
+                edges,
+                color=colour,
+                label=label if axis is axes[0, 0] else None,
+                linestyle="-" if generation else "--",
+                linewidth=1.6,
+            )
+        axis.set_xscale("log")
+        _plain_numbers(axis.xaxis)
+        axis.set_title(run, loc="left", fontsize=11, fontweight="bold", color="#1f2933")
+        axis.set_xlabel("perplexity of a text under generation 0's model", color="#52606d", fontsize=9)
+        axis.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(colors="#52606d", labelsize=9, length=0)
+    axes[0, 0].set_ylabel("share of what was said", color="#52606d", fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)

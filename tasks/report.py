@@ -11,7 +11,7 @@ from storage.catalog import open_catalog
 from storage.mirror import push
 from storage.questions import QUESTIONS
 from tasks.coat import verb
-from tasks.pictures import draw_curves, draw_forecast
+from tasks.pictures import draw_curves, draw_forecast, draw_surprise
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,14 +39,17 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
             [(run, place, metric, values[at]) for run, place, metric, *values in foretold] for at in (0, 1)
         )
         draw_forecast(told, measured, folder / "forecast.png")
-    text = "\n\n".join(_sections(catalog, name))
+    if surprise := catalog.sql(_SURPRISE).fetchall():
+        surprise.sort(key=lambda row: list(runs).index(row[0]))
+        draw_surprise(surprise, folder / "surprise.png")
+    text = "\n\n".join(_sections(catalog, name, bool(surprise)))
     (folder / "report.md").write_text(text + "\n")
     (folder / "report.html").write_text(_page(name, text, folder))
     push(folder)
     return folder
 
 
-def _sections(catalog: "duckdb.DuckDBPyConnection", name: str) -> list[str]:
+def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool) -> list[str]:
     return [
         f"# {name}",
         "What each loop has kept of the human text it began with, generation after generation.",
@@ -55,6 +58,7 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str) -> list[str]:
         "## Where it ended",
         _outcome(catalog),
         _REMARKS,
+        *(_SURPRISING if surprise else ()),
         "## One opening, continued by every generation",
         _continuations(catalog),
         "## What the gate said",
@@ -121,6 +125,16 @@ def _sentences(catalog: "duckdb.DuckDBPyConnection") -> str:
     return "\n".join([*lines, *_unseen(catalog)])
 
 
+_SURPRISE = """select run, generation, exp(nats / greatest(1, tokens)) from scores
+    where (subject = 'candidates' or generation = 0) and nats is not null
+    qualify bool_or(subject = 'candidates') over (partition by run) order by run, generation"""
+"""What was said, and as generation 0 what is held out; of runs that said something."""
+_SURPRISING = (
+    "## How likely each generation's words are to generation 0",
+    "![Histogram of the perplexity of each text under generation 0's model, by generation](surprise.png)",
+    "Dashed is held-out human text. Where a loop collapses, mass moves to the left: its texts become what generation 0 held for likely.",
+    "What grows on the right are texts that generation 0 would never have said. A mean of the two hides both.",
+)
 _UNSEEN = """with now as (select *, starts_with(metric, 'perplexity') or starts_with(metric, 'loss') as truth from verdicts
     qualify generation = max(generation) over (partition by run))
 select run, string_agg(reason, '; ') filter (not truth and action <> 'go') from now group by run

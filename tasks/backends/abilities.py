@@ -4,10 +4,12 @@ import os
 
 from tasks.backends import Resources, Sampling
 
+_NOT_IN_A_SEARCH = {"vllm": ("repetition_penalty", "min_tokens")}
+"""What a sampler can honour with dice, and not in a beam search."""
 _CANNOT = {
     "vllm": (),
     "server": ("beam_width",),
-    "transformers": ("beam_width", "json_schema"),
+    "transformers": ("json_schema",),
     "ngram": (
         *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_tokens", "stop", "beam_width"),
         "json_schema",
@@ -21,16 +23,18 @@ def refuse_beyond(sampling: Sampling) -> Sampling:
     Raises:
         ValueError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
     """
+    asked = {name for name, one in Sampling.model_fields.items() if getattr(sampling, name) != one.get_default()}
     for sampler in {sampling.sampler: "", **({"server": ""} if any(sampling.speakers) else {})}:
-        unlike = [
-            name for name in _CANNOT[sampler] if getattr(sampling, name) != Sampling.model_fields[name].get_default()
-        ]
-        if unlike:
-            able = [name for name, cannot in _CANNOT.items() if not set(unlike) & set(cannot)]
+        if unlike := [name for name in _cannot(sampler, sampling) if name in asked]:
+            able = [name for name in _CANNOT if not asked & set(_cannot(name, sampling))]
             raise ValueError(
-                f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able)}"
+                f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able) or 'none'}"
             )
     return sampling
+
+
+def _cannot(sampler: str, sampling: Sampling) -> tuple[str, ...]:
+    return _CANNOT[sampler] + (_NOT_IN_A_SEARCH.get(sampler, ()) if sampling.beam_width > 1 else ())
 
 
 def servers_key(sampling: Sampling, resources: Resources) -> str:

@@ -1,4 +1,7 @@
-"""One text, token by token, by plain transformers: slow, and the reference for how vLLM reads the same settings."""
+"""Texts by plain transformers, the reference for how vLLM reads the same settings: one by dice, slowly; or many by a beam search."""
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -39,6 +42,51 @@ def complete(
         fed = torch.tensor([[token]], device=network.device)
     text = tokenizer.decode(spoken, skip_special_tokens=True)
     return Completion(text, reason, len(ids), len(spoken), total)
+
+
+@torch.inference_mode()
+def search(
+    settings: Sampling,
+    tokenizer: PreTrainedTokenizerFast,
+    network: LlamaForCausalLM,
+    prompts: Sequence[list[int]],
+    longest: int,
+) -> list[Completion]:
+    """The likeliest continuation of each prompt that `beam_width` beams find, in the order of the prompts.
+
+    Prompts of one length are searched together, without padding, so that no answer depends on its neighbours.
+    """
+    found: dict[int, Completion] = {}
+    alike = defaultdict[int, list[int]](list)
+    for place, ids in enumerate(prompts):
+        alike[len(ids)].append(place)
+    for length, places in alike.items():
+        room = min(settings.max_tokens, longest - length)
+        fed = torch.tensor([prompts[place] for place in places], device=network.device)
+        said = network.generate(
+            input_ids=fed,
+            attention_mask=torch.ones_like(fed),
+            num_beams=settings.beam_width,
+            do_sample=False,
+            max_new_tokens=room,
+            min_new_tokens=min(settings.min_tokens, room) or None,
+            repetition_penalty=settings.repetition_penalty,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        logs = network(said).logits[:, length - 1 : -1].float().log_softmax(-1)
+        each = logs.gather(-1, said[:, length:, None])[..., 0]
+        for row, place in enumerate(places):
+            found[place] = _found(tokenizer, said[row, length:].tolist(), each[row].tolist(), length)
+    return [found[place] for place in range(len(prompts))]
+
+
+def _found(tokenizer: PreTrainedTokenizerFast, spoken: list[int], logs: list[float], asked: int) -> Completion:
+    """What a search found, up to its end: what follows fills the batch up."""
+    ended = tokenizer.eos_token_id in spoken
+    size = spoken.index(tokenizer.eos_token_id) + 1 if ended else len(spoken)
+    text = tokenizer.decode(spoken[:size], skip_special_tokens=True)
+    return Completion(text, "stop" if ended else "length", asked, size, sum(logs[:size]))
 
 
 def _penalised(logits: torch.Tensor, settings: Sampling, ids: list[int], spoken: list[int]) -> torch.Tensor:

@@ -124,8 +124,8 @@ class Sampling(Settings):
 
 
 _DICE = (
-    *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"),
-    *("min_tokens", "stop", "json_schema"),
+    *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"),
+    *("stop", "json_schema"),
 )
 """Settings that mean something only where tokens are drawn one by one."""
 

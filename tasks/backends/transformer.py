@@ -27,13 +27,16 @@ from tasks.backends import (
 from tasks.backends.beginning import begin, read_tokenizer
 from tasks.backends.checkpoints import Keeping, clear, newest_checkpoint, step_of
 from tasks.backends.curve import Reporting, points
-from tasks.backends.decoding import complete
+from tasks.backends.decoding import complete, search
 from tasks.backends.launching import launched
 from tasks.backends.plans import heldout_blocks, plan_of
 from tasks.backends.publishing import publish
 from tasks.backends.scoring import nats_of, open_network, spell
 from tasks.backends.shortage import short_of_memory
 from tasks.backends.teaching import trainer_of
+
+_ROWS = 320
+"""Beams that are advanced together."""
 
 
 def train(
@@ -119,9 +122,16 @@ def sample(
     prompts: Sequence[Prompt],
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching."""
+    """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching; or search for many at a time."""
     tokenizer, network = read_tokenizer(model), open_network(model)
     longest = network.config.max_position_embeddings
+    if settings.beam_width > 1:
+        some = max(1, _ROWS // settings.beam_width)
+        for start in range(0, len(prompts), some):
+            spelled = [spell(tokenizer, one.text, closed=False)[: longest - 1] for one in prompts[start : start + some]]
+            yield search(settings, tokenizer, network, spelled, longest)
+            progress(min(start + some, len(prompts)), len(prompts))
+        return
     for place, prompt in enumerate(prompts):
         dice = torch.Generator().manual_seed(prompt.seed)
         ids = spell(tokenizer, prompt.text, closed=False)[: longest - 1]

@@ -63,3 +63,14 @@ def test_cold_and_cut_sampling_lose_more_than_warm() -> None:
 
 def test_the_same_seed_foretells_the_same() -> None:
     assert _told("replace", 1) == _told("replace", 1)
+
+
+def test_shares_are_foretold_as_the_policies_that_they_are() -> None:
+    for same, shares in (
+        (_told("replace"), [[1.0, 0.0, 0.0]]),
+        (_told("fixed-fraction", human_fraction=0.5), [[0.5, 0.0, 0.5]]),
+    ):
+        told = _told("shares", shares=shares)["type_coverage"]
+        assert told == pytest.approx(same["type_coverage"], abs=0.01)
+    kept = _told("shares", shares=[[0.5, 0.5, 0.0]])["type_coverage"][-1]
+    assert _told("replace")["type_coverage"][-1] < kept

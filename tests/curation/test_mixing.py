@@ -160,6 +160,11 @@ def test_a_refusal_says_what_was_asked_and_what_is_there() -> None:
         {"share": 0.5},
         {"policy": "anchor", "human_sources": "as-reserve"},
         {"policy": "fixed-fraction", "human_fraction": 0.5, "human_sources": {"a": 0.5}},
+        {"policy": "shares"},
+        {"policy": "anchor", "shares": [[1.0, 0.0, 0.0]]},
+        {"policy": "shares", "shares": []},
+        {"policy": "shares", "shares": [[0.5, 0.4, 0.0]]},
+        {"policy": "shares", "shares": [[1.5, -0.5, 0.0]]},
         {"policy": "fixed-fraction", "human_fraction": 0.5, "human_sources": "by-heart"},
     ],
 )
@@ -187,3 +192,42 @@ def test_survivors_are_taken_by_quota_as_human_records_are_spread() -> None:
 def test_strata_belong_to_a_fixed_size() -> None:
     with pytest.raises(ValidationError, match="strata belongs to policy 'fixed-fraction', not to 'replace'"):
         MixSettings(policy="replace", strata="source")
+
+
+@given(
+    st.integers(1, 40), st.integers(0, 40), st.sets(st.integers(0, 19)), st.sets(st.integers(0, 9)), st.integers(0, 10)
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_shares_are_exact_to_the_record_without_any_twice_or_refused(
+    records: int, newest: int, again: set[int], earlier: set[int], tenths: int
+) -> None:
+    triple = (tenths / 10, (10 - tenths) // 2 / 10, (10 - tenths - (10 - tenths) // 2) / 10)
+    chosen = MixSettings(policy="shares", shares=(triple,), records=records)
+    wanted = quotas(records, dict(zip("npo", triple, strict=True)))
+    last = (np.array(sorted(again), np.int64), np.array(sorted(earlier), np.int64))
+    there = len(earlier) + max(0, len(again) - wanted["o"])
+    if wanted["n"] > newest or wanted["o"] > 20 or wanted["p"] > len(again) + len(earlier):
+        with pytest.raises(ValueError, match="the mix asks for"):
+            draw_mix(chosen, 20, newest, 10, 3, last=last)
+        return
+    if wanted["p"] > there:
+        # Whether there are enough depends on which originals the dice took.
+        return
+    mix = draw_mix(chosen, 20, newest, 10, 3, last=last)
+    assert len(mix.newest) == wanted["n"]
+    assert len(mix.human) + len(mix.earlier) == wanted["o"] + wanted["p"]
+    assert len(mix.human) >= wanted["o"]
+    assert set(mix.earlier.tolist()) <= earlier
+    for rows in (mix.human, mix.newest, mix.earlier):
+        assert np.all(np.diff(rows) > 0)
+
+
+def test_each_generation_can_have_its_own_shares_and_the_last_ones_stay() -> None:
+    chosen = MixSettings(policy="shares", shares=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), records=4)
+    last = (np.array([5]), np.array([0, 1, 2, 7]))
+    assert _rows(draw_mix(chosen.at(1), 9, 4, 8, 0, last=last)) == ([], [0, 1, 2, 3], [])
+    for generation in (2, 7):
+        human, newest, earlier = _rows(draw_mix(chosen.at(generation), 9, 4, 8, 0, last=last))
+        assert (set(human) <= {5}, newest, set(earlier) <= {0, 1, 2, 7}) == (True, [], True)
+        assert len(human) + len(earlier) == 4
+    assert MixSettings().at(3) == MixSettings()

@@ -209,3 +209,21 @@ def test_a_corpus_of_human_text_alone_weighs_nothing_against_another(begin: Call
     begun = begin("tiny")
     corpus = mix(begun.attempt(0), begun.reserve, [], MixSettings(), 0)
     assert set(read_table(corpus.folder)["weight"].to_pylist()) == {1.0}
+
+
+def test_shares_take_from_the_last_corpus_what_it_held(pool: tuple[Beginning, list[tuple[Artifact, Artifact]]]) -> None:
+    begun, said = pool
+    triples = [[0.5, 0.0, 0.5], [0.5, 0.4, 0.1]]
+    chosen = MixSettings.model_validate({"policy": "shares", "shares": triples, "records": 40})
+    last = mix(begun.attempt(1), begun.reserve, said[:1], chosen, 0)
+    rows = read_table(last.folder).to_pylist()
+    assert _counts(rows) == (20, 20, 0)
+    corpus = mix(begun.attempt(2), begun.reserve, said, chosen, 0, None, last)
+    now = read_table(corpus.folder).to_pylist()
+    assert sum(row["born"] == 2 for row in now) == 20
+    held = {row["id"] for row in rows}
+    assert sum(row["id"] in held for row in now) >= 16
+    assert len({row["id"] for row in now}) == 40
+    assert corpus.parents["last"] == last.fingerprint
+    other = mix(begun.attempt(3), begun.reserve, said, MixSettings(policy="replace"), 0, None, last)
+    assert "last" not in other.parents

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
-from tasks.pictures import _COLOURS, draw_curves, draw_forecast
+from tasks.pictures import _COLOURS, draw_curves, draw_forecast, draw_surprise
 
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition")
 
@@ -72,3 +73,18 @@ def test_a_forecast_is_dashed_and_what_was_measured_is_not(tmp_path: Path) -> No
     draw_forecast(told, measured, tmp_path / "both.png")
     alone, both = (_coloured(tmp_path / name, _COLOURS[0]).sum() for name in ("told.png", "both.png"))
     assert 0 < alone < both / 1.5
+
+
+def test_each_generation_has_a_histogram_of_its_texts_where_they_lie(tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    points = [
+        (run, generation, float(one))
+        for run in ("replace", "anchor")
+        for generation, middle in ((1, 50.0), (3, 50.0 if run == "anchor" else 8.0))
+        for one in dice.lognormal(np.log(middle), 0.2, 200)
+    ]
+    draw_surprise(points, tmp_path / "surprise.png")
+    late = _coloured(tmp_path / "surprise.png", to_hex(colormaps["viridis"](0.9)))
+    centre = late.shape[1] * 44 // 100
+    replace, anchor = (np.flatnonzero(half.any(0)).mean() for half in (late[:, :centre], late[:, centre : 2 * centre]))
+    assert replace < anchor - 30

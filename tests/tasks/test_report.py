@@ -57,6 +57,8 @@ def test_a_report_has_its_pictures_and_tables(two_runs: Site) -> None:
     page = (folder / "report.md").read_text()
     assert page.startswith("# both\n")
     assert (folder / "collapse.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "surprise.png").read_bytes().startswith(b"\x89PNG")
+    assert "](surprise.png)" in _section(page, "How likely each generation's words are to generation 0")
     for title in _TABLES:
         assert "\n|" in _section(page, title), title
     for run in ("anchored", "human-only"):

@@ -28,8 +28,12 @@ def test_vllm_honours_every_setting_embedded_or_as_a_server(sampler: str) -> Non
 @pytest.mark.parametrize(
     ("sampler", "settings", "named"),
     [
-        ("server", {"beam_width": 5}, "generate.beam_width; those that can: vllm"),
-        ("transformers", {"beam_width": 5}, "generate.beam_width; those that can: vllm"),
+        ("server", {"beam_width": 5}, "generate.beam_width; those that can: vllm, transformers"),
+        (
+            "vllm",
+            {"beam_width": 5, "repetition_penalty": 2.0},
+            "generate.repetition_penalty; those that can: transformers",
+        ),
         ("transformers", {"json_schema": "{}"}, "generate.json_schema; those that can: vllm, server"),
         (
             "ngram",

@@ -235,3 +235,35 @@ def test_progress_is_told_step_by_step(
     settings = tiny.model_copy(update={"steps": 2})
     backends.trainer(settings).train(first.corpus, [], first.folder, tmp_path, 1, lambda *said: told.append(said))
     assert told == [(1, 2), (2, 2)]
+
+
+def test_a_search_finds_the_same_for_one_prompt_as_among_others_and_goes_on_as_long_as_it_must(
+    backends: Backends, first: Trained
+) -> None:
+    prompts = [Prompt(" ".join(text.split()[:words]), 0) for words in (3, 4) for text in human_texts(2, seed=21)]
+    asked: dict[str, Any] = {"beam_width": 4, "min_tokens": 12}
+    found = _say(backends, first.folder, prompts, **asked)
+    for prompt, one in zip(prompts, found, strict=True):
+        (alone,) = _say(backends, first.folder, [prompt], **asked)
+        assert (alone.text, alone.prompt_tokens, alone.completion_tokens) == (one.text, one.prompt_tokens, 12)
+        nats = _nats(first.folder, _ids(first.folder, prompt.text)[:-1])
+        ids = AutoTokenizer.from_pretrained(first.folder)(prompt.text + one.text)["input_ids"]
+        if len(ids) + 1 == one.prompt_tokens + 12:
+            both = _nats(first.folder, _ids(first.folder, prompt.text + one.text)[:-1])
+            assert one.log_probability == pytest.approx(nats - both, abs=1e-3)
+
+
+def test_a_search_is_no_less_likely_than_dice_and_heeds_a_penalty(backends: Backends, first: Trained) -> None:
+    prompts = [Prompt(" ".join(text.split()[:3]), 0) for text in human_texts(6, seed=21)]
+    greedy = _say(backends, first.folder, prompts, top_k=1, max_tokens=2)
+    found = _say(backends, first.folder, prompts, beam_width=5, max_tokens=2)
+    for one, plain in zip(found, greedy, strict=True):
+        assert (one.log_probability or 0) / one.completion_tokens >= (
+            plain.log_probability or 0
+        ) / plain.completion_tokens - 1e-4
+    long = {"beam_width": 4, "max_tokens": 40, "min_tokens": 40}
+    plain_words, penalised = (
+        sum(len(set(one.text.split())) for one in _say(backends, first.folder, prompts, **long, **more))
+        for more in ({}, {"repetition_penalty": 2.0})
+    )
+    assert penalised > plain_words
