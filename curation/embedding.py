@@ -56,15 +56,15 @@ class EmbeddingSettings(BaseModel):
 
 @lru_cache(maxsize=2)
 def open_encoder(name: str, settings: EmbeddingSettings | None = None) -> Encoder:
-    """`hashing`, `minilm` (all-MiniLM-L6-v2 from an installed package), or a sentence-transformers name or path.
+    """`hashing`, `numbers`, `minilm` (all-MiniLM-L6-v2 from an installed package), or a sentence-transformers name or path.
 
     Settings that are still `auto` are decided for this machine.
 
     Raises:
         ValueError: the model or the library is not there, or the packaged weights are not the known ones.
     """
-    if name == "hashing":
-        return HashingEncoder()
+    if name in _INSTANT:
+        return _INSTANT[name]()
     if importlib.util.find_spec("sentence_transformers") is None:
         raise ValueError(
             f"encoder {name!r} needs sentence-transformers; pip install 'heirloom[embed]', or set encoder = 'hashing'"
@@ -96,6 +96,45 @@ class HashingEncoder:
         return 0
 
 
+class NumberEncoder:
+    """Points, `0.412 -1.305`, on the half of a sphere that lies above them: each by its direction as seen from the middle.
+
+    Different points have different vectors, and near ones near vectors; far from nought, direction is all that is seen.
+    """
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of length 1, shape (texts, numbers of a text + 1).
+
+        Raises:
+            ValueError: a text is no point, or not one of as many numbers as the others.
+        """
+        rows = [text.split() for text in texts]
+        try:
+            points = np.array(rows, np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
+        except ValueError as error:
+            unlike = next((text for text, row in zip(texts, rows, strict=True) if not _is_like(row, rows[0])), texts[0])
+            raise ValueError(
+                f"encoder 'numbers' reads points of as many numbers each, as 0.412 -1.305, and found {unlike[:60]!r}; "
+                "for words set encoder = 'hashing'"
+            ) from error
+        return unit(np.hstack([points, np.ones((len(points), 1))]).astype(np.float32))
+
+    def truncated(self, texts: Sequence[str]) -> int:  # noqa: ARG002  (of any texts, whatever they are)
+        """None: a point is read to its end."""
+        return 0
+
+
+_INSTANT: dict[str, type[HashingEncoder | NumberEncoder]] = {"hashing": HashingEncoder, "numbers": NumberEncoder}
+"""Encoders that have no weights."""
+
+
+def _is_like(row: Sequence[str], first: Sequence[str]) -> bool:
+    try:
+        return len(row) == len(first) and bool(row) and bool(np.isfinite([float(number) for number in row]).all())
+    except ValueError:
+        return False
+
+
 def resolve_embedding(
     encoder: str, settings: EmbeddingSettings, before: Mapping[str, Any] | None = None
 ) -> EmbeddingSettings:
@@ -104,7 +143,7 @@ def resolve_embedding(
     Raises:
         ValueError: OpenVINO is asked for and not installed.
     """
-    if encoder == "hashing":
+    if encoder in _INSTANT:
         return settings
     was = before or {}
     installed = importlib.util.find_spec("openvino") is not None

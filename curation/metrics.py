@@ -52,7 +52,7 @@ class MeasureSettings(BaseModel):
     )
     encoder: str = Field(
         "hashing",
-        description="who turns text into vectors to be measured: hashing, minilm, or a sentence-transformers model",
+        description="who turns text into vectors to be measured: hashing, numbers (points), minilm, or a sentence-transformers model",
     )
     own: tuple[str, ...] = Field(
         (),

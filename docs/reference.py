@@ -17,7 +17,7 @@ from flows.recipe import Recipe, Site  # noqa: E402
 from storage import records  # noqa: E402
 from storage.catalog import open_catalog  # noqa: E402
 from storage.questions import QUESTIONS, wanted  # noqa: E402
-from tasks.backends import NgramTraining, TransformerTraining  # noqa: E402
+from tasks.backends import GaussianMixtureTraining, NgramTraining, TransformerTraining, VaeTraining  # noqa: E402
 
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 _ROW = re.compile(r"<!-- row (\S+): begin -->\n.*?<!-- row \1: end -->", re.DOTALL)
@@ -39,6 +39,8 @@ def _recipe() -> str:
     for title, model in (
         ("`[train]` with backend transformer", TransformerTraining),
         ("`[train]` with backend ngram", NgramTraining),
+        ("`[train]` with backend gaussian-mixture", GaussianMixtureTraining),
+        ("`[train]` with backend vae", VaeTraining),
     ):
         lines += ["", f"## {title}", "", *_table(model, "train.")]
     lines += ["", "## Ingest (`heirloom ingest --set key=value`)", "", *_table(IngestSettings, "")]

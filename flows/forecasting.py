@@ -14,7 +14,7 @@ from storage.artifact import read_manifest, read_table
 from storage.fork import as_made
 from storage.run import human_folder, newest_snapshot, runs
 from storage.standing import turns
-from tasks.backends import NgramTraining
+from tasks.backends import TransformerTraining
 from tasks.forecast import foretell_of
 from tasks.pictures import draw_forecast
 
@@ -101,11 +101,11 @@ def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
     texts = read_table(reserve, ["text"])["text"].to_pylist()[:2000]
     words = statistics.mean(len(text.split()) for text in texts)
     spoken = round(candidates * min(recipe.generate.max_tokens, _TOKENS_PER_WORD * words)) * recipe.generations
-    if isinstance(recipe.train, NgramTraining):
-        learned = round(records * words * _TOKENS_PER_WORD) * (recipe.generations + 1)
-    else:
+    if isinstance(recipe.train, TransformerTraining):
         steps = recipe.train.human_only_steps + recipe.train.steps * recipe.generations
         learned = steps * recipe.train.batch * recipe.train.context
+    else:
+        learned = round(records * words * _TOKENS_PER_WORD) * (recipe.generations + 1)
     said = f"about {spoken:,} tokens to speak and {learned:,} to learn from, in {recipe.generations} generations"
     rates = [
         turn.seconds / turn.tokens

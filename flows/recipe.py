@@ -21,13 +21,15 @@ from storage.bucket import SCHEME
 from storage.mirror import attach, mirror_of
 from storage.provenance import without_secrets
 from storage.run import Run, runs
-from tasks.backends import Resources, Sampling, Training, TransformerTraining
+from tasks.backends import PointTraining, Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
 
 GROWING = {"generations", "question", "budget"}
 """Fields of a recipe that may change on an existing run: how far to go, what it may cost, and the words about it."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
+_BACKENDS = ("transformer", "ngram", "gaussian-mixture", "vae")
+"""What pydantic puts into the path of a fault in `[train]`, and nobody wrote."""
 
 
 class Recipe(BaseModel):
@@ -54,6 +56,11 @@ class Recipe(BaseModel):
         if "pii" in self.curate.stages and self.curate.pii.action == "mask":
             raise ValueError(
                 "curate.pii.action mask is for `heirloom curate`: a run edits no candidate; set it to drop"
+            )
+        if isinstance(self.train, PointTraining) and self.prompts.program != "blank":
+            raise ValueError(
+                f"train.backend {self.train.backend!r} speaks points, which answer nothing: set prompts.program = 'blank', "
+                f"not {self.prompts.program!r}"
             )
         self._refuse_idle_answers()
         return self
@@ -176,7 +183,7 @@ def explain(error: ValidationError) -> str:
     """What is wrong with settings, one sentence a fault, each with its full path."""
     lines = []
     for fault in error.errors():
-        parts = [str(part) for part in fault["loc"] if part not in ("transformer", "ngram")]
+        parts = [str(part) for part in fault["loc"] if part not in _BACKENDS]
         where = ".".join(parts)
         if fault["type"] == "extra_forbidden":
             lines.append(f"{where} is no known key")

@@ -10,8 +10,10 @@ from rich.table import Table
 from flows.recipe import Recipe
 from storage.catalog import open_catalog
 from storage.questions import QUESTIONS
-from tasks.backends import NgramTraining
+from tasks.backends import TransformerTraining
 from tasks.report import arrow
+
+_TOYS = {"ngram": "counting words", "gaussian-mixture": "fitting Gaussians", "vae": "encoding points"}
 
 
 def tell_opening(console: Console, recipes: Sequence[Recipe], passages: int) -> None:
@@ -19,11 +21,11 @@ def tell_opening(console: Console, recipes: Sequence[Recipe], passages: int) -> 
     console.print(f"Loops on the same {passages:,} passages of human text, seed {recipes[0].seed}:")
     for recipe in recipes:
         length = (
-            "counting words"
-            if isinstance(recipe.train, NgramTraining)
-            else f"{recipe.train.human_only_steps} steps on human text"
+            f"{recipe.train.human_only_steps} steps on human text"
+            if isinstance(recipe.train, TransformerTraining)
+            else _TOYS[recipe.train.backend]
         )
-        if recipe.generations and not isinstance(recipe.train, NgramTraining):
+        if recipe.generations and isinstance(recipe.train, TransformerTraining):
             length += f", then {recipe.train.steps} a generation"
         console.print(f"  [bold]{recipe.name:<11}[/] {recipe.question} [dim]({length})[/]")
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from tasks.backends.learning import GaussianMixtureTraining as GaussianMixtureTraining
 from tasks.backends.learning import NgramTraining as NgramTraining
+from tasks.backends.learning import PointTraining as PointTraining
+from tasks.backends.learning import ToyTraining as ToyTraining
 from tasks.backends.learning import Training as Training
 from tasks.backends.learning import TransformerTraining as TransformerTraining
+from tasks.backends.learning import VaeTraining as VaeTraining
 from tasks.backends.speaking import OWN as OWN
 from tasks.backends.speaking import Resources as Resources
 from tasks.backends.speaking import Sampling as Sampling

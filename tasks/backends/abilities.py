@@ -6,6 +6,12 @@ from tasks.backends import Resources, Sampling
 
 _NOT_IN_A_SEARCH = {"vllm": ("repetition_penalty", "min_tokens")}
 """What a sampler can honour with dice, and not in a beam search."""
+_OF_WORDS = tuple(
+    name
+    for name in Sampling.model_fields
+    if name not in ("sampler", "temperature", "dtype") and "teacher" not in name and name not in ("arbitrage", "route")
+)
+"""What has a meaning for words, and none for points."""
 _CANNOT = {
     "vllm": (),
     "server": ("beam_width",),
@@ -14,6 +20,8 @@ _CANNOT = {
         *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_tokens", "stop", "beam_width"),
         "json_schema",
     ),
+    "gaussian-mixture": _OF_WORDS,
+    "vae": _OF_WORDS,
 }
 
 

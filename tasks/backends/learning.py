@@ -119,4 +119,26 @@ class NgramTraining(Settings):
     order: int = Field(3, ge=1, le=5, description="words in the longest run that is counted")
 
 
-Training = Annotated[TransformerTraining | NgramTraining, Field(discriminator="backend")]
+class GaussianMixtureTraining(Settings):
+    """`[train]` with `backend = "gaussian-mixture"`: fits points, texts of as many numbers each; what theory speaks of."""
+
+    backend: Literal["gaussian-mixture"] = "gaussian-mixture"
+    components: int = Field(2, ge=1, description="Gaussians in the mixture; each has a covariance of its own")
+
+
+class VaeTraining(Settings):
+    """`[train]` with `backend = "vae"`: a small variational autoencoder of points, as of pictures given by their pixels."""
+
+    backend: Literal["vae"] = "vae"
+    latent: int = Field(8, ge=1, description="numbers that a point is told by inside")
+    hidden: int = Field(128, ge=1, description="width of the encoder and of the decoder")
+    steps: int = Field(2000, ge=1, description="optimiser steps of every training")
+    batch: int = Field(128, ge=1, description="points in a step")
+    learning_rate: float = Field(0.002, gt=0, description="peak learning rate of AdamW, which falls to nothing")
+
+
+PointTraining = GaussianMixtureTraining | VaeTraining
+"""Learns points, which travel as texts of numbers."""
+ToyTraining = NgramTraining | PointTraining
+"""Learns in seconds, and speaks for its models itself."""
+Training = Annotated[TransformerTraining | ToyTraining, Field(discriminator="backend")]

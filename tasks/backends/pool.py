@@ -13,7 +13,6 @@ from pathlib import Path
 from tasks.backends import (
     Corpus,
     Lesson,
-    NgramTraining,
     Progress,
     Resources,
     Sampler,
@@ -21,6 +20,7 @@ from tasks.backends import (
     Score,
     Scorer,
     Text,
+    ToyTraining,
     Trainer,
     Training,
     TransformerTraining,
@@ -29,6 +29,15 @@ from tasks.backends.abilities import refuse_beyond, servers_key
 from tasks.backends.speaker import MODULES, Speaker
 from tasks.backends.worker import Worker
 
+_SAMPLERS = ("auto", "vllm", "server", "transformers")
+"""Who speaks for a transformer."""
+_NEEDED = {
+    "transformer": ("torch", "transformers", "accelerate"),
+    "ngram": (),
+    "gaussian-mixture": ("sklearn",),
+    "vae": ("torch", "safetensors"),
+}
+
 
 def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     """The settings with `auto` decided for this machine; decided once a run, then stored with it.
@@ -36,15 +45,17 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     Raises:
         ValueError: the sampler asked for is not installed, cannot speak for this backend's models, or not with these settings.
     """
-    if isinstance(training, NgramTraining):
-        if sampling.sampler not in ("auto", "ngram"):
+    if isinstance(training, ToyTraining):
+        if sampling.sampler not in ("auto", training.backend):
             raise ValueError(
-                f"generate.sampler is {sampling.sampler!r}, but an n-gram model is spoken for by 'ngram' (or 'auto')"
+                f"generate.sampler is {sampling.sampler!r}, but a model of backend {training.backend!r} is spoken for by "
+                f"{training.backend!r} (or 'auto')"
             )
-        return refuse_beyond(sampling.model_copy(update={"sampler": "ngram"}))
-    if sampling.sampler == "ngram":
+        return refuse_beyond(sampling.model_copy(update={"sampler": training.backend}))
+    if sampling.sampler not in _SAMPLERS:
         raise ValueError(
-            "generate.sampler is 'ngram', but train.backend is 'transformer'; use 'auto', 'vllm', 'server' or 'transformers'"
+            f"generate.sampler is {sampling.sampler!r}, but train.backend is 'transformer'; use 'auto', 'vllm', 'server' or "
+            "'transformers'"
         )
     installed = importlib.util.find_spec("vllm") is not None
     if sampling.sampler == "vllm" and not installed:
@@ -59,17 +70,17 @@ def require_installed(training: Training) -> None:
     """Check that what a training needs is there.
 
     Raises:
-        ValueError: transformers or torch is missing.
+        ValueError: a library is missing.
     """
-    if not isinstance(training, TransformerTraining):
-        return
-    needed = ["torch", "transformers", "accelerate"]
-    needed += ["trl", "datasets"] if training.objective != "text" else []
-    needed += ["peft"] if training.lora_rank or training.objective != "text" else []
+    needed = list(_NEEDED[training.backend])
+    if isinstance(training, TransformerTraining):
+        needed += ["trl", "datasets"] if training.objective != "text" else []
+        needed += ["peft"] if training.lora_rank or training.objective != "text" else []
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        extra = "embed" if "sklearn" in missing else "train"
         raise ValueError(
-            f"train.backend is 'transformer', but {', '.join(missing)} is not installed; "
-            "pip install 'heirloom[train]', or set train.backend = 'ngram'"
+            f"train.backend is {training.backend!r}, but {', '.join(missing)} is not installed; "
+            f"pip install 'heirloom[{extra}]', or set train.backend = 'ngram'"
         )
 
 
@@ -102,7 +113,7 @@ class Backends:
             ValueError: the site lacks what asking a server needs; better said now than after a training.
         """
         servers_key(sampling, self.resources)
-        self._top_up(training.backend)
+        self._top_up(_module(training))
         self._top_up(MODULES[sampling.sampler])
 
     @contextlib.contextmanager
@@ -204,13 +215,18 @@ class _Learner:
         beginning: Path | str | None = None,
     ) -> Lesson:
         asked = (self.training, self.backends.resources, corpus, heldout, ancestor, beginning, folder, seed)
-        with self.backends.lease(self.training.backend, None) as worker:
+        with self.backends.lease(_module(self.training), None) as worker:
             lesson: Lesson = worker.call("train", progress, *asked)
             return lesson
 
     def score(
         self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
     ) -> list[Score]:
-        with self.backends.lease(self.training.backend, None) as worker:
+        with self.backends.lease(_module(self.training), None) as worker:
             scores: list[Score] = worker.call("score", progress, model, texts, temperatures)
             return scores
+
+
+def _module(training: Training) -> str:
+    """The backend module that learns and scores."""
+    return training.backend.replace("-", "_")

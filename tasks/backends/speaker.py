@@ -18,8 +18,11 @@ from tasks.backends.structure import marker
 if TYPE_CHECKING:
     from tasks.backends.pool import Backends
 
-MODULES = {"vllm": "vllm_engine", "server": "server", "transformers": "transformer", "ngram": "ngram"}
+MODULES = {"vllm": "vllm_engine", "server": "server", "transformers": "transformer"}
+MODULES |= {"ngram": "ngram", "gaussian-mixture": "gaussian_mixture", "vae": "vae"}
 """Sampler: the backend module that speaks in a worker process."""
+_TOYS = {"ngram.json": "ngram", "mixture.json": "gaussian-mixture", "vae.safetensors": "vae"}
+"""File that a toy's model lies in: who speaks for it."""
 
 _SHARE = 64
 """Prompts below which another process is not worth its start."""
@@ -87,17 +90,18 @@ def module_for(folder: Path, sampling: Sampling) -> str:
     Raises:
         ValueError: there is no model in it.
     """
-    if (folder / "ngram.json").is_file():
-        return MODULES["ngram"]
+    for name, toy in _TOYS.items():
+        if (folder / name).is_file():
+            return MODULES[toy]
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is no model: expected a folder with config.json and weights, or with ngram.json")
+        raise ValueError(f"{folder} is no model: expected a folder with config.json and weights, or with {', '.join(_TOYS)}")
     installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
-    return MODULES[installed if sampling.sampler == "ngram" else sampling.sampler]
+    return MODULES[installed if sampling.sampler in _TOYS.values() else sampling.sampler]
 
 
 def mark_of(folder: Path) -> str:
     """Sixteen digits of the digest of the weights in a folder: which model it was."""
-    weights = [*sorted(folder.glob("*.safetensors")), *folder.glob("ngram.json")]
+    weights = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in _TOYS if (folder / name).suffix == ".json" and (folder / name).is_file())]
     found = hashlib.sha256()
     for path in weights:
         with path.open("rb") as content:

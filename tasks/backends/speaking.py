@@ -23,9 +23,9 @@ OWN = "own"
 class Sampling(Settings):
     """`[generate]`: how a model is made to speak. Names and meanings are vLLM's; a candidate is a request with its own seed."""
 
-    sampler: Literal["auto", "vllm", "server", "transformers", "ngram"] = Field(
+    sampler: Literal["auto", "vllm", "server", "transformers", "ngram", "gaussian-mixture", "vae"] = Field(
         "auto",
-        description="who speaks for the generation's model: vLLM's engine, a server, transformers, or word counts; "
+        description="who speaks for the generation's model: vLLM's engine, a server, transformers, or a toy for its own models; "
         "auto takes vLLM where it is installed, and is resolved once a run",
     )
     teacher: str = Field(
