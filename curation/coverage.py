@@ -4,11 +4,14 @@ A sample can say only so much, so that a share is to be held against generation 
 people say a thing: once, 2 to 10 times (rare), more often (common).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 
 from curation.counting import Counts
 from curation.intervals import Interval, bootstrap
+from curation.text import words
 
 STRATA = {"once": (1, 1), "rare": (2, 10), "common": (11, None)}
 """Least and most times that people say what belongs to a stratum."""
@@ -32,6 +35,21 @@ def coverage_change(
         return 0.0, (None, None)
     differences = (now[known] > 0).astype(float) - (before[known] > 0)
     return float(differences.mean()), _drawn(differences, seed)
+
+
+def words_kept(human: Iterable[str], corpus: Iterable[str]) -> tuple[float, int]:
+    """Share of the words of all human texts that a corpus holds at all, and how many words these are; 0 for none.
+
+    What is not in a corpus cannot be learned from it: this is the support that a finite sample loses for good. The one number
+    about words that is not of one size: all is looked at, so that what was kept is never missed.
+    """
+    wanted = {word for text in human for word in words(text)}
+    missing = set(wanted)
+    for text in corpus:
+        if not missing:
+            break
+        missing.difference_update(words(text))
+    return (len(wanted) - len(missing)) / max(1, len(wanted)), len(wanted)
 
 
 def hapax_share(said: Counts) -> float:

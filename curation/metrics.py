@@ -18,7 +18,7 @@ _BY_STRATUM = tuple(
 METRICS = (
     *("perplexity", "recalibrated_perplexity", "best_temperature", "bits_per_byte", "recalibrated_bits_per_byte"),
     *("loss_change", "type_coverage_change", "rare_word_coverage_change", "type_coverage", *_BY_STRATUM),
-    *("hapax_share", "missing_mass", "types", "type_token", "entropy", "zipf_exponent"),
+    *("words_kept", "hapax_share", "missing_mass", "types", "type_token", "entropy", "zipf_exponent"),
     *("unigram_divergence", "bigram_divergence", "distinct_2", "distinct_3", "repetition", "compression_ratio"),
     *("embedding_precision", "embedding_recall", "embedding_density", "embedding_coverage"),
     *("vendi", "embedding_trace", "self_similarity", "mode_separation", "copied_share"),

@@ -66,7 +66,8 @@ def _divergence(told: Sequence[Metrics]) -> _Found:
         )
     half = len(losses) // 2
     early, late = (losses[half] - losses[1]) / (half - 1), linregress(np.arange(half, len(losses)), losses[half:])
-    rising = late.slope - 2 * late.stderr > 0 and late.slope > early / 2
+    risen = told[-1].get(("model", "loss_change"), Value(0.0)).low
+    rising = late.slope - 2 * late.stderr > 0 and late.slope > early / 2 and risen is not None and risen > 0
     said = f"held-out loss goes by {late.slope:+.3g} a generation since generation {half}, by {early:+.3g} before"
     return ("present", said, half) if rising else ("absent", said, None)
 

@@ -68,7 +68,8 @@ class CurateSettings(BaseModel):
         description="words in a row, or all of a withheld record of 8 or more, with which a text quotes it",
     )
     encoder: str = Field(
-        "minilm", description="who turns text into vectors: minilm, hashing, numbers (points), or a sentence-transformers model"
+        "minilm",
+        description="who turns text into vectors: minilm, hashing, numbers (points), or a sentence-transformers model",
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
     best_of: BestOfSettings = BestOfSettings()

@@ -75,4 +75,4 @@ def rows_of(subject: str, measured: Sequence[Measured], source: str = "all") -> 
 
 
 def _number(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-_COLOURS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+COLOURS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
 _PANELS = (
     ("perplexity", "Held-out perplexity", "lower is better; dashed: recalibrated", True),
     ("rare_word_coverage", "Rare human words still said", "share; higher is better", False),
@@ -21,7 +21,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     from matplotlib import pyplot as plt
 
     runs = list(dict.fromkeys(point[0] for point in points))
-    colours = dict(zip(runs, _COLOURS * (1 + len(runs) // len(_COLOURS)), strict=False))
+    colours = dict(zip(runs, COLOURS * (1 + len(runs) // len(COLOURS)), strict=False))
     values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for run, generation, metric, value in points:
         values[metric][run][generation] = value
@@ -108,7 +108,7 @@ def draw_forecast(
     from matplotlib import pyplot as plt
 
     runs = list(dict.fromkeys(point[0] for point in told))
-    colours = dict(zip(runs, _COLOURS * (1 + len(runs) // len(_COLOURS)), strict=False))
+    colours = dict(zip(runs, COLOURS * (1 + len(runs) // len(COLOURS)), strict=False))
     last = max(point[1] for point in told)
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), dpi=130, constrained_layout=True)
     for axis, (metric, title) in zip(axes, _FORECAST, strict=True):

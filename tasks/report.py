@@ -12,6 +12,7 @@ from storage.mirror import push
 from storage.questions import QUESTIONS
 from tasks.coat import verb
 from tasks.pictures import draw_curves, draw_forecast, draw_surprise
+from tasks.portraits import draw_said
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,14 +43,15 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
     if surprise := catalog.sql(_SURPRISE).fetchall():
         surprise.sort(key=lambda row: list(runs).index(row[0]))
         draw_surprise(surprise, folder / "surprise.png")
-    text = "\n\n".join(_sections(catalog, name, bool(surprise)))
+    drawn = draw_said(catalog, folder / "points.png")
+    text = "\n\n".join(_sections(catalog, name, bool(surprise), drawn))
     (folder / "report.md").write_text(text + "\n")
     (folder / "report.html").write_text(_page(name, text, folder))
     push(folder)
     return folder
 
 
-def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool) -> list[str]:
+def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool, drawn: bool) -> list[str]:
     return [
         f"# {name}",
         "What each loop has kept of the human text it began with, generation after generation.",
@@ -59,6 +61,7 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool) -
         _outcome(catalog),
         _REMARKS,
         *(_SURPRISING if surprise else ()),
+        *(_DRAWN if drawn else ()),
         "## One opening, continued by every generation",
         _continuations(catalog),
         "## What the gate said",
@@ -89,6 +92,11 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool) -
 _TRY = (
     'Every number on this page is a query. One to try: `heirloom sql "select generation, origin, count(*) '
     'from corpus group by all order by all"`'
+)
+_DRAWN = (
+    "## What each generation says",
+    "![Points that each generation says, over the human ones](points.png)",
+    "In grey what people gave; of pictures, the first that were said.",
 )
 _CALLS = f"""select run, generation, stage, similarity, id, text[:200] as text, keeper, keeper_text[:200] as keeper_text
     from ({QUESTIONS["closest_calls"]})"""
@@ -171,6 +179,8 @@ def arrow(first: float, last: float, digits: int) -> str:
 
 def _continuations(catalog: "duckdb.DuckDBPyConnection") -> str:
     rows = catalog.sql(QUESTIONS["one_prompt"]).fetchall()
+    if not rows:
+        return "No opening was given: `measure.prompt`."
     said = {(run, generation): text for run, generation, _, text in rows}
     runs = [run for run in dict.fromkeys(row[0] for row in rows) if (run, 1) in said] or list(
         dict.fromkeys(row[0] for row in rows)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.counting import Worded, first_words, size
+from curation.coverage import words_kept
 from curation.embedding import open_encoder
 from curation.intervals import bootstrap
 from curation.metrics import Measured, MeasureSettings
@@ -46,7 +47,8 @@ def measure_words(
             now = said["model"]
             then = shuffled(_spoken(as_made(made.first.folder / "voice") if made.first else voice), size(human))
             rows += rows_of("model", changes(human, then, now, seed_of(seed, "bootstrap")))
-    return rows
+    kept, known = words_kept(*(texts[name]["text"].to_pylist() for name in ("reserve", "corpus")))
+    return [*rows, *rows_of("corpus", [Measured("words_kept", kept, None, None, known)])]
 
 
 def measure_vectors(texts: dict[str, pa.Table], settings: MeasureSettings, seed: int) -> list[dict[str, object]]:

@@ -94,14 +94,19 @@ def module_for(folder: Path, sampling: Sampling) -> str:
         if (folder / name).is_file():
             return MODULES[toy]
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is no model: expected a folder with config.json and weights, or with {', '.join(_TOYS)}")
+        raise ValueError(
+            f"{folder} is no model: expected a folder with config.json and weights, or with {', '.join(_TOYS)}"
+        )
     installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
     return MODULES[installed if sampling.sampler in _TOYS.values() else sampling.sampler]
 
 
 def mark_of(folder: Path) -> str:
     """Sixteen digits of the digest of the weights in a folder: which model it was."""
-    weights = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in _TOYS if (folder / name).suffix == ".json" and (folder / name).is_file())]
+    weights = [
+        *sorted(folder.glob("*.safetensors")),
+        *(folder / name for name in _TOYS if (folder / name).suffix == ".json" and (folder / name).is_file()),
+    ]
     found = hashlib.sha256()
     for path in weights:
         with path.open("rb") as content:

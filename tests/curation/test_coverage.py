@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.coverage import STRATA, coverage, coverage_change, divergence, hapax_share, missing_mass
+from curation.coverage import STRATA, coverage, coverage_change, divergence, hapax_share, missing_mass, words_kept
 from curation.gates import GateSettings, Limit, Value, judge, worst
 from curation.variety import entropy
 
@@ -89,3 +89,11 @@ def test_nothing_alarms_where_human_and_synthetic_words_accumulate(seed: int) ->
     assert [worst(judge(gate, metrics[: place + 1])) for place in range(len(metrics))] == ["go"] * len(metrics)
     replaced = [measured(said) for said in _loop("replace", 2, seed)[1:]]
     assert worst(judge(gate, replaced)) == "warn"
+
+
+def test_words_kept_looks_at_all_of_a_corpus() -> None:
+    human = ["The old river", "the new bridge"]
+    assert words_kept(human, ["River, OLD river", "a bridge"]) == (3 / 5, 5)
+    assert words_kept(human, iter([*human, *["noise"] * 100])) == (1.0, 5)
+    assert words_kept(["..."], ["the"]) == (0.0, 0)
+    assert words_kept(human, []) == (0.0, 5)

@@ -6,7 +6,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
-from tasks.pictures import _COLOURS, draw_curves, draw_forecast, draw_surprise
+from tasks.pictures import COLOURS, draw_curves, draw_forecast, draw_surprise
 
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition")
 
@@ -26,7 +26,7 @@ def _coloured(picture: Path, colour: str) -> np.ndarray:
 
 def test_each_run_has_a_line_in_its_colour_in_each_panel(tmp_path: Path) -> None:
     draw_curves([*_points("replace", 4, 1.4), *_points("anchor", 4, 0.9)], tmp_path / "curves.png")
-    for colour in _COLOURS[:2]:
+    for colour in COLOURS[:2]:
         found = _coloured(tmp_path / "curves.png", colour)
         middle, centre = (size // 2 for size in found.shape)
         for panel in (
@@ -36,12 +36,12 @@ def test_each_run_has_a_line_in_its_colour_in_each_panel(tmp_path: Path) -> None
             found[middle:, centre:],
         ):
             assert panel.sum() > 100
-    assert not _coloured(tmp_path / "curves.png", _COLOURS[2]).any()
+    assert not _coloured(tmp_path / "curves.png", COLOURS[2]).any()
 
 
 def test_a_run_of_one_generation_is_a_level_line_beside_longer_ones(tmp_path: Path) -> None:
     draw_curves([*_points("replace", 4, 1.4), *_points("human-only", 1)], tmp_path / "curves.png")
-    found = _coloured(tmp_path / "curves.png", _COLOURS[1])
+    found = _coloured(tmp_path / "curves.png", COLOURS[1])
     panel = found[found.shape[0] // 2 :, : found.shape[1] // 2]
     columns = np.flatnonzero(panel.any(0))
     assert columns.max() - columns.min() > 0.7 * panel.shape[1]
@@ -71,7 +71,7 @@ def test_a_forecast_is_dashed_and_what_was_measured_is_not(tmp_path: Path) -> No
     draw_forecast(told, [], tmp_path / "told.png")
     measured = [(run, place, metric, value / 2) for run, place, metric, value in told]
     draw_forecast(told, measured, tmp_path / "both.png")
-    alone, both = (_coloured(tmp_path / name, _COLOURS[0]).sum() for name in ("told.png", "both.png"))
+    alone, both = (_coloured(tmp_path / name, COLOURS[0]).sum() for name in ("told.png", "both.png"))
     assert 0 < alone < both / 1.5
 
 

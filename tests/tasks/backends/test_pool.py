@@ -58,7 +58,7 @@ def test_an_ngram_model_is_spoken_for_by_ngram(asked: str) -> None:
 
 @pytest.mark.parametrize("asked", ["vllm", "transformers"])
 def test_an_ngram_model_is_spoken_for_by_nobody_else(asked: str) -> None:
-    with pytest.raises(ValueError, match=f"generate.sampler is '{asked}', but an n-gram model"):
+    with pytest.raises(ValueError, match=f"generate.sampler is '{asked}', but a model of backend 'ngram'"):
         resolve_sampler(Sampling(sampler=asked), NgramTraining())
 
 

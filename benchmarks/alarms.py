@@ -1,0 +1,113 @@
+"""How often the default gate alarms where nothing is lost, and how soon where something is: seeds that nothing was tuned on.
+
+Nothing is lost where every record ever made is kept and sampling is unbiased: ten generations of `accumulate` at temperature 1, any
+alarm false. Under `replace` an alarm is in time if it comes no later than the first generation whose paired 99 % interval of held-out
+loss, types or rare words excludes no change. On languages and mixtures drawn anew for each seed, and on shipped pictures of digits.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import WORK, Figure, remembered
+from curation.splitting import IngestSettings
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from storage.catalog import open_catalog
+from storage.run import human_folder
+from tasks.coat import without_coat
+from tasks.ingest import ingest
+
+_FOLDER = WORK / "alarms"
+_SEEDS = {"ngram": range(100, 112), "gaussian-mixture": range(100, 112), "vae": range(100, 103)}
+_GENERATIONS = {"accumulate": 10, "replace": 5}
+_MEASURE = {"voice_records": 300, "sample_records": 60, "prompt": ""}
+_LATE = f"""
+    with alarms as (select min(generation) as at from verdicts where run = 'replace' and action <> 'go'),
+    doubts as (select min(generation) as at from metrics where run = 'replace' and subject = 'model' and source = 'all'
+        and ((metric like '%coverage_change' and high < 0) or (metric = 'loss_change' and low > 0)))
+    select coalesce(doubts.at, {_GENERATIONS["replace"] + 1}) - alarms.at from alarms, doubts"""
+
+
+def figures() -> Iterator[Figure]:
+    """Both rates on every toy backend."""
+    for backend, seeds in _SEEDS.items():
+        found = [remembered(_FOLDER / backend, f"seed-{seed}", lambda: _one(backend, seed)) for seed in seeds]  # noqa: B023
+        false = sum(int(str(one.value)) for accumulated, _ in found for one in [accumulated])
+        late = sum(str(one.value) == "late" for _, replaced in found for one in [replaced])
+        turns = len(seeds) * _GENERATIONS["accumulate"]
+        yield Figure(f"{backend}: false alarms in {turns} generations, {len(seeds)} seeds", false, "", "0", not false)
+        yield Figure(f"{backend}: alarms under replace that came late, of {len(seeds)} seeds", late, "", "0", not late)
+
+
+def _one(backend: str, seed: int) -> list[Figure]:
+    store = _FOLDER / backend / f"store-{seed}"
+    with without_coat():
+        if not human_folder(store, "people", 1).exists():
+            ingest(store, "people", [_people(backend, seed, store)], IngestSettings(repeats="exact"))
+        for policy in _GENERATIONS:
+            evolve(_recipe(backend, policy, seed), Site(store=store))
+    catalog = open_catalog(store)
+    ((false,),) = catalog.sql(
+        "select count(distinct generation) from verdicts where run = 'accumulate' and action <> 'go'"
+    ).fetchall()
+    ((lead,),) = catalog.sql(_LATE).fetchall()
+    return [
+        Figure(f"{backend}, seed {seed}: generations with a false alarm", false, ""),
+        Figure(f"{backend}, seed {seed}: alarm under replace", "late" if lead is None or lead < 0 else "in time", ""),
+    ]
+
+
+def _recipe(backend: str, policy: str, seed: int) -> Recipe:
+    training: dict[str, Any] = {"backend": backend} | ({"steps": 800} if backend == "vae" else {})
+    speaking = {"max_tokens": 24} if backend == "ngram" else {}
+    return Recipe.model_validate(
+        {
+            "name": policy,
+            "human": "people",
+            "seed": seed,
+            "generations": _GENERATIONS[policy],
+            "curate": {"stages": []},
+            "mix": {"policy": policy},
+            "train": training,
+            "generate": speaking,
+            "measure": _MEASURE | ({} if backend == "ngram" else {"encoder": "numbers"}),
+        }
+    )
+
+
+def _people(backend: str, seed: int, folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "people.jsonl"
+    texts = {"ngram": _sentences, "gaussian-mixture": _mixture, "vae": _digits}[backend](np.random.default_rng(seed))
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def _sentences(dice: np.random.Generator) -> Iterator[str]:
+    """Texts of a language with a Zipf vocabulary and habits: after a word comes one of three, more often than not."""
+    shares = 1 / np.arange(1, 1201)
+    shares /= shares.sum()
+    habits = dice.choice(1200, (1200, 3), p=shares)
+    for _ in range(420):
+        said = [int(dice.choice(1200, p=shares))]
+        while len(said) < 20:
+            habit = dice.random() < 0.7
+            said.append(int(habits[said[-1], dice.integers(3)] if habit else dice.choice(1200, p=shares)))
+        yield " ".join(f"w{word}" for word in said)
+
+
+def _mixture(dice: np.random.Generator) -> Iterator[str]:
+    means, spreads = dice.normal(0, 3, (2, 2)), dice.uniform(0.3, 1.2, (2, 2))
+    for which in dice.random(600) < dice.uniform(0.3, 0.7):
+        yield " ".join(f"{number:.3f}" for number in dice.normal(means[int(which)], spreads[int(which)]))
+
+
+def _digits(dice: np.random.Generator) -> Iterator[str]:
+    from sklearn.datasets import load_digits
+
+    for picture in dice.permutation(load_digits().data):
+        yield " ".join(f"{pixel:.0f}" for pixel in picture)

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from tasks.backends import Corpus, Prompt
+from tasks.backends.points import decimals_of, learned_points, points_of, said, spelled, surprise
+
+
+def test_a_point_travels_as_text_and_comes_back() -> None:
+    points = np.array([[0.41234, -1.3], [-0.0001, 2.0]])
+    assert spelled(points, 3) == ["0.412 -1.300", "0.000 2.000"]
+    assert np.abs(points_of(spelled(points, 3)) - points).max() <= 0.0005
+    assert decimals_of(["0.41 -1", ("7", ".125")]) == 3
+    assert decimals_of(["12 7"]) == 0
+
+
+def test_no_texts_are_no_points() -> None:
+    assert points_of([]).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted"), [(["the old river"], "0.412 -1.305"), (["1 2", "3"], "2 numbers"), ([""], ""), (["nan 1"], "")]
+)
+def test_a_text_that_is_no_point_is_refused_and_shown(texts: list[str], wanted: str) -> None:
+    with pytest.raises(ValueError, match="a backend of points reads") as refused:
+        points_of(texts)
+    assert wanted in str(refused.value)
+    assert repr(texts[-1]) in str(refused.value)
+
+
+def test_an_empty_corpus_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is nothing to learn from"):
+        learned_points(Corpus([], []))
+
+
+def test_a_decimal_more_is_ten_times_as_surprising_in_each_direction() -> None:
+    one, two = (surprise(np.array([-1.0]), 2, decimals)[0] for decimals in (1, 2))
+    assert two - one == pytest.approx(2 * np.log(10))
+
+
+def test_a_point_stands_behind_an_opening_that_it_does_not_follow_from() -> None:
+    alone, behind = said(["1.0 2.0"] * 2, [Prompt("", 0), Prompt("The old", 0)], np.array([3.0, 3.0]))
+    assert (alone.text, behind.text) == ("1.0 2.0", " 1.0 2.0")
+    assert (alone.completion_tokens, alone.log_probability) == (2, -3.0)

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from curation.splitting import IngestSettings
+from flows.evolve import evolve
+from flows.recipe import Site, load_recipe
+from storage.catalog import open_catalog
+from tasks.coat import without_coat
+from tasks.ingest import ingest
+from tasks.portraits import as_points, draw_points, draw_said
+from tasks.report import report
+
+
+@pytest.mark.parametrize(("numbers", "drawn"), [(1, True), (2, True), (3, False), (9, False), (64, True), (65, False)])
+def test_numbers_pairs_and_square_pictures_can_be_drawn(numbers: int, drawn: bool) -> None:
+    found = as_points([" ".join(["0.5"] * numbers)] * 3)
+    assert (found is not None) == drawn
+
+
+@pytest.mark.parametrize("texts", [[], ["the old river"], ["1 2", "3"], ["nan nan"]])
+def test_texts_that_are_no_points_are_not_drawn(texts: list[str]) -> None:
+    assert as_points(texts) is None
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 64])
+def test_another_generation_looks_otherwise(tmp_path: Path, numbers: int) -> None:
+    dice = np.random.default_rng(0)
+    human = dice.normal(0, 1, (200, numbers))
+    for name, spread in (("one", 1.0), ("same", 1.0), ("other", 0.1)):
+        draw_points(human, {("replace", 0): human, ("replace", 1): human[:100] * spread}, tmp_path / f"{name}.png")
+    one, same, other = (imread(tmp_path / f"{name}.png") for name in ("one", "same", "other"))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_a_run_over_points_is_drawn_in_its_report(site: Site, tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    path = tmp_path / "points.jsonl"
+    path.write_text("".join(f'{{"text": "{x:.3f} {y:.3f}"}}\n' for x, y in dice.normal(0, 1, (200, 2))))
+    changes = ["generations=2", "measure.voice_records=40", "prompts.candidates_per_human_record=0.2"]
+    with without_coat():
+        ingest(site.store, "points", [str(path)], IngestSettings(repeats="exact"))
+        evolve(load_recipe("points", changes), site)
+    folder = report(site.store, ["points"], "points")
+    assert "![Points that each generation says" in (folder / "report.md").read_text()
+    assert imread(folder / "points.png").shape[1] > 600
+    values = "select count(*), count(value), bool_and(isfinite(value)) from metrics where subject = 'model'"
+    ((rows, numbers, finite),) = open_catalog(site.store).sql(values).fetchall()
+    assert rows == numbers > 100
+    assert finite
+
+
+def test_runs_that_say_words_are_not_drawn(ripe: Path, tmp_path: Path) -> None:
+    assert not draw_said(open_catalog(ripe), tmp_path / "points.png")
+    assert not (tmp_path / "points.png").exists()
