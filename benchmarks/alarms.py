@@ -1,4 +1,4 @@
-"""How often the default gate alarms where nothing is lost, and how soon where something is: seeds that nothing was tuned on.
+"""How often the shipped gates alarm where nothing is lost, and how soon where something is: seeds that nothing was tuned on.
 
 Nothing is lost where every record ever made is kept and sampling is unbiased: ten generations of `accumulate` at temperature 1, any
 alarm false. Under `replace` an alarm is in time if it comes no later than the first generation whose paired 99 % interval of held-out
@@ -8,14 +8,13 @@ loss, types or rare words excludes no change. On languages and mixtures drawn an
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.figures import WORK, Figure, remembered
 from curation.splitting import IngestSettings
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
+from flows.recipe import Recipe, Site, load_recipe
 from storage.catalog import open_catalog
 from storage.run import human_folder
 from tasks.coat import without_coat
@@ -24,7 +23,7 @@ from tasks.ingest import ingest
 _FOLDER = WORK / "alarms"
 _SEEDS = {"ngram": range(100, 112), "gaussian-mixture": range(100, 112), "vae": range(100, 103)}
 _GENERATIONS = {"accumulate": 10, "replace": 5}
-_MEASURE = {"voice_records": 300, "sample_records": 60, "prompt": ""}
+_RECIPES = {"ngram": "ngram", "gaussian-mixture": "points", "vae": "digits"}
 _LATE = f"""
     with alarms as (select min(generation) as at from verdicts where run = 'replace' and action <> 'go'),
     doubts as (select min(generation) as at from metrics where run = 'replace' and subject = 'model' and source = 'all'
@@ -62,21 +61,12 @@ def _one(backend: str, seed: int) -> list[Figure]:
 
 
 def _recipe(backend: str, policy: str, seed: int) -> Recipe:
-    training: dict[str, Any] = {"backend": backend} | ({"steps": 800} if backend == "vae" else {})
-    speaking = {"max_tokens": 24} if backend == "ngram" else {}
-    return Recipe.model_validate(
-        {
-            "name": policy,
-            "human": "people",
-            "seed": seed,
-            "generations": _GENERATIONS[policy],
-            "curate": {"stages": []},
-            "mix": {"policy": policy},
-            "train": training,
-            "generate": speaking,
-            "measure": _MEASURE | ({} if backend == "ngram" else {"encoder": "numbers"}),
-        }
-    )
+    changes = [f'name="{policy}"', 'human="people"', f"seed={seed}", f"generations={_GENERATIONS[policy]}"]
+    changes += ["curate.stages=[]", "prompts.candidates_per_human_record=1"]
+    changes += ["measure.voice_records=300", "measure.sample_records=60", 'measure.prompt=""']
+    changes += {"ngram": ["generate.max_tokens=24"], "vae": ["train.steps=800"]}.get(backend, [])
+    values = load_recipe(_RECIPES[backend], changes).model_dump()
+    return Recipe.model_validate({**values, "mix": {"policy": policy}})
 
 
 def _people(backend: str, seed: int, folder: Path) -> str:

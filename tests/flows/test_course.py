@@ -19,6 +19,7 @@ from storage.tidy import find_leftovers
 from storage.verify import verify
 from tasks.coat import without_coat
 from tasks.ingest import ingest
+from tasks.report import report
 
 
 def _recipe(recipe: Recipe, limit: dict[str, Any], **more: Any) -> Recipe:
@@ -243,3 +244,25 @@ def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is
     ((alarmed,),), ((beyond_doubt,),) = catalog.sql(alarm).fetchall(), catalog.sql(changed).fetchall()
     assert alarmed is not None and beyond_doubt is not None
     assert alarmed <= beyond_doubt
+
+
+def test_early_signs_alarm_and_the_report_says_so_where_held_out_loss_sees_nothing(
+    site: Site, recipe: Recipe, tmp_path: Path
+) -> None:
+    few = {"voice_records": 200, "sample_records": 40, "prompt": "w1"}
+    changed = {"generations": 2, "train": {"backend": "ngram", "order": 1}, "mix": {"policy": "accumulate"}}
+    changed |= {"curate": {"stages": []}, "measure": few, "generate": {"max_tokens": 24, "temperature": 0.7}}
+    with without_coat():
+        ingest(site.store, "letters", [str(_speakers(tmp_path, 7))], IngestSettings())
+        evolve(Recipe.model_validate(recipe.model_dump() | changed), site)
+        page = (report(site.store, ["tiny"], "tiny") / "report.md").read_text()
+    catalog = open_catalog(site.store)
+    said = "select value from metrics where subject = 'model' and source = 'all' and metric = '{}' order by generation"
+    perplexity, types = (
+        [value for (value,) in catalog.sql(said.format(name)).fetchall()] for name in ("perplexity", "types")
+    )
+    assert perplexity[2] < 1.05 * perplexity[0]
+    assert types[2] < 0.7 * types[0] < 300
+    alarms = catalog.sql("select distinct metric from verdicts where action <> 'go'").fetchall()
+    assert alarms == [("rare_word_coverage",)]
+    assert "**tiny** would pass by held-out loss alone, and yet it is losing its language: rare_word_coverage" in page
