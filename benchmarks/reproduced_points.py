@@ -57,14 +57,16 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
     unsure, shrunk, cost, kept = [], [], [], []
     for seed in seeds:
         heldout, learned = _split(human, seed)
-        told = {"heldout": spelled(heldout, 0), "costs": []}
+        told, costs = spelled(heldout, 0), list[float]()
         settings = VaeTraining(steps=steps)
-        alone = dict(_loop(vae, settings, learned, len(learned), generations, 0.0, seed, {1, generations}, told))
+        alone = dict(
+            _loop(vae, settings, learned, len(learned), generations, 0.0, seed, {1, generations}, (told, costs))
+        )
         mixed = dict(_loop(vae, settings, learned, len(learned), generations, 0.1, seed, {1, generations}))
         sure = {place: float(reader.predict_proba(said).max(1).mean()) for place, said in alone.items()}
         unsure.append(sure[generations] / sure[1])
         shrunk.append(_variance(alone[generations]) / _variance(alone[1]))
-        cost.append(told["costs"][-1] - told["costs"][0])
+        cost.append(costs[-1] - costs[0])
         kept.append(_variance(mixed[generations]) / _variance(alone[generations]))
     name = f"{len(seeds)} seeds"
     yield _at_most(
@@ -84,7 +86,7 @@ def _loop(
     human_fraction: float,
     seed: int,
     wanted: set[int],
-    told: dict[str, Any] | None = None,
+    told: tuple[Sequence[str], list[float]] | None = None,
 ) -> Iterator[tuple[int, Points]]:
     """What is drawn in the wanted generations, each model learning from the last one's draws and a share of human points."""
     decimals = 0 if human.shape[1] > 2 else _DECIMALS
@@ -100,8 +102,8 @@ def _loop(
             ancestor = first if generation else None
             backend.train(settings, Resources(), corpus, [], ancestor, None, model, seed + generation, _untold)
             if told is not None and generation in (0, generations):
-                scores = backend.score(model, told["heldout"], (1.0,), _untold)
-                told["costs"].append(np.mean([one.nats[0] / one.tokens for one in scores]))
+                scores = backend.score(model, told[0], (1.0,), _untold)
+                told[1].append(float(np.mean([one.nats[0] / one.tokens for one in scores])))
             prompts = [Prompt("", int(one)) for one in dice.integers(2**62, size=count)]
             spoken = [
                 one.text for batch in backend.sample(sampling, Resources(), model, prompts, _untold) for one in batch

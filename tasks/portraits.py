@@ -103,15 +103,15 @@ def _draw_row(row: "SubFigure", human: Points, said: Mapping[int, Points], colum
 
 def _density(axis: "Axes", human: Points, points: Points, colour: str) -> None:
     low, high = np.quantile(human, (0.001, 0.999))
-    edges = np.linspace(low - (high - low) / 5, high + (high - low) / 5, 41)
+    edges = np.linspace(low - (high - low) / 5, high + (high - low) / 5, 41).tolist()
     axis.hist(human[:, 0], edges, density=True, color="#cbd2d9")
     axis.hist(points[:, 0], edges, density=True, histtype="step", color=colour, linewidth=1.4)
     axis.set_yticks([])
 
 
 def _cloud(axis: "Axes", human: Points, points: Points, colour: str) -> None:
-    axis.scatter(*human.T, s=2, color="#cbd2d9", linewidths=0)
-    axis.scatter(*points.T, s=2, color=colour, linewidths=0, alpha=0.6)
+    axis.scatter(human[:, 0], human[:, 1], s=2, color="#cbd2d9", linewidths=0)
+    axis.scatter(points[:, 0], points[:, 1], s=2, color=colour, linewidths=0, alpha=0.6)
     middle, reach = human.mean(0), 4 * human.std(0)
     axis.set_xlim(middle[0] - reach[0], middle[0] + reach[0])
     axis.set_ylim(middle[1] - reach[1], middle[1] + reach[1])
