@@ -81,6 +81,7 @@ class GateSettings(BaseModel):
     limits: tuple[Limit, ...] = (
         Limit(metric="perplexity", at_most=1.5),
         Limit(metric="rare_word_coverage", at_least=0.7),
+        Limit(metric="rare_bigram_coverage", at_least=0.8, certain=True),
         Limit(metric="words_kept", subject="corpus", at_least=0.9),
     )
     raise_by: float = Field(

@@ -104,3 +104,17 @@ def test_openvino_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"heirloom\[openvino\]"):
         resolve_embedding("minilm", EmbeddingSettings(), {"backend": "openvino", "precision": "float32"})
+
+
+def test_near_points_have_near_vectors_and_no_two_points_the_same() -> None:
+    here, near, far, opposite = open_encoder("numbers").encode(["0.5 1", "0.51 1.0", "4 -3", "-0.5 -1"])
+    assert np.linalg.norm(here) == pytest.approx(1, abs=1e-6)
+    assert here @ near > 0.999 > here @ far > here @ opposite - 1
+    assert here.shape == (3,)
+    assert open_encoder("numbers").encode([]).shape[0] == 0
+
+
+@pytest.mark.parametrize("texts", [["1 2", "the old river"], ["1 2", "3"], ["the old river", "1"]])
+def test_a_text_that_is_no_point_is_refused_with_what_to_do(texts: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"encoder 'numbers' reads points.*set encoder = 'hashing'"):
+        open_encoder("numbers").encode(texts)

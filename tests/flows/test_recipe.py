@@ -150,3 +150,19 @@ def test_answers_can_be_chosen_among_or_all_be_kept() -> None:
     assert load_recipe("anchor", ["prompts.answers=3"]).prompts.answers == 3
     chosen = load_recipe("anchor", ["prompts.answers=3", "curate.stages=['best_of']"])
     assert chosen.curate.best_of.objective == "lexical_diversity"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["prompts.program=opening"], "speaks points, which answer nothing"),
+        (["train.order=3"], "train.order is no known key"),
+        (["generate.top_p=0.9", "generate.sampler=auto"], "sampler 'gaussian-mixture' cannot honour generate.top_p"),
+        (["generate.sampler=vllm"], "is spoken for by 'gaussian-mixture'"),
+    ],
+)
+def test_what_points_cannot_do_is_refused(changes: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        load_recipe("points", changes).resolved()
+    error = refused.value
+    assert said in (explain(error) if isinstance(error, ValidationError) else str(error))
