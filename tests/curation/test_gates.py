@@ -87,7 +87,10 @@ def test_candidates_are_held_against_the_first_there_were() -> None:
 
 
 def test_generation_0_passes_its_own_default_gate() -> None:
-    metrics = {**_told(perplexity=123.4, rare_word_coverage=0.0, rare_bigram_coverage=0.5), ("corpus", "words_kept"): Value(0.98)}
+    metrics = {
+        **_told(perplexity=123.4, rare_word_coverage=0.0, rare_bigram_coverage=0.5),
+        ("corpus", "words_kept"): Value(0.98),
+    }
     assert {verdict.action for verdict in judge(GateSettings(), [metrics])} == {"go"}
 
 
