@@ -1,4 +1,4 @@
-"""What follows from a verdict: go on, redo the generation with more human text, go back to a good one, or end.
+"""What follows from a verdict, and from a person's review of it: go on, redo the generation with more human text, go back to a good one, or end.
 
 What was decided is in the journal, and a run that goes on reads it there: rejected attempts are not made again, even where
 their files are gone.
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from curation.mixing import MixSettings
+from curation.review import Review
 from flows.recipe import Recipe
-from storage.artifact import read_manifest
+from storage.artifact import read_manifest, read_table
 from storage.run import Attempt, Run
 
 if TYPE_CHECKING:
@@ -37,12 +38,20 @@ class Course:
                 return attempt
             if "human_fraction" in rejected:
                 self._raise(rejected["human_fraction"], rejected["records"])
+            elif "redone" in rejected:
+                self._number += 1
             else:
                 self.action, self._ended = "roll_back", True
         return None
 
-    def take(self, turn: "Generation", reserve: int) -> None:
-        """Do what the gate says of a finished attempt; `reserve` is how many human records there are to mix with."""
+    def take(self, turn: "Generation", reserve: int, review: Review | None = None) -> None:
+        """Do what a person, or else the gate, says of a finished attempt.
+
+        `reserve` is how many human records there are to mix with.
+        """
+        if review and review.decision == "redo":
+            self._redo_as_reviewed(turn, review)
+            return
         self.action = turn.action
         said = read_manifest(turn.verdict.folder)["facts"]
         refused = ""
@@ -52,10 +61,32 @@ class Course:
             refused = self._roll_back(turn, said["since"])
         if turn.action in ("go", "warn", "stop") or refused:
             self._accept(turn)
+        if review and review.decision == "stop":
+            refused = _said("stopped", review)
         if turn.action == "stop" or refused:
-            reason = "; ".join([turn.reasons, refused] if refused else [turn.reasons])
+            reason = "; ".join(part for part in (turn.reasons, refused) if part)
             self.run.note("stopped", turn.attempt.generation, turn.attempt.number, reason)
             self.action, self._ended = "stop", True
+
+    def fault(self, turn: "Generation", reserve: int, review: Review) -> str:
+        """What is wrong with a person's decision, in one sentence; empty where it can be followed."""
+        known = {*read_table(turn.corpus.folder, ["id"])["id"].to_pylist()}
+        known |= {*read_table(turn.candidates.folder, ["id"])["id"].to_pylist()} if turn.candidates else set()
+        if unknown := [one for one in review.rejected if one not in known]:
+            return f"generation {turn.attempt.generation} has no record {', '.join(unknown)}"
+        if review.human_fraction is None:
+            return ""
+        return _lacking(read_manifest(turn.corpus.folder)["rows"], review.human_fraction, reserve)
+
+    def _redo_as_reviewed(self, turn: "Generation", review: Review) -> None:
+        reason = _said("redone", review)
+        if review.human_fraction is None:
+            self._reject(turn.attempt, reason, redone=1)
+            self._number += 1
+            return
+        records = read_manifest(turn.corpus.folder)["rows"]
+        self._reject(turn.attempt, reason, human_fraction=review.human_fraction, records=records)
+        self._raise(review.human_fraction, records)
 
     def _accept(self, turn: "Generation") -> None:
         self.lived.append(turn)
@@ -67,11 +98,10 @@ class Course:
         gate, corpus = self.recipe.gate, read_manifest(turn.corpus.folder)
         records, before = corpus["rows"], corpus["facts"]["human"]
         fraction = min(1.0, before / records + gate.raise_by)
-        asked = round(records * fraction)
         if before >= min(records, reserve):
             return f"the corpus holds all {before:,} human records that it could: there is no human share to raise"
-        if asked > reserve:
-            return f"a human share of {fraction:.3g} of {records:,} records takes {asked:,} human records, and the reserve has {reserve:,}"
+        if lacking := _lacking(records, fraction, reserve):
+            return lacking
         if turn.attempt.number > gate.tries:
             return f"it did not help to raise the human share {gate.tries} time{'s' * (gate.tries > 1)}: gate.tries"
         reason = f"{turn.reasons}; redone with a human share of {fraction:.3g}"
@@ -106,3 +136,14 @@ class Course:
             if named == ("rejected", attempt.generation, attempt.number):
                 return entry
         return None
+
+
+def _lacking(records: int, fraction: float, reserve: int) -> str:
+    asked = round(records * fraction)
+    if asked <= reserve:
+        return ""
+    return f"a human share of {fraction:.3g} of {records:,} records takes {asked:,} human records, and the reserve has {reserve:,}"
+
+
+def _said(what: str, review: Review) -> str:
+    return f"{what} in the review by {review.decided_by}{': ' * bool(review.reason)}{review.reason}"

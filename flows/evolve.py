@@ -5,11 +5,13 @@ heirloom evolve anchor --set generations=10
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from flows.course import Course
 from flows.forecasting import loop_of
 from flows.recipe import GROWING, Recipe, Site
+from flows.review import require_reviewer, reviewed
 from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
 from storage.fork import artifact_folders_of, as_made, inherited_attempts
@@ -64,12 +66,13 @@ class Generation:
 def evolve(recipe: Recipe, site: Site) -> str:
     """Run a recipe from where it stands to `recipe.generations`; what is finished is not made again.
 
-    Returns the action of the last verdict; `stop` or `roll_back` where the gate ended the run early.
+    Returns the action of the last verdict; `stop` or `roll_back` where the gate, or a person, ended the run early.
     """
     run = Run(site.opened().store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
     newest_snapshot(site.store, recipe.human)  # refuses before anything is written, and so does the next
     refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)
+    require_reviewer(recipe.review)
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
@@ -78,7 +81,8 @@ def evolve(recipe: Recipe, site: Site) -> str:
             human = pinned_human(attempt, recipe.human)
             turn = generation(course.recipe, attempt, human, course.lived, backends)
             announce(attempt, turn.action, turn.reasons)
-            course.take(turn, usable(human["reserve"], attempt))
+            reserve = usable(human["reserve"], attempt)
+            course.take(turn, reserve, reviewed(turn, recipe.review, partial(course.fault, turn, reserve)))
     return course.action
 
 

@@ -120,13 +120,24 @@ class Run:
         """Names of the evaluation sets that were there when an attempt began."""
         return list((self._began(generation, attempt) or {}).get("evaluation", []))
 
+    def refused(self, before: tuple[int, int]) -> dict[str, str]:
+        """Records that people have rejected in reviews of attempts before this one: id to what is said of it."""
+        return {
+            identity: f"rejected in the review of generation {entry['generation']}"
+            for entry in self.journal()
+            if entry["event"] == "reviewed" and (entry["generation"], entry["attempt"]) < before
+            for identity in entry["rejected"]
+        }
+
     def _began(self, generation: int, attempt: int) -> dict[str, Any] | None:
         for entry in self.journal():
             if entry["event"] == "began" and (entry["generation"], entry["attempt"]) == (generation, attempt):
                 return entry
         return None
 
-    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: float | list[str]) -> None:
+    def note(
+        self, event: str, generation: int, attempt: int, reason: str = "", **more: float | str | list[str]
+    ) -> None:
         """Append to the journal, once for each event of an attempt."""
         if any(
             (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt)

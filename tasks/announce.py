@@ -44,14 +44,18 @@ def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
 
 
 def _told(attempt: Attempt) -> bool:
-    this = ("accepted", attempt.generation, attempt.number)
-    return any((entry["event"], entry["generation"], entry["attempt"]) == this for entry in attempt.run.journal())
+    this = (attempt.generation, attempt.number)
+    # A run that was suspended for a review comes by here again.
+    return any(
+        entry["event"] in ("accepted", "asked") and (entry["generation"], entry["attempt"]) == this
+        for entry in attempt.run.journal()
+    )
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:
     lived = turns(attempt.run)
     (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
-    slug = re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
+    slug = _slug(attempt)
     verdicts = _rows(
         attempt, 'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
     )
@@ -100,6 +104,18 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
     )
 
 
+def brief(attempt: Attempt, action: str, reasons: str) -> str:
+    """What a person should have seen before deciding about an attempt, with ids to name. In Markdown."""
+    heard = _rows(attempt, _HEARD)
+    told = [
+        f"**{attempt}: {action}**{' · ' + reasons if reasons else ''}",
+        _metrics(attempt),
+        _table([(one, " ".join(text.split())[:160]) for one, text in heard], ("id", "what it says, and learned from")),
+        f"All of it: the artifact `{_slug(attempt)}-generation`, and `heirloom sql \"select id, text from corpus_all where run = '{attempt.run.name}' and born = {attempt.generation}\"`",
+    ]
+    return "\n\n".join(part for part in told if part)
+
+
 def spark(values: Sequence[float]) -> str:
     """Numbers as a line of bars, the highest full: `▁▃█`; empty where there is no number to draw."""
     drawn = [value for value in values if math.isfinite(value)]
@@ -111,10 +127,15 @@ _DROPPED = """select stage, reason, count(*) from decisions_all where not kept a
     union all select 'kept', '', (select count(*) from candidates_all where {here})
         - (select count(distinct id) from decisions_all where not kept and {here})
     where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
+_HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 8"
 _SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
 _METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
     max(value) filter (generation = {generation} and attempt = {attempt})
     from metrics_all where subject = 'model' and source = 'all' group by metric order by metric"""
+
+
+def _slug(attempt: Attempt) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
 
 
 def _rows(attempt: Attempt, query: str) -> list[tuple[Any, ...]]:
