@@ -16,10 +16,10 @@ from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
 from storage.fork import artifact_folders_of, as_made, inherited_attempts
 from storage.run import Attempt, Run, newest_snapshot
-from tasks.announce import announce
+from tasks.announce import announce, label
 from tasks.backends.pool import Backends, open_backends
 from tasks.budget import affordable
-from tasks.coat import story
+from tasks.coat import on, story
 from tasks.curate import curate
 from tasks.forecast import forecast
 from tasks.gate import gate
@@ -29,6 +29,7 @@ from tasks.made import Made
 from tasks.measure import measure
 from tasks.mix import mix
 from tasks.screen import pinned_withheld, prove, screen, usable
+from tasks.spread import runner
 from tasks.train import train
 
 
@@ -79,8 +80,11 @@ def evolve(recipe: Recipe, site: Site) -> str:
         course = Course(run, recipe, [Generation.as_made(attempt) for attempt in inherited_attempts(run)])
         while (attempt := course.following()) and [*affordable(run, [attempt.generation], recipe.budget)]:
             human = pinned_human(attempt, recipe.human)
-            turn = generation(course.recipe, attempt, human, course.lived, backends)
+            turn = on(generation, partial(runner, site.resources.ray))(
+                course.recipe, attempt, human, course.lived, backends
+            )
             announce(attempt, turn.action, turn.reasons)
+            label(policy=recipe.mix.policy, verdict=turn.action)
             reserve = usable(human["reserve"], attempt)
             course.take(turn, reserve, reviewed(turn, recipe.review, partial(course.fault, turn, reserve)))
     return course.action
@@ -91,6 +95,7 @@ def generation(
     recipe: Recipe, attempt: Attempt, human: dict[str, Artifact], lived: Sequence[Generation], backends: Backends
 ) -> Generation:
     """One turn: the last model speaks, its words are curated and mixed, a new model learns and is measured."""
+    label(policy=recipe.mix.policy)
     reserve, heldout = human["reserve"], human["heldout"]
     withheld = pinned_withheld(attempt, reserve)
     pool = [(past.candidates, past.decisions) for past in lived if past.candidates and past.decisions]
@@ -110,4 +115,6 @@ def generation(
     looking = (recipe.measure, recipe.train, recipe.generate, recipe.seed)
     metrics = measure(attempt, made, *looking, backends, withheld)
     verdict = gate(attempt, [*(past.metrics for past in lived), metrics], recipe.gate)
-    return Generation(attempt, candidates, decisions, corpus, model, metrics, verdict)
+    turn = Generation(attempt, candidates, decisions, corpus, model, metrics, verdict)
+    label(verdict=turn.action)
+    return turn

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
+from prefect import get_client
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
@@ -77,6 +79,20 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
         },
         payload=_payload(turn, action, reasons),
     )
+
+
+def label(**told: str) -> None:
+    """Tag the flow run that is going on, as `policy:anchor`; a tag of the same kind is replaced."""
+    context = FlowRunContext.get()
+    if not watched() or not PREFECT_API_URL.value() or context is None or context.flow_run is None:
+        return
+    kept = [tag for tag in context.flow_run.tags if tag.partition(":")[0] not in told]
+    context.flow_run.tags = kept + [f"{kind}:{value}" for kind, value in told.items()]
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, tags=context.flow_run.tags)
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("the server was not told %s: %s", told, error)
 
 
 def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:

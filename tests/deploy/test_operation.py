@@ -144,7 +144,7 @@ def test_schedules_can_be_written(ask: Ask) -> None:
 
 def test_automations_are_there_once_each(ask: Ask) -> None:
     names = [one["name"] for one in ask("POST", "/automations/filter", {})]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 10
     assert "heirloom: tell of heirloom.gate.rolled_back" in names
 
 
