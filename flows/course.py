@@ -5,7 +5,7 @@ their files are gone.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curation.mixing import MixSettings
 from curation.review import Review
@@ -33,7 +33,7 @@ class Course:
         """The attempt that is next; None at the end."""
         while not self._ended and len(self.lived) <= self.recipe.generations:
             attempt = Attempt(self.run, len(self.lived), self._number)
-            rejected = self._rejection(attempt)
+            rejected = attempt.noted("rejected")
             if rejected is None:
                 return attempt
             if "human_fraction" in rejected:
@@ -129,13 +129,6 @@ class Course:
         mix = MixSettings(policy="fixed-fraction", human_fraction=fraction, records=records, human_sources=sources)
         self.recipe = self.recipe.model_copy(update={"mix": mix})
         self._number += 1
-
-    def _rejection(self, attempt: Attempt) -> dict[str, Any] | None:
-        for entry in self.run.journal():
-            named = (entry["event"], entry["generation"], entry["attempt"])
-            if named == ("rejected", attempt.generation, attempt.number):
-                return entry
-        return None
 
 
 def _lacking(records: int, fraction: float, reserve: int) -> str:

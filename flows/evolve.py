@@ -4,6 +4,7 @@ heirloom evolve anchor --set generations=10
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -19,7 +20,7 @@ from storage.run import Attempt, Run, newest_snapshot
 from tasks.announce import announce, label
 from tasks.backends.pool import Backends, open_backends
 from tasks.budget import affordable
-from tasks.coat import on, story
+from tasks.coat import on, story, without_coat
 from tasks.curate import curate
 from tasks.forecast import forecast
 from tasks.gate import gate
@@ -78,11 +79,12 @@ def evolve(recipe: Recipe, site: Site) -> str:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
         course = Course(run, recipe, [Generation.as_made(attempt) for attempt in inherited_attempts(run)])
+        workers = runner(site.resources.ray)
         while (attempt := course.following()) and [*affordable(run, [attempt.generation], recipe.budget)]:
             human = pinned_human(attempt, recipe.human)
-            turn = on(generation, partial(runner, site.resources.ray))(
-                course.recipe, attempt, human, course.lived, backends
-            )
+            # What is settled is looked at, and is no news.
+            with without_coat() if attempt.noted("accepted") else nullcontext():
+                turn = on(generation, workers)(course.recipe, attempt, human, course.lived, backends)
             announce(attempt, turn.action, turn.reasons)
             label(policy=recipe.mix.policy, verdict=turn.action)
             reserve = usable(human["reserve"], attempt)

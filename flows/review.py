@@ -65,10 +65,10 @@ def reviewed(turn: "Generation", settings: ReviewSettings, fault: Callable[[Revi
         AskedElsewhereError: another flow run waits for the answer.
     """
     attempt = turn.attempt
-    if found := _noted(attempt, "reviewed"):
+    if found := attempt.noted("reviewed"):
         return Review(found["decision"], found.get("human_fraction"), tuple(found["rejected"]), found["reason"])
     asked = attempt.generation > 0 and turn.action in ASKED_AFTER[settings.when]
-    if not asked or _noted(attempt, "accepted"):
+    if not asked or attempt.noted("accepted"):
         return None
     review = _answer(turn, settings, fault)
     told: dict[str, Any] = {
@@ -84,7 +84,7 @@ def reviewed(turn: "Generation", settings: ReviewSettings, fault: Callable[[Revi
 
 
 def _answer(turn: "Generation", settings: ReviewSettings, fault: Callable[[Review], str]) -> Review:
-    attempt, share = turn.attempt, float(read_manifest(turn.corpus.folder)["facts"]["human_fraction"])
+    attempt, share = turn.attempt, round(read_manifest(turn.corpus.folder)["facts"]["human_fraction"], 3)
     deadline, said = _deadline(attempt, settings), ""
     for number in count(1):
         key = f"review-{attempt.generation}-{attempt.number}-{number}"
@@ -192,7 +192,7 @@ def _deadline(attempt: Attempt, settings: ReviewSettings) -> float:
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    mine, asked = str(context.flow_run.id), _noted(attempt, "asked")
+    mine, asked = str(context.flow_run.id), attempt.noted("asked")
     if asked is None:
         deadline = time.time() + settings.hours * 3600
         attempt.run.note("asked", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)
@@ -218,19 +218,12 @@ def _suspended(flow_run: str) -> bool:
 
 def _head(turn: "Generation", settings: ReviewSettings, deadline: float) -> str:
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(deadline))
-    rule = f"Without an answer until **{until}** it counts as **{settings.default}**."
-    return f"{brief(turn.attempt, turn.action, turn.reasons)}\n\n{rule}"
+    rule = f"Without an answer until **{until}** what counts is **{settings.default}**."
+    return f"{rule}\n\n{brief(turn.attempt, turn.action, turn.reasons)}"
 
 
 def _address(flow_run: str) -> str:
     return f"{str(PREFECT_API_URL.value()).removesuffix('/api')}/runs/flow-run/{flow_run}"
-
-
-def _noted(attempt: Attempt, event: str) -> dict[str, Any] | None:
-    for entry in attempt.run.journal():
-        if (entry["event"], entry["generation"], entry["attempt"]) == (event, attempt.generation, attempt.number):
-            return entry
-    return None
 
 
 def _tell(event: str, attempt: Attempt, payload: dict[str, Any], labels: dict[str, str] | None = None) -> None:

@@ -111,14 +111,14 @@ class Run:
 
         With it are pinned the evaluation sets that the attempt knows; see `pinned_evaluation`.
         """
-        if (began := self._began(generation, attempt)) is None:
+        if (began := self.noted("began", generation, attempt)) is None:
             began = {"snapshot": newest(), "evaluation": evaluation()}
             self.note("began", generation, attempt, **began)
         return int(began["snapshot"])
 
     def pinned_evaluation(self, generation: int, attempt: int) -> list[str]:
         """Names of the evaluation sets that were there when an attempt began."""
-        return list((self._began(generation, attempt) or {}).get("evaluation", []))
+        return list((self.noted("began", generation, attempt) or {}).get("evaluation", []))
 
     def refused(self, before: tuple[int, int]) -> dict[str, str]:
         """Records that people have rejected in reviews of attempts before this one: id to what is said of it."""
@@ -129,9 +129,10 @@ class Run:
             for identity in entry["rejected"]
         }
 
-    def _began(self, generation: int, attempt: int) -> dict[str, Any] | None:
+    def noted(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
+        """What the journal says of such an event of an attempt."""
         for entry in self.journal():
-            if entry["event"] == "began" and (entry["generation"], entry["attempt"]) == (generation, attempt):
+            if (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt):
                 return entry
         return None
 
@@ -139,10 +140,7 @@ class Run:
         self, event: str, generation: int, attempt: int, reason: str = "", **more: float | str | list[str]
     ) -> None:
         """Append to the journal, once for each event of an attempt."""
-        if any(
-            (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt)
-            for entry in self.journal()
-        ):
+        if self.noted(event, generation, attempt):
             return
         entry = {
             "time": time.time(),
@@ -255,6 +253,10 @@ class Attempt:
     def artifact(self, name: str, settings: Mapping[str, Any], **parents: Artifact) -> Artifact:
         """The artifact of this name, made with these settings from these parents."""
         return Artifact(self.folder / name, settings, {key: parent.fingerprint for key, parent in parents.items()})
+
+    def noted(self, event: str) -> dict[str, Any] | None:
+        """What the journal says of such an event of this attempt."""
+        return self.run.noted(event, self.generation, self.number)
 
     def __str__(self) -> str:
         again = f", attempt {self.number}" if self.number > 1 else ""

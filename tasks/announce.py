@@ -46,12 +46,8 @@ def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
 
 
 def _told(attempt: Attempt) -> bool:
-    this = (attempt.generation, attempt.number)
     # A run that was suspended for a review comes by here again.
-    return any(
-        entry["event"] in ("accepted", "asked") and (entry["generation"], entry["attempt"]) == this
-        for entry in attempt.run.journal()
-    )
+    return bool(attempt.noted("accepted") or attempt.noted("asked"))
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:
@@ -122,11 +118,12 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
 
 def brief(attempt: Attempt, action: str, reasons: str) -> str:
     """What a person should have seen before deciding about an attempt, with ids to name. In Markdown."""
-    heard = _rows(attempt, _HEARD)
+    heard, held = _rows(attempt, _HEARD), _rows(attempt, _HELD)
     told = [
         f"**{attempt}: {action}**{' · ' + reasons if reasons else ''}",
-        _metrics(attempt),
-        _table([(one, " ".join(text.split())[:160]) for one, text in heard], ("id", "what it says, and learned from")),
+        "\n".join(f"- {metric}: {value:,.4g}, {said} {limit:,.4g}" for metric, value, said, limit in held),
+        "Of what it says, and was learned from:",
+        "\n".join(f"- `{one}` {' '.join(text.split())[:160]}" for one, text in heard),
         f"All of it: the artifact `{_slug(attempt)}-generation`, and `heirloom sql \"select id, text from corpus_all where run = '{attempt.run.name}' and born = {attempt.generation}\"`",
     ]
     return "\n\n".join(part for part in told if part)
@@ -144,6 +141,8 @@ _DROPPED = """select stage, reason, count(*) from decisions_all where not kept a
         - (select count(distinct id) from decisions_all where not kept and {here})
     where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
 _HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 8"
+_HELD = """select metric, value, if(action = 'go', 'within', 'beyond') || ' the limit of', "limit" from verdicts_all
+    where {here} and value is not null and "limit" is not null order by metric"""
 _SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
 _METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
     max(value) filter (generation = {generation} and attempt = {attempt})
@@ -187,7 +186,7 @@ def _chart(values: Sequence[float]) -> str:
     if len(values) < 2:
         return ""
     numbers = f"[{', '.join(f'{value:.4g}' for value in values)}]"
-    axis = f'x-axis "generation" 0 --> {len(values) - 1}'
+    axis = f'x-axis "generation" [{", ".join(map(str, range(len(values))))}]'
     return f'```mermaid\n{_STYLE}\nxychart-beta\n  title "Held-out perplexity"\n  {axis}\n  line {numbers}\n```'
 
 

@@ -48,11 +48,11 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def on(told: Callable[P, R], runner: Callable[[], TaskRunner[Any]]) -> Callable[P, R]:
+def on(told: Callable[P, R], runner: TaskRunner[Any]) -> Callable[P, R]:
     """The same story, the tasks that it submits run by another runner; without a coat just the story."""
     if _bare.get():
         return told
-    worn: Callable[P, R] = told.flow.with_options(task_runner=runner())  # type: ignore[attr-defined]
+    worn: Callable[P, R] = told.flow.with_options(task_runner=runner)  # type: ignore[attr-defined]
     return worn
 
 
