@@ -61,7 +61,7 @@ def _take(page: Page, server: str, whole: str, waiting: str) -> None:
         ("schedule", f"/v2/deployments/deployment/{deployment}", "Schedules"),
         ("review", f"/v2/runs/flow-run/{waiting}", "Suspended"),
     ):
-        page.open(server + address, width=1400, height=900)
+        page.open(server + address, width=1400, height=1200 if name == "review" else 900)
         page.wait_for(words)
         # The graph and the charts are drawn after the words.
         time.sleep(6)

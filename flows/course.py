@@ -50,7 +50,7 @@ class Course:
         `reserve` is how many human records there are to mix with.
         """
         if review and review.decision == "redo":
-            self._redo_as_reviewed(turn, review)
+            self._redo_as_reviewed(turn, reserve, review)
             return
         self.action = turn.action
         said = read_manifest(turn.verdict.folder)["facts"]
@@ -68,25 +68,23 @@ class Course:
             self.run.note("stopped", turn.attempt.generation, turn.attempt.number, reason)
             self.action, self._ended = "stop", True
 
-    def fault(self, turn: "Generation", reserve: int, review: Review) -> str:
+    def fault(self, turn: "Generation", review: Review) -> str:
         """What is wrong with a person's decision, in one sentence; empty where it can be followed."""
         known = {*read_table(turn.corpus.folder, ["id"])["id"].to_pylist()}
         known |= {*read_table(turn.candidates.folder, ["id"])["id"].to_pylist()} if turn.candidates else set()
-        if unknown := [one for one in review.rejected if one not in known]:
-            return f"generation {turn.attempt.generation} has no record {', '.join(unknown)}"
-        if review.human_fraction is None:
-            return ""
-        return _lacking(read_manifest(turn.corpus.folder)["rows"], review.human_fraction, reserve)
+        unknown = [one for one in review.rejected if one not in known]
+        return f"generation {turn.attempt.generation} has no record {', '.join(unknown)}" if unknown else ""
 
-    def _redo_as_reviewed(self, turn: "Generation", review: Review) -> None:
-        reason = _said("redone", review)
-        if review.human_fraction is None:
+    def _redo_as_reviewed(self, turn: "Generation", reserve: int, review: Review) -> None:
+        reason, fraction = _said("redone", review), review.human_fraction
+        if fraction is None:
             self._reject(turn.attempt, reason, redone=1)
             self._number += 1
             return
-        records = read_manifest(turn.corpus.folder)["rows"]
-        self._reject(turn.attempt, reason, human_fraction=review.human_fraction, records=records)
-        self._raise(review.human_fraction, records)
+        survivors = read_manifest(turn.decisions.folder)["facts"]["survivors"] if turn.decisions else 0
+        records = _fitting(read_manifest(turn.corpus.folder)["rows"], fraction, reserve, survivors)
+        self._reject(turn.attempt, reason, human_fraction=fraction, records=records)
+        self._raise(fraction, records)
 
     def _accept(self, turn: "Generation") -> None:
         self.lived.append(turn)
@@ -98,10 +96,11 @@ class Course:
         gate, corpus = self.recipe.gate, read_manifest(turn.corpus.folder)
         records, before = corpus["rows"], corpus["facts"]["human"]
         fraction = min(1.0, before / records + gate.raise_by)
+        asked = round(records * fraction)
         if before >= min(records, reserve):
             return f"the corpus holds all {before:,} human records that it could: there is no human share to raise"
-        if lacking := _lacking(records, fraction, reserve):
-            return lacking
+        if asked > reserve:
+            return f"a human share of {fraction:.3g} of {records:,} records takes {asked:,} human records, and the reserve has {reserve:,}"
         if turn.attempt.number > gate.tries:
             return f"it did not help to raise the human share {gate.tries} time{'s' * (gate.tries > 1)}: gate.tries"
         reason = f"{turn.reasons}; redone with a human share of {fraction:.3g}"
@@ -131,11 +130,12 @@ class Course:
         self._number += 1
 
 
-def _lacking(records: int, fraction: float, reserve: int) -> str:
-    asked = round(records * fraction)
-    if asked <= reserve:
-        return ""
-    return f"a human share of {fraction:.3g} of {records:,} records takes {asked:,} human records, and the reserve has {reserve:,}"
+def _fitting(records: int, fraction: float, reserve: int, survivors: int) -> int:
+    """The largest corpus, at most so many records, that has this human share of what there is."""
+    # Another attempt does not keep exactly as many candidates.
+    synthetic = survivors * 9 // 10
+    human = reserve / fraction if fraction else records
+    return max(1, int(min(records, human, synthetic / (1 - fraction) if fraction < 1 else records)))
 
 
 def _said(what: str, review: Review) -> str:

@@ -88,7 +88,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
             announce(attempt, turn.action, turn.reasons)
             label(policy=recipe.mix.policy, verdict=turn.action)
             reserve = usable(human["reserve"], attempt)
-            course.take(turn, reserve, reviewed(turn, recipe.review, partial(course.fault, turn, reserve)))
+            course.take(turn, reserve, reviewed(turn, recipe.review, partial(course.fault, turn)))
     return course.action
 
 

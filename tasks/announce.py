@@ -123,7 +123,7 @@ def brief(attempt: Attempt, action: str, reasons: str) -> str:
         f"**{attempt}: {action}**{' · ' + reasons if reasons else ''}",
         "\n".join(f"- {metric}: {value:,.4g}, {said} {limit:,.4g}" for metric, value, said, limit in held),
         "Of what it says, and was learned from:",
-        "\n".join(f"- `{one}` {' '.join(text.split())[:160]}" for one, text in heard),
+        "\n".join(f"- `{one}` {_plain(text)}" for one, text in heard),
         f"All of it: the artifact `{_slug(attempt)}-generation`, and `heirloom sql \"select id, text from corpus_all where run = '{attempt.run.name}' and born = {attempt.generation}\"`",
     ]
     return "\n\n".join(part for part in told if part)
@@ -140,13 +140,17 @@ _DROPPED = """select stage, reason, count(*) from decisions_all where not kept a
     union all select 'kept', '', (select count(*) from candidates_all where {here})
         - (select count(distinct id) from decisions_all where not kept and {here})
     where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
-_HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 8"
+_HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 4"
 _HELD = """select metric, value, if(action = 'go', 'within', 'beyond') || ' the limit of', "limit" from verdicts_all
     where {here} and value is not null and "limit" is not null order by metric"""
 _SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
 _METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
     max(value) filter (generation = {generation} and attempt = {attempt})
     from metrics_all where subject = 'model' and source = 'all' group by metric order by metric"""
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([*_`<>\[\]\\])", r"\\\1", " ".join(text.split())[:120])
 
 
 def _slug(attempt: Attempt) -> str:
