@@ -77,7 +77,7 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert catalog.sql(why).fetchall() == [("review", "rejected in the review of generation 1")]
     share = "select human_fraction from generations where generation = 1"
     assert catalog.sql(share).fetchall() == [(pytest.approx(0.25, abs=0.01),)]
-    assert "| id | what it says" in heads[0] and "has no record nobody" in heads[1]
+    assert "- `g001-" in heads[0] and "has no record nobody" in heads[1]
     assert verify(ingested.store).faults == ()
     # The journal answers where the same run is gone through again.
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
