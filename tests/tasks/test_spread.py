@@ -24,6 +24,7 @@ def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(ray: s
 
     @flow(task_runner=runner(ray))
     def spreading() -> list[bytes]:
+        assert lock
         return [vectors.tobytes() for vectors in spread(_encoded, _PIECES, "embed")]
 
     with without_coat():
