@@ -12,6 +12,7 @@ from curation.review import Review
 from flows.recipe import Recipe
 from storage.artifact import read_manifest, read_table
 from storage.run import Attempt, Run
+from storage.standing import noted
 
 if TYPE_CHECKING:
     from flows.evolve import Generation
@@ -33,7 +34,7 @@ class Course:
         """The attempt that is next; None at the end."""
         while not self._ended and len(self.lived) <= self.recipe.generations:
             attempt = Attempt(self.run, len(self.lived), self._number)
-            rejected = attempt.noted("rejected")
+            rejected = noted(attempt, "rejected")
             if rejected is None:
                 return attempt
             if "human_fraction" in rejected:

@@ -17,6 +17,7 @@ from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
 from storage.fork import artifact_folders_of, as_made, inherited_attempts
 from storage.run import Attempt, Run, newest_snapshot
+from storage.standing import noted
 from tasks.announce import announce, label
 from tasks.backends.pool import Backends, open_backends
 from tasks.budget import affordable
@@ -83,7 +84,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
         while (attempt := course.following()) and [*affordable(run, [attempt.generation], recipe.budget)]:
             human = pinned_human(attempt, recipe.human)
             # What is settled is looked at, and is no news.
-            with without_coat() if attempt.noted("accepted") else nullcontext():
+            with without_coat() if noted(attempt, "accepted") else nullcontext():
                 turn = on(generation, workers)(course.recipe, attempt, human, course.lived, backends)
             announce(attempt, turn.action, turn.reasons)
             label(policy=recipe.mix.policy, verdict=turn.action)

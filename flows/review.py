@@ -26,6 +26,7 @@ from pydantic import Field, create_model
 from curation.review import ASKED_AFTER, Decision, Review, ReviewSettings
 from storage.artifact import read_manifest
 from storage.run import Attempt
+from storage.standing import noted
 from tasks.announce import brief
 from tasks.coat import watched
 from tasks.progress import logger
@@ -65,10 +66,10 @@ def reviewed(turn: "Generation", settings: ReviewSettings, fault: Callable[[Revi
         AskedElsewhereError: another flow run waits for the answer.
     """
     attempt = turn.attempt
-    if found := attempt.noted("reviewed"):
+    if found := noted(attempt, "reviewed"):
         return Review(found["decision"], found.get("human_fraction"), tuple(found["rejected"]), found["reason"])
     asked = attempt.generation > 0 and turn.action in ASKED_AFTER[settings.when]
-    if not asked or attempt.noted("accepted"):
+    if not asked or noted(attempt, "accepted"):
         return None
     review = _answer(turn, settings, fault)
     told: dict[str, Any] = {
@@ -192,7 +193,7 @@ def _deadline(attempt: Attempt, settings: ReviewSettings) -> float:
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    mine, asked = str(context.flow_run.id), attempt.noted("asked")
+    mine, asked = str(context.flow_run.id), noted(attempt, "asked")
     if asked is None:
         deadline = time.time() + settings.hours * 3600
         attempt.run.note("asked", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)

@@ -22,6 +22,7 @@ from storage.artifact import FORMAT, AbsentError, Artifact, DriftError, differen
 from storage.lease import HeldError, holder, lease
 from storage.provenance import provenance
 
+_Told = float | str | list[str]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -120,15 +121,6 @@ class Run:
         """Names of the evaluation sets that were there when an attempt began."""
         return list((self.noted("began", generation, attempt) or {}).get("evaluation", []))
 
-    def refused(self, before: tuple[int, int]) -> dict[str, str]:
-        """Records that people have rejected in reviews of attempts before this one: id to what is said of it."""
-        return {
-            identity: f"rejected in the review of generation {entry['generation']}"
-            for entry in self.journal()
-            if entry["event"] == "reviewed" and (entry["generation"], entry["attempt"]) < before
-            for identity in entry["rejected"]
-        }
-
     def noted(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
         """What the journal says of such an event of an attempt."""
         for entry in self.journal():
@@ -136,9 +128,7 @@ class Run:
                 return entry
         return None
 
-    def note(
-        self, event: str, generation: int, attempt: int, reason: str = "", **more: float | str | list[str]
-    ) -> None:
+    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: _Told) -> None:
         """Append to the journal, once for each event of an attempt."""
         if self.noted(event, generation, attempt):
             return
@@ -253,10 +243,6 @@ class Attempt:
     def artifact(self, name: str, settings: Mapping[str, Any], **parents: Artifact) -> Artifact:
         """The artifact of this name, made with these settings from these parents."""
         return Artifact(self.folder / name, settings, {key: parent.fingerprint for key, parent in parents.items()})
-
-    def noted(self, event: str) -> dict[str, Any] | None:
-        """What the journal says of such an event of this attempt."""
-        return self.run.noted(event, self.generation, self.number)
 
     def __str__(self) -> str:
         again = f", attempt {self.number}" if self.number > 1 else ""

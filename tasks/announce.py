@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL
 from storage.artifact import MANIFEST, read_manifest
 from storage.catalog import open_catalog
 from storage.run import Attempt
-from storage.standing import Turn, turns
+from storage.standing import Turn, noted, turns
 from tasks.coat import watched
 from tasks.progress import logger
 
@@ -47,7 +47,7 @@ def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
 
 def _told(attempt: Attempt) -> bool:
     # A run that was suspended for a review comes by here again.
-    return bool(attempt.noted("accepted") or attempt.noted("asked"))
+    return bool(noted(attempt, "accepted") or noted(attempt, "asked"))
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:
