@@ -11,7 +11,7 @@ from curation.stages import CurateSettings
 from tasks.coat import without_coat
 from tasks.curate import _encoded
 from tasks.spread import HERE, runner, spread
-from tests.conftest import human_texts, skip
+from tests.conftest import human_texts
 
 _PIECES = [(pa.array(human_texts(40, seed=seed)), CurateSettings(encoder="hashing")) for seed in range(3)]
 
@@ -20,7 +20,7 @@ _PIECES = [(pa.array(human_texts(40, seed=seed)), CurateSettings(encoder="hashin
 @pytest.mark.parametrize("ray", ["", HERE])
 def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(ray: str) -> None:
     if ray and find_spec("ray") is None:
-        skip("Ray is not installed")
+        pytest.skip("Ray is not installed")
 
     @flow(task_runner=runner(ray))
     def spreading() -> list[bytes]:
