@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -48,8 +49,16 @@ def spread(function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: 
             yield function(*piece)
         return
     worn: Task[..., R] = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
+
+    def send(piece: tuple[Any, ...]) -> PrefectFuture[R]:
+        context = FlowRunContext.get()
+        assert context is not None
+        # It goes along to the other machine, where what the flow was given is of no use, and processes and locks cannot go.
+        with context.model_copy(update={"parameters": {}}):
+            return worn.submit(*piece)
+
     waiting, ahead = iter(pieces), deque[PrefectFuture[R]]()
-    ahead.extend(worn.submit(*piece) for piece in islice(waiting, _AHEAD))
+    ahead.extend(send(piece) for piece in islice(waiting, _AHEAD))
     while ahead:
         yield ahead.popleft().result()
-        ahead.extend(worn.submit(*piece) for piece in islice(waiting, 1))
+        ahead.extend(send(piece) for piece in islice(waiting, 1))
