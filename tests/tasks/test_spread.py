@@ -25,7 +25,8 @@ def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(ray: s
 
     # What a flow was given cannot always travel.
     @flow(task_runner=runner(ray), validate_parameters=False)
-    def spreading(_: object) -> list[bytes]:
+    def spreading(lock: object) -> list[bytes]:
+        assert lock
         return [vectors.tobytes() for vectors in spread(_encoded, _PIECES, "embed")]
 
     with without_coat():
