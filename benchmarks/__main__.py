@@ -9,7 +9,7 @@ from benchmarks.figures import write_result
 
 NAMES = (
     *("demo", "collapse", "storage", "dedup", "semantic", "quality", "generation", "training", "headline"),
-    *("measure", "forecast", "operate", "reproductions"),
+    *("measure", "forecast", "operate", "reproductions", "scale"),
 )
 
 

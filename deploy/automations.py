@@ -1,7 +1,7 @@
 """What the server does by itself, created or brought up to date by name: `python -m deploy.automations`.
 
-A run whose signs of life end is crashed, a crashed run starts again at most twice, a stopped gate pauses its
-schedule, and people are told. HEIRLOOM_NOTIFY_URL says whom: any address that Apprise knows, as mailto:// or slack://.
+A run whose signs of life end is crashed, a crashed run starts again at most twice, one that nobody has reviewed in time
+goes on, a stopped gate pauses its schedule, and people are told. HEIRLOOM_NOTIFY_URL says whom: any address that Apprise knows, as mailto:// or slack://.
 """
 
 import os
@@ -31,6 +31,7 @@ _DEPLOYED = {"prefect.resource.role": "deployment", "prefect.resource.id": "pref
 """A child run has none: it starts again with its parent, and by itself nobody would pick it up."""
 _TOLD = {
     "heirloom.generation.finished": "A generation is finished",
+    "heirloom.review.asked": "A generation waits for a review",
     "heirloom.budget.spent": "A budget is spent",
     "heirloom.gate.warned": "The gate warns",
     "heirloom.gate.stopped": "The gate stopped a run",
@@ -79,10 +80,28 @@ def automations(notify: str | None) -> list[Automation]:
             ],
         ),
         Automation(
+            name="heirloom: go on where nobody has reviewed in time",
+            description="The server fails such a run; started again it takes the default that its recipe states.",
+            trigger=EventTrigger(
+                expect={"prefect.flow-run.Failed"},
+                match={**every_run, "prefect.state-message": "*never resumed*"},
+                match_related=[_OURS, _DEPLOYED],
+                for_each={"prefect.resource.id"},
+                posture=Posture.Reactive,
+                threshold=1,
+                within=timedelta(0),
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.SCHEDULED, name="AwaitingRetry", message="nobody has reviewed in time"
+                )
+            ],
+        ),
+        Automation(
             name="heirloom: pause the schedule of a stopped run",
             description="Nothing more is made until somebody has looked and resumed the schedule.",
             trigger=EventTrigger(
-                expect={"heirloom.generation.finished"},
+                expect={"heirloom.generation.finished", "heirloom.review.decided"},
                 match={"prefect.resource.id": "heirloom.run.*", "heirloom.verdict": "stop"},
                 for_each={"prefect.resource.id"},
                 posture=Posture.Reactive,

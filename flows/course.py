@@ -1,16 +1,18 @@
-"""What follows from a verdict: go on, redo the generation with more human text, go back to a good one, or end.
+"""What follows from a verdict, and from a person's review of it: go on, redo the generation with more human text, go back to a good one, or end.
 
 What was decided is in the journal, and a run that goes on reads it there: rejected attempts are not made again, even where
 their files are gone.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curation.mixing import MixSettings
+from curation.review import Review
 from flows.recipe import Recipe
-from storage.artifact import read_manifest
+from storage.artifact import read_manifest, read_table
 from storage.run import Attempt, Run
+from storage.standing import noted
 
 if TYPE_CHECKING:
     from flows.evolve import Generation
@@ -32,17 +34,25 @@ class Course:
         """The attempt that is next; None at the end."""
         while not self._ended and len(self.lived) <= self.recipe.generations:
             attempt = Attempt(self.run, len(self.lived), self._number)
-            rejected = self._rejection(attempt)
+            rejected = noted(attempt, "rejected")
             if rejected is None:
                 return attempt
             if "human_fraction" in rejected:
                 self._raise(rejected["human_fraction"], rejected["records"])
+            elif "redone" in rejected:
+                self._number += 1
             else:
                 self.action, self._ended = "roll_back", True
         return None
 
-    def take(self, turn: "Generation", reserve: int) -> None:
-        """Do what the gate says of a finished attempt; `reserve` is how many human records there are to mix with."""
+    def take(self, turn: "Generation", reserve: int, review: Review | None = None) -> None:
+        """Do what a person, or else the gate, says of a finished attempt.
+
+        `reserve` is how many human records there are to mix with.
+        """
+        if review and review.decision == "redo":
+            self._redo_as_reviewed(turn, reserve, review)
+            return
         self.action = turn.action
         said = read_manifest(turn.verdict.folder)["facts"]
         refused = ""
@@ -52,10 +62,30 @@ class Course:
             refused = self._roll_back(turn, said["since"])
         if turn.action in ("go", "warn", "stop") or refused:
             self._accept(turn)
+        if review and review.decision == "stop":
+            refused = _said("stopped", review)
         if turn.action == "stop" or refused:
-            reason = "; ".join([turn.reasons, refused] if refused else [turn.reasons])
+            reason = "; ".join(part for part in (turn.reasons, refused) if part)
             self.run.note("stopped", turn.attempt.generation, turn.attempt.number, reason)
             self.action, self._ended = "stop", True
+
+    def fault(self, turn: "Generation", review: Review) -> str:
+        """What is wrong with a person's decision, in one sentence; empty where it can be followed."""
+        known = {*read_table(turn.corpus.folder, ["id"])["id"].to_pylist()}
+        known |= {*read_table(turn.candidates.folder, ["id"])["id"].to_pylist()} if turn.candidates else set()
+        unknown = [one for one in review.rejected if one not in known]
+        return f"generation {turn.attempt.generation} has no record {', '.join(unknown)}" if unknown else ""
+
+    def _redo_as_reviewed(self, turn: "Generation", reserve: int, review: Review) -> None:
+        reason, fraction = _said("redone", review), review.human_fraction
+        if fraction is None:
+            self._reject(turn.attempt, reason, redone=1)
+            self._number += 1
+            return
+        survivors = read_manifest(turn.decisions.folder)["facts"]["survivors"] if turn.decisions else 0
+        records = _fitting(read_manifest(turn.corpus.folder)["rows"], fraction, reserve, survivors)
+        self._reject(turn.attempt, reason, human_fraction=fraction, records=records)
+        self._raise(fraction, records)
 
     def _accept(self, turn: "Generation") -> None:
         self.lived.append(turn)
@@ -100,9 +130,14 @@ class Course:
         self.recipe = self.recipe.model_copy(update={"mix": mix})
         self._number += 1
 
-    def _rejection(self, attempt: Attempt) -> dict[str, Any] | None:
-        for entry in self.run.journal():
-            named = (entry["event"], entry["generation"], entry["attempt"])
-            if named == ("rejected", attempt.generation, attempt.number):
-                return entry
-        return None
+
+def _fitting(records: int, fraction: float, reserve: int, survivors: int) -> int:
+    """The largest corpus, at most so many records, that has this human share of what there is."""
+    # Another attempt does not keep exactly as many candidates.
+    synthetic = survivors * 9 // 10
+    human = reserve / fraction if fraction else records
+    return max(1, int(min(records, human, synthetic / (1 - fraction) if fraction < 1 else records)))
+
+
+def _said(what: str, review: Review) -> str:
+    return f"{what} in the review by {review.decided_by}{': ' * bool(review.reason)}{review.reason}"

@@ -22,6 +22,7 @@ from flows.compare import compare as comparing
 from flows.evolve import evolve as evolving
 from flows.ingest import ingest as ingesting
 from flows.recipe import Recipe, Site
+from flows.review import AskedElsewhereError
 from flows.surroundings import hear_rooms
 from storage.run import BusyError, Run
 from storage.standing import furthest
@@ -136,10 +137,16 @@ def _plain(worn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _in_turn(work: Callable[[], str], run: Run) -> str:
-    """Do it when nobody else writes this run: a copy of this flow run may, that was taken for dead."""
+    """Do it when nobody else writes this run: a copy of this flow run may, that was taken for dead.
+
+    Where another one is suspended over a review, it is its turn.
+    """
     while True:
         try:
             return work()
+        except AskedElsewhereError as asked:
+            logger.warning("%s; there is nothing to do before it", asked)
+            return "review"
         except BusyError as busy:
             logger.warning("%s; waiting for it", busy)
             while run.writer():

@@ -4,20 +4,24 @@ heirloom evolve anchor --set generations=10
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from flows.course import Course
 from flows.forecasting import loop_of
 from flows.recipe import GROWING, Recipe, Site
+from flows.review import require_reviewer, reviewed
 from storage.artifact import Artifact, read_manifest
 from storage.evaluation import refuse_unknown
 from storage.fork import artifact_folders_of, as_made, inherited_attempts
 from storage.run import Attempt, Run, newest_snapshot
-from tasks.announce import announce
+from storage.standing import noted
+from tasks.announce import announce, label
 from tasks.backends.pool import Backends, open_backends
 from tasks.budget import affordable
-from tasks.coat import story
+from tasks.coat import on, story, without_coat
 from tasks.curate import curate
 from tasks.forecast import forecast
 from tasks.gate import gate
@@ -27,6 +31,7 @@ from tasks.made import Made
 from tasks.measure import measure
 from tasks.mix import mix
 from tasks.screen import pinned_withheld, prove, screen, usable
+from tasks.spread import runner
 from tasks.train import train
 
 
@@ -64,21 +69,27 @@ class Generation:
 def evolve(recipe: Recipe, site: Site) -> str:
     """Run a recipe from where it stands to `recipe.generations`; what is finished is not made again.
 
-    Returns the action of the last verdict; `stop` or `roll_back` where the gate ended the run early.
+    Returns the action of the last verdict; `stop` or `roll_back` where the gate, or a person, ended the run early.
     """
     run = Run(site.opened().store, recipe.name)
     recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
     newest_snapshot(site.store, recipe.human)  # refuses before anything is written, and so does the next
     refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)
+    require_reviewer(recipe.review)
     with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
         backends.warm(recipe.train, recipe.generate)
         course = Course(run, recipe, [Generation.as_made(attempt) for attempt in inherited_attempts(run)])
+        workers = runner(site.resources.ray)
         while (attempt := course.following()) and [*affordable(run, [attempt.generation], recipe.budget)]:
             human = pinned_human(attempt, recipe.human)
-            turn = generation(course.recipe, attempt, human, course.lived, backends)
+            # What is settled is looked at, and is no news.
+            with without_coat() if noted(attempt, "accepted") else nullcontext():
+                turn = on(generation, workers)(course.recipe, attempt, human, course.lived, backends)
             announce(attempt, turn.action, turn.reasons)
-            course.take(turn, usable(human["reserve"], attempt))
+            label(policy=recipe.mix.policy, verdict=turn.action)
+            reserve = usable(human["reserve"], attempt)
+            course.take(turn, reserve, reviewed(turn, recipe.review, partial(course.fault, turn)))
     return course.action
 
 
@@ -87,6 +98,7 @@ def generation(
     recipe: Recipe, attempt: Attempt, human: dict[str, Artifact], lived: Sequence[Generation], backends: Backends
 ) -> Generation:
     """One turn: the last model speaks, its words are curated and mixed, a new model learns and is measured."""
+    label(policy=recipe.mix.policy)
     reserve, heldout = human["reserve"], human["heldout"]
     withheld = pinned_withheld(attempt, reserve)
     pool = [(past.candidates, past.decisions) for past in lived if past.candidates and past.decisions]
@@ -106,4 +118,6 @@ def generation(
     looking = (recipe.measure, recipe.train, recipe.generate, recipe.seed)
     metrics = measure(attempt, made, *looking, backends, withheld)
     verdict = gate(attempt, [*(past.metrics for past in lived), metrics], recipe.gate)
-    return Generation(attempt, candidates, decisions, corpus, model, metrics, verdict)
+    turn = Generation(attempt, candidates, decisions, corpus, model, metrics, verdict)
+    label(verdict=turn.action)
+    return turn

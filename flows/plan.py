@@ -47,7 +47,7 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
 
 
 def _settings(console: Console, recipe: Recipe) -> None:
-    for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate", "budget"):
+    for name in ("prompts", "generate", "curate", "mix", "train", "measure", "gate", "budget", "review"):
         settings = getattr(recipe, name)
         usual = {
             key: field.get_default(call_default_factory=True) for key, field in type(settings).model_fields.items()

@@ -16,6 +16,7 @@ from curation.gates import GateSettings
 from curation.metrics import MeasureSettings
 from curation.mixing import MixSettings
 from curation.prompts import PromptSettings
+from curation.review import ReviewSettings
 from curation.stages import CurateSettings
 from storage.bucket import SCHEME
 from storage.mirror import attach, mirror_of
@@ -24,8 +25,8 @@ from storage.run import Run, runs
 from tasks.backends import PointTraining, Resources, Sampling, Training, TransformerTraining
 from tasks.backends.pool import require_installed, resolve_sampler
 
-GROWING = {"generations", "question", "budget"}
-"""Fields of a recipe that may change on an existing run: how far to go, what it may cost, and the words about it."""
+GROWING = {"generations", "question", "budget", "review"}
+"""Fields of a recipe that may change on an existing run: how far to go, what it may cost, who is asked, and the words about it."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
 _BACKENDS = ("transformer", "ngram", "gaussian-mixture", "vae")
@@ -50,6 +51,7 @@ class Recipe(BaseModel):
     measure: MeasureSettings = MeasureSettings()
     gate: GateSettings = GateSettings()
     budget: BudgetSettings = BudgetSettings()
+    review: ReviewSettings = ReviewSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

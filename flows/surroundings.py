@@ -77,12 +77,14 @@ def _own_database() -> str:
 @contextmanager
 def prefect_server() -> Iterator[None]:
     """The Prefect server that is set, or one that starts and ends with the command, however that ends."""
-    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     if PREFECT_API_URL.value():
         yield
         return
+    # A third of what a finished run costs, for a server that is there already.
+    from prefect.server.api.server import SubprocessASGIServer
+
     server = SubprocessASGIServer()
     server.start()
     assert server.server_process is not None

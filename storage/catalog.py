@@ -55,7 +55,9 @@ _HUMAN_KEYS = {
 _EVALUATION_KEYS = {"human": "split_part(filename, '/', -5)", "withheld": "split_part(filename, '/', -3)"}
 _ATTEMPT = {"run": pa.string(), "generation": pa.int64(), "attempt": pa.int64()}
 _JOURNAL = _ATTEMPT | {"event": pa.string(), "time": pa.float64(), "reason": pa.string(), "snapshot": pa.int64()}
-_JOURNAL["evaluation"] = pa.list_(pa.string())
+_JOURNAL |= dict.fromkeys(("evaluation", "rejected"), pa.list_(pa.string()))
+_JOURNAL |= dict.fromkeys(("decision", "decided_by"), pa.string())
+_JOURNAL |= dict.fromkeys(("human_fraction", "deadline"), pa.float64())
 _GENERATIONS = (
     _ATTEMPT
     | dict.fromkeys(("candidates", "survivors", "corpus", "human"), pa.int64())

@@ -109,7 +109,9 @@ def _describe(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping
     told = [
         entry
         for entry in source.journal()
-        if (entry["generation"], entry["attempt"]) in taken and entry["event"] in ("began", "accepted", "forked")
+        if ((entry["generation"], entry["attempt"]) in taken and entry["event"] in ("began", "accepted", "forked"))
+        # What people rejected stays rejected, also where it was in an attempt that was made again.
+        or (entry["event"] == "reviewed" and entry["generation"] <= attempts[-1].generation)
     ]
     last = attempts[-1]
     told.append(

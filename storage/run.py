@@ -22,6 +22,7 @@ from storage.artifact import FORMAT, AbsentError, Artifact, DriftError, differen
 from storage.lease import HeldError, holder, lease
 from storage.provenance import provenance
 
+_Told = float | str | list[str]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -111,27 +112,25 @@ class Run:
 
         With it are pinned the evaluation sets that the attempt knows; see `pinned_evaluation`.
         """
-        if (began := self._began(generation, attempt)) is None:
+        if (began := self.noted("began", generation, attempt)) is None:
             began = {"snapshot": newest(), "evaluation": evaluation()}
             self.note("began", generation, attempt, **began)
         return int(began["snapshot"])
 
     def pinned_evaluation(self, generation: int, attempt: int) -> list[str]:
         """Names of the evaluation sets that were there when an attempt began."""
-        return list((self._began(generation, attempt) or {}).get("evaluation", []))
+        return list((self.noted("began", generation, attempt) or {}).get("evaluation", []))
 
-    def _began(self, generation: int, attempt: int) -> dict[str, Any] | None:
+    def noted(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
+        """What the journal says of such an event of an attempt."""
         for entry in self.journal():
-            if entry["event"] == "began" and (entry["generation"], entry["attempt"]) == (generation, attempt):
+            if (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt):
                 return entry
         return None
 
-    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: float | list[str]) -> None:
+    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: _Told) -> None:
         """Append to the journal, once for each event of an attempt."""
-        if any(
-            (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt)
-            for entry in self.journal()
-        ):
+        if self.noted(event, generation, attempt):
             return
         entry = {
             "time": time.time(),

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from storage.artifact import MANIFEST, read_manifest, read_table
 from storage.files import bytes_of
-from storage.run import Run, runs
+from storage.run import Attempt, Run, runs
 from storage.weights import removed_weights
 
 
@@ -67,6 +67,22 @@ def artifact_folders(root: Path, only: Sequence[str] = ()) -> Iterator[Path]:
 def is_human(artifact: Path) -> bool:
     """Whether an artifact is human text, and of no run."""
     return not artifact.parent.name.startswith("attempt=")
+
+
+def noted(attempt: Attempt, event: str) -> dict[str, Any] | None:
+    """What the journal says of such an event of an attempt."""
+    return attempt.run.noted(event, attempt.generation, attempt.number)
+
+
+def refused(attempt: Attempt) -> dict[str, str]:
+    """Records that people have rejected in reviews before this attempt began: id to what is said of it."""
+    return {
+        identity: f"rejected in the review of generation {entry['generation']}"
+        for entry in attempt.run.journal()
+        if entry["event"] == "reviewed"
+        and (entry["generation"], entry["attempt"]) < (attempt.generation, attempt.number)
+        for identity in entry["rejected"]
+    }
 
 
 def furthest(run: Run) -> int | None:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
+from prefect import get_client
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
@@ -17,7 +19,7 @@ from prefect.settings import PREFECT_API_URL
 from storage.artifact import MANIFEST, read_manifest
 from storage.catalog import open_catalog
 from storage.run import Attempt
-from storage.standing import Turn, turns
+from storage.standing import Turn, noted, turns
 from tasks.coat import watched
 from tasks.progress import logger
 
@@ -44,14 +46,14 @@ def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
 
 
 def _told(attempt: Attempt) -> bool:
-    this = ("accepted", attempt.generation, attempt.number)
-    return any((entry["event"], entry["generation"], entry["attempt"]) == this for entry in attempt.run.journal())
+    # A run that was suspended for a review comes by here again.
+    return bool(noted(attempt, "accepted") or noted(attempt, "asked"))
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:
     lived = turns(attempt.run)
     (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
-    slug = re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
+    slug = _slug(attempt)
     verdicts = _rows(
         attempt, 'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
     )
@@ -73,6 +75,20 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
         },
         payload=_payload(turn, action, reasons),
     )
+
+
+def label(**told: str) -> None:
+    """Tag the flow run that is going on, as `policy:anchor`; a tag of the same kind is replaced."""
+    context = FlowRunContext.get()
+    if not watched() or not PREFECT_API_URL.value() or context is None or context.flow_run is None:
+        return
+    kept = [tag for tag in context.flow_run.tags if tag.partition(":")[0] not in told]
+    context.flow_run.tags = kept + [f"{kind}:{value}" for kind, value in told.items()]
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, tags=context.flow_run.tags)
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("the server was not told %s: %s", told, error)
 
 
 def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:
@@ -100,6 +116,19 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
     )
 
 
+def brief(attempt: Attempt, action: str, reasons: str) -> str:
+    """What a person should have seen before deciding about an attempt, with ids to name. In Markdown."""
+    heard, held = _rows(attempt, _HEARD), _rows(attempt, _HELD)
+    told = [
+        f"**{attempt}: {action}**{' · ' + reasons if reasons else ''}",
+        "\n".join(f"- {metric}: {value:,.4g}, {said} {limit:,.4g}" for metric, value, said, limit in held),
+        "Of what it says, and was learned from:",
+        "\n".join(f"- `{one}` {_plain(text)}" for one, text in heard),
+        f"All of it: the artifact `{_slug(attempt)}-generation`, and `heirloom sql \"select id, text from corpus_all where run = '{attempt.run.name}' and born = {attempt.generation}\"`",
+    ]
+    return "\n\n".join(part for part in told if part)
+
+
 def spark(values: Sequence[float]) -> str:
     """Numbers as a line of bars, the highest full: `▁▃█`; empty where there is no number to draw."""
     drawn = [value for value in values if math.isfinite(value)]
@@ -111,10 +140,21 @@ _DROPPED = """select stage, reason, count(*) from decisions_all where not kept a
     union all select 'kept', '', (select count(*) from candidates_all where {here})
         - (select count(distinct id) from decisions_all where not kept and {here})
     where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
+_HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 4"
+_HELD = """select metric, value, if(action = 'go', 'within', 'beyond') || ' the limit of', "limit" from verdicts_all
+    where {here} and value is not null and "limit" is not null order by metric"""
 _SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
 _METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
     max(value) filter (generation = {generation} and attempt = {attempt})
     from metrics_all where subject = 'model' and source = 'all' group by metric order by metric"""
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([*_`<>\[\]\\])", r"\\\1", " ".join(text.split())[:120])
+
+
+def _slug(attempt: Attempt) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
 
 
 def _rows(attempt: Attempt, query: str) -> list[tuple[Any, ...]]:
@@ -150,7 +190,7 @@ def _chart(values: Sequence[float]) -> str:
     if len(values) < 2:
         return ""
     numbers = f"[{', '.join(f'{value:.4g}' for value in values)}]"
-    axis = f'x-axis "generation" 0 --> {len(values) - 1}'
+    axis = f'x-axis "generation" [{", ".join(map(str, range(len(values))))}]'
     return f'```mermaid\n{_STYLE}\nxychart-beta\n  title "Held-out perplexity"\n  {axis}\n  line {numbers}\n```'
 
 

@@ -8,11 +8,12 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.task_runners import TaskRunner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +46,14 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
         return worn(*arguments, **named) if watched() else function(*arguments, **named)
 
     return call
+
+
+def on(told: Callable[P, R], runner: TaskRunner[Any]) -> Callable[P, R]:
+    """The same story, the tasks that it submits run by another runner; without a coat just the story."""
+    if _bare.get():
+        return told
+    worn: Callable[P, R] = told.flow.with_options(task_runner=runner)  # type: ignore[attr-defined]
+    return worn
 
 
 def story(

@@ -6,6 +6,7 @@ behind its last whole part. What survived gets its index beside the decisions, f
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from curation.decisions import NOBODY, Known
 from curation.embedding import Vectors, open_encoder, unit
@@ -20,6 +21,7 @@ from tasks.indexing import Pairs, index_survivors, open_past
 from tasks.progress import stage
 from tasks.screen import Withheld, as_parents, read_withheld
 from tasks.sift import as_decisions
+from tasks.spread import spread
 
 _COLUMNS = ["id", "text", "born"]
 _PART = 4096
@@ -97,22 +99,28 @@ def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, settings: Cur
     if not alive.ids:
         return np.zeros((0, 0), np.float32)
     if not artifact.finished():
-        opened = open_encoder(settings.encoder, settings.embedding)
         # Long texts beside long texts: what a batch costs is its longest.
         order = sorted(range(len(alive.ids)), key=lambda place: (len(alive.texts[place]), place))
         with artifact.draft() as draft:
-            for start in range(draft.parts() * _PART, len(order), _PART):
-                told(start, len(order))
-                some = order[start : start + _PART]
-                vectors = opened.encode([alive.texts[place] for place in some]).astype(np.float16)
+            parts = [order[start : start + _PART] for start in range(0, len(order), _PART)]
+            left = parts[draft.parts() :]
+            pieces = ((pa.array([alive.texts[place] for place in some]), settings) for some in left)
+            for number, vectors in enumerate(spread(_encoded, pieces, "embed"), draft.parts()):
                 lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-                ids = pa.array([alive.ids[place] for place in some])
-                draft.write_part(pa.table([ids, lists], schema=embeddings(vectors.shape[1])), start // _PART)
+                ids = pa.array([alive.ids[place] for place in parts[number]])
+                draft.write_part(pa.table([ids, lists], schema=embeddings(vectors.shape[1])), number)
+                told((number + 1) * _PART, len(order))
+            opened = open_encoder(settings.encoder, settings.embedding)
             draft.facts = {"truncated": opened.truncated(alive.texts)}
     stored = read_table(artifact.folder)
     rows = {identity: row for row, identity in enumerate(stored["id"].to_pylist())}
     vectors = stored["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).astype(np.float32)
     return unit(vectors[[rows[identity] for identity in alive.ids]])
+
+
+def _encoded(texts: pa.Array, settings: CurateSettings) -> NDArray[np.float16]:
+    """Vectors of one part, as they are stored; on whichever machine."""
+    return open_encoder(settings.encoder, settings.embedding).encode(texts.to_pylist()).astype(np.float16)
 
 
 def _traits(candidates: Artifact, alive: Known) -> Traits:

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.decisions import Known
+from curation.decisions import Decision, Known
 from curation.overlap import Overlaps, OverlapSettings, find_overlaps
 from curation.stages import CurateSettings, find_contamination
 from storage.artifact import Artifact, read_manifest, read_table
 from storage.evaluation import evaluation_set
 from storage.records import CONTAMINATION, DECISIONS, HUMAN, SYNTHETIC
 from storage.run import Attempt
+from storage.standing import refused
 from storage.survivors import read_survivors, without_dropped
 from tasks.coat import verb
 from tasks.progress import logger, stage
@@ -59,7 +60,7 @@ def screen(
     pool: Sequence[tuple[Artifact, Artifact]],
     settings: CurateSettings,
 ) -> Artifact:
-    """Publish a decision against each record that overlaps what is withheld.
+    """Publish a decision against each record that overlaps what is withheld, or that a person has rejected.
 
     Looked at are the reserve, and survivors of earlier generations that were sieved before a set was there.
 
@@ -68,19 +69,23 @@ def screen(
     """
     unsieved = list(_unsieved(pool, withheld)) if "contamination" in settings.stages else []
     parents = {f"decisions_{place}": pool[place][1] for place in unsieved}
-    identity = settings.overlap.model_dump(mode="json")
+    rejected = refused(attempt)
+    identity = settings.overlap.model_dump(mode="json") | ({"refused": sorted(rejected)} if rejected else {})
     kept_out = attempt.artifact("kept_out", identity, reserve=reserve, **as_parents(withheld), **parents)
     if kept_out.finished():
         return kept_out
     with kept_out.draft() as draft, stage(attempt, "screen"):
-        against, dropped = read_withheld(withheld), []
+        against = read_withheld(withheld)
+        dropped = [asdict(Decision(one, "review", kept=False, reason=why)) for one, why in rejected.items()]
         human = read_table(reserve.folder, _COLUMNS)
         survivors = [read_survivors(*(one.folder for one in pool[place])).select(_COLUMNS) for place in unsieved]
         for table in (human, *survivors):
             decided = find_contamination(_known(table), against, settings.overlap)
-            dropped += [asdict(one) for one in decided if not one.kept]
-            if table is human and len(dropped) == human.num_rows:
-                raise ValueError(f"{attempt}: every record of the reserve overlaps what is withheld; ingest more text")
+            dropped += [asdict(one) for one in decided if not one.kept and one.id not in rejected]
+        if {*human["id"].to_pylist()} <= {one["id"] for one in dropped}:
+            raise ValueError(
+                f"{attempt}: every record of the reserve overlaps what is withheld, or was rejected; ingest more text"
+            )
         draft.write_part(pa.Table.from_pylist(dropped, schema=DECISIONS))
         draft.facts = {"screened": human.num_rows + sum(map(len, survivors)), "kept_out": len(dropped)}
     return kept_out

@@ -45,6 +45,22 @@ class Page:
             time.sleep(0.25)
         return text
 
+    def click(self, words: str, selector: str = "button, [role=menuitem], a, span") -> None:
+        """Press what says exactly `words`, by its text or its label, as a mouse does."""
+        found = self.evaluate(
+            f"(() => {{ const all = [...document.querySelectorAll({json.dumps(selector)})].filter(one => one.offsetParent"
+            f" && [one.innerText?.trim(), one.ariaLabel, one.getAttribute('data-testid')].includes({json.dumps(words)}));"
+            " if (!all.length) return null; all[0].scrollIntoView({block: 'nearest'}); const box = all[0].getBoundingClientRect();"
+            " return [box.x + box.width / 2, box.y + box.height / 2] })()"
+        )
+        assert found, f"nothing says {words!r}; the page says: {self.text()[:1000]}"
+        self.press(*found)
+
+    def press(self, x: float, y: float) -> None:
+        """Press what is there."""
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def picture(self, path: Path) -> None:
         """Save what is seen."""
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"]))

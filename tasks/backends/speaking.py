@@ -146,6 +146,11 @@ class Resources(Settings):
         description="configuration file of `accelerate`: trainings are launched with it, as several processes where it "
         "says so; without it they run in the worker process, which stays warm",
     )
+    ray: str = Field(
+        "",
+        description="address of a Ray cluster (`auto`, `ray://host:10001`, or `here` to start one) whose machines share the heavy "
+        "pieces of a stage; without it threads do them",
+    )
     kv_cache_mib: int = Field(256, ge=16, description="memory for vLLM's key-value cache, in MiB")
     max_num_seqs: int = Field(256, ge=1, description="sequences vLLM advances together")
     servers: tuple[str, ...] = Field(

@@ -42,9 +42,16 @@ def test_three_signs_of_life_must_be_missed() -> None:
 
 
 def test_nobody_is_told_where_nobody_is_named() -> None:
-    assert len(automations(None)) == 3
+    assert len(automations(None)) == 4
     names = [one.name for one in automations("6b1a1c38-7d5c-4a3f-9a52-0c1f5f7f9a10")]
-    for event in ("generation.finished", "gate.warned", "gate.stopped", "gate.rolled_back", "budget.spent"):
+    for event in (
+        "generation.finished",
+        "gate.warned",
+        "gate.stopped",
+        "gate.rolled_back",
+        "budget.spent",
+        "review.asked",
+    ):
         assert f"heirloom: tell of heirloom.{event}" in names
 
 

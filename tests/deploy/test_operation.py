@@ -17,9 +17,18 @@ import pytest
 
 from benchmarks.postgres import free_port, postgres, programs
 from flows.recipe import Recipe
+from storage.catalog import open_catalog
 from tests.conftest import human_texts
 
 ROOT = Path(__file__).parents[2]
+QUIET = {
+    "name": "quiet",
+    "train": {"backend": "ngram"},
+    "curate": {"stages": []},
+    "measure": {"voice_records": 20},
+    "gate": {"limits": []},
+    "review": {"when": "always", "hours": 2 / 3600, "default": "stop"},
+}
 Ask = Callable[..., Any]
 
 
@@ -144,7 +153,7 @@ def test_schedules_can_be_written(ask: Ask) -> None:
 
 def test_automations_are_there_once_each(ask: Ask) -> None:
     names = [one["name"] for one in ask("POST", "/automations/filter", {})]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 10
     assert "heirloom: tell of heirloom.gate.rolled_back" in names
 
 
@@ -181,11 +190,27 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
                 lambda: ask("GET", f"/flow_runs/{run}")["state_type"] in {"COMPLETED", "FAILED", "CRASHED"},
                 "the served run did not end",
             )
+            quiet = {**QUIET, "human": "letters"}
+            silent = ask(
+                "POST", f"/deployments/{deployment}/create_flow_run", {"parameters": {"recipe": quiet, "more": 2}}
+            )["id"]
+            until(lambda: ask("GET", f"/flow_runs/{silent}")["state_type"] == "COMPLETED", "nobody went on", 240)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
     assert ask("GET", f"/flow_runs/{run}")["state_type"] == "COMPLETED", (folder / "serve.log").read_text()[-3000:]
-    return {"run": run, "deployment": deployment}
+    return {"run": run, "deployment": deployment, "silent": silent, "store": folder / "store"}
+
+
+def test_a_review_that_nobody_answers_suspends_the_run_and_then_its_default_counts(
+    served: dict[str, Any], ask: Ask
+) -> None:
+    states = [one["name"] for one in ask("GET", f"/flow_run_states/?flow_run_id={served['silent']}")]
+    assert [name for name in states if name in ("Suspended", "Failed", "AwaitingRetry", "Completed")] == [
+        *("Suspended", "Failed", "AwaitingRetry", "Completed")
+    ]
+    told = "select generation, decision, decided_by from journal where event = 'reviewed'"
+    assert open_catalog(served["store"], ["quiet"]).sql(told).fetchall() == [(1, "stop", "time limit")]
 
 
 def _hear_interrupts() -> None:

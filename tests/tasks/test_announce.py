@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+from prefect import flow, get_client
+from prefect.context import FlowRunContext
+
 from storage.run import Attempt, Run
 from storage.standing import turns
-from tasks.announce import announce, page, spark
+from tasks.announce import announce, brief, label, page, spark
 
 
 def test_a_page_tells_metrics_drops_words_and_cost(ripe: Path) -> None:
@@ -48,3 +52,24 @@ def test_without_a_server_nobody_is_told_and_nothing_fails(ripe: Path) -> None:
     before = sorted(path.name for path in (ripe / "runs/tiny").iterdir())
     announce(Attempt(Run(ripe, "tiny"), 3), "go")
     assert sorted(path.name for path in (ripe / "runs/tiny").iterdir()) == before
+
+
+def test_whoever_reviews_sees_limits_and_texts_that_can_be_rejected_by_id(ripe: Path) -> None:
+    told = brief(Attempt(Run(ripe, "tiny"), 3), "warn", "perplexity is 9")
+    assert told.startswith("**tiny · generation 3: warn** · perplexity is 9")
+    assert "- perplexity: " in told and " the limit of " in told
+    assert len([line for line in told.splitlines() if line.startswith("- `g003-")]) == 4
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_flow_run_is_tagged_and_a_tag_of_the_same_kind_is_replaced() -> None:
+    @flow
+    def labelled() -> list[str]:
+        label(policy="anchor", verdict="go")
+        label(verdict="warn")
+        context = FlowRunContext.get()
+        assert context and context.flow_run
+        with get_client(sync_client=True) as client:
+            return list(client.read_flow_run(context.flow_run.id).tags)
+
+    assert sorted(labelled()) == ["policy:anchor", "verdict:warn"]

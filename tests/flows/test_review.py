@@ -1,0 +1,95 @@
+"""A person's decision about a generation: asked for, waited for, obeyed, and remembered."""
+
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from flows.review import require_reviewer
+from storage.catalog import open_catalog
+from storage.run import Run
+from storage.standing import state
+from storage.verify import verify
+from tasks.coat import without_coat
+
+
+def _recipe(recipe: Recipe, **review: Any) -> Recipe:
+    small = {"generations": 1, "mix": {"policy": "accumulate"}, "review": {"when": "always", **review}}
+    return Recipe.model_validate(recipe.model_dump() | small)
+
+
+def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thread, list[str]]:
+    """Answer each form that comes up, as the API does, with the next of `answers`; what the forms said is kept."""
+    from prefect.settings import PREFECT_API_URL
+
+    api, heads = str(PREFECT_API_URL.value()), list[str]()
+
+    def work() -> None:
+        until = time.monotonic() + 60
+        while answers and time.monotonic() < until:
+            body = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}, "name": {"any_": ["tiny"]}}}
+            for run in httpx.post(f"{api}/flow_runs/filter", json=body).json():
+                key = run["state"]["state_details"]["run_input_keyset"]["description"]
+                head = httpx.get(f"{api}/flow_runs/{run['id']}/input/{key}")
+                answer = httpx.post(f"{api}/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
+                # A form that is not whole yet refuses every answer.
+                if answer["status"] == "ACCEPT":
+                    heads.append(head.json())
+                    answers.pop(0)
+                    break
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, heads
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(ingested: Site, recipe: Recipe) -> None:
+    ((human,),) = open_catalog(ingested.store).sql("select id from reserve order by id limit 1").fetchall()
+    answers: list[dict[str, Any]] = [
+        {"decision": "redo", "rejected_ids": ["nobody"]},
+        {"decision": "redo", "human_fraction": 0.25, "rejected_ids": [human], "reason": "too much machine"},
+        {},
+    ]
+    thread, heads = _answering(ingested, answers)
+    assert evolve(_recipe(recipe), ingested) in ("go", "warn")
+    thread.join(60)
+    catalog = open_catalog(ingested.store)
+    told = "select attempt, decision, decided_by, human_fraction, rejected, reason from journal where event = 'reviewed' order by 1"
+    assert catalog.sql(told).fetchall() == [
+        (1, "redo", "person", 0.25, [human], "too much machine"),
+        (2, "accept", "person", None, [], ""),
+    ]
+    assert catalog.sql("select attempt, accepted from generations_all where generation = 1").fetchall() == [
+        (1, False),
+        (2, True),
+    ]
+    held = (
+        f"select attempt, count(*) filter (id = '{human}') from corpus_all where generation = 1 group by all order by 1"
+    )
+    assert catalog.sql(held).fetchall() == [(1, 1), (2, 0)]
+    why = f"select stage, reason from kept_out where id = '{human}' and generation = 1"
+    assert catalog.sql(why).fetchall() == [("review", "rejected in the review of generation 1")]
+    share = "select human_fraction from generations where generation = 1"
+    assert catalog.sql(share).fetchall() == [(pytest.approx(0.25, abs=0.01),)]
+    assert "- `g001-" in heads[0] and "has no record nobody" in heads[1]
+    assert verify(ingested.store).faults == ()
+    # The journal answers where the same run is gone through again.
+    assert evolve(_recipe(recipe), ingested) in ("go", "warn")
+
+
+@pytest.mark.usefixtures("prefect")
+def test_where_nobody_answers_in_time_the_default_counts(ingested: Site, recipe: Recipe) -> None:
+    assert evolve(_recipe(recipe, hours=2 / 3600, default="stop"), ingested) == "stop"
+    assert "stopped in the review by time limit: nobody answered" in state(Run(ingested.store, "tiny"))
+
+
+def test_nobody_is_asked_where_nobody_could_answer(recipe: Recipe) -> None:
+    with without_coat(), pytest.raises(ValueError, match="no Prefect server is set"):
+        require_reviewer(_recipe(recipe).review)
+    require_reviewer(recipe.review)
