@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import reproduced_curation as mixtures
 from benchmarks import reproduced_games as games
 from benchmarks import reproduced_language as language
+from benchmarks import reproduced_points as points
 from benchmarks import reproduced_sampling as sampling
 from benchmarks import reproduced_theory as theory
 from benchmarks.figures import RESULTS, WORK, Figure
@@ -39,6 +40,8 @@ ROWS: dict[str, Row] = {
     "quota": sampling.quota,
     "operators": mixtures.operators,
     "grid": sampling.grid,
+    "mixtures": points.mixtures,
+    "digits": points.digits,
 }
 """Adding a row takes a line here, and a section of its name in docs/reproductions.md."""
 
