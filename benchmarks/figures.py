@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from storage.provenance import commit, machine, versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,6 +30,12 @@ class Figure:
     unit: str
     goal: str = ""
     holds: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Take numpy's numbers for what they are, which JSON does not."""
+        for name in ("value", "holds"):
+            if isinstance(given := getattr(self, name), np.generic):
+                object.__setattr__(self, name, given.item())
 
 
 def story(runs: Mapping[str, Sequence[Mapping[str, Ends]]]) -> list[Figure]:
