@@ -44,6 +44,8 @@ class MixSettings(BaseModel):
     shares: tuple[tuple[float, float, float], ...] | None = Field(
         None,
         min_length=1,
+        # It came later: where it is not set, a corpus is what it was before.
+        exclude_if=lambda shares: shares is None,
         description="shares: how much of a corpus are newest survivors, records of the last corpus, and human records drawn "
         "anew, as `[[0.8, 0.1, 0.1]]`; a triple for each generation from the first, the last one for all that follow",
     )

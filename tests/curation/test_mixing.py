@@ -231,3 +231,9 @@ def test_each_generation_can_have_its_own_shares_and_the_last_ones_stay() -> Non
         assert (set(human) <= {5}, newest, set(earlier) <= {0, 1, 2, 7}) == (True, [], True)
         assert len(human) + len(earlier) == 4
     assert MixSettings().at(3) == MixSettings()
+
+
+def test_shares_that_are_not_set_are_not_told_so_that_older_runs_go_on() -> None:
+    assert "shares" not in MixSettings().model_dump(mode="json")
+    chosen = MixSettings(policy="shares", shares=((0.5, 0.25, 0.25),))
+    assert MixSettings.model_validate(chosen.model_dump(mode="json")) == chosen
