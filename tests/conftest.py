@@ -157,10 +157,16 @@ def prose(tmp_path: Path) -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with real models share one process of a parallel run, and so its engines, servers and trained models."""
+    """Tests that share something share one process of a parallel run, so that it is made once.
+
+    Those with real models share engines, servers and what was trained; those of a file, what is made once a file.
+    """
     for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
         if item.get_closest_marker("transformer"):
             item.add_marker(pytest.mark.xdist_group("models"))
+        elif any(definitions[-1].scope == "module" for definitions in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -142,11 +142,12 @@ def test_an_unknown_function_is_a_worker_error(worker: Worker) -> None:
 
 
 def test_a_killed_child_is_a_worker_error_that_names_its_log(worker: Worker, tmp_path: Path) -> None:
-    def kill(*_: int) -> None:
-        os.kill(worker._process.pid, signal.SIGKILL)
-
+    # Stopped first, so that it cannot have answered before it dies.
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    answers = worker.stream("train", _untold, NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path, 0)
+    os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match="the ngram process died during train") as died:
-        worker.call("train", kill, NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path, 0)
+        list(answers)
     assert str(tmp_path / "logs" / "ngram-1.log") in str(died.value)
     assert not worker.alive
 
