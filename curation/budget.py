@@ -14,9 +14,18 @@ class BudgetSettings(BaseModel):
     run_tokens: int | None = Field(None, gt=0, description="tokens spoken and learned from, all generations together")
     run_hours: float | None = Field(None, gt=0, description="hours of work, all generations together")
     run_gib: float | None = Field(None, gt=0, description="GiB on the disk, all generations together")
+    run_gpu_hours: float | None = Field(
+        None,
+        gt=0,
+        description="hours of work times the cards of the machine that did it, all generations together; cards of servers "
+        "elsewhere are not counted",
+    )
     generation_tokens: int | None = Field(None, gt=0, description="the same of one generation: no next one after more")
     generation_hours: float | None = Field(None, gt=0, description="the same of one generation: no next one after more")
     generation_gib: float | None = Field(None, gt=0, description="the same of one generation: no next one after more")
+    generation_gpu_hours: float | None = Field(
+        None, gt=0, description="the same of one generation: no next one after more"
+    )
 
 
 @dataclass(frozen=True)
@@ -27,11 +36,15 @@ class Spent:
     tokens: int
     hours: float
     gib: float
+    gpu_hours: float = 0.0
+
+
+_UNITS = {"tokens": "tokens", "hours": "hours", "gib": "GiB", "gpu_hours": "GPU hours"}
 
 
 def overspent(settings: BudgetSettings, spent: Sequence[Spent]) -> str:
     """Which budget is spent, in one sentence; empty where none is."""
-    for unit, said in (("tokens", "tokens"), ("hours", "hours"), ("gib", "GiB")):
+    for unit, said in _UNITS.items():
         whole = sum(getattr(one, unit) for one in spent)
         limit = getattr(settings, f"run_{unit}")
         if limit is not None and whole >= limit:

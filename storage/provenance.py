@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,19 @@ _PACKAGES = (
     "duckdb",
     "numpy",
 )
+_CARDS = Path("/proc/driver/nvidia/gpus")
 _SECRET = re.compile(r"(?:^|[-._])(?:token|secret|password|api[-_]?key)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(://)[^/@\s]+@")
 
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Commit of the code, versions of the packages, kind of machine and the command line, without its secrets."""
+    """Commit of the code, versions of the packages, kind of machine, its cards and the command line, without its secrets."""
     return {
         "commit": commit(),
         "versions": versions(),
         "machine": machine(),
+        "cards": cards(),
         "command": [Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])],
     }
 
@@ -67,6 +70,19 @@ def machine() -> str:
     import os
 
     return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+
+
+def cards() -> int:
+    """NVIDIA cards that this process may use; those of servers elsewhere are not among them."""
+    import os
+
+    there = len(list(_CARDS.glob("*")))
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return there
+    # CUDA takes them until the first that is none.
+    may = takewhile(lambda name: name.strip() not in ("", "-1"), named.split(","))
+    return min(there, len(list(may)))
 
 
 def commit() -> str | None:

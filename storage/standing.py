@@ -32,6 +32,8 @@ class Turn:
     """Whether the model can still speak."""
     tokens: int
     """Tokens spoken and learned from."""
+    card_seconds: float
+    """Seconds times the cards that could be used meanwhile: one that waits is paid, too."""
 
 
 def accepted_attempts(run: Run) -> set[tuple[int, int]]:
@@ -136,6 +138,10 @@ def _turn(folder: Path, accepted: bool) -> Turn:
         bytes_of(folder),
         "model" in found and not removed_weights(folder / "model"),
         (facts.get("tokens") or 0) + (facts.get("generated_tokens") or 0),
+        sum(
+            (manifest["finished"] - manifest["started"]) * manifest["provenance"].get("cards", 0)
+            for manifest in found.values()
+        ),
     )
 
 

@@ -37,6 +37,7 @@ def spent(run: Run) -> list[Spent]:
             sum(turn.tokens for turn in tried),
             sum(turn.seconds for turn in tried) / 3600,
             sum(turn.bytes for turn in tried) / 2**30,
+            sum(turn.card_seconds for turn in tried) / 3600,
         )
         for generation, group in groupby(turns(run), key=lambda turn: turn.generation)
         for tried in [list(group)]

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from storage.provenance import commit, machine, provenance, versions, without_secrets
+import pytest
+
+from storage.provenance import cards, commit, machine, provenance, versions, without_secrets
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,12 +27,24 @@ def _of_a_command(*arguments: str, folder: Path = REPOSITORY, **environment: str
 
 def test_it_says_who_made_it_with_what_and_where() -> None:
     found = provenance()
-    assert set(found) == {"commit", "versions", "machine", "command"}
+    assert set(found) == {"commit", "versions", "machine", "cards", "command"}
     assert found["versions"]["python"] == platform.python_version()
     assert {"pyarrow", "duckdb", "numpy", "datasketch"} <= set(versions())
     assert machine().startswith(f"{platform.system()} {platform.machine()}, ")
     assert machine().endswith(f"{os.cpu_count()} cores")
     assert provenance() is found
+
+
+def test_cards_are_those_that_are_there_and_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("storage.provenance._CARDS", tmp_path / "gpus")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cards() == 0
+    for name in ("a", "b", "c"):
+        (tmp_path / "gpus" / name).mkdir(parents=True)
+    assert cards() == 3
+    for named, may in {"0,2": 2, "1": 1, "": 0, "-1": 0, "0,-1,1": 1, "0,1,2,3,4": 3}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert cards() == may, named
 
 
 def test_it_can_be_stored_as_json() -> None:
