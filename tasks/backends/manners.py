@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import httpx
+import orjson
 
 _BUSY = (408, 425, 429, 503)
 _HERE = {"127.0.0.1": "127.0.0.1", "localhost": "localhost", "::1": "[::1]"}
@@ -40,7 +41,10 @@ class Manners:
         wide = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.0)
         remote = httpx.URL(address).host not in _HERE
         return aiohttp.ClientSession(
-            connector=wide, headers=self._headers(), timeout=aiohttp.ClientTimeout(total=None), trust_env=remote
+            connector=wide,
+            headers=self._headers(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=remote,
         )
 
     def _headers(self) -> dict[str, str]:
@@ -67,17 +71,25 @@ def parsed(response: httpx.Response, manners: Manners) -> Any:  # noqa: ANN401  
         TroubleError: the server is busy or broken, and may not be later.
         ValueError: it refused.
     """
+    if response.is_success:
+        try:
+            return _read(response)
+        except ValueError as error:
+            raise TroubleError(f"{response.status_code} with a body that is not JSON") from error
     words = f"{response.status_code} {manners.without_key(_message(response))}".strip()
     if response.status_code in _BUSY or response.status_code >= 500:
         pause = response.headers.get("Retry-After", "")
         busy = response.status_code in _BUSY
         raise TroubleError(words, busy=busy, pause=float(pause) if pause.isdigit() else 0.0)
-    if not response.is_success:
-        raise ValueError(f"{response.request.url} refused: {words}")
+    raise ValueError(f"{response.request.url} refused: {words}")
+
+
+def _read(response: httpx.Response) -> Any:  # noqa: ANN401  (JSON)
     try:
+        return orjson.loads(response.content)
+    except ValueError:
+        # Some say NaN or Infinity, which is no JSON, and which Python reads.
         return response.json()
-    except ValueError as error:
-        raise TroubleError(f"{response.status_code} with a body that is not JSON") from error
 
 
 def _message(response: httpx.Response) -> str:
@@ -85,4 +97,4 @@ def _message(response: httpx.Response) -> str:
         said = response.json()
         return str(said["error"]["message"] if isinstance(said["error"], dict) else said["error"])
     except (ValueError, KeyError, TypeError):
-        return "" if response.is_success else response.text
+        return response.text

@@ -73,9 +73,10 @@ def _spelled(settings: Sampling, place: Place, model: Path, prompts: Sequence[Pr
 
     folder = model if (model / "tokenizer.json").is_file() else Path(adapter_base(model) or model)
     tokenizer, longest = PreTrainedTokenizerFast.from_pretrained(folder), int(place.card["max_model_len"])
-    asked = []
-    for prompt in prompts:
-        ids = [tokenizer.bos_token_id, *tokenizer(prompt.text, add_special_tokens=False)["input_ids"]][: longest - 1]
+    texts, asked = [prompt.text for prompt in prompts], []
+    spelled = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    for prompt, spelling in zip(prompts, spelled, strict=True):
+        ids = [tokenizer.bos_token_id, *spelling][: longest - 1]
         room = min(settings.max_tokens, longest - len(ids))
         fitting = settings.model_copy(update={"max_tokens": room, "min_tokens": min(settings.min_tokens, room)})
         asked.append(_request(fitting, place, ids, prompt.seed))

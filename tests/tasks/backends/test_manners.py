@@ -80,3 +80,9 @@ def test_many_requests_go_through_a_proxy_to_other_machines_alone(monkeypatch: p
         assert talk.keys == {"Bearer sesame"}
     with pytest.raises(aiohttp.ClientProxyConnectionError):
         asyncio.run(status("http://elsewhere.example"))
+
+
+def test_numbers_that_are_no_json_are_read_as_python_reads_them() -> None:
+    assert parsed(_answer(200, content=b'{"logprob": -Infinity}'), _manners()) == {"logprob": float("-inf")}
+    with pytest.raises(TroubleError, match="200 with a body that is not JSON"):
+        parsed(_answer(200, content=b"<html>"), _manners())
