@@ -241,7 +241,7 @@ def _bare(kind: str, where: str, name: str = "") -> Iterator[Any]:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    read, write, file = process.stdout, process.stdin, _STORE / f"{kind}{name}.json"
+    read, write, file = process.stdout, process.stdin, _STORE / f"asked-{kind}{name}.json"
 
     def ask(requests: list[dict[str, Any]]) -> dict[str, Any]:
         file.write_text(json.dumps(requests))
