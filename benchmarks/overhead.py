@@ -112,7 +112,7 @@ from flows.recipe import Site, load_recipe
 from tasks.coat import without_coat
 if __name__ == "__main__":
     {before}
-        evolve(load_recipe("guarded", ["human=letters", "generations=2"]), Site(store={store!r}))
+        evolve(load_recipe("guarded", ["human=letters", "generations=1"]), Site(store={store!r}))
 """
 
 
