@@ -49,9 +49,10 @@ class TransformerTraining(Settings):
         0.003, gt=0, description="beside Muon, peak learning rate of AdamW on everything else"
     )
     schedule: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="how the learning rate falls after its warm-up"
+        "constant",
+        description="how the learning rate falls after its warm-up; the other defaults were found with one that does not",
     )
-    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.3, ge=0, description="decoupled weight decay")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on attention weights")
     lora_rank: int = Field(0, ge=0, description="rank of the low-rank adapter that is trained; 0 trains every weight")
