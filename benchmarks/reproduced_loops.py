@@ -6,7 +6,7 @@ work folder: an interrupted row goes on where it stood.
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figures import WORK, Figure, short
@@ -83,20 +83,8 @@ def _figures(told: dict[tuple[str, float], list[list[float]]], generations: int)
     yield Figure(
         "T = 1: replace raises the loss, least of seeds", short(min(replace)), "nats", "+0.57", min(replace) > 0
     )
-    yield Figure(
-        "T = 1: replace over accumulate-subsample, least of seeds",
-        short(min(a - b for a, b in zip(replace, between, strict=True))),
-        "nats",
-        "> 0",
-        all(a > b for a, b in zip(replace, between, strict=True)),
-    )
-    yield Figure(
-        "T = 1: accumulate-subsample over accumulate, least of seeds",
-        short(min(a - b for a, b in zip(between, keep, strict=True))),
-        "nats",
-        "> 0",
-        all(a > b for a, b in zip(between, keep, strict=True)),
-    )
+    yield _above("T = 1: replace over accumulate-subsample", replace, between, "> 0")
+    yield _above("T = 1: accumulate-subsample over accumulate", between, keep, "> 0")
     yield Figure(
         "T = 1: accumulate does not raise the loss, most of seeds", short(max(keep)), "nats", "-0.08", max(keep) <= 0.02
     )
@@ -108,13 +96,7 @@ def _figures(told: dict[tuple[str, float], list[list[float]]], generations: int)
         "7.0: bias is far worse than chance",
         all(a > b for a, b in zip(cold, replace, strict=True)),
     )
-    yield Figure(
-        "T = 0.3: replace over accumulate, least of seeds",
-        short(min(a - b for a, b in zip(cold, cold_keep, strict=True))),
-        "nats",
-        "+4.07",
-        all(a > b for a, b in zip(cold, cold_keep, strict=True)),
-    )
+    yield _above("T = 0.3: replace over accumulate", cold, cold_keep, "+4.07")
     yield Figure(
         "T = 0.3: accumulate does not raise the loss, most of seeds",
         short(max(cold_keep)),
@@ -122,6 +104,12 @@ def _figures(told: dict[tuple[str, float], list[list[float]]], generations: int)
         "-0.07",
         max(cold_keep) <= 0.02,
     )
+
+
+def _above(name: str, more: Sequence[float], less: Sequence[float], published: str) -> Figure:
+    """How far one policy's rise is above another's, seed by seed."""
+    apart = [a - b for a, b in zip(more, less, strict=True)]
+    return Figure(f"{name}, least of seeds", short(min(apart)), "nats", published, min(apart) > 0)
 
 
 _PUBLISHED = {
