@@ -50,30 +50,11 @@ def _lowered(byte: np.uint8) -> np.uint8:
 
 
 @compiled
-def _ascii_words(content: Bytes, start: int, size: int, low: Bytes) -> np.uint8:
-    """Lowered letters and apostrophes in `low`, 0 elsewhere; returns all bytes or-ed together."""
-    seen = _U8(0)
-    for i in range(size):
-        byte = content[start + i]
-        seen |= byte
-        low[i] = _lowered(byte) if _is_letter(byte) | (byte == _U8(39)) else _U8(0)
-    return seen
-
-
-@compiled
-def _cut_apostrophes(low: Bytes, size: int) -> None:
-    """Zeros for apostrophes that do not stand between two letters."""
-    i: Place = 0
-    while i < size:
-        block = eight_bytes(low, i) ^ (_ONES * _U64(39))
-        found = (block - _ONES) & ~block & _HIGHS
-        if found == _U64(0):
-            i += 8
-            continue
-        i += np.int64(trailing_zeros(found) >> _U64(3))
-        if i == 0 or not _is_letter(low[i - 1]) or not _is_letter(low[i + 1]):
-            low[i] = _U8(0)
-        i += 1
+def _plain_words(source: Bytes, low: Bytes) -> None:
+    """Lowered ASCII letters in `low`, 0 elsewhere."""
+    for i in range(len(source)):
+        byte = source[i]
+        low[i] = _lowered(byte) if _is_letter(byte) else _U8(0)
 
 
 @compiled
@@ -119,15 +100,53 @@ def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes
 
 
 @compiled
+def _is_next(content: Bytes, i: Place, stop: int, classes: Bytes) -> bool:
+    """Whether a letter begins at `i`."""
+    return bool(i < stop and classes[_code_point(content, i)[0]] == _LETTER)
+
+
+@compiled
+def _settle_signs(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> bool:
+    """What is no plain letter, where it belongs to a word; False where a character is a word by itself.
+
+    From left to right: a word goes on until here if the byte before is of one.
+    """
+    i: Place = start
+    while i < stop:
+        if i + 8 <= stop:
+            block = eight_bytes(content, i)
+            quotes = block ^ (_ONES * _U64(39))
+            found = (block | ((quotes - _ONES) & ~quotes)) & _HIGHS
+            if found == _U64(0):
+                i += 8
+                continue
+            i += np.int64(trailing_zeros(found) >> _U64(3))
+        if content[i] < _U8(128) and content[i] != _U8(39):
+            i += 1
+            continue
+        point, width = _code_point(content, i)
+        kind, inside = classes[point], i > start and low[i - start - 1] != _U8(0)
+        if kind in (_UNSPACED, _UNSPACED_MARK):
+            return False
+        if (
+            kind == _LETTER
+            or (inside and kind == _MARK)
+            or (inside and kind == _APOSTROPHE and _is_next(content, i + width, stop, classes))
+        ):
+            for j in range(i, i + width):
+                low[j - start] = content[j]
+        i += width
+    return True
+
+
+@compiled
 def _words_of(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> int:
     """Fill `low` with lowered words between zeros, 16 zeros behind them; returns its length without those."""
     size = stop - start
-    plain = _ascii_words(content, start, size, low) < _U8(128)
-    if not plain:
+    _plain_words(content[start:stop], low)
+    if not _settle_signs(content, start, stop, classes, low):
         size = _unicode_words(content, start, stop, classes, low)
     low[size : size + 16] = _U8(0)
-    if plain:
-        _cut_apostrophes(low, size)
     return size
 
 

@@ -1,7 +1,7 @@
 """Many texts as one run of bytes: the form in which the kernels read them.
 
-A text of ASCII alone keeps its bytes, and an Arrow column of such texts is not even copied: the kernels fold ASCII
-themselves. Any other text is folded here (see `curation.text.fold`), before it is written as UTF-8.
+A text of ASCII and of characters that folding leaves alone keeps its bytes, and an Arrow column of such texts is not even copied:
+the kernels fold ASCII themselves. Any other text is folded here (see `curation.text.fold`), before it is written as UTF-8.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.text import fold
+from curation.text import fold, settled_characters
 
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 """Strings, or an Arrow column of them; a null is a text without words."""
+Places: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def fold_texts(*columns: Texts) -> FoldedTexts:
     return FoldedTexts(content, np.concatenate([_NOWHERE, *pile.starts]), np.concatenate([_NOWHERE, *pile.stops]))
 
 
+_TWO_BYTES = 0xC0
+"""Of UTF-8, the least byte that begins a character of more than one."""
 _NOTHING, _NOWHERE = np.zeros(0, np.uint8), np.zeros(0, np.int64)
 
 
@@ -105,11 +108,29 @@ def _lay_chunk(pile: _Pile, column: pa.Array) -> None:
     offsets = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
     begin = pile.add(np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]]) - int(offsets[0])
     starts, stops = offsets[:-1] + begin, offsets[1:] + begin
-    wide = pc.invert(pc.string_is_ascii(column))
-    rows = np.flatnonzero(wide.to_numpy(zero_copy_only=False))
+    rows = _unsettled(pile.contents[-1], starts - starts[0])
     if len(rows):
         starts[rows], stops[rows] = pile.lay([_folded(text) for text in column.take(pa.array(rows)).to_pylist()])
     pile.texts(starts, stops)
+
+
+def wide_characters(content: NDArray[np.uint8]) -> tuple[Places, Places, Places]:
+    """Where characters beyond ASCII begin in UTF-8, which code points they are, and how many bytes they take."""
+    places = np.flatnonzero(content >= _TWO_BYTES)
+    points = content[places].astype(np.int64)
+    widths = 2 + (points >= 0xE0) + (points >= 0xF0)
+    points &= 0x7F >> widths
+    for place in (1, 2, 3):
+        six = content[np.minimum(places + place, len(content) - 1)] & 0x3F
+        points = np.where(widths > place, points << 6 | six, points)
+    return places, points, widths
+
+
+def _unsettled(content: NDArray[np.uint8], starts: Places) -> Places:
+    """Rows of the texts that folding may change, beyond ASCII."""
+    places, points, _ = wide_characters(content)
+    changing = places[~settled_characters()[points]] if len(places) else _NOWHERE
+    return np.unique(np.searchsorted(starts, changing, side="right") - 1)
 
 
 def _folded(text: str) -> bytes:

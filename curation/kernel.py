@@ -86,7 +86,7 @@ def vectorised() -> Kernel:
         sets.band_hashes,
         sets.agreement,
         sets.jaccard,
-        block=1 << 20,
+        block=1 << 19,
     )
 
 

@@ -103,6 +103,24 @@ def character_classes() -> NDArray[np.uint8]:
     return classes
 
 
+@lru_cache(maxsize=1)
+def settled_characters() -> NDArray[np.bool_]:
+    """Code points beyond ASCII that folding leaves as they are, whatever stands beside them, shape (0x110000,).
+
+    Not all of them: no mark, no part of a Hangul syllable, and nothing beyond the second supplementary plane.
+    """
+    settled = np.zeros(0x110000, bool)
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x20000), *range(0x20000, 0x2A6E0)):
+        letter = chr(code)
+        settled[code] = (
+            letter.casefold() == letter
+            and unicodedata.category(letter)[0] != "M"
+            and not 0x1100 <= code < 0x1200
+            and unicodedata.is_normalized("NFC", letter)
+        )
+    return settled
+
+
 def passages(text: str, shortest: int, longest: int) -> Iterator[str]:
     """Cut a document into passages of `shortest` to `longest` characters at paragraph and sentence ends.
 

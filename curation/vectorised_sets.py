@@ -42,11 +42,16 @@ def agreement(found: Values, left: Places, right: Places, out: NDArray[np.float6
 
 def jaccard(hashes: Hashes, starts: Places, left: Places, right: Places, out: NDArray[np.float64]) -> None:
     """Exact Jaccard similarity of pairs of sets; 0 for two empty ones."""
-    sets = {row: np.unique(hashes[starts[row] : starts[row + 1]]) for row in {*left.tolist(), *right.tolist()}}
+    sets = {row: _distinct(hashes[starts[row] : starts[row + 1]]) for row in {*left.tolist(), *right.tolist()}}
     for pair, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
         both = np.sort(np.concatenate((sets[one], sets[other])))
         shared = np.count_nonzero(both[1:] == both[:-1])
         out[pair] = shared / (len(both) - shared) if len(both) else 0.0
+
+
+def _distinct(hashes: Hashes) -> Hashes:
+    ordered = np.sort(hashes)
+    return np.concatenate((ordered[:1], ordered[1:][ordered[1:] != ordered[:-1]]))
 
 
 def _mix32(value: Values) -> Values:

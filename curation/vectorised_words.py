@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.text import APOSTROPHE, LETTER, MARK, UNSPACED_MARK, character_classes, words_of_folded
+from curation.folded import wide_characters
+from curation.text import APOSTROPHE, LETTER, MARK, OTHER, UNSPACED_MARK, character_classes, words_of_folded
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -19,7 +20,8 @@ _LOW = np.array(
     np.uint8,
 )
 _WIDTH = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10, np.int64)
-_SPACE = 32
+_SPACE, _QUOTE = 32, ord("'")
+_WIDE_QUOTE = "’".encode()
 _STEPS = 8
 """Blocks of eight bytes that are hashed for all words at once; the rest of longer words is hashed one by one."""
 
@@ -44,30 +46,41 @@ def shingle_hashes(content: Bytes, begins: Places, ends: Places, by_word: bool, 
 
 def _words_of(content: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Places]:
     """Words between zeros, and where each text begins; eight zeros at the end."""
-    pieces = []
-    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-        piece = content[begin:end].tobytes()
-        if not piece.isascii():
-            piece = _wide_words(piece.decode("utf-8", "surrogatepass"))
-        pieces.append(piece)
-    edges = np.cumsum([1, *(len(piece) + 1 for piece in pieces)])
-    low = _LOW[np.frombuffer(b"\0" + b"\0".join(pieces) + bytes(9), np.uint8)]
-    places = np.flatnonzero(low == ord("'"))
-    around = np.stack([low[places - 1], low[places + 1]])
-    low[places[((around == 0) | (around == ord("'"))).any(0)]] = 0
-    return low, edges[:-1]
+    pieces = [content[begin:end].tobytes() for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    laid, edges = _laid(pieces)
+    places, points, widths = wide_characters(laid)
+    kinds = character_classes()[points] if len(points) else np.zeros(0, np.uint8)
+    special = (kinds >= MARK) & (kinds <= UNSPACED_MARK)
+    if special.any():
+        for row in np.unique(np.searchsorted(edges, places[special], side="right") - 1).tolist():
+            pieces[row] = "\0".join(words_of_folded(pieces[row].decode("utf-8", "surrogatepass"))).encode()
+        laid, edges = _laid(pieces)
+        places, points, widths = wide_characters(laid)
+        kinds = character_classes()[points]
+        # Those that are still there are of words.
+        kinds[(kinds >= MARK) & (kinds <= UNSPACED_MARK)] = LETTER
+    low = _LOW[laid]
+    _fill(low, places[kinds == OTHER], widths[kinds == OTHER], 0)
+    wide = places[kinds == APOSTROPHE]
+    quotes = np.concatenate((np.flatnonzero(laid == _QUOTE), wide))
+    sizes = np.concatenate((np.ones(len(quotes) - len(wide), np.int64), np.full(len(wide), len(_WIDE_QUOTE))))
+    _fill(low, quotes, sizes, _QUOTE)
+    around = np.stack([low[quotes - 1], low[quotes + sizes]])
+    between = ((around != 0) & (around != _QUOTE)).all(0)
+    _fill(low, quotes[~between], sizes[~between], 0)
+    for offset, byte in enumerate(_WIDE_QUOTE):
+        low[quotes[between & (sizes > 1)] + offset] = byte
+    return low, edges
 
 
-def _wide_words(text: str) -> bytes:
-    """Words of a folded text between zeros."""
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    kinds = character_classes()[points]
-    if ((kinds >= MARK) & (kinds <= UNSPACED_MARK)).any():
-        return "\0".join(words_of_folded(text)).encode()
-    # What is left is so plain that it needs no search word by word.
-    letters = np.concatenate(([False], kinds == LETTER, [False]))
-    inside = letters[1:-1] | ((kinds == APOSTROPHE) & letters[:-2] & letters[2:])
-    return np.where(inside, points, 0).astype("<u4").tobytes().decode("utf-32-le").encode()
+def _laid(pieces: list[bytes]) -> tuple[Bytes, Places]:
+    edges = np.cumsum([1, *(len(piece) + 1 for piece in pieces)])[:-1]
+    return np.frombuffer(b"\0" + b"\0".join(pieces) + bytes(9), np.uint8), edges
+
+
+def _fill(low: Bytes, places: Places, widths: Places, byte: int) -> None:
+    for offset in range(4):
+        low[places[widths > offset] + offset] = byte
 
 
 def _blocks_at(low: Bytes, places: Places, widths: Places) -> Hashes:
@@ -103,17 +116,19 @@ def _rolled(hashes: Hashes, units: Places, length: int) -> tuple[Hashes, Places]
     """Shingle hashes from unit hashes; `units` is how many each text has."""
     counts = np.maximum(units - length + 1, np.minimum(units, 1))
     starts = np.concatenate(([0], np.cumsum(counts)))
-    ends = np.cumsum(units)
-    first = np.arange(starts[-1]) + np.repeat(ends - units - starts[:-1], counts)
-    last = np.repeat(ends, counts)
-    total = np.zeros(len(first), _U64)
+    firsts = np.cumsum(units) - units
+    # Every run of so many units, whosever they are, and of these the ones that lie in a text.
+    every = np.zeros(max(0, len(hashes) - length + 1), _U64)
     for place in range(length):
-        there = first + place
-        fits = there < last
-        if fits.all():
-            total = total * _U64(_BASE) + hashes[there]
-        else:
-            total[fits] = total[fits] * _U64(_BASE) + hashes[there[fits]]
+        every *= _U64(_BASE)
+        every += hashes[place : place + len(every)]
+    total = np.zeros(starts[-1], _U64)
+    long = np.repeat(units >= length, counts)
+    within = np.arange(starts[-1]) + np.repeat(firsts - starts[:-1], counts)
+    total[long] = every[within[long]]
+    for place in range(length - 1):
+        short = np.flatnonzero((units > place) & (units < length))
+        total[starts[short]] = total[starts[short]] * _U64(_BASE) + hashes[firsts[short] + place]
     return (total ^ (total >> _U64(33))) * _U64(_MIX), starts
 
 
