@@ -27,7 +27,7 @@ Row = Callable[..., Iterator[Figure]]
 ROWS: dict[str, Row] = {
     "policies": theory.policies,
     "policies-ngram": loops,
-    "policies-transformer": partial(loops, backend="transformer", seeds=1, passages=300, epochs=6),
+    "policies-transformer": partial(loops, backend="transformer", seeds=3, passages=300, epochs=6),
     "feedback": theory.feedback,
     "verification": theory.verification,
     "replay": games.replay,
