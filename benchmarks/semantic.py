@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.dedup import is_the_stated_core
 from benchmarks.figures import WORK, Figure, remembered, short
 from benchmarks.semantic_rivals import KEPT, SEMANTIC_THRESHOLD
 from curation.diversity import DiversitySettings, choose_diverse
@@ -146,7 +147,7 @@ def _choice(vectors: Vectors, rounds: int) -> list[Figure]:
     figures = []
     for name, (seconds, chosen) in best.items():
         title, limit = f"{round(KEPT * rows)} of {rows}: {name}", limits.get(name)
-        goal = (f"<= {limit:g}", seconds <= limit) if limit else ("", None)
+        goal = _limit(seconds, limit) if limit else ("", None)
         figures.append(Figure(title, short(seconds) if seconds else None, "CPU s", *goal))
         if seconds:
             seen = coverage(vectors, chosen)
@@ -157,7 +158,15 @@ def _choice(vectors: Vectors, rounds: int) -> list[Figure]:
             ]
     figures.append(_against("submodlib", vectors, best))
     seconds, _ = _timed(lambda: np.array(vendi_score(vectors)))()
-    return [*figures, Figure(f"Vendi score of {rows}", short(seconds), "CPU s", "<= 0.2", seconds <= 0.2)]
+    return [*figures, Figure(f"Vendi score of {rows}", short(seconds), "CPU s", *_limit(seconds, 0.2))]
+
+
+def _limit(seconds: float, limit: float) -> tuple[str, bool | None]:
+    """A goal of time, which is for one kind of core; a slower one that keeps it keeps it."""
+    return (
+        f"<= {limit:g} on Zen 5 with AVX-512 BF16",
+        True if seconds <= limit else False if is_the_stated_core() else None,
+    )
 
 
 def _apricot(vectors: Vectors) -> list[Figure]:
