@@ -59,7 +59,7 @@ def _figures(backend: str) -> list[Figure]:
         found.append(Figure(f"{name}: type coverage, furthest from its forecast", short(off), "share"))
         found.append(
             Figure(
-                f"{name}: the same, beyond generation 0's distance",
+                f"{name}: type coverage, furthest beyond generation 0's distance",
                 short(course),
                 "share",
                 f"<= {_WITHIN}",
