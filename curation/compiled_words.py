@@ -128,11 +128,8 @@ def _settle_signs(content: Bytes, start: int, stop: int, classes: Bytes, low: By
         kind, inside = classes[point], i > start and low[i - start - 1] != _U8(0)
         if kind in (_UNSPACED, _UNSPACED_MARK):
             return False
-        if (
-            kind == _LETTER
-            or (inside and kind == _MARK)
-            or (inside and kind == _APOSTROPHE and _is_next(content, i + width, stop, classes))
-        ):
+        joins = kind == _APOSTROPHE and _is_next(content, i + width, stop, classes)
+        if kind == _LETTER or (inside and (joins or kind == _MARK)):
             for j in range(i, i + width):
                 low[j - start] = content[j]
         i += width
