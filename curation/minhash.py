@@ -167,7 +167,7 @@ class _Work:
         """Lower halves of the signatures, and band hashes."""
         found = self.signatures()
         hashes = _band_hashes(found, self.settings, self.kernel)
-        return halves(found), hashes
+        return np.bitwise_and(found, _HALF, out=found), hashes
 
     def find(
         self, found: Values, hashes: Hashes, reference: int, among_texts: bool, read: _Read | None = None

@@ -18,9 +18,11 @@ def signatures(hashes: Hashes, starts: Places, scale: Values, shift: Values, out
     filled = np.flatnonzero(np.diff(starts))
     if not len(filled):
         return
-    begins = starts[filled]
+    begins, permuted = starts[filled], np.empty_like(codes)
     for place, (a, b) in enumerate(zip(scale, shift, strict=True)):
-        out[filled, place] = np.minimum.reduceat(codes * a + b, begins)
+        np.multiply(codes, a, out=permuted)
+        permuted += b
+        out[filled, place] = np.minimum.reduceat(permuted, begins)
 
 
 def band_hashes(found: Values, rows: int, out: Hashes) -> None:
