@@ -40,7 +40,12 @@ _SHAPE = {
     "precision": "float32",
 }
 _REFERENCE = TransformerTraining.model_validate(
-    {**_SHAPE, "optimiser": "adamw", "learning_rate": 0.003, "sliced_head": False, "weight_decay": 0.1, "steps": 100}
+    {
+        **_SHAPE,
+        **{"optimiser": "adamw", "learning_rate": 0.003, "sliced_head": False, "weight_decay": 0.1, "steps": 100},
+        # As the plain Trainer has them.
+        **{"schedule": "linear", "warmup_fraction": 0.05},
+    }
 )
 _LONG = 400
 """Steps of the plain Trainer, about as many as the passages bear without overfitting."""
