@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks import corpora
 from benchmarks.figures import Figure, short
+from benchmarks.rivals import touch_memory
 from curation.exact import exact_keys
 from curation.kernel import fastest
 from curation.minhash import MinHashSettings, band_hashes, find_near_sketched, signatures
@@ -30,6 +31,8 @@ _SETTINGS = MinHashSettings(shingle_length=corpora.SHINGLE, threshold=corpora.TH
 _OLD = 14
 """Generations before the new one; the first half of them is asked too, for how much the rest adds."""
 _TENS = 10
+_TOUCHED = 1_500_000_000
+"""Bytes of memory that a step finds touched."""
 
 
 def ten(new: int, many: int, stated: bool) -> list[Figure]:
@@ -224,6 +227,7 @@ def main() -> None:
     job, first, second = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     jobs = {"old": _old, "step": _step, "rebuild": _rebuild, "grow": _grow, "meet": _meet}
     work = jobs[job](first, second)
+    touch_memory(_TOUCHED)
     before = _cpu()
     work()
     cost = {"cpu": _cpu() - before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}

@@ -42,9 +42,14 @@ _SHAPE = {
 _REFERENCE = TransformerTraining.model_validate(
     {
         **_SHAPE,
-        **{"optimiser": "adamw", "learning_rate": 0.003, "sliced_head": False, "weight_decay": 0.1, "steps": 100},
+        "optimiser": "adamw",
+        "learning_rate": 0.003,
+        "sliced_head": False,
+        "weight_decay": 0.1,
+        "steps": 100,
         # As the plain Trainer has them.
-        **{"schedule": "linear", "warmup_fraction": 0.05},
+        "schedule": "linear",
+        "warmup_fraction": 0.05,
     }
 )
 _LONG = 400
