@@ -37,6 +37,7 @@ ROWS: dict[str, Row] = {
     "chains": games.chains,
     "fresh-data": theory.fresh_data,
     "sources": errors.sources,
+    "sources-transformer": errors.split,
     "recursive": language.recursive,
     "best-of": sampling.best_of,
     "teachers": sampling.teachers,
