@@ -96,7 +96,7 @@ def split(
     seeds: Sequence[int] = (0, 1, 2),
     lines: int = 40,
     samples: int = 500,
-    lengths: Sequence[int] = (60, 120, 240, 480, 960),
+    lengths: Sequence[int] = (60, 150, 400),
 ) -> Iterator[Figure]:
     """The same three in a transformer: few samples or endless ones, narrow or wide, the shortest training or the best of `lengths` steps."""
     cells: list[Cells] = []
