@@ -6,7 +6,7 @@ Each sieve's decisions are a part of the draft, so a killed one goes on behind i
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from curation.decisions import NOBODY, Decision, Known
 from curation.embedding import Vectors, open_encoder
 from curation.pii import mask_pii
 from curation.stages import CurateSettings, decide
+from curation.toll import Tolls, find_heavy_tolls
 from storage.artifact import MANIFEST, Artifact, Draft, read_manifest
 from storage.documents import read_documents
 from storage.layout import write_parquet
@@ -24,6 +25,7 @@ from storage.records import DECISIONS
 from storage.sources import find_files
 from storage.survivors import dropped_ids
 from tasks.progress import stage
+from tasks.toll import count_tolls
 
 KEPT = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("place", pa.int64())])
 """A text that every sieve kept, and where it stands: row `place`, from 0, of the file `source`."""
@@ -171,6 +173,7 @@ def _conclude(draft: Draft, texts: _Texts, known: _Texts, settings: CurateSettin
         "kept": len(rows),
         "masked": sum(before != after for before, after in zip(stays, told, strict=True)),
         "dropped": _dropped(decisions, ["read", *settings.stages], len(texts.known.ids)),
+        "heavy_tolls": [asdict(toll) for toll in find_heavy_tolls(_tolls(texts, decisions), {})],
         "examples": list(_examples(decisions, wording)),
     }
 
@@ -190,6 +193,12 @@ def _dropped(decisions: pa.Table, stages: Sequence[str], readable: int) -> list[
         {"stage": name, "reason": "", "dropped": 0, "of": looked[name]} for name in stages[1:] if name not in lost
     ]
     return sorted(lines, key=lambda line: (stages.index(line["stage"]), -line["dropped"], line["reason"]))
+
+
+def _tolls(texts: _Texts, decisions: pa.Table) -> Tolls:
+    """What each sieve dropped of each file."""
+    files = pa.chunked_array([[file for file, _ in texts.places]], pa.string())
+    return count_tolls(pa.table({"id": pa.chunked_array([texts.known.ids], pa.string()), "source": files}), decisions)
 
 
 def _examples(decisions: pa.Table, wording: dict[str, str]) -> Iterator[dict[str, Any]]:
