@@ -1,5 +1,6 @@
 """What the terminal says before and after a run: the story in one table, and what to try next."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,10 +95,10 @@ def tell_met(console: Console, store: Path, human: str, name: str) -> None:
 
 
 def _number(value: float, digits: int) -> str:
-    """A number in five characters where it is a large one: 54,432 is 54k."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 10 * size:
-            return f"{value / size:,.0f}{unit}"
+    """A number, in five characters or so where it is a large one: 54,432 is 54k."""
+    for size, unit, more in ((1e9, "G", 1), (1e6, "M", 1), (1e3, "k", 0)):
+        if value >= (1e4 if unit == "k" else size) and math.isfinite(value):
+            return f"{value / size:,.{more}f}{unit}"
     return f"{value:,.{digits}f}"
 
 
