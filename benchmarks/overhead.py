@@ -13,7 +13,7 @@ from benchmarks.figures import Figure
 from benchmarks.kills import stored
 from benchmarks.world import World
 from storage.artifact import MANIFEST, read_manifest
-from tasks.spread import HERE
+from tasks.backends.engines import HERE
 
 
 def costs() -> dict[str, Callable[[World], dict[str, Any]]]:

@@ -6,7 +6,6 @@ texts: a task on another machine costs a tenth of a second. What a piece answers
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,13 +15,13 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from tasks.backends.engines import ALONE, HERE, QUIET, require_ray
 from tasks.coat import watched
 
 R = TypeVar("R")
 
 _AHEAD = 32
 """Pieces that are on their way at once: what waits on this machine, and most machines that have work."""
-HERE = "here"
 
 
 def runner(ray: str) -> TaskRunner[Any]:
@@ -34,15 +33,15 @@ def runner(ray: str) -> TaskRunner[Any]:
     if not ray:
         # Libraries use the cores themselves; a second piece would only wait for them.
         return ThreadPoolTaskRunner(max_workers=1)
-    if find_spec("prefect_ray") is None:
-        raise ValueError("resources.ray names a cluster, but Ray is not installed; pip install 'heirloom[ray]'")
+    require_ray()
     from prefect_ray import RayTaskRunner
 
-    quiet = {"include_dashboard": False, "log_to_driver": False, "ignore_reinit_error": True}
-    return RayTaskRunner(address=None, init_kwargs=quiet) if ray == HERE else RayTaskRunner(address=ray)
+    return RayTaskRunner(init_kwargs=ALONE) if ray == HERE else RayTaskRunner(address=ray, init_kwargs=QUIET)
 
 
-def spread(function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str) -> Iterator[R]:
+def spread(
+    function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str, ahead: int = _AHEAD
+) -> Iterator[R]:
     """What `function` makes of each piece, in order; outside a flow run one after the other."""
     if not watched():
         for piece in pieces:
@@ -57,8 +56,8 @@ def spread(function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: 
         with context.model_copy(update={"parameters": {}}):
             return worn.submit(*piece)
 
-    waiting, ahead = iter(pieces), deque[PrefectFuture[R]]()
-    ahead.extend(send(piece) for piece in islice(waiting, _AHEAD))
-    while ahead:
-        yield ahead.popleft().result()
-        ahead.extend(send(piece) for piece in islice(waiting, 1))
+    waiting, sent = iter(pieces), deque[PrefectFuture[R]]()
+    sent.extend(send(piece) for piece in islice(waiting, ahead))
+    while sent:
+        yield sent.popleft().result()
+        sent.extend(send(piece) for piece in islice(waiting, 1))
