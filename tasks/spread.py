@@ -6,12 +6,13 @@ texts: a task on another machine costs a tenth of a second. What a piece answers
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -50,10 +51,11 @@ def spread(
     worn: Task[..., R] = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
 
     def send(piece: tuple[Any, ...]) -> PrefectFuture[R]:
-        context = FlowRunContext.get()
-        assert context is not None
-        # It goes along to the other machine, where what the flow was given is of no use, and processes and locks cannot go.
-        with context.model_copy(update={"parameters": {}}):
+        with ExitStack() as bare:
+            # They go along to the other machine, where what flow and task were given is of no use, and processes and locks cannot go.
+            for context in (FlowRunContext.get(), TaskRunContext.get()):
+                if context is not None:
+                    bare.enter_context(context.model_copy(update={"parameters": {}}))
             return worn.submit(*piece)
 
     waiting, sent = iter(pieces), deque[PrefectFuture[R]]()

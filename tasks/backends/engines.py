@@ -169,6 +169,8 @@ class Engines:
         try:
             ray.get([engine.stay.remote() for engine in engines], timeout=self.resources.patience_seconds)
         except GetTimeoutError as error:
+            for engine in engines:
+                ray.kill(engine)
             cards = f"{self.resources.engine_gpus:g} GPUs each; it has {ray.cluster_resources().get('GPU', 0):g}"
             raise ValueError(
                 f"the Ray cluster had no room for {count} engines within {self.resources.patience_seconds:g} s, of {cards}: "
