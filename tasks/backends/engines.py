@@ -30,6 +30,8 @@ TRAINING = "training"
 
 Spread = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]], str, int], Iterator[Any]]
 """Who sends pieces to the cluster and brings the answers back in order: a function, its pieces, a name, how many at once."""
+_BESIDE = "beside"
+"""What an engine hears while it is at work."""
 _LOST_MACHINES = 3
 """How often an engine is started again, on another machine, because its own was lost."""
 
@@ -141,12 +143,14 @@ class Engines:
     def close(self) -> None:
         """End every engine, those at work too, and the connection if it began here."""
         with self._changed:
-            self._end()
-            if self._ours:
-                import ray
+            try:
+                self._end()
+            finally:
+                if self._ours:
+                    import ray
 
-                ray.shutdown()
-            self._connected = self._ours = False
+                    ray.shutdown()
+                self._connected = self._ours = False
 
     def _started(self, module: str, count: int) -> list[str]:
         import ray
@@ -161,13 +165,14 @@ class Engines:
         with self._changed:
             self._names += [name for name in wanted if name not in self._names]
             engines = [
-                cast("Any", ray.remote(Host))
+                cast("Any", ray.remote(concurrency_groups={_BESIDE: 1})(Host))
                 .options(name=name, **settings)
                 .remote(module, self.logs.resolve() / f"engine-{name}.log", self.resources.threads)
                 for name in wanted
             ]
         try:
-            ray.get([engine.stay.remote() for engine in engines], timeout=self.resources.patience_seconds)
+            staying = [engine.stay.options(concurrency_group=_BESIDE).remote() for engine in engines]
+            ray.get(staying, timeout=self.resources.patience_seconds)
         except GetTimeoutError as error:
             for engine in engines:
                 ray.kill(engine)
@@ -190,9 +195,9 @@ class Engines:
         from ray.exceptions import RayError
 
         engines = list(self._living())
-        closing = [engine.close.remote() for _, engine in engines]
+        closing = [engine.close.options(concurrency_group=_BESIDE).remote() for _, engine in engines]
         with contextlib.suppress(RayError):
-            # One at work does not listen.
+            # One whose machine is lost does not answer.
             ray.wait(closing, num_returns=len(closing), timeout=5) if closing else None
         for _, engine in engines:
             ray.kill(engine)

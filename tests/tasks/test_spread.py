@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from tasks import indexing
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, learner, speaker
 from tasks.backends.engines import HERE, connect
 from tasks.backends.pool import open_backends
+from tasks.backends.worker import WorkerError
 from tasks.coat import without_coat
 from tasks.curate import _encoded
 from tasks.spread import runner, spread
@@ -127,6 +129,31 @@ def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_aft
     with pytest.raises(ValueError, match=r"does not see .*elsewhere: every machine of the cluster must see the store"):
         work()
     assert _engines() == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_path: Path) -> None:
+    import ray
+
+    from tasks.backends import hosting
+
+    class Hasty(hosting.Host):
+        def __init__(self, *begun: object) -> None:
+            hosting._IDLE_SECONDS = 2
+            super().__init__(*begun)
+
+    named = {"name": "ngram-1", "namespace": "killed", "lifetime": "detached", "max_restarts": 1, "max_task_retries": 1}
+    engine = ray.remote(Hasty).options(num_cpus=0, **named).remote("ngram", tmp_path / "engine.log", 1)
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+    ray.kill(engine, no_restart=False)
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+    deadline = time.monotonic() + 30
+    while _engines() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
 
 
 @pytest.mark.usefixtures("cluster")
