@@ -30,8 +30,6 @@ TRAINING = "training"
 
 Spread = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]], str, int], Iterator[Any]]
 """Who sends pieces to the cluster and brings the answers back in order: a function, its pieces, a name, how many at once."""
-_BESIDE = "beside"
-"""What an engine hears while it is at work."""
 _LOST_MACHINES = 3
 """How often an engine is started again, on another machine, because its own was lost."""
 
@@ -165,13 +163,13 @@ class Engines:
         with self._changed:
             self._names += [name for name in wanted if name not in self._names]
             engines = [
-                cast("Any", ray.remote(concurrency_groups={_BESIDE: 1})(Host))
+                cast("Any", ray.remote(Host))
                 .options(name=name, **settings)
                 .remote(module, self.logs.resolve() / f"engine-{name}.log", self.resources.threads)
                 for name in wanted
             ]
         try:
-            staying = [engine.stay.options(concurrency_group=_BESIDE).remote() for engine in engines]
+            staying = [engine.stay.remote() for engine in engines]
             ray.get(staying, timeout=self.resources.patience_seconds)
         except GetTimeoutError as error:
             for engine in engines:
@@ -183,7 +181,7 @@ class Engines:
             ) from error
         except RayError as error:
             raise WorkerError(
-                f"engines could not be started on the Ray cluster; is Heirloom installed on its machines? {error}"
+                f"engines could not be started on the Ray cluster; is Heirloom installed on its machines, in this version? {error}"
             ) from error
         return wanted
 
@@ -195,7 +193,7 @@ class Engines:
         from ray.exceptions import RayError
 
         engines = list(self._living())
-        closing = [engine.close.options(concurrency_group=_BESIDE).remote() for _, engine in engines]
+        closing = [engine.close.remote() for _, engine in engines]
         with contextlib.suppress(RayError):
             # One whose machine is lost does not answer.
             ray.wait(closing, num_returns=len(closing), timeout=5) if closing else None
