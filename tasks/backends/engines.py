@@ -60,6 +60,8 @@ def connect(address: str) -> bool:
         ray.init(**ALONE) if address == HERE else ray.init(address, **QUIET)
     except (OSError, RuntimeError, ValueError) as error:
         said = str(error).partition("\n")[0]
+        if "AuthenticationError" in str(error.__cause__):
+            said = "it asks for a token: set RAY_AUTH_MODE=token, and have the head's ~/.ray/auth_token"
         raise ValueError(
             f"resources.ray is {address!r}, and no Ray cluster answers there ({said}); write `auto` on a machine of the cluster, "
             f"`ray://host:10001` beside it, or `{HERE}` to start one"
