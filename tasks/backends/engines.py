@@ -58,7 +58,7 @@ def connect(address: str) -> bool:
     try:
         _knock(address)
         ray.init(**ALONE) if address == HERE else ray.init(address, **QUIET)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
         said = str(error).partition("\n")[0]
         if "AuthenticationError" in str(error.__cause__):
             said = "it asks for a token: set RAY_AUTH_MODE=token, and have the head's ~/.ray/auth_token"
@@ -163,16 +163,17 @@ class Engines:
         settings |= {"num_cpus": 0, "num_gpus": self.resources.engine_gpus, "scheduling_strategy": "SPREAD"}
         settings |= {"max_restarts": _LOST_MACHINES, "max_task_retries": _LOST_MACHINES}
         with self._changed:
+            # What another arm is asking is there, and answers when it is through; of others one may have ended, for nobody asked.
+            unsure = [name for name in wanted if self._users == 1 or name not in self._names]
             self._names += [name for name in wanted if name not in self._names]
             engines = [
                 cast("Any", ray.remote(Host))
                 .options(name=name, **settings)
                 .remote(module, self.logs.resolve() / f"engine-{name}.log", self.resources.threads)
-                for name in wanted
+                for name in unsure
             ]
         try:
-            staying = [engine.stay.remote() for engine in engines]
-            ray.get(staying, timeout=self.resources.patience_seconds)
+            ray.get([engine.stay.remote() for engine in engines], timeout=self.resources.patience_seconds)
         except GetTimeoutError as error:
             for engine in engines:
                 ray.kill(engine)
@@ -197,7 +198,7 @@ class Engines:
         engines = list(self._living())
         closing = [engine.close.remote() for _, engine in engines]
         with contextlib.suppress(RayError):
-            # One whose machine is lost does not answer.
+            # One that is at work does not listen, nor one whose machine is lost.
             ray.wait(closing, num_returns=len(closing), timeout=5) if closing else None
         for _, engine in engines:
             ray.kill(engine)

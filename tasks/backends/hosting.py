@@ -4,7 +4,6 @@ A text is what the process makes of a prompt and its seed, so it does not matter
 behind ends by itself, when nobody has asked for ten minutes. The machine must see models where the one that asks sees them.
 """
 
-import asyncio
 import os
 import socket
 import threading
@@ -40,50 +39,48 @@ def ask(namespace: str, name: str, function: str, arguments: tuple[Any, ...]) ->
 
 
 class Host:
-    """The actor: one worker process, asked one thing at a time; its methods are coroutines, so that it listens while it is at work."""
+    """The actor: one worker process, asked one thing at a time."""
 
     def __init__(self, module: str, log: Path, threads: int) -> None:
         """Start the process, on the cards that Ray gives."""
         self._worker, self._begun = Worker(module, log, threads), (module, log, threads)
-        self._asked, self._waiting, self._turn = time.monotonic(), 0, asyncio.Lock()
+        self._asked, self._busy = time.monotonic(), threading.Lock()
         threading.Thread(target=self._end_when_idle, daemon=True).start()
 
-    async def stay(self) -> None:
+    def stay(self) -> None:
         """Answer, and count the minutes from now."""
         self._asked = time.monotonic()
 
-    async def ask(self, function: str, arguments: tuple[Any, ...]) -> list[Any]:
+    def ask(self, function: str, arguments: tuple[Any, ...]) -> list[Any]:
         """Every answer of the process; one that died is started again.
 
         Raises:
             ValueError: the process refused the arguments, or a folder among them is not seen from here.
             WorkerError: the process failed or died.
         """
-        self._waiting += 1
-        try:
-            async with self._turn:
-                return await asyncio.to_thread(self._answers, function, arguments)
-        finally:
-            self._waiting, self._asked = self._waiting - 1, time.monotonic()
-
-    async def close(self) -> None:
-        """End the process, also one at work, and know that it has ended."""
-        self._worker.close()
-
-    def _answers(self, function: str, arguments: tuple[Any, ...]) -> list[Any]:
         for folder in [one for one in arguments if isinstance(one, Path) and not one.exists()]:
             raise ValueError(
                 f"{socket.gethostname()} does not see {folder}: every machine of the cluster must see the store under the same path"
             )
-        if not self._worker.alive:
-            self._worker = Worker(*self._begun)
-        return list(self._worker.stream(function, lambda *_: None, *arguments))
+        with self._busy:
+            if not self._worker.alive:
+                self._worker = Worker(*self._begun)
+            try:
+                return list(self._worker.stream(function, lambda *_: None, *arguments))
+            finally:
+                self._asked = time.monotonic()
+
+    def close(self) -> None:
+        """End the process, and know that it has ended."""
+        self._worker.close()
 
     def _end_when_idle(self) -> None:
         import ray
 
-        while self._waiting or time.monotonic() - self._asked < _IDLE_SECONDS:
+        while True:
             time.sleep(_IDLE_SECONDS / 100)
-        self._worker.close()
-        ray.kill(ray.get_runtime_context().current_actor)
-        os._exit(0)
+            with self._busy:
+                if time.monotonic() - self._asked > _IDLE_SECONDS:
+                    self._worker.close()
+                    ray.kill(ray.get_runtime_context().current_actor)
+                    os._exit(0)

@@ -1,6 +1,5 @@
 """The actor as it is without a cluster: one process, asked one thing at a time."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -21,12 +20,12 @@ def model(tmp_path: Path) -> Path:
 def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
     host = Host("ngram", tmp_path / "logs" / "engine.log", 1)
     asked = (Sampling(sampler="ngram"), Resources(), model, [Prompt("", 1)])
-    said = asyncio.run(host.ask("sample", asked))
+    said = host.ask("sample", asked)
     host._worker.close()
-    assert asyncio.run(host.ask("sample", asked)) == said
+    assert host.ask("sample", asked) == said
     with pytest.raises(ValueError, match="is no n-gram model"):
-        asyncio.run(host.ask("score", (tmp_path / "logs", ["yes"], (1.0,))))
+        host.ask("score", (tmp_path / "logs", ["yes"], (1.0,)))
     with pytest.raises(ValueError, match=r"does not see .*nowhere: every machine of the cluster must see the store"):
-        asyncio.run(host.ask("score", (tmp_path / "nowhere", ["yes"], (1.0,))))
-    asyncio.run(host.close())
+        host.ask("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
+    host.close()
     assert not host._worker.alive
