@@ -32,7 +32,7 @@ from tasks.made import Made
 from tasks.measure import measure
 from tasks.mix import mix
 from tasks.screen import pinned_withheld, prove, screen, usable
-from tasks.spread import runner
+from tasks.spread import runner, spread
 from tasks.train import train
 
 
@@ -77,7 +77,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
     newest_snapshot(site.store, recipe.human)  # refuses before anything is written, and so does the next
     refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)
     require_reviewer(recipe.review)
-    with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
+    with run.lock(), open_backends(site.resources, site.store / "logs", spread) as backends:
         run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"), spoken)
         backends.warm(recipe.train, recipe.generate)
         course = Course(run, recipe, [Generation.as_made(attempt) for attempt in inherited_attempts(run)])

@@ -6,6 +6,7 @@ a new corpus is held against once, are met in the same way, by sketches in files
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from storage.layout import write_parquet
 from storage.records import index
 from storage.run import Attempt
 from storage.survivors import read_survivors
+from tasks.spread import spread
 
 _PART = 100_000
 """Records in a part: a second of work, some fifty megabytes."""
@@ -146,6 +148,12 @@ def _artifact(folder: Any, settings: MinHashSettings, **parents: Artifact) -> Ar
 
 
 def _write(artifact: Artifact, records: pa.Table, settings: MinHashSettings) -> None:
+    named = records.select(["id", "digest", "born", "text"])
     with artifact.draft() as draft:
-        for start in range(draft.parts() * _PART, max(1, len(records)), _PART):
-            draft.write_part(sketch(records.slice(start, _PART), settings), start // _PART)
+        starts = range(draft.parts() * _PART, max(1, len(records)), _PART)
+        # Taken, not sliced: a slice travels with all that it was cut from.
+        pieces = ((named.take(np.arange(start, min(start + _PART, len(named)))), settings) for start in starts)
+        # A lone part is not worth the journey.
+        made = spread(sketch, pieces, "sketch", ahead=8) if len(starts) > 1 else starmap(sketch, pieces)
+        for number, part in enumerate(made, draft.parts()):
+            draft.write_part(part, number)
