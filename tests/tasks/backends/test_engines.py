@@ -15,7 +15,6 @@ from tasks.spread import spread
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("auto", "Could not find any running Ray instance"),
         ("127.0.0.1:1", "Connection refused"),
         ("ray://127.0.0.1:1", "Connection refused"),
         ("nonsense", "Invalid address"),
