@@ -9,41 +9,26 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import duckdb
-import pyarrow as pa
 
+from benchmarks.built import build_big, build_many
 from benchmarks.figures import WORK, Figure, run_heirloom, short
-from storage import records
-from storage.artifact import Artifact
 from storage.catalog import open_catalog
 from storage.questions import QUESTIONS, bound
 from storage.readonly import open_readonly
-from storage.run import Attempt, Run, human_folder
 
-RECORDS, GENERATIONS = 100_000, 10
 _BIG, _MANY, _LIVE = (WORK / "asking" / name for name in ("big", "many", "live"))
 _ROUNDS = 7
-_STAGES = ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity")
-_RECIPE = {
-    "question": "what does asking cost?",
-    "human": "letters",
-    "mix": {"policy": "fixed-fraction"},
-    "train": {"backend": "ngram"},
-    "generate": {"sampler": "ngram"},
-    "curate": {"stages": _STAGES},
-    "generations": GENERATIONS,
-    "seed": 0,
-}
 
 
 def figures() -> list[Figure]:
     """Make the stores that are not there, then ask."""
     if not (_BIG / "runs").exists():
-        _build_big()
+        build_big(_BIG)
     if not (_MANY / "runs").exists():
-        _build_many()
+        build_many(_MANY)
     catalog = open_catalog(_BIG)
     catalog.execute("set threads = 2")
     return [*_questions(catalog), *_views(catalog), *_texts(catalog), *_opening(), *_live()]
@@ -174,100 +159,6 @@ def _least(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 def _below(value: float, limit: int) -> tuple[str, bool | None]:
     return (f"<= {limit}", value <= limit) if limit else ("", None)
-
-
-_TEXT = "repeat(md5(i::varchar) || ' the quick brown fox ', 3 + i % 11) as text"
-_HUMAN_ID = "'h-' || left(md5({}::varchar), 16)"
-
-
-def _publish(artifact: Artifact, schema: pa.Schema, *questions: str, **facts: object) -> Artifact:
-    with artifact.draft() as draft:
-        for number, question in enumerate(questions):
-            made = duckdb.sql(question).to_arrow_table()
-            for lacking in [one for one in schema if one.name not in made.column_names]:
-                made = made.append_column(lacking, pa.nulls(made.num_rows, lacking.type))
-            draft.write_part(made.select(schema.names).cast(schema), number)
-        draft.facts = dict(facts)
-    return artifact
-
-
-def _build_big() -> None:
-    for side, first, last in (("reserve", 0, 30_000), ("heldout", 30_000, 40_000)):
-        _publish(
-            Artifact(human_folder(_BIG, "letters", 1) / side, {}),
-            records.RESERVE,
-            f"""select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as born, 'letters.jsonl' as source,
-            '' as group, 'CC0-1.0' as licence, md5(i::varchar) as digest from range({first}, {last}) t(i)""",
-        )
-    run = Run(_BIG, "big")
-    run.begin(_RECIPE, set(), {})
-    for generation in range(1, GENERATIONS + 1):
-        _live_through(Attempt(run, generation))
-
-
-def _live_through(attempt: Attempt) -> None:
-    """One generation: every candidate asked by a human record, 3 in 100 dropped by each sieve, 30 in 100 human."""
-    born = attempt.generation
-    attempt.run.note("began", born, 1, snapshot=1)
-    synthetic = f"printf('g{born:03d}-%07d', i)"
-    parent = f"hash(i + {born}) % 30000"
-    candidates = _publish(
-        attempt.artifact("candidates", {}),
-        records.CANDIDATES,
-        f"""select {synthetic} as id, {_TEXT}, 'synthetic' as origin, {born} as born, [{_HUMAN_ID.format(f"({parent})")}] as parents,
-        'letters.jsonl' as source, md5((i * 11 + {born})::varchar) as digest, left(md5(({parent})::varchar), 8) as prompt,
-        'opening' as program, {{'temperature': 1.0, 'top_p': 1.0, 'top_k': 0, 'min_p': 0.0, 'max_tokens': 64}} as parameters,
-        'abc' as model, (hash(i) % 1000000007)::bigint as seed, 'stop' as finish_reason, 8 as prompt_tokens,
-        (hash(i) % 60)::int as completion_tokens, -random() * 100 as log_probability from range({RECORDS}) t(i)""",
-        generated_tokens=30 * RECORDS,
-    )
-    decisions = _publish(attempt.artifact("decisions", {}, candidates=candidates), records.DECISIONS, *_decided(born))
-    _publish(
-        attempt.artifact("corpus", {}, decisions=decisions),
-        records.CORPUS,
-        f"""select * from (select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as born, 'letters.jsonl' as source,
-        md5(i::varchar) as digest, 1.0 as weight from range({RECORDS * 3 // 10}) t(i) union all
-        select {synthetic}, {_TEXT}, 'synthetic', {born}, 'letters.jsonl', md5((i * 11 + {born})::varchar), 1.0
-        from range({RECORDS * 7 // 10}) t(i))""",
-        corpus=RECORDS,
-        human_fraction=0.3,
-    )
-    attempt.run.note("accepted", born, 1)
-
-
-def _decided(born: int) -> Iterator[str]:
-    """One question a sieve, whose part holds what it dropped first."""
-    for at, stage in enumerate(_STAGES):
-        kept = [f"hash(i * 7 + {before} + {born}) % 100 >= 3" for before in range(at + 1)]
-        alive = f"where {' and '.join(kept[:-1])}" if at else ""
-        yield f"""select printf('g{born:03d}-%07d', i) as id, '{stage}' as stage, kept,
-            if(kept, '', 'says the same as another') as reason, if(kept, null, other) as keeper,
-            if(kept, null, {born}) as keeper_generation, random() as evidence, random() as estimate
-            from (select i, {kept[-1]} as kept, printf('g{born:03d}-%07d', hash(i) % {RECORDS}) as other
-                  from range({RECORDS}) t(i) {alive}) order by kept, i"""
-
-
-def _build_many() -> None:
-    for number in range(10):
-        run = Run(_MANY, f"run-{number}")
-        run.begin(_RECIPE, set(), {})
-        for generation in range(20):
-            attempt = Attempt(run, generation)
-            run.note("began", generation, 1, snapshot=1)
-            for name, schema in _SMALL.items():
-                with attempt.artifact(name, {}).draft() as draft:
-                    draft.write_part(schema.empty_table())
-
-
-_SMALL = {
-    "candidates": records.CANDIDATES,
-    "decisions": records.DECISIONS,
-    "corpus": records.CORPUS,
-    "model": records.TRAINING,
-    "metrics": records.METRICS,
-    "voice": records.VOICE,
-    "verdict": records.VERDICTS,
-}
 
 
 def measure() -> list[Figure]:

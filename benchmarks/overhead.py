@@ -13,7 +13,7 @@ from benchmarks.figures import Figure
 from benchmarks.kills import stored
 from benchmarks.world import World
 from storage.artifact import MANIFEST, read_manifest
-from tasks.spread import HERE
+from tasks.backends.engines import HERE
 
 
 def costs() -> dict[str, Callable[[World], dict[str, Any]]]:
@@ -69,7 +69,7 @@ def _ray(made: World) -> dict[str, Any]:
     for name, ray in (("threads", ""), ("ray", HERE)):
         store, site = made.folder / f"on-{name}", made.folder / f"{name}.toml"
         shutil.copytree(made.store / "human", store / "human")
-        site.write_text(f'store = "{store}"\nresources = {{ ray = "{ray}" }}\n')
+        site.write_text(f'store = "{store}"\nresources = {{ ray = "{ray}", samplers = 2 }}\n')
         since = time.monotonic()
         made.command("flows", "evolve", "ngram", *words, "--site", str(site))
         told[name] = round(time.monotonic() - since, 1)

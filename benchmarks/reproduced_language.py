@@ -1,17 +1,13 @@
-"""A base model tuned, generation after generation, on what the last one wrote: Shumailov et al. 2024 at the size of two cores.
+"""A base model tuned, generation after generation, on what the last one wrote: Shumailov et al. 2024 at the size of two cores."""
 
-`python -m benchmarks.reproduced_language FILE --tokenizer NAME --out BLOCKS` cuts a text of yours into blocks of 64 tokens.
-"""
-
-import argparse
 import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
+from benchmarks.prepared import cut
 from curation.splitting import IngestSettings
 from curation.text import passages
 from flows.compare import compare
@@ -57,12 +53,6 @@ def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, blocks:
     yield from _lost(_zero_shot(base, runs["none"][0]), ends)
     yield from _surprise([recipe.name for recipe in runs["none"]], generations)
     yield from _repeated([recipe.name for recipe in runs["none"]], generations)
-
-
-def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
-    """Blocks of so many tokens, in order; what is left at the end is not one."""
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return [tokenizer.decode(ids[start : start + size]) for start in range(0, len(ids) - size + 1, size)]
 
 
 def _recursive(name: str, seed: int, base: Path, generations: int, more: list[str]) -> list[str]:
@@ -225,26 +215,3 @@ def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
 
 def _untold(*_: int) -> None:
     """Nobody listens."""
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.reproduced_language",
-        description="Cut a text into blocks of 64 tokens, one a line of JSONL.",
-        epilog="Example: python -m benchmarks.reproduced_language wiki.train.raw --tokenizer facebook/opt-125m --out blocks.jsonl",
-    )
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--tokenizer", required=True, help="folder or name of the model whose tokens are counted")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    if not given.file.is_file():
-        parser.error(f"there is no file {given.file}")
-    from tasks.backends.beginning import read_tokenizer
-
-    blocks = cut(given.file.read_text(), read_tokenizer(given.tokenizer), _BLOCK)
-    given.out.write_text("".join(json.dumps({"text": block}) + "\n" for block in blocks))
-    print(f"{given.out}: {len(blocks):,} blocks of {_BLOCK} tokens")
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,24 +1,20 @@
-"""Sampling with a purpose, beside plain sampling on the same budget: best of k, several teachers, quotas, attribute grids.
+"""Sampling with a purpose, beside plain sampling on the same budget: best of k, several teachers, quotas.
 
-Models count words (`backend = "ngram"`), and those of the teachers and of the grid learn texts whose first words say what they are
+Models count words (`backend = "ngram"`), and those of the teachers learn texts whose first words say what they are
 (`tests/honest_speaker.py`), so that what was asked can be held against what was said.
 """
 
 import json
-import math
 import random
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.selecting import quota_figures
-from curation.embedding import open_encoder
 from curation.selection import lengths, lexical_diversity
 from curation.splitting import IngestSettings
-from curation.spread import vendi_score
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
 from storage.artifact import read_table
@@ -29,7 +25,7 @@ from tasks.coat import without_coat
 from tasks.ingest import ingest
 from tests.honest_speaker import GRID, body, delivered, header
 
-_STORE = WORK / "reproductions" / "sampling"
+STORE = WORK / "reproductions" / "sampling"
 _PLAIN: dict[str, Any] = {
     "human": "docs",
     "generations": 1,
@@ -44,16 +40,6 @@ _SKILLS = {"one": _SUBJECTS[:2], "two": _SUBJECTS[2:4], "three": _SUBJECTS[4:]}
 _KNOWS, _GUESSES = 0.8, 0.3
 """How often a teacher's text is about its subject, on a subject of its own and on any other."""
 _LESSONS, _TESTS = 2000, 1000
-_ASKED = {
-    "prompts": {
-        "program": "template",
-        "template": "{subject} {format} {length} :",
-        "attributes": GRID,
-        "answer": "continues",
-    },
-    "mix": {"strata": "attributes"},
-}
-_CELLS = math.prod(map(len, GRID.values()))
 
 
 def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: int = 5) -> Iterator[Figure]:
@@ -84,16 +70,16 @@ def quota() -> Iterator[Figure]:
 def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generations: int = 3) -> Iterator[Figure]:
     """Odumakinde et al. 2024, arXiv:2408.14960: who is asked what, of three teachers who each know some of five subjects."""
     folders = tuple((name, _teacher(name, subjects)) for name, subjects in _SKILLS.items())
-    site = Site(store=_STORE, resources=Resources(models=folders))
-    _honest("headers", prompts, {})
+    site = Site(store=STORE, resources=Resources(models=folders))
+    honest("headers", prompts, {})
     right: dict[str, list[float]] = {name: [] for name in _arbitrage()}
     asked = {"program": "benchmarks.reproduced_sampling:headers", "answer": "continues"}
     told = {"human": "headers", "generations": generations, "train": {"backend": "ngram", "order": 5}, "prompts": asked}
     for seed in seeds:
         for name, more in _arbitrage().items():
             run = f"{name.replace(' ', '-')}-{seed}"
-            _lived(run, seed, {**told, **more}, site)
-            last = _STORE / "runs" / run / f"generation={generations}" / "attempt=1"
+            lived(run, seed, {**told, **more}, site)
+            last = STORE / "runs" / run / f"generation={generations}" / "attempt=1"
             right[name].append(_right(last / "model", seed))
     for name, found in right.items():
         yield Figure(
@@ -109,28 +95,6 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
     yield Figure(
         "reward, fixed and learned routes in this order", str(ranked).lower(), "", "reward > fixed > learned", ranked
     )
-
-
-def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5) -> Iterator[Figure]:
-    """Yu et al. 2023, arXiv:2306.15895: a grid of attributes against one prompt that asks for nothing, of the same model."""
-    weights = {name: [1 / (1 + place) ** 1.5 for place in range(len(values))] for name, values in GRID.items()}
-    _honest("uneven", records, weights)
-    wrong, effective, vendi, right = [], [], [], []
-    for seed in seeds:
-        asked, one = (_uneven(name, seed, more, records, cell) for name, more in (("grid", _ASKED), ("one", {})))
-        wrong.append(_unlike([row["attributes"] for row in asked if row["kept"]], cell))
-        wrong[-1] += _unlike([row["attributes"] for row in asked], len(asked) // _CELLS)
-        right.append(statistics.mean(worth([row["prompt"] for row in asked], [row["text"] for row in asked])))
-        both = [[row["text"] for row in rows if row["kept"]] for rows in (asked, one)]
-        effective.append([_effective_kinds(texts) for texts in both])
-        vendi.append([vendi_score(open_encoder("hashing").encode(texts)) for texts in both])
-    told = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, most of seeds"
-    yield Figure(told, max(wrong), "cells", "0: delivered counts equal quotas", max(wrong) == 0)
-    yield Figure("texts about the subject that they were asked for, least of seeds", short(min(right)), "share")
-    for name, found in (("kinds of text, effective number", effective), ("Vendi score of embeddings", vendi)):
-        least = min(with_grid / without for with_grid, without in found)
-        told = f"{name}: grid over one prompt, least of seeds"
-        yield Figure(told, short(least), "ratio", "> 1: more diverse", least > 1)
 
 
 def headers(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:  # noqa: ARG001
@@ -159,15 +123,16 @@ def _arbitrage() -> dict[str, dict[str, Any]]:
     }
 
 
-def _lived(run: str, seed: int, more: Mapping[str, Any], site: Site) -> None:
+def lived(run: str, seed: int, more: Mapping[str, Any], site: Site) -> None:
+    """Let a run live that curates nothing and keeps nothing of earlier generations, but for what is said otherwise."""
     with without_coat():
         evolve(Recipe.model_validate({**_PLAIN, **more, "name": run, "seed": seed}), site)
 
 
 def _voice(run: str, seed: int, more: Mapping[str, Any]) -> list[str]:
     """What the student says."""
-    _lived(f"{run}-{seed}", seed, more, Site(store=_STORE))
-    folder = _STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "voice"
+    lived(f"{run}-{seed}", seed, more, Site(store=STORE))
+    folder = STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "voice"
     rows = read_table(folder, ["prompt", "text"]).to_pylist()
     return [row["text"] for row in rows if not row["prompt"]]
 
@@ -175,26 +140,26 @@ def _voice(run: str, seed: int, more: Mapping[str, Any]) -> list[str]:
 def _docstrings(records: int) -> None:
     settings = IngestSettings(passage_characters=(80, 360), reserve_records=records, heldout_records=100)
     with without_coat():
-        ingest(_STORE, "docs", [DOCSTRINGS], settings)
+        ingest(STORE, "docs", [DOCSTRINGS], settings)
 
 
-def _honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> None:
+def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> None:
     """Human text of honest speakers; with weights, some values of an attribute are rarer than others."""
     dice = random.Random(0)  # noqa: S311  (text, not a secret)
     texts: dict[str, None] = {}
     while len(texts) < 2 * records:
         asked = {one: dice.choices(values, weights.get(one))[0] for one, values in GRID.items()}
         texts[f"{header(asked)} {body(asked, dice)}"] = None
-    file = _STORE / f"{name}.jsonl"
+    file = STORE / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     with without_coat():
-        ingest(_STORE, name, [str(file)], IngestSettings(repeats="exact", reserve_records=records, heldout_records=100))
+        ingest(STORE, name, [str(file)], IngestSettings(repeats="exact", reserve_records=records, heldout_records=100))
 
 
 def _teacher(name: str, subjects: Sequence[str]) -> Path:
     """A model that knows its subjects well, and of the others seldom says what it should."""
-    folder, dice = _STORE / "teachers" / name, random.Random(name)  # noqa: S311  (text, not a secret)
+    folder, dice = STORE / "teachers" / name, random.Random(name)  # noqa: S311  (text, not a secret)
     if not (folder / "ngram.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         lessons = []
@@ -222,40 +187,11 @@ def _tests(seed: int) -> Iterator[dict[str, str]]:
         yield {name: dice.choice(values) for name, values in GRID.items()}
 
 
-def _uneven(name: str, seed: int, more: Mapping[str, Any], records: int, cell: int) -> list[dict[str, Any]]:
-    """Candidates of a generation that has two for each record of its corpus, and whether they are in it."""
-    run = f"attributes-{name}-{seed}"
-    asked = {**more.get("prompts", {}), "candidates_per_human_record": 2 * _CELLS * cell / records}
-    mix = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": _CELLS * cell, **more.get("mix", {})}
-    told = {"human": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
-    _lived(run, seed, {**told, "prompts": asked, "mix": mix}, Site(store=_STORE))
-    folder = _STORE / "runs" / run / "generation=1" / "attempt=1"
-    taken = set(read_table(folder / "corpus", ["id"])["id"].to_pylist())
-    rows = read_table(folder / "candidates", ["id", "text", "prompt", "attributes"]).to_pylist()
-    return [{**row, "kept": row["id"] in taken} for row in rows]
-
-
-def _unlike(attributes: Sequence[object], quota: int) -> int:
-    """Cells that were not served `quota` times; or once more, where the total leaves a rest."""
-    times = Counter(map(str, attributes))
-    rest = len(attributes) % _CELLS
-    exact = [quota + 1] * rest + [quota] * (_CELLS - rest)
-    return sum(one != other for one, other in zip(sorted(times.values(), reverse=True), exact, strict=False)) + (
-        _CELLS - len(times)
-    )
-
-
-def _effective_kinds(texts: Sequence[str]) -> float:
-    """How many kinds of text there are, were all of them alike frequent: the exponential of the entropy of what they truly are."""
-    kinds = Counter(tuple(sorted(delivered(text).items())) for text in texts)
-    return math.exp(-sum(times / len(texts) * math.log(times / len(texts)) for times in kinds.values()))
-
-
 def _untold(*_: int) -> None:
     """Nobody listens."""
 
 
 if __name__ == "__main__":
-    for row in (best_of, quota, teachers, grid):
+    for row in (best_of, quota, teachers):
         for figure in row():
             print(figure.name, figure.value, figure.unit, "|", figure.goal, figure.holds, flush=True)

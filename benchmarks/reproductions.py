@@ -17,15 +17,18 @@ from benchmarks import reproduced_curation as mixtures
 from benchmarks import reproduced_games as games
 from benchmarks import reproduced_language as language
 from benchmarks import reproduced_points as points
+from benchmarks import reproduced_policies as toys
 from benchmarks import reproduced_sampling as sampling
+from benchmarks import reproduced_sources as errors
 from benchmarks import reproduced_theory as theory
 from benchmarks.figures import RESULTS, WORK, Figure
+from benchmarks.reproduced_grid import grid
 from benchmarks.reproduced_loops import loops
 
 Row = Callable[..., Iterator[Figure]]
 
 ROWS: dict[str, Row] = {
-    "policies": theory.policies,
+    "policies": toys.policies,
     "policies-ngram": loops,
     "policies-transformer": partial(loops, backend="transformer", seeds=3, passages=300, epochs=6),
     "feedback": theory.feedback,
@@ -33,13 +36,14 @@ ROWS: dict[str, Row] = {
     "replay": games.replay,
     "chains": games.chains,
     "fresh-data": theory.fresh_data,
-    "sources": theory.sources,
+    "sources": errors.sources,
+    "sources-transformer": errors.split,
     "recursive": language.recursive,
     "best-of": sampling.best_of,
     "teachers": sampling.teachers,
     "quota": sampling.quota,
     "operators": mixtures.operators,
-    "grid": sampling.grid,
+    "grid": grid,
     "mixtures": points.mixtures,
     "digits": points.digits,
 }

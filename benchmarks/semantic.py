@@ -9,13 +9,8 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
-import sysconfig
-import time
-import venv
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.dedup import is_the_stated_core
 from benchmarks.figures import WORK, Figure, remembered, short
+from benchmarks.races import child, peer, raced, timed
 from benchmarks.semantic_rivals import KEPT, SEMANTIC_THRESHOLD
 from curation.diversity import DiversitySettings, choose_diverse
 from curation.embedding import HashingEncoder, Vectors, multiplies_bfloat16
@@ -31,13 +27,6 @@ from curation.spread import coverage, vendi_score
 from storage.docstrings import docstrings
 
 _WORK = WORK / "semantic"
-_ROOT = Path(__file__).parent.parent
-_PEERS = {
-    "semhash": ("semhash==0.5.0",),
-    "submodlib": ("submodlib-py==0.0.3", "numpy"),
-    "apricot": ("apricot-select==0.6.1", "scikit-learn"),
-    "openvino": ("openvino==2026.4.1",),
-}
 _DEFAULT = "default"
 _PATHS = (_DEFAULT, "torch-float32", "torch-bfloat16", "openvino-float32", "openvino-bfloat16")
 
@@ -64,9 +53,9 @@ def measure(*, small: bool = False) -> list[Figure]:
 def _embedding(texts: Sequence[str], rounds: int) -> list[Figure]:
     given = _WORK / "texts.json"
     given.write_text(json.dumps(texts))
-    python = sys.executable if importlib.util.find_spec("openvino") else _peer("openvino", beside=True)
+    python = sys.executable if importlib.util.find_spec("openvino") else peer("openvino", beside=True)
     pythons = {path: python if path.startswith("openvino") else sys.executable for path in _PATHS}
-    best = _raced({f"embed:{path}": _child(f"embed:{path}", at, given) for path, at in pythons.items()}, rounds)
+    best = raced({f"embed:{path}": child(f"embed:{path}", at, given) for path, at in pythons.items()}, rounds)
     slowest, truth = best[f"embed:{_DEFAULT}"]
     nearest = _nearest(truth)
     figures = []
@@ -104,10 +93,10 @@ def _duplicates(vectors: Vectors, rounds: int) -> list[Figure]:
 
     def find(exact_rows: int) -> Callable[[], tuple[float, NDArray[Any]]]:
         settings = SemanticSettings(threshold=SEMANTIC_THRESHOLD, exact_rows=exact_rows)
-        return _timed(lambda: np.flatnonzero(find_semantic_duplicates(vectors, vectors[:0], settings).kept))
+        return timed(lambda: np.flatnonzero(find_semantic_duplicates(vectors, vectors[:0], settings).kept))
 
-    raced = {"exact": find(rows), "cells": find(0), "semhash": _child("semhash", _peer("semhash"), given)}
-    best = _raced(raced, rounds)
+    paths = {"exact": find(rows), "cells": find(0), "semhash": child("semhash", peer("semhash"), given)}
+    best = raced(paths, rounds)
     truth = np.isin(np.arange(rows), best["exact"][1])
     figures = [Figure(f"semantic duplicates of {rows} short records: dropped", int((~truth).sum()), "records")]
     for name, (seconds, kept) in best.items():
@@ -130,9 +119,9 @@ def _choice(vectors: Vectors, rounds: int) -> list[Figure]:
     def choose(method: str, block_rows: int) -> Callable[[], tuple[float, NDArray[Any]]]:
         values = {"method": method, "keep_fraction": KEPT, "strata": "none", "block_rows": block_rows}
         settings = DiversitySettings.model_validate(values)
-        return _timed(lambda: np.flatnonzero(~np.isnan(choose_diverse(vectors, settings))))
+        return timed(lambda: np.flatnonzero(~np.isnan(choose_diverse(vectors, settings))))
 
-    best = _raced(
+    best = raced(
         {
             "facility-location": choose("facility-location", rows),
             "facility-location in blocks of 4096": choose("facility-location", 4096),
@@ -142,7 +131,7 @@ def _choice(vectors: Vectors, rounds: int) -> list[Figure]:
         rounds,
     )
     # Once: it takes longer than all the others together.
-    best |= _raced({"submodlib": _child("submodlib", _peer("submodlib"), given)}, 1)
+    best |= raced({"submodlib": child("submodlib", peer("submodlib"), given)}, 1)
     limits = {"facility-location": 10.0, "k-centre": 2.0}
     figures = []
     for name, (seconds, chosen) in best.items():
@@ -157,7 +146,7 @@ def _choice(vectors: Vectors, rounds: int) -> list[Figure]:
                 Figure(f"{title}, Vendi score", short(vendi_score(vectors[chosen])), "vectors"),
             ]
     figures.append(_against("submodlib", vectors, best))
-    seconds, _ = _timed(lambda: np.array(vendi_score(vectors)))()
+    seconds, _ = timed(lambda: np.array(vendi_score(vectors)))()
     return [*figures, Figure(f"Vendi score of {rows}", short(seconds), "CPU s", *_limit(seconds, 0.2))]
 
 
@@ -174,8 +163,8 @@ def _apricot(vectors: Vectors) -> list[Figure]:
     given, rows = _WORK / "quarter.npy", len(vectors)
     np.save(given, vectors)
     settings = DiversitySettings(method="facility-location", keep_fraction=KEPT, strata="none", block_rows=rows)
-    ours = _timed(lambda: np.flatnonzero(~np.isnan(choose_diverse(vectors, settings))))
-    best = _raced({"facility-location": ours, "apricot": _child("apricot", _peer("apricot"), given)}, 1)
+    ours = timed(lambda: np.flatnonzero(~np.isnan(choose_diverse(vectors, settings))))
+    best = raced({"facility-location": ours, "apricot": child("apricot", peer("apricot"), given)}, 1)
     costs = [
         Figure(f"{round(KEPT * rows)} of {rows}: {name}", short(seconds) if seconds else None, "CPU s")
         for name, (seconds, _) in best.items()
@@ -189,58 +178,6 @@ def _against(name: str, vectors: Vectors, best: dict[str, tuple[float, NDArray[A
     ratio = ours / coverage(vectors, chosen).location if seconds else None
     value, holds = (None, None) if ratio is None else (round(ratio, 6), ratio >= 0.9999)
     return Figure(f"facility location: sum covered, against {name}", value, "ratio", ">= 1 but for rounding", holds)
-
-
-Timed = Callable[[], tuple[float, NDArray[Any]]]
-
-
-def _raced(paths: dict[str, Timed], rounds: int) -> dict[str, tuple[float, NDArray[Any]]]:
-    """The least CPU seconds of each path and what it found; 0 where it cannot be installed."""
-    best: dict[str, tuple[float, NDArray[Any]]] = {}
-    for _ in range(rounds):
-        for name, path in paths.items():
-            seconds, found = path()
-            if name not in best or seconds < best[name][0]:
-                best[name] = seconds, found
-    return best
-
-
-def _timed(work: Callable[[], NDArray[Any]]) -> Timed:
-    def run() -> tuple[float, NDArray[Any]]:
-        started = time.process_time()
-        found = work()
-        return time.process_time() - started, found
-
-    return run
-
-
-def _child(job: str, python: str | None, given: Path) -> Timed:
-    target = _WORK / f"{job.replace(':', '-')}.npy"
-
-    def run() -> tuple[float, NDArray[Any]]:
-        if python is None:
-            return 0.0, np.zeros(0, np.int64)
-        words = [python, "-m", "benchmarks.semantic_rivals", job, str(given), str(target)]
-        told = subprocess.run(words, cwd=_ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
-        return float(told.rsplit("seconds ", 1)[1]), np.load(target)
-
-    return run
-
-
-def _peer(name: str, *, beside: bool = False) -> str | None:
-    """Python of an environment that has the peer, made at the first call; None where it cannot be installed."""
-    folder = WORK / "peers" / name
-    python, done = folder / "bin/python", folder / ".installed"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        if beside:
-            packages = next((folder / "lib").iterdir()) / "site-packages"
-            (packages / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        asked = subprocess.run([python, "-m", "pip", "install", "--quiet", *_PEERS[name]], check=False)
-        if asked.returncode:
-            return None
-        done.touch()
-    return str(python)
 
 
 def _short_records(passages: Sequence[str], records: int) -> list[str]:

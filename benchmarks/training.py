@@ -6,67 +6,33 @@ CPU seconds of this process alone, ours and theirs in turn on the same blocks. W
 
 import json
 import os
-import shutil
 import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import WORK, Figure, short
+from benchmarks.figures import Figure, short
+from benchmarks.training_costs import FOLDER, SHAPE, ancestor_of, beside, fast_path, human_texts, untold
 from benchmarks.variants import VARIANTS, live
-from curation.splitting import IngestSettings
-from storage.artifact import read_table
-from storage.run import Attempt, Run
-from storage.sources import DOCSTRINGS
 from tasks.backends import Corpus, Resources, TransformerTraining
 from tasks.backends.pool import Backends
 from tasks.backends.worker import WorkerError
 from tasks.coat import without_coat
-from tasks.ingest import ingest, pinned_human
-
-_WORK = WORK / "training"
-_ROUNDS = 3
-_SHAPE = {
-    "hidden": 128,
-    "layers": 2,
-    "heads": 4,
-    "context": 128,
-    "vocabulary": 2048,
-    "batch": 8,
-    "precision": "float32",
-}
-_REFERENCE = TransformerTraining.model_validate(
-    {
-        **_SHAPE,
-        "optimiser": "adamw",
-        "learning_rate": 0.003,
-        "sliced_head": False,
-        "weight_decay": 0.1,
-        "steps": 100,
-        # As the plain Trainer has them.
-        "schedule": "linear",
-        "warmup_fraction": 0.05,
-    }
-)
-_LONG = 400
-"""Steps of the plain Trainer, about as many as the passages bear without overfitting."""
-_RATES = (0.001, 0.003, 0.006)
-_FAST_STEPS = (100, 130, 160, 200, 240, 280, 320, 400)
 
 
 def measure() -> list[Figure]:
     """Run what is not remembered."""
     with without_coat():
-        beside = _remembered("reference", _beside)
-        fast = _remembered("fast", _fast)
+        reference = _remembered("reference", beside)
+        fast = _remembered("fast", fast_path)
         killed = _remembered("killed", _killed)
-        lived = {name: _remembered(f"variant-{name}", partial(live, name, _WORK / "variants")) for name in VARIANTS}
-    ratio, saved = statistics.median(beside["ratios"]), statistics.median(fast["ratios"])
-    same = max(abs(ours - theirs) for ours, theirs in beside["losses"]) < 1e-4
+        lived = {name: _remembered(f"variant-{name}", partial(live, name, FOLDER / "variants")) for name in VARIANTS}
+    ratio, saved = statistics.median(reference["ratios"]), statistics.median(fast["ratios"])
+    same = max(abs(ours - theirs) for ours, theirs in reference["losses"]) < 1e-4
     figures = [
         Figure(
             "the reference path beside transformers.Trainer: tokens a CPU second",
@@ -110,134 +76,20 @@ def measure() -> list[Figure]:
 
 
 def _remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    file = _WORK / f"{name}.json"
+    file = FOLDER / f"{name}.json"
     if not file.exists():
         started = time.monotonic()
         found = make()
-        _WORK.mkdir(parents=True, exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({**found, "seconds": round(time.monotonic() - started, 1)}))
         print(f"{name}: {file.read_text()}", flush=True)
     return dict(json.loads(file.read_text()))
 
 
-def _texts() -> tuple[list[str], list[str]]:
-    store = _WORK / "store"
-    asked = IngestSettings(passage_characters=(80, 360), split_by="source", reserve_records=1000, heldout_records=300)
-    ingest(store, "docs", [DOCSTRINGS], asked)
-    run = Run(store, "bench")
-    run.begin({}, set(), {})
-    human = pinned_human(Attempt(run, 0), "docs")
-    reserve, heldout = (read_table(human[side].folder, ["text"])["text"].to_pylist() for side in ("reserve", "heldout"))
-    return reserve, heldout
-
-
-def _ancestor(texts: Sequence[str]) -> Path:
-    """A model of one step, for its vocabulary: to learn one is in nobody's cost."""
-    folder = _WORK / "ancestor"
-    if not (folder / "probe.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _ours(_REFERENCE.model_copy(update={"human_only_steps": 1}), texts, None, folder)
-    return folder
-
-
-def _ours(
-    settings: TransformerTraining, texts: Sequence[str], ancestor: Path | None, folder: Path
-) -> tuple[float, float]:
-    """CPU seconds of a training as a run does it, and its last loss."""
-    from tasks.backends.transformer import train
-
-    started = time.process_time()
-    lesson = train(settings, Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, _untold)
-    return time.process_time() - started, lesson.log[-1].loss
-
-
-def _theirs(settings: TransformerTraining, texts: Sequence[str], ancestor: Path, folder: Path) -> tuple[float, float]:
-    """The same by transformers.Trainer as its documentation has it: spell, pack, train, save."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
-
-    from tasks.backends.packing import Blocks, packed_stream
-
-    started = time.process_time()
-    set_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(ancestor)
-    stream = packed_stream(tokenizer, texts, settings.context, 0)
-    blocks = Blocks([stream.next_block() for _ in range(settings.steps * settings.batch)])
-    shape = AutoConfig.from_pretrained(ancestor, attn_implementation="eager")
-    asked = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        adam_beta2=0.95,
-        warmup_steps=settings.steps // 20,
-        train_sampling_strategy="sequential",
-        logging_steps=max(1, settings.steps // 20),
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-        seed=0,
-    )
-    trainer = Trainer(AutoModelForCausalLM.from_config(shape), asked, train_dataset=blocks)
-    trainer.train()
-    trainer.model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]
-    return time.process_time() - started, last
-
-
-def _beside() -> dict[str, Any]:
-    texts, _ = _texts()
-    ancestor = _ancestor(texts)
-    ratios, losses = [], []
-    for turn in range(_ROUNDS + 1):
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            ours, our_loss = _ours(_REFERENCE, texts, ancestor, Path(one))
-            theirs, their_loss = _theirs(_REFERENCE, texts, ancestor, Path(other))
-        # The first turn pays for what both import.
-        if turn:
-            ratios.append(theirs / ours)
-            losses.append((our_loss, their_loss))
-    return {"ratios": ratios, "losses": losses}
-
-
-def _heldout_loss(model: Path, heldout: Sequence[str]) -> float:
-    from tasks.backends.transformer import score
-
-    scores = score(model, heldout, (1.0,), _untold)
-    return sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores)
-
-
-def _fast() -> dict[str, Any]:
-    texts, heldout = _texts()
-    ancestor = _ancestor(texts)
-
-    def tried(train: Callable[..., tuple[float, float]], settings: TransformerTraining) -> tuple[float, float]:
-        with tempfile.TemporaryDirectory() as name:
-            cpu, _ = train(settings, texts, ancestor, Path(name))
-            return cpu, _heldout_loss(Path(name), heldout)
-
-    plain = {rate: _REFERENCE.model_copy(update={"steps": _LONG, "learning_rate": rate}) for rate in _RATES}
-    found = {rate: tried(_theirs, settings) for rate, settings in plain.items()}
-    rate = min(found, key=lambda one: found[one][1])
-    goal = found[rate][1]
-    fast = TransformerTraining.model_validate(_SHAPE)
-    for steps in _FAST_STEPS:
-        chosen = fast.model_copy(update={"steps": steps})
-        ours = tried(_ours, chosen)
-        if ours[1] <= goal:
-            break
-    ratios = [found[rate][0] / ours[0]]
-    ratios += [tried(_theirs, plain[rate])[0] / tried(_ours, chosen)[0] for _ in range(_ROUNDS - 1)]
-    return {"ratios": ratios, "theirs": goal, "ours": ours[1], "steps": steps, "learning_rate": rate}
-
-
 def _killed() -> dict[str, Any]:
-    texts, _ = _texts()
-    ancestor = _ancestor(texts)
-    settings = TransformerTraining.model_validate({**_SHAPE, "steps": 60})
+    texts, _ = human_texts()
+    ancestor = ancestor_of(texts)
+    settings = TransformerTraining.model_validate({**SHAPE, "steps": 60})
     asked: tuple[Corpus, list[str], Path] = (Corpus(texts, []), [], ancestor)
     with tempfile.TemporaryDirectory() as name:
         killed, whole = Path(name) / "killed", Path(name) / "whole"
@@ -250,11 +102,11 @@ def _killed() -> dict[str, Any]:
                 os.kill(backends._workers[0]._process.pid, signal.SIGKILL)  # noqa: SLF001
 
         try:
-            backends.trainer(settings).train(*asked, whole, 1, _untold)
+            backends.trainer(settings).train(*asked, whole, 1, untold)
             try:
                 backends.trainer(settings).train(*asked, killed, 1, kill)
             except WorkerError:
-                resumed = backends.trainer(settings).train(*asked, killed, 1, _untold).resumed_from
+                resumed = backends.trainer(settings).train(*asked, killed, 1, untold).resumed_from
         finally:
             backends.close()
         names = {path.name for folder in (killed, whole) for path in folder.iterdir()}
@@ -263,7 +115,3 @@ def _killed() -> dict[str, Any]:
 
 def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
-
-
-def _untold(*_: int) -> None:
-    pass

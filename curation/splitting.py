@@ -35,7 +35,7 @@ class IngestSettings(BaseModel):
     heldout_records: int | None = Field(None, ge=1, description="most held-out records; the rest is set aside")
     repeats: Literal["exact", "near"] = Field(
         "near",
-        description="what is set aside as repeating: the same text, or nearly the same, for which all text is held in memory",
+        description="what is set aside as repeating: the same text, or nearly the same, for which all new text is held in memory",
     )
     near_duplicates: MinHashSettings = Field(MinHashSettings(), description="what counts as saying nearly the same")
 

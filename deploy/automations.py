@@ -61,41 +61,19 @@ def automations(notify: str | None) -> list[Automation]:
                 ChangeFlowRunState(state=StateType.CRASHED, message=f"no sign of life for {SILENCE.seconds} s"),
             ],
         ),
-        Automation(
-            name="heirloom: start a crashed run again",
-            description=f"At most {RESUMES} times; it goes on from what is stored, and makes nothing twice.",
-            trigger=EventTrigger(
-                expect={"prefect.flow-run.Crashed"},
-                match={**every_run, "prefect.run-count": [str(count) for count in range(1, RESUMES + 1)]},
-                match_related=[_OURS, _DEPLOYED],
-                for_each={"prefect.resource.id"},
-                posture=Posture.Reactive,
-                threshold=1,
-                within=timedelta(0),
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.SCHEDULED, name="AwaitingRetry", message="starts again after a crash"
-                )
-            ],
+        _again(
+            "heirloom: start a crashed run again",
+            f"At most {RESUMES} times; it goes on from what is stored, and makes nothing twice.",
+            "prefect.flow-run.Crashed",
+            {**every_run, "prefect.run-count": [str(count) for count in range(1, RESUMES + 1)]},
+            "starts again after a crash",
         ),
-        Automation(
-            name="heirloom: go on where nobody has reviewed in time",
-            description="The server fails such a run; started again it takes the default that its recipe states.",
-            trigger=EventTrigger(
-                expect={"prefect.flow-run.Failed"},
-                match={**every_run, "prefect.state-message": "*never resumed*"},
-                match_related=[_OURS, _DEPLOYED],
-                for_each={"prefect.resource.id"},
-                posture=Posture.Reactive,
-                threshold=1,
-                within=timedelta(0),
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.SCHEDULED, name="AwaitingRetry", message="nobody has reviewed in time"
-                )
-            ],
+        _again(
+            "heirloom: go on where nobody has reviewed in time",
+            "The server fails such a run; started again it takes the default that its recipe states.",
+            "prefect.flow-run.Failed",
+            {**every_run, "prefect.state-message": "*never resumed*"},
+            "nobody has reviewed in time",
         ),
         Automation(
             name="heirloom: pause the schedule of a stopped run",
@@ -130,6 +108,24 @@ def establish(notify_url: str) -> list[str]:
         else:
             automation.create()
     return [automation.name for automation in wanted]
+
+
+def _again(name: str, description: str, event: str, match: dict[str, str | list[str]], message: str) -> Automation:
+    """Schedule a run of a deployment once more when this has happened to it."""
+    return Automation(
+        name=name,
+        description=description,
+        trigger=EventTrigger(
+            expect={event},
+            match=match,
+            match_related=[_OURS, _DEPLOYED],
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=message)],
+    )
 
 
 def _telling(event: str, subject: str, notify: str) -> Automation:

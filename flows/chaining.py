@@ -16,9 +16,10 @@ from storage.fork import as_made
 from storage.run import Run, human_folder, newest_snapshot
 from storage.standing import accepted_attempts
 from storage.weights import require_weights
-from tasks.backends import Sampling
-from tasks.backends.pool import Backends, open_backends
-from tasks.chain import chain, small_model
+from tasks.backends import Sampling, TransformerTraining
+from tasks.backends.abilities import servers_key
+from tasks.backends.pool import Backends, open_backends, resolve_sampler
+from tasks.chain import beginnings, chain, small_model
 
 _WALKS, _STEPS = 400, 200
 _SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -26,7 +27,7 @@ _SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asked to see; no run means a small model of Python's documentation."""
+    """What a person asked to see; neither a run nor a teacher means a small model of Python's documentation."""
 
     run: str
     generation: int | None
@@ -36,13 +37,18 @@ class Asked:
     tokens: int
     template: str
     seed: int
+    teacher: str = ""
+    """A model of the site: one of its folders; or one that its servers serve, which hears a template as the message of a user."""
+    human: str = ""
+    """What a teacher's chains begin from; without it, Python's documentation."""
 
 
 def show_chains(console: Console, asked: Asked, site: Site) -> None:
     """Run the chains and print what they show.
 
     Raises:
-        ValueError: the run or the generation has no model, the template no place for the output, or texts to begin from are too few.
+        ValueError: the run, the generation or the site has no such model, the template no place for the output, or texts to begin
+            from are too few.
     """
     with tempfile.TemporaryDirectory() as scratch, open_backends(site.resources, Path(scratch) / "logs") as backends:
         model, seeds, sampling, whose = _subject(asked, site, backends, Path(scratch))
@@ -65,6 +71,12 @@ def show_chains(console: Console, asked: Asked, site: Site) -> None:
 
 def _subject(asked: Asked, site: Site, backends: Backends, scratch: Path) -> tuple[Path, list[str], Sampling, str]:
     """The model, the texts to begin from, how it speaks, and what it is called."""
+    if asked.run and asked.teacher:
+        raise ValueError(f"either run {asked.run} speaks, or teacher {asked.teacher}: leave one of them out")
+    if asked.human and not asked.teacher:
+        raise ValueError(f"the text {asked.human} is what a teacher's chains begin from, and no teacher is named")
+    if asked.teacher:
+        return _teacher(asked, site)
     if not asked.run:
         folder = scratch / "model"
         folder.mkdir()
@@ -87,15 +99,32 @@ def _subject(asked: Asked, site: Site, backends: Backends, scratch: Path) -> tup
         )
     artifact = as_made(_model(run, chosen[-1]))
     require_weights(artifact.folder)
-    seeds = read_table(human_folder(root, recipe.human, newest_snapshot(root, recipe.human)) / "heldout", ["text"])[
-        "text"
-    ].to_pylist()
-    if len(seeds) < asked.chains:
-        raise ValueError(
-            f"{asked.chains} chains were asked for, and {recipe.human} holds out {len(seeds)} texts to begin from"
-        )
     sampling = Sampling(sampler=recipe.resolved().generate.sampler, max_tokens=asked.tokens)
-    return artifact.whole(), seeds[: asked.chains], sampling, f"generation {chosen[-1][0]} of {asked.run}"
+    seeds = _heldout(root, recipe.human, asked.chains)
+    return artifact.whole(), seeds, sampling, f"generation {chosen[-1][0]} of {asked.run}"
+
+
+def _teacher(asked: Asked, site: Site) -> tuple[Path, list[str], Sampling, str]:
+    how = Sampling(
+        teacher=asked.teacher, teacher_api="chat" if asked.template else "completions", max_tokens=asked.tokens
+    )
+    servers_key(how, site.resources)
+    seeds = _heldout(site.opened().store, asked.human, asked.chains) if asked.human else beginnings(asked.chains)
+    # Where a teacher's model is the site says; one on a server is in no folder.
+    return (
+        site.resources.folder_of(asked.teacher) or Path(),
+        seeds,
+        resolve_sampler(how, TransformerTraining()),
+        asked.teacher,
+    )
+
+
+def _heldout(root: Path, human: str, chains: int) -> list[str]:
+    folder = human_folder(root, human, newest_snapshot(root, human)) / "heldout"
+    texts = read_table(folder, ["text"])["text"].to_pylist()
+    if len(texts) < chains:
+        raise ValueError(f"{chains} chains were asked for, and {human} holds out {len(texts)} texts to begin from")
+    return texts[:chains]
 
 
 def _model(run: Run, pair: tuple[int, int]) -> Path:

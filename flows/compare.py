@@ -13,6 +13,7 @@ from flows.recipe import Recipe, Site
 from tasks.backends.pool import open_backends
 from tasks.coat import story
 from tasks.report import report
+from tasks.spread import spread
 
 
 @story(name="compare", flow_run_name="{name}")
@@ -24,7 +25,7 @@ def compare(recipes: Sequence[Recipe], site: Site, name: str = "compare") -> Pat
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
         raise ValueError(f"recipes that are compared need names of their own; found {', '.join(names)}")
-    with open_backends(site.resources, site.opened().store / "logs"), ThreadPoolExecutor(len(recipes)) as arms:
+    with open_backends(site.resources, site.opened().store / "logs", spread), ThreadPoolExecutor(len(recipes)) as arms:
         # Each arm is a child run of this one, which Prefect knows from the context.
         started = [arms.submit(copy_context().run, evolve, recipe, site) for recipe in recipes]
         for arm in started:

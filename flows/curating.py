@@ -76,6 +76,9 @@ def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
         console.print(
             f"[yellow]warning[/] {name} dropped {lost:,} of the {of:,} texts it saw; look at the examples before you use the rest"
         )
+    # What an older Heirloom has left says nothing of them.
+    for toll in facts.get("heavy_tolls", []):
+        console.print(f"[yellow]warning[/] {escape(toll['reason'])}", soft_wrap=True)
     console.print(
         f"\n[bold]{facts['kept']:,} of {facts['texts']:,} texts kept[/] in {out}/kept.parquet, {took}", soft_wrap=True
     )

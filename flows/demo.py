@@ -16,6 +16,7 @@ from storage.sources import DOCSTRINGS
 from tasks.backends import NgramTraining
 from tasks.backends.pool import open_backends
 from tasks.coat import story
+from tasks.spread import spread
 
 ARMS = ("naive", "guarded", "human-only")
 
@@ -46,7 +47,7 @@ def demo_ingest(source: str, passages: int) -> IngestSettings:
 @story(name="demo", flow_run_name="demo")
 def demo(recipes: list[Recipe], site: Site, source: str, passages: int) -> Path:
     """Ingest, run all arms, and write the report; returns its folder."""
-    with open_backends(site.resources, site.opened().store / "logs") as backends:
+    with open_backends(site.resources, site.opened().store / "logs", spread) as backends:
         for recipe in recipes:
             backends.warm(recipe.train, recipe.resolved().generate)
         ingest([source], "demo", demo_ingest(source, passages), site)

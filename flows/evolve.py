@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+from flows.continuing import as_begun, said
 from flows.course import Course
 from flows.forecasting import loop_of
 from flows.recipe import GROWING, Recipe, Site
@@ -31,7 +32,7 @@ from tasks.made import Made
 from tasks.measure import measure
 from tasks.mix import mix
 from tasks.screen import pinned_withheld, prove, screen, usable
-from tasks.spread import runner
+from tasks.spread import runner, spread
 from tasks.train import train
 
 
@@ -72,12 +73,12 @@ def evolve(recipe: Recipe, site: Site) -> str:
     Returns the action of the last verdict; `stop` or `roll_back` where the gate, or a person, ended the run early.
     """
     run = Run(site.opened().store, recipe.name)
-    recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
+    spoken, recipe = said(recipe), as_begun(recipe, run)
     newest_snapshot(site.store, recipe.human)  # refuses before anything is written, and so does the next
     refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)
     require_reviewer(recipe.review)
-    with run.lock(), open_backends(site.resources, site.store / "logs") as backends:
-        run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"))
+    with run.lock(), open_backends(site.resources, site.store / "logs", spread) as backends:
+        run.begin(recipe.model_dump(mode="json"), GROWING, site.model_dump(mode="json"), spoken)
         backends.warm(recipe.train, recipe.generate)
         course = Course(run, recipe, [Generation.as_made(attempt) for attempt in inherited_attempts(run)])
         workers = runner(site.resources.ray)

@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curation.minhash import candidate_probability
+from flows.continuing import as_begun
 from flows.recipe import GROWING, Recipe, Site
 from storage.artifact import MANIFEST
 from storage.evaluation import evaluation_sets, refuse_unknown
@@ -20,7 +21,7 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
         ValueError: the run would be refused: nothing ingested, something not installed, or a changed recipe.
     """
     run = Run(site.opened().store, recipe.name)
-    recipe = recipe.resolved(before=run.recipe() if run.begun() else None)
+    recipe = as_begun(recipe, run)
     run.refuse_drift(recipe.model_dump(mode="json"), GROWING)
     snapshot = newest_snapshot(site.store, recipe.human)
     refuse_unknown(site.store, recipe.human, recipe.measure.evaluation)

@@ -1,5 +1,6 @@
 """What the terminal says before and after a run: the story in one table, and what to try next."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from flows.recipe import Recipe
 from storage.catalog import open_catalog
 from storage.questions import QUESTIONS
 from tasks.backends import TransformerTraining
-from tasks.report import arrow
 
 _TOYS = {"ngram": "counting words", "gaussian-mixture": "fitting Gaussians", "vae": "encoding points"}
 
@@ -43,18 +43,20 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    for column in ("loop", "perplexity", "recalibrated", "rare words", "types", "repeats"):
-        table.add_column(column, justify="left" if column == "loop" else "right", no_wrap=True)
+    # A long name is folded, and a number never cut.
+    table.add_column("loop", overflow="fold")
+    for column in ("perplexity", "recalibrated", "rare words", "types", "repeats"):
+        table.add_column(column, justify="right", no_wrap=True)
     for run, generations, *pairs in rows:
-        cells = [
-            arrow(first, last, digits)
-            for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 2, 0, 2), strict=True)
-        ]
-        once = [cell.split(" → ")[0] for cell in cells]
+        digits = (0, 0, 2, 0, 2)
+        firsts, lasts = (
+            [_number(*one) for one in zip(side, digits, strict=True)] for side in (pairs[::2], pairs[1::2])
+        )
+        cells = [f"{one} → {other}" for one, other in zip(firsts, lasts, strict=True)] if generations else firsts
         first, last = pairs[0], pairs[1]
         colour = "red" if last > 1.5 * first else "green" if last <= first and generations else "default"
-        cells = cells if generations else once
         table.add_row(run, f"[{colour}]{cells[0]}[/]", *cells[1:])
     console.print()
     console.print(table)
@@ -90,6 +92,14 @@ def tell_met(console: Console, store: Path, human: str, name: str) -> None:
     console.print(table if table.row_count else f"nothing in the store has met {name} so far")
     if table.row_count:
         console.print("these had met it before it was kept out; again at any time: heirloom ask met_evaluation")
+
+
+def _number(value: float, digits: int) -> str:
+    """A number, in five characters or so where it is a large one: 54,432 is 54k."""
+    for size, unit, more in ((1e9, "G", 1), (1e6, "M", 1), (1e3, "k", 0)):
+        if value >= (1e4 if unit == "k" else size) and math.isfinite(value):
+            return f"{value / size:,.{more}f}{unit}"
+    return f"{value:,.{digits}f}"
 
 
 def _named(folder: Path) -> list[str]:

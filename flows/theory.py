@@ -44,6 +44,14 @@ def chains(
         ),
     ] = "",
     seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
+    teacher: Annotated[
+        str,
+        typer.Option(help="model of the site that speaks instead; a served one hears the template as a user's message"),
+    ] = "",
+    human: Annotated[
+        str,
+        typer.Option(help="text whose held-out records a teacher's chains begin from; default Python's documentation"),
+    ] = "",
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
@@ -51,5 +59,5 @@ def chains(
     from flows.chaining import Asked, show_chains
     from flows.recipe import load_site
 
-    asked = Asked(run, generation, steps, count, temperature, tokens, template, seed)
+    asked = Asked(run, generation, steps, count, temperature, tokens, template, seed, teacher, human)
     show_chains(console, asked, load_site(site, store))

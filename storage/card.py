@@ -1,14 +1,11 @@
-"""What an exported corpus is, in words for people (a data card) and for machines (Croissant)."""
+"""What an exported corpus is, in words for people: a data card."""
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from storage.provenance import commit, versions
-
-if TYPE_CHECKING:
-    from storage.export import Exported
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _HUB_LICENCES = {
@@ -18,15 +15,61 @@ _HUB_LICENCES = {
 _MOST_SOURCES = 20
 
 
-def data_card(told: "Exported") -> str:
+@dataclass(frozen=True)
+class Exported:
+    """What is known of an exported corpus, for its card."""
+
+    name: str
+    run: str
+    generation: int
+    recipe: dict[str, Any]
+    file: str
+    bytes: int
+    sha256: str
+    columns: list[tuple[str, str]]
+    """Name and Arrow type."""
+    counts: list[tuple[str, str, str, int]]
+    """Origin, source, licence, records."""
+    facts: dict[str, Any]
+    """The row of `generations`."""
+    metrics: list[tuple[str, str, float]]
+    """Subject, metric, value."""
+    lineage: list[tuple[str, str, str, str]]
+    """Artifact, fingerprint, parent, fingerprint of the parent."""
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return sum(count for *_, count in self.counts)
+
+    @property
+    def licences(self) -> list[str]:
+        """Every licence that a human record names."""
+        return sorted({licence for origin, _, licence, _ in self.counts if origin == "human" and licence})
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it."""
+        return f"{self.run}, generation {self.generation}"
+
+    @property
+    def summary(self) -> str:
+        """What it is, in one sentence."""
+        return (
+            f"{self.records:,} records that a model of generation {self.generation} of the run `{self.run}` learned from: "
+            "preserved human text and what models wrote, deduplicated and mixed by Heirloom."
+        )
+
+
+def data_card(told: Exported) -> str:
     """README.md with the front matter that a dataset hub reads."""
     return "\n".join([*_front_matter(told), "", *_body(told)]) + "\n"
 
 
-def _front_matter(told: "Exported") -> Iterator[str]:
+def _front_matter(told: Exported) -> Iterator[str]:
     size = next((name for limit, name in _SIZES if told.records < limit), "1M<n<10M")
     # JSON is YAML, and quotes whatever needs it.
-    yield from ("---", f"pretty_name: {json.dumps(_title(told))}")
+    yield from ("---", f"pretty_name: {json.dumps(told.title)}")
     yield from front_licence(told.licences)
     yield from (
         "tags:",
@@ -58,14 +101,10 @@ def front_licence(named: Sequence[str]) -> list[str]:
     )
 
 
-def _title(told: "Exported") -> str:
-    return f"{told.run}, generation {told.generation}"
-
-
-def _body(told: "Exported") -> Iterator[str]:
+def _body(told: Exported) -> Iterator[str]:
     human = sum(count for origin, *_, count in told.counts if origin == "human")
     facts, recipe = told.facts, told.recipe
-    yield from (f"# {_title(told)}", "", _summary(told), "")
+    yield from (f"# {told.title}", "", told.summary, "")
     yield from ("## What is in it", "")
     shares = [("human", human), ("synthetic", told.records - human)]
     yield from markdown_table(
@@ -106,13 +145,6 @@ def _body(told: "Exported") -> Iterator[str]:
     yield from ("", f"Heirloom {versions().get('heirloom', '')}, commit {commit() or 'unknown'}.")
 
 
-def _summary(told: "Exported") -> str:
-    return (
-        f"{told.records:,} records that a model of generation {told.generation} of the run `{told.run}` learned from: "
-        "preserved human text and what models wrote, deduplicated and mixed by Heirloom."
-    )
-
-
 def said(value: Any) -> str:  # noqa: ANN401  (JSON values)
     """A value of a recipe in words."""
     if isinstance(value, dict):
@@ -124,104 +156,3 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list
     """Lines of a table, with what would end a cell escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines]
-
-
-_KINDS = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
-_MEANINGS = {
-    "id": "name of the record; a human record's follows from its text",
-    "text": "the text",
-    "origin": "human or synthetic",
-    "born": "the generation that wrote it; 0 for a person",
-    "source": "where the human text comes from, or that of the record that prompted it",
-    "licence": "licence of a human record, where it was stated",
-    "digest": "32 hexadecimal digits of the text's SHA-256",
-    "weight": "how much the record counts in training",
-}
-
-
-def croissant(told: "Exported") -> dict[str, Any]:
-    """Metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
-    file = {
-        "@type": "cr:FileObject",
-        "@id": told.file,
-        "name": told.file,
-        "contentUrl": told.file,
-        "contentSize": f"{told.bytes} B",
-        "encodingFormat": "application/x-parquet" if told.file.endswith(".parquet") else "application/jsonlines",
-        "sha256": told.sha256,
-    }
-    return {
-        "@context": _CONTEXT,
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": told.name,
-        "description": _summary(told),
-        "license": told.licences or ["not stated"],
-        "url": "README.md",
-        "version": f"{told.generation}.0.0",
-        "datePublished": datetime.now(UTC).date().isoformat(),
-        "creator": {"@type": "sc:Organization", "name": "Heirloom", "description": f"run {told.run}"},
-        "keywords": ["synthetic", "heirloom"],
-        "citeAs": f"{_title(told)}, by Heirloom",
-        "distribution": [file],
-        "recordSet": [
-            {
-                "@type": "cr:RecordSet",
-                "@id": "corpus",
-                "name": "corpus",
-                "key": {"@id": "corpus/id"},
-                "field": [_field(told.file, name, kind) for name, kind in told.columns],
-            }
-        ],
-    }
-
-
-def _field(file: str, name: str, kind: str) -> dict[str, Any]:
-    return {
-        "@type": "cr:Field",
-        "@id": f"corpus/{name}",
-        "name": name,
-        "description": _MEANINGS[name],
-        "dataType": _KINDS[kind],
-        "source": {"fileObject": {"@id": file}, "extract": {"column": name}},
-    }
-
-
-_CONTEXT = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/",
-    "equivalentProperty": "cr:equivalentProperty",
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileProperty": "cr:fileProperty",
-    "fileObject": "cr:fileObject",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
-    "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}

@@ -69,7 +69,7 @@ _GENERATIONS = (
         "model": pa.string(),
         "snapshot": pa.int64(),
     }
-    | {"accepted": pa.bool_(), "seconds": pa.float64()}
+    | {"accepted": pa.bool_(), "seconds": pa.float64(), "heavy_tolls": records.HEAVY_TOLLS}
 )
 _RUNS = dict.fromkeys(("run", "question", "human", "policy", "backend", "sampler"), pa.string()) | dict.fromkeys(
     ("generations", "seed"), pa.int64()

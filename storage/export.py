@@ -6,14 +6,14 @@ The folder is absent or finished, as everything in the store is.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
-from storage.card import croissant, data_card
+from storage.card import Exported, data_card
 from storage.catalog import open_catalog
+from storage.croissant import croissant
 from storage.files import new_folder
 from storage.layout import write_parquet
 from storage.run import Run
@@ -26,39 +26,6 @@ Kind = Literal["hf", "jsonl", "parquet"]
 _CORPUS = """select id, text, origin, born, source, coalesce(licence, '') as licence, digest, weight from corpus
     left join (select id, any_value(licence) as licence from (from reserve union all by name from heldout) group by id) using (id)
     where run = $run and generation = $generation order by origin, id"""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What is known of an exported corpus, for its card."""
-
-    name: str
-    run: str
-    generation: int
-    recipe: dict[str, Any]
-    file: str
-    bytes: int
-    sha256: str
-    columns: list[tuple[str, str]]
-    """Name and Arrow type."""
-    counts: list[tuple[str, str, str, int]]
-    """Origin, source, licence, records."""
-    facts: dict[str, Any]
-    """The row of `generations`."""
-    metrics: list[tuple[str, str, float]]
-    """Subject, metric, value."""
-    lineage: list[tuple[str, str, str, str]]
-    """Artifact, fingerprint, parent, fingerprint of the parent."""
-
-    @property
-    def records(self) -> int:
-        """How many records there are."""
-        return sum(count for *_, count in self.counts)
-
-    @property
-    def licences(self) -> list[str]:
-        """Every licence that a human record names."""
-        return sorted({licence for origin, _, licence, _ in self.counts if origin == "human" and licence})
 
 
 def export(root: Path, run: str, generation: int | None, kind: str, out: Path | None) -> Path:

@@ -37,12 +37,12 @@ class Index:
     """
 
     def __init__(self, tables: Sequence[tuple[Path, Path]], memory_limit: str = "2GB") -> None:
-        """Look into finished index artifacts, oldest first, each with the artifact that holds its texts.
+        """Look into finished index artifacts, oldest first, each with the artifact that holds its texts; or into single files.
 
         Raises:
             AbsentError: one of them is not finished.
         """
-        self._files = [(part, texts) for index, texts in tables for part in parts(index)]
+        self._files = [(part, texts) for index, texts in tables for part in _files_of(index)]
         self._gone = forgotten_digests(tables[0][0]) if tables else pa.array([], pa.string())
         self._memory_limit = memory_limit
 
@@ -82,7 +82,7 @@ class Index:
         for file in _files(places):
             ids = self.take(places[places >> 32 == file], ["id"])["id"]
             folder = self._files[file][1]
-            texts = _texts_of(folder, ids.combine_chunks())
+            texts = texts_of(folder, ids.combine_chunks())
             if len(texts) < len(ids):
                 raise AbsentError(f"{folder} lacks records that its index names; remove the index to make it anew")
             found += [texts[identity] for identity in ids.to_pylist()]
@@ -119,10 +119,10 @@ class Index:
         return pa.concat_tables(found)
 
 
-def _texts_of(folder: Path, ids: pa.Array) -> dict[str, str]:
-    """Texts by id; row groups that hold none of these records are not unpacked."""
+def texts_of(place: Path, ids: pa.Array) -> dict[str, str]:
+    """Texts by id, of an artifact or a single file; row groups that hold none of these records are not unpacked."""
     found: dict[str, str] = {}
-    for part in parts(folder):
+    for part in _files_of(place):
         with pq.ParquetFile(part, page_checksum_verification=True) as opened:
             for group in range(opened.num_row_groups):
                 there = opened.read_row_group(group, ["id"], use_threads=False)["id"]
@@ -131,6 +131,10 @@ def _texts_of(folder: Path, ids: pa.Array) -> dict[str, str]:
                     texts = opened.read_row_group(group, ["text"], use_threads=False)["text"].filter(asked)
                     found |= dict(zip(there.filter(asked).to_pylist(), texts.to_pylist(), strict=True))
     return found
+
+
+def _files_of(place: Path) -> list[Path]:
+    return [place] if place.is_file() else parts(place)
 
 
 def _files(places: Places) -> Iterator[int]:

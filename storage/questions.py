@@ -36,6 +36,15 @@ QUESTIONS = {
         -- How many records each sieve dropped, and for which reason.
         select run, generation, stage, reason, count(*) as records, round(avg(evidence), 3) as evidence
         from decisions where not kept group by all order by all""",
+    "tolls": """
+        -- What share of each source's candidates each sieve dropped, of those that it looked at.
+        select run, generation, source, stage, count(*) filter (not kept) as dropped, count(*) as looked_at,
+            round(dropped / looked_at, 3) as share
+        from decisions join (select run, generation, attempt, id, source from candidates) using (run, generation, attempt, id)
+        group by all order by all""",
+    "heavy_tolls": """
+        -- Which sieves dropped more of a source than is usual, beyond chance, and what to do about it.
+        select run, generation, unnest(heavy_tolls, recursive := true) from generations order by all""",
     "outcome": """
         -- Where each run began and where it ended.
         with told as (select run, metric, value, generation, max(generation) over (partition by run) as last

@@ -108,6 +108,16 @@ DECISIONS = pa.schema(
 )
 """One stage's word on one record: the number it acted on is `evidence`, the sketch's estimate `estimate`."""
 
+HEAVY_TOLLS = pa.list_(
+    pa.struct(
+        [
+            *(("source", pa.string()), ("stage", pa.string()), ("dropped", pa.int64()), ("looked_at", pa.int64())),
+            *(("usual", pa.float64()), ("reason", pa.string())),
+        ]
+    )
+)
+"""Sieves that dropped more of a source than usual; `usual` is the share that was to be expected."""
+
 CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("digest", pa.string()), ("weight", pa.float64())])
 """A record that one model is trained on."""
 

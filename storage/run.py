@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -51,8 +51,10 @@ class Run:
         """Where everything of this run is."""
         return self.root / "runs" / self.name
 
-    def begin(self, recipe: Mapping[str, Any], growing: set[str], site: Mapping[str, Any]) -> None:
-        """Write down what this run is, or check that it is still that; fields in `growing` may change.
+    def begin(
+        self, recipe: Mapping[str, Any], growing: set[str], site: Mapping[str, Any], said: Sequence[str] | None = None
+    ) -> None:
+        """Write down what this run is, or check that it is still that; fields in `growing` may change, `said` never does.
 
         Raises:
             DriftError: the run was begun with another recipe.
@@ -61,7 +63,8 @@ class Run:
         path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
-        content |= {"forked": self.forked()} if self.forked() else {}
+        first = self._noted() if self.begun() else {"said": said}
+        content |= {name: first[name] for name in ("forked", "said") if first.get(name) is not None}
         mirror.replace(path, json.dumps(content, indent=1).encode())
 
     def refuse_drift(self, recipe: Mapping[str, Any], growing: set[str]) -> None:
@@ -99,7 +102,14 @@ class Run:
 
     def forked(self) -> dict[str, Any]:
         """`run` and `generation` that this run was forked from; empty for a run that began by itself."""
-        return json.loads((self.folder / "run.json").read_text()).get("forked", {}) if self.begun() else {}
+        return self._noted().get("forked", {}) if self.begun() else {}
+
+    def said(self) -> list[str] | None:
+        """Fields of the recipe that somebody had set when this run began; None of a run of an older Heirloom."""
+        return self._noted().get("said")
+
+    def _noted(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "run.json").read_text()))
 
     def begun(self) -> bool:
         """Whether this run was ever started."""
@@ -132,14 +142,8 @@ class Run:
         """Append to the journal, once for each event of an attempt."""
         if self.noted(event, generation, attempt):
             return
-        entry = {
-            "time": time.time(),
-            "event": event,
-            "generation": generation,
-            "attempt": attempt,
-            "reason": reason,
-            **more,
-        }
+        place = {"generation": generation, "attempt": attempt}
+        entry = {"time": time.time(), "event": event, **place, "reason": reason, **more}
         path = self.folder / "journal.jsonl"
         before = mirror.current(path)
         # A line cut off by a crash must not swallow the one that follows it.
@@ -168,9 +172,8 @@ class Run:
                 _take(lock)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise BusyError(
-                    f"run {self.name} is being written by {lock.read().strip() or 'another process'}"
-                ) from error
+                by = lock.read().strip() or "another process"
+                raise BusyError(f"run {self.name} is being written by {by}") from error
             lock.truncate(0)
             who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
             lock.write(f"{who}\n")
@@ -215,10 +218,8 @@ def newest_snapshot(root: Path, name: str) -> int:
     Raises:
         AbsentError: nothing of that name was ingested.
     """
-    found = [
-        int(path.parent.parent.name.split("=")[1])
-        for path in (root / "human" / name).glob("snapshot=*/reserve/_manifest.json")
-    ]
+    finished = (root / "human" / name).glob("snapshot=*/reserve/_manifest.json")
+    found = [int(path.parents[1].name.split("=")[1]) for path in finished]
     if not found:
         known = ", ".join(sorted(path.name for path in (root / "human").glob("*"))) or "none yet"
         raise AbsentError(

@@ -106,6 +106,7 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
             _metrics(attempt),
             "## Kept and dropped",
             _table(_rows(attempt, _DROPPED), ("sieve", "reason", "records")) or "Nothing was dropped.",
+            "\n".join(f"- {reason}" for (reason,) in _rows(attempt, _HEAVY)),
             "## What it says",
             "\n\n".join(f"> {' '.join(text.split())[:300]}" for (text,) in _rows(attempt, _SAMPLES)),
             "## What it cost",
@@ -140,6 +141,7 @@ _DROPPED = """select stage, reason, count(*) from decisions_all where not kept a
     union all select 'kept', '', (select count(*) from candidates_all where {here})
         - (select count(distinct id) from decisions_all where not kept and {here})
     where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
+_HEAVY = "select unnest(heavy_tolls).reason from generations_all where {here}"
 _HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 4"
 _HELD = """select metric, value, if(action = 'go', 'within', 'beyond') || ' the limit of', "limit" from verdicts_all
     where {here} and value is not null and "limit" is not null order by metric"""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -51,11 +52,24 @@ def small_model(folder: Path, chains: int, backends: Backends) -> list[str]:
     Raises:
         ValueError: more chains are asked for than there are passages to begin from.
     """
-    fitting = (text for text, _ in docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1])
-    passages = list(islice(fitting, _PASSAGES))
-    apart, seen = passages[::5], [text for place, text in enumerate(passages) if place % 5]
+    corpus = Corpus(human=[text for place, text in enumerate(_passages()) if place % 5], synthetic=())
+    backends.trainer(NgramTraining()).train(corpus, (), None, folder, 0, lambda *_: None)
+    return beginnings(chains)
+
+
+def beginnings(chains: int) -> list[str]:
+    """So many passages of Python's own documentation, none of which the small model has seen.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    apart = _passages()[::5]
     if chains > len(apart):
         raise ValueError(f"{chains} chains were asked for, and there are {len(apart)} passages to begin from")
-    corpus = Corpus(human=seen, synthetic=())
-    backends.trainer(NgramTraining()).train(corpus, (), None, folder, 0, lambda *_: None)
     return apart[:chains]
+
+
+@cache
+def _passages() -> list[str]:
+    fitting = (text for text, _ in docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1])
+    return list(islice(fitting, _PASSAGES))

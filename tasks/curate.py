@@ -4,6 +4,8 @@ Each sieve's decisions are a part, and so are the vectors of some thousand texts
 behind its last whole part. What survived gets its index beside the decisions, for the generations after it.
 """
 
+from dataclasses import asdict
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from curation.decisions import NOBODY, Known
 from curation.embedding import Vectors, open_encoder, unit
 from curation.stages import CurateSettings, Traits, decide
+from curation.toll import find_heavy_tolls
 from storage.artifact import Artifact, read_table
 from storage.records import DECISIONS, embeddings
 from storage.run import Attempt
@@ -18,10 +21,11 @@ from storage.survivors import dropped_ids, read_survivors
 from tasks.backends import Progress
 from tasks.coat import verb
 from tasks.indexing import Pairs, index_survivors, open_past
-from tasks.progress import stage
+from tasks.progress import logger, stage
 from tasks.screen import Withheld, as_parents, read_withheld
 from tasks.sift import as_decisions
 from tasks.spread import spread
+from tasks.toll import count_tolls, earlier_tolls
 
 _COLUMNS = ["id", "text", "born"]
 _PART = 4096
@@ -63,7 +67,8 @@ def _decide(
     earlier: Pairs,
     settings: CurateSettings,
 ) -> None:
-    known = _known(read_table(candidates.folder, _COLUMNS))
+    said = read_table(candidates.folder, [*_COLUMNS, "source"])
+    known = _known(said)
     with decisions.draft() as draft, stage(attempt, "curate") as told:
         done = draft.parts()
         past = open_past(attempt, reserve, earlier, settings)
@@ -86,8 +91,13 @@ def _decide(
             draft.write_part(as_decisions(next(sieves)), number)
         if not settings.stages:
             draft.write_part(DECISIONS.empty_table())
-        dropped = len(dropped_ids(draft.read(DECISIONS)))
-        draft.facts = {"survivors": len(known.ids) - dropped, "dropped": dropped}
+        made = draft.read(DECISIONS)
+        dropped = len(dropped_ids(made))
+        heavy = find_heavy_tolls(count_tolls(said, made), earlier_tolls(decisions, earlier))
+        for toll in heavy:
+            logger.warning("%s · %s", attempt, toll.reason)
+        told_of = {"survivors": len(known.ids) - dropped, "dropped": dropped}
+        draft.facts = {**told_of, "heavy_tolls": [asdict(toll) for toll in heavy]}
 
 
 def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, settings: CurateSettings, told: Progress) -> Vectors:

@@ -5,7 +5,8 @@ An interrupted generation goes on behind its last whole part; stored texts are n
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import groupby, islice
 from typing import Any
 
@@ -76,16 +77,16 @@ def generate(
     with candidates.draft() as draft, stage(attempt, "generate") as told:
         done = draft.parts() * PART
         speed = _Speed(done, count, told)
-        answers = _said(planned, seeds, done, model, sampling, backends, speed)
-        for start in range(done, count, PART):
-            part = list(islice(answers, PART))
-            if len(part) < min(PART, count - start):
-                raise ValueError(
-                    f"{attempt}: {count} candidates were asked for, {start + len(part)} came back; run again to go on"
-                )
-            draft.write_part(_table(attempt, model, prompts, sampling, planned, seeds, start, part), start // PART)
-        # A sampler that is left before its end takes its process with it.
-        next(answers, None)
+        with closing(_said(planned, seeds, done, model, sampling, backends, speed)) as answers:
+            for start in range(done, count, PART):
+                part = list(islice(answers, PART))
+                if len(part) < min(PART, count - start):
+                    raise ValueError(
+                        f"{attempt}: {count} candidates were asked for, {start + len(part)} came back; run again to go on"
+                    )
+                draft.write_part(_table(attempt, model, prompts, sampling, planned, seeds, start, part), start // PART)
+            # A sampler that is left before its end takes its process with it.
+            next(answers, None)
         draft.facts = {**_counted(draft, sampling), "resumed_after": done}
     if marked := {reason: count for reason, count in draft.facts["finish_reasons"].items() if reason not in _WHOLE}:
         logger.warning("%s · texts that break the schema or were ended by the server: %s", attempt, marked)
@@ -114,7 +115,7 @@ def _said(
     sampling: Sampling,
     backends: Backends,
     speed: _Speed,
-) -> Iterator[Completion]:
+) -> Generator[Completion]:
     """The candidates after the first `done`, in their order: one teacher after another."""
     for name, group in groupby(range(done, len(planned.turns)), key=lambda serial: planned.turns[serial][1]):
         serials = list(group)

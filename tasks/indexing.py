@@ -1,10 +1,13 @@
 """The index of what stays, beside every generation, and the past that a new generation is held against.
 
 An index is made once, by the generation that it is of, or by the first later one that asks where an older Heirloom made none.
-Of the past nothing is hashed again, and nothing is read but what is close to a new text.
+Of the past nothing is hashed again, and nothing is read but what is close to a new text. Texts that are of no generation, which
+a new corpus is held against once, are met in the same way, by sketches in files that are thrown away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import starmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,11 @@ from curation.sketched import Sketched
 from curation.stages import CurateSettings
 from storage.artifact import MANIFEST, Artifact, read_manifest, read_table
 from storage.index import Index
+from storage.layout import write_parquet
 from storage.records import index
 from storage.run import Attempt
 from storage.survivors import read_survivors
+from tasks.spread import spread
 
 _PART = 100_000
 """Records in a part: a second of work, some fifty megabytes."""
@@ -66,11 +71,21 @@ def open_past(attempt: Attempt, reserve: Artifact, earlier: Pairs, settings: Cur
     return past
 
 
-class Indexed:
-    """A `curation.sketched.Past` of stored indexes, each with the artifact that holds its texts."""
+def sketched_once(folder: Path, records: Iterable[pa.Table], settings: MinHashSettings) -> list[Path]:
+    """Files of sketches with their texts, one for each table of `id`, `digest`, `born` and `text`, for an `Indexed` that stays nowhere."""
+    folder.mkdir(parents=True)
+    files = []
+    for number, table in enumerate(records):
+        files.append(folder / f"{number:05d}.parquet")
+        write_parquet(sketch(table, settings).append_column("text", table["text"]), files[-1])
+    return files
 
-    def __init__(self, tables: Pairs) -> None:
-        self._index = Index([(made.folder, texts.folder) for made, texts in tables])
+
+class Indexed:
+    """A `curation.sketched.Past` of stored indexes, each with the artifact that holds its texts, or of files that hold both."""
+
+    def __init__(self, tables: Pairs = (), files: Sequence[Path] = ()) -> None:
+        self._index = Index([(made.folder, texts.folder) for made, texts in tables] or [(file, file) for file in files])
 
     def meet(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Places of these records in the index, and nothing more of them."""
@@ -133,6 +148,12 @@ def _artifact(folder: Any, settings: MinHashSettings, **parents: Artifact) -> Ar
 
 
 def _write(artifact: Artifact, records: pa.Table, settings: MinHashSettings) -> None:
+    named = records.select(["id", "digest", "born", "text"])
     with artifact.draft() as draft:
-        for start in range(draft.parts() * _PART, max(1, len(records)), _PART):
-            draft.write_part(sketch(records.slice(start, _PART), settings), start // _PART)
+        starts = range(draft.parts() * _PART, max(1, len(records)), _PART)
+        # Taken, not sliced: a slice travels with all that it was cut from.
+        pieces = ((named.take(np.arange(start, min(start + _PART, len(named)))), settings) for start in starts)
+        # A lone part is not worth the journey.
+        made = spread(sketch, pieces, "sketch", ahead=8) if len(starts) > 1 else starmap(sketch, pieces)
+        for number, part in enumerate(made, draft.parts()):
+            draft.write_part(part, number)

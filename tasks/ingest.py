@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.splitting import IngestSettings
-from storage.artifact import AbsentError, Artifact, Draft, DriftError, parts, read_manifest, read_table
+from storage.artifact import AbsentError, Artifact, Draft, DriftError, parts, read_manifest
 from storage.blocks import Block
 from storage.evaluation import evaluation_sets
 from storage.lines import File
@@ -60,7 +59,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
         made = {"documents": taken.content.hexdigest()[:32], **settings.model_dump(mode="json")}
         if before and made == read_manifest(former["reserve"])["settings"]:
             return _artifacts(root, name, before, made)
-        found = find_repeats(taken.spills, newcomers, _texts(former, settings), settings, folder)
+        found = find_repeats(taken.spills, newcomers, list(former.values()), settings, folder)
         placed = placed_sources(former, settings)
         already = {side: read_manifest(former[side])["rows"] if before else 0 for side in SIDES}
         most = {"reserve": settings.reserve_records, "heldout": settings.heldout_records}
@@ -160,13 +159,6 @@ def _refuse_too_little(documents: int, written: Mapping[str, Parts], drafts: Ite
                 f"{documents} documents left {written[side].rows} records for the {side}, and at least {fewest} are needed"
                 + (f"; set aside: {why}" if why else "")
             )
-
-
-def _texts(former: Mapping[str, Path], settings: IngestSettings) -> pa.Table:
-    """Ids and texts of earlier records, where near-duplicates are looked for."""
-    empty = pa.schema([("id", pa.string()), ("text", pa.string())]).empty_table()
-    folders = former.values() if settings.repeats == "near" else ()
-    return pa.concat_tables([empty, *(read_table(folder, ["id", "text"]) for folder in folders)])
 
 
 def _published(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:

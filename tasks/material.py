@@ -10,6 +10,7 @@ from curation.preferences import best_against_worst, marked_pair, merits
 from storage.artifact import Artifact, read_table
 from storage.records import HUMAN, PAIRS, SYNTHETIC
 from storage.run import Attempt
+from storage.standing import refused
 from tasks.backends import Corpus, Preference, Text, TransformerTraining
 
 Pool = Sequence[tuple[Artifact, Artifact]]
@@ -48,7 +49,7 @@ def heldout_of(heldout: Artifact, objective: str) -> list[Text]:
 def pairs_of(
     attempt: Attempt, corpus: Artifact, reserve: Artifact, pool: Pool, settings: TransformerTraining
 ) -> Artifact:
-    """Publish the pairs that DPO learns from.
+    """Publish the pairs that DPO learns from; what a person has rejected in a review is on neither side of one.
 
     Raises:
         ValueError: there is none.
@@ -58,7 +59,9 @@ def pairs_of(
     pairs = attempt.artifact("pairs", asked, corpus=corpus, reserve=reserve, **newest)
     if pairs.finished():
         return pairs
-    rows = _marked(corpus, reserve) if settings.pairs == "human" else _ranked(corpus, pool[-1][0], settings)
+    barred = {*refused(attempt)}
+    there = set(read_table(corpus.folder, ["id"])["id"].to_pylist()) - barred
+    rows = _marked(there, reserve) if settings.pairs == "human" else _ranked(there, barred, pool[-1][0], settings)
     if not rows:
         raise ValueError(
             "no human record of the corpus is a conversation that ends in an answer and a turn of role `rejected`; "
@@ -116,8 +119,7 @@ def _prompts(pool: Pool) -> dict[str, str]:
     return {row["id"]: row["prompt"] for table in tables for row in table.to_pylist()}
 
 
-def _marked(corpus: Artifact, reserve: Artifact) -> list[dict[str, Any]]:
-    there = set(read_table(corpus.folder, ["id"])["id"].to_pylist())
+def _marked(there: set[str], reserve: Artifact) -> list[dict[str, Any]]:
     rows = []
     for identity, turns in _turns(reserve).items():
         if identity in there and (found := marked_pair(turns)):
@@ -126,10 +128,12 @@ def _marked(corpus: Artifact, reserve: Artifact) -> list[dict[str, Any]]:
     return rows
 
 
-def _ranked(corpus: Artifact, candidates: Artifact, settings: TransformerTraining) -> list[dict[str, Any]]:
-    there = set(read_table(corpus.folder, ["id"])["id"].to_pylist())
+def _ranked(
+    there: set[str], barred: set[str], candidates: Artifact, settings: TransformerTraining
+) -> list[dict[str, Any]]:
     names = ["id", "text", "prompt", "log_probability", "completion_tokens"]
-    made = [row for row in read_table(candidates.folder, names).to_pylist() if row["prompt"]]
+    rows = read_table(candidates.folder, names).to_pylist()
+    made = [row for row in rows if row["prompt"] and row["id"] not in barred]
     said = [row["text"].removeprefix(row["prompt"]) for row in made]
     nats = [-(row["log_probability"] or float("nan")) / max(1, row["completion_tokens"]) for row in made]
     kept = [row["id"] in there for row in made]

@@ -1,10 +1,11 @@
 """Which records repeat another one: the earlier stays, whichever side it is on, and a newcomer goes.
 
 So no record that nearly repeats a held-out one enters the reserve, nor the other way round, in one ingest or
-over many. Exact duplicates are found a bucket of keys at a time; near-duplicates with all texts in memory.
+over many. Exact duplicates are found a bucket of keys at a time; near-duplicates with the texts of newcomers in memory, and of
+earlier records with what is close to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -15,11 +16,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.exact import find_repeated_keys
-from curation.minhash import find_near_duplicates
+from curation.minhash import find_near_duplicates, find_near_sketched
 from curation.splitting import IngestSettings
+from storage.artifact import parts, read_table
 from storage.identity import HUMAN_ID
+from storage.layout import read_parquet
 from storage.records import SET_ASIDE
 from storage.spill import Spill
+from tasks.indexing import Indexed, sketched_once
 from tasks.reading import BUCKETS, Spills
 
 _REPEATS = pa.schema(
@@ -47,15 +51,17 @@ class Found:
         return table.filter(pa.array(~gone)), _set_aside(self.records.read(span, _ASIDE), told)
 
 
-def find_repeats(spills: Spills, newcomers: int, former: pa.Table, settings: IngestSettings, folder: Path) -> Found:
+def find_repeats(
+    spills: Spills, newcomers: int, former: Sequence[Path], settings: IngestSettings, folder: Path
+) -> Found:
     """Exact duplicates, and near ones if asked; records before order `newcomers` are those of earlier snapshots.
 
-    `former` has `id` and `text` of these records; it is empty where near-duplicates are not looked for.
+    `former` are the artifacts of these records.
     """
     found = Found(spills.found, (_exact(spills.keys, newcomers, folder / "exact"),))
     if settings.repeats == "exact":
         return found
-    return Found(spills.found, (*found.repeats, _near(found, former, settings, folder / "near")))
+    return Found(spills.found, (*found.repeats, _near(found, former, settings, folder)))
 
 
 def _set_aside(records: pa.Table, told: pa.Table) -> pa.Table:
@@ -92,23 +98,39 @@ def _exact(keys: Spill, newcomers: int, folder: Path) -> Spill:
     return spill
 
 
-def _near(found: Found, former: pa.Table, settings: IngestSettings, folder: Path) -> Spill:
+def _near(found: Found, former: Sequence[Path], settings: IngestSettings, folder: Path) -> Spill:
     tables = [found.parted(span, ["order", "digest", "text"])[0] for span in found.records.spans()]
     table = pa.concat_tables(tables).sort_by("order")
-    texts, known = table["text"].to_pylist(), former["text"].to_pylist()
-    answer = find_near_duplicates(texts, known, settings.near_duplicates)
+    texts, likeness = table["text"].to_pylist(), settings.near_duplicates
+    if likeness.mask_common is None:
+        known, answer = find_near_sketched(texts, _indexed(former, settings, folder / "former").near, likeness)
+        ids = known.ids
+    else:
+        # Which shingles are common is a matter of all texts together.
+        whole = [read_table(place, ["id", "text"]) for place in former]
+        ids = [identity for one in whole for identity in one["id"].to_pylist()]
+        answer = find_near_duplicates(texts, [text for one in whole for text in one["text"].to_pylist()], likeness)
     everyone = np.array(
-        [int(one[len(HUMAN_ID) :], 16) for one in former["id"].to_pylist()]
-        + [int(one[:16], 16) for one in table["digest"].to_pylist()],
+        [int(one[len(HUMAN_ID) :], 16) for one in ids] + [int(one[:16], 16) for one in table["digest"].to_pylist()],
         np.uint64,
     )
     rows = np.flatnonzero(~answer.kept)
-    spill = Spill(folder, _REPEATS, BUCKETS)
+    spill = Spill(folder / "near", _REPEATS, BUCKETS)
     order = table["order"].to_numpy()[rows]
     _write(
-        spill, 0, "minhash", order, everyone[len(known) + rows], everyone[answer.keeper[rows]], answer.similarity[rows]
+        spill, 0, "minhash", order, everyone[len(ids) + rows], everyone[answer.keeper[rows]], answer.similarity[rows]
     )
     return spill
+
+
+def _indexed(former: Sequence[Path], settings: IngestSettings, folder: Path) -> Indexed:
+    """Earlier records by their sketches, made a part at a time."""
+
+    def read() -> Iterator[pa.Table]:
+        for place in former:
+            yield from (read_parquet(part, ["id", "digest", "born", "text"]) for part in parts(place))
+
+    return Indexed(files=sketched_once(folder, read(), settings.near_duplicates))
 
 
 def _write(

@@ -77,6 +77,7 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool, d
         _FORETOLD,
         "## What was dropped, and why",
         _table(catalog, QUESTIONS["why_dropped"], "Nothing was dropped."),
+        _heavy(catalog),
         "## The closest calls",
         "The pairs least alike of those that were parted. Where they do not say the same, the threshold is too low.",
         _table(catalog, _CALLS, "No record was dropped for its likeness to another."),
@@ -156,6 +157,12 @@ def _unseen(catalog: "duckdb.DuckDBPyConnection") -> list[str]:
         f"- **{run}** would pass by held-out loss alone, and yet it is losing its language: {reasons}."
         for run, reasons in catalog.sql(_UNSEEN).fetchall()
     ]
+
+
+def _heavy(catalog: "duckdb.DuckDBPyConnection") -> str:
+    rows = catalog.sql(f"select run, generation, reason from ({QUESTIONS['heavy_tolls']})").fetchall()
+    lines = [f"- **{run}**, generation {generation}: {_cell(reason)}." for run, generation, reason in rows]
+    return "\n".join(lines) or "No sieve dropped more of a source than is usual."
 
 
 def _outcome(catalog: "duckdb.DuckDBPyConnection") -> str:

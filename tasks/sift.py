@@ -4,9 +4,10 @@ Texts have no ids of their own here: a text is called by its file and its place 
 Each sieve's decisions are a part of the draft, so a killed one goes on behind its last whole sieve.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from curation.decisions import NOBODY, Decision, Known
 from curation.embedding import Vectors, open_encoder
 from curation.pii import mask_pii
 from curation.stages import CurateSettings, decide
+from curation.toll import Tolls, find_heavy_tolls
 from storage.artifact import MANIFEST, Artifact, Draft, read_manifest
-from storage.documents import read_documents
 from storage.layout import write_parquet
 from storage.records import DECISIONS
-from storage.sources import find_files
 from storage.survivors import dropped_ids
+from tasks.against import Against, held_against, read_texts
 from tasks.progress import stage
+from tasks.toll import count_tolls
 
 KEPT = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("place", pa.int64())])
 """A text that every sieve kept, and where it stands: row `place`, from 0, of the file `source`."""
@@ -48,20 +50,24 @@ def sift(source: str, against: Sequence[str], column: str, folder: Path, setting
         raise ValueError(f"{source} cannot be held against itself; within it, duplicates are found anyway")
     settings = settings.resolved()
     _require(settings, against)
-    with stage(folder.name, "read"):
-        texts, known = _read([source], column), _read(against, column)
-    made = {
-        "source": source,
-        "against": list(against),
-        "column": column,
-        "source_digest": texts.digest,
-        "against_digest": known.digest,
-    }
-    artifact = Artifact(folder, made | {"curate": settings.model_dump(mode="json")})
-    if not artifact.finished():
-        with artifact.draft() as draft:
-            _pass(draft, folder.name, texts, known, settings)
-            _conclude(draft, texts, known, settings)
+    with contextlib.ExitStack() as reading:
+        with stage(folder.name, "read"):
+            texts = _read(source, column)
+            beside = folder.with_name(f".{folder.name}.against")
+            there = (folder / MANIFEST).exists()
+            known = reading.enter_context(held_against(against, column, settings, beside, once_more=there))
+        made = {
+            "source": source,
+            "against": list(against),
+            "column": column,
+            "source_digest": texts.digest,
+            "against_digest": known.digest,
+        }
+        artifact = Artifact(folder, made | {"curate": settings.model_dump(mode="json")})
+        if not artifact.finished():
+            with artifact.draft() as draft:
+                _pass(draft, folder.name, texts, known, settings)
+                _conclude(draft, texts, known, settings)
     return read_manifest(folder)["facts"]
 
 
@@ -96,43 +102,33 @@ def _require(settings: CurateSettings, against: Sequence[str]) -> None:
         pass
 
 
-def _read(sources: Sequence[str], column: str) -> _Texts:
-    ids: list[str] = []
-    texts: list[str] = []
-    places: list[tuple[str, int]] = []
-    unreadable: list[Decision] = []
+def _read(source: str, column: str) -> _Texts:
     content = hashlib.sha256()
-    for source in sources:
-        before = len(ids)
-        paths = {found.name: str(found.path) for found in find_files(source)}
-        for document in read_documents(source, column):
-            file = paths.get(document.source, f"{source}/{document.source}")
-            identity = f"{file}#{document.place}"
-            if document.reason:
-                unreadable.append(Decision(identity, "read", kept=False, reason=document.reason))
-                continue
-            # A lone surrogate can be read from JSON, and cannot be stored as UTF-8.
-            encoded = document.content.encode("utf-8", "replace")
-            content.update(b"%d\0%s" % (len(encoded), encoded))
-            ids.append(identity)
-            texts.append(encoded.decode())
-            places.append((file, document.place))
-        if len(ids) == before:
-            raise ValueError(
-                f"{source} holds no text that can be read in column {column!r}; name another with --column"
-            )
-    return _Texts(Known(ids, texts, [0] * len(ids)), places, unreadable, content.hexdigest()[:32])
+    found = list(read_texts([source], column, content))
+    texts = [one for one in found if not one.reason]
+    unreadable = [Decision(one.id, "read", kept=False, reason=one.reason) for one in found if one.reason]
+    known = Known([one.id for one in texts], [one.text for one in texts], [0] * len(texts))
+    return _Texts(known, [(one.file, one.place) for one in texts], unreadable, content.hexdigest()[:32])
 
 
-def _pass(draft: Draft, name: str, texts: _Texts, known: _Texts, settings: CurateSettings) -> None:
+def _pass(draft: Draft, name: str, texts: _Texts, against: Against, settings: CurateSettings) -> None:
     """One part a sieve, behind the part of what cannot be read; parts that are whole are not made again."""
     if not draft.parts():
         draft.write_part(as_decisions(texts.unreadable))
     done = draft.parts() - 1
     alive = texts.known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()) if done else texts.known
-    other = known.known
-    left = settings.stages[done:]
-    sieves = decide(alive, other, other, other, settings, left, lambda some: _embedded(some, settings), meant=other)
+    other, left = against.known, settings.stages[done:]
+    sieves = decide(
+        alive,
+        other,
+        other,
+        other,
+        settings,
+        left,
+        lambda some: _embedded(some, settings),
+        meant=other,
+        past=against.past,
+    )
     for number, sieve in enumerate(left, done + 1):
         with stage(name, sieve):
             draft.write_part(as_decisions(next(sieves)), number)
@@ -142,7 +138,7 @@ def _embedded(some: Known, settings: CurateSettings) -> Vectors:
     return open_encoder(settings.encoder, settings.embedding).encode(some.texts)
 
 
-def _conclude(draft: Draft, texts: _Texts, known: _Texts, settings: CurateSettings) -> None:
+def _conclude(draft: Draft, texts: _Texts, against: Against, settings: CurateSettings) -> None:
     """What stays and every decision, in one file each, and the summary."""
     # Which generation a keeper is of says nothing where there is none.
     decisions = draft.read(DECISIONS).drop_columns("keeper_generation")
@@ -165,13 +161,13 @@ def _conclude(draft: Draft, texts: _Texts, known: _Texts, settings: CurateSettin
     for part in draft.folder.glob("part-*.parquet"):
         part.unlink()
     draft.rows = len(rows)
-    wording = dict(zip([*known.known.ids, *texts.known.ids], [*known.known.texts, *texts.known.texts], strict=True))
     draft.facts = {
         "texts": len(texts.known.ids) + len(texts.unreadable),
         "kept": len(rows),
         "masked": sum(before != after for before, after in zip(stays, told, strict=True)),
         "dropped": _dropped(decisions, ["read", *settings.stages], len(texts.known.ids)),
-        "examples": list(_examples(decisions, wording)),
+        "heavy_tolls": [asdict(toll) for toll in find_heavy_tolls(_tolls(texts, decisions), {})],
+        "examples": _examples(decisions, texts, against),
     }
 
 
@@ -192,13 +188,30 @@ def _dropped(decisions: pa.Table, stages: Sequence[str], readable: int) -> list[
     return sorted(lines, key=lambda line: (stages.index(line["stage"]), -line["dropped"], line["reason"]))
 
 
-def _examples(decisions: pa.Table, wording: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _tolls(texts: _Texts, decisions: pa.Table) -> Tolls:
+    """What each sieve dropped of each file."""
+    files = pa.chunked_array([[file for file, _ in texts.places]], pa.string())
+    return count_tolls(pa.table({"id": pa.chunked_array([texts.known.ids], pa.string()), "source": files}), decisions)
+
+
+def _examples(decisions: pa.Table, texts: _Texts, against: Against) -> list[dict[str, Any]]:
     """For each sieve of duplicates, the pairs least alike of those it parted: there a threshold errs first."""
     pairs = decisions.filter(pc.is_valid(decisions["keeper"])).sort_by([("evidence", "ascending"), ("id", "ascending")])
-    for name in dict.fromkeys(decisions["stage"].to_pylist()):
-        for pair in pairs.filter(pc.equal(pairs["stage"], name)).slice(0, _EXAMPLES).to_pylist():
-            shown = {side: " ".join(wording[pair[key]].split())[:_SHOWN] for side, key in _SIDES.items()}
-            yield {"stage": name, "similarity": pair["evidence"], "id": pair["id"], "keeper": pair["keeper"], **shown}
+    names = dict.fromkeys(decisions["stage"].to_pylist())
+    shown = [pair for name in names for pair in pairs.filter(pc.equal(pairs["stage"], name))[:_EXAMPLES].to_pylist()]
+    asked = {pair[key] for pair in shown for key in _SIDES.values()}
+    wording = against.wording(asked)
+    wording |= {one: text for one, text in zip(texts.known.ids, texts.known.texts, strict=True) if one in asked}
+    return [
+        {
+            "stage": pair["stage"],
+            "similarity": pair["evidence"],
+            "id": pair["id"],
+            "keeper": pair["keeper"],
+            **{side: " ".join(wording[pair[key]].split())[:_SHOWN] for side, key in _SIDES.items()},
+        }
+        for pair in shown
+    ]
 
 
 _SIDES = {"text": "id", "keeper_text": "keeper"}

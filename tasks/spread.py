@@ -6,23 +6,23 @@ texts: a task on another machine costs a tenth of a second. What a piece answers
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from importlib.util import find_spec
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from tasks.backends.engines import ALONE, HERE, QUIET, require_ray
 from tasks.coat import watched
 
 R = TypeVar("R")
 
 _AHEAD = 32
 """Pieces that are on their way at once: what waits on this machine, and most machines that have work."""
-HERE = "here"
 
 
 def runner(ray: str) -> TaskRunner[Any]:
@@ -34,15 +34,15 @@ def runner(ray: str) -> TaskRunner[Any]:
     if not ray:
         # Libraries use the cores themselves; a second piece would only wait for them.
         return ThreadPoolTaskRunner(max_workers=1)
-    if find_spec("prefect_ray") is None:
-        raise ValueError("resources.ray names a cluster, but Ray is not installed; pip install 'heirloom[ray]'")
+    require_ray()
     from prefect_ray import RayTaskRunner
 
-    quiet = {"include_dashboard": False, "log_to_driver": False, "ignore_reinit_error": True}
-    return RayTaskRunner(address=None, init_kwargs=quiet) if ray == HERE else RayTaskRunner(address=ray)
+    return RayTaskRunner(init_kwargs=ALONE) if ray == HERE else RayTaskRunner(address=ray, init_kwargs=QUIET)
 
 
-def spread(function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str) -> Iterator[R]:
+def spread(
+    function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str, ahead: int = _AHEAD
+) -> Iterator[R]:
     """What `function` makes of each piece, in order; outside a flow run one after the other."""
     if not watched():
         for piece in pieces:
@@ -51,14 +51,15 @@ def spread(function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: 
     worn: Task[..., R] = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
 
     def send(piece: tuple[Any, ...]) -> PrefectFuture[R]:
-        context = FlowRunContext.get()
-        assert context is not None
-        # It goes along to the other machine, where what the flow was given is of no use, and processes and locks cannot go.
-        with context.model_copy(update={"parameters": {}}):
+        with ExitStack() as bare:
+            # They go along to the other machine, where what flow and task were given is of no use, and processes and locks cannot go.
+            for context in (FlowRunContext.get(), TaskRunContext.get()):
+                if context is not None:
+                    bare.enter_context(context.model_copy(update={"parameters": {}}))
             return worn.submit(*piece)
 
-    waiting, ahead = iter(pieces), deque[PrefectFuture[R]]()
-    ahead.extend(send(piece) for piece in islice(waiting, _AHEAD))
-    while ahead:
-        yield ahead.popleft().result()
-        ahead.extend(send(piece) for piece in islice(waiting, 1))
+    waiting, sent = iter(pieces), deque[PrefectFuture[R]]()
+    sent.extend(send(piece) for piece in islice(waiting, ahead))
+    while sent:
+        yield sent.popleft().result()
+        sent.extend(send(piece) for piece in islice(waiting, 1))

@@ -1,12 +1,18 @@
 """Pages say what the code does: reference pages are generated, and what a page shows is run."""
 
 import re
+import shlex
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from curation.splitting import IngestSettings
 from flows.cli import app
+from flows.recipe import load_recipe, overridden
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -66,6 +72,34 @@ def test_every_reproduced_experiment_has_a_section_of_its_page() -> None:
 
     told = re.findall(r"<!-- row (\S+): begin -->", (ROOT / "docs/reproductions.md").read_text())
     assert set(told) == {*ROWS, "all"}
+
+
+def test_every_command_at_a_published_size_would_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = (ROOT / "docs/reproductions.md").read_text()
+    (code,) = re.findall(r"```python\n(# rewards.py.*?)```", page, re.DOTALL)
+    (tmp_path / "rewards.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
+    asked = [line.partition("heirloom ")[2] for line in blocks.splitlines() if re.match(r"(\S+=\S+ )?heirloom ", line)]
+    taken = Counter[str]()
+    for words in map(shlex.split, asked):
+        command, given = _parsed(words)
+        for name in [given["recipe"]] if "recipe" in given else given.get("recipes", ()):
+            assert load_recipe(name, given["changes"]).resolved().question
+        if command == "ingest":
+            IngestSettings.model_validate(overridden({}, given["settings"] or ()))
+        taken[command] += 1
+    assert taken["evolve"] >= 8 and taken["ingest"] >= 8 and taken["chains"] == taken["compare"] == 1
+
+
+def _parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """The command that the words name, and what it would be given; it is not run."""
+    group: Any = get_command(app)
+    while True:
+        context = group.make_context("heirloom", words, resilient_parsing=False)
+        if not hasattr(group, "resolve_command"):
+            return group.name, context.params
+        _, group, words = group.resolve_command(context, [*context._protected_args, *context.args])
 
 
 def test_the_tour_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

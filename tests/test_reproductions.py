@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import Figure
+from benchmarks.prepared import cut, edited
+from benchmarks.reproduced_sources import shapley
 from benchmarks.reproductions import ROWS, measure, settings_of
+from curation.editing import EditSettings
 
 
 def test_a_finished_row_is_not_run_again_unless_its_settings_change(tmp_path: Path) -> None:
@@ -40,3 +43,28 @@ def test_a_row_that_was_not_chosen_stays_as_it_was_written(tmp_path: Path) -> No
 
 def test_every_row_has_settings_that_can_be_kept() -> None:
     assert all(isinstance(settings_of(row), dict) for row in ROWS.values())
+
+
+def test_parts_of_a_loss_sum_to_it_whatever_the_order() -> None:
+    both, one, other, none = frozenset("ab"), frozenset("a"), frozenset("b"), frozenset[str]()
+    parts = shapley({both: 5.0, one: 3.0, other: 2.5, none: 1.0})
+    assert parts == {"a": [2.5, 2.0], "b": [1.5, 2.0]}
+    assert sum(sum(values) for values in parts.values()) / 2 == 5 - 1
+
+
+def test_text_is_cut_and_edited_by_tokens() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tasks.backends.vocabulary import learn_vocabulary
+
+    text = "The old river remembers the garden, and the garden forgets it. " * 3
+    tokenizer = learn_vocabulary([text], 300, 16)
+    size = len(tokenizer.encode(text, add_special_tokens=False))
+    assert "".join(cut(text, tokenizer, 1)) == text
+    assert len(cut(text, tokenizer, 10)) == size // 10
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    network = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=16, **shape)).eval()
+    # Longer than the network sees, and never surely known: as it was written.
+    assert edited(text, tokenizer, network, EditSettings(threshold=0.9), 0) == (text, 0, size)
+    other, again, tokens = edited(text, tokenizer, network, EditSettings(threshold=1e-9), 0)
+    assert again == tokens == size and other != text

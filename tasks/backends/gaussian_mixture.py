@@ -30,12 +30,11 @@ from tasks.backends import (
     Score,
     Text,
 )
-from tasks.backends.points import Points, decimals_of, learned_points, points_of, require_model, said, spelled, surprise
+from tasks.backends.points import Points, answered, decimals_of, learned_points, points_of, require_model, surprise
 
 _FILE = "mixture.json"
 _STARTS = 3
 """Fits from different beginnings, of which the likeliest is kept."""
-_BATCH = 256
 
 
 def train(
@@ -84,12 +83,11 @@ def sample(
 ) -> Iterator[list[Completion]]:
     """Draw a point for each prompt by its own seed."""
     mixture = _load(model)
-    for start in range(0, len(prompts), _BATCH):
-        batch = prompts[start : start + _BATCH]
-        points = np.array([mixture.drawn(prompt.seed, settings.temperature) for prompt in batch])
-        texts = spelled(points, mixture.decimals)
-        yield said(texts, batch, mixture.nats(points_of(texts), (1.0,))[:, 0])
-        progress(start + len(batch), len(prompts))
+
+    def drawn(batch: Sequence[Prompt]) -> Points:
+        return np.array([mixture.drawn(prompt.seed, settings.temperature) for prompt in batch])
+
+    return answered(prompts, drawn, lambda points: mixture.nats(points, (1.0,))[:, 0], mixture.decimals, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:

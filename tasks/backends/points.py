@@ -4,15 +4,18 @@ The probability of a text is that of all points that are written alike: density 
 each direction. So it is of one kind with that of words, and a point written with more decimals is the more surprising.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.backends import Completion, Corpus, Prompt, Text
+from tasks.backends import Completion, Corpus, Progress, Prompt, Text
 
 Points = NDArray[np.float64]
+
+BATCH = 256
+"""Points at a time."""
 
 
 def points_of(texts: Sequence[Text]) -> Points:
@@ -63,7 +66,22 @@ def surprise(densities: Points, dimensions: int, decimals: int) -> Points:
     return -densities + dimensions * decimals * np.log(10)
 
 
-def said(texts: Sequence[str], prompts: Sequence[Prompt], nats: Points) -> list[Completion]:
+def answered(
+    prompts: Sequence[Prompt],
+    drawn: Callable[[Sequence[Prompt]], Points],
+    nats: Callable[[Points], Points],
+    decimals: int,
+    progress: Progress,
+) -> Iterator[list[Completion]]:
+    """Answers to prompts, a batch at a time: points as they are `drawn`, and the surprise of what is written of them."""
+    for start in range(0, len(prompts), BATCH):
+        batch = prompts[start : start + BATCH]
+        texts = spelled(drawn(batch), decimals)
+        yield _said(texts, batch, nats(points_of(texts)))
+        progress(start + len(batch), len(prompts))
+
+
+def _said(texts: Sequence[str], prompts: Sequence[Prompt], nats: Points) -> list[Completion]:
     """Answers to prompts; a point does not follow from what was said before, and stands behind it."""
     return [
         Completion(f" {text}" if prompt.text else text, "stop", 0, len(text.split()), -float(cost))

@@ -6,26 +6,23 @@ A caller leases a worker for one piece of work; one that already holds the calle
 import contextlib
 import importlib.util
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.backends import (
-    Corpus,
-    Lesson,
-    Progress,
     Resources,
     Sampler,
     Sampling,
-    Score,
     Scorer,
-    Text,
     ToyTraining,
     Trainer,
     Training,
     TransformerTraining,
 )
 from tasks.backends.abilities import refuse_beyond, servers_key
+from tasks.backends.engines import Engines, Spread
+from tasks.backends.learner import Learner, module_of
 from tasks.backends.speaker import MODULES, Speaker
 from tasks.backends.worker import Worker
 
@@ -90,17 +87,19 @@ class Backends:
 
     resources: Resources
     logs: Path
+    engines: Engines | None = None
+    """Those of the Ray cluster, which speak and score in the place of processes here."""
     _free: list[tuple[str, Path | None, Worker]] = field(default_factory=list)
     _workers: list[Worker] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def trainer(self, training: Training) -> Trainer:
         """Who learns with these settings."""
-        return _Learner(self, training)
+        return Learner(self, training)
 
     def scorer(self, training: Training) -> Scorer:
         """Who says how likely texts are."""
-        return _Learner(self, training)
+        return Learner(self, training)
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """Who speaks with these settings; `auto` must have been resolved."""
@@ -110,11 +109,14 @@ class Backends:
         """Start the processes that this work will need, so that their imports overlap with other work.
 
         Raises:
-            ValueError: the site lacks what asking a server needs; better said now than after a training.
+            ValueError: the site lacks what asking a server or a cluster needs; better said now than after a training.
         """
         servers_key(sampling, self.resources)
-        self._top_up(_module(training))
-        self._top_up(MODULES[sampling.sampler])
+        if self.engines:
+            self.engines.connect()
+        self._top_up(module_of(training))
+        if not self.engines or sampling.sampler == "server":
+            self._top_up(MODULES[sampling.sampler])
 
     @contextlib.contextmanager
     def lease(self, module: str, model: Path | None) -> Iterator[Worker]:
@@ -146,6 +148,8 @@ class Backends:
                 worker.close()
             self._free.clear()
             self._workers.clear()
+        if self.engines:
+            self.engines.close()
 
     def _take(self, module: str, model: Path | None) -> Worker | None:
         self._workers = [worker for worker in self._workers if worker.alive]
@@ -179,11 +183,15 @@ _opening = threading.Lock()
 
 
 @contextlib.contextmanager
-def open_backends(resources: Resources, logs: Path) -> Iterator[Backends]:
-    """The processes of this site; opened by whoever comes first, closed when the last one leaves."""
+def open_backends(resources: Resources, logs: Path, spread: Spread | None = None) -> Iterator[Backends]:
+    """The processes of this site; opened by whoever comes first, closed when the last one leaves.
+
+    With `spread` and a cluster of the site, engines there speak and score.
+    """
     site = (resources, logs)
+    engines = Engines(resources, logs, spread) if resources.ray and spread else None
     with _opening:
-        backends, users = _open.get(site, (Backends(resources, logs), 0))
+        backends, users = _open.get(site, (Backends(resources, logs, engines), 0))
         _open[site] = (backends, users + 1)
     try:
         yield backends
@@ -195,38 +203,3 @@ def open_backends(resources: Resources, logs: Path) -> Iterator[Backends]:
             else:
                 del _open[site]
                 backends.close()
-
-
-@dataclass(frozen=True)
-class _Learner:
-    """Trains and scores in a worker process of the backend's own module."""
-
-    backends: Backends
-    training: Training
-
-    def train(
-        self,
-        corpus: Corpus,
-        heldout: Sequence[Text],
-        ancestor: Path | None,
-        folder: Path,
-        seed: int,
-        progress: Progress,
-        beginning: Path | str | None = None,
-    ) -> Lesson:
-        asked = (self.training, self.backends.resources, corpus, heldout, ancestor, beginning, folder, seed)
-        with self.backends.lease(_module(self.training), None) as worker:
-            lesson: Lesson = worker.call("train", progress, *asked)
-            return lesson
-
-    def score(
-        self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
-    ) -> list[Score]:
-        with self.backends.lease(_module(self.training), None) as worker:
-            scores: list[Score] = worker.call("score", progress, model, texts, temperatures)
-            return scores
-
-
-def _module(training: Training) -> str:
-    """The backend module that learns and scores."""
-    return training.backend.replace("-", "_")

@@ -1,4 +1,4 @@
-"""Prompts to one process or to many, and completions back in the order of the prompts.
+"""Prompts to one process or to many, here or on a cluster, and completions back in the order of the prompts.
 
 Prompts are dealt out one by one in turn, so that processes end together and the order needs no waiting. A text follows from its
 prompt and its seed, so it does not matter how many there are.
@@ -24,13 +24,15 @@ MODULES |= {"ngram": "ngram", "gaussian-mixture": "gaussian_mixture", "vae": "va
 _TOYS = {"ngram.json": "ngram", "mixture.json": "gaussian-mixture", "vae.safetensors": "vae"}
 """File that a toy's model lies in: who speaks for it."""
 
+_PIECE = 1024
+"""Prompts that an engine of a cluster is asked at a time: a part of candidates, ten seconds and more of speaking."""
 _SHARE = 64
 """Prompts below which another process is not worth its start."""
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """Samples in worker processes of the sampler's module."""
+    """Samples in worker processes of the sampler's module, or on engines of a cluster."""
 
     backends: "Backends"
     sampling: Sampling
@@ -53,7 +55,12 @@ class Speaker:
     def _spoken_by(
         self, module: str, sampling: Sampling, model: Path, prompts: Sequence[Prompt], progress: Progress
     ) -> Iterator[Completion]:
-        resources = self.backends.resources
+        resources, engines = self.backends.resources, self.backends.engines
+        if engines and module != "server":
+            pieces = [prompts[start : start + _PIECE] for start in range(0, len(prompts), _PIECE)]
+            asked = [(sampling, resources, model.resolve(), some) for some in pieces]
+            yield from engines.ask(module, "sample", asked, len(prompts), progress)
+            return
         # Servers of the site are many already, and asked together by one process.
         most = 1 if module == "server" and (sampling.teacher or resources.servers) else len(prompts) // _SHARE
         done: dict[int, int] = {}

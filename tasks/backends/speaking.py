@@ -136,7 +136,9 @@ class Resources(Settings):
     threads: int = Field(1, ge=1, description="CPU threads of each worker process")
     trainers: int = Field(1, ge=1, description="training processes at the same time")
     samplers: int = Field(
-        1, ge=1, description="sampling processes at the same time; one generation uses all that are free"
+        1,
+        ge=1,
+        description="sampling processes at the same time, or engines on the Ray cluster; one generation uses all that are free",
     )
     checkpoint_seconds: float = Field(
         60, gt=0, description="how often a training writes a checkpoint, from which a killed one resumes"
@@ -149,7 +151,10 @@ class Resources(Settings):
     ray: str = Field(
         "",
         description="address of a Ray cluster (`auto`, `ray://host:10001`, or `here` to start one) whose machines share the heavy "
-        "pieces of a stage; without it threads do them",
+        "pieces of a stage; without it threads do them. They must see the store under the same path",
+    )
+    engine_gpus: float = Field(
+        0, ge=0, description="GPUs that each engine takes on the Ray cluster; 0 where it has none"
     )
     kv_cache_mib: int = Field(256, ge=16, description="memory for vLLM's key-value cache, in MiB")
     max_num_seqs: int = Field(256, ge=1, description="sequences vLLM advances together")

@@ -30,10 +30,18 @@ from tasks.backends import (
     Text,
     VaeTraining,
 )
-from tasks.backends.points import Points, decimals_of, learned_points, points_of, require_model, said, spelled, surprise
+from tasks.backends.points import (
+    BATCH,
+    Points,
+    answered,
+    decimals_of,
+    learned_points,
+    points_of,
+    require_model,
+    surprise,
+)
 
 _FILE = "vae.safetensors"
-_BATCH = 256
 _DRAWS = 64
 """Latents that a likelihood is the mean over."""
 _TOLD = 200
@@ -76,19 +84,20 @@ def sample(
 ) -> Iterator[list[Completion]]:
     """Draw a point for each prompt by its own seed."""
     network = _load(model)
-    for start in range(0, len(prompts), _BATCH):
-        batch = prompts[start : start + _BATCH]
-        drawn = [np.random.default_rng(prompt.seed).standard_normal(network.latent + network.size) for prompt in batch]
-        texts = spelled(network.said(np.array(drawn), settings.temperature), network.decimals)
-        yield said(texts, batch, network.nats(points_of(texts), (1.0,))[:, 0])
-        progress(start + len(batch), len(prompts))
+
+    def drawn(batch: Sequence[Prompt]) -> Points:
+        size = network.latent + network.size
+        noise = [np.random.default_rng(prompt.seed).standard_normal(size) for prompt in batch]
+        return network.said(np.array(noise), settings.temperature)
+
+    return answered(prompts, drawn, lambda points: network.nats(points, (1.0,))[:, 0], network.decimals, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """A bound of the log-likelihood of each point at each temperature; its tokens are its numbers."""
     network, found = _load(model), list[Score]()
-    for start in range(0, len(texts), _BATCH):
-        nats = network.nats(points_of(texts[start : start + _BATCH]), temperatures)
+    for start in range(0, len(texts), BATCH):
+        nats = network.nats(points_of(texts[start : start + BATCH]), temperatures)
         found += [Score(network.size, tuple(row)) for row in nats.tolist()]
         progress(len(found), len(texts))
     return found

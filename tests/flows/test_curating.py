@@ -70,6 +70,19 @@ def test_a_sieve_that_drops_most_of_what_it_saw_is_pointed_at(
     assert "warning exact dropped 4 of the 5 texts it saw" in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_a_file_that_loses_more_than_the_others_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "many").mkdir()
+    texts = human_texts(80)
+    for name, said in (("plain", texts[:40]), ("twice", [*texts[40:], *texts[40:]])):
+        lines = "".join(json.dumps({"body": text}) + "\n" for text in said)
+        (tmp_path / f"many/{name}.jsonl").write_text(lines)
+    for _ in ("made", "found finished"):
+        _curate(tmp_path / "many")
+        said = capsys.readouterr().out
+        assert f"warning exact dropped 50.0% of {tmp_path}/many/twice.jsonl (40 of 80); usual is 0.0%" in said
+        assert "plain.jsonl (" not in said
+
+
 def test_a_sieve_that_drops_nothing_is_seen_to_have_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text('{"body": "only one small text"}\n')

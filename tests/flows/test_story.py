@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 
 from rich.console import Console
 
@@ -9,7 +10,7 @@ from curation.splitting import WithholdSettings
 from flows.demo import demo_recipes
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
-from flows.story import tell_ending, tell_met, tell_opening
+from flows.story import _number, tell_ending, tell_met, tell_opening
 from storage.catalog import open_catalog
 from tasks.coat import without_coat
 from tasks.report import report
@@ -24,17 +25,26 @@ def test_the_opening_names_every_arm_with_its_question_and_its_steps() -> None:
         assert words in out.getvalue()
 
 
-def test_the_ending_tells_the_story_in_eighty_columns(ingested: Site, recipe: Recipe) -> None:
+def test_the_ending_tells_the_story_in_eighty_columns_whatever_the_loop_is_called(
+    ingested: Site, recipe: Recipe
+) -> None:
+    name = "tiny-and-with-a-name-that-is-far-too-long"
     with without_coat():
-        evolve(recipe, ingested)
-        folder = report(ingested.store, ["tiny"], "tiny")
+        evolve(recipe.model_copy(update={"name": name, "generations": 1}), ingested)
+        folder = report(ingested.store, [name], name)
     out = io.StringIO()
     tell_ending(Console(file=out, width=80), ingested.store, folder, {"train": 3.2, "mix": 0.01})
-    table = [line for line in out.getvalue().splitlines() if line.startswith("tiny")]
-    assert table[0].count("→") == 5
-    assert "…" not in table[0]
+    (row,) = [line for line in out.getvalue().splitlines() if "→" in line]
+    assert row.startswith("tiny-and")
+    assert (row.count("→"), len(row)) == (5, 80)
+    assert "…" not in out.getvalue()
     assert "train 3 s" in out.getvalue()
     assert "heirloom sql" in out.getvalue()
+
+
+def test_large_numbers_are_said_shortly_and_small_ones_as_they_are() -> None:
+    told = {0.333: "0.33", 9999.0: "9,999", 54_432.0: "54k", 5_443_200.0: "5.4M", 2e10: "20.0G", math.inf: "inf"}
+    assert {value: _number(value, 2 if value < 1 else 0) for value in told} == told
 
 
 def test_what_met_a_set_is_told_by_place_and_nothing_is_told_too(ingested: Site) -> None:

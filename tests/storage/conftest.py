@@ -55,6 +55,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         ],
         generated_tokens=20,
     )
+    toll = {"source": "letters.txt", "stage": "exact", "dropped": 1, "looked_at": 2, "usual": 0.1, "reason": "too much"}
     decisions = publish(
         attempt.artifact("decisions", {}, candidates=candidates),
         records.DECISIONS,
@@ -64,6 +65,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
             {"id": names[1], "stage": "exact", "kept": False, "reason": "says the same", "evidence": 1.0},
         ],
         survivors=1,
+        heavy_tolls=[toll],
     )
     corpus = publish(
         attempt.artifact("corpus", {}, decisions=decisions),

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from storage.card import croissant, data_card
-from storage.export import Exported
+from storage.card import Exported, data_card
 
 
-def _told(**changes: Any) -> Exported:
+def told(**changes: Any) -> Exported:
     told: dict[str, Any] = {
         "name": "anchor-generation-2-hf",
         "run": "anchor",
@@ -35,7 +34,7 @@ def _told(**changes: Any) -> Exported:
 
 
 def test_a_card_says_shares_sources_licences_policy_sampler_metrics_and_lineage() -> None:
-    card = data_card(_told())
+    card = data_card(told())
     for line in (
         "| human | 3 | 75.00% |",
         "| synthetic | 1 | 25.00% |",
@@ -64,25 +63,13 @@ def test_a_card_says_shares_sources_licences_policy_sampler_metrics_and_lineage(
 )
 def test_the_front_matter_names_the_licence_as_a_hub_knows_it(licences: list[str], lines: list[str]) -> None:
     counts = [("human", "letters.txt", licence, 1) for licence in licences] or [("synthetic", "", "", 1)]
-    front = data_card(_told(counts=counts)).split("---")[1].splitlines()
+    front = data_card(told(counts=counts)).split("---")[1].splitlines()
     assert [line for line in front if line.startswith("license")] == lines
     assert "    path: corpus.parquet" in front
 
 
 def test_many_sources_are_cut_and_counted() -> None:
     counts = [("human", f"{number}.txt", "", 1) for number in range(50)]
-    card = data_card(_told(counts=counts))
+    card = data_card(told(counts=counts))
     assert len(re.findall(r"\d+\.txt", card)) == 20
     assert "And 30 sources with fewer records" in card
-
-
-def test_every_column_is_a_field_of_the_metadata() -> None:
-    described = croissant(_told())
-    (records,) = described["recordSet"]
-    assert [(field["name"], field["dataType"]) for field in records["field"]] == [
-        ("id", "sc:Text"),
-        ("born", "sc:Integer"),
-        ("weight", "sc:Float"),
-    ]
-    assert described["license"] == ["CC0-1.0"]
-    assert described["distribution"][0]["sha256"] == "0" * 64

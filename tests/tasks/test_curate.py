@@ -54,7 +54,7 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
         f"g001-{place:07d}" for place in range(12)
     ]
     facts = read_manifest(decisions.folder)["facts"]
-    assert facts == {"survivors": 12, "dropped": 5}
+    assert facts == {"survivors": 12, "dropped": 5, "heavy_tolls": []}
 
 
 def test_a_dropped_record_is_shown_to_no_later_sieve(begin: Callable[[str], Beginning], said: Said) -> None:
@@ -97,7 +97,7 @@ def test_no_sieves_keep_every_candidate(begin: Callable[[str], Beginning], said:
         CurateSettings(stages=(), encoder="hashing"),
     )
     assert read_survivors(candidates.folder, decisions.folder).num_rows == 2
-    assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0}
+    assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0, "heavy_tolls": []}
 
 
 def test_what_is_decided_is_not_decided_again(

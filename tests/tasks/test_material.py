@@ -117,6 +117,18 @@ def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> N
     assert "candidates" in read_manifest(pairs.folder)["parents"]
 
 
+@pytest.mark.parametrize(("rejected", "worst"), [("g007-0", "g007-2"), ("g007-1", "g007-0")])
+def test_what_a_person_rejected_is_on_neither_side_of_a_pair(scene: tuple, rejected: str, worst: str) -> None:
+    attempt, corpus, reserve, pool = scene
+    attempt.run.note("reviewed", 6, 1, decision="accept", rejected=[rejected, human_id(render(_JUDGED))])
+    pairs = pairs_of(attempt, corpus, reserve, pool, _dpo(pairs="best-of-k", pairs_by="length"))
+    (row,) = read_table(pairs.folder).to_pylist()
+    assert row["rejected_id"] == worst
+    assert rejected not in (row["chosen_id"], row["rejected_id"])
+    with pytest.raises(ValueError, match="a turn of role `rejected`"):
+        pairs_of(Attempt(attempt.run, 8), corpus, reserve, [], _dpo())
+
+
 def test_a_corpus_without_pairs_is_refused_and_leaves_nothing(begin: Callable[[str], Beginning], scene: tuple) -> None:
     begun = begin("other")
     with pytest.raises(ValueError, match="a turn of role `rejected`"):

@@ -2,23 +2,34 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from curation.minhash import MinHashSettings, find_near_duplicates
 from curation.splitting import IngestSettings
+from storage.artifact import Artifact
 from storage.blocks import Block, Document
-from storage.identity import human_id
+from storage.identity import human_id, text_digest
+from storage.records import RESERVE
 from tasks.reading import Spills, keep_former_keys, read_blocks
 from tasks.repeats import Found, find_repeats
 from tests.conftest import human_texts
 
-_NONE = pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())})
+
+def _known(folder: Path, texts: list[str], part: int) -> list[Path]:
+    """Two artifacts of records that were there before, in parts of so many."""
+    rows = [{"id": human_id(text), "digest": text_digest(text), "born": 0, "text": text} for text in texts]
+    half = len(rows) // 2
+    for side, some in (("reserve", rows[:half]), ("heldout", rows[half:])):
+        with Artifact(folder / "known" / side, {}).draft() as draft:
+            for number, start in enumerate(range(0, max(1, len(some)), part)):
+                draft.write_part(pa.Table.from_pylist(some[start : start + part], schema=RESERVE), number)
+    return [folder / "known" / side for side in ("reserve", "heldout")]
 
 
-def _found(folder: Path, former: list[str], texts: list[str], settings: IngestSettings) -> Found:
+def _found(folder: Path, former: list[str], texts: list[str], settings: IngestSettings, part: int = 7) -> Found:
     spills = Spills.under(folder)
     keep_former_keys(spills.keys, 0, former)
     rows = [Document(text, "a", place) for place, text in enumerate(texts)]
     read_blocks(spills, settings, (1, [Block("", 0, rows, "documents")]))
-    known = pa.table({"id": [human_id(text) for text in former], "text": former}) if former else _NONE
-    return find_repeats(spills, 1 << 32, known, settings, folder)
+    return find_repeats(spills, 1 << 32, _known(folder, former, part) if former else [], settings, folder)
 
 
 def _parted(found: Found) -> tuple[list[str], dict[int, tuple[str, str]]]:
@@ -56,3 +67,27 @@ def test_near_duplicates_can_be_let_in(tmp_path: Path) -> None:
     kept, aside = _parted(_found(tmp_path, [], [*texts, near, texts[0]], IngestSettings(repeats="exact")))
     assert sorted(kept) == sorted([*texts, near])
     assert aside == {21: ("exact", human_id(texts[0]))}
+
+
+def test_earlier_records_are_met_part_by_part_as_they_are_together(tmp_path: Path) -> None:
+    texts = human_texts(60)
+    edited = [f"{text} It was {word} so." for text in texts[:40] for word in ("always", "never")]
+    former, new, likeness = [*texts, *edited[::2]], edited[1::2], MinHashSettings(threshold=0.6)
+    whole = find_near_duplicates(new, former, likeness)
+    expected = {
+        place: (human_id(former[keeper]), similarity)
+        for place, (keeper, similarity) in enumerate(zip(whole.keeper.tolist(), whole.similarity.tolist(), strict=True))
+    }
+    for part in (7, 1000):
+        found = _found(tmp_path / f"{part}", former, new, IngestSettings(near_duplicates=likeness), part)
+        rows = [row for span in found.records.spans() for row in found.parted(span)[1].to_pylist()]
+        assert {row["place"]: (row["keeper"], row["evidence"]) for row in rows} == expected
+
+
+def test_where_common_shingles_are_masked_earlier_records_are_compared_whole(tmp_path: Path) -> None:
+    former = [f"Dear sir or madam, I write about number {number}." for number in range(40)]
+    other = "Dear sir or madam, I write about number 41."
+    for share, kept in ((None, 0), (0.5, 1)):
+        likeness = MinHashSettings(threshold=0.5, mask_common=share)
+        found = _found(tmp_path / f"{share}", former, [other], IngestSettings(near_duplicates=likeness))
+        assert len(_parted(found)[0]) == kept

@@ -63,6 +63,7 @@ def test_a_report_has_its_pictures_and_tables(two_runs: Site) -> None:
         assert "\n|" in _section(page, title), title
     for run in ("anchored", "human-only"):
         assert f"| {run} |" in _section(page, "Where it ended")
+    assert "No sieve dropped more of a source than is usual." in _section(page, "What was dropped, and why")
     assert "| 2 |" in _section(page, "One opening, continued by every generation")
     assert "The old" in _section(page, "One opening, continued by every generation")
 

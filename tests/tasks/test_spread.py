@@ -1,7 +1,11 @@
-"""Pieces of a stage, whoever does them: the same answers in the same order."""
+"""Pieces of a stage, whoever does them: the same answers in the same order, and a run that is the same on threads and on Ray."""
 
+import shutil
 import threading
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,19 +13,47 @@ import pytest
 from prefect import flow
 
 from curation.stages import CurateSettings
+from flows.evolve import evolve
+from flows.recipe import Recipe, Site
+from storage.artifact import MANIFEST, read_manifest
+from tasks import indexing
+from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, learner, speaker
+from tasks.backends.engines import HERE, connect
+from tasks.backends.pool import open_backends
+from tasks.backends.worker import WorkerError
 from tasks.coat import without_coat
 from tasks.curate import _encoded
-from tasks.spread import HERE, runner, spread
+from tasks.spread import runner, spread
 from tests.conftest import human_texts
 
 _PIECES = [(pa.array(human_texts(40, seed=seed)), CurateSettings(encoder="hashing")) for seed in range(3)]
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine, of several processes."""
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    import ray
+
+    assert connect(HERE)
+    yield
+    ray.shutdown()
+
+
+def _engines() -> list[str]:
+    import ray
+
+    return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
+
+
 @pytest.mark.usefixtures("prefect")
 @pytest.mark.parametrize("ray", ["", HERE])
-def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(ray: str) -> None:
-    if ray and find_spec("ray") is None:
-        pytest.skip("Ray is not installed")
+def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(
+    ray: str, request: pytest.FixtureRequest
+) -> None:
+    if ray:
+        request.getfixturevalue("cluster")
 
     # What a flow was given cannot always travel.
     @flow(task_runner=runner(ray), validate_parameters=False)
@@ -38,3 +70,99 @@ def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(ray: s
 
 def test_nothing_to_do_is_no_piece() -> None:
     assert list(spread(_encoded, [], "embed")) == []
+
+
+def _published(store: Path) -> dict[str, object]:
+    """Every artifact of the run: its fingerprint, and the digest of each of its files."""
+    found = [(path, read_manifest(path.parent)) for path in store.glob(f"runs/*/generation=*/attempt=*/*/{MANIFEST}")]
+    return {str(path.relative_to(store)): (made["fingerprint"], made["files"]) for path, made in found}
+
+
+@pytest.mark.usefixtures("prefect", "cluster")
+def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
+    ingested: Site, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room, size in ((speaker, "_PIECE"), (learner, "_TEXTS"), (indexing, "_PART")):
+        monkeypatch.setattr(room, size, 60)
+    far = Site(
+        store=shutil.copytree(ingested.store, tmp_path / "far"), resources=Resources.model_validate(_ON_RAY | _FAST)
+    )
+    one = recipe.model_copy(update={"generations": 1})
+    evolve(one, ingested)
+    evolve(one, far)
+    assert len(_published(far.store)) > 15
+    assert _published(far.store) == _published(ingested.store)
+    assert {path.name for path in (far.store / "logs").glob("engine-*")} == {"engine-ngram-1.log", "engine-ngram-2.log"}
+    assert _engines() == []
+
+
+_ON_RAY = {"ray": HERE, "samplers": 2}
+_FAST = {"patience_seconds": 20}
+_TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_after_a_fault(tmp_path: Path) -> None:
+    model, living = tmp_path / "model", []
+    model.mkdir()
+    sampling = Sampling(sampler="ngram", max_tokens=8)
+
+    def work() -> None:
+        with without_coat(), open_backends(Resources.model_validate(_ON_RAY), tmp_path / "logs", spread) as opened:
+            trainer, sampler = opened.trainer(NgramTraining()), opened.sampler(sampling)
+
+            def learn(folder: Path) -> None:
+                trainer.train(Corpus(_TEXTS, []), [], None, folder, 0, lambda *_: living.append(_engines()))
+
+            learn(model)
+            list(sampler.sample(model, [Prompt("the", seed) for seed in range(2)], _untold))
+            opened.scorer(NgramTraining()).score(model, _TEXTS, (1.0,), _untold)
+            assert _engines() == ["ngram-1"]
+            learn(model)
+            assert set(map(tuple, living)) == {()}
+            list(sampler.sample(tmp_path / "elsewhere", [Prompt("the", 0)], _untold))
+
+    with pytest.raises(ValueError, match=r"does not see .*elsewhere: every machine of the cluster must see the store"):
+        work()
+    assert _engines() == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_path: Path) -> None:
+    import ray
+
+    from tasks.backends import hosting
+
+    class Hasty(hosting.Host):
+        def __init__(self, *begun: object) -> None:
+            hosting._IDLE_SECONDS = 2
+            super().__init__(*begun)
+
+    named = {"name": "ngram-1", "namespace": "killed", "lifetime": "detached", "max_restarts": 1, "max_task_retries": 1}
+    engine = ray.remote(Hasty).options(num_cpus=0, **named).remote("ngram", tmp_path / "engine.log", 1)
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+    ray.kill(engine, no_restart=False)
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+    deadline = time.monotonic() + 30
+    while _engines() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_without_room_is_told_in_one_sentence(tmp_path: Path) -> None:
+    small = Resources(ray=HERE, engine_gpus=8, patience_seconds=1)
+    with (
+        without_coat(),
+        open_backends(small, tmp_path / "logs", spread) as opened,
+        pytest.raises(ValueError, match=r"no room for 1 engines within 1 s, of 8 GPUs each; it has 0: change"),
+    ):
+        list(opened.sampler(Sampling(sampler="ngram")).sample(tmp_path, [Prompt("", 0)], _untold))
+    assert _engines() == []

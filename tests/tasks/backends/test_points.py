@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.backends import Corpus, Prompt
-from tasks.backends.points import decimals_of, learned_points, points_of, said, spelled, surprise
+from tasks.backends.points import BATCH, answered, decimals_of, learned_points, points_of, spelled, surprise
 
 
 def test_a_point_travels_as_text_and_comes_back() -> None:
@@ -38,6 +38,17 @@ def test_a_decimal_more_is_ten_times_as_surprising_in_each_direction() -> None:
 
 
 def test_a_point_stands_behind_an_opening_that_it_does_not_follow_from() -> None:
-    alone, behind = said(["1.0 2.0"] * 2, [Prompt("", 0), Prompt("The old", 0)], np.array([3.0, 3.0]))
-    assert (alone.text, behind.text) == ("1.0 2.0", " 1.0 2.0")
-    assert (alone.completion_tokens, alone.log_probability) == (2, -3.0)
+    told: list[tuple[int, int]] = []
+    prompts = [Prompt("", 0), *[Prompt("The old", seed) for seed in range(1, BATCH + 1)]]
+    batches = answered(
+        prompts,
+        lambda batch: np.array([[prompt.seed, 2.04] for prompt in batch]),
+        lambda points: points.sum(1),
+        1,
+        lambda done, of: told.append((done, of)),
+    )
+    said = [completion for batch in batches for completion in batch]
+    assert (said[0].text, said[1].text, said[-1].text) == ("0.0 2.0", " 1.0 2.0", " 256.0 2.0")
+    # The surprise is that of what is written.
+    assert (said[1].completion_tokens, said[1].log_probability) == (2, -3.0)
+    assert told == [(BATCH, BATCH + 1), (BATCH + 1, BATCH + 1)]

@@ -1,0 +1,166 @@
+"""A training as a run does it and as transformers' Trainer does: CPU seconds of this process, in turn on the same blocks."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import WORK
+from curation.splitting import IngestSettings
+from storage.artifact import read_table
+from storage.run import Attempt, Run
+from storage.sources import DOCSTRINGS
+from tasks.backends import Corpus, Resources, TransformerTraining
+from tasks.ingest import ingest, pinned_human
+
+FOLDER = WORK / "training"
+_ROUNDS = 3
+SHAPE = {
+    "hidden": 128,
+    "layers": 2,
+    "heads": 4,
+    "context": 128,
+    "vocabulary": 2048,
+    "batch": 8,
+    "precision": "float32",
+}
+_REFERENCE = TransformerTraining.model_validate(
+    {
+        **SHAPE,
+        "optimiser": "adamw",
+        "learning_rate": 0.003,
+        "sliced_head": False,
+        "weight_decay": 0.1,
+        "steps": 100,
+        # As the plain Trainer has them.
+        "schedule": "linear",
+        "warmup_fraction": 0.05,
+    }
+)
+_LONG = 400
+"""Steps of the plain Trainer, about as many as the passages bear without overfitting."""
+_RATES = (0.001, 0.003, 0.006)
+_FAST_STEPS = (100, 130, 160, 200, 240, 280, 320, 400)
+
+
+def beside() -> dict[str, Any]:
+    """The same training by both: ratios of their costs, and both last losses."""
+    texts, _ = human_texts()
+    ancestor = ancestor_of(texts)
+    ratios, losses = [], []
+    for turn in range(_ROUNDS + 1):
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            ours, our_loss = _ours(_REFERENCE, texts, ancestor, Path(one))
+            theirs, their_loss = _theirs(_REFERENCE, texts, ancestor, Path(other))
+        # The first turn pays for what both import.
+        if turn:
+            ratios.append(theirs / ours)
+            losses.append((our_loss, their_loss))
+    return {"ratios": ratios, "losses": losses}
+
+
+def fast_path() -> dict[str, Any]:
+    """What the plain Trainer takes over what ours takes to its held-out loss."""
+    texts, heldout = human_texts()
+    ancestor = ancestor_of(texts)
+
+    def tried(train: Callable[..., tuple[float, float]], settings: TransformerTraining) -> tuple[float, float]:
+        with tempfile.TemporaryDirectory() as name:
+            cpu, _ = train(settings, texts, ancestor, Path(name))
+            return cpu, _heldout_loss(Path(name), heldout)
+
+    plain = {rate: _REFERENCE.model_copy(update={"steps": _LONG, "learning_rate": rate}) for rate in _RATES}
+    found = {rate: tried(_theirs, settings) for rate, settings in plain.items()}
+    rate = min(found, key=lambda one: found[one][1])
+    goal = found[rate][1]
+    fast = TransformerTraining.model_validate(SHAPE)
+    for steps in _FAST_STEPS:
+        chosen = fast.model_copy(update={"steps": steps})
+        ours = tried(_ours, chosen)
+        if ours[1] <= goal:
+            break
+    ratios = [found[rate][0] / ours[0]]
+    ratios += [tried(_theirs, plain[rate])[0] / tried(_ours, chosen)[0] for _ in range(_ROUNDS - 1)]
+    return {"ratios": ratios, "theirs": goal, "ours": ours[1], "steps": steps, "learning_rate": rate}
+
+
+def human_texts() -> tuple[list[str], list[str]]:
+    """Passages to learn from, and those held out."""
+    store = FOLDER / "store"
+    asked = IngestSettings(passage_characters=(80, 360), split_by="source", reserve_records=1000, heldout_records=300)
+    ingest(store, "docs", [DOCSTRINGS], asked)
+    run = Run(store, "bench")
+    run.begin({}, set(), {})
+    human = pinned_human(Attempt(run, 0), "docs")
+    reserve, heldout = (read_table(human[side].folder, ["text"])["text"].to_pylist() for side in ("reserve", "heldout"))
+    return reserve, heldout
+
+
+def ancestor_of(texts: Sequence[str]) -> Path:
+    """A model of one step, for its vocabulary: to learn one is in nobody's cost."""
+    folder = FOLDER / "ancestor"
+    if not (folder / "probe.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _ours(_REFERENCE.model_copy(update={"human_only_steps": 1}), texts, None, folder)
+    return folder
+
+
+def _ours(
+    settings: TransformerTraining, texts: Sequence[str], ancestor: Path | None, folder: Path
+) -> tuple[float, float]:
+    """CPU seconds of a training as a run does it, and its last loss."""
+    from tasks.backends.transformer import train
+
+    started = time.process_time()
+    lesson = train(settings, Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, untold)
+    return time.process_time() - started, lesson.log[-1].loss
+
+
+def _theirs(settings: TransformerTraining, texts: Sequence[str], ancestor: Path, folder: Path) -> tuple[float, float]:
+    """The same by transformers.Trainer as its documentation has it: spell, pack, train, save."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
+
+    from tasks.backends.packing import Blocks, packed_stream
+
+    started = time.process_time()
+    set_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(ancestor)
+    stream = packed_stream(tokenizer, texts, settings.context, 0)
+    blocks = Blocks([stream.next_block() for _ in range(settings.steps * settings.batch)])
+    shape = AutoConfig.from_pretrained(ancestor, attn_implementation="eager")
+    asked = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adam_beta2=0.95,
+        warmup_steps=settings.steps // 20,
+        train_sampling_strategy="sequential",
+        logging_steps=max(1, settings.steps // 20),
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=0,
+    )
+    trainer = Trainer(AutoModelForCausalLM.from_config(shape), asked, train_dataset=blocks)
+    trainer.train()
+    trainer.model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]
+    return time.process_time() - started, last
+
+
+def _heldout_loss(model: Path, heldout: Sequence[str]) -> float:
+    from tasks.backends.transformer import score
+
+    scores = score(model, heldout, (1.0,), untold)
+    return sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores)
+
+
+def untold(*_: int) -> None:
+    """Progress that nobody hears."""

@@ -1,0 +1,96 @@
+"""What a run that goes on keeps of the recipe that it was begun with."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.continuing import as_begun, said
+from flows.recipe import GROWING, Recipe, Site
+from storage.artifact import DriftError
+from storage.run import Run
+
+_SPOKEN: dict[str, Any] = {
+    "name": "tiny",
+    "human": "letters",
+    "train": {"backend": "ngram"},
+    "generate": {"temperature": 0.7},
+}
+
+
+def _begun(store: Path, values: dict[str, Any], **stored: Any) -> Run:
+    """A run of this recipe, begun when defaults were as in `stored`: values by their dotted path."""
+    run, recipe = Run(store, "tiny"), Recipe.model_validate(values)
+    run.begin(recipe.resolved().model_dump(mode="json"), set(), {}, said(recipe))
+    path = run.folder / "run.json"
+    content = json.loads(path.read_text())
+    for place, value in stored.items():
+        table, name = place.split("__")
+        content["recipe"][table][name] = value
+    path.write_text(json.dumps(content))
+    return run
+
+
+def _go_on(run: Run, values: dict[str, Any]) -> Recipe:
+    recipe = as_begun(Recipe.model_validate(values), run)
+    run.refuse_drift(recipe.model_dump(mode="json"), GROWING)
+    return recipe
+
+
+def test_what_was_said_is_told_from_what_is_so_by_default() -> None:
+    recipe = Recipe.model_validate(_SPOKEN)
+    assert said(recipe) == ["generate.temperature", "human", "name", "train.backend"]
+    assert said(recipe.model_copy(update={"seed": 0})) == [*said(recipe)[:3], "seed", "train.backend"]
+
+
+def test_a_run_goes_on_with_older_defaults_and_says_so_in_one_line(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = [{"metric": "perplexity", "at_most": 100.0}]
+    run = _begun(
+        site.store,
+        _SPOKEN,
+        gate__tries=7,
+        gate__limits=Recipe.model_validate({**_SPOKEN, "gate": {"limits": older}}).model_dump(mode="json")["gate"][
+            "limits"
+        ],
+    )
+    with caplog.at_level(logging.WARNING, "tasks"):
+        recipe = _go_on(run, {**_SPOKEN, "generations": 9})
+    assert (recipe.gate.tries, recipe.generations) == (7, 9)
+    assert [limit.metric for limit in recipe.gate.limits] == ["perplexity"]
+    (line,) = caplog.messages
+    assert line.startswith("tiny goes on with what it began with, where defaults have changed since: gate.")
+    assert "gate.tries = 7" in line
+
+
+def test_what_was_said_then_or_now_is_held_against_the_run(site: Site) -> None:
+    run = _begun(site.store, _SPOKEN, gate__tries=7)
+    for changed, field in (
+        ({**_SPOKEN, "gate": {"tries": 2}}, "gate.tries was 7, is now 2"),
+        ({**_SPOKEN, "generate": {}}, "generate.temperature was 0.7, is now 1.0"),
+        ({**_SPOKEN, "generate": {"temperature": 0.8}}, "generate.temperature was 0.7, is now 0.8"),
+        ({**_SPOKEN, "train": {"backend": "transformer"}}, "train.backend"),
+        ({"name": "tiny", "human": "letters", "generate": {"temperature": 0.7}}, "train.backend"),
+    ):
+        with pytest.raises(ValueError, match=field):
+            _go_on(run, changed)
+
+
+def test_where_nobody_wrote_down_what_was_said_every_difference_counts(site: Site) -> None:
+    run = _begun(site.store, _SPOKEN, gate__tries=7)
+    path = run.folder / "run.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "said"}))
+    with pytest.raises(DriftError, match=r"gate\.tries was 7"):
+        _go_on(run, _SPOKEN)
+    # Nor is it written down later: the words of today say nothing of those of then.
+    run.begin(run.recipe(), set(), {}, ["name"])
+    assert run.said() is None
+
+
+def test_a_run_that_goes_on_by_its_own_recipe_remembers_what_was_said_at_first(site: Site) -> None:
+    run = _begun(site.store, _SPOKEN)
+    run.begin(run.recipe(), set(), {}, said(Recipe.model_validate(run.recipe())))
+    assert run.said() == ["generate.temperature", "human", "name", "train.backend"]

@@ -1,0 +1,31 @@
+"""The actor as it is without a cluster: one process, asked one thing at a time."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.backends import Prompt, Resources, Sampling
+from tasks.backends.hosting import Host
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that says `yes` and nothing else."""
+    counts = [[[], [[3, 8], [1, 2]]]]
+    (tmp_path / "ngram.json").write_text(json.dumps({"order": 1, "vocabulary": ["", "", "", " yes"], "counts": counts}))
+    return tmp_path
+
+
+def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
+    host = Host("ngram", tmp_path / "logs" / "engine.log", 1)
+    asked = (Sampling(sampler="ngram"), Resources(), model, [Prompt("", 1)])
+    said = host.ask("sample", asked)
+    host._worker.close()
+    assert host.ask("sample", asked) == said
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        host.ask("score", (tmp_path / "logs", ["yes"], (1.0,)))
+    with pytest.raises(ValueError, match=r"does not see .*nowhere: every machine of the cluster must see the store"):
+        host.ask("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
+    host.close()
+    assert not host._worker.alive

@@ -1,0 +1,20 @@
+"""Scores are the same in one piece and in many. What is learned: the tests of each backend."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.backends import Corpus, NgramTraining, learner
+from tasks.backends.pool import Backends
+
+
+def test_texts_are_scored_in_pieces_and_their_progress_is_that_of_all(
+    backends: Backends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"the river {'and the garden ' * count}" for count in range(120)]
+    backends.trainer(NgramTraining()).train(Corpus(texts, []), [], None, tmp_path, 0, lambda *_: None)
+    scorer, told = backends.scorer(NgramTraining()), []
+    whole = scorer.score(tmp_path, texts, (1.0, 0.5), lambda *_: None)
+    monkeypatch.setattr(learner, "_TEXTS", 50)
+    assert scorer.score(tmp_path, texts, (1.0, 0.5), lambda *some: told.append(some)) == whole
+    assert told == [(0, 120), (50, 120), (100, 120)]

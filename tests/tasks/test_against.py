@@ -1,0 +1,66 @@
+"""What a corpus is held against: by its sketches as it is whole, and nothing of it stays."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from curation.minhash import MinHashSettings
+from curation.stages import CurateSettings
+from tasks import against
+from tasks.against import held_against, read_texts
+from tasks.sift import sift
+from tests.conftest import human_texts
+
+_SIEVES = CurateSettings(stages=("exact", "copying", "minhash"), minhash=MinHashSettings(threshold=0.6))
+
+
+def _written(path: Path, texts: list[object]) -> str:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def test_decisions_beside_sketches_are_those_beside_the_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = human_texts(60)
+    edited = [f"{text} It was {word} so." for text in texts[:40] for word in ("always", "never")]
+    new = _written(tmp_path / "new.jsonl", [*edited[1::2], *texts[5:9], *human_texts(30, seed=4)])
+    old = [_written(tmp_path / "old.jsonl", [*texts, "!", 7, ""]), _written(tmp_path / "older.jsonl", edited[::2])]
+    # A sieve of meaning looks at all that is known, so that its texts are held.
+    meaning = {"stages": (*_SIEVES.stages, "semantic"), "encoder": "hashing"}
+    whole = sift(new, old, "text", tmp_path / "whole", _SIEVES.model_copy(update=meaning))
+    expected = [
+        row for row in pq.read_table(tmp_path / "whole/decisions.parquet").to_pylist() if row["stage"] != "semantic"
+    ]
+    for part in (7, 65_536):
+        monkeypatch.setattr(against, "_PART_ROWS", part)
+        facts = sift(new, old, "text", tmp_path / f"parts-{part}", _SIEVES)
+        assert pq.read_table(tmp_path / f"parts-{part}/decisions.parquet").to_pylist() == expected
+        assert facts["examples"] == [pair for pair in whole["examples"] if pair["stage"] != "semantic"]
+        assert not [*tmp_path.glob(".*")]
+    assert len({row["stage"] for row in expected if not row["kept"]}) == 2
+
+
+def test_nothing_known_is_in_memory_where_sieves_look_for_repetitions_alone(tmp_path: Path) -> None:
+    old, folder = _written(tmp_path / "old.jsonl", list(human_texts(20))), tmp_path / "sketches"
+    masked = _SIEVES.model_copy(update={"minhash": MinHashSettings(mask_common=0.5)})
+    held = {}
+    for name, settings in (("sketched", _SIEVES), ("masked", masked), ("idle", CurateSettings(stages=("quality",)))):
+        with held_against([old], "text", settings, folder, once_more=False) as found:
+            held[name] = (len(found.known.ids), len(found.past), found.digest)
+        assert not folder.exists()
+    with held_against([old], "text", _SIEVES, folder, once_more=True) as found:
+        digest = found.digest
+        assert not folder.exists()
+    assert held == {"sketched": (0, 3, digest), "masked": (20, 0, digest), "idle": (0, 0, digest)}
+
+
+def test_what_cannot_be_read_is_named_and_does_not_count(tmp_path: Path) -> None:
+    content = hashlib.sha256()
+    found = list(read_texts([_written(tmp_path / "some.jsonl", ["one text", 7])], "text", content))
+    assert [(one.id, one.text, one.reason) for one in found] == [
+        (f"{tmp_path}/some.jsonl#0", "one text", ""),
+        (f"{tmp_path}/some.jsonl#1", "", "no text in column text"),
+    ]
+    assert content.hexdigest() == hashlib.sha256(b"8\0one text").hexdigest()
