@@ -28,7 +28,7 @@ _ARMS = (
 def loops(
     *, backend: str = "ngram", seeds: int = 3, generations: int = 4, passages: int = 800, epochs: int = 0
 ) -> Iterator[Figure]:
-    """Held-out loss in nats a token, model by model; `epochs` of each training where the backend takes any: more text, more steps, and a rate that falls, as was published."""
+    """Held-out loss in nats a token, model by model; `epochs` of each training where the backend takes any: more text, more steps, as was published."""
     store = WORK / "reproductions" / f"loops-{backend}-{passages}-{epochs}"
     site = Site(store=store, resources=Resources(trainers=2, samplers=2))
     human = IngestSettings(
@@ -56,7 +56,7 @@ def _recipe(policy: str, temperature: float, backend: str, seed: int, generation
         *(f"generate.temperature={temperature}", "prompts.candidates_per_human_record=1"),
         *("measure.sources=0", "measure.voice_records=100", "curate.stages=[]", 'curate.encoder="hashing"'),
     ]
-    changes += [f"train.epochs={epochs}", 'train.schedule="linear"'] if epochs else []
+    changes += [f"train.epochs={epochs}"] if epochs else []
     values = load_recipe("ngram" if backend == "ngram" else policy, changes).model_dump()
     return Recipe.model_validate({**values, "mix": {"policy": policy}})
 

@@ -31,7 +31,8 @@ def earlier_tolls(decisions: Artifact, earlier: Sequence[tuple[Artifact, Artifac
     found: dict[tuple[str, str], Toll] = defaultdict(lambda: Toll(0, 0))
     for candidates, decided in earlier:
         if decided.settings == decisions.settings:
+            records = read_table(candidates.folder, ["id", "source"])
             told = read_table(decided.folder, ["id", "stage", "kept"])
-            for key, toll in count_tolls(read_table(candidates.folder, ["id", "source"]), told).items():
+            for key, toll in count_tolls(records, told).items():
                 found[key] += toll
     return found
