@@ -73,6 +73,12 @@ def _code_point(content: Bytes, i: Place) -> tuple[Place, int]:
 
 
 @compiled
+def _is_next(content: Bytes, i: Place, stop: int, classes: Bytes) -> bool:
+    """Whether a letter begins at `i`."""
+    return bool(i < stop and classes[_code_point(content, i)[0]] == _LETTER)
+
+
+@compiled
 def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes) -> int:
     """Words in `low`, each followed by a 0; returns how many bytes that makes."""
     size = 0
@@ -82,8 +88,8 @@ def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes
         kind = classes[point]
         unspaced = kind in (_UNSPACED, _UNSPACED_MARK)
         goes_on = kind == _LETTER or (inside and kind in (_MARK, _UNSPACED_MARK))
-        if inside and kind == _APOSTROPHE and i + width < stop:
-            goes_on = classes[_code_point(content, i + width)[0]] == _LETTER
+        if inside and kind == _APOSTROPHE:
+            goes_on = _is_next(content, i + width, stop, classes)
         if inside and not goes_on:
             low[size] = 0
             size += 1
@@ -97,12 +103,6 @@ def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes
         inside = goes_on
         i += width
     return size
-
-
-@compiled
-def _is_next(content: Bytes, i: Place, stop: int, classes: Bytes) -> bool:
-    """Whether a letter begins at `i`."""
-    return bool(i < stop and classes[_code_point(content, i)[0]] == _LETTER)
 
 
 @compiled

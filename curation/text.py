@@ -110,7 +110,7 @@ def settled_characters() -> NDArray[np.bool_]:
     Not all of them: no mark, no part of a Hangul syllable, and nothing beyond the second supplementary plane.
     """
     settled = np.zeros(0x110000, bool)
-    for code in (*range(0x80, 0xD800), *range(0xE000, 0x20000), *range(0x20000, 0x2A6E0)):
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x2A6E0)):
         letter = chr(code)
         settled[code] = (
             letter.casefold() == letter

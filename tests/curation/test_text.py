@@ -1,10 +1,21 @@
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.text import fold, holds_word, normalise, opening, passages, shingles, words, words_of_folded
+from curation.text import (
+    fold,
+    holds_word,
+    normalise,
+    opening,
+    passages,
+    settled_characters,
+    shingles,
+    words,
+    words_of_folded,
+)
 
 
 def test_case_white_space_and_composition_do_not_count() -> None:
@@ -147,3 +158,16 @@ def test_a_text_holds_a_word_exactly_if_it_has_words(text: str) -> None:
 @pytest.mark.parametrize("space", [" ", "  ", "\t", "\n", "\x0b", "\x1c", "\x1f", "\x85", "\u3000"])
 def test_white_space_is_folded_wherever_it_stands(space: str) -> None:
     assert normalise(f"{space}The{space}END{space}") == "the end"
+
+
+def test_settled_characters_stay_as_they_are_and_join_with_nothing_before_them() -> None:
+    settled = np.flatnonzero(settled_characters()).tolist()
+    assert len(settled) > 100_000 and not {0xC9, 0x301, 0x1161, 0x11A8, 0xD800} & {*settled} and 0xE9 in settled
+    assert all(fold(chr(code)) == chr(code) for code in settled)
+    joined = {unicodedata.decomposition(chr(code)).split()[-1] for code in range(0x110000) if _is_pair(chr(code))}
+    assert not {int(code, 16) for code in joined} & {*settled}
+
+
+def _is_pair(letter: str) -> bool:
+    parts = unicodedata.decomposition(letter)
+    return len(parts.split()) == 2 and not parts.startswith("<")
