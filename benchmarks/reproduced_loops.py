@@ -56,7 +56,7 @@ def _recipe(policy: str, temperature: float, backend: str, seed: int, generation
         *(f"generate.temperature={temperature}", "prompts.candidates_per_human_record=1"),
         *("measure.sources=0", "measure.voice_records=100", "curate.stages=[]", 'curate.encoder="hashing"'),
     ]
-    changes += [f"train.epochs={epochs}"] if epochs else []
+    changes += [f"train.epochs={epochs}", 'train.schedule="linear"'] if epochs else []
     values = load_recipe("ngram" if backend == "ngram" else policy, changes).model_dump()
     return Recipe.model_validate({**values, "mix": {"policy": policy}})
 
