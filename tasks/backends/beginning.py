@@ -12,6 +12,9 @@ from tasks.backends.adapters import adapter_base
 from tasks.backends.head import SlicedHeadLlama
 from tasks.backends.vocabulary import learn_vocabulary
 
+_ENDS = (".o_proj", ".down_proj")
+"""Where layers of Llama's family add to the stream."""
+
 
 def begin(
     settings: TransformerTraining, beginning: Path | str | None, ancestor: Path | None, corpus: Corpus
@@ -28,7 +31,8 @@ def begin(
             else learn_vocabulary(_texts(corpus), settings.vocabulary, settings.context)
         )
         shape = _shape(settings, tokenizer)
-        return (SlicedHeadLlama(shape) if settings.sliced_head else AutoModelForCausalLM.from_config(shape)), tokenizer
+        network = SlicedHeadLlama(shape) if settings.sliced_head else AutoModelForCausalLM.from_config(shape)
+        return _dropping(network, settings.residual_dropout), tokenizer
     tokenizer = read_tokenizer(beginning)
     _refuse_other_spelling(tokenizer, beginning, ancestor)
     below, above = taken_apart(beginning)
@@ -39,7 +43,8 @@ def begin(
             f"{network.config.vocab_size}; take the tokenizer that the model was made with"
         )
     network.config.pad_token_id = tokenizer.pad_token_id
-    return (_adapted(network, above, settings, below) if settings.lora_rank else _merged(network, above)), tokenizer
+    network = _adapted(network, above, settings, below) if settings.lora_rank else _merged(network, above)
+    return _dropping(network, settings.residual_dropout), tokenizer
 
 
 def read_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
@@ -82,10 +87,10 @@ def _shape(settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast) ->
         num_key_value_heads=settings.heads,
         max_position_embeddings=settings.context,
         tie_word_embeddings=True,
-        attention_dropout=settings.dropout,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        attention_dropout=settings.dropout,
         attn_implementation=_attention(settings),
         dtype="float32",
     )
@@ -101,7 +106,7 @@ def _opened(model: str, settings: TransformerTraining) -> Any:  # noqa: ANN401
         shape = AutoConfig.from_pretrained(model)
         kind = SlicedHeadLlama if settings.sliced_head and type(shape) is LlamaConfig else AutoModelForCausalLM
         network = kind.from_pretrained(
-            model, dtype=torch.float32, attn_implementation=_attention(settings), attention_dropout=settings.dropout
+            model, dtype=torch.float32, attn_implementation=_attention(settings), **_dropped(shape, settings.dropout)
         )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
@@ -111,6 +116,30 @@ def _opened(model: str, settings: TransformerTraining) -> Any:  # noqa: ANN401
     longest = getattr(network.config, "max_position_embeddings", settings.context)
     if settings.context > longest:
         raise ValueError(f"train.context is {settings.context}, and {model} sees {longest} tokens at once; lower it")
+    if settings.dropout and not _dropped(shape, settings.dropout):
+        raise ValueError(f"train.dropout is {settings.dropout}, and {model} has no dropout on attention; leave it out")
+    return network
+
+
+def _dropped(shape: Any, share: float) -> dict[str, float]:  # noqa: ANN401
+    """A share as dropout on attention, by the name that this kind of model has for it."""
+    return {name: share for name in ("attention_dropout", "attn_pdrop") if hasattr(shape, name)}
+
+
+def _dropping(network: Any, share: float) -> Any:  # noqa: ANN401
+    """The network, which loses this share of what its layers add to the stream while it learns; nothing of it is saved."""
+
+    def drop(module: torch.nn.Module, _: object, added: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(added, share, module.training)
+
+    ends = [one for name, one in network.named_modules() if share and name.endswith(_ENDS)]
+    if share and not ends:
+        known = ", ".join(name.removeprefix(".") for name in _ENDS)
+        raise ValueError(
+            f"train.residual_dropout is {share}, and {type(network).__name__} has no {known}; leave it out"
+        )
+    for one in ends:
+        one.register_forward_hook(drop)
     return network
 
 

@@ -58,7 +58,7 @@ def connect(address: str) -> bool:
     try:
         _knock(address)
         ray.init(**ALONE) if address == HERE else ray.init(address, **QUIET)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = str(error).partition("\n")[0]
         if "AuthenticationError" in str(error.__cause__):
             said = "it asks for a token: set RAY_AUTH_MODE=token, and have the head's ~/.ray/auth_token"

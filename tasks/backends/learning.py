@@ -54,7 +54,22 @@ class TransformerTraining(Settings):
     )
     warmup_fraction: float = Field(0.0, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.3, ge=0, description="decoupled weight decay")
+    averaged: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        # It came later, as the next did: where it is not set, a training is what it was before.
+        exclude_if=lambda share: not share,
+        description="share of the steps, the last ones, over which weights are averaged into the model; 0 takes the last weights",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on attention weights")
+    residual_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        exclude_if=lambda share: not share,
+        description="dropout on what attention and feed-forward layers add; for models with `o_proj` and `down_proj`, as Llama's",
+    )
     lora_rank: int = Field(0, ge=0, description="rank of the low-rank adapter that is trained; 0 trains every weight")
     lora_alpha: int = Field(16, gt=0, description="scale of the adapter, divided by its rank")
     adapter: bool = Field(False, description="keep the adapter as it is instead of merging it into its base")
@@ -97,6 +112,10 @@ class TransformerTraining(Settings):
             ),
             (self.adapter and not lora, "train.adapter keeps a LoRA adapter, and train.lora_rank is 0"),
             (dpo and self.start == "scratch", "DPO starts from a model that can speak: set train.start"),
+            (
+                bool(self.averaged) and self.stop_early,
+                "train.averaged ends with a mean of weights and train.stop_early with the best ones: set one of them",
+            ),
             (dpo and self.stop_early, "train.stop_early watches the loss on held-out text, which DPO does not lower"),
             (
                 dpo and self.human_schedule == "ramp",

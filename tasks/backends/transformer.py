@@ -24,6 +24,7 @@ from tasks.backends import (
     Text,
     TransformerTraining,
 )
+from tasks.backends.averaging import Averaging
 from tasks.backends.beginning import begin, read_tokenizer
 from tasks.backends.checkpoints import Keeping, clear, newest_checkpoint, step_of
 from tasks.backends.curve import Reporting, points
@@ -81,7 +82,8 @@ def learn(
     plan = plan_of(settings, corpus, tokenizer, ancestor is None, seed)
     evaluated = heldout_blocks(settings, tokenizer, heldout)
     reporting = Reporting(progress, plan.seen(plan.steps)[0] / plan.steps)
-    callbacks: list[TrainerCallback] = [Keeping(resources.checkpoint_seconds), reporting]
+    averaging: list[TrainerCallback] = [Averaging(settings.averaged)] if settings.averaged else []
+    callbacks = [*averaging, Keeping(resources.checkpoint_seconds), reporting]
     trainer = trainer_of(settings, network, tokenizer, plan, evaluated, folder, seed, callbacks)
     checkpoint = newest_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -19,12 +19,13 @@ from storage.artifact import MANIFEST, read_manifest
 from tasks import indexing
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, learner, speaker
 from tasks.backends.engines import HERE, connect
-from tasks.backends.pool import open_backends
+from tasks.backends.pool import Backends, open_backends
 from tasks.backends.worker import WorkerError
 from tasks.coat import without_coat
 from tasks.curate import _encoded
 from tasks.spread import runner, spread
 from tests.conftest import human_texts
+from tests.tasks.conftest import Trained
 
 _PIECES = [(pa.array(human_texts(40, seed=seed)), CurateSettings(encoder="hashing")) for seed in range(3)]
 
@@ -128,6 +129,20 @@ def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_aft
 
     with pytest.raises(ValueError, match=r"does not see .*elsewhere: every machine of the cluster must see the store"):
         work()
+    assert _engines() == []
+
+
+@pytest.mark.transformer
+@pytest.mark.skipif(not all(map(find_spec, ("torch", "vllm"))), reason="needs the train extra and vLLM")
+@pytest.mark.usefixtures("cluster")
+def test_vllm_on_a_cluster_says_what_it_says_here(tmp_path: Path, first: Trained, backends: Backends) -> None:
+    sampling = Sampling(sampler="vllm", max_tokens=12)
+    prompts = [Prompt("The old" if seed % 3 else "", seed) for seed in range(40)]
+    here = list(backends.sampler(sampling).sample(first.folder, prompts, _untold))
+    there = Resources.model_validate({**_ON_RAY, "kv_cache_mib": 16, "max_num_seqs": 64})
+    with without_coat(), open_backends(there, tmp_path / "logs", spread) as opened:
+        assert list(opened.sampler(sampling).sample(first.folder, prompts, _untold)) == here
+        assert _engines() == ["vllm_engine-1"]
     assert _engines() == []
 
 

@@ -33,6 +33,48 @@ def test_from_scratch_the_vocabulary_is_learned_once_and_kept(tiny: TransformerT
     assert len(learned) <= 400
 
 
+def test_a_layer_loses_some_of_what_it_adds_while_it_learns_and_nothing_afterwards(tiny: TransformerTraining) -> None:
+    network, _ = begin(_settings(tiny, residual_dropout=0.5), None, None, _CORPUS)
+    ids, layer = torch.tensor([[5, 6, 7]]), network.model.layers[0]
+    lost: list[float] = []
+    for end in (layer.self_attn.o_proj, layer.mlp.down_proj):
+        end.register_forward_hook(lambda _, __, added: lost.append(float((added == 0).float().mean())))
+    with torch.no_grad():
+        network.train()(input_ids=ids, labels=ids)
+        assert all(0.3 < share < 0.7 for share in lost)
+        lost.clear()
+        network.eval()(input_ids=ids, labels=ids)
+    assert lost == [0.0, 0.0]
+
+
+def test_a_base_of_another_kind_takes_the_dropout_that_it_has(
+    tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=400, n_positions=64, n_embd=32, n_layer=1, n_head=2)).save_pretrained(
+        tmp_path
+    )
+    read_tokenizer(first.folder).save_pretrained(tmp_path)
+    network, _ = begin(_settings(tiny, start="base", dropout=0.25), tmp_path, None, _CORPUS)
+    assert network.config.attn_pdrop == 0.25
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no o_proj, down_proj; leave it out"):
+        begin(_settings(tiny, start="base", residual_dropout=0.1), tmp_path, None, _CORPUS)
+
+
+def test_a_base_without_attention_has_no_dropout_on_it(
+    tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=32, num_hidden_layers=1, state_size=4)).save_pretrained(
+        tmp_path
+    )
+    read_tokenizer(first.folder).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"train.dropout is 0.25, and .* has no dropout on attention; leave it out"):
+        begin(_settings(tiny, start="base", dropout=0.25), tmp_path, None, _CORPUS)
+
+
 def test_from_a_model_the_weights_are_its_own(tiny: TransformerTraining, first: Trained) -> None:
     from safetensors.torch import load_file
 

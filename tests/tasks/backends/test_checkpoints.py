@@ -26,7 +26,11 @@ def eager(tmp_path: Path) -> Iterator[Backends]:
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"optimiser": "adamw", "learning_rate": 0.003, "stop_early": True, "dropout": 0.2}]
+    "more",
+    [
+        {"averaged": 0.8, "residual_dropout": 0.1},
+        {"optimiser": "adamw", "learning_rate": 0.003, "stop_early": True, "dropout": 0.2},
+    ],
 )
 def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
     eager: Backends,

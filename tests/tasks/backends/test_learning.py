@@ -14,6 +14,7 @@ _ADAMW = {"optimiser": "adamw", "learning_rate": 0.001}
         ({"base": "gpt2"}, "train.start is 'scratch'"),
         ({"lora_rank": 8, **_ADAMW}, "an adapter needs a model below it"),
         ({"start": "base", "adapter": True}, "train.lora_rank is 0"),
+        ({"averaged": 0.5, "stop_early": True}, "set one of them"),
         ({"objective": "dpo", **_ADAMW}, "DPO starts from a model"),
         ({"objective": "dpo", "start": "base", "stop_early": True, **_ADAMW}, "which DPO does not lower"),
         ({"objective": "dpo", "start": "base", "human_schedule": "ramp", **_ADAMW}, "in an order that the seed draws"),
@@ -33,3 +34,9 @@ def test_the_defaults_agree() -> None:
         TransformerTraining.model_validate({"objective": "dpo", "start": "base", "lora_rank": 4, **_ADAMW}).adapter
         is False
     )
+
+
+def test_what_came_later_is_not_told_where_it_is_not_set() -> None:
+    told = TransformerTraining().model_dump()
+    assert {"averaged", "residual_dropout"}.isdisjoint(told)
+    assert TransformerTraining(averaged=0.25).model_dump() == {**told, "averaged": 0.25}

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="weights are torch's")
+
+import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from tasks.backends.averaging import Averaging
+
+
+def _trained(averaging: Averaging, folder: Path, first: int = 0, last: int = 10) -> torch.nn.Linear:
+    """A layer whose weights are the number of the step."""
+    arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
+    state, control, layer = TrainerState(global_step=first, max_steps=10), TrainerControl(), torch.nn.Linear(2, 2)
+    averaging.on_train_begin(arguments, state, control)
+    for step in range(first + 1, last + 1):
+        state.global_step = step
+        with torch.no_grad():
+            for weight in layer.parameters():
+                weight.fill_(step)
+        averaging.on_step_end(arguments, state, control, layer)
+    if last == 10:
+        averaging.on_train_end(arguments, state, control, layer)
+    else:
+        (folder / f"checkpoint-{last}").mkdir(parents=True)
+        averaging.on_save(arguments, state, control)
+    return layer
+
+
+@pytest.mark.parametrize(("share", "mean"), [(0.1, 10.0), (0.4, 8.5), (1.0, 5.5)])
+def test_a_training_ends_with_the_mean_over_its_last_steps(share: float, mean: float, tmp_path: Path) -> None:
+    layer = _trained(Averaging(share), tmp_path)
+    assert torch.allclose(layer.weight, torch.full((2, 2), mean))
+    assert torch.allclose(layer.bias, torch.full((2,), mean))
+
+
+@pytest.mark.parametrize("killed_after", [3, 8])
+def test_a_mean_goes_on_from_its_checkpoint(killed_after: int, tmp_path: Path) -> None:
+    _trained(Averaging(0.4), tmp_path, last=killed_after)
+    resumed = _trained(Averaging(0.4), tmp_path, first=killed_after)
+    whole = _trained(Averaging(0.4), tmp_path / "whole")
+    assert torch.equal(resumed.weight, whole.weight)
