@@ -30,7 +30,7 @@ class Averaging(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
         """Add the weights of this step, if it is one of the last."""
-        if state.global_step <= round(state.max_steps * (1 - self._share)):
+        if state.global_step <= min(round(state.max_steps * (1 - self._share)), state.max_steps - 1):
             return
         weights = [weight.detach() for weight in model.parameters() if weight.requires_grad]
         self._mean = self._mean or [weight.clone() for weight in weights]

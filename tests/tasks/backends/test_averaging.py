@@ -29,7 +29,7 @@ def _trained(averaging: Averaging, folder: Path, first: int = 0, last: int = 10)
     return layer
 
 
-@pytest.mark.parametrize(("share", "mean"), [(0.1, 10.0), (0.4, 8.5), (1.0, 5.5)])
+@pytest.mark.parametrize(("share", "mean"), [(0.01, 10.0), (0.1, 10.0), (0.4, 8.5), (1.0, 5.5)])
 def test_a_training_ends_with_the_mean_over_its_last_steps(share: float, mean: float, tmp_path: Path) -> None:
     layer = _trained(Averaging(share), tmp_path)
     assert torch.allclose(layer.weight, torch.full((2, 2), mean))
