@@ -1,20 +1,22 @@
 """A loop that gets better than its human data alone: every policy, and the strongest human-only training, in one honest table.
 
-A cell is one arm with one seed, a run in a store of its own in `headline` of the work folder; what is finished is remembered, and what is
-not goes on where it stands. `HEIRLOOM_MINUTES` (60) says how long to add cells for; figures are made from those there are, and the
-last ones say how many are missing. The small grid is 500 passages and five generations. Human-only arms differ in length, dropout, weight
-decay and learning rate, each at the compute of one training and at that of the whole loop; the best of them is what the loop has to beat.
+A cell is one arm with one seed, a run in the store `headline` of the work folder; what is finished is remembered, and what is
+not goes on where it stood. `HEIRLOOM_MINUTES` (60) says how long to begin cells for, `HEIRLOOM_ONLY` (small-loop) a part of their names; figures are made from
+those there are, and say how many are missing. Two commands at once share the cells: each takes the next that nobody holds.
 """
 
+import fcntl
 import json
 import os
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
+from benchmarks.headline_arms import FULL, HUMAN, LOOP, SMALL, Size, arms
+from benchmarks.headline_picture import draw
 from curation.splitting import IngestSettings
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
@@ -24,165 +26,154 @@ from tasks.coat import without_coat
 from tasks.ingest import ingest
 
 _WORK = WORK / "headline"
+_PICTURE = Path(__file__).parent.parent / "docs/headline.png"
 _SEEDS = (0, 1, 2)
-_GENERATIONS = 5
-_PASSAGES = 500
-_STEPS = 300
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types")
 
-_NO_SIEVES: dict[str, Any] = {"stages": []}
-_RAMP = {"human_schedule": "ramp", "steps": _STEPS, "human_only_steps": _STEPS // 2}
-_EQUAL = {"steps": _STEPS, "human_only_steps": _STEPS // 2}
-_THREE = {"candidates_per_human_record": 3}
-
-
-def arms() -> dict[str, dict[str, Any]]:
-    """Every arm by its name: what of a recipe it sets."""
-    found: dict[str, dict[str, Any]] = {}
-    for dropout in (0.0, 0.1, 0.2):
-        found[f"guarded, dropout {dropout}"] = {
-            "mix": {"policy": "anchor"},
-            "prompts": _THREE,
-            "train": {**_RAMP, "dropout": dropout},
-        }
-    found["guarded, no sieves"] = {"mix": {"policy": "anchor"}, "prompts": _THREE, "curate": _NO_SIEVES, "train": _RAMP}
-    longer = {**_RAMP, "steps": 2 * _STEPS, "dropout": 0.2}
-    found["guarded, twice the steps, dropout 0.2"] = {"mix": {"policy": "anchor"}, "prompts": _THREE, "train": longer}
-    for policy in ("replace", "accumulate", "anchor"):
-        for temperature in (0.7, 1.0):
-            for curate in ({}, _NO_SIEVES):
-                name = f"{policy}, T {temperature}, {'no sieves' if curate else 'curated'}"
-                found[name] = {
-                    "mix": {"policy": policy},
-                    "generate": {"temperature": temperature},
-                    "curate": curate,
-                    "train": _EQUAL,
-                }
-    for share in (0.1, 0.5):
-        mix = {"policy": "fixed-fraction", "human_fraction": share}
-        for temperature in (0.7, 1.0):
-            found[f"fixed fraction {share}, T {temperature}"] = {
-                "mix": mix,
-                "generate": {"temperature": temperature},
-                "curate": _NO_SIEVES,
-                "train": _EQUAL,
-            }
-    for steps in (_STEPS // 2, _STEPS, 2 * _STEPS, _GENERATIONS * _STEPS):
-        for more in (
-            {},
-            {"dropout": 0.1},
-            {"dropout": 0.2},
-            {"weight_decay": 1.0},
-            {"learning_rate": 0.01, "embedding_learning_rate": 0.0015},
-        ):
-            said = ", ".join(
-                f"{key.replace('_', ' ')} {value}" for key, value in more.items() if not key.startswith("embedding")
-            )
-            name = ", ".join(filter(None, (f"human only, {steps} steps", said)))
-            found[name] = {"generations": 0, "train": {"human_only_steps": steps, "stop_early": True, **more}}
-    return found
+Cell = tuple[Size, str, int]
+Turn = dict[str, float]
+"""What one generation's model is like."""
 
 
 def measure() -> list[Figure]:
     """Add cells while there is time, then say what those that are there show."""
     deadline = time.monotonic() + 60 * float(os.environ.get("HEIRLOOM_MINUTES", "60"))
-    cells = [(arm, seed) for seed in _SEEDS for arm in arms()]
-    for arm, seed in cells:
-        if not _file(arm, seed).exists() and time.monotonic() < deadline:
-            _live(arm, seed)
-    found = {arm: [_read(arm, seed) for seed in _SEEDS if _file(arm, seed).exists()] for arm in arms()}
-    missing = sum(not _file(*cell).exists() for cell in cells)
+    cells = [(size, arm, seed) for size in (SMALL, FULL) for seed in _SEEDS for arm in arms(size)]
+    only = os.environ.get("HEIRLOOM_ONLY", "")
+    for cell in cells:
+        if only in _slug(cell) and time.monotonic() < deadline:
+            _live(cell)
+    missing = sum(not _note(cell).exists() for cell in cells)
+    small, full = _told(SMALL), _told(FULL)
+    draw(full, small, _PICTURE)
     return [
-        *_verdict(found),
-        *_table(found),
-        Figure("cells that are still missing", missing, f"of {len(cells)}", "0", missing == 0),
+        *_verdict(full if any(full.values()) else small),
+        *_table(SMALL),
+        *_table(FULL),
+        Figure("cells that are still missing", missing, f"of {len(cells)}"),
+        Figure("time taken by those that are there, two beside each other", round(_hours(cells), 1), "hours"),
     ]
 
 
-def _live(arm: str, seed: int) -> None:
-    store = _WORK / "store"
-    with without_coat():
-        if not (store / "human" / "docs").exists():
-            split = IngestSettings(
-                passage_characters=(80, 360), split_by="source", reserve_records=_PASSAGES, heldout_records=300
-            )
-            ingest(store, "docs", [DOCSTRINGS], split)
-        asked = arms()[arm]
+def _hours(cells: list[Cell]) -> float:
+    return sum(json.loads(_note(cell).read_text())["seconds"] for cell in cells if _note(cell).exists()) / 3600
+
+
+def _live(cell: Cell) -> None:
+    with _held(_note(cell).with_suffix(".lock")) as mine:
+        if not mine or _note(cell).exists():
+            return
+        size, arm, seed = cell
+        store, asked = _WORK / "store", arms(size)[arm]
         recipe = Recipe.model_validate(
             {
-                "human": "docs",
-                "generations": _GENERATIONS,
-                "gate": {"limits": []},
+                "human": size.name,
                 **asked,
-                "name": _slug(arm, seed),
+                "name": _slug(cell),
                 "seed": seed,
                 "train": {"backend": "transformer", **asked["train"]},
             }
         )
         started = time.monotonic()
-        evolve(recipe, Site(store=store))
-    run = store / "runs" / recipe.name
-    turns = [_turn(run / f"generation={number}" / "attempt=1") for number in range(recipe.generations + 1)]
-    _file(arm, seed).write_text(json.dumps({"seconds": round(time.monotonic() - started), "turns": turns}))
-    print(f"{arm}, seed {seed}: {[short(turn['recalibrated_perplexity']) for turn in turns]}", flush=True)
+        with without_coat():
+            _split(store, size)
+            evolve(recipe, Site(store=store))
+        run = store / "runs" / recipe.name
+        turns = [_turn(run / f"generation={number}" / "attempt=1") for number in range(recipe.generations + 1)]
+        _note(cell).write_text(json.dumps({"seconds": round(time.monotonic() - started), "turns": turns}))
+        print(f"{recipe.name}: {[short(turn['recalibrated_perplexity']) for turn in turns]}", flush=True)
 
 
-def _turn(attempt: Path) -> dict[str, float]:
+def _split(store: Path, size: Size) -> None:
+    with _held(_WORK / f"{size.name}.lock", wait=True):
+        if not (store / "human" / size.name).exists():
+            asked = IngestSettings(
+                passage_characters=(80, 360), split_by="source", reserve_records=size.passages, heldout_records=300
+            )
+            ingest(store, size.name, [DOCSTRINGS], asked)
+
+
+def _turn(attempt: Path) -> Turn:
     rows = read_table(attempt / "metrics").to_pylist()
     said = {row["metric"]: row["value"] for row in rows if row["subject"] == "model" and row["metric"] in _METRICS}
     facts = read_manifest(attempt / "model")["facts"]
-    return {**said, "human_token_fraction": facts["human_token_fraction"], "tokens": facts["tokens"]}
+    verdicts = attempt / "verdict"
+    alarms = sum(row["action"] != "go" for row in read_table(verdicts).to_pylist()) if verdicts.exists() else 0
+    shares = {name: facts[name] for name in ("human_token_fraction", "tokens")}
+    return {**said, **shares, "alarms": alarms}
 
 
-def _verdict(found: dict[str, list[list[dict[str, float]]]]) -> Iterator[Figure]:
+def _told(size: Size) -> dict[str, list[list[Turn]]]:
+    """The courses of every arm of a size, one a seed, as far as they are there."""
+    return {
+        arm: [
+            list(json.loads(note.read_text())["turns"])
+            for seed in _SEEDS
+            if (note := _note((size, arm, seed))).exists()
+        ]
+        for arm in arms(size)
+    }
+
+
+def _verdict(told: dict[str, list[list[Turn]]]) -> Iterator[Figure]:
     """The best loop against the best human-only training, each the mean of its seeds, recalibrated."""
 
-    def best(beginning: str) -> tuple[float, str]:
+    def best(human: bool) -> tuple[float, str]:
         means = [
-            (_mean(turns, "recalibrated_perplexity"), arm)
-            for arm, turns in found.items()
-            if turns and arm.startswith(beginning)
+            (_mean(courses, "recalibrated_perplexity"), arm)
+            for arm, courses in told.items()
+            if courses and arm.startswith(HUMAN if human else LOOP)
         ]
         return min(means, default=(float("nan"), "none yet"))
 
-    (ours, arm), (theirs, human) = best("guarded"), best("human only")
+    (ours, arm), (theirs, human) = best(human=False), best(human=True)
     gain = 1 - ours / theirs
     yield Figure(f"best loop ({arm}): recalibrated perplexity at the end", short(ours), "")
     yield Figure(f"best human-only ({human}): recalibrated perplexity", short(theirs), "")
     yield Figure("how far the loop is below it", short(gain), "share", ">= 0.03", gain >= 0.03)
-    if turns := found.get(arm):
-        covered = min(seed[-1]["rare_word_coverage"] / seed[0]["rare_word_coverage"] for seed in turns)
+    if courses := told.get(arm):
+        covered = min(course[-1]["rare_word_coverage"] / course[0]["rare_word_coverage"] for course in courses)
         yield Figure(
             "its rare-word coverage, last over first, least of seeds", short(covered), "ratio", "> 1", covered > 1
         )
-        share = 1 - max(seed[-1]["human_token_fraction"] for seed in turns)
+        share = 1 - max(course[-1]["human_token_fraction"] for course in courses)
         yield Figure(
             "its synthetic share of training tokens, least of seeds", short(share), "share", ">= 0.5", share >= 0.5
         )
+        alarms = sum(turn["alarms"] for course in courses for turn in course)
+        yield Figure("its alarms, all seeds", alarms, "", "0", alarms == 0)
 
 
-def _table(found: dict[str, list[list[dict[str, float]]]]) -> Iterator[Figure]:
-    for arm, turns in found.items():
-        for metric in _METRICS[:3] if turns else ():
-            values = [seed[-1][metric] for seed in turns]
-            width = f"{short(min(values))} to {short(max(values))}, {len(values)} seeds"
-            yield Figure(f"{arm}: {metric.replace('_', ' ')}", short(statistics.mean(values)), width)
+def _table(size: Size) -> Iterator[Figure]:
+    for arm, courses in _told(size).items():
+        for metric in _METRICS[:3] if courses else ():
+            values = [course[-1][metric] for course in courses]
+            width = f"{short(min(values))} to {short(max(values))}, {len(values)} seeds" if values[1:] else "1 seed"
+            yield Figure(f"{size.name}, {arm}: {metric.replace('_', ' ')}", short(statistics.mean(values)), width)
 
 
-def _mean(turns: list[list[dict[str, float]]], metric: str) -> float:
-    return statistics.mean(seed[-1][metric] for seed in turns)
+def _mean(courses: list[list[Turn]], metric: str) -> float:
+    return statistics.mean(course[-1][metric] for course in courses)
 
 
-def _slug(arm: str, seed: int) -> str:
-    return (
-        "".join(letter if letter.isalnum() or letter == "." else "-" for letter in arm).replace("--", "-") + f"-{seed}"
-    )
+def _slug(cell: Cell) -> str:
+    size, arm, seed = cell
+    plain = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in f"{size.name}-{arm}")
+    return f"{plain}-{seed}".replace("--", "-")
 
 
-def _file(arm: str, seed: int) -> Path:
-    _WORK.mkdir(parents=True, exist_ok=True)
-    return _WORK / f"{_slug(arm, seed)}.json"
+def _note(cell: Cell) -> Path:
+    return _WORK / f"{_slug(cell)}.json"
 
 
-def _read(arm: str, seed: int) -> list[dict[str, float]]:
-    return list(json.loads(_file(arm, seed).read_text())["turns"])
+@contextmanager
+def _held(lock: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this command now holds the lock; whoever dies lets go of it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -1,17 +1,16 @@
-"""Write the reference pages from the code, and the tables of the README from the results: `python docs/reference.py`."""
+"""Write the reference pages from the code, and tables of figures from the results: `python docs/reference.py`."""
 
-import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa  # noqa: TC002
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+
+import results  # noqa: E402
 
 from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
 from flows.recipe import Recipe, Site  # noqa: E402
@@ -20,18 +19,16 @@ from storage.catalog import open_catalog  # noqa: E402
 from storage.questions import QUESTIONS, wanted  # noqa: E402
 from tasks.backends import GaussianMixtureTraining, NgramTraining, TransformerTraining, VaeTraining  # noqa: E402
 
-_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
-_ROW = re.compile(r"<!-- row (\S+): begin -->\n.*?<!-- row \1: end -->", re.DOTALL)
-
 
 def pages() -> dict[Path, str]:
     """Every generated page and what it should say."""
     return {
         ROOT / "docs/recipe.md": _recipe(),
         ROOT / "docs/storage.md": _storage(),
-        ROOT / "docs/reproductions.md": _reproductions(),
-        ROOT / "docs/figures.md": _figures(),
-        ROOT / "README.md": _readme(),
+        ROOT / "docs/reproductions.md": results.reproductions(),
+        ROOT / "docs/headline.md": results.headline(),
+        ROOT / "docs/figures.md": results.figures(),
+        ROOT / "README.md": results.readme(),
     }
 
 
@@ -172,97 +169,6 @@ questions that name it, or say `*`.
 def _unindented(query: str) -> str:
     lines = query.strip("\n").splitlines()
     return "\n".join(line.removeprefix("        ") for line in lines)
-
-
-def _readme() -> str:
-    text = (ROOT / "README.md").read_text()
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{_results()}\n{_END}{after}"
-
-
-_TOLD = {
-    "demo": ("naive: held-out perplexity, last over", "guarded: held-out perplexity", "guarded: rare-word coverage"),
-    "dedup": ("CPU of datasketch bulk over ours", "ours: recall, exact truth", "ours: precision, exact truth"),
-    "generation": ("generate beside a bare LLM.generate", "10,000 candidates, killed in the middle: rows"),
-    "operate": ("worker-killed: finished after", "CPU time of the Prefect run", "threads and a local Ray cluster"),
-    "storage": ("asking 1,000,000 records: life_of a candidate", "transformer and vLLM: files unlike"),
-    "training": ("the fast path: CPU time", "killed and resumed: files that differ"),
-}
-"""What the front page tells of each benchmark, by how the name of a figure begins; and what was missed, it tells in any case."""
-
-
-def _results() -> str:
-    """The front page's choice, every goal that was missed, and how many there are in all."""
-    stated = [(name, one) for name, figures in _measured() for one in figures if one["goal"]]
-    lines = [
-        _row(name, one) for name, one in stated if one["holds"] is False or one["name"].startswith(_TOLD.get(name, ()))
-    ]
-    decided = [one["holds"] for _, one in stated if one["holds"] is not None]
-    return "\n".join(
-        [
-            *_HEAD,
-            *lines,
-            "",
-            f"{sum(decided)} of {len(decided)} goals hold; all of them: [docs/figures.md](docs/figures.md).",
-        ]
-    )
-
-
-def _figures() -> str:
-    """Every figure there is, by benchmark."""
-    lines = [
-        "# Every figure",
-        "",
-        "Written from [benchmarks/results](../benchmarks/results) by `python docs/reference.py`.",
-    ]
-    for name, figures in _measured():
-        told = json.loads((_RESULTS / f"{name}.json").read_text())
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            f"`{told['command']}`, {told['seconds']:,.0f} s on {told['machine']}.",
-            "",
-            *_HEAD,
-        ]
-        lines += [_row("", one) for one in figures]
-    return "\n".join(lines) + "\n"
-
-
-_RESULTS = ROOT / "benchmarks/results"
-_HEAD = ("| figure | value | goal | holds |", "|---|--:|---|---|")
-
-
-def _measured() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Figures by benchmark; reproductions have a page of their own."""
-    for path in sorted(_RESULTS.glob("*.json")):
-        if path.stem != "reproductions":
-            yield path.stem, json.loads(path.read_text())["figures"]
-
-
-def _row(name: str, figure: dict[str, Any]) -> str:
-    unsaid = "not for this machine to say" if figure["goal"] else ""
-    holds = {True: "yes", False: "**no**", None: unsaid}[figure["holds"]]
-    title = f"{name}: {figure['name']}" if name else figure["name"]
-    return f"| {title} | {figure['value']} {figure['unit']} | {figure['goal']} | {holds} |".replace("  ", " ")
-
-
-def _reproductions() -> str:
-    written = _RESULTS / "reproductions.json"
-    figures = json.loads(written.read_text())["figures"] if written.exists() else []
-
-    def table(found: re.Match[str]) -> str:
-        row = found[1]
-        lines = ["| claim | published | ours | agrees |", "|---|---|--:|---|"]
-        for figure in figures:
-            if figure["name"].startswith(f"{row}: "):
-                agrees = {True: "yes", False: "**no**", None: ""}[figure["holds"]]
-                value = f"{figure['value']} {figure['unit']}".strip()
-                lines.append(f"| {figure['name'].removeprefix(f'{row}: ')} | {figure['goal']} | {value} | {agrees} |")
-        return "\n".join([f"<!-- row {row}: begin -->", *lines, f"<!-- row {row}: end -->"])
-
-    return _ROW.sub(table, (ROOT / "docs/reproductions.md").read_text())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Collapse, and no collapse, in one picture: two loops on the same human text, the same seed, the same training.
 
 *naive* learns from its own cold words alone; *guarded* keeps all human text, sees it last in each training,
-and adds fresh curated words. *human-only* is the best that the same model gets from human text alone.
+and adds fresh curated words. *human-only* is the same model on human text alone, stopped at its best.
 
     heirloom demo --quick
 """

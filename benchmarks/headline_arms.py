@@ -1,0 +1,103 @@
+"""Which trainings meet in the headline: the loop, human text alone in every way that may serve it, and every other policy.
+
+Two sizes. `small`, where everything is tried: 500 passages. `full`, for the finalists: 1,500 passages. Steps are of eight sequences of 128
+tokens: 200 small ones, or 600 full ones, are about eight passes over the human text.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Asked = dict[str, Any]
+"""What of a recipe an arm sets."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much human text there is, and how many steps are eight passes over it."""
+
+    name: str
+    passages: int
+    steps: int
+
+
+SMALL = Size("small", 500, 200)
+FULL = Size("full", 1_500, 600)
+HUMAN = "human only"
+LOOP = "loop"
+
+_AVERAGED: Asked = {"averaged": 0.3, "dropout": 0.2}
+
+
+def arms(size: Size) -> dict[str, Asked]:
+    """Every arm of a size by its name."""
+    if size is FULL:
+        return dict(
+            [*_loops(size), *_human_only(size, [(2, _residual(0.1)), (3, _residual(0.1)), (4, _residual(0.1))])]
+        )
+    return dict([*_loops(size), *_human_only(size, _WAYS), *_policies(size)])
+
+
+def _residual(share: float) -> Asked:
+    return {**_AVERAGED, "residual_dropout": share}
+
+
+_WAYS: list[tuple[int, Asked]] = [
+    *((times, {}) for times in (1, 2)),
+    (2, {"averaged": 0.3}),
+    *((times, _AVERAGED) for times in (1, 2, 4)),
+    *((times, _residual(0.1)) for times in (1, 2, 3, 4)),
+    *((times, _residual(0.2)) for times in (2, 4)),
+    (2, {**_residual(0.1), "weight_decay": 0.6}),
+    (2, {**_residual(0.1), "learning_rate": 0.01, "embedding_learning_rate": 0.0015}),
+    (30, _residual(0.2)),
+]
+"""Lengths as multiples of a size's steps, and what else is set; three times is the compute of one training of the loop, thirty times of all."""
+
+
+def _human_only(size: Size, ways: list[tuple[int, Asked]]) -> Iterator[tuple[str, Asked]]:
+    for times, more in ways:
+        steps = times * size.steps
+        yield f"{HUMAN}, {steps} steps{_said(more)}", {"generations": 0, "train": {"human_only_steps": steps, **more}}
+
+
+def _loops(size: Size) -> Iterator[tuple[str, Asked]]:
+    """All human text, last in each training, and fresh candidates at temperature 1; ten generations."""
+    for times, candidates, more in ((3, 8, _residual(0.1)), (2, 3, _residual(0.1)), (2, 3, {})):
+        steps = times * size.steps
+        train = {"human_schedule": "ramp", "steps": steps, "human_only_steps": size.steps, **more}
+        yield (
+            f"{LOOP}, {candidates} a record, {steps} steps{_said(more)}",
+            {
+                "generations": 10,
+                "mix": {"policy": "anchor"},
+                "prompts": {"candidates_per_human_record": candidates},
+                "train": train,
+            },
+        )
+
+
+def _said(more: Asked) -> str:
+    return "".join(
+        f", {key.replace('_', ' ')} {value}" for key, value in more.items() if key != "embedding_learning_rate"
+    )
+
+
+def _policies(size: Size) -> Iterator[tuple[str, Asked]]:
+    """Five generations at equal steps, a candidate a human record where nothing else is said."""
+    train = {"steps": size.steps, "human_only_steps": size.steps // 2}
+    curated: Asked = {}
+    plain: Asked = {"stages": []}
+    mixed = {policy: {"policy": policy} for policy in ("replace", "accumulate", "anchor")}
+    halves = {f"fixed fraction {share}": {"policy": "fixed-fraction", "human_fraction": share} for share in (0.1, 0.5)}
+    # Curation leaves fewer candidates than a fixed size asks for.
+    for temperature, curate, policies in (
+        (1.0, plain, mixed | halves),
+        (0.7, plain, mixed | halves),
+        (1.0, curated, mixed),
+        (0.7, curated, mixed),
+    ):
+        for policy, mix in policies.items():
+            name = f"{policy}, T {temperature}, {'not curated' if curate is plain else 'curated'}"
+            asked = {"mix": mix, "generate": {"temperature": temperature}, "curate": curate, "train": train}
+            yield name, {"generations": 5, **asked}

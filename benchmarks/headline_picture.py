@@ -1,0 +1,101 @@
+"""The headline in one picture: the loops by generation with human text alone beside them, and the last model of every arm."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.headline_arms import FULL, HUMAN, LOOP, SMALL
+from tasks.pictures import COLOURS
+
+Courses = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
+"""By arm, one course a seed: what each generation's model is like."""
+_PERPLEXITY, _COVERAGE = "recalibrated_perplexity", "rare_word_coverage"
+_GREY, _INK = "#9aa5b1", "#1f2933"
+
+
+def draw(full: Courses, small: Courses, path: Path) -> None:
+    """Write the picture: lines are means of seeds; bands and whiskers reach from the least to the most of them.
+
+    The loops are those of full size, where there are any.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    size, courses = (FULL, full) if any(full.values()) else (SMALL, small)
+    figure = plt.figure(figsize=(13, 7.6), dpi=130, constrained_layout=True)
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    above, below = left.subplots(2, 1)
+    for axis, metric, title in (
+        (above, _PERPLEXITY, f"Held-out perplexity, recalibrated ({size.passages:,} passages)"),
+        (below, _COVERAGE, "Rare human words still said, share"),
+    ):
+        loops = [arm for arm, found in courses.items() if found and arm.startswith(LOOP)]
+        for colour, arm in zip(COLOURS[1:], loops, strict=False):
+            _course(axis, courses[arm], metric, colour, arm)
+            axis.set_xticks(range(len(courses[arm][0])))
+        if human := _best_human(courses):
+            _level(axis, [course[-1][metric] for course in courses[human]], human)
+        axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+        _plain(axis)
+    above.legend(frameon=False, fontsize=7)
+    below.set_xlabel("generation", fontsize=9, color=_INK)
+    title = f"Every arm's last model, {SMALL.passages} passages: perplexity, recalibrated"
+    right.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    _ranking(right.subplots(), small)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _best_human(told: Courses) -> str:
+    means = {
+        arm: statistics.mean(course[-1][_PERPLEXITY] for course in courses)
+        for arm, courses in told.items()
+        if courses and arm.startswith(HUMAN)
+    }
+    return min(means, key=lambda arm: means[arm], default="")
+
+
+def _course(axis: Any, courses: Sequence[Sequence[Mapping[str, float]]], metric: str, colour: str, label: str) -> None:  # noqa: ANN401
+    values = list(zip(*([turn[metric] for turn in course] for course in courses), strict=True))
+    places = range(len(values))
+    axis.fill_between(places, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, linewidth=0)
+    axis.plot(
+        places, [statistics.mean(v) for v in values], "-o", color=colour, markersize=4, linewidth=2, label=_short(label)
+    )
+
+
+def _level(axis: Any, values: Sequence[float], label: str) -> None:  # noqa: ANN401
+    axis.axhspan(min(values), max(values), color=_GREY, alpha=0.25, linewidth=0)
+    axis.axhline(statistics.mean(values), color=_INK, linestyle=":", linewidth=1.4, label=f"best {_short(label)}")
+
+
+def _ranking(axis: Any, small: Courses) -> None:  # noqa: ANN401
+    """Every arm's last model, best at the top."""
+    from matplotlib import ticker
+
+    found = {arm: [course[-1][_PERPLEXITY] for course in courses] for arm, courses in small.items() if courses}
+    order = sorted(found, key=lambda arm: -statistics.mean(found[arm]))
+    for place, arm in enumerate(order):
+        colour = _GREY if arm.startswith(HUMAN) else COLOURS[1] if arm.startswith(LOOP) else COLOURS[0]
+        axis.plot([min(found[arm]), max(found[arm])], [place, place], color=colour, linewidth=2)
+        axis.plot([statistics.mean(found[arm])], [place], "o", color=colour, markersize=5)
+    axis.set_xscale("log")
+    axis.set_yticks(range(len(order)), [_short(arm) for arm in order])
+    axis.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 1.5, 2, 3, 5)))
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    _plain(axis)
+
+
+def _short(arm: str) -> str:
+    return arm.replace("averaged 0.3", "averaged").replace(", residual dropout", " and")
+
+
+def _plain(axis: Any) -> None:  # noqa: ANN401
+    axis.grid(color="#e4e7eb", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(colors="#52606d", labelsize=8, length=0)
