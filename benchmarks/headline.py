@@ -8,14 +8,13 @@ those there are, and say how many are missing. Two commands at once share the ce
 import fcntl
 import json
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.figures import WORK, Figure, short
-from benchmarks.headline_arms import FULL, HUMAN, LOOP, SMALL, Size, arms
+from benchmarks.headline_arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, Size, arms, best, mean
 from benchmarks.headline_picture import draw
 from curation.splitting import IngestSettings
 from flows.evolve import evolve
@@ -48,8 +47,8 @@ def measure() -> list[Figure]:
     draw(full, small, _PICTURE)
     return [
         *_verdict(full if any(full.values()) else small),
-        *_table(SMALL),
-        *_table(FULL),
+        *_table(SMALL, small),
+        *_table(FULL, full),
         Figure("cells that are still missing", missing, f"of {len(cells)}"),
         Figure("time taken by those that are there, two beside each other", round(_hours(cells), 1), "hours"),
     ]
@@ -115,45 +114,33 @@ def _told(size: Size) -> dict[str, list[list[Turn]]]:
     }
 
 
-def _verdict(told: dict[str, list[list[Turn]]]) -> Iterator[Figure]:
+def _verdict(told: Courses) -> Iterator[Figure]:
     """The best loop against the best human-only training, each the mean of its seeds, recalibrated."""
-
-    def best(human: bool) -> tuple[float, str]:
-        means = [
-            (_mean(courses, "recalibrated_perplexity"), arm)
-            for arm, courses in told.items()
-            if courses and arm.startswith(HUMAN if human else LOOP)
-        ]
-        return min(means, default=(float("nan"), "none yet"))
-
-    (ours, arm), (theirs, human) = best(human=False), best(human=True)
+    arm, human = best(told, LOOP), best(told, HUMAN)
+    if not arm or not human:
+        return
+    ours, theirs = mean(told[arm], PERPLEXITY), mean(told[human], PERPLEXITY)
     gain = 1 - ours / theirs
     yield Figure(f"best loop ({arm}): recalibrated perplexity at the end", short(ours), "")
     yield Figure(f"best human-only ({human}): recalibrated perplexity", short(theirs), "")
     yield Figure("how far the loop is below it", short(gain), "share", ">= 0.03", gain >= 0.03)
-    if courses := told.get(arm):
-        covered = min(course[-1]["rare_word_coverage"] / course[0]["rare_word_coverage"] for course in courses)
-        yield Figure(
-            "its rare-word coverage, last over first, least of seeds", short(covered), "ratio", "> 1", covered > 1
-        )
-        share = 1 - max(course[-1]["human_token_fraction"] for course in courses)
-        yield Figure(
-            "its synthetic share of training tokens, least of seeds", short(share), "share", ">= 0.5", share >= 0.5
-        )
-        alarms = sum(turn["alarms"] for course in courses for turn in course)
-        yield Figure("its alarms, all seeds", alarms, "", "0", alarms == 0)
+    courses = told[arm]
+    covered = min(course[-1]["rare_word_coverage"] / course[0]["rare_word_coverage"] for course in courses)
+    yield Figure("its rare-word coverage, last over first, least of seeds", short(covered), "ratio", "> 1", covered > 1)
+    share = 1 - max(course[-1]["human_token_fraction"] for course in courses)
+    yield Figure(
+        "its synthetic share of training tokens, least of seeds", short(share), "share", ">= 0.5", share >= 0.5
+    )
+    alarms = sum(turn["alarms"] for course in courses for turn in course)
+    yield Figure("its alarms, all seeds", alarms, "", "0", alarms == 0)
 
 
-def _table(size: Size) -> Iterator[Figure]:
-    for arm, courses in _told(size).items():
+def _table(size: Size, told: Courses) -> Iterator[Figure]:
+    for arm, courses in told.items():
         for metric in _METRICS[:3] if courses else ():
             values = [course[-1][metric] for course in courses]
             width = f"{short(min(values))} to {short(max(values))}, {len(values)} seeds" if values[1:] else "1 seed"
-            yield Figure(f"{size.name}, {arm}: {metric.replace('_', ' ')}", short(statistics.mean(values)), width)
-
-
-def _mean(courses: list[list[Turn]], metric: str) -> float:
-    return statistics.mean(course[-1][metric] for course in courses)
+            yield Figure(f"{size.name}, {arm}: {metric.replace('_', ' ')}", short(mean(courses, metric)), width)
 
 
 def _slug(cell: Cell) -> str:

@@ -4,7 +4,8 @@ Two sizes. `small`, where everything is tried: 500 passages. `full`, for the fin
 tokens: 200 small ones, or 600 full ones, are about eight passes over the human text.
 """
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ SMALL = Size("small", 500, 200)
 FULL = Size("full", 1_500, 600)
 HUMAN = "human only"
 LOOP = "loop"
+PERPLEXITY = "recalibrated_perplexity"
+Courses = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
+"""By arm, one course a seed: what each generation's model is like."""
 
 _AVERAGED: Asked = {"averaged": 0.3, "dropout": 0.2}
 
@@ -36,6 +40,17 @@ def arms(size: Size) -> dict[str, Asked]:
             [*_loops(size), *_human_only(size, [(2, _residual(0.1)), (3, _residual(0.1)), (4, _residual(0.1))])]
         )
     return dict([*_loops(size), *_human_only(size, _WAYS), *_policies(size)])
+
+
+def best(told: Courses, kind: str) -> str:
+    """The arm of a kind whose last models are the best, recalibrated, in the mean of seeds; nothing where there is none."""
+    found = [arm for arm, courses in told.items() if courses and arm.startswith(kind)]
+    return min(found, key=lambda arm: mean(told[arm], PERPLEXITY), default="")
+
+
+def mean(courses: Sequence[Sequence[Mapping[str, float]]], metric: str) -> float:
+    """Of the last models of all seeds."""
+    return statistics.mean(course[-1][metric] for course in courses)
 
 
 def _residual(share: float) -> Asked:

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headline_arms import FULL, HUMAN, LOOP, SMALL
+from benchmarks.headline_arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, best
 from tasks.pictures import COLOURS
 
-Courses = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
-"""By arm, one course a seed: what each generation's model is like."""
-_PERPLEXITY, _COVERAGE = "recalibrated_perplexity", "rare_word_coverage"
+_COVERAGE = "rare_word_coverage"
 _GREY, _INK = "#9aa5b1", "#1f2933"
 
 
@@ -29,14 +27,14 @@ def draw(full: Courses, small: Courses, path: Path) -> None:
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
     above, below = left.subplots(2, 1)
     for axis, metric, title in (
-        (above, _PERPLEXITY, f"Held-out perplexity, recalibrated ({size.passages:,} passages)"),
+        (above, PERPLEXITY, f"Held-out perplexity, recalibrated ({size.passages:,} passages)"),
         (below, _COVERAGE, "Rare human words still said, share"),
     ):
         loops = [arm for arm, found in courses.items() if found and arm.startswith(LOOP)]
         for colour, arm in zip(COLOURS[1:], loops, strict=False):
             _course(axis, courses[arm], metric, colour, arm)
             axis.set_xticks(range(len(courses[arm][0])))
-        if human := _best_human(courses):
+        if human := best(courses, HUMAN):
             _level(axis, [course[-1][metric] for course in courses[human]], human)
         axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
         _plain(axis)
@@ -47,15 +45,6 @@ def draw(full: Courses, small: Courses, path: Path) -> None:
     _ranking(right.subplots(), small)
     figure.savefig(path)
     plt.close(figure)
-
-
-def _best_human(told: Courses) -> str:
-    means = {
-        arm: statistics.mean(course[-1][_PERPLEXITY] for course in courses)
-        for arm, courses in told.items()
-        if courses and arm.startswith(HUMAN)
-    }
-    return min(means, key=lambda arm: means[arm], default="")
 
 
 def _course(axis: Any, courses: Sequence[Sequence[Mapping[str, float]]], metric: str, colour: str, label: str) -> None:  # noqa: ANN401
@@ -76,7 +65,7 @@ def _ranking(axis: Any, small: Courses) -> None:  # noqa: ANN401
     """Every arm's last model, best at the top."""
     from matplotlib import ticker
 
-    found = {arm: [course[-1][_PERPLEXITY] for course in courses] for arm, courses in small.items() if courses}
+    found = {arm: [course[-1][PERPLEXITY] for course in courses] for arm, courses in small.items() if courses}
     order = sorted(found, key=lambda arm: -statistics.mean(found[arm]))
     for place, arm in enumerate(order):
         colour = _GREY if arm.startswith(HUMAN) else COLOURS[1] if arm.startswith(LOOP) else COLOURS[0]

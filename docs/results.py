@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
-_ROW = re.compile(r"<!-- row (\S+): begin -->\n.*?<!-- row \1: end -->", re.DOTALL)
 _RESULTS = ROOT / "benchmarks/results"
 _HEAD = ("| figure | value | goal | holds |", "|---|--:|---|---|")
 
 
 def readme() -> str:
     """The front page, its table anew."""
-    text = (ROOT / "README.md").read_text()
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{_results()}\n{_END}{after}"
+    return _filled((ROOT / "README.md").read_text(), "results", _results())
+
+
+def _filled(text: str, name: str, lines: list[str]) -> str:
+    """A page with these lines between the two marks of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = text.partition(begin)
+    return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.partition(end)[2]}"])
 
 
 _TOLD = {
@@ -34,21 +36,15 @@ _TOLD = {
 """What the front page tells of each benchmark, by how the name of a figure begins; and what was missed, it tells in any case."""
 
 
-def _results() -> str:
+def _results() -> list[str]:
     """The front page's choice, every goal that was missed, and how many there are in all."""
     stated = [(name, one) for name, found in _measured() for one in found if one["goal"]]
     lines = [
         _row(name, one) for name, one in stated if one["holds"] is False or one["name"].startswith(_TOLD.get(name, ()))
     ]
     decided = [one["holds"] for _, one in stated if one["holds"] is not None]
-    return "\n".join(
-        [
-            *_HEAD,
-            *lines,
-            "",
-            f"{sum(decided)} of {len(decided)} goals hold; all of them: [docs/figures.md](docs/figures.md).",
-        ]
-    )
+    count = f"{sum(decided)} of {len(decided)} goals hold; all of them: [docs/figures.md](docs/figures.md)."
+    return [*_HEAD, *lines, "", count]
 
 
 def figures() -> str:
@@ -91,17 +87,16 @@ def reproductions() -> str:
     written = _RESULTS / "reproductions.json"
     figures = json.loads(written.read_text())["figures"] if written.exists() else []
 
-    def table(found: re.Match[str]) -> str:
-        row = found[1]
+    text = (ROOT / "docs/reproductions.md").read_text()
+    for row in re.findall(r"<!-- row (\S+): begin -->", text):
         lines = ["| claim | published | ours | agrees |", "|---|---|--:|---|"]
         for figure in figures:
             if figure["name"].startswith(f"{row}: "):
                 agrees = {True: "yes", False: "**no**", None: ""}[figure["holds"]]
                 value = f"{figure['value']} {figure['unit']}".strip()
                 lines.append(f"| {figure['name'].removeprefix(f'{row}: ')} | {figure['goal']} | {value} | {agrees} |")
-        return "\n".join([f"<!-- row {row}: begin -->", *lines, f"<!-- row {row}: end -->"])
-
-    return _ROW.sub(table, (ROOT / "docs/reproductions.md").read_text())
+        text = _filled(text, f"row {row}", lines)
+    return text
 
 
 _SHOWN = ("recalibrated perplexity", "perplexity", "rare word coverage")
@@ -114,9 +109,7 @@ def headline() -> str:
     goals = [_row("", one) for one in told if not one["name"].startswith(("small, ", "full, "))]
     tables = {"goals": [*_HEAD, *goals]} | {size: _arms(size, told) for size in ("small", "full")}
     for name, lines in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, _, rest = text.partition(begin)
-        text = "\n".join([f"{before}{begin}", *lines, f"{end}{rest.partition(end)[2]}"])
+        text = _filled(text, name, lines)
     return text
 
 
