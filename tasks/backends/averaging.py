@@ -23,8 +23,13 @@ class Averaging(TrainerCallback):
     def __init__(self, share: float) -> None:
         self._share, self._mean, self._taken = share, list[torch.Tensor](), 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
-        """Take up the mean that the checkpoint holds, where a training goes on."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
+        """Take up the mean that the checkpoint holds, where a training goes on; refuse weights that are not here between steps."""
+        if any(hasattr(weight, "ds_tensor") for weight in model.parameters()):
+            raise ValueError(
+                "train.averaged needs the weights after each step, and DeepSpeed's ZeRO stage 3 takes them away: let this site's "
+                "configuration of accelerate say stage 2 or FSDP, or set train.averaged = 0"
+            )
         if state.global_step and (held := _file(args, state)).exists():
             self._mean, self._taken = torch.load(held)
 

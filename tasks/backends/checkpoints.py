@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 FOLDER = "checkpoints"
@@ -17,24 +19,34 @@ class Keeping(TrainerCallback):
     def __init__(self, seconds: float) -> None:
         self._seconds, self._last = seconds, time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401  (the library's signature)
         """Ask for a checkpoint where one is due; the end of a training needs none."""
-        due = time.monotonic() - self._last >= self._seconds
+        due = _agreed(time.monotonic() - self._last >= self._seconds, args.world_size)
         control.should_save = control.should_save or (due and state.global_step < state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Mark the checkpoint that was written; one without a mark was cut off."""
+        """Mark the checkpoint that all processes have written; one without a mark was cut off."""
+        PartialState().wait_for_everyone()
         self._last = time.monotonic()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
 
+def _agreed(due: bool, processes: int) -> bool:
+    """What the first of all processes says: each has a clock of its own, and a checkpoint of shards is written by all or by none."""
+    said = [due]
+    if processes > 1:
+        broadcast_object_list(said)
+    return said[0]
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of an interrupted training; what was cut off is removed."""
-    found = sorted((folder / FOLDER).glob("checkpoint-*"), key=step_of)
-    for cut in (one for one in found if not (one / _WHOLE).exists()):
-        shutil.rmtree(cut)
-    return next((one for one in reversed(found) if one.exists()), None)
+    """The newest whole checkpoint of an interrupted training; what was cut off is removed, by the first of all processes."""
+    with PartialState().main_process_first():
+        found = sorted((folder / FOLDER).glob("checkpoint-*"), key=step_of)
+        for cut in (one for one in found if not (one / _WHOLE).exists()):
+            shutil.rmtree(cut)
+        return next((one for one in reversed(found) if one.exists()), None)
 
 
 def step_of(checkpoint: Path) -> int:

@@ -7,7 +7,7 @@ a slice are made together while it is in cache; the result equals the plain loss
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 _ROWS = {"cpu": 256}
@@ -18,28 +18,33 @@ _ROWS_ELSEWHERE = 8192
 class SlicedHeadLlama(LlamaForCausalLM):
     """A Llama whose training loss is computed slice by slice; without labels it is the plain Llama."""
 
-    def forward(self, input_ids: Any = None, labels: Any = None, **rest: Any) -> Any:  # noqa: ANN401
-        """Mean next-token loss when training, else the parent's answer."""
-        # The Trainer's count takes in the first token of a block, which nothing predicts; a mean over it is too low.
-        rest.pop("num_items_in_batch", None)
+    def __init__(self, config: LlamaConfig) -> None:
+        """A network of this shape. The library tells the kind of loss by the name of a class, and would not know it by ours."""
+        super().__init__(config)
+        self.loss_type = "ForCausalLM"
+
+    def forward(self, input_ids: Any = None, labels: Any = None, num_items_in_batch: Any = None, **rest: Any) -> Any:  # noqa: ANN401
+        """Next-token loss when training, else the parent's answer: the mean, or the share in it of a part of a batch of so many tokens."""
         if labels is None or not self.training:
-            return super().forward(input_ids=input_ids, labels=labels, **rest)
+            counted = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
+            return super().forward(input_ids=input_ids, labels=labels, **counted, **rest)
         hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
         rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels[:, 1:].reshape(-1)
         learned = targets >= 0
         if not learned.all():
             rows, targets = rows[learned], targets[learned]
-        return CausalLMOutputWithPast(loss=_SlicedCrossEntropy.apply(rows, self.lm_head.weight, targets))
+        # A step that learns nothing has loss nought.
+        count = max(1, len(rows) if num_items_in_batch is None else int(num_items_in_batch))
+        return CausalLMOutputWithPast(loss=_SlicedCrossEntropy.apply(rows, self.lm_head.weight, targets, count))
 
 
 class _SlicedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, count: int) -> Any:  # noqa: ANN401
         kind = hidden.device.type
         cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         low = torch.get_autocast_dtype(kind) if cast else hidden.dtype
-        # A step that learns nothing has loss nought.
-        count, size = max(1, len(hidden)), _ROWS.get(kind, _ROWS_ELSEWHERE)
+        size = _ROWS.get(kind, _ROWS_ELSEWHERE)
         rows, narrow = hidden.to(low), weight.to(low)
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -55,6 +60,6 @@ class _SlicedCrossEntropy(torch.autograd.Function):
         return total / count
 
     @staticmethod
-    def backward(context: Any, *gradients: Any) -> tuple[torch.Tensor, torch.Tensor, None]:  # noqa: ANN401
+    def backward(context: Any, *gradients: Any) -> tuple[Any, ...]:  # noqa: ANN401
         to_hidden, to_weight = context.saved_tensors
-        return to_hidden * gradients[0], to_weight * gradients[0], None
+        return to_hidden * gradients[0], to_weight * gradients[0], None, None

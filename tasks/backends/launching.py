@@ -68,8 +68,13 @@ def main(folder: str) -> None:
             answer: Lesson | str = learn(*(*asked, _tell))
     except ValueError as error:
         answer = str(error)
-    if PartialState().is_main_process:
+    processes = PartialState()
+    if processes.is_main_process:
         (Path(folder) / _ANSWER).write_bytes(pickle.dumps(answer))
+    if isinstance(answer, Lesson):
+        processes.wait_for_everyone()
+    # The group's threads hold tensors, and must not outlive the interpreter.
+    processes.destroy_process_group()
 
 
 def _tell(done: int, of: int) -> None:

@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
+from transformers.integrations import unset_hf_deepspeed_config
 
 from tasks.backends.adapters import ADAPTER, adapter_base
 from tasks.backends.head import SlicedHeadLlama
@@ -25,12 +27,16 @@ def publish(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, 
     if not trainer.is_world_process_zero():
         return
     network: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if state is not None:
+        _make_whole(network, state)
+        # Else DeepSpeed takes apart what is opened below, too, and waits for the others.
+        unset_hf_deepspeed_config()
     if keep_adapter:
-        network.save_pretrained(folder, selected_adapters=["default"], state_dict=state)
+        network.save_pretrained(folder, selected_adapters=["default"])
         (folder / "README.md").unlink(missing_ok=True)
         _point_to_base(folder)
     else:
-        _as_plain(network).save_pretrained(folder, state_dict=state)
+        _as_plain(network).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     written = open_network(folder)
     ids = spell(tokenizer, probe)[: written.config.max_position_embeddings - 1]
@@ -38,10 +44,18 @@ def publish(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, 
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 
 
+def _make_whole(network: Any, weights: dict[str, torch.Tensor]) -> None:  # noqa: ANN401
+    """Put whole weights in the place of the shards of a network that learns no more."""
+    for name, _ in list(network.named_parameters()):
+        module, _, own = name.rpartition(".")
+        setattr(network.get_submodule(module), own, torch.nn.Parameter(weights[name], requires_grad=False))
+    network.tie_weights()
+
+
 def _as_plain(network: Any) -> Any:  # noqa: ANN401
     """The network without an adapter or a head of ours, so that every library opens it."""
     plain = network.merge_and_unload(adapter_names=["default"]) if hasattr(network, "peft_config") else network
-    if type(plain) is SlicedHeadLlama:
+    if isinstance(plain, SlicedHeadLlama):
         plain.__class__ = LlamaForCausalLM
     return plain
 

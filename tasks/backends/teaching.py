@@ -5,6 +5,7 @@ the libraries to spell or to shuffle.
 """
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def trainer_of(
     callbacks: list[TrainerCallback],
 ) -> Trainer:
     """Who teaches the plan; checkpoints go below `folder`."""
+    _refuse_what_shards_forbid(settings)
     arguments = _arguments(settings, network, plan.steps, folder, seed)
     more: list[TrainerCallback] = [EarlyStoppingCallback(_PATIENCE)] if settings.stop_early else []
     common: dict[str, Any] = {"callbacks": [*callbacks, *more], "optimizers": (optimiser_of(network, settings), None)}
@@ -150,6 +152,26 @@ def _arguments(settings: TransformerTraining, network: Any, steps: int, folder: 
         "bf16": wants_bfloat16(settings, network.config.hidden_size),
         **(stop_early if settings.stop_early else {"save_strategy": "no"}),
     }
+
+
+def _refuse_what_shards_forbid(settings: TransformerTraining) -> None:
+    """Raise where the site's configuration of accelerate takes a network apart that must be whole, or does it in a way not known here."""
+    sharded, deepspeed = (os.environ.get(f"ACCELERATE_USE_{name}", "false") == "true" for name in ("FSDP", "DEEPSPEED"))
+    if (sharded or deepspeed) and settings.optimiser == "muon":
+        raise ValueError(
+            "Muon steps on whole matrices, and this site's configuration of accelerate takes them apart: set train.optimiser = "
+            "'adamw' and its learning_rate"
+        )
+    if sharded and os.environ.get("FSDP_VERSION", "1") == "1":
+        raise ValueError(
+            "this site's configuration of accelerate asks for FSDP's first version: write fsdp_version: 2 below fsdp_config"
+        )
+    if sharded and settings.stop_early and os.environ.get("FSDP_STATE_DICT_TYPE") != "FULL_STATE_DICT":
+        # With shards the library looks for the best checkpoint before it is written, and takes the one before.
+        raise ValueError(
+            "train.stop_early goes back to its best checkpoint, which this site's configuration of accelerate keeps in shards: write "
+            "fsdp_state_dict_type: FULL_STATE_DICT below fsdp_config, or leave stop_early out"
+        )
 
 
 def _processes(settings: TransformerTraining) -> int:

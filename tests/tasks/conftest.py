@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -231,6 +232,28 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
     while (left := set(running) & set(processes_with(str(adapter)))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left, f"processes of the killed run are alive: {left}"
+
+
+def two_processes(folder: Path, kind: str, more: str = "") -> str:
+    """Where accelerate's configuration of two processes on this machine is written: the kind of distribution, and what else it says."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    written = folder / "two.yaml"
+    written.write_text(_TWO.format(kind=kind, port=port) + more)
+    return str(written)
+
+
+_TWO = """compute_environment: LOCAL_MACHINE
+distributed_type: {kind}
+num_machines: 1
+num_processes: 2
+machine_rank: 0
+main_process_ip: 127.0.0.1
+main_process_port: {port}
+use_cpu: false
+mixed_precision: 'no'
+"""
 
 
 def processes_with(word: str) -> list[int]:

@@ -14,7 +14,7 @@ def _trained(averaging: Averaging, folder: Path, first: int = 0, last: int = 10)
     """A layer whose weights are the number of the step."""
     arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
     state, control, layer = TrainerState(global_step=first, max_steps=10), TrainerControl(), torch.nn.Linear(2, 2)
-    averaging.on_train_begin(arguments, state, control)
+    averaging.on_train_begin(arguments, state, control, layer)
     for step in range(first + 1, last + 1):
         state.global_step = step
         with torch.no_grad():
@@ -42,3 +42,11 @@ def test_a_mean_goes_on_from_its_checkpoint(killed_after: int, tmp_path: Path) -
     resumed = _trained(Averaging(0.4), tmp_path, first=killed_after)
     whole = _trained(Averaging(0.4), tmp_path / "whole")
     assert torch.equal(resumed.weight, whole.weight)
+
+
+def test_weights_that_are_away_between_steps_are_refused(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 2)
+    layer.weight.ds_tensor = torch.zeros(2)
+    arguments = TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
+    with pytest.raises(ValueError, match="ZeRO stage 3 takes them away"):
+        Averaging(0.3).on_train_begin(arguments, TrainerState(max_steps=10), TrainerControl(), layer)

@@ -74,13 +74,33 @@ def test_a_held_out_loss_is_that_of_the_plain_llama() -> None:
     ids = torch.arange(40).reshape(2, 20)
     expected = plain(input_ids=ids, labels=ids).loss
     torch.testing.assert_close(sliced(input_ids=ids, labels=ids).loss, expected)
-    # The Trainer counts the first token of each row too.
-    torch.testing.assert_close(sliced(input_ids=ids, labels=ids, num_items_in_batch=40).loss, expected)
+
+
+def test_parts_of_a_batch_add_up_to_its_mean_whatever_each_has_to_learn() -> None:
+    sliced, plain = _pair()
+    ids = torch.arange(60).reshape(3, 20)
+    labels = ids.clone()
+    labels[0, :15] = -100
+    learned = int((labels[:, 1:] >= 0).sum())
+    for network in (sliced, sliced.eval(), plain):
+        whole = network(input_ids=ids, labels=labels).loss
+        parts = [
+            network(input_ids=ids[at], labels=labels[at], num_items_in_batch=learned).loss
+            for at in (slice(0, 1), slice(1, 3))
+        ]
+        torch.testing.assert_close(sum(parts), whole)
+
+
+def test_the_library_counts_what_the_head_learns() -> None:
+    from transformers.loss.loss_utils import LOSS_MAPPING
+
+    sliced, plain = _pair()
+    assert LOSS_MAPPING[sliced.loss_type] is LOSS_MAPPING[plain.loss_type]
 
 
 def test_the_loss_is_made_where_the_model_is() -> None:
     # The meta device has shapes alone, and refuses to mix with the processor's memory as a card does.
     hidden, weight = (torch.zeros((rows, 8), device="meta", requires_grad=True) for rows in (300, 20))
-    loss = _SlicedCrossEntropy.apply(hidden, weight, torch.zeros(300, dtype=torch.long, device="meta"))
+    loss = _SlicedCrossEntropy.apply(hidden, weight, torch.zeros(300, dtype=torch.long, device="meta"), 300)
     loss.backward()
     assert {one.device.type for one in (loss, hidden.grad, weight.grad)} == {"meta"}

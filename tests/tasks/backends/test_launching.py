@@ -7,32 +7,15 @@ pytest.importorskip("accelerate", reason="needs the train extra")
 
 from tasks.backends import Resources, TransformerTraining
 from tasks.backends.pool import Backends
-from tests.tasks.conftest import Trained
+from tests.tasks.conftest import Trained, two_processes
 
 pytestmark = pytest.mark.transformer
-
-_TWO = """compute_environment: LOCAL_MACHINE
-distributed_type: MULTI_GPU
-num_machines: 1
-num_processes: 2
-machine_rank: 0
-main_process_ip: 127.0.0.1
-main_process_port: {port}
-use_cpu: false
-mixed_precision: 'no'
-"""
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Backends]:
     """A site that trains by two processes."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (tmp_path / "two.yaml").write_text(_TWO.format(port=port))
-    opened = Backends(Resources(accelerate=str(tmp_path / "two.yaml")), tmp_path / "logs")
+    opened = Backends(Resources(accelerate=two_processes(tmp_path, "MULTI_GPU")), tmp_path / "logs")
     yield opened
     opened.close()
 

@@ -1,13 +1,20 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("peft", reason="adapters need the train extra")
 
+from safetensors.torch import load_file
+from transformers.integrations import deepspeed
+
 from tasks.backends import Corpus, Prompt, Sampling, TransformerTraining
+from tasks.backends.beginning import read_tokenizer
 from tasks.backends.pool import Backends
+from tasks.backends.publishing import publish
+from tasks.backends.scoring import open_network
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
@@ -59,3 +66,19 @@ def test_an_adapter_moves_with_its_base(
     (tmp_path / "store").rename(tmp_path / "moved")
     scores = backends.scorer(settings).score(tmp_path / "moved" / "model", ["The river."], (1.0,), lambda *_: None)
     assert scores[0].tokens > 2
+
+
+def test_what_deepspeed_gathered_is_written_and_opened_by_the_first_process_alone(
+    first: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = open_network(first.folder)
+    gathered = {name: weight + 1 for name, weight in network.state_dict().items()}
+    accelerator = SimpleNamespace(get_state_dict=lambda _: gathered, unwrap_model=lambda model: model)
+    kind = {"is_fsdp_enabled": False, "is_deepspeed_enabled": True, "is_world_process_zero": lambda: True}
+    trainer = SimpleNamespace(model=network, model_wrapped=network, accelerator=accelerator, **kind)
+    stage_three = SimpleNamespace(is_zero3=lambda: True)
+    monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", lambda: stage_three)
+    publish(trainer, read_tokenizer(first.folder), tmp_path / "model", False, "The river.")
+    written, before = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", first.folder))
+    assert all(weight.equal(before[name] + 1) for name, weight in written.items())
+    assert (tmp_path / "model" / "probe.json").exists()

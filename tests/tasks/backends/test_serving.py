@@ -14,14 +14,14 @@ from tests.tasks.conftest import processes_with
 
 _FAMILY = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)", sys.argv[1]])
-print("ready", flush=True)
+said = "import time; print('ready', flush=True); time.sleep(100)"
+child = subprocess.Popen([sys.executable, "-c", said, sys.argv[1]])
 time.sleep(100)
 """
 
 
 def _family(mark: str) -> ModelServer:
-    """A process with a child of its own, as a server has an engine."""
+    """A process with a child of its own, as a server has an engine; the child says itself that it is there."""
     words = [sys.executable, "-c", _FAMILY, mark]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
