@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from storage import evaluation, records
 from storage.listing import ListedRun, Listing, list_store
+from storage.standing import worked
 from storage.tombstones import FORGOTTEN, read_tombstones
 
 if TYPE_CHECKING:
@@ -202,18 +203,16 @@ def _table(
 
 def _generations(one: ListedRun) -> Iterator[dict[str, Any]]:
     accepted = one.accepted()
-    for (generation, attempt), found in sorted(one.attempts.items()):
+    for attempted, found in sorted(one.attempts.items()):
         if not found:
             continue
         facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
         yield {
-            "run": one.run.name,
-            "generation": generation,
-            "attempt": attempt,
+            **dict(zip(_ATTEMPT, (one.run.name, *attempted), strict=True)),
             "candidates": found["candidates"]["rows"] if "candidates" in found else 0,
             "model": found["model"]["fingerprint"] if "model" in found else None,
-            "accepted": (generation, attempt) in accepted,
-            "seconds": sum(manifest["finished"] - manifest["started"] for manifest in found.values()),
+            "accepted": attempted in accepted,
+            "seconds": worked(found.values()),
             **{name: facts.get(name) for name in _GENERATIONS if name in facts},
         }
 

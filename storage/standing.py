@@ -1,7 +1,8 @@
 """Where a run stands: which attempts count, what each came to, who is writing, and what is in its way."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,20 @@ def turns(run: Run) -> list[Turn]:
     return [_turn(folder, attempt_numbers(folder) in accepted) for folder in attempt_folders(run)]
 
 
+def worked(
+    manifests: Collection[Mapping[str, Any]], times: Callable[[Mapping[str, Any]], float] = lambda _: 1
+) -> float:
+    """Seconds in which artifacts were in the making, by their manifests, each multiplied by the most that `times` says of one of them.
+
+    Embeddings are made while decisions are: no second counts twice.
+    """
+    edges = sorted({manifest[edge] for manifest in manifests for edge in ("started", "finished")})
+    return sum(
+        (until - since) * max((times(one) for one in manifests if one["started"] <= since < one["finished"]), default=0)
+        for since, until in pairwise(edges)
+    )
+
+
 def _turn(folder: Path, accepted: bool) -> Turn:
     found: dict[str, dict[str, Any]] = {
         path.parent.name: read_manifest(path.parent) for path in folder.glob(f"[!.]*/{MANIFEST}")
@@ -134,14 +149,11 @@ def _turn(folder: Path, accepted: bool) -> Turn:
         facts.get("human_fraction"),
         _perplexity(folder / "metrics") if "metrics" in found else None,
         facts.get("action"),
-        sum(manifest["finished"] - manifest["started"] for manifest in found.values()),
+        worked(found.values()),
         bytes_of(folder),
         "model" in found and not removed_weights(folder / "model"),
         (facts.get("tokens") or 0) + (facts.get("generated_tokens") or 0),
-        sum(
-            (manifest["finished"] - manifest["started"]) * manifest["provenance"].get("cards", 0)
-            for manifest in found.values()
-        ),
+        worked(found.values(), lambda manifest: manifest["provenance"].get("cards", 0)),
     )
 
 

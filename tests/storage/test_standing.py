@@ -13,6 +13,7 @@ from storage.standing import (
     furthest,
     state,
     turns,
+    worked,
 )
 from storage.weights import remove_weights
 
@@ -34,6 +35,18 @@ def test_a_finished_run_says_so_and_each_generation_is_told_in_numbers(run: Run)
         turn.accepted and turn.weights and turn.verdict in ("go", "warn") and turn.perplexity > 1 for turn in told
     )
     assert all(turn.bytes > 1000 and turn.seconds > 0 for turn in told)
+
+
+def test_no_second_of_a_generation_counts_twice_and_idle_ones_do_not_count() -> None:
+    made = [
+        {"started": 10.0, "finished": 30.0, "cards": 1},
+        {"started": 12.0, "finished": 29.0, "cards": 2},
+        {"started": 30.0, "finished": 40.0, "cards": 0},
+        {"started": 100.0, "finished": 101.0, "cards": 4},
+    ]
+    assert worked(made) == 31
+    assert worked(made, lambda one: one["cards"]) == 3 + 2 * 17 + 4
+    assert worked([]) == 0
 
 
 def test_a_model_without_weights_is_told(run: Run) -> None:
