@@ -20,7 +20,9 @@ from curation.splitting import IngestSettings
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
 from storage.artifact import read_manifest, read_table
+from storage.run import Run
 from storage.sources import DOCSTRINGS
+from storage.standing import attempt_folders, turns
 from tasks.coat import without_coat
 from tasks.ingest import ingest
 
@@ -44,18 +46,21 @@ def measure() -> list[Figure]:
             _live(cell)
     missing = sum(not _note(cell).exists() for cell in cells)
     small, full = _told(SMALL), _told(FULL)
-    draw(full, small, _PICTURE)
+    draw({SMALL: small, FULL: full}, _PICTURE)
     return [
-        *_verdict(full if any(full.values()) else small),
+        *_verdict(SMALL, small),
+        *_verdict(FULL, full),
+        *_underway(cells),
         *_table(SMALL, small),
         *_table(FULL, full),
         Figure("cells that are still missing", missing, f"of {len(cells)}"),
-        Figure("time taken by those that are there, two beside each other", round(_hours(cells), 1), "hours"),
+        Figure("time taken by all that is there, two or three beside each other", round(_hours(cells), 1), "hours"),
     ]
 
 
 def _hours(cells: list[Cell]) -> float:
-    return sum(json.loads(_note(cell).read_text())["seconds"] for cell in cells if _note(cell).exists()) / 3600
+    begun = (run for cell in cells if (run := Run(_WORK / "store", _slug(cell))).folder.exists())
+    return sum(turn.seconds for run in begun for turn in turns(run)) / 3600
 
 
 def _live(cell: Cell) -> None:
@@ -73,14 +78,12 @@ def _live(cell: Cell) -> None:
                 "train": {"backend": "transformer", **asked["train"]},
             }
         )
-        started = time.monotonic()
         with without_coat():
             _split(store, size)
             evolve(recipe, Site(store=store))
-        run = store / "runs" / recipe.name
-        turns = [_turn(run / f"generation={number}" / "attempt=1") for number in range(recipe.generations + 1)]
-        _note(cell).write_text(json.dumps({"seconds": round(time.monotonic() - started), "turns": turns}))
-        print(f"{recipe.name}: {[short(turn['recalibrated_perplexity']) for turn in turns]}", flush=True)
+        course = _course(cell)
+        _note(cell).write_text(json.dumps({"turns": course}))
+        print(f"{recipe.name}: {[short(turn[PERPLEXITY]) for turn in course]}", flush=True)
 
 
 def _split(store: Path, size: Size) -> None:
@@ -90,6 +93,12 @@ def _split(store: Path, size: Size) -> None:
                 passage_characters=(80, 360), split_by="source", reserve_records=size.passages, heldout_records=300
             )
             ingest(store, size.name, [DOCSTRINGS], asked)
+
+
+def _course(cell: Cell) -> list[Turn]:
+    """Every finished generation of a cell's run."""
+    firsts = (one for one in attempt_folders(Run(_WORK / "store", _slug(cell))) if one.name == "attempt=1")
+    return [_turn(one) for one in firsts if (one / "model").exists() and (one / "metrics").exists()]
 
 
 def _turn(attempt: Path) -> Turn:
@@ -114,25 +123,39 @@ def _told(size: Size) -> dict[str, list[list[Turn]]]:
     }
 
 
-def _verdict(told: Courses) -> Iterator[Figure]:
+def _verdict(size: Size, told: Courses) -> Iterator[Figure]:
     """The best loop against the best human-only training, each the mean of its seeds, recalibrated."""
     arm, human = best(told, LOOP), best(told, HUMAN)
     if not arm or not human:
         return
-    ours, theirs = mean(told[arm], PERPLEXITY), mean(told[human], PERPLEXITY)
+    courses, begun = told[arm], f"{size.passages:,} passages"
+    ours, theirs = mean(courses, PERPLEXITY), mean(told[human], PERPLEXITY)
     gain = 1 - ours / theirs
-    yield Figure(f"best loop ({arm}): recalibrated perplexity at the end", short(ours), "")
-    yield Figure(f"best human-only ({human}): recalibrated perplexity", short(theirs), "")
-    yield Figure("how far the loop is below it", short(gain), "share", ">= 0.03", gain >= 0.03)
-    courses = told[arm]
     covered = min(course[-1]["rare_word_coverage"] / course[0]["rare_word_coverage"] for course in courses)
-    yield Figure("its rare-word coverage, last over first, least of seeds", short(covered), "ratio", "> 1", covered > 1)
     share = 1 - max(course[-1]["human_token_fraction"] for course in courses)
-    yield Figure(
-        "its synthetic share of training tokens, least of seeds", short(share), "share", ">= 0.5", share >= 0.5
-    )
     alarms = sum(turn["alarms"] for course in courses for turn in course)
-    yield Figure("its alarms, all seeds", alarms, "", "0", alarms == 0)
+    length = f"{len(courses[0]) - 1} generations, {len(courses)} seed{'s'[: len(courses) > 1]}"
+    for name, value, unit, goal, holds in (
+        (f"best loop ({arm}; {length}): recalibrated perplexity at the end", short(ours), "", "", None),
+        (f"best human-only ({human}): recalibrated perplexity", short(theirs), "", "", None),
+        ("how far the loop is below it", short(gain), "share", ">= 0.03", gain >= 0.03),
+        ("its rare-word coverage, last over first, least of seeds", short(covered), "ratio", "> 1", covered > 1),
+        ("its synthetic share of training tokens, least of seeds", short(share), "share", ">= 0.5", share >= 0.5),
+        ("its alarms, all seeds", alarms, "", "0", alarms == 0),
+    ):
+        yield Figure(f"{begun}: {name}", value, unit, goal, holds)
+
+
+def _underway(cells: list[Cell]) -> Iterator[Figure]:
+    """How far the loops are that have no figures yet."""
+    for cell in cells:
+        size, arm, seed = cell
+        course = _course(cell) if arm.startswith(LOOP) and not _note(cell).exists() else []
+        if course[1:]:
+            name = f"not finished: {size.passages:,} passages, {arm}, seed {seed}: recalibrated perplexity"
+            yield Figure(
+                name, short(course[-1][PERPLEXITY]), f"after {len(course) - 1} of {size.generations} generations"
+            )
 
 
 def _table(size: Size, told: Courses) -> Iterator[Figure]:

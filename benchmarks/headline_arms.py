@@ -15,15 +15,16 @@ Asked = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """How much human text there is, and how many steps are eight passes over it."""
+    """How much human text there is, how many steps are eight passes over it, and how long its loops live."""
 
     name: str
     passages: int
     steps: int
+    generations: int
 
 
-SMALL = Size("small", 500, 200)
-FULL = Size("full", 1_500, 600)
+SMALL = Size("small", 500, 200, 10)
+FULL = Size("full", 1_500, 600, 10)
 HUMAN = "human only"
 LOOP = "loop"
 PERPLEXITY = "recalibrated_perplexity"
@@ -31,15 +32,14 @@ Courses = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
 """By arm, one course a seed: what each generation's model is like."""
 
 _AVERAGED: Asked = {"averaged": 0.3, "dropout": 0.2}
+_LONGER: Asked = {"averaged": 0.5, "dropout": 0.2}
 
 
 def arms(size: Size) -> dict[str, Asked]:
     """Every arm of a size by its name."""
     if size is FULL:
-        return dict(
-            [*_loops(size), *_human_only(size, [(2, _residual(0.1)), (3, _residual(0.1)), (4, _residual(0.1))])]
-        )
-    return dict([*_loops(size), *_human_only(size, _WAYS), *_policies(size)])
+        return dict([*_loops(size, _LONG_LOOPS), *_human_only(size, _LONG_WAYS)])
+    return dict([*_loops(size, _LOOPS), *_human_only(size, _WAYS), *_policies(size)])
 
 
 def best(told: Courses, kind: str) -> str:
@@ -68,6 +68,21 @@ _WAYS: list[tuple[int, Asked]] = [
     (30, _residual(0.2)),
 ]
 """Lengths as multiples of a size's steps, and what else is set; three times is the compute of one training of the loop, thirty times of all."""
+_LONG_WAYS: list[tuple[int, Asked]] = [
+    *((times, _AVERAGED) for times in (2, 4, 6)),
+    *((times, _residual(0.1)) for times in (2, 4)),
+    (4, _LONGER),
+    *((4, {**_LONGER, "weight_decay": decay}) for decay in (0.15, 0.45)),
+]
+_LOOPS: list[tuple[int, int, int, Asked]] = [
+    (3, 1, 8, _residual(0.1)),
+    (2, 1, 3, _residual(0.1)),
+    (2, 1, 3, {}),
+]
+"""Lengths of a training, and of the first one on human text alone, as multiples; candidates for each human record; and what else is set."""
+_LONG_LOOPS: list[tuple[int, int, int, Asked]] = [
+    (4, 2, 8, {**mean_of, "weight_decay": 0.15}) for mean_of in (_AVERAGED, _LONGER)
+]
 
 
 def _human_only(size: Size, ways: list[tuple[int, Asked]]) -> Iterator[tuple[str, Asked]]:
@@ -76,15 +91,15 @@ def _human_only(size: Size, ways: list[tuple[int, Asked]]) -> Iterator[tuple[str
         yield f"{HUMAN}, {steps} steps{_said(more)}", {"generations": 0, "train": {"human_only_steps": steps, **more}}
 
 
-def _loops(size: Size) -> Iterator[tuple[str, Asked]]:
-    """All human text, last in each training, and fresh candidates at temperature 1; ten generations."""
-    for times, candidates, more in ((3, 8, _residual(0.1)), (2, 3, _residual(0.1)), (2, 3, {})):
+def _loops(size: Size, ways: list[tuple[int, int, int, Asked]]) -> Iterator[tuple[str, Asked]]:
+    """All human text, last in each training, and fresh candidates at temperature 1."""
+    for times, first, candidates, more in ways:
         steps = times * size.steps
-        train = {"human_schedule": "ramp", "steps": steps, "human_only_steps": size.steps, **more}
+        train = {"human_schedule": "ramp", "steps": steps, "human_only_steps": first * size.steps, **more}
         yield (
             f"{LOOP}, {candidates} a record, {steps} steps{_said(more)}",
             {
-                "generations": 10,
+                "generations": size.generations,
                 "mix": {"policy": "anchor"},
                 "prompts": {"candidates_per_human_record": candidates},
                 "train": train,

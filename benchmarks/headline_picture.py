@@ -5,46 +5,51 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headline_arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, best
+from benchmarks.headline_arms import HUMAN, LOOP, PERPLEXITY, Courses, Size, best
 from tasks.pictures import COLOURS
 
 _COVERAGE = "rare_word_coverage"
 _GREY, _INK = "#9aa5b1", "#1f2933"
 
 
-def draw(full: Courses, small: Courses, path: Path) -> None:
+def draw(told: Mapping[Size, Courses], path: Path) -> None:
     """Write the picture: lines are means of seeds; bands and whiskers reach from the least to the most of them.
 
-    The loops are those of full size, where there are any.
+    A column for the loops of each size that has any, and the last model of every arm of the first size.
     """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    size, courses = (FULL, full) if any(full.values()) else (SMALL, small)
-    figure = plt.figure(figsize=(13, 7.6), dpi=130, constrained_layout=True)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
-    above, below = left.subplots(2, 1)
-    for axis, metric, title in (
-        (above, PERPLEXITY, f"Held-out perplexity, recalibrated ({size.passages:,} passages)"),
-        (below, _COVERAGE, "Rare human words still said, share"),
-    ):
-        loops = [arm for arm, found in courses.items() if found and arm.startswith(LOOP)]
-        for colour, arm in zip(COLOURS[1:], loops, strict=False):
-            _course(axis, courses[arm], metric, colour, arm)
-            axis.set_xticks(range(len(courses[arm][0])))
-        if human := best(courses, HUMAN):
-            _level(axis, [course[-1][metric] for course in courses[human]], human)
-        axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-        _plain(axis)
-    above.legend(frameon=False, fontsize=7)
-    below.set_xlabel("generation", fontsize=9, color=_INK)
-    title = f"Every arm's last model, {SMALL.passages} passages: perplexity, recalibrated"
+    sizes = [size for size, courses in told.items() if best(courses, LOOP)]
+    figure = plt.figure(figsize=(8 + 5 * len(sizes), 7.6), dpi=130, constrained_layout=True)
+    left, right = figure.subfigures(1, 2, width_ratios=(len(sizes), 1.15))
+    for size, above, below in zip(sizes, *left.subplots(2, len(sizes), squeeze=False), strict=True):
+        for axis, metric, title in (
+            (above, PERPLEXITY, f"Held-out perplexity, recalibrated ({size.passages:,} passages)"),
+            (below, _COVERAGE, "Rare human words still said, share"),
+        ):
+            _loops(axis, told[size], metric)
+            axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+            _plain(axis)
+        above.legend(frameon=False, fontsize=7)
+        below.set_xlabel("generation", fontsize=9, color=_INK)
+    first = next(iter(told))
+    title = f"Every arm's last model, {first.passages} passages: perplexity, recalibrated"
     right.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold", color=_INK)
-    _ranking(right.subplots(), small)
+    _ranking(right.subplots(), told[first])
     figure.savefig(path)
     plt.close(figure)
+
+
+def _loops(axis: Any, courses: Courses, metric: str) -> None:  # noqa: ANN401
+    loops = [arm for arm, found in courses.items() if found and arm.startswith(LOOP)]
+    for colour, arm in zip(COLOURS[1:], loops, strict=False):
+        _course(axis, courses[arm], metric, colour, arm)
+        axis.set_xticks(range(len(courses[arm][0])))
+    if human := best(courses, HUMAN):
+        _level(axis, [course[-1][metric] for course in courses[human]], human)
 
 
 def _course(axis: Any, courses: Sequence[Sequence[Mapping[str, float]]], metric: str, colour: str, label: str) -> None:  # noqa: ANN401
@@ -61,11 +66,11 @@ def _level(axis: Any, values: Sequence[float], label: str) -> None:  # noqa: ANN
     axis.axhline(statistics.mean(values), color=_INK, linestyle=":", linewidth=1.4, label=f"best {_short(label)}")
 
 
-def _ranking(axis: Any, small: Courses) -> None:  # noqa: ANN401
+def _ranking(axis: Any, courses: Courses) -> None:  # noqa: ANN401
     """Every arm's last model, best at the top."""
     from matplotlib import ticker
 
-    found = {arm: [course[-1][PERPLEXITY] for course in courses] for arm, courses in small.items() if courses}
+    found = {arm: [course[-1][PERPLEXITY] for course in seeds] for arm, seeds in courses.items() if seeds}
     order = sorted(found, key=lambda arm: -statistics.mean(found[arm]))
     for place, arm in enumerate(order):
         colour = _GREY if arm.startswith(HUMAN) else COLOURS[1] if arm.startswith(LOOP) else COLOURS[0]
@@ -80,7 +85,7 @@ def _ranking(axis: Any, small: Courses) -> None:  # noqa: ANN401
 
 
 def _short(arm: str) -> str:
-    return arm.replace("averaged 0.3", "averaged").replace(", residual dropout", " and")
+    return arm.replace("averaged 0.", "averaged .").replace(", residual dropout", " and")
 
 
 def _plain(axis: Any) -> None:  # noqa: ANN401

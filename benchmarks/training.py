@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.figures import Figure, short
 from benchmarks.training_costs import FOLDER, SHAPE, ancestor_of, beside, fast_path, human_texts, untold
-from benchmarks.variants import VARIANTS, live
+from benchmarks.variants import VARIANTS, dry, live
 from tasks.backends import Corpus, Resources, TransformerTraining
 from tasks.backends.pool import Backends
 from tasks.backends.worker import WorkerError
@@ -30,6 +30,7 @@ def measure() -> list[Figure]:
         reference = _remembered("reference", beside)
         fast = _remembered("fast", fast_path)
         killed = _remembered("killed", _killed)
+        large = _remembered("hundred-million", partial(dry, FOLDER))
         lived = {name: _remembered(f"variant-{name}", partial(live, name, FOLDER / "variants")) for name in VARIANTS}
     ratio, saved = statistics.median(reference["ratios"]), statistics.median(fast["ratios"])
     same = max(abs(ours - theirs) for ours, theirs in reference["losses"]) < 1e-4
@@ -67,12 +68,25 @@ def measure() -> list[Figure]:
         ),
         Figure("killed and resumed: steps that were not taken again", killed["resumed_from"], "steps"),
     ]
+    figures += [
+        Figure(
+            "recipe hundred-million on this processor, a hundredth of a pass: weights of its model",
+            short(large["weights"] / 1e6),
+            "million",
+            "90 to 125",
+            90e6 <= large["weights"] <= 125e6,
+        ),
+        Figure(
+            "the same: two generations end to end, texts by vLLM", large["spoken"], "texts", "> 0", large["spoken"] > 0
+        ),
+    ]
     for name, found in lived.items():
         holds = found["spoken"] > 0 and found["sampler"] == "vllm"
         figures.append(
             Figure(f"{name}: a generation end to end, texts by vLLM", found["spoken"], "texts", "> 0", holds)
         )
-    return figures
+    took = sum(piece["seconds"] for piece in (reference, fast, killed, large, *lived.values()))
+    return [*figures, Figure("time taken by all of it, also by pieces that were remembered", round(took), "s")]
 
 
 def _remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Every way to train, each as one run of one generation on a tiny model with vLLM speaking."""
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from curation.splitting import IngestSettings
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
+from flows.recipe import Recipe, Site, load_recipe
 from storage.artifact import read_manifest, read_table
+from storage.sources import DOCSTRINGS
 from tasks.backends import Resources
 from tasks.ingest import ingest
 
@@ -78,6 +82,29 @@ def live(name: str, folder: Path) -> dict[str, Any]:
         "files": sorted(manifest["files"]),
         "facts": manifest["facts"],
     }
+
+
+def dry(folder: Path) -> dict[str, Any]:
+    """The shipped recipe for a card, on this processor and cut to a hundredth of a pass: how many weights its last model has, and what it said."""
+    store = folder / "dry-store"
+    if not (store / "human" / "corpus").exists():
+        asked = IngestSettings(
+            passage_characters=(80, 360), split_by="source", reserve_records=2_000, heldout_records=20
+        )
+        ingest(store, "corpus", [DOCSTRINGS], asked)
+    short = (
+        "generations=1",
+        "prompts.candidates_per_human_record=0.02",
+        "generate.max_tokens=24",
+        "measure.voice_records=20",
+    )
+    recipe = load_recipe("hundred-million", [*short, "train.batch=1", "train.epochs=0.01"])
+    evolve(recipe, Site(store=store, resources=Resources(kv_cache_mib=256, max_num_seqs=16)))
+    last = store / "runs" / recipe.name / "generation=1" / "attempt=1"
+    said = read_table(last / "voice")["text"].to_pylist()
+    with safe_open(last / "model" / "model.safetensors", "pt") as weights:
+        held = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  (no mapping)
+    return {"spoken": sum(bool(text.strip()) for text in said), "weights": held}
 
 
 def _rows(chat: bool) -> list[dict[str, Any]]:

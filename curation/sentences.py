@@ -99,6 +99,9 @@ def _run_by_openvino(opened: SentenceTransformer, name: str, *, half: bool) -> N
 
     network = opened[0].auto_model
     example = {key: torch.ones(2, 16, dtype=torch.long) for key in ("input_ids", "attention_mask")}
+    told = logging.get_verbosity()
+    # The tracer reads every attribute of the network, and the library remarks on those that are not for encoders.
+    logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,6 +110,8 @@ def _run_by_openvino(opened: SentenceTransformer, name: str, *, half: bool) -> N
         raise ValueError(
             f"encoder {name!r} cannot be run by OpenVINO: {str(error).splitlines()[0]}; set curate.embedding.backend = 'torch'"
         ) from error
+    finally:
+        logging.set_verbosity(told)
     hints = {
         "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

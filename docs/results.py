@@ -28,7 +28,7 @@ _TOLD = {
     "demo": ("naive: held-out perplexity, last over", "guarded: held-out perplexity", "guarded: rare-word coverage"),
     "dedup": ("CPU of datasketch bulk over ours", "ours: recall, exact truth", "ours: precision, exact truth"),
     "generation": ("generate beside a bare LLM.generate", "10,000 candidates, killed in the middle: rows"),
-    "headline": ("how far the loop", "its rare-word coverage", "its synthetic share"),
+    "headline": ("500 passages: how far the loop", "1,500 passages: how far the loop"),
     "operate": ("worker-killed: finished after", "CPU time of the Prefect run", "threads and a local Ray cluster"),
     "storage": ("asking 1,000,000 records: life_of a candidate", "transformer and vLLM: files unlike"),
     "training": ("the fast path: CPU time", "killed and resumed: files that differ"),
