@@ -1,7 +1,7 @@
 """A loop that gets better than its human data alone: every policy, and the strongest human-only training, in one honest table.
 
-A cell is one arm with one seed, a run in the store `headline` of the work folder; what is finished is remembered, and what is
-not goes on where it stood. `HEIRLOOM_MINUTES` (60) says how long to begin cells for, `HEIRLOOM_ONLY` (small-loop) a part of their names; figures are made from
+A cell is one arm with one seed, a run in the store `headline` of the work folder. What each of its models came to is kept in `results/headline`
+and is not run again, here or in another clone; what is not finished goes on where it stood. `HEIRLOOM_MINUTES` (60) says how long to begin cells for, `HEIRLOOM_ONLY` (small-loop) a part of their names; figures are made from
 those there are, and say how many are missing. Two commands at once share the cells: each takes the next that nobody holds.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.figures import WORK, Figure, short
+from benchmarks.figures import RESULTS, WORK, Figure, short
 from benchmarks.headline_arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, Size, arms, best, mean
 from benchmarks.headline_picture import draw
 from curation.splitting import IngestSettings
@@ -27,6 +27,7 @@ from tasks.coat import without_coat
 from tasks.ingest import ingest
 
 _WORK = WORK / "headline"
+_CELLS = RESULTS / "headline"
 _PICTURE = Path(__file__).parent.parent / "docs/headline.png"
 _SEEDS = (0, 1, 2)
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types")
@@ -64,7 +65,7 @@ def _hours(cells: list[Cell]) -> float:
 
 
 def _live(cell: Cell) -> None:
-    with _held(_note(cell).with_suffix(".lock")) as mine:
+    with _held(_WORK / f"{_slug(cell)}.lock") as mine:
         if not mine or _note(cell).exists():
             return
         size, arm, seed = cell
@@ -82,7 +83,8 @@ def _live(cell: Cell) -> None:
             _split(store, size)
             evolve(recipe, Site(store=store))
         course = _course(cell)
-        _note(cell).write_text(json.dumps({"turns": course}))
+        _CELLS.mkdir(exist_ok=True)
+        _note(cell).write_text(json.dumps({"turns": course}, indent=1))
         print(f"{recipe.name}: {[short(turn[PERPLEXITY]) for turn in course]}", flush=True)
 
 
@@ -173,7 +175,7 @@ def _slug(cell: Cell) -> str:
 
 
 def _note(cell: Cell) -> Path:
-    return _WORK / f"{_slug(cell)}.json"
+    return _CELLS / f"{_slug(cell)}.json"
 
 
 @contextmanager

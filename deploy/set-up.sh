@@ -23,12 +23,21 @@ done
 kind=$("$venv/bin/python" -c 'import platform, sys; print(platform.system(), platform.machine(), "%d.%d" % sys.version_info[:2])')
 
 if [ "$kind" = "Linux x86_64 3.11" ]; then
-    echo "installing the pinned lock (about 260 packages, 3 GB; some minutes)"
+    free=$(df -Pm "$venv" | awk 'NR == 2 { print $4 }')
+    [ -e "$venv/lib/python3.11/site-packages/vllm" ] || [ "$free" -ge 6000 ] || {
+        echo "Heirloom's packages take 4 GB, and 2 GB more while they are installed; $(pwd) has $free MB free: make room there" >&2
+        exit 2
+    }
+    echo "installing the pinned lock (about 260 packages, 4 GB; some minutes)"
+    pip() { "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps "$@"; }
     # torch's CPU build is not on the ordinary index: first where pip is configured to look, then where torch publishes it.
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r lock-py311.txt 2>"$venv/pip.log" ||
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps \
-            --extra-index-url https://download.pytorch.org/whl/cpu -r lock-py311.txt
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    torch=$(grep '^torch==' lock-py311.txt)
+    pip "$torch" 2>"$venv/pip.log" || pip --index-url https://download.pytorch.org/whl/cpu "$torch" || {
+        cat "$venv/pip.log" >&2
+        exit 1
+    }
+    pip -r lock-py311.txt
+    pip --no-build-isolation -e .
 else
     echo "installing for $kind, where there is no pinned lock and no CPU build of vLLM: texts will be sampled by transformers"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -e '.[embed,train,dev]'
