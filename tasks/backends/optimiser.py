@@ -1,6 +1,6 @@
 """The optimiser of a training: Muon on the matrices of small models and AdamW on the rest, or AdamW on everything.
 
-Both come from torch; this file only lets transformers' Trainer see the two as one. Muon wants matrices of
+This file only lets transformers' Trainer see the two as one. Muon wants matrices of
 hidden layers; on a model this small it reaches the same loss in about half the steps of AdamW alone.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tasks.backends import TransformerTraining
+from tasks.backends.muon import StackedMuon
 
 
 def optimiser_of(model: torch.nn.Module, settings: TransformerTraining) -> torch.optim.Optimizer | None:
@@ -24,7 +25,7 @@ def muon_and_adamw(model: torch.nn.Module, settings: TransformerTraining) -> tor
     for name, parameter in model.named_parameters():
         inside = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if inside else others).append(parameter)
-    muon = torch.optim.Muon(matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    muon = StackedMuon(matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     adamw = torch.optim.AdamW(
         others, lr=settings.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
     )
