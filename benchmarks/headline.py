@@ -12,23 +12,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import RESULTS, WORK, Figure, short
 from benchmarks.headline_arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, Size, arms, best, mean
-from benchmarks.headline_picture import draw
+from benchmarks.headline_picture import draw_arms, draw_loops
 from curation.splitting import IngestSettings
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
 from storage.artifact import read_manifest, read_table
 from storage.run import Run
 from storage.sources import DOCSTRINGS
-from storage.standing import attempt_folders, turns
+from storage.standing import attempt_folders
 from tasks.coat import without_coat
 from tasks.ingest import ingest
 
 _WORK = WORK / "headline"
 _CELLS = RESULTS / "headline"
-_PICTURE = Path(__file__).parent.parent / "docs/headline.png"
+_PICTURES = Path(__file__).parent.parent / "docs"
 _SEEDS = (0, 1, 2)
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types")
 
@@ -47,7 +48,7 @@ def measure() -> list[Figure]:
             _live(cell)
     missing = sum(not _note(cell).exists() for cell in cells)
     small, full = _told(SMALL), _told(FULL)
-    draw({SMALL: small, FULL: full}, _PICTURE)
+    _draw({SMALL: small, FULL: full})
     return [
         *_verdict(SMALL, small),
         *_verdict(FULL, full),
@@ -55,13 +56,7 @@ def measure() -> list[Figure]:
         *_table(SMALL, small),
         *_table(FULL, full),
         Figure("cells that are still missing", missing, f"of {len(cells)}"),
-        Figure("time taken by all that is there, two or three beside each other", round(_hours(cells), 1), "hours"),
     ]
-
-
-def _hours(cells: list[Cell]) -> float:
-    begun = (run for cell in cells if (run := Run(_WORK / "store", _slug(cell))).folder.exists())
-    return sum(turn.seconds for run in begun for turn in turns(run)) / 3600
 
 
 def _live(cell: Cell) -> None:
@@ -84,7 +79,14 @@ def _live(cell: Cell) -> None:
             evolve(recipe, Site(store=store))
         course = _course(cell)
         _CELLS.mkdir(exist_ok=True)
-        _note(cell).write_text(json.dumps({"turns": course}, indent=1))
+        first, last = course[0], course[-1]
+        kept = {
+            "turns": course,
+            "coverage_last_over_first": last["rare_word_coverage"] / first["rare_word_coverage"],
+            "synthetic_share": 1 - last["human_token_fraction"],
+            "alarms": sum(turn["alarms"] for turn in course),
+        }
+        _note(cell).write_text(json.dumps(kept, indent=1))
         print(f"{recipe.name}: {[short(turn[PERPLEXITY]) for turn in course]}", flush=True)
 
 
@@ -115,14 +117,23 @@ def _turn(attempt: Path) -> Turn:
 
 def _told(size: Size) -> dict[str, list[list[Turn]]]:
     """The courses of every arm of a size, one a seed, as far as they are there."""
-    return {
-        arm: [
-            list(json.loads(note.read_text())["turns"])
-            for seed in _SEEDS
-            if (note := _note((size, arm, seed))).exists()
-        ]
-        for arm in arms(size)
-    }
+    return {arm: [list(one["turns"]) for one in _kept(size, arm)] for arm in arms(size)}
+
+
+def _kept(size: Size, arm: str) -> list[dict[str, Any]]:
+    """What the seeds of an arm came to. Of some no more was kept than the last model and what the loop's verdict wants."""
+    notes = (_note((size, arm, seed)) for seed in _SEEDS)
+    return [dict(json.loads(note.read_text())) for note in notes if note.exists()]
+
+
+def _draw(told: dict[Size, dict[str, list[list[Turn]]]]) -> None:
+    """The last models of all arms; and the loops by generation, where every generation of each seed was kept."""
+    draw_arms(told, _PICTURES / "headline-arms.png")
+    loops = {size: courses[best(courses, LOOP)] for size, courses in told.items() if best(courses, LOOP)}
+    if loops and all(len(course) > size.generations for size, courses in loops.items() for course in courses):
+        draw_loops(told, _PICTURES / "headline.png")
+    else:
+        print("docs/headline.png stays as it is: of some loops only the last generation was kept", flush=True)
 
 
 def _verdict(size: Size, told: Courses) -> Iterator[Figure]:
@@ -130,13 +141,13 @@ def _verdict(size: Size, told: Courses) -> Iterator[Figure]:
     arm, human = best(told, LOOP), best(told, HUMAN)
     if not arm or not human:
         return
-    courses, begun = told[arm], f"{size.passages:,} passages"
-    ours, theirs = mean(courses, PERPLEXITY), mean(told[human], PERPLEXITY)
+    kept, begun = _kept(size, arm), f"{size.passages:,} passages"
+    ours, theirs = mean(told[arm], PERPLEXITY), mean(told[human], PERPLEXITY)
     gain = 1 - ours / theirs
-    covered = min(course[-1]["rare_word_coverage"] / course[0]["rare_word_coverage"] for course in courses)
-    share = 1 - max(course[-1]["human_token_fraction"] for course in courses)
-    alarms = sum(turn["alarms"] for course in courses for turn in course)
-    length = f"{len(courses[0]) - 1} generations, {len(courses)} seed{'s'[: len(courses) > 1]}"
+    covered = min(one["coverage_last_over_first"] for one in kept)
+    share = min(one["synthetic_share"] for one in kept)
+    alarms = sum(one["alarms"] for one in kept)
+    length = f"{size.generations} generations, {len(kept)} seed{'s'[: len(kept) > 1]}"
     for name, value, unit, goal, holds in (
         (f"best loop ({arm}; {length}): recalibrated perplexity at the end", short(ours), "", "", None),
         (f"best human-only ({human}): recalibrated perplexity", short(theirs), "", "", None),

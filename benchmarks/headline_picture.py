@@ -12,35 +12,39 @@ _COVERAGE = "rare_word_coverage"
 _GREY, _INK = "#9aa5b1", "#1f2933"
 
 
-def draw(told: Mapping[Size, Courses], path: Path) -> None:
-    """Write the picture: lines are means of seeds; bands and whiskers reach from the least to the most of them.
-
-    A column for the loops of each size that has any, and the last model of every arm of the first size.
-    """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
+def draw_loops(told: Mapping[Size, Courses], path: Path) -> None:
+    """Write a column for the loops of each size that has any: lines are means of seeds; bands reach from the least to the most of them."""
     sizes = [size for size, courses in told.items() if best(courses, LOOP)]
-    figure = plt.figure(figsize=(8 + 5 * len(sizes), 7.6), dpi=130, constrained_layout=True)
-    left, right = figure.subfigures(1, 2, width_ratios=(len(sizes), 1.15))
-    for size, above, below in zip(sizes, *left.subplots(2, len(sizes), squeeze=False), strict=True):
+    figure, axes = _grid(2, len(sizes), (6 * len(sizes), 7.6))
+    for size, above, below in zip(sizes, *axes, strict=True):
         for axis, metric, title in (
             (above, PERPLEXITY, f"Held-out perplexity, recalibrated ({size.passages:,} passages)"),
             (below, _COVERAGE, "Rare human words still said, share"),
         ):
             _loops(axis, told[size], metric)
-            axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-            _plain(axis)
+            _titled(axis, title)
         above.legend(frameon=False, fontsize=7)
         below.set_xlabel("generation", fontsize=9, color=_INK)
-    first = next(iter(told))
-    title = f"Every arm's last model, {first.passages} passages: perplexity, recalibrated"
-    right.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold", color=_INK)
-    _ranking(right.subplots(), told[first])
     figure.savefig(path)
-    plt.close(figure)
+
+
+def draw_arms(told: Mapping[Size, Courses], path: Path) -> None:
+    """Write the last model of every arm, one size below the other: dots are means of seeds; whiskers reach from the least to the most of them."""
+    found = {size: {arm: seeds for arm, seeds in courses.items() if seeds} for size, courses in told.items()}
+    rows = [len(arms) + 3 for arms in found.values()]
+    figure, axes = _grid(len(found), 1, (10, 0.22 * sum(rows)), height_ratios=rows)
+    for (size, arms), axis in zip(found.items(), axes[:, 0], strict=True):
+        _ranking(axis, {arm: [course[-1][PERPLEXITY] for course in seeds] for arm, seeds in arms.items()})
+        _titled(axis, f"Every arm's last model, {size.passages:,} passages: perplexity, recalibrated")
+    figure.savefig(path)
+
+
+def _grid(rows: int, columns: int, inches: tuple[float, float], **more: Any) -> Any:  # noqa: ANN401
+    """A figure and its axes, drawn without a screen."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(inches, dpi=130, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
 
 def _loops(axis: Any, courses: Courses, metric: str) -> None:  # noqa: ANN401
@@ -66,29 +70,31 @@ def _level(axis: Any, values: Sequence[float], label: str) -> None:  # noqa: ANN
     axis.axhline(statistics.mean(values), color=_INK, linestyle=":", linewidth=1.4, label=f"best {_short(label)}")
 
 
-def _ranking(axis: Any, courses: Courses) -> None:  # noqa: ANN401
-    """Every arm's last model, best at the top."""
+def _ranking(axis: Any, found: Mapping[str, Sequence[float]]) -> None:  # noqa: ANN401
+    """The values of every arm, best at the top."""
     from matplotlib import ticker
 
-    found = {arm: [course[-1][PERPLEXITY] for course in seeds] for arm, seeds in courses.items() if seeds}
     order = sorted(found, key=lambda arm: -statistics.mean(found[arm]))
     for place, arm in enumerate(order):
         colour = _GREY if arm.startswith(HUMAN) else COLOURS[1] if arm.startswith(LOOP) else COLOURS[0]
         axis.plot([min(found[arm]), max(found[arm])], [place, place], color=colour, linewidth=2)
         axis.plot([statistics.mean(found[arm])], [place], "o", color=colour, markersize=5)
-    axis.set_xscale("log")
+    axis.set_ylim(-0.8, len(order) - 0.2)
     axis.set_yticks(range(len(order)), [_short(arm) for arm in order])
-    axis.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 1.5, 2, 3, 5)))
-    axis.xaxis.set_minor_locator(ticker.NullLocator())
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _plain(axis)
+    if statistics.mean(found[order[0]]) > 2 * statistics.mean(found[order[-1]]):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 1.5, 2, 3, 5)))
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def _short(arm: str) -> str:
     return arm.replace("averaged 0.", "averaged .").replace(", residual dropout", " and")
 
 
-def _plain(axis: Any) -> None:  # noqa: ANN401
+def _titled(axis: Any, title: str) -> None:  # noqa: ANN401
+    """A title, and nothing around the axis that tells nothing."""
+    axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
     axis.grid(color="#e4e7eb", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
