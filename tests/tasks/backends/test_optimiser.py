@@ -8,7 +8,6 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.backends import TransformerTraining
-from tasks.backends.muon import StackedMuon, multiplies_bfloat16, orthogonal
 from tasks.backends.optimiser import muon_and_adamw
 
 torch.set_num_threads(1)
@@ -81,44 +80,3 @@ def test_gradients_are_forgotten_in_both_parts() -> None:
     model = _model()
     _learn(model, muon_and_adamw(model, _SETTINGS))
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A matrix of this model has 1,024 or 2,048 weights: two or one to a product, and products that are not full.
-    monkeypatch.setattr("tasks.backends.muon._STACKED", 2_048)
-    stacked, plain = _model(), _model()
-    ours = StackedMuon([one for one in stacked.parameters() if one.ndim == 2], lr=0.02, weight_decay=0.25)
-    theirs = torch.optim.Muon([one for one in plain.parameters() if one.ndim == 2], lr=0.02, weight_decay=0.25)
-    for _ in range(3):
-        for model, optimiser in ((stacked, ours), (plain, theirs)):
-            _learn(model, optimiser)
-    moved = max(
-        (one - other).abs().max() for one, other in zip(stacked.parameters(), _model().parameters(), strict=True)
-    )
-    apart = max((one - other).abs().max() for one, other in zip(stacked.parameters(), plain.parameters(), strict=True))
-    # Where the processor has no bfloat16, torch rounds to it and we do not.
-    assert apart < (0.001 if multiplies_bfloat16(torch.device("cpu")) else 0.03) * moved
-    assert ours.state_dict()["state"].keys() == theirs.state_dict()["state"].keys()
-
-
-@pytest.mark.parametrize("bfloat16", [True, False], ids=["bfloat16", "float32"])
-def test_an_orthogonal_matrix_keeps_its_directions_and_evens_their_lengths(
-    monkeypatch: pytest.MonkeyPatch, bfloat16: bool
-) -> None:
-    monkeypatch.setattr("tasks.backends.muon.multiplies_bfloat16", lambda _: bfloat16)
-    torch.manual_seed(0)
-    matrices = [torch.randn(shape) for shape in ((24, 8), (8, 24), (8, 8), (24, 8))]
-    for matrix, found in zip(matrices, orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7), strict=True):
-        assert found.shape == matrix.shape
-        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-        within = left.T @ found.float() @ right.T
-        assert ((within.diagonal() > 0.5) & (within.diagonal() < 1.3)).all()
-        assert (within - torch.diag(within.diagonal())).abs().max() < 0.05
-
-
-def test_a_matrix_without_a_gradient_stays() -> None:
-    moved, left = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
-    moved.grad = torch.eye(4)
-    StackedMuon([moved, left], lr=0.1, weight_decay=0.1).step()
-    assert torch.equal(left, torch.ones(4, 4))
-    assert not torch.equal(moved, torch.ones(4, 4))
