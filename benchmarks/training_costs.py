@@ -47,10 +47,10 @@ _FAST_STEPS = (100, 130, 160, 200, 240, 280, 320, 400)
 
 
 def beside() -> dict[str, Any]:
-    """The same training by both: ratios of their costs, and both last losses."""
+    """The same training by both: what each cost each time, and both last losses."""
     texts, _ = human_texts()
     ancestor = ancestor_of(texts)
-    ratios, losses = [], []
+    costs, losses = [], []
     for turn in range(_TURNS + 1):
         found = {}
         # Who begins takes turns: what a machine gives changes from one ten seconds to the next.
@@ -59,9 +59,9 @@ def beside() -> dict[str, Any]:
                 found[train] = train(_REFERENCE, texts, ancestor, Path(name))
         # The first turn pays for what both import.
         if turn:
-            ratios.append(found[_theirs][0] / found[_ours][0])
+            costs.append((found[_ours][0], found[_theirs][0]))
             losses.append((found[_ours][1], found[_theirs][1]))
-    return {"ratios": ratios, "losses": losses}
+    return {"costs": costs, "losses": losses}
 
 
 def fast_path() -> dict[str, Any]:

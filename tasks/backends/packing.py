@@ -59,6 +59,7 @@ class _Stream:
         self._weights = list(weights) if set(weights) - {1.0} else []
         self._waiting: list[list[int]] = []
         self._rest: list[int] = []
+        self._at = 0
         often = self._weights or [1.0] * len(documents)
         self.tokens = round(sum(weight * len(one) for weight, one in zip(often, self._documents, strict=True)))
         self.blocks = self.tokens / context if packed else sum(often)
@@ -69,11 +70,13 @@ class _Stream:
             while not self._waiting:
                 self._waiting = self._pass()[::-1]
             return self._waiting.pop()
+        if len(self._rest) < self._at + self._context:
+            self._rest, self._at = self._rest[self._at :], 0
         while len(self._rest) < self._context:
             for document in self._pass():
                 self._rest.extend(document)
-        block, self._rest = self._rest[: self._context], self._rest[self._context :]
-        return block
+        self._at += self._context
+        return self._rest[self._at - self._context : self._at]
 
     def _pass(self) -> list[list[int]]:
         """Every text once, or as often as its weight says: by its whole part, and by the dice for the rest."""
