@@ -56,15 +56,15 @@ def orthogonal(
         for begin in range(0, len(places), room):
             some = places[begin : begin + room]
             lying = [_lying(matrices[place]) for place in some]
-            dtype = torch.bfloat16 if multiplies_bfloat16(lying[0].device) else torch.float32
+            dtype = torch.bfloat16 if has_bfloat16(lying[0].device) else torch.float32
             solved = _iterated(torch.stack(lying).to(dtype), coefficients, steps, least)
             for place, one in zip(some, solved, strict=True):
                 found[place] = one if matrices[place].shape == one.shape else one.T
     return found
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 products of its own."""
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has bfloat16 products of its own; whether they are the faster ones for an encoder, `curation.embedding` knows."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerFast, Trainer
 
 from tasks.backends import TransformerTraining
 from tasks.backends.checkpoints import FOLDER
-from tasks.backends.muon import multiplies_bfloat16
+from tasks.backends.muon import has_bfloat16
 from tasks.backends.optimiser import optimiser_of
 from tasks.backends.packing import UNLEARNED, Blocks
 from tasks.backends.plans import Plan
@@ -82,9 +82,9 @@ def wants_bfloat16(settings: TransformerTraining, width: int) -> bool:
     if settings.precision != "auto":
         return settings.precision == "bfloat16"
     if torch.cuda.is_available():
-        return multiplies_bfloat16(torch.device("cuda"))
+        return has_bfloat16(torch.device("cuda"))
     # Below this width the casts cost more than the multiplications save, even on cores with BF16.
-    return width >= 512 and multiplies_bfloat16(torch.device("cpu"))
+    return width >= 512 and has_bfloat16(torch.device("cpu"))
 
 
 class _Padding:

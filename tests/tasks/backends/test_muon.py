@@ -4,7 +4,7 @@ pytest.importorskip("torch", reason="the optimiser is torch's")
 
 import torch
 
-from tasks.backends.muon import StackedMuon, multiplies_bfloat16, orthogonal
+from tasks.backends.muon import StackedMuon, has_bfloat16, orthogonal
 
 torch.set_num_threads(1)
 
@@ -30,7 +30,7 @@ def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: py
     moved = max((one - other).abs().max() for one, other in zip(stacked, begun, strict=True))
     apart = max((one - other).abs().max() for one, other in zip(stacked, plain, strict=True))
     # Where the processor has no bfloat16, torch rounds to it and we do not.
-    assert apart < (0.001 if multiplies_bfloat16(torch.device("cpu")) else 0.05) * moved
+    assert apart < (0.001 if has_bfloat16(torch.device("cpu")) else 0.05) * moved
     for one, other in zip(ours.state.values(), theirs.state.values(), strict=True):
         assert torch.allclose(one["momentum_buffer"], other["momentum_buffer"])
 
@@ -39,7 +39,7 @@ def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: py
 def test_an_orthogonal_matrix_keeps_its_directions_and_evens_their_lengths(
     monkeypatch: pytest.MonkeyPatch, bfloat16: bool
 ) -> None:
-    monkeypatch.setattr("tasks.backends.muon.multiplies_bfloat16", lambda _: bfloat16)
+    monkeypatch.setattr("tasks.backends.muon.has_bfloat16", lambda _: bfloat16)
     matrices = _matrices()
     for matrix, found in zip(matrices, orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7), strict=True):
         assert found.shape == matrix.shape
