@@ -3,6 +3,7 @@
 The one place that reads and writes the environment. Called before any heavy library is imported.
 """
 
+import atexit
 import logging
 import os
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 HEARTBEAT = 30
 """Seconds between the signs of life of a watched flow run; what takes three missed ones for a death must know it."""
@@ -86,15 +88,18 @@ def prefect_server() -> Iterator[None]:
     # A third of what a finished run costs, for a server that is there already.
     from prefect.server.api.server import SubprocessASGIServer
 
-    server = SubprocessASGIServer()
-    server.start()
-    assert server.server_process is not None
-    # A killed command ends nothing that it began; this shell reads until the command is gone, however it went.
-    words = ["sh", "-c", f"read _; kill {server.server_process.pid} 2>/dev/null"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True) as watch:  # noqa: S603  (a number)
-        try:
-            # Nobody watches this server, and each flow would wait a second for its last beat.
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                yield
-        finally:
-            watch.kill()
+    class Watched(SubprocessASGIServer):
+        """Ended with this process however that ends, from its first instant on: it takes seconds to answer."""
+
+        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+            server = super()._run_uvicorn_command()
+            # A killed command ends nothing that it began; this shell reads until the command is gone.
+            words = ["sh", "-c", f"exec 2>/dev/null; read _; kill {server.pid}; sleep 5; kill -9 {server.pid}"]
+            watch = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  (a number)
+            atexit.register(watch.kill)
+            return server
+
+    Watched().start()
+    # Nobody watches this server, and each flow would wait a second for its last beat.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from benchmarks.kills import bucket_scene, command, folder_scene, survive
 from flows.recipe import Recipe, Site
 
@@ -42,24 +44,26 @@ def test_a_flow_that_is_killed_goes_on_under_prefect(ingested: Site, recipe: Rec
     assert (told.half, told.changed, told.different) == ([], [], [])
 
 
-def test_a_killed_command_leaves_no_server_behind(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["its server begins", "its run begins"])
+def test_a_killed_command_leaves_no_server_behind(ingested: Site, recipe: Recipe, tmp_path: Path, moment: str) -> None:
     words = command(_file(recipe, tmp_path), str(ingested.store), coat=True)
     home = str(tmp_path / "home")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     process = subprocess.Popen(words, env=environment | {"PREFECT_HOME": home}, stderr=subprocess.DEVNULL)
-    _wait(lambda: len(_begun_in(home)) > 2, 120)
+    run = ingested.store / "runs" / recipe.name / "run.json"
+    _wait(run.exists if moment == "its run begins" else lambda: "uvicorn" in _begun_in(home), 120)
     process.kill()
     process.wait()
-    _wait(lambda: not _begun_in(home), 20)
+    _wait(lambda: not _begun_in(home), 60)
 
 
-def _begun_in(home: str) -> list[int]:
-    """Every process whose environment names this home of Prefect's."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+def _begun_in(home: str) -> str:
+    """The command lines of all processes whose environment names this home of Prefect's."""
+    found = ""
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if f"PREFECT_HOME={home}".encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            if f"PREFECT_HOME={home}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found += (path / "cmdline").read_text()
     return found
 
 
