@@ -37,7 +37,7 @@ class Page:
         """The value of a JavaScript expression."""
         return self._ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def wait_for(self, words: str, seconds: float = 60) -> str:
+    def wait_for(self, words: str, seconds: float = 120) -> str:
         """The text of the page once `words` are on it."""
         until = time.monotonic() + seconds
         while words not in (text := self.text()):
@@ -69,7 +69,7 @@ class Page:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._socket.recv(timeout=60))
+            answer = json.loads(self._socket.recv(timeout=120))
             if answer.get("id") == self._number:
                 return answer["result"]
 
@@ -89,13 +89,13 @@ def open_browser(folder: Path) -> Iterator[Page]:
     )
     try:
         port = _port(folder / "DevToolsActivePort")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=120) as answer:
             tab = next(tab for tab in json.loads(answer.read()) if tab["type"] == "page")
         with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
             yield Page(socket)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def _port(path: Path) -> int:

@@ -32,7 +32,7 @@ QUIET = {
 Ask = Callable[..., Any]
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def until(true: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, what
@@ -81,12 +81,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             yield found
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
+            process.wait(120)
 
 
 def answers(environment: dict[str, str]) -> bool:
     try:
-        return httpx.get(f"{environment['PREFECT_API_URL']}/ready", timeout=2).status_code == 200
+        return httpx.get(f"{environment['PREFECT_API_URL']}/ready", timeout=10).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -197,7 +197,7 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
             until(lambda: ask("GET", f"/flow_runs/{silent}")["state_type"] == "COMPLETED", "nobody went on", 240)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(120)
     assert ask("GET", f"/flow_runs/{run}")["state_type"] == "COMPLETED", (folder / "serve.log").read_text()[-3000:]
     return {"run": run, "deployment": deployment, "silent": silent, "store": folder / "store"}
 

@@ -52,7 +52,7 @@ def watched(prefect: None) -> Iterator[_Heard]:
     before = len(heard())
 
     def waited(count: int) -> list[tuple[str, str, int]]:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(heard()) < before + count and time.monotonic() < deadline:
             time.sleep(0.05)
         return heard()[before:]

@@ -54,7 +54,7 @@ def test_a_killed_command_leaves_no_server_behind(ingested: Site, recipe: Recipe
     _wait(run.exists if moment == "its run begins" else lambda: "uvicorn" in _begun_in(home), 120)
     process.kill()
     process.wait()
-    _wait(lambda: not _begun_in(home), 60)
+    _wait(lambda: not _begun_in(home), 120)
 
 
 def _begun_in(home: str) -> str:

@@ -227,7 +227,7 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
     finally:
         owner.kill()
         owner.communicate()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (left := set(running) & set(processes_with(str(adapter)))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left, f"processes of the killed run are alive: {left}"

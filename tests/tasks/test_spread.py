@@ -164,7 +164,7 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
     ray.kill(engine, no_restart=False)
     with pytest.raises(ValueError, match="is no n-gram model"):
         hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while _engines() and time.monotonic() < deadline:
         time.sleep(0.2)
     with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):

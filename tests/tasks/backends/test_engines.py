@@ -62,8 +62,8 @@ def test_work_of_another_kind_waits_and_work_of_the_same_does_not(tmp_path: Path
 
     with engines.turn("ngram"):
         training = work(TRAINING)
-        work("ngram").join(30)
+        work("ngram").join(120)
         training.join(0.2)
         assert began == ["ngram"]
-    training.join(30)
+    training.join(120)
     assert began == ["ngram", TRAINING]

@@ -30,7 +30,7 @@ def _family(mark: str) -> ModelServer:
 
 
 def _all_gone(mark: str) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while processes_with(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not processes_with(mark)

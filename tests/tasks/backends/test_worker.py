@@ -50,7 +50,7 @@ def _gone(pid: int) -> bool:
 
 
 def _goes(pid: int) -> bool:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not _gone(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return _gone(pid)
