@@ -6,6 +6,7 @@ behind ends by itself, when nobody has asked for ten minutes. The machine must s
 
 import os
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -45,7 +46,8 @@ class Host:
         """Start the process, on the cards that Ray gives."""
         self._worker, self._begun = Worker(module, log, threads), (module, log, threads)
         self._asked, self._busy = time.monotonic(), threading.Lock()
-        threading.Thread(target=self._end_when_idle, daemon=True).start()
+        if _in_actor():
+            threading.Thread(target=self._end_when_idle, daemon=True).start()
 
     def stay(self) -> None:
         """Answer, and count the minutes from now."""
@@ -84,3 +86,9 @@ class Host:
                     self._worker.close()
                     ray.kill(ray.get_runtime_context().current_actor)
                     os._exit(0)
+
+
+def _in_actor() -> bool:
+    """Whether this process is an actor's; to ask Ray outside would start a cluster."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None

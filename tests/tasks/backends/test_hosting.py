@@ -1,6 +1,7 @@
 """The actor as it is without a cluster: one process, asked one thing at a time."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,9 @@ def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(mode
         host.ask("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
     host.close()
     assert not host._worker.alive
+
+
+def test_outside_a_cluster_nothing_waits_to_end_this_process(tmp_path: Path) -> None:
+    host = Host("ngram", tmp_path / "engine.log", 1)
+    host.close()
+    assert [thread.name for thread in threading.enumerate() if "_end_when_idle" in thread.name] == []
