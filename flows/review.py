@@ -128,20 +128,23 @@ def _default_after(seconds: float, flow_run: str) -> Iterator[threading.Event]:
     """Resume a paused flow run after so long, with its form as it is; the event says whether that was what resumed it."""
     from uuid import UUID
 
-    expired = threading.Event()
+    expired, over = threading.Event(), threading.Event()
 
     def resume() -> None:
-        with contextlib.suppress(NotPausedError):
-            resume_flow_run(UUID(flow_run), run_input={})
-            expired.set()
+        left = max(1.0, seconds)
+        while not over.wait(left):
+            left = 1.0
+            # A slow server may not have paused it yet.
+            with contextlib.suppress(NotPausedError):
+                resume_flow_run(UUID(flow_run), run_input={})
+                expired.set()
+                return
 
-    timer = threading.Timer(max(1.0, seconds), copy_context().run, [resume])
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=copy_context().run, args=[resume], daemon=True).start()
     try:
         yield expired
     finally:
-        timer.cancel()
+        over.set()
 
 
 def _form(default: str, share: float, description: str) -> type[RunInput]:

@@ -27,7 +27,7 @@ QUIET = {
     "curate": {"stages": []},
     "measure": {"voice_records": 20},
     "gate": {"limits": []},
-    "review": {"when": "always", "hours": 2 / 3600, "default": "stop"},
+    "review": {"when": "always", "hours": 20 / 3600, "default": "stop"},
 }
 Ask = Callable[..., Any]
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.exceptions import NotPausedError
+from prefect.flow_runs import resume_flow_run
 
 from flows.evolve import evolve
 from flows.recipe import Recipe, Site
@@ -87,10 +89,23 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
 
 
+@pytest.mark.parametrize("early", [0, 2])
 @pytest.mark.usefixtures("prefect")
-def test_where_nobody_answers_in_time_the_default_counts(ingested: Site, recipe: Recipe) -> None:
+def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_slow_to_pause(
+    ingested: Site, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, early: int
+) -> None:
+    tried = []
+
+    def resume(*arguments: Any, **named: Any) -> None:
+        tried.append(arguments)
+        if len(tried) <= early:
+            raise NotPausedError
+        resume_flow_run(*arguments, **named)
+
+    monkeypatch.setattr("flows.review.resume_flow_run", resume)
     assert evolve(_recipe(recipe, hours=2 / 3600, default="stop"), ingested) == "stop"
     assert "stopped in the review by time limit: nobody answered" in state(Run(ingested.store, "tiny"))
+    assert len(tried) > early
 
 
 def test_nobody_is_asked_where_nobody_could_answer(recipe: Recipe) -> None:
