@@ -89,7 +89,7 @@ def prefect_server() -> Iterator[None]:
     from prefect.server.api.server import SubprocessASGIServer
 
     class Watched(SubprocessASGIServer):
-        """Ended with this process however that ends, from its first instant on: it takes seconds to answer."""
+        """Ended with this process however that ends, and not only once it answers, which takes seconds."""
 
         def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
             server = super()._run_uvicorn_command()
