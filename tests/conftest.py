@@ -156,10 +156,12 @@ def prose(tmp_path: Path) -> list[str]:
     return [str(stand_in)]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share something share one process of a parallel run, so that it is made once.
 
     Those with real models share engines, servers and what was trained; those of a file, what is made once a file.
+    It goes first, since the hook that deals tests out reads their groups when it is called.
     """
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]

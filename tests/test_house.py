@@ -64,3 +64,10 @@ def test_the_project_names_no_place_of_the_machine_it_was_made_on() -> None:
             text = (ROOT / name).read_text()
             assert "/work/" not in text, name
             assert "/root/" not in text, name
+
+
+@pytest.mark.xdist_group("house")
+def test_a_group_of_tests_is_heard_by_what_deals_them_out(request: pytest.FixtureRequest) -> None:
+    # Where it is not, each process starts engines and servers of its own, and nothing says so.
+    dealt_by_group = getattr(request.config.option, "loadgroup", False)
+    assert request.node.nodeid.endswith("@house") == dealt_by_group

@@ -223,7 +223,7 @@ def _speakers(folder: Path, seed: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is(
     site: Site, recipe: Recipe, tmp_path: Path, seed: int
 ) -> None:

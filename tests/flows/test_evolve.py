@@ -151,7 +151,7 @@ def test_a_run_killed_in_its_third_generation_goes_on_and_ends_as_if_nothing_had
 ) -> None:
     toml = tmp_path / "killed.toml"
     toml.write_text(
-        'name = "killed"\nhuman = "letters"\ngenerations = 4\n[train]\nbackend = "ngram"\n[curate]\nencoder = "hashing"\n'
+        'name = "killed"\nhuman = "letters"\ngenerations = 3\n[train]\nbackend = "ngram"\n[curate]\nencoder = "hashing"\n'
         '[measure]\nvoice_records = 20\nprompt = "The old"\n[prompts]\ncandidates_per_human_record = 8\n'
     )
     code = f"""

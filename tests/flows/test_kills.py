@@ -36,7 +36,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
 
 
 def test_a_flow_that_is_killed_goes_on_under_prefect(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    file = _file(recipe, tmp_path)
+    file = _file(recipe, tmp_path, generations=1)
     told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=True), 1, 2)
     assert told.failed == []
     assert (told.half, told.changed, told.different) == ([], [], [])
@@ -77,7 +77,7 @@ def _wait(come: Callable[[], bool], seconds: float) -> None:
 def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(
     ingested: Site, recipe: Recipe, tmp_path: Path, bucket_url: str
 ) -> None:
-    scene = bucket_scene(ingested.store, tmp_path, bucket_url, _file(recipe, tmp_path))
+    scene = bucket_scene(ingested.store, tmp_path, bucket_url, _file(recipe, tmp_path, generations=2))
     told = survive(scene, 2, 3)
     assert told.failed == []
     assert (told.half, told.changed, told.different) == ([], [], [])

@@ -1,5 +1,6 @@
 """A store with two runs, the first attempt at a generation of one of them rejected; and what it is made with."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,14 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
 
 
 @pytest.fixture
-def two_runs(tmp_path: Path) -> Path:
-    """Two runs; the first attempt at generation 1 of one of them was rejected."""
-    root = tmp_path / "store"
+def two_runs(_two_runs: Path, tmp_path: Path) -> Path:
+    """Two runs; the first attempt at generation 1 of one of them was rejected. A copy, to do with as a test likes."""
+    return Path(shutil.copytree(_two_runs, tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def _two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("two") / "store"
     for side, schema in HUMAN_VIEWS.items():
         row = {
             "id": "h-1",

@@ -208,6 +208,8 @@ def test_answers_that_nobody_takes_end_the_asking() -> None:
         found = answers([talk.address], "/v1/completions", _requests(2000), _manners(), _text)
         next(found)
         found.close()
+        # What was on its way arrives.
+        time.sleep(0.3)
         asked = len(talk.bodies)
         time.sleep(0.3)
         assert len(talk.bodies) == asked < 2000

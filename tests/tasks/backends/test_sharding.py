@@ -86,8 +86,7 @@ def _is_the_same_model(one: Path, other: Path) -> bool:
 @pytest.mark.parametrize(
     ("kept", "more"),
     [
-        ("SHARDED_STATE_DICT", {"objective": "sft"}),
-        ("SHARDED_STATE_DICT", {"start": "base", "lora_rank": 4}),
+        ("SHARDED_STATE_DICT", {"objective": "sft", "start": "base", "lora_rank": 4}),
         ("SHARDED_STATE_DICT", {"start": "base", "lora_rank": 4, "adapter": True}),
         ("FULL_STATE_DICT", {"stop_early": True}),
     ],
