@@ -29,7 +29,8 @@ if [ "$kind" = "Linux x86_64 3.11" ]; then
         exit 2
     }
     echo "installing the pinned lock (about 260 packages, 4 GB; some minutes)"
-    pip() { "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps "$@"; }
+    # What is imported is compiled then; compiling all 36,000 files here would take two minutes more.
+    pip() { "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check --no-compile --no-deps "$@"; }
     # torch's CPU build is not on the ordinary index: first where pip is configured to look, then where torch publishes it.
     torch=$(grep '^torch==' lock-py311.txt)
     pip "$torch" 2>"$venv/pip.log" || pip --index-url https://download.pytorch.org/whl/cpu "$torch" || {

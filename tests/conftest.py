@@ -160,15 +160,18 @@ def prose(tmp_path: Path) -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share something share one process of a parallel run, so that it is made once.
 
-    Those with real models share engines, servers and what was trained; those of a file, what is made once a file.
+    Those with real models share engines, servers and what was trained; those of a file, what is made once a file; and those
+    with a flow, Prefect.
     It goes first, since the hook that deals tests out reads their groups when it is called.
     """
     for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+        fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
         if item.get_closest_marker("transformer"):
             item.add_marker(pytest.mark.xdist_group("models"))
-        elif any(definitions[-1].scope == "module" for definitions in fixtures):
+        elif any(definitions[-1].scope == "module" for definitions in fixtures.values()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        elif "prefect" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("flows"))
 
 
 @pytest.hookimpl(wrapper=True)

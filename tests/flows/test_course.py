@@ -223,14 +223,13 @@ def _speakers(folder: Path, seed: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is(
-    site: Site, recipe: Recipe, tmp_path: Path, seed: int
+    site: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     few = {"voice_records": 300, "sample_records": 60, "prompt": "w1"}
-    base = {"seed": seed, "curate": {"stages": []}, "measure": few, "generate": {"max_tokens": 24}}
+    base = {"seed": 0, "curate": {"stages": []}, "measure": few, "generate": {"max_tokens": 24}}
     with without_coat():
-        ingest(site.store, "letters", [str(_speakers(tmp_path, seed))], IngestSettings())
+        ingest(site.store, "letters", [str(_speakers(tmp_path, 0))], IngestSettings())
         for policy, generations in (("accumulate", 10), ("replace", 2)):
             changed = {**base, "name": policy, "generations": generations, "mix": {"policy": policy}}
             evolve(Recipe.model_validate(recipe.model_dump() | changed), site)

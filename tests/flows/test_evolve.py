@@ -1,11 +1,6 @@
-"""The loop: what it leaves behind, what a rerun touches, and how it goes on after a death."""
+"""The loop: what it leaves behind, what a rerun touches, and how it goes on."""
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -144,42 +139,6 @@ def test_a_run_keeps_its_heldout_set_when_more_human_text_comes(ingested: Site, 
     ]
     sizes = "select distinct sample_size from metrics where metric = 'perplexity'"
     assert catalog.sql(sizes).fetchall() == catalog.sql("select count(*) from heldout where snapshot = 1").fetchall()
-
-
-def test_a_run_killed_in_its_third_generation_goes_on_and_ends_as_if_nothing_had_happened(
-    ingested: Site, recipe: Recipe, tmp_path: Path
-) -> None:
-    toml = tmp_path / "killed.toml"
-    toml.write_text(
-        'name = "killed"\nhuman = "letters"\ngenerations = 3\n[train]\nbackend = "ngram"\n[curate]\nencoder = "hashing"\n'
-        '[measure]\nvoice_records = 20\nprompt = "The old"\n[prompts]\ncandidates_per_human_record = 8\n'
-    )
-    code = f"""
-from flows.recipe import load_recipe, load_site
-from flows.evolve import evolve
-from tasks.coat import without_coat
-with without_coat():
-    evolve(load_recipe({str(toml)!r}), load_site(None, {str(ingested.store)!r}))
-"""
-    attempt = ingested.store / "runs/killed/generation=3/attempt=1"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], start_new_session=True)
-    while not attempt.exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (attempt / "verdict").exists()
-    before = {name: digest for name, digest in digests(ingested.store).items() if "generation=" in name}
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
-    assert before.items() <= digests(ingested.store).items()
-
-    from flows.recipe import load_recipe
-
-    with without_coat():
-        evolve(load_recipe(str(toml), ["name=whole"]), ingested)
-    assert content(ingested.store, "killed").keys() == content(ingested.store, "whole").keys()
-    for view, rows in content(ingested.store, "killed").items():
-        assert [row[:-3] for row in rows] == [row[:-3] for row in content(ingested.store, "whole")[view]], view
 
 
 def test_a_finished_run_whose_old_weights_are_gone_is_left_as_it_is_and_can_go_further(store: Path) -> None:

@@ -6,10 +6,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.kills import bucket_scene, command, folder_scene, survive
+from benchmarks.kills import bucket_scene, command, folder_scene, half, published, stored, survive
 from flows.recipe import Recipe, Site
+from storage.run import Run
+from storage.standing import state
 
 
 def _file(recipe: Recipe, tmp_path: Path, **changes: object) -> Path:
@@ -35,29 +38,54 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert told.finished >= 1
 
 
-def test_a_flow_that_is_killed_goes_on_under_prefect(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    file = _file(recipe, tmp_path, generations=1)
-    told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=True), 1, 2)
-    assert told.failed == []
-    assert (told.half, told.changed, told.different) == ([], [], [])
+def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
+    ingested: Site, recipe: Recipe, tmp_path: Path
+) -> None:
+    begun = Command(command(_file(recipe, tmp_path, generations=1), str(ingested.store), coat=True), tmp_path / "home")
+    begun.killed_once(lambda: any(ingested.store.glob("runs/tiny/generation=0/attempt=1/model")))
+    before = stored(ingested.store)
+    assert before and half(ingested.store) == []
+    begun.whole()
+    assert before.items() <= published(ingested.store).items()
+    assert half(ingested.store) == []
+    assert state(Run(ingested.store, "tiny")) == "finished"
 
 
 def test_a_command_that_is_killed_while_its_server_begins_leaves_none_behind(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
-    words = command(_file(recipe, tmp_path), str(ingested.store), coat=True)
-    home = str(tmp_path / "home")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    process = subprocess.Popen(words, env=environment | {"PREFECT_HOME": home}, stderr=subprocess.DEVNULL)
-    _wait(lambda: "uvicorn" in _begun_in(home), 120)
-    # It answers after some seconds.
-    time.sleep(1)
-    process.kill()
-    process.wait()
-    _wait(lambda: not _begun_in(home), 120)
+    home = tmp_path / "home"
+    begun = Command(command(_file(recipe, tmp_path), str(ingested.store), coat=True), home)
+    begun.killed_once(lambda: "uvicorn" in _begun_in(home))
 
 
-def _begun_in(home: str) -> str:
+@dataclass(frozen=True)
+class Command:
+    """A command without a server that is set, and a home of its own for the one it begins."""
+
+    words: list[str]
+    home: Path
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        home = {"PREFECT_HOME": str(self.home)}
+        return subprocess.Popen(self.words, env=environment | home, stderr=subprocess.DEVNULL)
+
+    def whole(self) -> None:
+        """To its end."""
+        assert self._begin().wait() == 0
+
+    def killed_once(self, come: Callable[[], bool]) -> None:
+        """Killed a second after that has come; the server that it began is gone soon."""
+        process = self._begin()
+        _wait(come, 120)
+        time.sleep(1)
+        process.kill()
+        process.wait()
+        _wait(lambda: not _begun_in(self.home), 120)
+
+
+def _begun_in(home: Path) -> str:
     """The command lines of all processes whose environment names this home of Prefect's."""
     found = ""
     for path in Path("/proc").glob("[0-9]*"):

@@ -87,8 +87,7 @@ def _is_the_same_model(one: Path, other: Path) -> bool:
     ("kept", "more"),
     [
         ("SHARDED_STATE_DICT", {"objective": "sft", "start": "base", "lora_rank": 4}),
-        ("SHARDED_STATE_DICT", {"start": "base", "lora_rank": 4, "adapter": True}),
-        ("FULL_STATE_DICT", {"stop_early": True}),
+        ("FULL_STATE_DICT", {"start": "base", "lora_rank": 4, "adapter": True, "stop_early": True}),
     ],
 )
 def test_shards_learn_what_one_process_would(
