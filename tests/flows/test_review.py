@@ -41,6 +41,9 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
             for run in client.post(f"{api}/flow_runs/filter", json=body).json():
                 key = run["state"]["state_details"]["run_input_keyset"]["description"]
                 head = client.get(f"{api}/flow_runs/{run['id']}/input/{key}")
+                if head.is_error:
+                    # It is paused, and what its form says is not there yet.
+                    continue
                 answer = client.post(f"{api}/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
                 # A form that is not whole yet refuses every answer.
                 if answer["status"] == "ACCEPT":
