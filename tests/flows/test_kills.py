@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.kills import bucket_scene, command, folder_scene, half, published, stored, survive
+from flows.evolve import evolve
 from flows.recipe import Recipe, Site
 from storage.run import Run
 from storage.standing import state
+from tasks.coat import without_coat
 
 
 def _file(recipe: Recipe, tmp_path: Path, **changes: object) -> Path:
@@ -41,12 +44,16 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
 def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
+    whole = Site(store=Path(shutil.copytree(ingested.store, tmp_path / "whole")))
+    with without_coat():
+        evolve(recipe.model_copy(update={"generations": 1}), whole)
     begun = Command(command(_file(recipe, tmp_path, generations=1), str(ingested.store), coat=True), tmp_path / "home")
     begun.killed_once(lambda: any(ingested.store.glob("runs/tiny/generation=0/attempt=1/model")))
     before = stored(ingested.store)
     assert before and half(ingested.store) == []
     begun.whole()
     assert before.items() <= published(ingested.store).items()
+    assert published(ingested.store) == published(whole.store)
     assert half(ingested.store) == []
     assert state(Run(ingested.store, "tiny")) == "finished"
 

@@ -140,6 +140,15 @@ def test_a_model_that_does_not_answer_as_its_probe_says_is_refused(
     assert _say(backends, first.folder) == before
 
 
+def test_weights_that_belong_to_another_probe_are_refused(
+    backends: Backends, first: Trained, second: Trained, tmp_path: Path
+) -> None:
+    mixed = _copied(second.folder, tmp_path / "mixed")
+    shutil.copy(first.folder / "model.safetensors", mixed)
+    with pytest.raises(ValueError, match="vLLM does not speak for"):
+        _say(backends, mixed)
+
+
 def test_a_folder_that_is_no_model_is_refused(backends: Backends, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json and weights"):
         _say(backends, tmp_path)
@@ -149,10 +158,12 @@ def test_weights_that_cannot_be_loaded_do_no_harm_to_other_models(
     backends: Backends, first: Trained, second: Trained, tmp_path: Path
 ) -> None:
     before = _say(backends, first.folder)
-    cut = _copied(second.folder, tmp_path / "cut") / "model.safetensors"
-    cut.write_bytes(cut.read_bytes()[:5000])
-    with pytest.raises((ValueError, WorkerError)):
-        _say(backends, cut.parent)
+    lost, cut = (_copied(second.folder, tmp_path / name) for name in ("lost", "cut"))
+    (lost / "model.safetensors").unlink()
+    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:5000])
+    for broken in (lost, cut):
+        with pytest.raises((ValueError, WorkerError)):
+            _say(backends, broken)
     assert _say(backends, second.folder) != before
     assert _say(backends, first.folder) == before
 
