@@ -109,7 +109,8 @@ def survive(scene: Scene, kills: int, seed: int) -> Survived:
     undisturbed = published(scene.seen())
     words = scene.begin()
     before: Digests = {}
-    while not told.failed and (told.kills < kills or before):
+    unfinished = True
+    while not told.failed and (told.kills < kills or unfinished):
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(words, stdout=said, stderr=said, text=True)
             try:
@@ -126,7 +127,8 @@ def survive(scene: Scene, kills: int, seed: int) -> Survived:
         now = stored(scene.work)
         told.changed += [name for name, digest in before.items() if now.get(name) != digest]
         before = now
-        if process.returncode != -signal.SIGKILL:
+        unfinished = process.returncode == -signal.SIGKILL
+        if not unfinished:
             told.different += sorted({name for name, _ in undisturbed.items() ^ published(scene.seen()).items()})
             words, before = scene.begin(), {}
     return told

@@ -18,6 +18,7 @@ from flows import asking, curating, keeping, operating, theory
 from flows.options import Set, SiteFile, Store, console
 from flows.recipe import Recipe, Site, explain, load_recipe, load_site
 from flows.surroundings import prefect_server, quiet_libraries
+from storage.run import newest_snapshot
 from tasks.backends.worker import WorkerError
 
 app = typer.Typer(
@@ -101,13 +102,14 @@ def ingest(
 ) -> None:
     """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve."""
     from curation.splitting import IngestSettings
-    from flows.ingest import ingest as flow
-    from flows.ingest import reasons
     from flows.recipe import overridden
 
     chosen = IngestSettings.model_validate(overridden({"column": column}, settings or []))
     where = load_site(site, store)
     with _watched([]):
+        from flows.ingest import ingest as flow
+        from flows.ingest import reasons
+
         counts = flow(sources, name, chosen, where)
     console.print(
         f"[bold]{name}[/]: {counts['reserve']:,} records in the reserve, {counts['heldout']:,} held out, {counts['set_aside']:,} set aside"
@@ -134,14 +136,15 @@ def withhold(
     """Add an evaluation set: kept out of all that comes, and held against all that is there."""
     from curation.splitting import WithholdSettings
     from flows.recipe import overridden
-    from flows.story import tell_met
-    from flows.withhold import withhold as flow
 
     chosen, where = (
         WithholdSettings.model_validate(overridden({"column": column}, settings or [])),
         load_site(site, store),
     )
     with _watched([]):
+        from flows.story import tell_met
+        from flows.withhold import withhold as flow
+
         counts = flow(sources, human, name, chosen, where)
     console.print(f"[bold]{name}[/]: {counts['records']:,} records withheld, {counts['set_aside']:,} set aside")
     tell_met(console, where.store, human, name)
@@ -155,15 +158,16 @@ def evolve(
     site: SiteFile = None,
 ) -> None:
     """Run a recipe from where it stands to its last generation; what is finished is not made again."""
-    from flows.evolve import evolve as flow
-    from flows.story import tell_ending
-    from storage.run import Run
-    from storage.standing import state
-    from tasks.report import report as write
-
     where = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], where.store)
+    newest_snapshot(where.opened().store, chosen.human)  # a mistake is told before anything begins
     with _watched([chosen]) as panel:
+        from flows.evolve import evolve as flow
+        from flows.story import tell_ending
+        from storage.run import Run
+        from storage.standing import state
+        from tasks.report import report as write
+
         flow(chosen, where)
     tell_ending(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
     if (ended := state(Run(where.store, chosen.name))).startswith("stopped"):
@@ -179,12 +183,12 @@ def compare(
     site: SiteFile = None,
 ) -> None:
     """Run several recipes on the same human text, at the same time, and write one report."""
-    from flows.compare import compare as flow
-    from flows.story import tell_ending
-
     where = _at_least_two(load_site(site, store))
     chosen = [load_recipe(recipe, changes or [], where.store) for recipe in recipes]
     with _watched(chosen) as panel:
+        from flows.compare import compare as flow
+        from flows.story import tell_ending
+
         folder = flow(chosen, where, name)
     tell_ending(console, where.store, folder, panel.seconds)
 
@@ -232,7 +236,7 @@ def _at_least_two(site: Site) -> Site:
 
 @contextmanager
 def _watched(recipes: list[Recipe]) -> Iterator[Any]:
-    """A panel, and a Prefect server of its own where none is set."""
+    """A panel, and a Prefect server of its own where none is set; flows are imported within, while that begins."""
     from flows.panel import Panel
 
     with Panel(console, {recipe.name: recipe.generations for recipe in recipes}) as panel, prefect_server():

@@ -27,6 +27,7 @@ class Panel(logging.Handler):
         self._console, self._generations = console, generations
         self._begun = time.monotonic()
         self._rows: dict[str, TaskID] = {}
+        self._beginning: TaskID | None = None
         self.seconds: dict[str, float] = defaultdict(float)
         self._progress = Progress(
             TextColumn("{task.description:<34}"),
@@ -47,9 +48,12 @@ class Panel(logging.Handler):
         logger.addHandler(self)
         logger.propagate = False
         self._progress.start()
+        # Libraries and a server take seconds before there is anything to tell.
+        self._beginning = self._progress.add_task("beginning", total=None, stage="")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._get_going()
         self._progress.stop()
         drawing.removeHandler(self)
         logger.removeHandler(self)
@@ -66,6 +70,7 @@ class Panel(logging.Handler):
             self.seconds[said["stage"]] += said["seconds"]
             if not self._console.is_terminal:
                 self._console.print(f"[{time.monotonic() - self._begun:6.1f} s] {record.getMessage()}", markup=False)
+        self._get_going()
         run, _, rest = said["subject"].partition(" · generation ")
         generation = int(rest.partition(",")[0]) if rest else 0
         total = float(self._generations.get(run, 0) + 1)
@@ -75,6 +80,11 @@ class Panel(logging.Handler):
         done = generation + _before(said["stage"]) + _WEIGHTS.get(said["stage"], 1) * said["done"] / max(1, said["of"])
         of = f" · generation {generation} of {self._generations[run]}" if run in self._generations else ""
         self._progress.update(row, description=run + of, completed=min(done, total), stage=_doing(said))
+
+    def _get_going(self) -> None:
+        if self._beginning is not None:
+            self._progress.remove_task(self._beginning)
+            self._beginning = None
 
 
 def _before(stage: str) -> float:

@@ -28,7 +28,7 @@ from storage.artifact import read_manifest
 from storage.run import Attempt
 from storage.standing import noted
 from tasks.announce import brief
-from tasks.coat import watched
+from tasks.coat import seen
 from tasks.progress import logger
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def require_reviewer(settings: ReviewSettings) -> None:
     Raises:
         ValueError: a person is to be asked, and there is no server to ask by.
     """
-    if settings.when != "never" and not (watched() and PREFECT_API_URL.value()):
+    if settings.when != "never" and not seen():
         raise ValueError(
             f"review.when is {settings.when!r}, and no Prefect server is set by whose form somebody could answer; "
             "start one and export PREFECT_API_URL, or set review.when to 'never'"

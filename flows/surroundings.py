@@ -3,20 +3,21 @@
 The one place that reads and writes the environment. Called before any heavy library is imported.
 """
 
-import atexit
 import logging
 import os
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 HEARTBEAT = 30
 """Seconds between the signs of life of a watched flow run; what takes three missed ones for a death must know it."""
 
 _ROOMS = ("flows", "tasks", "curation", "storage")
+_HERE = "127.0.0.1"
 
 
 def quiet_libraries() -> None:
@@ -25,7 +26,6 @@ def quiet_libraries() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "VLLM_NO_USAGE_STATS": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -79,27 +79,50 @@ def _own_database() -> str:
 
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """The Prefect server that is set, or one that starts and ends with the command, however that ends."""
+    """The Prefect server that is set, or one that begins here and ends with this process, however that ends.
+
+    What is heavy is best imported within the block: beginning takes a server as long, and the first flow waits for it.
+
+    Raises:
+        OSError: the server ended before the block did.
+    """
+    from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     if PREFECT_API_URL.value():
         yield
         return
-    # A third of what a finished run costs, for a server that is there already.
-    from prefect.server.api.server import SubprocessASGIServer
+    # Who knocks before the server can answer waits at the door.
+    with socket.create_server((_HERE, 0)) as door:
+        server = _begun(door)
+        os.environ["PREFECT_API_URL"] = f"http://{_HERE}:{door.getsockname()[1]}/api"
+    os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "120")
+    refresh_global_settings_context()
+    from tasks.coat import unseen
 
-    class Watched(SubprocessASGIServer):
-        """Ended with this process however that ends, and not only once it answers, which takes seconds."""
+    try:
+        # Nobody watches this server, and each flow would wait a second for its last beat.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), unseen():
+            yield
+    except Exception as error:
+        if (code := server.poll()) is None:
+            raise
+        raise OSError(f"the Prefect server of this command ended with exit code {code}; it says why above") from error
 
-        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-            server = super()._run_uvicorn_command()
-            # A killed command ends nothing that it began; this shell reads until the command is gone.
-            words = ["sh", "-c", f"exec 2>/dev/null; read _; kill {server.pid}; sleep 5; kill -9 {server.pid}"]
-            watch = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  (a number)
-            atexit.register(watch.kill)
-            return server
 
-    Watched().start()
-    # Nobody watches this server, and each flow would wait a second for its last beat.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
+def _begun(door: socket.socket) -> subprocess.Popen[bytes]:
+    """A server that answers at the door some seconds later, and its watch."""
+    serve = (
+        "import socket, uvicorn; uvicorn.Server(uvicorn.Config('prefect.server.api.server:create_app', factory=True, "
+        f"log_level='error')).run([socket.socket(fileno={door.fileno()})])"
+    )
+    ours = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    server = subprocess.Popen([sys.executable, "-c", serve], env=os.environ | ours, pass_fds=[door.fileno()])  # noqa: S603
+    # A killed command ends nothing that it began; this shell reads until the command is gone. Who is told to end while
+    # beginning does so once begun; killed then, it could leave half a database.
+    last = (
+        f"kill {server.pid}; for _ in $(seq 60); do kill -0 {server.pid} || exit; sleep 1; done; kill -9 {server.pid}"
+    )
+    words = ["sh", "-c", f"exec 2>/dev/null; read _; {last}"]
+    subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  (a number)
+    return server

@@ -14,13 +14,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL
 
 from storage.artifact import MANIFEST, read_manifest
 from storage.catalog import open_catalog
 from storage.run import Attempt
 from storage.standing import Turn, noted, turns
-from tasks.coat import watched
+from tasks.coat import seen
 from tasks.progress import logger
 
 FINISHED = "heirloom.generation.finished"
@@ -37,7 +36,7 @@ def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
 
     A server that cannot be reached is no reason to end a run: what it would have been told is in the store.
     """
-    if not watched() or not PREFECT_API_URL.value() or _told(attempt):
+    if not seen() or _told(attempt):
         return
     try:
         _announce(attempt, action, reasons)
@@ -80,7 +79,7 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
 def label(**told: str) -> None:
     """Tag the flow run that is going on, as `policy:anchor`; a tag of the same kind is replaced."""
     context = FlowRunContext.get()
-    if not watched() or not PREFECT_API_URL.value() or context is None or context.flow_run is None:
+    if not seen() or context is None or context.flow_run is None:
         return
     kept = [tag for tag in context.flow_run.tags if tag.partition(":")[0] not in told]
     context.flow_run.tags = kept + [f"{kind}:{value}" for kind, value in told.items()]

@@ -13,12 +13,14 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _bare: ContextVar[bool] = ContextVar("bare", default=False)
+_unseen: ContextVar[bool] = ContextVar("unseen", default=False)
 
 
 @contextlib.contextmanager
@@ -31,9 +33,24 @@ def without_coat() -> Iterator[None]:
         _bare.reset(token)
 
 
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Within the block nobody can look at a flow run: its server ends with it."""
+    token = _unseen.set(True)
+    try:
+        yield
+    finally:
+        _unseen.reset(token)
+
+
 def watched() -> bool:
     """Whether the caller is in a flow run, and not without its coat."""
     return FlowRunContext.get() is not None and not _bare.get()
+
+
+def seen() -> bool:
+    """Whether the caller is watched by a server that people can look at, as it is set and lives on."""
+    return watched() and bool(PREFECT_API_URL.value()) and not _unseen.get()
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:

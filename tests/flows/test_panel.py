@@ -41,6 +41,22 @@ def test_a_terminal_gets_one_row_a_run_that_says_how_far_it_is() -> None:
     assert "guarded · generation 2 of 5" in out.getvalue()
 
 
+def test_a_terminal_says_that_a_run_is_beginning_until_there_is_more_to_say() -> None:
+    console = Console(file=io.StringIO(), width=140, force_terminal=True)
+    with Panel(console, {"anchor": 2}) as panel:
+        assert "beginning" in _drawn(panel)
+        with stage("anchor · generation 1", "train"):
+            pass
+        assert "beginning" not in _drawn(panel)
+        assert "anchor · generation 1 of 2" in _drawn(panel)
+
+
+def _drawn(panel: Panel) -> str:
+    out = io.StringIO()
+    Console(file=out, width=140).print(panel._progress.get_renderable())
+    return out.getvalue()
+
+
 def test_after_the_block_nothing_is_listened_to() -> None:
     out = io.StringIO()
     with Panel(Console(file=out), {}):

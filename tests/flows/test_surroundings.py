@@ -46,3 +46,15 @@ def test_a_server_that_is_set_keeps_its_services_and_hears_our_logs() -> None:
 def test_a_watched_run_shows_signs_of_life_as_often_as_the_automation_expects() -> None:
     assert after("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", PREFECT_API_URL="http://127.0.0.1:1/api") == str(HEARTBEAT)
     assert after("PREFECT_FLOWS_HEARTBEAT_FREQUENCY") == "None"
+
+
+def test_a_server_that_cannot_begin_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """Not a wait for one that will never answer."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    nowhere = f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"
+    environment |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_DATABASE_CONNECTION_URL": nowhere}
+    words = [sys.executable, "-m", "flows", "ingest", str(Path(__file__)), "--name", "own", "--store", str(tmp_path)]
+    found = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "unable to open database file" in found.stderr
+    assert "heirloom: the Prefect server of this command ended with exit code 3" in found.stderr

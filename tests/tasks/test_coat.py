@@ -1,7 +1,7 @@
 import pytest
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.coat import story, verb, watched, without_coat
+from tasks.coat import seen, story, unseen, verb, watched, without_coat
 
 
 @verb
@@ -16,6 +16,13 @@ def tell(who: str) -> tuple[str | None, str | None]:
     """The flow this runs as, and the task that a verb in it runs as."""
     context = FlowRunContext.get()
     return (context.flow.name if context and context.flow else None), worn_as()
+
+
+@story(name="visible", flow_run_name="{who}")
+def visible(who: str) -> bool:
+    """Whether somebody could look at this flow run."""
+    assert who
+    return seen()
 
 
 @verb
@@ -73,3 +80,12 @@ def test_a_story_shows_its_flow_for_deployments() -> None:
 @pytest.mark.usefixtures("prefect")
 def test_a_story_is_a_flow_run_and_its_verbs_are_task_runs() -> None:
     assert tell("anna") == ("tell", "worn_as")
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_story_can_be_seen_on_a_server_that_is_set_and_not_on_one_that_ends_with_it() -> None:
+    assert visible("anna")
+    with unseen():
+        assert not visible("anna")
+    with without_coat():
+        assert not visible("anna")
