@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests.waiting import until
+
 _FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --remote-debugging-port=0"
 
 
@@ -99,8 +101,5 @@ def open_browser(folder: Path) -> Iterator[Page]:
 
 
 def _port(path: Path) -> int:
-    for _ in range(240):
-        if path.exists() and (lines := path.read_text().splitlines()):
-            return int(lines[0])
-        time.sleep(0.25)
-    raise AssertionError("Chromium did not say on which port it listens")
+    until(lambda: path.exists() and path.read_text().strip(), "Chromium to say on which port it listens")
+    return int(path.read_text().splitlines()[0])

@@ -51,6 +51,11 @@ def human_texts(count: int, seed: int = 0) -> list[str]:
     return list(texts)
 
 
+def without_prefect() -> dict[str, str]:
+    """This process's environment as it is where no Prefect is set up."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A home for the servers that commands start, so that what this machine's Prefect remembers plays no part."""
@@ -154,6 +159,11 @@ def prose(tmp_path: Path) -> list[str]:
     paragraphs = ["\n".join(human_texts(6, seed=seed)) for seed in range(40)]
     stand_in.write_text("\n\n".join(paragraphs))
     return [str(stand_in)]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: now and then each test waits for a server."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)

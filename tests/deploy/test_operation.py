@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 from benchmarks.postgres import free_port, postgres, programs
 from flows.recipe import Recipe
 from storage.catalog import open_catalog
-from tests.conftest import human_texts
+from tests.conftest import human_texts, without_prefect
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 QUIET = {
@@ -30,14 +30,6 @@ QUIET = {
     "review": {"when": "always", "hours": 20 / 3600, "default": "stop"},
 }
 Ask = Callable[..., Any]
-
-
-def until(true: Callable[[], Any], what: str, seconds: float = 300) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, what
-        time.sleep(0.3)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +59,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         pytest.skip("no PostgreSQL is installed")
     home, port = tmp_path_factory.mktemp("server"), free_port()
     with postgres() as database, (home / "server.log").open("w") as log:
-        found = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")} | {
+        found = without_prefect() | {
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.address,
@@ -77,7 +69,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(words, env=found, cwd=home, stdout=log, stderr=log, start_new_session=True)
         try:
-            until(lambda: answers(found), "the server did not answer", 240)
+            until(lambda: answers(found), "an answer of the server")
             yield found
         finally:
             os.killpg(process.pid, signal.SIGTERM)
@@ -183,18 +175,20 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
             preexec_fn=_hear_interrupts,  # noqa: PLW1509  (it takes no lock)
         )
         try:
-            until(lambda: "id" in ask("GET", "/deployments/name/compare/served"), "nothing was served")
+            until(lambda: "id" in ask("GET", "/deployments/name/compare/served"), "what is served")
             deployment = ask("GET", "/deployments/name/evolve/served")["id"]
             run = ask("POST", f"/deployments/{deployment}/create_flow_run", {})["id"]
             until(
                 lambda: ask("GET", f"/flow_runs/{run}")["state_type"] in {"COMPLETED", "FAILED", "CRASHED"},
-                "the served run did not end",
+                "the end of the served run",
             )
             quiet = {**QUIET, "human": "letters"}
             silent = ask(
                 "POST", f"/deployments/{deployment}/create_flow_run", {"parameters": {"recipe": quiet, "more": 2}}
             )["id"]
-            until(lambda: ask("GET", f"/flow_runs/{silent}")["state_type"] == "COMPLETED", "nobody went on", 240)
+            until(
+                lambda: ask("GET", f"/flow_runs/{silent}")["state_type"] == "COMPLETED", "a run that goes on by default"
+            )
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(120)
@@ -227,11 +221,11 @@ def test_a_served_run_leaves_a_page_and_the_gate_s_table(served: dict[str, Any],
 
 
 def test_a_stopped_gate_pauses_the_deployment(served: dict[str, Any], ask: Ask) -> None:
-    until(lambda: ask("GET", f"/deployments/{served['deployment']}")["paused"], "the deployment was not paused")
+    until(lambda: ask("GET", f"/deployments/{served['deployment']}")["paused"], "a pause of the deployment")
 
 
 def test_people_are_told(served: dict[str, Any], told: tuple[str, list[dict[str, Any]]]) -> None:
-    (message,) = until(lambda: [one for one in told[1] if "finished" in one["title"]], "nobody was told")[:1]
+    (message,) = until(lambda: [one for one in told[1] if "finished" in one["title"]], "a message")[:1]
     assert message["title"] == "A generation is finished"
     assert "ngram · generation 0" in message["message"] and "verdict: stop" in message["message"]
 
@@ -242,6 +236,6 @@ def test_corpus_and_model_are_traced(served: dict[str, Any], ask: Ask) -> None:
     def assets() -> set[str]:
         return {event["resource"]["prefect.resource.id"] for event in ask("POST", "/events/filter", wanted)["events"]}
 
-    found = until(lambda: found if len(found := assets()) >= 2 else None, "no assets were told of")
+    found = until(lambda: found if len(found := assets()) >= 2 else None, "two assets")
     assert {name.rsplit("/", 1)[1] for name in found} == {"corpus", "model"}
     assert all(name.startswith("file:///") for name in found)

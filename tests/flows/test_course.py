@@ -1,7 +1,6 @@
 """What follows from a verdict, through Prefect and as SQL sees it: a step back, a redo that helps, an end."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from storage.verify import verify
 from tasks.coat import without_coat
 from tasks.ingest import ingest
 from tasks.report import report
+from tests.waiting import until
 
 
 def _recipe(recipe: Recipe, limit: dict[str, Any], **more: Any) -> Recipe:
@@ -52,9 +52,7 @@ def watched(prefect: None) -> Iterator[_Heard]:
     before = len(heard())
 
     def waited(count: int) -> list[tuple[str, str, int]]:
-        deadline = time.monotonic() + 120
-        while len(heard()) < before + count and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: len(heard()) >= before + count, f"{count} verdicts")
         return heard()[before:]
 
     EventsWorker.set_client_override(AssertingEventsClient)

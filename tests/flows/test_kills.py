@@ -1,7 +1,6 @@
 """SIGKILL at random instants, each followed by the same command: nothing lost, nothing double, nothing half."""
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -16,6 +15,8 @@ from flows.recipe import Recipe, Site
 from storage.run import Run
 from storage.standing import state
 from tasks.coat import without_coat
+from tests.conftest import without_prefect
+from tests.waiting import until
 
 
 def _file(recipe: Recipe, tmp_path: Path, **changes: object) -> Path:
@@ -74,9 +75,9 @@ class Command:
     home: Path
 
     def _begin(self) -> subprocess.Popen[bytes]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        home = {"PREFECT_HOME": str(self.home)}
-        return subprocess.Popen(self.words, env=environment | home, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            self.words, env=without_prefect() | {"PREFECT_HOME": str(self.home)}, stderr=subprocess.DEVNULL
+        )
 
     def whole(self) -> None:
         """To its end."""
@@ -85,11 +86,11 @@ class Command:
     def killed_once(self, come: Callable[[], bool]) -> None:
         """Killed a second after that has come; the server that it began is gone soon."""
         process = self._begin()
-        _wait(come, 120)
+        until(come, "the moment of the kill")
         time.sleep(1)
         process.kill()
         process.wait()
-        _wait(lambda: not _begun_in(self.home), 120)
+        until(lambda: not _begun_in(self.home), "the end of the server")
 
 
 def _begun_in(home: Path) -> str:
@@ -100,13 +101,6 @@ def _begun_in(home: Path) -> str:
             if f"PREFECT_HOME={home}".encode() in (path / "environ").read_bytes().split(b"\0"):
                 found += (path / "cmdline").read_text()
     return found
-
-
-def _wait(come: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not come():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(

@@ -1,16 +1,16 @@
 """`heirloom serve`: refused in one sentence where there is no server. What is served is tested in tests/deploy."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.conftest import without_prefect
 
 ROOT = Path(__file__).parents[2]
 
 
 def serve(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
-    environment |= {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = without_prefect() | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "flows", "serve", *words]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 

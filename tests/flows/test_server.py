@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser import open_browser
+from tests.conftest import without_prefect
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     environment = {
-        **_without_prefect(),
+        **without_prefect(),
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
@@ -41,26 +42,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait(f"{address}/api/health", process, home / "server.log")
+        until(lambda: _answers(f"{address}/api/health", process, home / "server.log"), "an answer of the server")
         yield address
     finally:
         os.killpg(process.pid, 15)
         process.wait(120)
 
 
-def _without_prefect() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
-
-
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"the Prefect server did not answer: {log.read_text()[-2000:]}")
+def _answers(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()[-2000:]
+    try:
+        with urllib.request.urlopen(address, timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +65,7 @@ def watched(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     letters = folder / "letters.jsonl"
     code = f"from tests.conftest import human_texts; import json\nopen({str(letters)!r}, 'w').write(''.join(json.dumps({{'text': t}}) + chr(10) for t in human_texts(160)))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    environment = {**_without_prefect(), "PREFECT_API_URL": f"{server}/api", "HEIRLOOM_STORE": str(folder / "store")}
+    environment = {**without_prefect(), "PREFECT_API_URL": f"{server}/api", "HEIRLOOM_STORE": str(folder / "store")}
     small = ["--set", "human=letters", "--set", "generations=2", "--set", "measure.voice_records=20"]
     for command in (["ingest", str(letters), "--name", "letters"], ["evolve", "ngram", *small]):
         found = subprocess.run(
@@ -97,14 +92,12 @@ def test_a_run_reads_like_the_story_in_the_server(watched: str) -> None:
     runs = {str(run["name"]): str(run["state_type"]) for run in _post(f"{watched}/api/flow_runs/filter", "{}")}
     assert runs["ngram"] == "COMPLETED"
     assert {f"ngram · generation {number}" for number in range(3)} <= set(runs)
+
     # Task states are recorded behind the run's back.
-    verbs: set[str] = set()
-    for _ in range(40):
-        verbs = {str(run["name"]).split("-")[0] for run in _post(f"{watched}/api/task_runs/filter", '{"limit": 200}')}
-        if {"generate", "curate", "mix", "train", "measure", "gate"} <= verbs:
-            break
-        time.sleep(0.5)
-    assert {"ingest", "generate", "curate", "mix", "train", "measure", "gate"} <= verbs
+    def verbs() -> set[str]:
+        return {str(run["name"]).split("-")[0] for run in _post(f"{watched}/api/task_runs/filter", '{"limit": 200}')}
+
+    until(lambda: {"ingest", "generate", "curate", "mix", "train", "measure", "gate"} <= verbs(), "a run of each verb")
 
 
 def test_a_generation_is_a_child_of_its_run(watched: str) -> None:
@@ -115,13 +108,11 @@ def test_a_generation_is_a_child_of_its_run(watched: str) -> None:
 
 
 def test_what_a_stage_says_is_in_the_server_s_logs(watched: str) -> None:
-    said: list[str] = []
-    for _ in range(40):
-        said = [str(entry["message"]) for entry in _post(f"{watched}/api/logs/filter", '{"limit": 200}')]
-        if any("train took" in message for message in said):
-            break
-        time.sleep(0.5)
-    assert any("ngram · generation 2 · train took" in message for message in said)
+    def said() -> list[str]:
+        return [str(entry["message"]) for entry in _post(f"{watched}/api/logs/filter", '{"limit": 200}')]
+
+    sentence = "ngram · generation 2 · train took"
+    until(lambda: any(sentence in message for message in said()), f"{sentence!r} in the logs")
 
 
 def test_the_run_is_seen_in_the_ui(watched: str, tmp_path: Path) -> None:

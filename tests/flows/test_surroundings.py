@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from flows.surroundings import HEARTBEAT
+from tests.conftest import without_prefect
 
 ROOT = Path(__file__).parents[2]
 _SHOW = "import os; from flows.surroundings import quiet_libraries; quiet_libraries(); print(os.environ.get({name!r}))"
@@ -50,7 +51,7 @@ def test_a_watched_run_shows_signs_of_life_as_often_as_the_automation_expects() 
 
 def test_a_server_that_cannot_begin_is_an_error_that_names_it(tmp_path: Path) -> None:
     """Not a wait for one that will never answer."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = without_prefect()
     nowhere = f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"
     environment |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_DATABASE_CONNECTION_URL": nowhere}
     words = [sys.executable, "-m", "flows", "ingest", str(Path(__file__)), "--name", "own", "--store", str(tmp_path)]

@@ -14,6 +14,7 @@ import storage.lease
 from storage.bucket import Bucket
 from storage.lease import STALE, HeldError, lease
 from storage.mirror import attach
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -66,10 +67,8 @@ def test_a_lease_is_renewed_and_one_that_is_lost_interrupts_its_owner(
     bucket = Bucket(bucket_url)
     with pytest.raises(KeyboardInterrupt), lease(place, "me"):  # noqa: PT012
         first = bucket.read("runs/tiny/.lock")
-        for _ in range(100):
-            time.sleep(0.05)
-            if (renewed := bucket.read("runs/tiny/.lock")) != first:
-                break
+        until(lambda: (bucket.read("runs/tiny/.lock") or first) != first, "a renewal")
+        renewed = bucket.read("runs/tiny/.lock")
         assert renewed and first and renewed.tag != first.tag
         bucket.write("runs/tiny/.lock", b'{"who": "a thief", "token": "another"}', instead_of=None)
         time.sleep(5)

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from tasks.ingest import pinned_human
 from tasks.mix import mix
 from tasks.train import train
 from tests.conftest import human_texts
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session")
@@ -227,10 +227,7 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
     finally:
         owner.kill()
         owner.communicate()
-    deadline = time.monotonic() + 120
-    while (left := set(running) & set(processes_with(str(adapter)))) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not left, f"processes of the killed run are alive: {left}"
+    until(lambda: not set(running) & set(processes_with(str(adapter))), "the end of all processes of the killed run")
 
 
 def two_processes(folder: Path, kind: str, more: str = "") -> str:

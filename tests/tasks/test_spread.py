@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +27,7 @@ from tasks.curate import _encoded
 from tasks.spread import runner, spread
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
+from tests.waiting import until
 
 _PIECES = [(pa.array(human_texts(40, seed=seed)), CurateSettings(encoder="hashing")) for seed in range(3)]
 
@@ -170,9 +170,7 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
     os.kill(ray.get(engine.pid.remote()), signal.SIGKILL)
     with pytest.raises(ValueError, match="is no n-gram model"):
         hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
-    deadline = time.monotonic() + 120
-    while _engines() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    until(lambda: not _engines(), "the end of the engine")
     with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):
         hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
 

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from tasks.backends import Resources, Sampling
 from tasks.backends.adapters import adapter_base
 from tasks.backends.serving import ModelServer, start
 from tests.tasks.conftest import processes_with
+from tests.waiting import until
 
 _FAMILY = """
 import subprocess, sys, time
@@ -29,19 +29,12 @@ def _family(mark: str) -> ModelServer:
     return ModelServer("http://127.0.0.1:9", "a model", process)
 
 
-def _all_gone(mark: str) -> bool:
-    deadline = time.monotonic() + 120
-    while processes_with(mark) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not processes_with(mark)
-
-
 def test_closing_ends_the_server_and_what_it_started(tmp_path: Path) -> None:
     server = _family(str(tmp_path))
     assert len(processes_with(str(tmp_path))) == 2
     assert server.ended() == ""
     server.close()
-    assert _all_gone(str(tmp_path))
+    until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
     server.close()
 
 
@@ -51,14 +44,14 @@ def test_a_server_that_was_killed_alone_leaves_no_engine_behind(tmp_path: Path) 
     server._process.wait()
     assert len(processes_with(str(tmp_path))) == 1
     assert server.ended() == "the vLLM server for a model ended by itself (code -9)"
-    assert _all_gone(str(tmp_path))
+    until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
 
 
 def test_a_server_that_cannot_load_its_model_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"ended by itself \(code 1\) before it answered|vLLM is not installed"):
         start(tmp_path, Sampling(), Resources())
-    assert _all_gone(str(tmp_path))
+    until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
 
 
 def test_an_adapter_says_what_it_is_laid_over(tmp_path: Path) -> None:

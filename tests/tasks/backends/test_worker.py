@@ -10,6 +10,7 @@ import pytest
 
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
 from tasks.backends.worker import Worker, WorkerError
+from tests.waiting import until
 
 _CORPUS = Corpus(["the old river remembers the garden"] * 300, ["the river forgets"] * 301)
 _OWNER = """
@@ -47,13 +48,6 @@ def _gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def _goes(pid: int) -> bool:
-    deadline = time.monotonic() + 120
-    while not _gone(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return _gone(pid)
 
 
 def test_a_call_gives_back_what_the_child_answers(worker: Worker, tmp_path: Path) -> None:
@@ -189,7 +183,7 @@ def test_the_child_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         assert not _gone(child)
         owner.kill()
         owner.wait()
-        assert _goes(child)
+        until(lambda: _gone(child), "the end of the child", 50)  # the keeper sleeps for longer
     finally:
         os.kill(keeper, signal.SIGKILL)
         owner.stdout.close()
