@@ -117,12 +117,17 @@ def _begun(door: socket.socket) -> subprocess.Popen[bytes]:
         f"log_level='error')).run([socket.socket(fileno={door.fileno()})])"
     )
     ours = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    server = subprocess.Popen([sys.executable, "-c", serve], env=os.environ | ours, pass_fds=[door.fileno()])  # noqa: S603
-    # A killed command ends nothing that it began; this shell reads until the command is gone. Who is told to end while
-    # beginning does so once begun; killed then, it could leave half a database.
+    server = subprocess.Popen(  # noqa: S603  (our own words)
+        [sys.executable, "-c", serve], env=os.environ | ours, stdout=subprocess.DEVNULL, pass_fds=[door.fileno()]
+    )
+    # A killed command ends nothing that it began; this shell reads until the command is gone, and with it the other end.
+    # Who is told to end while beginning does so once begun; killed then, it could leave half a database.
     last = (
         f"kill {server.pid}; for _ in $(seq 60); do kill -0 {server.pid} || exit; sleep 1; done; kill -9 {server.pid}"
     )
-    words = ["sh", "-c", f"exec 2>/dev/null; read _; {last}"]
-    subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  (a number)
+    read, _ = os.pipe()
+    null = subprocess.DEVNULL
+    words = ["sh", "-c", f"read _; {last}"]
+    subprocess.Popen(words, stdin=read, stdout=null, stderr=null, start_new_session=True)  # noqa: S603  (a number)
+    os.close(read)
     return server
