@@ -41,9 +41,9 @@ class Page:
 
     def wait_for(self, words: str, seconds: float = 120) -> str:
         """The text of the page once `words` are on it."""
-        until = time.monotonic() + seconds
+        end = time.monotonic() + seconds
         while words not in (text := self.text()):
-            assert time.monotonic() < until, f"{words!r} did not appear; the page says: {text[:1000]}"
+            assert time.monotonic() < end, f"{words!r} did not appear; the page says: {text[:1000]}"
             time.sleep(0.25)
         return text
 
