@@ -102,7 +102,7 @@ def ask(environment: dict[str, str], told: tuple[str, object]) -> Ask:
         assert found.returncode == 0, found.stdout + found.stderr
 
     def question(method: str, path: str, body: object = None) -> Any:
-        answer = httpx.request(method, environment["PREFECT_API_URL"] + path, json=body, timeout=30)
+        answer = httpx.request(method, environment["PREFECT_API_URL"] + path, json=body, timeout=120)
         return answer.json() if answer.content else answer.status_code
 
     return question
