@@ -23,24 +23,14 @@ _bare: ContextVar[bool] = ContextVar("bare", default=False)
 _unseen: ContextVar[bool] = ContextVar("unseen", default=False)
 
 
-@contextlib.contextmanager
-def without_coat() -> Iterator[None]:
+def without_coat() -> contextlib.AbstractContextManager[None]:
     """Within the block stories and verbs are plain functions; no server is needed."""
-    token = _bare.set(True)
-    try:
-        yield
-    finally:
-        _bare.reset(token)
+    return _marked(_bare)
 
 
-@contextlib.contextmanager
-def unseen() -> Iterator[None]:
+def unseen() -> contextlib.AbstractContextManager[None]:
     """Within the block nobody can look at a flow run: its server ends with it."""
-    token = _unseen.set(True)
-    try:
-        yield
-    finally:
-        _unseen.reset(token)
+    return _marked(_unseen)
 
 
 def watched() -> bool:
@@ -91,3 +81,12 @@ def story(
         return call
 
     return dress
+
+
+@contextlib.contextmanager
+def _marked(mark: ContextVar[bool]) -> Iterator[None]:
+    token = mark.set(True)
+    try:
+        yield
+    finally:
+        mark.reset(token)
