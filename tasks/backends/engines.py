@@ -179,8 +179,8 @@ class Engines:
                 ray.kill(engine)
             cards = f"{self.resources.engine_gpus:g} GPUs each; it has {ray.cluster_resources().get('GPU', 0):g}"
             raise ValueError(
-                f"the Ray cluster had no room for {count} engines within {self.resources.patience_seconds:g} s, of {cards}: "
-                "change resources.samplers or resources.engine_gpus, or free some"
+                f"of {count} engines, some had not begun on the Ray cluster within {self.resources.patience_seconds:g} s, of {cards}: "
+                "free some, change resources.samplers or resources.engine_gpus, or raise resources.patience_seconds"
             ) from error
         except RayError as error:
             raise WorkerError(

@@ -41,7 +41,7 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         mine, theirs = socket.socketpair()
         root = str(Path(__file__).parents[2])
-        start = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.worker import serve; serve({module!r}, {theirs.fileno()}, {threads})"
+        start = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.worker import serve; serve({module!r}, {theirs.fileno()}, {threads}, {os.getpid()})"
         with log.open("ab") as sink:
             self._process = subprocess.Popen(  # noqa: S603  (our own interpreter and code)
                 [sys.executable, "-P", "-c", start],
@@ -115,10 +115,10 @@ class Worker:
         return f"its log, {self._log}, ends:\n" + "\n".join(lines[-_LAST_WORDS:])
 
 
-def serve(module: str, descriptor: int, threads: int) -> None:
+def serve(module: str, descriptor: int, threads: int, owner: int) -> None:
     """The child's side: import the backend and answer calls until the owner is gone."""
     pipe = connection.Connection(descriptor)
-    end_with_owner(os.getppid())
+    end_with_owner(owner)
     # Read by torch and vLLM when they are imported, so set before the backend module is.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     backend, missing = _imported(module)

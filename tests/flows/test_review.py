@@ -35,7 +35,7 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
     client = httpx.Client(timeout=60)
 
     def work() -> None:
-        until = time.monotonic() + 300
+        until = time.monotonic() + 900
         while answers and time.monotonic() < until:
             body = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}, "name": {"any_": ["tiny"]}}}
             for run in client.post(f"{api}/flow_runs/filter", json=body).json():

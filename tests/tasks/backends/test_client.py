@@ -15,10 +15,11 @@ import pytest
 from tasks.backends.client import answers
 from tasks.backends.manners import Manners
 from tests.openai_server import Behaviour, Reply, answering, said
+from tests.waiting import until
 
 
 def _manners(**changed: Any) -> Manners:
-    values = {"key": "", "begin_with": 8, "at_most": 32, "request_seconds": 5.0, "patience_seconds": 8.0, **changed}
+    values = {"key": "", "begin_with": 8, "at_most": 32, "request_seconds": 60.0, "patience_seconds": 300.0, **changed}
     return Manners(**values)
 
 
@@ -159,10 +160,8 @@ def test_when_all_are_dead_the_end_says_what_was_seen() -> None:
     found = answers([address], "/v1/completions", _requests(400), _manners(patience_seconds=1.5), _text)
     next(found)
     _ended(process)
-    began = time.monotonic()
     with pytest.raises(ValueError, match=rf"nobody answered for 1\.5 s: {re.escape(address)}: .*Connect"):
         list(found)
-    assert time.monotonic() - began < 20
 
 
 def test_a_server_that_always_hangs_ends_the_run() -> None:
@@ -208,11 +207,14 @@ def test_answers_that_nobody_takes_end_the_asking() -> None:
         found = answers([talk.address], "/v1/completions", _requests(2000), _manners(), _text)
         next(found)
         found.close()
-        # What was on its way arrives.
-        time.sleep(0.3)
-        asked = len(talk.bodies)
-        time.sleep(0.3)
-        assert len(talk.bodies) == asked < 2000
+
+        def quiet() -> bool:
+            asked = len(talk.bodies)
+            time.sleep(0.3)
+            return len(talk.bodies) == asked
+
+        until(quiet, "the end of what was on its way")
+        assert len(talk.bodies) < 2000
     assert "asking" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -32,7 +32,7 @@ def _teach(
     addresses: list[str], prompts: list[Prompt], resources: dict[str, Any] | None = None, **settings: Any
 ) -> Any:
     sampling = Sampling.model_validate({"teacher": "tiny", **settings})
-    site = Resources.model_validate({"servers": addresses, "patience_seconds": 2, **(resources or {})})
+    site = Resources.model_validate({"servers": addresses, **(resources or {})})
     return [one for some in sample(sampling, site, _NOWHERE, prompts, _untold) for one in some]
 
 
@@ -152,9 +152,7 @@ def _say(backends: Backends, model: Path, prompts: list[Prompt] = PROMPTS, **set
 @pytest.fixture(scope="module")
 def outside(served: Served, backends: Backends, resources: Resources) -> Iterator[Backends]:
     """Processes whose sampler `server` asks the server that is there."""
-    asking = Backends(
-        resources.model_copy(update={"servers": (served.address,), "patience_seconds": 20.0}), backends.logs / "outside"
-    )
+    asking = Backends(resources.model_copy(update={"servers": (served.address,)}), backends.logs / "outside")
     yield asking
     asking.close()
 
