@@ -39,7 +39,10 @@ def cluster() -> Iterator[None]:
         pytest.skip("Ray is not installed")
     import ray
 
-    assert connect(HERE)
+    with pytest.MonkeyPatch.context() as patch:
+        # Its processes step back for all others, which on a machine full of tests is for ever.
+        patch.setenv("RAY_worker_niceness", "0")
+        assert connect(HERE)
     yield
     ray.shutdown()
 
