@@ -5,6 +5,7 @@ truth. Those have a delete-a-group jackknife (Shao & Tu 1995, "The Jackknife and
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,15 @@ def bootstrap(
     """
     if len(rows) < 2:
         return None, None
-    dice, table = np.random.default_rng(seed), rows.reshape(len(rows), -1)
-    weights = dice.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _DRAWS) / len(rows)
-    means = weights @ table
+    means = _resamples(len(rows), seed) @ rows.reshape(len(rows), -1)
     found = of(means) if of else means[:, 0]
     low, high = np.quantile(found, ((1 - confidence) / 2, (1 + confidence) / 2))
     return float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _resamples(texts: int, seed: int) -> Numbers:
+    """The weight of each text in each resample, shape (draws, texts): to draw costs more than to use, and one sample has many numbers."""
+    weights = np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), _DRAWS) / texts
+    weights.setflags(write=False)
+    return weights

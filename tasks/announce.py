@@ -5,7 +5,7 @@ Told while someone can look; what is finished is said by the manifests alone.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -21,6 +21,8 @@ from storage.run import Attempt
 from storage.standing import Turn, noted, turns
 from tasks.coat import seen
 from tasks.progress import logger
+
+_Ask = Callable[[str], list[tuple[Any, ...]]]
 
 FINISHED = "heirloom.generation.finished"
 _ASSETS = ("corpus", "model")
@@ -53,8 +55,8 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
     lived = turns(attempt.run)
     (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
     slug = _slug(attempt)
-    verdicts = _rows(
-        attempt, 'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
+    verdicts = _asking(attempt)(
+        'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
     )
     summary = f"{attempt}: {action}" + (f", {reasons}" if reasons else "")
     create_markdown_artifact(page(attempt, action, reasons, lived), f"{slug}-generation", summary)
@@ -92,7 +94,7 @@ def label(**told: str) -> None:
 
 def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:
     """One generation for a reader: verdict, metrics, what was kept, what it says, what it cost. In Markdown."""
-    name = attempt.run.name
+    name, ask = attempt.run.name, _asking(attempt)
     perplexities = [one.perplexity for one in lived if one.perplexity is not None and one.accepted]
     return "\n\n".join(
         part
@@ -102,12 +104,12 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
             f"Held-out perplexity {spark(perplexities)} {perplexities[-1]:,.1f}" if perplexities else "",
             _chart(perplexities),
             "## Metrics",
-            _metrics(attempt),
+            _metrics(ask),
             "## Kept and dropped",
-            _table(_rows(attempt, _DROPPED), ("sieve", "reason", "records")) or "Nothing was dropped.",
-            "\n".join(f"- {reason}" for (reason,) in _rows(attempt, _HEAVY)),
+            _table(ask(_DROPPED), ("sieve", "reason", "records")) or "Nothing was dropped.",
+            "\n".join(f"- {reason}" for (reason,) in ask(_HEAVY)),
             "## What it says",
-            "\n\n".join(f"> {' '.join(text.split())[:300]}" for (text,) in _rows(attempt, _SAMPLES)),
+            "\n\n".join(f"> {' '.join(text.split())[:300]}" for (text,) in ask(_SAMPLES)),
             "## What it cost",
             _cost(attempt),
             f"Corpus `{attempt.folder / 'corpus'}` · more: `heirloom show {name}`, `heirloom report {name}`",
@@ -118,7 +120,8 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
 
 def brief(attempt: Attempt, action: str, reasons: str) -> str:
     """What a person should have seen before deciding about an attempt, with ids to name. In Markdown."""
-    heard, held = _rows(attempt, _HEARD), _rows(attempt, _HELD)
+    ask = _asking(attempt)
+    heard, held = ask(_HEARD), ask(_HELD)
     told = [
         f"**{attempt}: {action}**{' · ' + reasons if reasons else ''}",
         "\n".join(f"- {metric}: {value:,.4g}, {said} {limit:,.4g}" for metric, value, said, limit in held),
@@ -158,17 +161,16 @@ def _slug(attempt: Attempt) -> str:
     return re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
 
 
-def _rows(attempt: Attempt, query: str) -> list[tuple[Any, ...]]:
+def _asking(attempt: Attempt) -> _Ask:
+    """Questions about an attempt, to the store as it is now."""
     here = f"generation = {attempt.generation} and attempt = {attempt.number}"
     names = {"generation": attempt.generation, "attempt": attempt.number, "before": max(0, attempt.generation - 1)}
-    return open_catalog(attempt.run.root, [attempt.run.name]).sql(query.format(here=here, **names)).fetchall()
+    catalog = open_catalog(attempt.run.root, [attempt.run.name])
+    return lambda query: catalog.sql(query.format(here=here, **names)).fetchall()
 
 
-def _metrics(attempt: Attempt) -> str:
-    numbers = [
-        (name, *(f"{value:,.4g}" if value is not None else "" for value in row))
-        for name, *row in _rows(attempt, _METRICS)
-    ]
+def _metrics(ask: _Ask) -> str:
+    numbers = [(name, *(f"{value:,.4g}" if value is not None else "" for value in row)) for name, *row in ask(_METRICS)]
     return _table(numbers, ("metric", "generation 0", "the one before", "now"))
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,15 +56,18 @@ def _quoting(text: str) -> str:
 
 def _overlaps(text: str, withheld: str) -> bool:
     """By the definitions, and by nothing that the loop uses."""
-    mine, other = set(shingles(text, 3)), set(shingles(withheld, 3))
+    mine, other = _runs(text, 3), _runs(withheld, 3)
     if len(mine & other) / len(mine | other) >= 0.6:
         return True
     length = min(13, len(words(withheld)))
-    runs = [
-        {tuple(found[at : at + length]) for at in range(len(found) - length + 1)}
-        for found in map(words, (text, withheld))
-    ]
-    return length >= 8 and bool(runs[0] & runs[1])
+    return length >= 8 and bool(_runs(text, length) & _runs(withheld, length))
+
+
+@cache
+def _runs(text: str, length: int) -> set[tuple[str, ...]]:
+    """Of its words; none where it has fewer."""
+    found = words(text)
+    return {tuple(found[at : at + length]) for at in range(len(found) - length + 1)}
 
 
 @pytest.mark.parametrize("policy", ["anchor", "accumulate"])
