@@ -11,6 +11,7 @@ from rich.table import Table
 
 from curation.theory.chains import Chains, counted, known_kernel, recurrent_classes, recurrent_set, walk
 from flows.recipe import Recipe, Site
+from flows.table import table
 from storage.artifact import MANIFEST, read_table
 from storage.fork import as_made
 from storage.run import Run, human_folder, newest_snapshot
@@ -132,15 +133,14 @@ def _model(run: Run, pair: tuple[int, int]) -> Path:
 
 
 def _course(told: Mapping[str, Chains]) -> Table:
-    table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))
-    for column in ("", "step", "different texts", "like the last", "drift from the seed"):
-        table.add_column(column, justify="right")
+    numbers = ("step", "different texts", "like the last", "drift from the seed")
+    course_of_all = table("", *numbers, numbers=numbers)
     for name, one in told.items():
         course = list(zip(one.distinct()[1:], one.similarity(), one.drift(), strict=True))
         for step in sorted({min(step, one.steps) for step in _SHOWN} | {one.steps}):
             count, like, drift = course[step - 1]
-            table.add_row(name if step == 1 else "", str(step), str(count), f"{like:.2f}", f"{drift:.2f}")
-    return table
+            course_of_all.add_row(name if step == 1 else "", str(step), str(count), f"{like:.2f}", f"{drift:.2f}")
+    return course_of_all
 
 
 def _tell_recurrence(console: Console, name: str, chains: Chains) -> None:

@@ -6,9 +6,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from flows.options import console
+from flows.table import table
 
 app = typer.Typer()
 
@@ -58,12 +58,10 @@ def curate(
 
 
 def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
-    table = Table("sieve", "why", header_style="dim", box=None, padding=(0, 2, 0, 0))
-    for name in ("dropped", "of"):
-        table.add_column(name, justify="right")
+    tolls = table("sieve", "why", "dropped", "of", numbers=("dropped", "of"))
     for line in facts["dropped"]:
-        table.add_row(line["stage"], escape(line["reason"]), f"{line['dropped']:,}", f"{line['of']:,}")
-    console.print(table)
+        tolls.add_row(line["stage"], escape(line["reason"]), f"{line['dropped']:,}", f"{line['of']:,}")
+    console.print(tolls)
     for stage in dict.fromkeys(pair["stage"] for pair in facts["examples"]):
         console.print(f"\n[dim]{stage}: the least alike of what it dropped, each above what stays[/]")
         for pair in (pair for pair in facts["examples"] if pair["stage"] == stage):

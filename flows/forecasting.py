@@ -10,6 +10,7 @@ from rich.table import Table
 from curation.forecast import human_fraction_needed
 from curation.foretelling import FORETOLD, Foretold, Loop
 from flows.recipe import Recipe, Site
+from flows.table import table
 from storage.artifact import read_manifest, read_table
 from storage.fork import as_made
 from storage.run import human_folder, newest_snapshot, runs
@@ -74,13 +75,12 @@ def foretell(
 
 
 def _table(told: Sequence[Foretold]) -> Table:
-    table = Table(header_style="dim")
-    for column in ("generation", *(name.replace("_", " ") for name in FORETOLD)):
-        table.add_column(column, justify="right")
+    columns = ("generation", *(name.replace("_", "\n") for name in FORETOLD))
+    course = table(*columns, numbers=columns)
     values = {(one.generation, one.metric): one.value for one in told}
     for generation in sorted({one.generation for one in told}):
-        table.add_row(str(generation), *(f"{values[generation, metric]:.3f}" for metric in FORETOLD))
-    return table
+        course.add_row(str(generation), *(f"{values[generation, metric]:.3f}" for metric in FORETOLD))
+    return course
 
 
 def _share(keep: float, seen: int, through: int) -> str:

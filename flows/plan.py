@@ -2,11 +2,11 @@
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from curation.minhash import candidate_probability
 from flows.continuing import as_begun
 from flows.recipe import GROWING, Recipe, Site
+from flows.table import table
 from storage.artifact import MANIFEST
 from storage.evaluation import evaluation_sets, refuse_unknown
 from storage.run import Attempt, Run, human_folder, newest_snapshot
@@ -32,9 +32,7 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
     )
     withheld = ["the held-out set", *evaluation_sets(site.store, recipe.human)]
     console.print(f"kept out of generations that are still to begin: {', '.join(withheld)}", soft_wrap=True)
-    table = Table(header_style="dim")
-    for column in ("generation", *_STAGES):
-        table.add_column(column)
+    stages = table("generation", *_STAGES, gap=1)
     for number in range(recipe.generations + 1):
         marks = [
             "finished" if (Attempt(run, number).folder / stage / MANIFEST).exists() else "to make" for stage in _STAGES
@@ -42,8 +40,8 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
         marks = [
             "–" if number == 0 and stage in _STAGES[:2] else mark for stage, mark in zip(_STAGES, marks, strict=True)
         ]
-        table.add_row(str(number), *marks)
-    console.print(table)
+        stages.add_row(str(number), *marks)
+    console.print(stages)
     _settings(console, recipe)
 
 

@@ -1,15 +1,15 @@
 """What would be asked next, before it is asked: prompts of the next generation, how many of each kind, and of whom."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from curation.topics import Topics
 from flows.recipe import Recipe, Site
+from flows.table import table
 from storage.artifact import MANIFEST, Artifact, read_table
 from storage.fork import as_made
 from storage.run import Attempt, Run, human_folder, newest_snapshot
@@ -40,11 +40,11 @@ def preview(console: Console, recipe: Recipe, site: Site, count: int) -> None:
     _told(console, recipe, planned, generation)
     if recipe.generate.teachers:
         asked = Counter(name or OWN for _, name in planned.turns)
-        _counts(console, ("teacher", "candidates"), ((name, f"{times:,}") for name, times in asked.most_common()))
+        _counts(console, ("teacher",), ("candidates",), ((name, f"{times:,}") for name, times in asked.most_common()))
     if recipe.prompts.attributes:
         cells = Counter(recipe.prompts.cell(asking.attributes) for asking in planned.asked)
         rows = ((*cell, f"{times:,}") for cell, times in cells.most_common())
-        _counts(console, (*recipe.prompts.attributes, "prompts"), rows)
+        _counts(console, recipe.prompts.attributes, ("prompts",), rows)
     if topics:
         _topics(console, topics, planned)
     for number, asking in enumerate(islice(planned.asked, count), 1):
@@ -85,13 +85,11 @@ def _topics(console: Console, topics: Topics, planned: Planned) -> None:
             zip(topics.words, topics.human.tolist(), topics.said.tolist(), strict=True)
         )
     ]
-    _counts(console, ("topic", "human records", "said last", "prompts"), rows)
+    _counts(console, ("topic",), ("human records", "said last", "prompts"), rows)
 
 
-def _counts(console: Console, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
-    table = Table(header_style="dim")
-    for place, name in enumerate(columns):
-        table.add_column(name, overflow="fold", justify="right" if place and name != "topic" else "left")
+def _counts(console: Console, words: Iterable[str], numbers: Collection[str], rows: Iterable[tuple[str, ...]]) -> None:
+    counts = table(*words, *numbers, numbers=numbers)
     for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+        counts.add_row(*map(escape, row))
+    console.print(counts)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from flows.answers import show
 from flows.options import console
+from flows.table import table
 from storage.listing import state_of
 from storage.questions import QUESTIONS, answers, bound, wanted
 from storage.readonly import open_readonly, run, statements
@@ -101,12 +100,10 @@ def converse(asking: Asking, history: Path) -> None:
 
 def list_questions() -> None:
     """Print every named question: what it wants and what it answers."""
-    table = Table(header_style="dim")
-    for column in ("question", "what it answers"):
-        table.add_column(column)
+    told = table("question", "what it answers")
     for name in QUESTIONS:
-        table.add_row(_usage(name), answers(name))
-    console.print(table)
+        told.add_row(_usage(name), answers(name))
+    console.print(told)
 
 
 def _usage(name: str) -> str:

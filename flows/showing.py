@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from flows.table import table
 from storage.artifact import MANIFEST, read_table
 from storage.files import bytes_of
 from storage.forget import Sight
@@ -54,10 +54,10 @@ def show_runs(console: Console, root: Path) -> None:
     Raises:
         ValueError: there is none.
     """
-    table = _table("run", "generations", "stands", "policy", "backend", "forked from", "size")
+    told = table("run", "generations", "stands", "policy", "backend", "forked from", "size", numbers=("size",))
     for run in runs(root):
         recipe, reached = run.recipe(), furthest(run)
-        table.add_row(
+        told.add_row(
             run.name,
             f"{'–' if reached is None else reached} of {recipe['generations']}",
             escape(state(run)),
@@ -66,9 +66,9 @@ def show_runs(console: Console, root: Path) -> None:
             _origin(run) or "–",
             size(bytes_of(run.folder)),
         )
-    if not table.rows:
+    if not told.rows:
         raise ValueError(f"there is no run in {root}; begin one with: heirloom evolve RECIPE")
-    console.print(table)
+    console.print(told)
 
 
 def show_run(console: Console, run: Run) -> None:
@@ -83,24 +83,23 @@ def show_run(console: Console, run: Run) -> None:
     if _origin(run):
         console.print(f"forked from {_origin(run)}")
     console.print(f"{escape(state(run))} · {size(bytes_of(run.folder))}", soft_wrap=True)
-    table = _table(
-        "generation", "candidates", "survivors", "corpus", "human", "perplexity", "verdict", "seconds", "size", "notes"
-    )
-    for turn in turns(run):
-        again = f", attempt {turn.attempt}" if turn.attempt > 1 else ""
-        table.add_row(
-            f"{turn.generation}{again}",
-            _count(turn.candidates),
-            _count(turn.survivors),
+    numbers = ("survivors", "corpus", "human", "perplexity", "seconds", "size")
+    told = table("generation", *numbers, "verdict", numbers=numbers, gap=1)
+    lived = turns(run)
+    for turn in lived:
+        told.add_row(
+            _which(turn),
+            "–" if turn.candidates is None else f"{_count(turn.survivors)} of {turn.candidates:,}",
             _count(turn.corpus),
             "–" if turn.human_fraction is None else f"{turn.human_fraction:.0%}",
             "–" if turn.perplexity is None else f"{turn.perplexity:,.1f}",
-            turn.verdict or "–",
             f"{turn.seconds:,.1f}",
             size(turn.bytes),
-            _notes(turn),
+            _ended(turn),
         )
-    console.print(table)
+    console.print(told)
+    if bare := [_which(turn) for turn in lived if turn.verdict is not None and not turn.weights]:
+        console.print(f"[dim]without weights: generation {'; '.join(bare)}[/]", soft_wrap=True)
     _show_profile(console, run)
 
 
@@ -110,11 +109,15 @@ def _show_profile(console: Console, run: Run) -> None:
         run.folder / f"generation={one}" / f"attempt={two}/profile" for one, two in sorted(accepted_attempts(run))
     ]
     told = [folder for folder in folders if (folder / MANIFEST).exists()]
-    for row in read_table(told[-1]).to_pylist() if told else []:
+    rows = read_table(told[-1]).to_pylist() if told else []
+    console.print(end="\n" if rows else "")
+    for row in rows:
         since = "" if row["since"] is None else f" since generation {row['since']}"
         colour = {"present": "red", "absent": "green"}.get(row["state"], "dim")
         name = row["definition"].replace("_", " ")
-        console.print(f"{name:<22}[{colour}]{row['state']}{since}[/] [dim]{escape(row['evidence'])}[/]", soft_wrap=True)
+        console.print(
+            f"{name:<22}[{colour}]{row['state']:<7}{since}[/] [dim]{escape(row['evidence'])}[/]", soft_wrap=True
+        )
 
 
 def show_leftovers(console: Console, root: Path, found: Sequence[Leftover]) -> None:
@@ -124,43 +127,25 @@ def show_leftovers(console: Console, root: Path, found: Sequence[Leftover]) -> N
             "nothing can go; weights of old models can with --keep-models N, rejected attempts with --rejected"
         )
         return
-    table = _table("what", "where", "size")
+    told = table("what", "where", "size", numbers=("size",))
     for leftover in found:
-        table.add_row(leftover.why, escape(str(leftover.place.relative_to(root))), size(leftover.bytes))
-    table.add_section()
-    table.add_row(f"{len(found):,} in all", "", size(sum(one.bytes for one in found)))
-    console.print(table)
+        told.add_row(leftover.why, escape(str(leftover.place.relative_to(root))), size(leftover.bytes))
+    told.add_row(f"{len(found):,} in all", "", size(sum(one.bytes for one in found)), style="bold")
+    console.print(told)
 
 
 def show_sights(console: Console, root: Path, sights: Sequence[Sight]) -> None:
     """A line for each artifact that holds texts, or what they prompted, and whether a model has learned from it."""
-    table = _table("where", "records", "taken out", "prompted by them", "seen by")
+    numbers = ("records", "taken out", "prompted by them")
+    told = table("where", *numbers, "seen by", numbers=numbers)
     for sight in sights:
         place = escape(str(sight.folder.relative_to(root)))
         counts = (sight.records, sight.rewritten, sight.prompted)
-        table.add_row(place, *(str(count or "–") for count in counts), "the model beside it" if sight.trained else "–")
+        told.add_row(place, *(str(count or "–") for count in counts), "the model beside it" if sight.trained else "–")
     if sights:
-        console.print(table)
+        console.print(told)
     if any(sight.trained for sight in sights):
         console.print("[dim]what a model learned stays in it, and in the generations that it spoke for[/]")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(header_style="dim")
-    for column in columns:
-        right = column in (
-            "candidates",
-            "survivors",
-            "corpus",
-            "human",
-            "perplexity",
-            "seconds",
-            "size",
-            "records",
-            "taken out",
-        )
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    return table
 
 
 def _origin(run: Run) -> str:
@@ -172,6 +157,10 @@ def _count(number: int | None) -> str:
     return "–" if number is None else f"{number:,}"
 
 
-def _notes(turn: Turn) -> str:
-    notes = ["rejected"] * (not turn.accepted) + ["not finished"] * (turn.verdict is None)
-    return ", ".join(notes + ["without weights"] * (turn.verdict is not None and not turn.weights))
+def _which(turn: Turn) -> str:
+    return f"{turn.generation}, attempt {turn.attempt}" if turn.attempt > 1 else str(turn.generation)
+
+
+def _ended(turn: Turn) -> str:
+    said = ["rejected"] * (not turn.accepted) + [turn.verdict or "not finished"]
+    return ", ".join(said)

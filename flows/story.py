@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from flows.recipe import Recipe
+from flows.table import table
 from storage.catalog import open_catalog
 from storage.questions import QUESTIONS
 from tasks.backends import TransformerTraining
@@ -35,20 +34,8 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
     catalog = open_catalog(store, _named(folder))
     rows = catalog.sql(QUESTIONS["outcome"]).fetchall()
     title = f"From generation 0 to generation {max(row[1] for row in rows)}"
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    # A long name is folded, and a number never cut.
-    table.add_column("loop", overflow="fold")
-    for column in ("perplexity", "recalibrated", "rare words", "types", "repeats"):
-        table.add_column(column, justify="right", no_wrap=True)
+    numbers = ("perplexity", "recalibrated", "rare words", "types", "repeats")
+    ends = table("loop", *numbers, numbers=numbers)
     for run, generations, *pairs in rows:
         digits = (0, 0, 2, 0, 2)
         firsts, lasts = (
@@ -57,9 +44,9 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
         cells = [f"{one} → {other}" for one, other in zip(firsts, lasts, strict=True)] if generations else firsts
         first, last = pairs[0], pairs[1]
         colour = "red" if last > 1.5 * first else "green" if last <= first and generations else "default"
-        table.add_row(run, f"[{colour}]{cells[0]}[/]", *cells[1:])
-    console.print()
-    console.print(table)
+        ends.add_row(run, f"[{colour}]{cells[0]}[/]", *cells[1:])
+    console.print(f"\n[bold]{title}[/]")
+    console.print(ends)
     console.print(
         "[dim]perplexity is on held-out human text; rare words: share of human words seen 2 to 10 times that are still said[/]"
     )
@@ -82,15 +69,12 @@ def tell_met(console: Console, store: Path, human: str, name: str) -> None:
         f"select place, run, generation, records, similarity, shared_words from ({QUESTIONS['met_evaluation']}) where human = ? and withheld = ?",
         [human, name],
     )
-    table = Table(
-        *(str(column[0]).replace("_", " ") for column in found.description), box=box.SIMPLE_HEAD, show_edge=False
-    )
+    columns = [str(column[0]).replace("_", " ") for column in found.description]
+    met = table(*columns, numbers=columns[2:])
     for row in found.fetchall():
-        table.add_row(
-            *("" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row)
-        )
-    console.print(table if table.row_count else f"nothing in the store has met {name} so far")
-    if table.row_count:
+        met.add_row(*("" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(met if met.row_count else f"nothing in the store has met {name} so far")
+    if met.row_count:
         console.print("these had met it before it was kept out; again at any time: heirloom ask met_evaluation")
 
 

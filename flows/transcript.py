@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 
 from curation.theory.languages import Language, four, negative_and_first, overlapping, positive, residues
 from curation.theory.players import burn_in, in_the_limit, uniform, witness_protection, witnesses
@@ -20,8 +19,10 @@ from curation.theory.replay import (
     play,
     starving,
 )
+from flows.table import table
 
 _VERDICTS = {"": "[green]right[/]", "outside": "[red]not in the language[/]", "observed": "[yellow]nothing new[/]"}
+_NUMBERS = ("round", "shown", "answer")
 
 
 def tell(console: Console, scene: str, rounds: int) -> None:
@@ -63,11 +64,11 @@ def _echo(console: Console, rounds: int) -> None:
     )
     player, adversary = witness_protection(pair), counting_then_echoing(count)
     games = [play(player, adversary, target, min(rounds, 40)) for target in pair]
-    table = _table("round", "shown", "where from", "answer", "if h_inf", f"if h_{count}")
+    told = table("round", "shown", "where from", "answer", "if h_inf", f"if h_{count}", numbers=_NUMBERS)
     for first, second in zip(games[0][: count + 6], games[1], strict=False):
         row = (str(first.number), str(first.shown), _origin(first), str(first.answer))
-        table.add_row(*row, _VERDICTS[first.fault], _VERDICTS[second.fault])
-    console.print(Padding(table, (0, 0, 0, 2)))
+        told.add_row(*row, _VERDICTS[first.fault], _VERDICTS[second.fault])
+    console.print(Padding(told, (0, 0, 0, 2)))
     late = [first.fault or second.fault for first, second in zip(*games, strict=True)][count - 1 :]
     _close(
         console,
@@ -112,12 +113,12 @@ def _four(console: Console, rounds: int) -> None:  # noqa: ARG001  (scenes are t
         languages,
         None,
     )
-    table = _table("named first", "then shown, after 0", "target", "genuine", "replayed", "legal", "without replay")
+    streams = table("named first", "then shown, after 0", "target", "genuine", "replayed", "legal", "without replay")
     for trap in traps(languages):
         for target in trap.targets:
             begun = trap.stream[1:3]
             replayed = [str(x) for x in begun if x not in target]
-            table.add_row(
+            streams.add_row(
                 trap.named.name,
                 f"{', '.join(map(str, trap.stream[1:5]))}, ...",
                 target.name,
@@ -126,7 +127,7 @@ def _four(console: Console, rounds: int) -> None:  # noqa: ARG001  (scenes are t
                 "[green]yes[/]" if legal(trap.stream, target, trap.named) else "[red]no[/]",
                 "legal" if legal(trap.stream, target, None) else "illegal",
             )
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(streams, (0, 0, 0, 2)))
     fitting = {one.name for trap in traps(languages) for one in right_for_both(languages, trap)}
     _close(
         console,
@@ -163,15 +164,15 @@ def _game(
     console: Console, title: str, turns: Sequence[Turn], first: int, last: int, languages: Sequence[Language] = ()
 ) -> None:
     console.print(Padding(f"[underline]{title}[/]", (1, 0, 0, 2)))
-    table = _table("round", "shown", "where from", "answer", "", *(["keeps back"] if languages else []))
+    told = table("round", "shown", "where from", "answer", "", *(["keeps back"] if languages else []), numbers=_NUMBERS)
     for turn in turns[:first]:
-        table.add_row(*_row(turn), *([_kept_back(languages, turns[: turn.number])] if languages else []))
+        told.add_row(*_row(turn), *([_kept_back(languages, turns[: turn.number])] if languages else []))
     if turns[first:-last]:
         wrong = sum(bool(turn.fault) for turn in turns[first:-last])
-        table.add_row("...", "", f"[dim]{len(turns[first:-last])} more rounds[/]", "", f"[dim]{wrong} wrong[/]")
+        told.add_row("...", "", f"[dim]{len(turns[first:-last])} more rounds[/]", "", f"[dim]{wrong} wrong[/]")
     for turn in turns[max(first, len(turns) - last) :]:
-        table.add_row(*_row(turn))
-    console.print(Padding(table, (0, 0, 0, 2)))
+        told.add_row(*_row(turn))
+    console.print(Padding(told, (0, 0, 0, 2)))
     failed = errors(turns)
     console.print(f"  wrong in {len(failed)} of {len(turns)} rounds{f', last in round {failed[-1]}' if failed else ''}")
 
@@ -190,10 +191,3 @@ def _origin(turn: Turn) -> str:
 def _kept_back(languages: Sequence[Language], turns: Sequence[Turn]) -> str:
     shown, said = [turn.shown for turn in turns], [turn.answer for turn in turns]
     return ", ".join(map(str, witnesses(languages, shown, said[:-1]))) or "-"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, justify="right" if name in ("round", "shown", "answer") else "left", no_wrap=True)
-    return table
