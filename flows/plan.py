@@ -51,13 +51,13 @@ def _settings(console: Console, recipe: Recipe) -> None:
         usual = {
             key: field.get_default(call_default_factory=True) for key, field in type(settings).model_fields.items()
         }
+        said = settings.model_dump(mode="json")
+        asked = [f"{key} = {value!r}" for key, value in said.items() if getattr(settings, key) != usual[key]]
         # Tables and lists are said where they are not as they are without being asked for.
-        pairs = ", ".join(
-            f"{key} = {value!r}"
-            for key, value in settings.model_dump(mode="json").items()
-            if not isinstance(value, dict | list) or getattr(settings, key) != usual[key]
-        )
-        console.print(f"[bold]\\[{name}][/] {escape(pairs)}", soft_wrap=True)
+        brief = [f"{key} = {value!r}" for key, value in said.items() if not isinstance(value, dict | list)]
+        left = [pair for pair in brief if pair not in asked]
+        told = [escape(", ".join(asked))] * bool(asked) + [f"[dim]as usual: {escape(', '.join(left))}[/]"] * bool(left)
+        console.print(f"[bold]\\[{name}][/] {'; '.join(told)}", soft_wrap=True)
     curve = ", ".join(
         f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}"
         for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)

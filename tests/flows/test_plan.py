@@ -68,3 +68,9 @@ def test_a_plan_says_what_was_asked_for_in_tables_and_lists(ingested: Site, reci
     assert "stages = ['best_of', 'exact']" in text
     assert "best_of = {'objective': 'distance'}" in text
     assert "minhash = {" not in text
+
+
+def test_what_was_asked_for_stands_before_what_is_as_usual(ingested: Site, recipe: Recipe) -> None:
+    asked = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"tries": 7})})
+    assert "[gate] tries = 7; as usual: raise_by = 0.1\n" in said(asked, ingested)
+    assert "[gate] as usual: raise_by = 0.1, tries = 3\n" in said(recipe, ingested)
