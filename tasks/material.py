@@ -75,13 +75,16 @@ def pairs_of(
     return pairs
 
 
-def preferences_of(pairs: Artifact) -> Corpus:
-    """The pairs as a trainer takes them."""
-    rows = read_table(pairs.folder).to_pylist()
+def preferences_of(pairs: Artifact, corpus: Artifact) -> Corpus:
+    """The pairs as a trainer takes them, each with the weight of its better answer."""
+    weights = dict(zip(*read_table(corpus.folder, ["id", "weight"]).to_pydict().values(), strict=True))
     return Corpus(
         [],
         [],
-        preferences=[Preference(row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN) for row in rows],
+        preferences=[
+            Preference(row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN, weights[row["chosen_id"]])
+            for row in read_table(pairs.folder).to_pylist()
+        ],
     )
 
 

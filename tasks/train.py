@@ -124,7 +124,7 @@ def _material(
     pairs: Artifact | None,
 ) -> Corpus:
     if pairs:
-        return preferences_of(pairs)
+        return preferences_of(pairs, corpus)
     if isinstance(settings, TransformerTraining) and settings.objective == "sft":
         return responses_of(corpus, _needed(reserve), pool)
     return texts_of(corpus)

@@ -92,6 +92,8 @@ class Preference:
     chosen: str
     rejected: str
     human: bool
+    weight: float = 1.0
+    """How often it is seen in a pass, on average."""
 
 
 @dataclass(frozen=True)

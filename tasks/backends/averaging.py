@@ -48,7 +48,9 @@ class Averaging(TrainerCallback):
             torch.save((self._mean, self._taken), _file(args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Put the mean in the place of the weights."""
+        """Put the mean in the place of the weights; a training that lost its way may end before there is one."""
+        if not self._mean:
+            return
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         with torch.no_grad():
             for weight, mean in zip(weights, self._mean, strict=True):

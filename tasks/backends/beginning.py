@@ -147,7 +147,14 @@ def _adapted(network: Any, above: Path | None, settings: TransformerTraining, be
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
     if above and settings.adapter:
-        return PeftModel.from_pretrained(network, above, is_trainable=True)
+        there = LoraConfig.from_pretrained(above)
+        if (there.r, there.lora_alpha) != (settings.lora_rank, settings.lora_alpha):
+            raise ValueError(
+                f"train.lora_rank is {settings.lora_rank} and lora_alpha {settings.lora_alpha}, and the adapter that is to learn on, "
+                f"{above}, has {there.r} and {there.lora_alpha}: take these, or set train.adapter = false, which begins another"
+            )
+        there.lora_dropout = settings.dropout
+        return PeftModel.from_pretrained(network, above, is_trainable=True, config=there)
     asked = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,

@@ -101,8 +101,8 @@ class TransformerTraining(Settings):
         lora, dpo = bool(self.lora_rank), self.objective == "dpo"
         return [
             (
-                self.start == "scratch" and self.hidden % self.heads != 0,
-                f"train.hidden {self.hidden} must be a multiple of train.heads {self.heads}",
+                not self.base and self.hidden % (2 * self.heads) != 0,
+                f"train.hidden {self.hidden} must be an even multiple of train.heads {self.heads}",
             ),
             (bool(self.epochs and self.token_budget), "train.epochs and train.token_budget exclude each other"),
             (bool(self.base) and self.start == "scratch", "train.base is named, and train.start is 'scratch'"),

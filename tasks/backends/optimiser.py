@@ -8,22 +8,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tasks.backends import TransformerTraining
 from tasks.backends.muon import StackedMuon
 
 
-def optimiser_of(model: torch.nn.Module, settings: TransformerTraining) -> torch.optim.Optimizer | None:
+def optimiser_of(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer | None:
     """The optimiser that the settings name; None for AdamW, which the Trainer makes by itself."""
     return muon_and_adamw(model, settings) if settings.optimiser == "muon" else None
 
 
-def muon_and_adamw(model: torch.nn.Module, settings: TransformerTraining) -> torch.optim.Optimizer:
+def muon_and_adamw(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer:
     """One optimiser over all parameters of `model`, learning rates as the settings say."""
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        inside = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+    tables = {id(one.weight) for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+    head = model.get_output_embeddings()
+    tables |= {id(head.weight)} if head else set()
+    for parameter in model.parameters():
+        inside = parameter.ndim == 2 and id(parameter) not in tables
         (matrices if inside else others).append(parameter)
     muon = StackedMuon(matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     adamw = torch.optim.AdamW(

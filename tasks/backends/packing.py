@@ -8,6 +8,7 @@ read and not learned, such as one of a prompt, is kept as its complement, -1 - t
 import math
 import random
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -53,16 +54,16 @@ class _Stream:
     def __init__(
         self, documents: list[list[int]], context: int, seed: int, weights: Sequence[float], packed: bool
     ) -> None:
-        self._documents = documents if packed else [document[:context] for document in documents]
+        self._documents = documents if packed else [_alone(document, context) for document in documents]
         self._context, self._packed = context, packed
         self._dice = random.Random(seed)  # noqa: S311  (a shuffle, not a secret)
         self._weights = list(weights) if set(weights) - {1.0} else []
         self._waiting: list[list[int]] = []
         self._rest: list[int] = []
         self._at = 0
-        often = self._weights or [1.0] * len(documents)
-        self.tokens = round(sum(weight * len(one) for weight, one in zip(often, self._documents, strict=True)))
-        self.blocks = self.tokens / context if packed else sum(often)
+        counted = self._weights or [1.0] * len(documents)
+        self.tokens = round(sum(weight * len(one) for weight, one in zip(counted, self._documents, strict=True)))
+        self.blocks = self.tokens / context if packed else sum(counted)
         """Blocks of one pass, on average."""
 
     def next_block(self) -> list[int]:
@@ -79,17 +80,22 @@ class _Stream:
         return self._rest[self._at - self._context : self._at]
 
     def _pass(self) -> list[list[int]]:
-        """Every text once, or as often as its weight says: by its whole part, and by the dice for the rest."""
+        """Every text once, or as often as its weight says."""
         if not self._weights:
             self._dice.shuffle(self._documents)
             return self._documents
-        drawn = [
-            document
-            for document, weight in zip(self._documents, self._weights, strict=True)
-            for _ in range(int(weight) + (self._dice.random() < math.modf(weight)[0]))
-        ]
+        drawn = [self._documents[place] for place in often(self._weights, self._dice)]
         self._dice.shuffle(drawn)
         return drawn
+
+
+def often(weights: Sequence[float], dice: random.Random) -> list[int]:
+    """Places in one pass, each as often as its weight says: by its whole part, and by the dice for the rest."""
+    found = []
+    for place, weight in enumerate(weights):
+        rest, whole = math.modf(weight)
+        found += [place] * (int(whole) + (rest > 0 and dice.random() < rest))
+    return found
 
 
 def packed_stream(
@@ -127,6 +133,19 @@ def spelled(tokenizer: Any, prompt: str, response: str) -> tuple[list[int], list
     """Tokens of a prompt, as a sampler spells it, and of the response that follows, with its end."""
     begun, said = tokenizer([prompt, response], add_special_tokens=False)["input_ids"]
     return [tokenizer.bos_token_id, *begun], [*said, tokenizer.eos_token_id]
+
+
+def fitted(prompt: list[int], answer: int, context: int) -> list[int]:
+    """A prompt that leaves room for an answer of so many tokens, or for half a context: its begin, and the end of what follows."""
+    room = max(context - answer, context // 2)
+    return prompt if len(prompt) <= room else [prompt[0], *prompt[len(prompt) - room + 1 :]]
+
+
+def _alone(document: list[int], context: int) -> list[int]:
+    """A text as a row of its own; what does not fit goes from what is only read before it goes from what is learned."""
+    prompt = list(takewhile(lambda token: token < 0, document))
+    answer = document[len(prompt) :]
+    return [*fitted(prompt, len(answer), context), *answer][:context]
 
 
 def _tokens(tokenizer: Any, texts: Sequence[Text]) -> list[list[int]]:  # noqa: ANN401

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.backends import Corpus, Text, TransformerTraining
-from tasks.backends.packing import Blocks, human_share_plan, packed_stream, spelled
+from tasks.backends.packing import Blocks, fitted, human_share_plan, often, packed_stream, spelled
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,30 @@ def _of_texts(settings: TransformerTraining, corpus: Corpus, tokenizer: Any, hum
 
 
 def _of_preferences(settings: TransformerTraining, corpus: Corpus, tokenizer: Any, human_only: bool, seed: int) -> Plan:  # noqa: ANN401
-    _refuse_empty(corpus.preferences)
-    if len(corpus.preferences) < settings.batch:
+    pairs = [pair for pair in corpus.preferences if pair.weight > 0]
+    _refuse_empty(pairs)
+    a_pass = sum(pair.weight for pair in pairs)
+    if a_pass < settings.batch:
         raise ValueError(
-            f"the corpus is shorter than one step: it has {len(corpus.preferences)} pairs, and a step takes "
+            f"the corpus is shorter than one step: it has {a_pass:.4g} pairs, and a step takes "
             f"{settings.batch}; lower train.batch, or give it more pairs"
         )
-    rows = []
-    for pair in corpus.preferences:
+    rows, sizes = [], []
+    for pair in pairs:
         prompt, chosen = spelled(tokenizer, pair.prompt, pair.chosen)
         rejected = spelled(tokenizer, "", pair.rejected)[1]
-        # What is said needs room: of a prompt that leaves none the end is read, next to what is said.
-        prompt = prompt[-(settings.context // 2) :] if len(prompt) >= settings.context else prompt
-        rows.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
-    sizes = [2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows]
-    steps = _steps(settings, human_only, len(rows), sum(sizes) / len(rows))
+        prompt = fitted(prompt, max(len(chosen), len(rejected)), settings.context)
+        room = settings.context - len(prompt)
+        rows.append({"prompt_ids": prompt, "chosen_ids": chosen[:room], "rejected_ids": rejected[:room]})
+        sizes.append(2 * len(prompt) + len(chosen[:room]) + len(rejected[:room]))
+    tokens_a_pass = sum(pair.weight * size for pair, size in zip(pairs, sizes, strict=True))
+    steps = _steps(settings, human_only, a_pass, tokens_a_pass / a_pass)
     order, dice = list[int](), random.Random(seed)  # noqa: S311  (a shuffle, not a secret)
     while len(order) < steps * settings.batch:
-        order += dice.sample(range(len(rows)), len(rows))
+        drawn = often([pair.weight for pair in pairs], dice)
+        order += dice.sample(drawn, len(drawn))
     order = order[: steps * settings.batch]
-    human = [corpus.preferences[place].human for place in order]
+    human = [pairs[place].human for place in order]
     return Plan([rows[place] for place in order], [sizes[place] for place in order], human, settings.batch)
 
 

@@ -11,7 +11,7 @@ from transformers.integrations import unset_hf_deepspeed_config
 
 from tasks.backends.adapters import ADAPTER, adapter_base
 from tasks.backends.head import SlicedHeadLlama
-from tasks.backends.scoring import nats_of, open_network, spell
+from tasks.backends.scoring import longest_of, nats_of, open_network, spell
 
 PROBE = "probe.json"
 
@@ -39,7 +39,7 @@ def publish(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, 
         _as_plain(network).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     written = open_network(folder)
-    ids = spell(tokenizer, probe)[: written.config.max_position_embeddings - 1]
+    ids = spell(tokenizer, probe)[: longest_of(written) - 1]
     (nats,) = nats_of(written, [ids], [1.0])
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 

@@ -1,5 +1,6 @@
 """How likely texts are under a model folder, by transformers: the reference that every sampler is checked against."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ def open_network(model: Path) -> Any:  # noqa: ANN401
 
         network = PeftModel.from_pretrained(network, above).merge_and_unload()
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def longest_of(network: Any) -> int:  # noqa: ANN401
+    """Tokens that it sees at once: any number, where it has no places of its own, as BLOOM and Mamba."""
+    return getattr(network.config, "max_position_embeddings", None) or sys.maxsize
 
 
 def spell(tokenizer: PreTrainedTokenizerFast, text: str, closed: bool = True) -> list[int]:

@@ -45,12 +45,12 @@ def trainer_of(
     if settings.objective == "text":
         collate = None if settings.packing else padding
         common |= {"train_dataset": plan.rows, "eval_dataset": heldout, "data_collator": collate}
-        return Trainer(network, TrainingArguments(**arguments), **common)
+        return Trainer(network, one_card(TrainingArguments(**arguments)), **common)
     from trl import SFTConfig, SFTTrainer
 
     asked = SFTConfig(**arguments, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     common |= {"train_dataset": _listed(plan.rows), "eval_dataset": _listed(heldout) if heldout else None}
-    return SFTTrainer(network, asked, processing_class=tokenizer, data_collator=padding, **common)
+    return SFTTrainer(network, one_card(asked), processing_class=tokenizer, data_collator=padding, **common)
 
 
 def _of_preferences(
@@ -71,10 +71,22 @@ def _of_preferences(
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
             return dataset
 
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
+            """Take up the adapter that learns, too: where the reference's lies beside it, that alone is taken up."""
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if hasattr(self.model, "peft_config"):
+                self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+
     asked = DPOConfig(**arguments, beta=settings.dpo_beta, max_length=settings.context)
     reference = None if hasattr(network, "peft_config") else copy.deepcopy(network)
     rows = Dataset.from_list(plan.rows)
-    return Spelled(network, reference, asked, train_dataset=rows, processing_class=tokenizer, **common)
+    return Spelled(network, reference, one_card(asked), train_dataset=rows, processing_class=tokenizer, **common)
+
+
+def one_card(arguments: TrainingArguments) -> TrainingArguments:
+    """The arguments of a process that learns on one card: on all that it sees, the library would take as many times the rows a step."""
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001  (the library sets it so itself, where a model is spread by layers)
+    return arguments
 
 
 def wants_bfloat16(settings: TransformerTraining, width: int) -> bool:
@@ -147,7 +159,8 @@ def _arguments(settings: TransformerTraining, network: Any, steps: int, folder: 
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
-        "save_total_limit": 1,
+        # The one before goes when the newest has been marked as whole.
+        "save_total_limit": 2,
         "restore_callback_states_from_checkpoint": True,
         "bf16": wants_bfloat16(settings, network.config.hidden_size),
         **(stop_early if settings.stop_early else {"save_strategy": "no"}),

@@ -32,7 +32,7 @@ from tasks.backends.decoding import complete, search
 from tasks.backends.launching import launched
 from tasks.backends.plans import heldout_blocks, plan_of
 from tasks.backends.publishing import publish
-from tasks.backends.scoring import nats_of, open_network, spell
+from tasks.backends.scoring import longest_of, nats_of, open_network, spell
 from tasks.backends.shortage import short_of_memory
 from tasks.backends.teaching import trainer_of
 
@@ -105,7 +105,7 @@ def learn(
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Log-likelihood of each text, from its first token to its end, cut to the context of the model."""
     tokenizer, network = read_tokenizer(model), open_network(model)
-    longest = network.config.max_position_embeddings
+    longest = longest_of(network)
     encoded = [spell(tokenizer, text)[:longest] for text in texts]
     order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
     scores: list[Score | None] = [None] * len(encoded)
@@ -126,7 +126,7 @@ def sample(
 ) -> Iterator[list[Completion]]:
     """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching; or search for many at a time."""
     tokenizer, network = read_tokenizer(model), open_network(model)
-    longest = network.config.max_position_embeddings
+    longest = longest_of(network)
     if settings.beam_width > 1:
         some = max(1, _ROWS // settings.beam_width)
         for start in range(0, len(prompts), some):

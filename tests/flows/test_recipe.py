@@ -36,7 +36,7 @@ def test_the_backend_decides_which_training_settings_there_are() -> None:
         ("mix.polcy=replace", "mix.polcy is no known key"),
         ("generate.temperature=0", "generate.temperature: Input should be greater than 0 (found 0)"),
         ("mix.policy=fixed-fraction", "human_fraction belongs to policy 'fixed-fraction'"),
-        ("train.heads=3", "train.hidden 128 must be a multiple of train.heads 3"),
+        ("train.heads=3", "train.hidden 128 must be an even multiple of train.heads 3"),
         ("train.stepz=3", "train.stepz is no known key"),
         ("gate.limits=[{metric='beauty', at_most=2}]", "no metric is called 'beauty'"),
         ("name=a/b", "name: String should match pattern"),

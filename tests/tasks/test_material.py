@@ -104,7 +104,8 @@ def test_pairs_are_those_that_people_marked(scene: tuple) -> None:
         "Ice.",
         "Sand.",
     )
-    assert preferences_of(pairs).preferences[0].human is True
+    (learned,) = preferences_of(pairs, corpus).preferences
+    assert (learned.human, learned.weight) == (True, 0.5)
     assert pairs_of(attempt, corpus, reserve, pool, _dpo()) == pairs
 
 

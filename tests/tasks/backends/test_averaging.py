@@ -44,6 +44,13 @@ def test_a_mean_goes_on_from_its_checkpoint(killed_after: int, tmp_path: Path) -
     assert torch.equal(resumed.weight, whole.weight)
 
 
+def test_a_training_that_ends_before_there_is_a_mean_keeps_its_weights(tmp_path: Path) -> None:
+    layer, arguments = torch.nn.Linear(2, 2), TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
+    before = layer.weight.clone()
+    Averaging(0.4).on_train_end(arguments, TrainerState(global_step=3, max_steps=10), TrainerControl(), layer)
+    assert torch.equal(layer.weight, before)
+
+
 def test_weights_that_are_away_between_steps_are_refused(tmp_path: Path) -> None:
     layer = torch.nn.Linear(2, 2)
     layer.weight.ds_tensor = torch.zeros(2)

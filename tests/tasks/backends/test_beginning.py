@@ -90,6 +90,33 @@ def test_an_adapter_is_all_that_learns(tiny: TransformerTraining, first: Trained
     assert all("lora_" in name for name in learning)
 
 
+@pytest.fixture
+def spelled(adapter: Path, first: Trained, tmp_path: Path) -> Path:
+    """The adapter as a generation's model, with its tokenizer."""
+    shutil.copytree(adapter, tmp_path / "spelled")
+    read_tokenizer(first.folder).save_pretrained(tmp_path / "spelled")
+    return tmp_path / "spelled"
+
+
+def test_an_adapter_learns_on_as_it_is_and_drops_what_is_asked(
+    tiny: TransformerTraining, first: Trained, spelled: Path
+) -> None:
+    more = {"start": "previous", "lora_rank": 8, "lora_alpha": 8, "adapter": True, "dropout": 0.25, **_ADAMW}
+    network, _ = begin(_settings(tiny, **more), spelled, first.folder, _CORPUS)
+    assert network.peft_config["default"].target_modules == {"q_proj", "v_proj"}
+    drops = [one for name, one in network.named_modules() if name.endswith("lora_dropout.default")]
+    assert drops and all(one.p == 0.25 for one in drops)
+
+
+@pytest.mark.parametrize("other", [{"lora_rank": 4}, {"lora_alpha": 16}])
+def test_an_adapter_of_another_size_than_the_one_that_is_there_is_refused(
+    tiny: TransformerTraining, first: Trained, spelled: Path, other: dict[str, int]
+) -> None:
+    more = {"start": "previous", "lora_rank": 8, "lora_alpha": 8, "adapter": True, **_ADAMW, **other}
+    with pytest.raises(ValueError, match=r"has 8 and 8: take these, or set train.adapter = false"):
+        begin(_settings(tiny, **more), spelled, first.folder, _CORPUS)
+
+
 def test_an_adapter_is_taken_apart_from_its_base(adapter: Path, first: Trained) -> None:
     assert taken_apart(adapter) == (str(first.folder), adapter)
     assert taken_apart(first.folder) == (str(first.folder), None)

@@ -1,13 +1,14 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="a transformer needs the train extra")
 
-from tasks.backends import Resources, TransformerTraining
+from tasks.backends import Preference, Resources, TransformerTraining
 from tasks.backends.checkpoints import newest_checkpoint
 from tasks.backends.pool import Backends
 from tasks.backends.worker import WorkerError
@@ -15,6 +16,11 @@ from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
 pytestmark = pytest.mark.transformer
+
+_PAIRS = [
+    Preference("", good, bad, human=True)
+    for good, bad in zip(human_texts(24, seed=22), human_texts(24, seed=23), strict=True)
+]
 
 
 @pytest.fixture
@@ -30,6 +36,7 @@ def eager(tmp_path: Path) -> Iterator[Backends]:
     [
         {"averaged": 0.8, "residual_dropout": 0.1},
         {"optimiser": "adamw", "learning_rate": 0.003, "stop_early": True, "dropout": 0.2},
+        {"objective": "dpo", "start": "base", "lora_rank": 4, "optimiser": "adamw", "learning_rate": 0.003},
     ],
 )
 def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
@@ -41,7 +48,7 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
     more: dict[str, object],
 ) -> None:
     settings = TransformerTraining.model_validate({**tiny.model_dump(), "steps": 24, **more})
-    heldout = human_texts(12, seed=11)
+    heldout, beginning = human_texts(12, seed=11), first.folder if settings.start == "base" else None
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
 
@@ -49,11 +56,12 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
         if step == 9:
             os.kill(eager._workers[0]._process.pid, signal.SIGKILL)
 
-    asked = (first.corpus, heldout, first.folder)
-    whole = backends.trainer(settings).train(*asked, tmp_path / "whole", 4, lambda *_: None)
+    corpus = replace(first.corpus, preferences=_PAIRS)
+    asked = (corpus, heldout, first.folder)
+    whole = backends.trainer(settings).train(*asked, tmp_path / "whole", 4, lambda *_: None, beginning)
     with pytest.raises(WorkerError, match="died during train"):
-        eager.trainer(settings).train(*asked, tmp_path / "killed", 4, kill)
-    resumed = eager.trainer(settings).train(*asked, tmp_path / "killed", 4, lambda *_: None)
+        eager.trainer(settings).train(*asked, tmp_path / "killed", 4, kill, beginning)
+    resumed = eager.trainer(settings).train(*asked, tmp_path / "killed", 4, lambda *_: None, beginning)
     assert 8 <= resumed.resumed_from < 24
     assert whole.resumed_from == 0
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {

@@ -9,7 +9,9 @@ _ADAMW = {"optimiser": "adamw", "learning_rate": 0.001}
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"heads": 3}, "train.hidden 128 must be a multiple of train.heads 3"),
+        ({"heads": 3}, "train.hidden 128 must be an even multiple of train.heads 3"),
+        ({"start": "previous", "hidden": 100, "heads": 3}, "100 must be an even multiple of train.heads 3"),
+        ({"start": "base", "hidden": 132, "heads": 4}, "132 must be an even multiple of train.heads 4"),
         ({"epochs": 2, "token_budget": 1000}, "exclude each other"),
         ({"base": "gpt2"}, "train.start is 'scratch'"),
         ({"lora_rank": 8, **_ADAMW}, "an adapter needs a model below it"),

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("torch", reason="the optimiser is torch's")
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from tasks.backends import TransformerTraining
 from tasks.backends.optimiser import muon_and_adamw
@@ -54,6 +54,19 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     assert all("norm" in names[id(one)] or "embed" in names[id(one)] for one in adamw["params"])
     assert (muon["lr"], adamw["lr"]) == (0.02, 0.003)
     assert (muon["weight_decay"], adamw["weight_decay"]) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tables_of_tokens_and_places_are_no_matrices_whatever_they_are_called(tied: bool) -> None:
+    shape = GPT2Config(vocab_size=300, n_positions=16, n_embd=32, n_layer=1, n_head=2, tie_word_embeddings=tied)
+    model = GPT2LMHeadModel(shape)
+    muon, adamw = muon_and_adamw(model, _SETTINGS).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(one)] for one in muon["params"]} == {
+        f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+    tables = {"transformer.wte.weight", "transformer.wpe.weight", *([] if tied else ["lm_head.weight"])}
+    assert tables < {names[id(one)] for one in adamw["params"]}
 
 
 def test_a_step_moves_every_parameter() -> None:

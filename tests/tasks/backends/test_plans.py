@@ -76,6 +76,47 @@ def test_preferences_come_pass_after_pass_each_once() -> None:
     assert plan.seen(6) == (12 * 11, 6 * 11)
 
 
+_DPO = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.001}
+
+
+def test_a_weight_says_how_often_a_pair_is_seen() -> None:
+    pairs = [
+        Preference(letter, "yes", "no", True, weight) for letter, weight in zip("abc", (2.0, 1.0, 0.0), strict=True)
+    ]
+    plan = _plan(Corpus([], [], preferences=pairs), epochs=20, **_DPO)
+    seen = [row["prompt_ids"][1] for row in plan.rows]
+    assert (seen.count(97), seen.count(98), seen.count(99)) == (40, 20, 0)
+
+
+@pytest.mark.parametrize("letters", [14, 15, 40])
+def test_a_prompt_leaves_room_for_both_answers_and_keeps_its_begin(letters: int) -> None:
+    pair = Preference("x" * (letters - 2) + "yz", "good", "evil!", True)
+    row = _plan(Corpus([], [], preferences=[pair] * 2), **_DPO).rows[0]
+    assert row["prompt_ids"][0] == _BEGIN and row["prompt_ids"][-2:] == [121, 122]
+    assert row["chosen_ids"] == [*map(ord, "good"), _END] and row["rejected_ids"] == [*map(ord, "evil!"), _END]
+    assert len(row["prompt_ids"]) == 16 - 6
+
+
+def test_of_answers_that_fit_nowhere_what_is_read_is_counted() -> None:
+    pair = Preference("x" * 40, "a" * 40, "b" * 40, True)
+    plan = _plan(Corpus([], [], preferences=[pair] * 2), token_budget=640, **_DPO)
+    assert [len(plan.rows[0][name]) for name in ("prompt_ids", "chosen_ids", "rejected_ids")] == [8, 8, 8]
+    assert plan.sizes == [32] * 20 and plan.seen(plan.steps)[0] == 640
+
+
+@pytest.mark.parametrize("letters", [9, 15, 40])
+def test_a_prompt_gives_way_to_its_response(letters: int) -> None:
+    plan = _plan(Corpus([("x" * letters, "abcdef")] * 4, []), objective="sft", packing=False)
+    row = plan.rows[0]
+    assert len(row["input_ids"]) == 16 and row["input_ids"][0] == _BEGIN
+    assert row["labels"] == [UNLEARNED] * 9 + [*map(ord, "abcdef"), _END]
+
+
+def test_a_long_text_is_cut_at_its_end() -> None:
+    row = _plan(Corpus(["abcdefghijklmnopqrstuvwxyz"] * 4, []), packing=False).rows[0]
+    assert row["labels"] == [_BEGIN, *map(ord, "abcdefghijklmno")]
+
+
 @pytest.mark.parametrize(
     ("corpus", "more", "said"),
     [
@@ -90,11 +131,12 @@ def test_a_corpus_that_fills_no_step_is_refused(corpus: Corpus, more: dict[str, 
 
 
 def test_too_few_pairs_are_refused() -> None:
-    dpo = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.001}
     with pytest.raises(ValueError, match="the corpus is empty"):
-        _plan(Corpus(["abc"], []), **dpo)
+        _plan(Corpus(["abc"], []), **_DPO)
     with pytest.raises(ValueError, match="it has 1 pairs, and a step takes 2"):
-        _plan(Corpus([], [], preferences=[Preference("a", "b", "c", True)]), **dpo)
+        _plan(Corpus([], [], preferences=[Preference("a", "b", "c", True)]), **_DPO)
+    with pytest.raises(ValueError, match="the corpus is empty"):
+        _plan(Corpus([], [], preferences=[Preference("a", "b", "c", True, 0.0)]), **_DPO)
 
 
 def test_held_out_text_is_cut_in_blocks_where_it_steers_and_nowhere_else() -> None:

@@ -60,6 +60,17 @@ def test_what_is_preferred_becomes_likelier_than_what_is_not(
     assert margin(tmp_path / "dpo") > margin(first.folder) + 10
 
 
+def test_a_process_learns_on_one_card_of_all_that_it_sees(tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
+    from tasks.backends.teaching import one_card
+
+    for cards, rows in ((4, 8), (1, 8), (0, 8)):
+        arguments = TrainingArguments(str(tmp_path), per_device_train_batch_size=8, report_to=[], use_cpu=True)
+        arguments._n_gpu = cards
+        assert one_card(arguments).train_batch_size == rows
+
+
 @pytest.mark.parametrize("more", [{"gradient_checkpointing": True}, {"schedule": "cosine", "warmup_fraction": 0.2}])
 def test_what_changes_the_cost_or_the_rate_still_learns(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path, more: dict[str, Any]

@@ -219,13 +219,37 @@ def test_an_empty_corpus_is_refused(backends: Backends, tiny: TransformerTrainin
         _learn(backends, tiny, tmp_path, Corpus([], []))
 
 
+@pytest.mark.parametrize("averaged", [0.0, 0.2])
 def test_a_training_that_loses_its_way_is_refused(
-    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path, averaged: float
 ) -> None:
-    wild = tiny.model_copy(update={"learning_rate": 1e30, "embedding_learning_rate": 1e30})
+    wild = tiny.model_copy(
+        update={"learning_rate": 1e30, "embedding_learning_rate": 1e30, "averaged": averaged, "steps": 40}
+    )
     with pytest.raises(ValueError, match="training lost its way"):
         _learn(backends, wild, tmp_path, first.corpus)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_base_without_places_of_its_own_learns_and_speaks_and_is_scored(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    for name in ("base", "model"):
+        (tmp_path / name).mkdir()
+    shape = BloomConfig(vocab_size=400, hidden_size=32, n_layer=1, n_head=2)
+    BloomForCausalLM(shape).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(first.folder).save_pretrained(tmp_path / "base")
+    settings = TransformerTraining.model_validate(
+        {**tiny.model_dump(), "start": "base", "base": str(tmp_path / "base")}
+    )
+    asked = (first.corpus, [], first.folder, tmp_path / "model", 1, _untold, tmp_path / "base")
+    assert backends.trainer(settings).train(*asked).steps == 8
+    (score,) = backends.scorer(settings).score(tmp_path / "model", ["the old river " * 60], (1.0,), _untold)
+    assert score.tokens > 64 and math.isfinite(score.nats[0])
+    (said,) = _say(backends, tmp_path / "model", [Prompt("", 3)])
+    assert 0 < said.completion_tokens <= 12
 
 
 def test_progress_is_told_step_by_step(
