@@ -16,7 +16,7 @@ from storage.artifact import MANIFEST, read_table
 from storage.fork import as_made
 from storage.run import Run, human_folder, newest_snapshot
 from storage.standing import accepted_attempts
-from storage.weights import require_weights
+from storage.weights import speakable
 from tasks.backends import Sampling, TransformerTraining
 from tasks.backends.abilities import servers_key
 from tasks.backends.pool import Backends, open_backends, resolve_sampler
@@ -99,10 +99,9 @@ def _subject(asked: Asked, site: Site, backends: Backends, scratch: Path) -> tup
             f"run {asked.run} has no model of generation {asked.generation}; generations with one: {known}"
         )
     artifact = as_made(_model(run, chosen[-1]))
-    require_weights(artifact.folder)
     sampling = Sampling(sampler=recipe.resolved().generate.sampler, max_tokens=asked.tokens)
     seeds = _heldout(root, recipe.human, asked.chains)
-    return artifact.whole(), seeds, sampling, f"generation {chosen[-1][0]} of {asked.run}"
+    return speakable(artifact), seeds, sampling, f"generation {chosen[-1][0]} of {asked.run}"
 
 
 def _teacher(asked: Asked, site: Site) -> tuple[Path, list[str], Sampling, str]:

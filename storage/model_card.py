@@ -18,10 +18,8 @@ from storage.fork import accepted_until, as_made
 from storage.provenance import commit, versions
 from storage.run import Run
 from storage.standing import furthest
-from storage.weights import require_weights
+from storage.weights import ADAPTER, BASE, speakable
 
-_ADAPTER = "adapter_config.json"
-_BASE = "base_model_name_or_path"
 _COUNTS = (
     """select origin, count(*) from corpus where run = $run and generation = $generation group by all order by all"""
 )
@@ -58,8 +56,7 @@ def export_model(root: Path, run: str, generation: int | None, out: Path | None)
         raise ValueError(f"run {run} has no model of generation {generation or 0} yet; go on with it first")
     generation = newest if generation is None else generation
     model = as_made(accepted_until(source, generation)[-1].folder / "model")
-    require_weights(model.folder)
-    weights = model.whole()
+    weights = speakable(model)
     folder = out or Path(f"{run}-generation-{generation}-model")
     with new_folder(folder) as hidden:
         base = _copied(weights, hidden)
@@ -73,18 +70,18 @@ def _copied(model: Path, folder: Path) -> str:
     for name in read_manifest(model)["files"]:
         target = folder / ("training.parquet" if name.endswith(".parquet") else name)
         shutil.copyfile(model / name, target)
-    if not (folder / _ADAPTER).exists():
+    if not (folder / ADAPTER).exists():
         return ""
-    described = json.loads((folder / _ADAPTER).read_text())
-    beside = (model / described[_BASE]).resolve()
+    described = json.loads((folder / ADAPTER).read_text())
+    beside = (model / described[BASE]).resolve()
     if not beside.is_dir():
-        return str(described[_BASE])
+        return str(described[BASE])
     (folder / "base").mkdir()
     for path in sorted(beside.glob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors", ".txt", ".model"):
             shutil.copyfile(path, folder / "base" / path.name)
     (folder / "base" / "_manifest.json").unlink(missing_ok=True)
-    (folder / _ADAPTER).write_text(json.dumps({**described, _BASE: "base"}, indent=2, sort_keys=True))
+    (folder / ADAPTER).write_text(json.dumps({**described, BASE: "base"}, indent=2, sort_keys=True))
     return "base"
 
 

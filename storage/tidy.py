@@ -15,7 +15,7 @@ from storage.artifact import MANIFEST
 from storage.files import bytes_of
 from storage.run import Run, runs
 from storage.standing import accepted_attempts, attempt_folders, attempt_numbers
-from storage.weights import remove_weights, weight_files
+from storage.weights import base_below, remove_weights, weight_files
 
 _HOUR = 3600
 """Seconds without a change after which a draft that no lock speaks for is nobody's."""
@@ -133,9 +133,11 @@ def _old_weights(run: Run, keep: int) -> Iterator[Leftover]:
             yield Leftover("weights of an old model", model, size, run)
 
 
-def _removable(models: Sequence[Path], keep: int) -> Sequence[Path]:
-    """All but the first, whose vocabulary every later one needs, and the newest, which speaks next."""
-    return models[1 : max(1, len(models) - max(1, keep))]
+def _removable(models: Sequence[Path], keep: int) -> list[Path]:
+    """All but the first, whose vocabulary every later one needs, the newest, which speaks next, and what adapters that stay lie on."""
+    last = max(1, len(models) - max(1, keep))
+    bases = {base_below(model) for model in (*models[:1], *models[last:])}
+    return [model for model in models[1:last] if model.resolve() not in bases]
 
 
 def _quiet(path: Path, seconds: int) -> bool:

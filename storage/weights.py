@@ -1,17 +1,40 @@
-"""Weights that were removed on purpose: the model's manifest and loss curve stay, a note says what went and when.
+"""What a model needs to speak: its weights, and below an adapter its base's; and weights that were removed on purpose.
 
-With the note, a model that cannot speak any more is neither damaged nor made again.
+Of a model without weights the manifest and the loss curve stay, and a note says what went and when: it is neither damaged nor made again.
 """
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import AbsentError, read_manifest
+from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest
 from storage.files import sync
 
 NOTE = "_removed.json"
+ADAPTER = "adapter_config.json"
+BASE = "base_model_name_or_path"
+
+
+def base_below(model: Path) -> Path | None:
+    """The artifact that an adapter of a store is laid over; None for a whole model, and where the base is none of a store."""
+    described = model / ADAPTER
+    beside = (model / json.loads(described.read_text())[BASE]).resolve() if described.is_file() else model
+    return beside if beside != model and (beside / MANIFEST).is_file() else None
+
+
+def speakable(model: Artifact) -> Path:
+    """The folder of a model with every file there that it takes to speak: its own, and below an adapter its base's.
+
+    Raises:
+        AbsentError: some are missing, or were removed.
+    """
+    require_weights(model.folder)
+    folder = model.whole()
+    if base := base_below(folder):
+        speakable(replace(model, folder=base))
+    return folder
 
 
 def removed_weights(model: Path) -> frozenset[str]:

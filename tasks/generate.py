@@ -19,7 +19,7 @@ from storage.identity import seed_of, synthetic_id, text_digest
 from storage.records import CANDIDATES, SYNTHETIC
 from storage.run import Attempt
 from storage.survivors import without_dropped
-from storage.weights import require_weights
+from storage.weights import require_weights, speakable
 from tasks.asked import Planned, Pool, as_table, plan, read_topics, tail_report
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.pool import Backends
@@ -121,7 +121,7 @@ def _said(
         serials = list(group)
         speed.base = serials[0]
         waiting = [Prompt(planned.asked[planned.turns[serial][0]].text, seeds[serial]) for serial in serials]
-        for answer in backends.sampler(sampling.by(name)).sample(model.whole(), waiting, speed):
+        for answer in backends.sampler(sampling.by(name)).sample(speakable(model), waiting, speed):
             speed.tokens += answer.completion_tokens
             yield answer
 

@@ -10,7 +10,7 @@ from storage.artifact import Artifact
 from storage.identity import seed_of
 from storage.records import VOICE
 from storage.run import Attempt
-from storage.weights import require_weights
+from storage.weights import require_weights, speakable
 from tasks.backends import Prompt, Sampling
 from tasks.backends.pool import Backends
 from tasks.progress import stage
@@ -35,7 +35,7 @@ def listen(
         prompts += [
             Prompt("", seed_of(seed, "voice", attempt.generation, place)) for place in range(settings.voice_records)
         ]
-        answers = list(backends.sampler(sampling.own).sample(model.whole(), prompts, told))
+        answers = list(backends.sampler(sampling.own).sample(speakable(model), prompts, told))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}
             for prompt, answer in zip(prompts, answers, strict=True)

@@ -16,6 +16,7 @@ from curation.spread import spread
 from storage.artifact import Artifact, read_table
 from storage.fork import as_made
 from storage.identity import seed_of
+from storage.weights import speakable
 from tasks.made import Made, largest_sources, rows_of, sampled
 from tasks.own import evaluate
 
@@ -80,7 +81,7 @@ def measure_own(made: Made, texts: dict[str, pa.Table], settings: MeasureSetting
     """What the user's own evaluations say of the model and of each subject."""
     if not settings.own:
         return []
-    rows = rows_of("model", evaluate(settings.own, "model", made.model.whole(), 0))
+    rows = rows_of("model", evaluate(settings.own, "model", speakable(made.model), 0))
     for subject, table in texts.items():
         if subject != "reserve":
             rows += rows_of(subject, evaluate(settings.own, "texts", table["text"].to_pylist(), table.num_rows))

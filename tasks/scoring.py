@@ -16,6 +16,7 @@ from storage.fork import as_made
 from storage.identity import seed_of
 from storage.records import SCORES
 from storage.run import Attempt
+from storage.weights import speakable
 from tasks.backends import Progress, Scorer
 from tasks.made import Made, largest_sources, rows_of, sampled
 
@@ -78,7 +79,7 @@ def _bytes(texts: list[str]) -> int:
 def _score(scorer: Scorer, model: Artifact, texts: list[str], told: Progress, *, only_as_is: bool = False) -> _Scored:
     """Score texts under a model at every temperature, or as the model is."""
     temperatures = TEMPERATURES[:1] if only_as_is else TEMPERATURES
-    scores = scorer.score(model.whole(), texts, temperatures, told) if texts else []
+    scores = scorer.score(speakable(model), texts, temperatures, told) if texts else []
     nats = np.array([score.nats for score in scores], np.float64).reshape(len(scores), len(temperatures))
     return _Scored(nats, np.array([score.tokens for score in scores], np.int64), _bytes(texts))
 

@@ -15,7 +15,7 @@ from storage.fork import as_made
 from storage.identity import seed_of
 from storage.records import TRAINING
 from storage.run import Attempt
-from storage.weights import require_weights
+from storage.weights import speakable
 from tasks.backends import Corpus, Training, TransformerTraining
 from tasks.backends.pool import Backends
 from tasks.coat import verb
@@ -85,8 +85,7 @@ def _beginning(
 ) -> tuple[Path | str | None, dict[str, Artifact], dict[str, Any]]:
     """The model that a training starts from, the artifact that it is, and what it holds where it is none of ours."""
     if settings.start == "previous" and previous:
-        require_weights(previous.folder)
-        return previous.whole(), {"previous": previous}, {}
+        return speakable(previous), {"previous": previous}, {}
     if settings.base:
         return settings.base, {}, {"base": _content(settings.base)}
     if settings.start != "base":

@@ -8,7 +8,7 @@ from storage.run import BusyError, Run
 from storage.standing import state
 from storage.tidy import find_drafts, find_leftovers, forks_of, remove_run
 from storage.verify import verify
-from storage.weights import removed_weights
+from storage.weights import ADAPTER, removed_weights
 
 
 def _places(store: Path, **asked: object) -> list[str]:
@@ -51,6 +51,12 @@ def test_weights_go_but_of_generation_0_and_of_the_newest(store: Path) -> None:
     assert _places(store, keep_models=1) == []
     assert verify(store).faults == ()
     assert state(Run(store, "tiny")) == "finished"
+
+
+def test_what_an_adapter_lies_on_stays_while_the_adapter_does(store: Path) -> None:
+    described = store / "runs/tiny/generation=3/attempt=1/model" / ADAPTER
+    described.write_text('{"base_model_name_or_path": "../../../generation=1/attempt=1/model"}')
+    assert _places(store, keep_models=1) == ["runs/tiny/generation=2/attempt=1/model"]
 
 
 def test_rejected_attempts_go_only_if_asked(store: Path) -> None:

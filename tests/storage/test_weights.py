@@ -2,8 +2,17 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifact import AbsentError, read_table
-from storage.weights import remove_weights, removed_weights, require_weights, weight_files
+from storage.artifact import MANIFEST, AbsentError, Artifact, read_table
+from storage.mirror import attach
+from storage.weights import (
+    ADAPTER,
+    base_below,
+    remove_weights,
+    removed_weights,
+    require_weights,
+    speakable,
+    weight_files,
+)
 
 
 @pytest.fixture
@@ -43,3 +52,36 @@ def test_weights_that_are_put_back_are_there(model: Path) -> None:
     (model / "ngram.json").write_bytes(content)
     require_weights(model)
     assert not removed_weights(model)
+
+
+def _adapter_over(root: Path) -> tuple[Artifact, Artifact]:
+    """A base and an adapter on it, published in a store."""
+    attempt = root / "runs" / "tuned" / "generation=0" / "attempt=1"
+    base, model = Artifact(attempt / "base", {}), Artifact(attempt / "model", {})
+    with base.draft() as draft:
+        (draft.folder / "model.safetensors").write_bytes(b"weights")
+    with model.draft() as draft:
+        (draft.folder / ADAPTER).write_text('{"base_model_name_or_path": "../base"}')
+        (draft.folder / "adapter_model.safetensors").write_bytes(b"a few")
+    return base, model
+
+
+def test_an_adapter_of_a_bucket_comes_with_its_base(bucket_url: str, tmp_path: Path) -> None:
+    attach(tmp_path / "here", bucket_url)
+    _, model = _adapter_over(tmp_path / "here")
+    attach(tmp_path / "there", bucket_url)
+    folder = tmp_path / "there" / model.folder.relative_to(tmp_path / "here")
+    assert [path.name for path in (folder.parent / "base").iterdir()] == [MANIFEST]
+    assert speakable(Artifact(folder, {})) == folder
+    assert (folder.parent / "base" / "model.safetensors").read_bytes() == b"weights"
+    assert (folder / "adapter_model.safetensors").read_bytes() == b"a few"
+
+
+def test_an_adapter_whose_base_has_lost_its_weights_cannot_speak(tmp_path: Path) -> None:
+    base, model = _adapter_over(tmp_path)
+    assert base_below(model.folder) == base.folder
+    assert base_below(base.folder) is None
+    assert speakable(model) == model.folder
+    remove_weights(base.folder)
+    with pytest.raises(AbsentError, match=r"the weights of .*base were removed by heirloom gc"):
+        speakable(model)
