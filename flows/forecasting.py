@@ -20,6 +20,8 @@ from tasks.forecast import foretell_of
 from tasks.pictures import draw_forecast
 
 _TOKENS_PER_WORD = 1.5
+_MODEL = {"backend", "hidden", "layers", "components", "latent", "order"}
+"""What of its settings says how much work a model is."""
 
 
 def loop_of(recipe: Recipe) -> Loop:
@@ -62,9 +64,11 @@ def foretell(
     console.print(
         "[dim]of what a model says, by mixing and sampling alone: what curation drops and what a model gets wrong come on top[/]"
     )
-    if recipe.generate.temperature != 1 or recipe.generate.top_p < 1:
+    sampling = recipe.generate
+    if sampling.temperature != 1 or sampling.top_p < 1:
+        bias = "narrows" if sampling.temperature <= 1 else "spreads" if sampling.top_p == 1 else "changes"
         console.print(
-            "[yellow]sampling is biased[/]: every round narrows what the next learns from. How much depends on the model; this is how it goes with words",
+            f"[yellow]sampling is biased[/]: every round {bias} what the next learns from. How much depends on the model; this is how it goes with words",
             soft_wrap=True,
         )
     console.print(_share(keep, seen, through), soft_wrap=True)
@@ -101,19 +105,33 @@ def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
     texts = read_table(reserve, ["text"])["text"].to_pylist()[:2000]
     words = statistics.mean(len(text.split()) for text in texts)
     spoken = round(candidates * min(recipe.generate.max_tokens, _TOKENS_PER_WORD * words)) * recipe.generations
-    if isinstance(recipe.train, TransformerTraining):
-        steps = recipe.train.human_only_steps + recipe.train.steps * recipe.generations
-        learned = steps * recipe.train.batch * recipe.train.context
-    else:
-        learned = round(records * words * _TOKENS_PER_WORD) * (recipe.generations + 1)
+    learned = _learned(recipe, records, words)
     said = f"about {spoken:,} tokens to speak and {learned:,} to learn from, in {recipe.generations} generations"
+    model = recipe.train.model_dump(include=_MODEL)
     rates = [
         turn.seconds / turn.tokens
         for run in runs(site.store)
-        if run.recipe()["train"]["backend"] == recipe.train.backend
+        if {name: run.recipe()["train"].get(name) for name in model} == model
         for turn in turns(run)
         if turn.tokens and turn.verdict
     ]
     if not rates:
-        return f"{said}; no run of this store has used backend {recipe.train.backend} yet, so no time can be told"
+        return f"{said}; no run of this store has trained such a model yet, so no time can be told"
     return f"{said}: about {(spoken + learned) * statistics.median(rates):,.0f} s at the pace of {len(rates)} generations of this store"
+
+
+def _learned(recipe: Recipe, records: int, words: float) -> int:
+    """Tokens that all trainings together see, where curation drops nothing."""
+    train, candidates = recipe.train, records * recipe.prompts.candidates_per_human_record
+    if isinstance(train, TransformerTraining) and not train.epochs:
+        steps = train.human_only_steps + train.steps * recipe.generations
+        return (train.token_budget or 0) * (recipe.generations + 1) or steps * train.batch * train.context
+    corpora = {
+        "replace": lambda _: candidates,
+        "accumulate": lambda generation: records + generation * candidates,
+        "anchor": lambda _: records + candidates,
+    }
+    mixed = corpora.get(recipe.mix.policy, lambda _: recipe.mix.records or records)
+    passes = train.epochs or 1 if isinstance(train, TransformerTraining) else 1
+    seen = records + sum(mixed(generation) for generation in range(1, recipe.generations + 1))
+    return round(passes * seen * words * _TOKENS_PER_WORD)

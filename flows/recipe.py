@@ -124,16 +124,19 @@ class Site(BaseModel):
 
 
 def load_recipe(source: str, overrides: Sequence[str] = (), store: Path | None = None) -> Recipe:
-    """A recipe from a TOML file, a shipped one by its name, or that of a run in `store`; overrides on top.
+    """A recipe from a TOML file, that of a run in `store`, or a shipped one by its name; overrides on top.
+
+    A shipped recipe whose run is there is that run's, unless it is given another name.
 
     Raises:
         ValueError: no such file, not TOML, or a key or value that is not allowed; the message names its path.
     """
-    path = Path(source)
+    path, known = Path(source), [run.name for run in runs(store)] if store else []
+    renamed = source in shipped() and overridden({}, overrides).get("name", source) != source
+    if store and source in known and not path.is_file() and not renamed:
+        return Recipe.model_validate(overridden(Run(store, source).recipe(), overrides))
     if not path.suffix and not path.exists():
         path = _SHIPPED / f"{source}.toml"
-    if not path.is_file() and store and source in (known := [run.name for run in runs(store)]):
-        return Recipe.model_validate(overridden(Run(store, source).recipe(), overrides))
     if not path.is_file():
         also = f"; or a run of {store}: {', '.join(known)}" if store and known else ""
         raise ValueError(

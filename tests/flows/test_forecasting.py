@@ -40,6 +40,43 @@ def test_time_is_told_by_what_the_store_has_seen(ripe: Path) -> None:
     assert "sampling is biased" not in said
 
 
+def test_a_model_of_another_size_tells_no_time(ripe: Path) -> None:
+    """No run of the store is by a transformer, and an n-gram of another order is another model."""
+    other = load_recipe("tiny", ["train.order=2"], ripe)
+    assert "has trained such a model yet, so no time can be told" in _said(other, Site(store=ripe))
+
+
+def _tokens(recipe: Recipe, site: Site) -> int:
+    return int(_said(recipe, site).split(" to speak and ")[1].split(" to learn")[0].replace(",", ""))
+
+
+def test_tokens_are_those_of_the_steps_the_budget_or_the_passes(ingested: Site) -> None:
+    def tokens(**train: object) -> int:
+        asked = {"name": "x", "human": "letters", "generations": 3, "prompts": {"candidates_per_human_record": 2}}
+        return _tokens(Recipe.model_validate({**asked, "train": {"backend": "transformer", **train}}), ingested)
+
+    assert tokens(steps=10, human_only_steps=5, batch=4, context=32) == (5 + 3 * 10) * 4 * 32
+    assert tokens(token_budget=1000) == 4 * 1000
+    # Anchor: generation 0 has the human records, each later one these and two candidates for each.
+    assert abs(tokens(epochs=4) - 4 * tokens(epochs=1)) <= 4
+    human = _tokens(
+        Recipe.model_validate({"name": "x", "human": "letters", "generations": 0, "train": {"backend": "ngram"}}),
+        ingested,
+    )
+    assert abs(tokens(epochs=1) - (1 + 3 * 3) * human) <= 10
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "said"),
+    [(0.5, 1, "every round narrows"), (1, 0.9, "narrows"), (1.3, 1, "spreads"), (1.3, 0.9, "changes")],
+)
+def test_the_bias_of_sampling_is_named(
+    ingested: Site, recipe: Recipe, temperature: float, top_p: float, said: str
+) -> None:
+    sampling = recipe.generate.model_copy(update={"temperature": temperature, "top_p": top_p})
+    assert said in _said(recipe.model_copy(update={"generate": sampling}), ingested)
+
+
 def test_a_goal_that_nothing_reaches_is_said_to_be_one(ingested: Site, recipe: Recipe) -> None:
     assert "no human share does it; a type expected 1 times is in a human sample" in _said(recipe, ingested, 0.9, 1)
 

@@ -1,5 +1,6 @@
 """Recipes and sites: loading, overriding, refusing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,14 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
         Recipe(name="fixed").name = "other"  # type: ignore[misc]
 
 
-def test_a_run_of_the_store_is_a_recipe_too_and_a_shipped_one_of_its_name_comes_first(store: Path) -> None:
+def test_a_run_of_the_store_comes_before_a_shipped_recipe_of_its_name_unless_it_is_given_another(store: Path) -> None:
+    shutil.copytree(store / "runs/tiny", store / "runs/anchor")
+    assert load_recipe("anchor", [], store).mix.policy == "accumulate"
+    assert load_recipe("anchor", ["name=other"], store).mix.policy == "anchor"
+    assert load_recipe("anchor", ["generations=9"], store).human == "letters"
+
+
+def test_a_run_of_the_store_is_a_recipe_too(store: Path) -> None:
     assert load_recipe("tiny", ["generations=9"], store).generations == 9
     assert load_recipe("tiny", [], store).mix.policy == "accumulate"
     with pytest.raises(ValueError, match=r"or a run of .*: tiny"):
