@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
@@ -13,15 +13,23 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from flows.options import console
+from flows.table import table
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-_NARROWEST = 80
-_SHORTEST = 14
 _MOST_ROWS = 200
+_COUNTED = 1_000_000
+_MOST_LINES = 6
+"""Of a value in a table."""
+_NARROWEST = 12
+"""Characters that a column of words is not made narrower than."""
 
 
 class Format(StrEnum):
@@ -56,14 +64,65 @@ def writer(kind: Format | None, out: Path | None) -> Callable[["DuckDBPyRelation
 
 
 def show(answer: "DuckDBPyRelation") -> None:
-    """Print a table as wide as the screen; what is left out is counted below it."""
+    """Print a table, or where a screen has no room for all columns a line a value; what is left out is counted below."""
     if answer.columns == ["explain_key", "explain_value"]:
         console.print("\n".join(text for _, text in answer.fetchall()), markup=False, soft_wrap=True)
         return
-    width = max(_NARROWEST, console.width)
-    # Long cells are cut before whole columns are left out.
-    cell = width if len(answer.columns) < 3 else max(_SHORTEST, width // len(answer.columns))
-    answer.show(max_rows=_MOST_ROWS, max_width=width, max_col_width=cell)
+    rows, total = list[tuple[object, ...]](), 0
+    for batch in answer.to_arrow_reader():
+        total += batch.num_rows
+        some = batch.slice(0, _MOST_ROWS - len(rows))
+        rows += zip(*(column.to_pylist() for column in some.columns), strict=True)
+        if total > _COUNTED:
+            break
+    told, cut = _laid_out([escape(name) for name in answer.columns], rows)
+    console.print(told)
+    more = f", {len(rows)} shown: all with --format csv" if total > len(rows) else ""
+    whole = "; what ends in … is whole with --format json" if cut else ""
+    count = f"over {_COUNTED:,}" if total > _COUNTED else f"{total:,}" if total else "no"
+    console.print(f"[dim]{count} row{'s'[: total != 1]}{more}{whole}[/]", soft_wrap=True)
+
+
+def _laid_out(names: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[Table | Group, bool]:
+    """Rows for a screen, and whether a value was cut."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    cells = [[_cell(value) for value in column] for column in columns]
+    widths = [max(map(len, (name, *column))) for name, column in zip(names, cells, strict=True)]
+    numeric = [any(column) and all(value is None or _is_number(value) for value in column) for column in columns]
+    words = [width for width, number in zip(widths, numeric, strict=True) if not number]
+    for gap in (2, 1):
+        room = console.width - sum(widths) + sum(words) - gap * (len(names) - 1)
+        if room >= sum(min(width, _NARROWEST) for width in words):
+            break
+    else:
+        return Group(*(_line_a_value(names, row) for row in zip(*cells, strict=True))), False
+    longest = _MOST_LINES * room // max(1, len(words))
+    numbers = {name for name, number in zip(names, numeric, strict=True) if number}
+    told = table(*names, numbers=numbers, gap=gap)
+    for row in zip(*cells, strict=True):
+        told.add_row(*(Text(cell if len(cell) <= longest else f"{cell[: longest - 1]}…") for cell in row))
+    return told, any(width > longest for width in words)
+
+
+def _line_a_value(names: Sequence[str], row: Sequence[str]) -> Table:
+    told = table("", "")
+    told.show_header = False
+    for name, cell in zip(names, row, strict=True):
+        told.add_row(f"[dim]{name}[/]", Text(cell))
+    told.add_row("", "")
+    return told
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 or not math.isfinite(value) else f"{value:,.0f}"
+    return str(value).replace("\n", "\\n")
 
 
 def _keep(answer: "DuckDBPyRelation", kind: Format, out: Path | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from flows.answers import Format, writer
 
@@ -77,6 +78,42 @@ def test_a_format_that_does_not_fit_is_refused(
     assert (tmp_path / "there.csv").read_text() == "mine"
 
 
-def test_a_table_says_how_much_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
-    writer(None, None)(duckdb.sql("select range as id from range(1000)"))
-    assert "200 shown" in capsys.readouterr().out
+def _shown(question: str, monkeypatch: pytest.MonkeyPatch, width: int = 80) -> list[str]:
+    screen = Console(record=True, width=width, highlight=False)
+    monkeypatch.setattr("flows.answers.console", screen)
+    writer(None, None)(duckdb.sql(question))
+    return [line.rstrip() for line in screen.export_text().splitlines()]
+
+
+def test_a_table_says_how_much_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _shown("select range as id from range(3000)", monkeypatch)
+    assert lines[-2:] == ["199", "3,000 rows, 200 shown: all with --format csv"]
+    endless = _shown("select range as id from range(10_000_000_000)", monkeypatch)
+    assert endless[-1] == "over 1,000,000 rows, 200 shown: all with --format csv"
+
+
+def test_a_table_has_every_column_and_numbers_of_a_length_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _shown(
+        "select 'guarded' as run, 1 / 3 as share, 12345678.9 as many, null as since, 'a\nb [c]' as \"count[1]\"",
+        monkeypatch,
+    ) == [
+        "run         share        many  since  count[1]",
+        "guarded  0.333333  12345678.9  NULL   a\\nb [c]",
+        "1 row",
+    ]
+
+
+def test_what_has_no_room_in_a_table_is_told_a_line_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ", ".join(f"{number} + 0.5 as a_long_name_{number}" for number in range(9))
+    lines = _shown(f"select {columns}, 'two words' as text", monkeypatch, width=60)
+    assert lines[0] == "a_long_name_0  0.5" and lines[9] == "text           two words" and lines[-1] == "1 row"
+
+
+def test_a_long_text_is_cut_in_a_table_and_this_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _shown("select repeat('word ', 400) as text, 'h-1' as id", monkeypatch)
+    assert len(lines) < 12 and sum("…" in line for line in lines) == 2
+    assert lines[-1] == "1 row; what ends in … is whole with --format json"
+
+
+def test_no_rows_have_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _shown("select 1 as id, '' as text where false", monkeypatch) == ["id  text", "no rows"]

@@ -85,7 +85,7 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.say("select 'half; of\n")
     terminal.hears("… ")
     terminal.say("a text';\n")
-    terminal.hears("│")
+    terminal.hears("half; of\\na text")
     terminal.hears("heirloom> ")
     terminal.say("\x04")
     assert terminal.process.wait(120) == 0
