@@ -8,6 +8,7 @@ import typer
 
 from flows.options import Set, Store, console
 from flows.recipe import Recipe, load_site, overridden, shipped
+from storage.listing import require_store
 from storage.mirror import bucket_of
 
 app = typer.Typer()
@@ -152,7 +153,7 @@ def forget(
     rewrite: Annotated[bool, typer.Option("--rewrite", help="take the texts out of the files too")] = False,
     descendants: Annotated[bool, typer.Option("--descendants", help="forget the candidates they prompted too")] = False,
     store: Store = None,
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", help="with --rewrite: do it without asking")] = False,
 ) -> None:
     """Keep records out of every later corpus, prompt and view, and say what has seen them."""
     from flows.showing import show_sights
@@ -196,8 +197,7 @@ def _rewrite(root: Path, digests: list[str]) -> None:
 
 def _store(store: str | None) -> Path:
     root = load_site(None, store).opened().store
-    if not root.is_dir():
-        raise ValueError(f"there is no store at {root}; make one with: heirloom demo, or heirloom ingest")
+    require_store(root)
     return root
 
 

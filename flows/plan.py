@@ -53,13 +53,21 @@ def _settings(console: Console, recipe: Recipe) -> None:
         }
         said = settings.model_dump(mode="json")
         asked = [f"{key} = {value!r}" for key, value in said.items() if getattr(settings, key) != usual[key]]
-        # Tables and lists are said where they are not as they are without being asked for.
-        brief = [f"{key} = {value!r}" for key, value in said.items() if not isinstance(value, dict | list)]
+        # Tables are said where they are not as they are without being asked for.
+        brief = [f"{key} = {value!r}" for key, value in said.items() if not _has_tables(value)]
         left = [pair for pair in brief if pair not in asked]
         told = [escape(", ".join(asked))] * bool(asked) + [f"[dim]as usual: {escape(', '.join(left))}[/]"] * bool(left)
         console.print(f"[bold]\\[{name}][/] {'; '.join(told)}", soft_wrap=True)
+    if "minhash" not in recipe.curate.stages:
+        return
     curve = ", ".join(
         f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}"
         for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
     )
     console.print(f"chance that two texts of a given Jaccard similarity are compared at all: {curve}", soft_wrap=True)
+
+
+def _has_tables(value: object) -> bool:
+    return isinstance(value, dict) or (
+        isinstance(value, list) and not all(isinstance(one, str) for one in value or [0])
+    )

@@ -51,6 +51,8 @@ def preview(console: Console, recipe: Recipe, site: Site, count: int) -> None:
         parent = f" from {human['id'][asking.parent].as_py()}" if asking.parent >= 0 else ""
         console.print(f"[dim]prompt {number}{parent}[/]", soft_wrap=True)
         console.print(escape(asking.text) or "[dim](nothing: the model begins by itself)[/]", soft_wrap=True)
+    if recipe.prompts.program == "blank":
+        console.print("[dim]to ask with human text: --set prompts.program=opening, or another (docs/generation.md)[/]")
 
 
 def _finished(run: Run) -> list[Attempt]:

@@ -68,6 +68,20 @@ class Listing:
         return [part for folder in folders for part in parts(folder)]
 
 
+def require_store(root: Path) -> None:
+    """Check that a folder can be a store.
+
+    Raises:
+        ValueError: it is not there, or it holds stores and is none itself, as the demo leaves it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"there is no store at {root}; make one with: heirloom demo, or heirloom ingest")
+    if not any((root / name).exists() for name in ("runs", "human")) and (below := sorted(root.glob("*/runs"))):
+        raise ValueError(
+            f"there is no store at {root}, but below it: say --store {' or --store '.join(str(one.parent) for one in below)}"
+        )
+
+
 def list_store(root: Path, only: Sequence[str] = ()) -> Listing:
     """Read every manifest of the store once; of the runs named in `only`, if any are.
 
@@ -75,8 +89,7 @@ def list_store(root: Path, only: Sequence[str] = ()) -> Listing:
         ValueError: there is no store at `root`.
         AbsentError: a run that is there cannot be read whole.
     """
-    if not root.is_dir():
-        raise ValueError(f"there is no store at {root}; make one with: heirloom demo, or heirloom ingest")
+    require_store(root)
     root = root.absolute()
     read = [_read(run) for run in runs(root) if not only or run.name in only]
     return Listing(root, [run for run in read if run])

@@ -13,6 +13,7 @@ from pathlib import Path
 from storage import mirror
 from storage.artifact import MANIFEST
 from storage.files import bytes_of
+from storage.listing import require_store
 from storage.run import Run, runs
 from storage.standing import accepted_attempts, attempt_folders, attempt_numbers
 from storage.weights import base_below, remove_weights, weight_files
@@ -51,8 +52,7 @@ def find_leftovers(root: Path, keep_models: int | None = None, rejected: bool = 
     Raises:
         ValueError: there is no store at `root`.
     """
-    if not root.is_dir():
-        raise ValueError(f"there is no store at {root}")
+    require_store(root)
     idle = [run for run in runs(root) if not run.writer()]
     found = [*find_drafts(root), *_logs(root)]
     if rejected:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest
 from storage.files import describe_file, seal
 from storage.forget import PENDING
+from storage.listing import require_store
 from storage.mirror import fetch
 from storage.run import Run, runs
 from storage.standing import artifact_folders, attempt_numbers, is_human
@@ -55,8 +56,7 @@ def verify(root: Path, only: Sequence[str] = (), told: Told = lambda *_: None) -
     Raises:
         ValueError: there is no store at `root`, or no run of such a name.
     """
-    if not root.is_dir():
-        raise ValueError(f"there is no store at {root}")
+    require_store(root)
     for name in only:
         if not Run(root, name).begun():
             Run(root, name).recipe()
