@@ -73,7 +73,9 @@ _LONG_WAYS: list[tuple[int, Asked]] = [
     *((times, _residual(0.1)) for times in (2, 4)),
     (4, _LONGER),
     *((4, {**_LONGER, "weight_decay": decay}) for decay in (0.15, 0.45)),
+    (40, _residual(0.2)),
 ]
+"""As above; the last has the compute of the whole loop."""
 _LOOPS: list[tuple[int, int, int, Asked]] = [
     (3, 1, 8, _residual(0.1)),
     (2, 1, 3, _residual(0.1)),

@@ -62,7 +62,8 @@ def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
     for line in facts["dropped"]:
         tolls.add_row(line["stage"], escape(line["reason"]), f"{line['dropped']:,}", f"{line['of']:,}")
     console.print(tolls)
-    for stage in dict.fromkeys(pair["stage"] for pair in facts["examples"]):
+    shown = list(dict.fromkeys(pair["stage"] for pair in facts["examples"]))
+    for stage in shown:
         console.print(f"\n[dim]{stage}: the least alike of what it dropped, each above what stays[/]")
         for pair in (pair for pair in facts["examples"] if pair["stage"] == stage):
             console.print(
@@ -72,7 +73,8 @@ def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
                 console.print(f"       {words}", markup=False, overflow="ellipsis", no_wrap=True)
     for name, lost, of in _heavy(facts["dropped"]):
         console.print(
-            f"[yellow]warning[/] {name} dropped {lost:,} of the {of:,} texts it saw; look at the examples before you use the rest"
+            f"[yellow]warning[/] {name} dropped {lost:,} of the {of:,} texts it saw; look at its "
+            f"{'examples' if name in shown else 'reasons'} above before you use the rest"
         )
     # What an older Heirloom has left says nothing of them.
     for toll in facts.get("heavy_tolls", []):
