@@ -52,6 +52,24 @@ def test_the_query_that_it_offers_can_be_asked(
     assert "repeated.jsonl#30" in asked.stdout
 
 
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (
+            ["!"] * 1 + [f"no {number}" for number in range(9)],
+            "quality dropped 10 of the 10 texts it saw; look at its reasons above",
+        ),
+        ([human_texts(1)[0]] * 9, "exact dropped 8 of the 9 texts it saw; look at its examples above"),
+    ],
+)
+def test_a_sieve_that_takes_most_of_what_it_saw_is_pointed_at(
+    texts: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    _curate(tmp_path / "some.jsonl")
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_more_sieves_and_other_limits_can_be_asked_for(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _curate(repeated, "--also", "diversity", "--set", "encoder=hashing", "--set", "quality.words=false")
     capsys.readouterr()
