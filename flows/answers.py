@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from flows.table import table
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What a terminal would obey, or could not show."""
 _MOST_ROWS = 200
 _COUNTED = 1_000_000
 _MOST_LINES = 6
@@ -122,7 +125,7 @@ def _cell(value: object) -> str:
         return "NULL"
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 or not math.isfinite(value) else f"{value:,.0f}"
-    return str(value).replace("\n", "\\n")
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 
 def _keep(answer: "DuckDBPyRelation", kind: Format, out: Path | None) -> None:

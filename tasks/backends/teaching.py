@@ -159,7 +159,7 @@ def _arguments(settings: TransformerTraining, network: Any, steps: int, folder: 
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
-        # The one before goes when the newest has been marked as whole.
+        # Older ones go before the newest is marked as whole, and one that is whole must be left.
         "save_total_limit": 2,
         "restore_callback_states_from_checkpoint": True,
         "bf16": wants_bfloat16(settings, network.config.hidden_size),

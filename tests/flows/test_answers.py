@@ -103,6 +103,11 @@ def test_a_table_has_every_column_and_numbers_of_a_length_that_is_read(monkeypat
     ]
 
 
+def test_what_a_text_says_to_the_terminal_is_shown_and_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _shown("select 'a' || chr(27) || '[31mred' || chr(7) || chr(160) || 'é' as text", monkeypatch)
+    assert lines[1] == "a\\x1b[31mred\\x07\xa0é"
+
+
 def test_what_has_no_room_in_a_table_is_told_a_line_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = ", ".join(f"{number} + 0.5 as a_long_name_{number}" for number in range(9))
     lines = _shown(f"select {columns}, 'two words' as text", monkeypatch, width=60)
