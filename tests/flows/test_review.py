@@ -45,8 +45,8 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
                     # It is paused, and what its form says is not there yet.
                     continue
                 answer = client.post(f"{api}/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
-                # A form that is not whole yet refuses every answer.
-                if answer["status"] == "ACCEPT":
+                # A form that is not whole yet refuses every answer, and SQLite may be locked; a person would press again.
+                if answer.get("status") == "ACCEPT":
                     heads.append(head.json())
                     answers.pop(0)
                     break

@@ -51,7 +51,8 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
 
 
 def test_views_have_the_same_columns_and_types_with_and_without_records(two_runs: Path, tmp_path: Path) -> None:
-    full, empty = open_catalog(two_runs), open_catalog(tmp_path)
+    (tmp_path / "empty").mkdir()
+    full, empty = open_catalog(two_runs), open_catalog(tmp_path / "empty")
     others = ("journal", "generations", "generations_all", "runs", "recipes", "lineage", "records")
     for name in (*VIEWS, *(f"{view}_all" for view in VIEWS), *HUMAN_VIEWS, *EVALUATION_VIEWS, *others):
         one, other = (catalog.execute(f"describe {name}").fetchall() for catalog in (full, empty))

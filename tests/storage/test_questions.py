@@ -25,8 +25,9 @@ def _asked(root: Path, name: str, *arguments: str) -> list[tuple[Any, ...]]:
 def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_store(
     name: str, two_runs: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "empty").mkdir()
     assert _asked(two_runs, name)
-    assert _asked(tmp_path, name) == []
+    assert _asked(tmp_path / "empty", name) == []
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
