@@ -91,7 +91,7 @@ def _laid_out(names: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[T
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     cells = [[_cell(value) for value in column] for column in columns]
     widths = [max(map(len, (name, *column))) for name, column in zip(names, cells, strict=True)]
-    numeric = [any(column) and all(value is None or _is_number(value) for value in column) for column in columns]
+    numeric = [_is_numeric(column) for column in columns]
     words = [width for width, number in zip(widths, numeric, strict=True) if not number]
     for gap in (2, 1):
         room = console.width - sum(widths) + sum(words) - gap * (len(names) - 1)
@@ -116,8 +116,11 @@ def _line_a_value(names: Sequence[str], row: Sequence[str]) -> Table:
     return told
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+def _is_numeric(column: Sequence[object]) -> bool:
+    there = [value for value in column if value is not None]
+    return bool(there) and all(
+        isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in there
+    )
 
 
 def _cell(value: object) -> str:

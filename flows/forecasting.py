@@ -111,7 +111,7 @@ def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
     rates = [
         turn.seconds / turn.tokens
         for run in runs(site.store)
-        if {name: run.recipe()["train"].get(name) for name in model} == model
+        if model.items() <= run.recipe()["train"].items()
         for turn in turns(run)
         if turn.tokens and turn.verdict
     ]
@@ -123,15 +123,18 @@ def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
 def _learned(recipe: Recipe, records: int, words: float) -> int:
     """Tokens that all trainings together see, where curation drops nothing."""
     train, candidates = recipe.train, records * recipe.prompts.candidates_per_human_record
-    if isinstance(train, TransformerTraining) and not train.epochs:
-        steps = train.human_only_steps + train.steps * recipe.generations
-        return (train.token_budget or 0) * (recipe.generations + 1) or steps * train.batch * train.context
+    passes = 1.0
+    if isinstance(train, TransformerTraining):
+        if train.token_budget:
+            return train.token_budget * (recipe.generations + 1)
+        if not train.epochs:
+            return (train.human_only_steps + train.steps * recipe.generations) * train.batch * train.context
+        passes = train.epochs
     corpora = {
         "replace": lambda _: candidates,
         "accumulate": lambda generation: records + generation * candidates,
         "anchor": lambda _: records + candidates,
     }
     mixed = corpora.get(recipe.mix.policy, lambda _: recipe.mix.records or records)
-    passes = train.epochs or 1 if isinstance(train, TransformerTraining) else 1
     seen = records + sum(mixed(generation) for generation in range(1, recipe.generations + 1))
     return round(passes * seen * words * _TOKENS_PER_WORD)

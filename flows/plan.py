@@ -54,7 +54,7 @@ def _settings(console: Console, recipe: Recipe) -> None:
         said = settings.model_dump(mode="json")
         asked = [f"{key} = {value!r}" for key, value in said.items() if getattr(settings, key) != usual[key]]
         # Tables are said where they are not as they are without being asked for.
-        brief = [f"{key} = {value!r}" for key, value in said.items() if not _has_tables(value)]
+        brief = [f"{key} = {value!r}" for key, value in said.items() if _is_brief(value)]
         left = [pair for pair in brief if pair not in asked]
         told = [escape(", ".join(asked))] * bool(asked) + [f"[dim]as usual: {escape(', '.join(left))}[/]"] * bool(left)
         console.print(f"[bold]\\[{name}][/] {'; '.join(told)}", soft_wrap=True)
@@ -67,7 +67,7 @@ def _settings(console: Console, recipe: Recipe) -> None:
     console.print(f"chance that two texts of a given Jaccard similarity are compared at all: {curve}", soft_wrap=True)
 
 
-def _has_tables(value: object) -> bool:
-    return isinstance(value, dict) or (
-        isinstance(value, list) and not all(isinstance(one, str) for one in value or [0])
-    )
+def _is_brief(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(one, str) for one in value)
+    return not isinstance(value, dict)

@@ -110,7 +110,8 @@ def _show_profile(console: Console, run: Run) -> None:
     ]
     told = [folder for folder in folders if (folder / MANIFEST).exists()]
     rows = read_table(told[-1]).to_pylist() if told else []
-    console.print(end="\n" if rows else "")
+    if rows:
+        console.print()
     for row in rows:
         since = "" if row["since"] is None else f" since generation {row['since']}"
         colour = {"present": "red", "absent": "green"}.get(row["state"], "dim")
@@ -162,5 +163,4 @@ def _which(turn: Turn) -> str:
 
 
 def _ended(turn: Turn) -> str:
-    said = ["rejected"] * (not turn.accepted) + [turn.verdict or "not finished"]
-    return ", ".join(said)
+    return ("" if turn.accepted else "rejected, ") + (turn.verdict or "not finished")

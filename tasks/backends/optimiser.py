@@ -24,8 +24,8 @@ def muon_and_adamw(model: PreTrainedModel, settings: TransformerTraining) -> tor
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
     tables = {id(one.weight) for one in model.modules() if isinstance(one, torch.nn.Embedding)}
-    head = model.get_output_embeddings()
-    tables |= {id(head.weight)} if head else set()
+    if head := model.get_output_embeddings():
+        tables.add(id(head.weight))
     for parameter in model.parameters():
         inside = parameter.ndim == 2 and id(parameter) not in tables
         (matrices if inside else others).append(parameter)

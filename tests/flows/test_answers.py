@@ -103,6 +103,10 @@ def test_a_table_has_every_column_and_numbers_of_a_length_that_is_read(monkeypat
     ]
 
 
+def test_noughts_are_numbers_and_truths_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _shown("select 0 as dropped, true as kept", monkeypatch)[:2] == ["dropped  kept", "      0  True"]
+
+
 def test_what_a_text_says_to_the_terminal_is_shown_and_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = _shown("select 'a' || chr(27) || '[31mred' || chr(7) || chr(160) || 'é' as text", monkeypatch)
     assert lines[1] == "a\\x1b[31mred\\x07\xa0é"
