@@ -13,12 +13,14 @@ import numpy as np
 
 from benchmarks.figures import WORK, Figure, remembered
 from curation.splitting import IngestSettings
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site, load_recipe
-from storage.catalog import open_catalog
-from storage.run import human_folder
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from storage.datasets.snapshots import human_folder
+from storage.query.catalog import open_catalog
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 
 _FOLDER = WORK / "alarms"
 _SEEDS = {"ngram": range(100, 112), "gaussian-mixture": range(100, 112), "vae": range(100, 103)}

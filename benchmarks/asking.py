@@ -15,9 +15,9 @@ import duckdb
 
 from benchmarks.built import build_big, build_many
 from benchmarks.figures import WORK, Figure, run_heirloom, short
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS, bound
-from storage.readonly import open_readonly
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS, bound
+from storage.query.sandbox import open_readonly
 
 _BIG, _MANY, _LIVE = (WORK / "asking" / name for name in ("big", "many", "live"))
 _ROUNDS = 7

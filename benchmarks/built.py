@@ -6,9 +6,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from storage import records
-from storage.artifact import Artifact
-from storage.run import Attempt, Run, human_folder
+from storage.artifacts import schemas as records
+from storage.artifacts.artifact import Artifact
+from storage.datasets.snapshots import human_folder
+from storage.runs.run import Attempt, Run
 
 RECORDS, GENERATIONS = 100_000, 10
 _STAGES = ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity")

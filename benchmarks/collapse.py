@@ -13,13 +13,15 @@ import duckdb
 from benchmarks.figures import WORK, Ends, Figure, short, story
 from curation.splitting import IngestSettings
 from flows.compare import compare
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.demo import ARMS
-from flows.recipe import Recipe, Site, load_recipe
-from storage.catalog import open_catalog
-from storage.sources import DOCSTRINGS
+from storage.query.catalog import open_catalog
+from storage.readers.discovery import DOCSTRINGS
 from tasks.backends import Resources
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 
 SEEDS = (0, 1, 2)
 _PASSAGES = 1500

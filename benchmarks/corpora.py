@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from benchmarks.figures import WORK
 from curation.text import shingles
-from storage.docstrings import docstrings
+from storage.readers.python_docs import docstrings
 
 FOLDER = WORK / "dedup"
 RATES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)

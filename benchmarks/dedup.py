@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from benchmarks import corpora, incremental
 from benchmarks.figures import WORK, Figure, remembered, short
 from benchmarks.rivals import METHODS, run
-from curation.kernel import compiled, vectorised
-from curation.minhash import MinHashSettings, find_near_duplicates
-from storage.provenance import machine
+from curation.dedup.kernels.dispatch import compiled, vectorised
+from curation.dedup.minhash import MinHashSettings, find_near_duplicates
+from storage.artifacts.provenance import machine
 
 OURS = {"ours": compiled, "ours, numpy": vectorised}
 _PACKAGES = {

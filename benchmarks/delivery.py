@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
-from curation.conversations import as_turns, render
+from curation.chat import as_turns, render
 from curation.mixing import MixSettings
-from curation.programs import TEMPLATES, fill
-from curation.prompts import PromptSettings
+from curation.pipeline import CurateSettings
+from curation.prompts.plan import PromptSettings
+from curation.prompts.templates import TEMPLATES, fill
 from curation.splitting import IngestSettings
-from curation.stages import CurateSettings
-from flows.recipe import Recipe
-from storage.artifact import Artifact, read_table
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS
-from storage.run import Attempt, Run
+from flows.config.recipe import Recipe
+from storage.artifacts.artifact import Artifact, read_table
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from storage.runs.run import Attempt, Run
 from tasks.backends import Corpus, Resources, Sampling, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.curate import curate
-from tasks.generate import generate
-from tasks.ingest import ingest, pinned_human
+from tasks.backends.registry import Backends
+from tasks.curation.curate import curate
+from tasks.curation.decontaminate import pinned_withheld
+from tasks.generation.generate import generate
+from tasks.ingestion.ingest import ingest, pinned_human
 from tasks.mix import mix
-from tasks.screen import pinned_withheld
+from tasks.orchestration.prefect import without_coat
 from tests.honest_speaker import GRID, PERSONAS, asked_by, body, delivered, header, human_record
 
 _STORE = WORK / "generation" / "delivery"

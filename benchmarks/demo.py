@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.figures import WORK, Ends, Figure, run_heirloom, story
 from flows.demo import ARMS
-from storage.catalog import open_catalog
-from storage.provenance import machine
-from storage.questions import QUESTIONS
+from storage.artifacts.provenance import machine
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
 
 SEEDS = (0, 1, 2)
 _STORES = WORK / "demo"

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from storage.provenance import commit, machine, versions
+from storage.artifacts.provenance import commit, machine, versions
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"

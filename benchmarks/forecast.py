@@ -6,14 +6,16 @@ backend the model learns its corpus nearly as it is; on the transformer it does 
 
 from benchmarks.figures import WORK, Figure, short
 from curation.splitting import IngestSettings
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site, load_recipe
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS
-from storage.sources import DOCSTRINGS
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from storage.readers.discovery import DOCSTRINGS
 from tasks.backends import Resources
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 
 _STORE = WORK / "forecast"
 _POLICIES = ("replace", "accumulate-subsample", "fixed-fraction", "accumulate", "anchor")

@@ -25,13 +25,13 @@ from benchmarks.scene import (
     serial,
     untold,
 )
-from curation.prompts import PromptSettings
-from storage.artifact import Artifact, read_manifest, read_table
-from storage.run import Attempt
+from curation.prompts.plan import PromptSettings
+from storage.artifacts.artifact import Artifact, read_manifest, read_table
+from storage.runs.run import Attempt
 from tasks.backends import Prompt, Sampling
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.generate import generate
+from tasks.backends.registry import Backends
+from tasks.generation.generate import generate
+from tasks.orchestration.prefect import without_coat
 
 _ROUNDS = 3
 

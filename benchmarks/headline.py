@@ -18,14 +18,15 @@ from benchmarks.figures import RESULTS, WORK, Figure, short
 from benchmarks.headline_arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, Size, arms, best, mean
 from benchmarks.headline_picture import draw_arms, draw_loops
 from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.artifact import read_manifest, read_table
-from storage.run import Run
-from storage.sources import DOCSTRINGS
-from storage.standing import attempt_folders
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from storage.artifacts.artifact import read_manifest, read_table
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Run
+from storage.runs.status import attempt_folders
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 
 _WORK = WORK / "headline"
 _CELLS = RESULTS / "headline"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.headline_arms import HUMAN, LOOP, PERPLEXITY, Courses, Size, best
-from tasks.pictures import COLOURS
+from tasks.reporting.plots import COLOURS
 
 _COVERAGE = "rare_word_coverage"
 _GREY, _INK = "#9aa5b1", "#1f2933"

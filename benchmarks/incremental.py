@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from benchmarks import corpora
 from benchmarks.figures import Figure, short
 from benchmarks.rivals import touch_memory
-from curation.exact import exact_keys
-from curation.kernel import fastest
-from curation.minhash import MinHashSettings, band_hashes, find_near_sketched, signatures
-from storage.artifact import Artifact
-from tasks.indexing import Indexed, sketch
+from curation.dedup.exact import exact_keys
+from curation.dedup.kernels.dispatch import fastest
+from curation.dedup.minhash import MinHashSettings, band_hashes, find_near_sketched, signatures
+from storage.artifacts.artifact import Artifact
+from tasks.curation.dedup_index import Indexed, sketch
 
 _SETTINGS = MinHashSettings(shingle_length=corpora.SHINGLE, threshold=corpora.THRESHOLD)
 _OLD = 14
@@ -200,7 +200,7 @@ def _grow(size: int, number: int) -> Callable[[], object]:
             draft.write_part(_records(corpora.joined(size, number), number))
 
     def work() -> None:
-        from storage.artifact import read_table
+        from storage.artifacts.artifact import read_table
 
         records = read_table(said.folder, ["id", "digest", "born", "text"])
         kept = _survivors(records["text"], Indexed(before))

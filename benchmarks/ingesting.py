@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.malformed import write_malformed
 from curation.splitting import IngestSettings
-from storage.artifact import read_manifest
-from storage.layout import write_parquet
-from tasks.ingest import ingest
+from storage.artifacts.artifact import read_manifest
+from storage.artifacts.parquet_io import write_parquet
+from tasks.ingestion.ingest import ingest
 
 _FOLDER = WORK / "ingesting"
 _RECORDS, _MORE, _ROUNDS, _MALFORMED = 1_000_000, 4_000_000, 3, 1_000

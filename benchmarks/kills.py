@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from flows.config.loading import load_recipe, load_site
 from flows.evolve import evolve
-from flows.recipe import load_recipe, load_site
-from storage.artifact import MANIFEST, read_manifest
-from storage.mirror import attach, commit, fetch
-from tasks.coat import without_coat
+from storage.artifacts.artifact import MANIFEST, read_manifest
+from storage.remote.mirror import attach, commit, fetch
+from tasks.orchestration.prefect import without_coat
 
 Digests = dict[str, str]
 

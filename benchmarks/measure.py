@@ -21,17 +21,19 @@ import flows.evolve as loop
 from benchmarks import alarms
 from benchmarks.figures import WORK, Figure, short
 from curation.splitting import IngestSettings
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site, load_recipe
-from storage.artifact import read_manifest
-from storage.catalog import open_catalog
-from storage.run import Attempt, Run
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import read_manifest
+from storage.query.catalog import open_catalog
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Attempt, Run
 from tasks.backends import Resources
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.ingest import ingest
-from tasks.report import report
+from tasks.backends.registry import Backends
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+from tasks.reporting.report import report
 
 _STORE = WORK / "measure"
 _SPENT = _STORE / "cpu.json"

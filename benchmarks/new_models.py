@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, short
 from benchmarks.scene import RESOURCES, STORE, TOKENS, open_backends, open_scene, spent, untold
-from storage.artifact import read_table
+from storage.artifacts.artifact import read_table
 from tasks.backends import Prompt, Sampling
-from tasks.coat import without_coat
+from tasks.orchestration.prefect import without_coat
 
 
 def model_figures() -> list[Figure]:

@@ -12,8 +12,8 @@ from typing import Any
 from benchmarks.figures import Figure
 from benchmarks.kills import stored
 from benchmarks.world import World
-from storage.artifact import MANIFEST, read_manifest
-from tasks.backends.engines import HERE
+from storage.artifacts.artifact import MANIFEST, read_manifest
+from tasks.backends.workers.ray_cluster import HERE
 
 
 def costs() -> dict[str, Callable[[World], dict[str, Any]]]:

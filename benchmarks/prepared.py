@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from curation.editing import EditSettings, Outlook, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
 
 
 def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
@@ -60,8 +60,7 @@ def _outlook(network: Any, ids: list[int], never: list[int], settings: EditSetti
 
 def _edits(file: Path, model: str, settings: EditSettings, counts: list[int]) -> Iterator[str]:
     """Texts of a file of JSONL, edited; `counts` has the tokens drawn anew and all of them."""
-    from tasks.backends.beginning import read_tokenizer
-    from tasks.backends.scoring import open_network
+    from tasks.backends.models.loading import open_network, read_tokenizer
 
     tokenizer, network = read_tokenizer(model), open_network(Path(model))
     with file.open() as lines:
@@ -96,7 +95,7 @@ def _main() -> None:
         if given.way == "blocks":
             if given.tokens < 1:
                 parser.error(f"a block has at least one token; found --tokens {given.tokens}")
-            from tasks.backends.beginning import read_tokenizer
+            from tasks.backends.models.loading import read_tokenizer
 
             texts = cut(given.file.read_text(), read_tokenizer(given.tokenizer), given.tokens)
         else:

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from curation.editing import EditSettings, Outlook, edit_tokens
-from curation.language import LanguageSettings, find_language_faults
-from curation.pii import PiiSettings, find_pii_faults
-from curation.quality import QualitySettings, find_quality_faults
-from curation.resampling import SurpriseSettings, draw_weighted, find_unsurprising, human_probability
+from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
+from curation.filters.importance import SurpriseSettings, draw_weighted, find_unsurprising, human_probability
+from curation.filters.language import LanguageSettings, find_language_faults
+from curation.filters.pii import PiiSettings, find_pii_faults
+from curation.filters.quality import QualitySettings, find_quality_faults
 from curation.text import passages
-from storage.docstrings import docstrings
+from storage.readers.python_docs import docstrings
 from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.ngram import expect, reword, sample, score, train
+from tasks.backends.toy.ngram import expect, reword, sample, score, train
 
 _ROUNDS, _TEXTS = 5, 1000
 _HUMAN, _HELDOUT, _SYNTHETIC = 600, 300, 1200

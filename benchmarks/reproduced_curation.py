@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from curation.editing import EditSettings, Outlook, edit_tokens
-from curation.resampling import draw_weighted, human_probability
+from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
+from curation.filters.importance import draw_weighted, human_probability
 from curation.text import passages
-from storage.docstrings import docstrings
+from storage.readers.python_docs import docstrings
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.ngram import expect, reword, sample, score, train
+from tasks.backends.toy.ngram import expect, reword, sample, score, train
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
 _SPARE = 1.5

@@ -13,8 +13,8 @@ from curation.theory.players import burn_in, in_the_limit, uniform, witness_prot
 from curation.theory.proper import legal, right_for_both, traps
 from curation.theory.replay import counting_then_echoing, enumerating, errors, play, starving
 from tasks.backends import Resources, Sampling
-from tasks.backends.pool import open_backends
-from tasks.chain import chain, small_model
+from tasks.backends.registry import open_backends
+from tasks.generation.chains import chain, small_model
 
 
 def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:

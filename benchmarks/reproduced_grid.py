@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks.figures import Figure, short
 from benchmarks.reproduced_sampling import STORE, honest, lived, worth
-from curation.embedding import open_encoder
-from curation.spread import vendi_score
-from flows.recipe import Site
-from storage.artifact import read_table
+from curation.embeddings.encoders import open_encoder
+from curation.metrics.embedding import vendi_score
+from flows.config.site import Site
+from storage.artifacts.artifact import read_table
 from tests.honest_speaker import GRID, delivered
 
 _ASKED = {

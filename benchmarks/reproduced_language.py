@@ -11,14 +11,16 @@ from benchmarks.prepared import cut
 from curation.splitting import IngestSettings
 from curation.text import passages
 from flows.compare import compare
-from flows.recipe import Recipe, Site, load_recipe
-from storage.artifact import read_table
-from storage.catalog import open_catalog
-from storage.docstrings import docstrings
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from storage.artifacts.artifact import read_table
+from storage.query.catalog import open_catalog
+from storage.readers.python_docs import docstrings
 from tasks.backends import Corpus, Resources, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from tasks.backends.registry import Backends
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 
 _STORE = WORK / "reproductions" / "language"
 _BASE = TransformerTraining(hidden=64, heads=2, vocabulary=1024, context=132, human_only_steps=500, precision="float32")
@@ -76,7 +78,7 @@ def _tuned_from(blocks: int) -> Path:
         backends = Backends(Resources(), _STORE / "logs")
         backends.trainer(_BASE).train(Corpus(texts, []), [], None, folder, 0, _untold)
         backends.close()
-    from tasks.backends.beginning import read_tokenizer
+    from tasks.backends.models.loading import read_tokenizer
 
     spelling, file = read_tokenizer(folder), _STORE / "blocks.jsonl"
     rows = [

@@ -12,12 +12,14 @@ from pathlib import Path
 from benchmarks.figures import WORK, Figure, short
 from curation.splitting import IngestSettings
 from flows.compare import compare
-from flows.recipe import Recipe, Site, load_recipe
-from storage.catalog import open_catalog
-from storage.sources import DOCSTRINGS
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from storage.query.catalog import open_catalog
+from storage.readers.discovery import DOCSTRINGS
 from tasks.backends import Resources
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 
 _ARMS = (
     *(("replace", 1.0), ("accumulate-subsample", 1.0), ("accumulate", 1.0)),

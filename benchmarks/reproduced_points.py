@@ -17,7 +17,7 @@ from scipy.stats import wasserstein_distance
 
 from benchmarks.figures import Figure, short
 from tasks.backends import Corpus, GaussianMixtureTraining, Prompt, Resources, Sampling, VaeTraining
-from tasks.backends.points import points_of, spelled
+from tasks.backends.toy.points import points_of, spelled
 
 Points = NDArray[np.float64]
 _HUMAN, _DECIMALS = 1000, 6
@@ -27,7 +27,7 @@ def mixtures(
     *, points: int = 1000, early: int = 50, late: int = 2000, seeds: Sequence[int] = (0, 1, 2)
 ) -> Iterator[Figure]:
     """Two Gaussians refitted to their own draws, on a line and in a plane."""
-    from tasks.backends import gaussian_mixture
+    from tasks.backends.toy import gaussian_mixture
 
     settings = GaussianMixtureTraining(components=2)
     for size in (1, 2):
@@ -54,7 +54,7 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
     from sklearn.datasets import load_digits
     from sklearn.neighbors import KNeighborsClassifier
 
-    from tasks.backends import vae
+    from tasks.backends.toy import vae
 
     found = load_digits()
     human, reader = found.data, KNeighborsClassifier(10).fit(found.data, found.target)

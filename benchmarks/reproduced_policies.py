@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from curation.forecast import regression_error
-from curation.theory.feedback import effective_types
-from curation.theory.refitting import (
+from benchmarks.theory.feedback import effective_types
+from benchmarks.theory.refitting import (
     POLICIES,
     Numbers,
     Policy,
@@ -20,6 +19,7 @@ from curation.theory.refitting import (
     kernel_density,
     regression_errors,
 )
+from curation.forecast.closed_form import regression_error
 
 
 def policies(*, regressions: int = 1000, runs: int = 1000, seed: int = 0) -> Iterator[Figure]:

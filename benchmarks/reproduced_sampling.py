@@ -13,16 +13,18 @@ from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.selecting import quota_figures
-from curation.selection import lengths, lexical_diversity
+from curation.metrics.lexical_diversity import lexical_diversity
+from curation.selection.best_of import lengths
 from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.artifact import read_table
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import read_table
+from storage.readers.discovery import DOCSTRINGS
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.ngram import sample, train
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from tasks.backends.toy.ngram import sample, train
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 from tests.honest_speaker import GRID, body, delivered, header
 
 STORE = WORK / "reproductions" / "sampling"

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
+from benchmarks.theory.sources import Switches, divergences, one_hump, two_humps
 from curation.text import passages
-from curation.theory.sources import Switches, divergences, one_hump, two_humps
-from storage.docstrings import docstrings
+from storage.readers.python_docs import docstrings
 from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling, TransformerTraining
-from tasks.backends.pool import Backends, open_backends
+from tasks.backends.registry import Backends, open_backends
 
 _SOURCES = {"samples": "finite samples", "capacity": "limited capacity", "optimisation": "imperfect optimisation"}
 _STUDENT = TransformerTraining(
@@ -219,7 +219,7 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
 
     heard = [one for one in says(2 * (_JUDGED + _MEASURED), 0) if one.completion_tokens <= _LONGEST]
     some = [one.text for one in says(4000, 10**6)]
-    from tasks.backends.vocabulary import learn_vocabulary
+    from tasks.backends.training.tokenizer import learn_vocabulary
 
     tokenizer = learn_vocabulary(some, _STUDENT.vocabulary, _STUDENT.context)
     tokenizer.save_pretrained(spelled)

@@ -1,13 +1,13 @@
-"""What feedback, verification and fresh data do to toys that learn from themselves: on `curation/theory` and `curation/forecast.py`."""
+"""What feedback, verification and fresh data do to toys that learn from themselves: on `curation/theory` and `curation/forecast/closed_form.py`."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from curation.forecast import admissible_synthetic, fresh_loop_error, verifier_break_even
-from curation.theory.feedback import chosen_among, curated_courses, effective_types, reward_variance
-from curation.theory.verifying import accuracy
+from benchmarks.theory.feedback import chosen_among, curated_courses, effective_types, reward_variance
+from benchmarks.theory.verifying import accuracy
+from curation.forecast.closed_form import admissible_synthetic, fresh_loop_error, verifier_break_even
 
 
 def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:

@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.corpora import resampled
 from benchmarks.figures import RESULTS, Figure, short
-from curation.embedding import open_encoder
-from curation.minhash import MinHashSettings, find_near_duplicates
+from curation.dedup.minhash import MinHashSettings, find_near_duplicates
+from curation.embeddings.encoders import open_encoder
 from curation.mixing import MixSettings, draw_mix
-from storage.layout import write_parquet
-from tasks.indexing import sketch
+from storage.artifacts.parquet_io import write_parquet
+from tasks.curation.dedup_index import sketch
 
 RECORDS, TOKENS, GENERATIONS = 10**9, 10**12, 10
 """Of all generations together: 1,000 tokens a record."""

@@ -17,16 +17,16 @@ from benchmarks.bare import AT_ONCE, KV_CACHE_MIB
 from benchmarks.figures import WORK
 from curation.mixing import MixSettings
 from curation.splitting import IngestSettings
-from storage.artifact import Artifact
-from storage.run import Attempt, Run
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import Artifact
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Attempt, Run
 from tasks.backends import Prompt, Resources, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.backends.worker import Worker
-from tasks.coat import without_coat
-from tasks.ingest import ingest, pinned_human
+from tasks.backends.registry import Backends
+from tasks.backends.workers.process import Worker
+from tasks.ingestion.ingest import ingest, pinned_human
 from tasks.mix import mix
-from tasks.train import train
+from tasks.orchestration.prefect import without_coat
+from tasks.training.train import train
 
 STORE = WORK / "generation"
 TOKENS = 64

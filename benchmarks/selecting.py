@@ -13,24 +13,25 @@ from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
 from curation.mixing import MixSettings
-from curation.prompts import PromptSettings
+from curation.pipeline import CurateSettings
+from curation.prompts.plan import PromptSettings
 from curation.splitting import IngestSettings
-from curation.stages import CurateSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.artifact import read_table
-from storage.catalog import open_catalog
-from storage.run import Attempt, Run
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import read_table
+from storage.query.catalog import open_catalog
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Attempt, Run
 from tasks.backends import NgramTraining, Resources, Sampling
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.curate import curate
-from tasks.generate import generate
-from tasks.ingest import ingest, pinned_human
+from tasks.backends.registry import Backends
+from tasks.curation.curate import curate
+from tasks.curation.decontaminate import pinned_withheld
+from tasks.generation.generate import generate
+from tasks.ingestion.ingest import ingest, pinned_human
 from tasks.mix import mix
-from tasks.screen import pinned_withheld
-from tasks.train import train
+from tasks.orchestration.prefect import without_coat
+from tasks.training.train import train
 from tests.honest_speaker import asked_by, delivered, header, human_record
 
 _STORE = WORK / "generation" / "selecting"

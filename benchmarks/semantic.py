@@ -20,11 +20,12 @@ from benchmarks.dedup import is_the_stated_core
 from benchmarks.figures import WORK, Figure, remembered, short
 from benchmarks.races import child, peer, raced, timed
 from benchmarks.semantic_rivals import KEPT, SEMANTIC_THRESHOLD
-from curation.diversity import DiversitySettings, choose_diverse
-from curation.embedding import HashingEncoder, Vectors, multiplies_bfloat16
-from curation.semantic import SemanticSettings, find_semantic_duplicates
-from curation.spread import coverage, vendi_score
-from storage.docstrings import docstrings
+from curation.dedup.semantic import SemanticSettings, find_semantic_duplicates
+from curation.embeddings.base import Vectors
+from curation.embeddings.encoders import HashingEncoder, multiplies_bfloat16
+from curation.metrics.embedding import coverage, vendi_score
+from curation.selection.diversity import DiversitySettings, choose_diverse
+from storage.readers.python_docs import docstrings
 
 _WORK = WORK / "semantic"
 _DEFAULT = "default"

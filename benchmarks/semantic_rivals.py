@@ -19,13 +19,14 @@ Job = Callable[[], Any]
 
 
 def _embed(path: str, file: Path) -> Job:
-    from curation.embedding import EmbeddingSettings, open_encoder
+    from curation.embeddings.base import EmbeddingSettings
+    from curation.embeddings.encoders import open_encoder
 
     texts = json.loads(file.read_text())
     if path == "default":
         from sentence_transformers import SentenceTransformer
 
-        from curation.embedding import packaged_minilm
+        from curation.embeddings.encoders import packaged_minilm
 
         model = SentenceTransformer(str(packaged_minilm()), device="cpu")
         model.encode(texts[:16])

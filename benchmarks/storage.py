@@ -10,10 +10,10 @@ from benchmarks import asking, ingesting
 from benchmarks.figures import WORK, Figure, remembered
 from benchmarks.kills import Scene, Survived, bucket_scene, folder_scene, survive
 from curation.splitting import IngestSettings
-from storage.bucket import Bucket
-from storage.sources import DOCSTRINGS
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from storage.readers.discovery import DOCSTRINGS
+from storage.remote.s3 import Bucket
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 from tests.bucket_server import serving
 
 _WORK = WORK / "storage"

@@ -18,18 +18,18 @@ from pathlib import Path
 
 from benchmarks.figures import WORK, Figure, short
 from curation.mixing import MixSettings
-from curation.prompts import PromptSettings
+from curation.prompts.plan import PromptSettings
 from curation.splitting import IngestSettings
-from storage.artifact import MANIFEST, read_manifest, read_table
-from storage.run import Attempt, Run
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Attempt, Run
 from tasks.backends import Resources, Sampling, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.generate import PART, generate
-from tasks.ingest import ingest, pinned_human
+from tasks.backends.registry import Backends
+from tasks.generation.generate import PART, generate
+from tasks.ingestion.ingest import ingest, pinned_human
 from tasks.mix import mix
-from tasks.train import train
+from tasks.orchestration.prefect import without_coat
+from tasks.training.train import train
 
 _STORE = WORK / "generation" / "ten-thousand"
 _SHAPE = TransformerTraining(hidden=64, layers=2, heads=2, context=128, vocabulary=800, human_only_steps=40, batch=4)

@@ -19,9 +19,9 @@ from benchmarks.figures import Figure, short
 from benchmarks.training_costs import FOLDER, SHAPE, ancestor_of, beside, fast_path, human_texts, untold
 from benchmarks.variants import VARIANTS, dry, live
 from tasks.backends import Corpus, Resources, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.backends.worker import WorkerError
-from tasks.coat import without_coat
+from tasks.backends.registry import Backends
+from tasks.backends.workers.process import WorkerError
+from tasks.orchestration.prefect import without_coat
 
 
 def measure() -> list[Figure]:

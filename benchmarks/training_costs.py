@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.figures import WORK
 from curation.splitting import IngestSettings
-from storage.artifact import read_table
-from storage.run import Attempt, Run
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import read_table
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Attempt, Run
 from tasks.backends import Corpus, Resources, TransformerTraining
-from tasks.ingest import ingest, pinned_human
+from tasks.ingestion.ingest import ingest, pinned_human
 
 FOLDER = WORK / "training"
 _TURNS, _ROUNDS = 10, 3
@@ -126,7 +126,7 @@ def _theirs(settings: TransformerTraining, texts: Sequence[str], ancestor: Path,
     """The same by transformers.Trainer as its documentation has it: spell, pack, train, save."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
-    from tasks.backends.packing import Blocks, packed_stream
+    from tasks.backends.training.data import Blocks, packed_stream
 
     started = time.process_time()
     set_seed(0)

@@ -9,12 +9,14 @@ from typing import Any
 from safetensors import safe_open
 
 from curation.splitting import IngestSettings
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site, load_recipe
-from storage.artifact import read_manifest, read_table
-from storage.sources import DOCSTRINGS
+from storage.artifacts.artifact import read_manifest, read_table
+from storage.readers.discovery import DOCSTRINGS
 from tasks.backends import Resources
-from tasks.ingest import ingest
+from tasks.ingestion.ingest import ingest
 
 _TINY = {
     "backend": "transformer",

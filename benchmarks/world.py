@@ -21,8 +21,8 @@ import httpx
 
 from benchmarks.figures import WORK
 from benchmarks.postgres import Postgres, free_port, postgres
-from storage.docstrings import docstrings
-from storage.run import Run
+from storage.readers.python_docs import docstrings
+from storage.runs.run import Run
 
 PIECES = WORK / "operate"
 """What each piece has told, with its transcript and logs; a piece that is there is not run again."""

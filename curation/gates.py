@@ -5,33 +5,29 @@ several generations in a row to break it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.metrics import METRICS
+from curation.metrics.settings import METRICS
+from curation.metrics.types import Metrics, Value
 
 Action = Literal["go", "warn", "raise_human_fraction", "roll_back", "stop"]
+
+
 Subject = Literal["model", "candidates", "corpus"]
+
+
 ACTIONS: tuple[Action, ...] = ("go", "warn", "raise_human_fraction", "roll_back", "stop")
 """The further right, the more it changes: the rightmost that any limit asks for is done."""
+
+
 _OWN = "own."
+
+
 _AGAINST = {"first": "generation 0's", "human": "human text's"}
-
-
-@dataclass(frozen=True)
-class Value:
-    """A metric with its interval, where one is known; a value that is no number is NaN."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-Metrics = Mapping[tuple[str, str], Value]
-"""By subject and metric, of all sources together; subject may be `human` too."""
 
 
 class Limit(BaseModel):

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.quotas import Shares, checked, enough, quotas, rows_of, source_quotas
-from curation.selection import filled
+from curation.selection.apportionment import Shares, checked, enough, quotas, rows_of, source_quotas
+from curation.selection.sampling import filled
 
 Strata: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 """What each human record belongs to, and what each newest survivor does."""

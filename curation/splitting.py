@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.minhash import MinHashSettings
-from curation.overlap import OverlapSettings
+from curation.dedup.minhash import MinHashSettings
+from curation.filters.decontamination import OverlapSettings
 
 
 class IngestSettings(BaseModel):

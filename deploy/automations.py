@@ -19,7 +19,8 @@ from prefect.blocks.notifications import SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
-from flows.surroundings import HEARTBEAT, require_server
+from flows.cli.environment import HEARTBEAT
+from flows.orchestration.local_server import require_server
 
 SILENCE = timedelta(seconds=3 * HEARTBEAT)
 """How long without a sign of life a run counts as living. Any shorter, and healthy runs would be started twice."""

@@ -13,10 +13,11 @@ sys.path.insert(0, str(ROOT))
 import results  # noqa: E402
 
 from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
-from flows.recipe import Recipe, Site  # noqa: E402
-from storage import records  # noqa: E402
-from storage.catalog import open_catalog  # noqa: E402
-from storage.questions import QUESTIONS, wanted  # noqa: E402
+from flows.config.recipe import Recipe
+from flows.config.site import Site  # noqa: E402
+from storage.artifacts import schemas as records  # noqa: E402
+from storage.query.catalog import open_catalog  # noqa: E402
+from storage.query.named_queries import QUESTIONS, wanted  # noqa: E402
 from tasks.backends import GaussianMixtureTraining, NgramTraining, TransformerTraining, VaeTraining  # noqa: E402
 
 

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from tasks.backends.pool import open_backends
-from tasks.coat import story
-from tasks.report import report
-from tasks.spread import spread
+from tasks.backends.registry import open_backends
+from tasks.orchestration.prefect import story
+from tasks.orchestration.runners import spread
+from tasks.reporting.report import report
 
 
 @story(name="compare", flow_run_name="{name}")

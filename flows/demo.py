@@ -10,13 +10,15 @@ from pathlib import Path
 
 from curation.splitting import IngestSettings
 from flows.compare import compare
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.ingest import ingest
-from flows.recipe import Recipe, Site, load_recipe
-from storage.sources import DOCSTRINGS
+from storage.readers.discovery import DOCSTRINGS
 from tasks.backends import NgramTraining
-from tasks.backends.pool import open_backends
-from tasks.coat import story
-from tasks.spread import spread
+from tasks.backends.registry import open_backends
+from tasks.orchestration.prefect import story
+from tasks.orchestration.runners import spread
 
 ARMS = ("naive", "guarded", "human-only")
 

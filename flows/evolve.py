@@ -5,65 +5,36 @@ heirloom evolve anchor --set generations=10
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
-from flows.continuing import as_begun, said
-from flows.course import Course
-from flows.forecasting import loop_of
-from flows.recipe import GROWING, Recipe, Site
-from flows.review import require_reviewer, reviewed
-from storage.artifact import Artifact, read_manifest
-from storage.evaluation import refuse_unknown
-from storage.fork import artifact_folders_of, as_made, inherited_attempts
-from storage.run import Attempt, Run, newest_snapshot
-from storage.standing import noted
-from tasks.announce import announce, label
-from tasks.backends.pool import Backends, open_backends
+from flows.config.recipe import GROWING, Recipe
+from flows.config.resume import as_begun, said
+from flows.config.site import Site
+from flows.controller import Course
+from flows.human_review import require_reviewer, reviewed
+from flows.state import Generation
+from flows.terminal.forecast import loop_of
+from storage.artifacts.artifact import Artifact
+from storage.datasets.eval_sets import refuse_unknown
+from storage.datasets.snapshots import newest_snapshot
+from storage.runs.fork import inherited_attempts
+from storage.runs.run import Attempt, Run
+from storage.runs.status import noted
+from tasks.backends.registry import Backends, open_backends
 from tasks.budget import affordable
-from tasks.coat import on, story, without_coat
-from tasks.curate import curate
-from tasks.forecast import forecast
+from tasks.curation.curate import curate
+from tasks.curation.decontaminate import pinned_withheld, prove, screen, usable
+from tasks.evaluation.evaluate import measure
+from tasks.evaluation.forecast import forecast
+from tasks.evaluation.inputs import Made
 from tasks.gate import gate
-from tasks.generate import generate
-from tasks.ingest import pinned_human
-from tasks.made import Made
-from tasks.measure import measure
+from tasks.generation.generate import generate
+from tasks.ingestion.ingest import pinned_human
 from tasks.mix import mix
-from tasks.screen import pinned_withheld, prove, screen, usable
-from tasks.spread import runner, spread
-from tasks.train import train
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What one generation left behind; generation 0 has neither candidates nor decisions."""
-
-    attempt: Attempt
-    candidates: Artifact | None
-    decisions: Artifact | None
-    corpus: Artifact
-    model: Artifact
-    metrics: Artifact
-    verdict: Artifact
-
-    @classmethod
-    def as_made(cls, attempt: Attempt) -> Self:
-        """A finished generation as its manifests describe it, whatever the recipe would ask for today."""
-        found = {folder.name: as_made(folder) for folder in artifact_folders_of(attempt)}
-        spoken = found.get("candidates"), found.get("decisions")
-        return cls(attempt, *spoken, found["corpus"], found["model"], found["metrics"], found["verdict"])
-
-    @property
-    def action(self) -> str:
-        """What the gate says to do next, as `curation.gates` lists it."""
-        return str(read_manifest(self.verdict.folder)["facts"]["action"])
-
-    @property
-    def reasons(self) -> str:
-        """Why the gate says so; empty where every limit was kept."""
-        return "; ".join(read_manifest(self.verdict.folder)["facts"]["reasons"])
+from tasks.orchestration.events import announce, label
+from tasks.orchestration.prefect import on, story, without_coat
+from tasks.orchestration.runners import runner, spread
+from tasks.training.train import train
 
 
 @story(name="evolve", flow_run_name="{recipe.name}")

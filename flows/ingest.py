@@ -5,18 +5,19 @@ heirloom ingest letters.jsonl --name letters
 
 from collections.abc import Sequence
 
-from curation.splitting import IngestSettings
-from flows.recipe import Site
-from storage.artifact import read_manifest
-from storage.run import human_folder, newest_snapshot
-from tasks import ingest as tasks
-from tasks.coat import story
+from curation.splitting import IngestSettings, WithholdSettings
+from flows.config.site import Site
+from storage.artifacts.artifact import read_manifest
+from storage.datasets.snapshots import human_folder, newest_snapshot
+from tasks.ingestion import eval_sets
+from tasks.ingestion import ingest as ingestion
+from tasks.orchestration.prefect import story
 
 
 @story(name="ingest", flow_run_name="{name}")
 def ingest(sources: Sequence[str], name: str, settings: IngestSettings, site: Site) -> dict[str, int]:
     """Add a snapshot of human text called `name`; returns how many records went where."""
-    artifacts = tasks.ingest(site.opened().store, name, sources, settings)
+    artifacts = ingestion.ingest(site.opened().store, name, sources, settings)
     return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}
 
 
@@ -25,3 +26,10 @@ def reasons(site: Site, name: str) -> dict[str, int]:
     store = site.opened().store
     folder = human_folder(store, name, newest_snapshot(store, name)) / "set_aside"
     return dict(read_manifest(folder)["facts"].get("reasons", {}))
+
+
+@story(name="withhold", flow_run_name="{name}")
+def withhold(sources: Sequence[str], human: str, name: str, settings: WithholdSettings, site: Site) -> dict[str, int]:
+    """Add an evaluation set called `name` to the human text called `human`; returns how many records went where."""
+    artifacts = eval_sets.withhold(site.opened().store, human, name, sources, settings)
+    return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}

@@ -6,10 +6,10 @@ from itertools import groupby
 from prefect.events import emit_event
 
 from curation.budget import BudgetSettings, Spent, overspent
-from storage.run import Run
-from storage.standing import furthest, turns
-from tasks.coat import watched
-from tasks.progress import logger
+from storage.runs.run import Run
+from storage.runs.status import furthest, turns
+from tasks.orchestration.prefect import watched
+from tasks.orchestration.progress import logger
 
 
 def affordable(run: Run, numbers: Sequence[int], settings: BudgetSettings) -> Iterator[int]:

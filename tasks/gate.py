@@ -10,13 +10,14 @@ from dataclasses import asdict
 import pyarrow as pa
 from prefect.events import emit_event
 
-from curation.gates import GateSettings, Metrics, Value, judge, worst
-from curation.profile import profile
-from storage.artifact import Artifact, read_table
-from storage.records import PROFILE, VERDICTS
-from storage.run import Attempt
-from tasks.coat import verb, watched
-from tasks.progress import logger
+from curation.gates import GateSettings, judge, worst
+from curation.metrics.collapse_tests import profile
+from curation.metrics.types import Metrics, Value
+from storage.artifacts.artifact import Artifact, read_table
+from storage.artifacts.schemas import PROFILE, VERDICTS
+from storage.runs.run import Attempt
+from tasks.orchestration.prefect import verb, watched
+from tasks.orchestration.progress import logger
 
 _EVENTS = {
     "go": "passed",

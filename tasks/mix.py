@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.mixing import Mix, MixSettings, Strata, draw_mix
-from curation.selection import rarity
+from curation.selection.sampling import rarity
 from curation.text import words
-from storage.artifact import Artifact, read_table
-from storage.identity import seed_of
-from storage.records import CORPUS, HUMAN, SYNTHETIC
-from storage.run import Attempt
-from storage.survivors import read_survivors, without_dropped
-from tasks.coat import verb
-from tasks.progress import stage
+from storage.artifacts.artifact import Artifact, read_table
+from storage.artifacts.ids import seed_of
+from storage.artifacts.schemas import CORPUS, HUMAN, SYNTHETIC
+from storage.artifacts.survivors import read_survivors, without_dropped
+from storage.runs.run import Attempt
+from tasks.orchestration.prefect import verb
+from tasks.orchestration.progress import stage
 
 _COLUMNS = ["id", "text", "origin", "born", "source", "digest"]
 

@@ -12,10 +12,11 @@ from typing import TypeVar
 import pytest
 
 from curation.splitting import IngestSettings
-from flows.recipe import Recipe, Site
-from storage.bucket import Bucket, _client
-from tasks.coat import without_coat
-from tasks.ingest import ingest
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from storage.remote.s3 import Bucket, _client
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
 from tests.bucket_server import serving
 
 _NOUNS = (

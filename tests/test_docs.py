@@ -11,8 +11,8 @@ import pytest
 from typer.main import get_command
 
 from curation.splitting import IngestSettings
-from flows.cli import app
-from flows.recipe import load_recipe, overridden
+from flows.cli.app import app
+from flows.config.loading import load_recipe, overridden
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifact import FORMAT, MANIFEST
-from storage.verify import verify
+from storage.artifacts.artifact import FORMAT, MANIFEST
+from storage.maintenance.verify import verify
 from tests.flows.test_cli import heirloom
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ ATTEMPT = "runs/tiny/generation=2/attempt=1"
 
 _ALL = """
 import contextlib, io, json, sys
-from flows.cli import main
+from flows.cli.app import main
 for words in json.loads(sys.argv[1]):
     said, code = io.StringIO(), 0
     sys.argv = ["heirloom", *words]

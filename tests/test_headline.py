@@ -5,7 +5,7 @@ import json
 from benchmarks.figures import RESULTS
 from benchmarks.headline import _CELLS, _SEEDS, _note, _table, _told, _verdict
 from benchmarks.headline_arms import FULL, LOOP, SMALL, arms
-from flows.recipe import load_recipe
+from flows.config.loading import load_recipe
 
 
 def test_the_shipped_recipe_is_the_loop_that_came_out_best_among_500_passages() -> None:

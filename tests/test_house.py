@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe import load_recipe, load_site
+from flows.config.loading import load_recipe, load_site
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("flows", "tasks", "curation", "storage")

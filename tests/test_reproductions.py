@@ -11,7 +11,7 @@ from benchmarks.figures import Figure
 from benchmarks.prepared import cut, edited
 from benchmarks.reproduced_sources import shapley
 from benchmarks.reproductions import ROWS, measure, settings_of
-from curation.editing import EditSettings
+from benchmarks.reproductions.token_editing import EditSettings
 
 
 def test_a_finished_row_is_not_run_again_unless_its_settings_change(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_parts_of_a_loss_sum_to_it_whatever_the_order() -> None:
 def test_text_is_cut_and_edited_by_tokens() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tasks.backends.vocabulary import learn_vocabulary
+    from tasks.backends.training.tokenizer import learn_vocabulary
 
     text = "The old river remembers the garden, and the garden forgets it. " * 3
     tokenizer = learn_vocabulary([text], 300, 16)

@@ -5,36 +5,20 @@ folder carries `probe.json`, a text and its log-likelihood here, which a sampler
 A training that was killed goes on from the newest checkpoint in its folder, and ends as if it had not been.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from transformers import TrainerCallback, set_seed
 
-from tasks.backends import (
-    Completion,
-    Corpus,
-    Lesson,
-    Progress,
-    Prompt,
-    Resources,
-    Sampling,
-    Score,
-    Text,
-    TransformerTraining,
-)
-from tasks.backends.averaging import Averaging
-from tasks.backends.beginning import begin, read_tokenizer
-from tasks.backends.checkpoints import Keeping, clear, newest_checkpoint, step_of
-from tasks.backends.curve import Reporting, points
-from tasks.backends.decoding import complete, search
-from tasks.backends.launching import launched
-from tasks.backends.plans import heldout_blocks, plan_of
-from tasks.backends.publishing import publish
-from tasks.backends.scoring import longest_of, nats_of, open_network, spell
-from tasks.backends.shortage import short_of_memory
-from tasks.backends.teaching import trainer_of
+from tasks.backends.inference.transformers_decoding import complete, search
+from tasks.backends.models.loading import longest_of, open_network, read_tokenizer
+from tasks.backends.models.scoring import nats_of, spell
+from tasks.backends.settings.resources import Resources
+from tasks.backends.settings.sampling import Sampling
+from tasks.backends.settings.training import TransformerTraining
+from tasks.backends.training.launch import launched
+from tasks.backends.training.trainer import learn, short_of_memory
+from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
 
 _ROWS = 320
 """Beams that are advanced together."""
@@ -62,44 +46,6 @@ def train(
         return launched(resources.accelerate, asked, progress)
     with short_of_memory(settings):
         return learn(*asked, progress)
-
-
-def learn(
-    settings: TransformerTraining,
-    resources: Resources,
-    corpus: Corpus,
-    heldout: Sequence[Text],
-    ancestor: Path | None,
-    beginning: Path | str | None,
-    folder: Path,
-    seed: int,
-    progress: Progress,
-) -> Lesson:
-    """`train` in this very process, which may be one of several."""
-    started = time.monotonic()
-    set_seed(seed)
-    network, tokenizer = begin(settings, beginning, ancestor, corpus)
-    plan = plan_of(settings, corpus, tokenizer, ancestor is None, seed)
-    evaluated = heldout_blocks(settings, tokenizer, heldout)
-    reporting = Reporting(progress, plan.seen(plan.steps)[0] / plan.steps)
-    averaging: list[TrainerCallback] = [Averaging(settings.averaged)] if settings.averaged else []
-    callbacks = [*averaging, Keeping(resources.checkpoint_seconds), reporting]
-    trainer = trainer_of(settings, network, tokenizer, plan, evaluated, folder, seed, callbacks)
-    checkpoint = newest_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    log = points(trainer.state.log_history)
-    publish(trainer, tokenizer, folder, settings.adapter and beginning is not None, _first(corpus))
-    if trainer.is_world_process_zero():
-        clear(folder)
-    tokens, human_tokens = plan.seen(trainer.state.global_step)
-    return Lesson(
-        tokens=tokens,
-        human_tokens=human_tokens,
-        steps=trainer.state.global_step,
-        seconds=time.monotonic() - started,
-        log=log,
-        resumed_from=step_of(checkpoint) if checkpoint else 0,
-    )
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
@@ -139,9 +85,3 @@ def sample(
         ids = spell(tokenizer, prompt.text, closed=False)[: longest - 1]
         yield [complete(settings, tokenizer, network, ids, dice, longest)]
         progress(place + 1, len(prompts))
-
-
-def _first(corpus: Corpus) -> str:
-    """Something that the corpus says."""
-    texts = [*corpus.human[:1], *corpus.synthetic[:1], *(pair.prompt + pair.chosen for pair in corpus.preferences[:1])]
-    return texts[0] if isinstance(texts[0], str) else "".join(texts[0])

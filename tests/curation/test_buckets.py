@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from curation.buckets import Buckets, as_pairs, find_buckets, sides
+from curation.dedup.lsh import Buckets, as_pairs, find_buckets, sides
 
 
 def _pairs(codes: np.ndarray) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 import numpy as np
 
-from curation.cells import find_cells, nearest_cells
-from curation.embedding import Vectors, unit
+from curation.embeddings.base import Vectors, unit
+from curation.embeddings.kmeans import find_cells, nearest_cells
 
 
 def _clouds(rows: int, seed: int) -> Vectors:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
-from curation.kernel import Kernel, compiled, vectorised
+from curation.dedup.kernels.dispatch import Kernel, compiled, vectorised
 
 KERNELS = pytest.mark.parametrize("kernel", [compiled(), vectorised()], ids=lambda kernel: kernel.name)
 

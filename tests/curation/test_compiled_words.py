@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curation import compiled_words
-from curation.compiled_words import _words_of
-from curation.folded import fold_texts
+from curation.dedup.kernels import numba_words as compiled_words
+from curation.dedup.kernels.numba_words import _words_of
+from curation.dedup.kernels.text_buffer import fold_texts
 from curation.text import character_classes, shingles, words
 
 TRICKY = st.text(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.compiling import compiled, eight_bytes, trailing_zeros
+from curation.dedup.kernels.numba_compile import compiled, eight_bytes, trailing_zeros
 
 ROOT = Path(__file__).parent.parent.parent
 

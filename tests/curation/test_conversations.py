@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.conversations import Turn, as_turns, parse, read_turns, render, responses
+from curation.chat import Turn, as_turns, parse, read_turns, render, responses
 
 _ROLES = st.sampled_from(["user", "assistant", "system", "### tool"])
 _SAID = st.one_of(st.text(), st.lists(st.sampled_from(["### ", "\\### ", "\n", "\n\n", "x", "\\"])).map("".join))

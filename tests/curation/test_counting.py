@@ -1,4 +1,4 @@
-from curation.counting import compare, first_words, size, tallies
+from curation.metrics.ngram_counts import compare, first_words, size, tallies
 
 
 def test_first_words_run_on_over_the_texts_and_stop_in_time() -> None:

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from curation.coverage import STRATA, coverage, coverage_change, divergence, hapax_share, missing_mass, words_kept
-from curation.gates import GateSettings, Limit, Value, judge, worst
-from curation.variety import entropy
+from curation.gates import GateSettings, Limit, judge, worst
+from curation.metrics.coverage import (
+    STRATA,
+    coverage,
+    coverage_change,
+    divergence,
+    hapax_share,
+    missing_mass,
+    words_kept,
+)
+from curation.metrics.lexical_diversity import entropy
+from curation.metrics.types import Value
 
 
 def test_coverage_by_hand() -> None:

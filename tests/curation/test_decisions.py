@@ -1,8 +1,16 @@
 import numpy as np
 
-from curation.decisions import Decision, Known, as_number, by_duplicates, by_faults, by_gains, by_scores
-from curation.duplicates import Duplicates
-from curation.faults import Faults
+from curation.decisions import (
+    Decision,
+    Duplicates,
+    Faults,
+    Known,
+    as_number,
+    by_duplicates,
+    by_faults,
+    by_gains,
+    by_scores,
+)
 
 _ALIVE = Known(["g0", "g1"], ["a", "b"], [3, 3])
 _KNOWN = Known(["h0"], ["c"], [0])

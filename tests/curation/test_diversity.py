@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from curation.diversity import DiversitySettings
-from curation.diversity import choose_diverse as choose
-from curation.embedding import Vectors, unit
+from curation.embeddings.base import Vectors, unit
+from curation.selection.diversity import DiversitySettings
+from curation.selection.diversity import choose_diverse as choose
 
 
 def _vectors(rows: int, dimensions: int, seed: int) -> Vectors:

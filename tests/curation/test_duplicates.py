@@ -1,6 +1,6 @@
 import numpy as np
 
-from curation.duplicates import Duplicates
+from curation.decisions import Duplicates
 
 
 def test_without_an_answer_every_text_stays() -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.editing import EditSettings, Outlook, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
 
 
 def _outlook(probabilities: list[float], width: int = 8) -> Outlook:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.embedding import EmbeddingSettings, HashingEncoder, open_encoder, resolve_embedding
+from curation.embeddings.base import EmbeddingSettings
+from curation.embeddings.encoders import HashingEncoder, open_encoder, resolve_embedding
 
 REPOSITORY = Path(__file__).parents[2]
 

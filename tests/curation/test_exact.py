@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.exact import exact_key, find_exact_duplicates, find_repeated_keys
+from curation.dedup.exact import exact_key, find_exact_duplicates, find_repeated_keys
 from curation.text import normalise
 
 

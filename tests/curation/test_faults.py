@@ -1,6 +1,6 @@
 import numpy as np
 
-from curation.faults import Faults
+from curation.decisions import Faults
 
 
 def test_a_text_without_a_reason_stays() -> None:

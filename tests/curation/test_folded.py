@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.folded import FoldedTexts, fold_texts
+from curation.dedup.kernels.text_buffer import FoldedTexts, fold_texts
 from curation.text import fold
 
 

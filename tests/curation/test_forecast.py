@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.forecast import (
+from curation.forecast.closed_form import (
     admissible_synthetic,
     compounded_temperature,
     fresh_loop_error,

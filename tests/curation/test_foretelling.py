@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from curation.forecast import type_presence, type_survival
-from curation.foretelling import FORETOLD, Foretold, Loop, foretell
-from curation.metrics import METRICS
+from curation.forecast.closed_form import type_presence, type_survival
+from curation.forecast.simulation import FORETOLD, Foretold, Loop, foretell
+from curation.metrics.settings import METRICS
 from curation.mixing import MixSettings
 
 

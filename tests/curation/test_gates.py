@@ -3,8 +3,9 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from curation.gates import GateSettings, Limit, Value, Verdict, judge, worst
-from curation.metrics import METRICS
+from curation.gates import GateSettings, Limit, Verdict, judge, worst
+from curation.metrics.settings import METRICS
+from curation.metrics.types import Value
 
 
 def _told(**values: float) -> dict[tuple[str, str], Value]:

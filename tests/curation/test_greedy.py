@@ -4,8 +4,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from curation.embedding import Vectors, unit
-from curation.greedy import Scores, Wish, dpp, facility_location, k_centre
+from curation.embeddings.base import Vectors, unit
+from curation.selection.submodular import Scores, Wish, dpp, facility_location, k_centre
 
 _ALL = {"facility-location": facility_location, "k-centre": k_centre, "dpp": dpp}
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from curation.intervals import bootstrap, jackknife
+from curation.metrics.bootstrap import bootstrap, jackknife
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from curation.duplicates import Duplicates
-from curation.keepers import find_keepers
+from curation.decisions import Duplicates
+from curation.dedup.lsh import find_keepers
 
 _ONE_BUCKET = 7
 

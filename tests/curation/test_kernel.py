@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from curation import kernel
-from curation.kernel import compiled, cores, fastest, in_blocks, suited, vectorised
+from curation.dedup.kernels import dispatch as kernel
+from curation.dedup.kernels.dispatch import compiled, cores, fastest, in_blocks, suited, vectorised
 
 
 def test_numba_is_taken_where_it_is_installed() -> None:

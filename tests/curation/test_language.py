@@ -2,7 +2,7 @@ import importlib.util
 
 import pytest
 
-from curation.language import LanguageSettings, find_language_faults
+from curation.filters.language import LanguageSettings, find_language_faults
 from tests.conftest import human_texts
 
 _SENTENCES = {

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.losses import loss_change, perplexities, surprises
-from curation.metrics import TEMPERATURES, Measured
+from curation.metrics.perplexity import loss_change, perplexities, surprises
+from curation.metrics.settings import TEMPERATURES, Measured
 
 
 def _by_name(found: list[Measured]) -> dict[str, Measured]:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from curation.masking import asked_for_common, find_common, without_common
+from curation.dedup.shingle_frequency import asked_for_common, find_common, without_common
 
 
 def _sets(*sets: list[int]) -> tuple[np.ndarray, np.ndarray]:

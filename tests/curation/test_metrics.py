@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from curation.metrics import METRICS, TEMPERATURES, MeasureSettings
+from curation.metrics.settings import METRICS, TEMPERATURES, MeasureSettings
 
 
 def test_the_first_temperature_is_the_model_as_it_is() -> None:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.duplicates import Duplicates
-from curation.folded import fold_texts
-from curation.kernel import Kernel, compiled, vectorised
-from curation.minhash import (
+from curation.decisions import Duplicates
+from curation.dedup.kernels.dispatch import Kernel, compiled, vectorised
+from curation.dedup.kernels.text_buffer import fold_texts
+from curation.dedup.minhash import (
     EMPTY,
     MinHashSettings,
     band_hashes,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.mixing import Mix, MixSettings, draw_mix
-from curation.quotas import quotas
+from curation.selection.apportionment import quotas
 
 
 def _rows(mix: Mix) -> tuple[list[int], list[int], list[int]]:

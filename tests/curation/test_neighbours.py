@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from curation.embedding import unit
-from curation.metrics import METRICS
-from curation.neighbours import NAMES, neighbourhoods
+from curation.embeddings.base import unit
+from curation.metrics.embedding import NAMES, neighbourhoods
+from curation.metrics.settings import METRICS
 
 
 def _cloud(count: int, centre: float, seed: int) -> np.ndarray:

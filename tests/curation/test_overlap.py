@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation import overlap
-from curation.overlap import Overlaps, OverlapSettings, find_overlaps
+from curation.filters import decontamination as overlap
+from curation.filters.decontamination import Overlaps, OverlapSettings, find_overlaps
 from curation.text import shingles, words
 
 _SENTENCES = st.lists(st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "!", "象"]), max_size=16).map(" ".join)

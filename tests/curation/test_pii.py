@@ -2,7 +2,7 @@ import importlib.util
 
 import pytest
 
-from curation.pii import Kind, PiiSettings, find_pii, find_pii_faults, mask_pii
+from curation.filters.pii import Kind, PiiSettings, find_pii, find_pii_faults, mask_pii
 from tests.conftest import human_texts
 
 _ALL = PiiSettings()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from curation.conversations import Turn, render
-from curation.preferences import Merit, Pair, best_against_worst, marked_pair, merits
+from curation.chat import Turn, render
+from curation.selection.preferences import Merit, Pair, best_against_worst, marked_pair, merits
 
 
 def _turn(role: str, content: str) -> Turn:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from curation.gates import Value
-from curation.profile import profile
+from curation.metrics.collapse_tests import profile
+from curation.metrics.types import Value
 
 
 def _told(perplexity: list[float], **others: list[Value]) -> list[dict[tuple[str, str], Value]]:

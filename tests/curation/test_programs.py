@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.programs import (
+from curation.prompts.templates import (
     TEMPLATES,
     asked_by_cell,
     cell_shares,
     cells,
     checked_template,
     fill,
-    own_program,
     question,
     slots,
 )
+from curation.user_code import own_program
 
 GRID = {
     "subject": ["river", "garden", "letter", "winter", "village"],

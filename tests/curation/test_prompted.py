@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from curation.prompted import asked_alike, asked_by_source, asked_by_topic, cycled
-from curation.topics import Topics
+from curation.prompts.record_sampling import asked_alike, asked_by_source, asked_by_topic, cycled
+from curation.selection.topics import Topics
 
 
 def _dice() -> np.random.Generator:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.prompts import Asking, PromptSettings, plan_prompts
-from curation.quotas import source_quotas
-from curation.topics import SteerSettings, Topics
+from curation.prompts.plan import Asking, PromptSettings, plan_prompts
+from curation.selection.apportionment import source_quotas
+from curation.selection.topics import SteerSettings, Topics
 
 RESERVE = ["The old river runs east", "A quiet garden", "Seven letters came home late"]
 

@@ -4,7 +4,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from curation.quality import _BLOCK_CHARACTERS, _RULES, QualitySettings, find_quality_faults, measure_quality
+from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, QualitySettings, find_quality_faults, measure_quality
 from tests.conftest import human_texts
 
 _ENDINGS = (

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.quotas import checked, enough, quotas, rows_of, source_quotas
+from curation.selection.apportionment import checked, enough, quotas, rows_of, source_quotas
 
 
 @given(st.integers(0, 10**9), st.lists(st.integers(1, 10**6), min_size=1, max_size=12))

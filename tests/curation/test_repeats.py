@@ -1,8 +1,8 @@
 import pytest
 
 from curation.decisions import NOBODY, Known
-from curation.minhash import MinHashSettings
-from curation.repeats import find_repeats
+from curation.dedup.dedup import find_repeats
+from curation.dedup.minhash import MinHashSettings
 from tests.curation.test_sketched import CHOSEN, Remembered
 
 OLD = ["a b c d", "p q r s", "x y z"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.repetition import Runs
+from curation.filters.repetition import Runs
 
 
 def _runs(texts: list[list[str]]) -> Runs:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.resampling import (
+from curation.filters.importance import (
     ImportanceSettings,
     SurpriseSettings,
     draw_weighted,

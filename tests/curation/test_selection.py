@@ -7,20 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.selection import (
-    BestOfSettings,
-    best_of,
-    dealt,
-    distances,
-    filled,
-    lengths,
-    lexical_diversity,
-    rarity,
-    routed,
-    scores,
-    steered,
-    systematic,
-)
+from curation.metrics.lexical_diversity import lexical_diversity
+from curation.selection.best_of import BestOfSettings, best_of, distances, lengths, scores
+from curation.selection.routing import dealt, routed, steered
+from curation.selection.sampling import filled, rarity, systematic
 
 _NAN = float("nan")
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from curation.embedding import Vectors
-from curation.semantic import SemanticSettings, find_semantic_duplicates, least_similar
+from curation.dedup.semantic import SemanticSettings, find_semantic_duplicates, least_similar
+from curation.embeddings.base import Vectors
 
 
 def _unit(rows: list[list[float]]) -> Vectors:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.embedding import EmbeddingSettings, Encoder, open_encoder
+from curation.embeddings.base import EmbeddingSettings, Encoder
+from curation.embeddings.encoders import open_encoder
 
 _PLAIN = EmbeddingSettings(backend="torch", precision="float32")
 _LONG = "The old river runs east. " * 60

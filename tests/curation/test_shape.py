@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.shape import Shape
+from curation.filters.text_stats import Shape
 
 
 def _measured(measure: str, *texts: str) -> list[float]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.metrics import METRICS
-from curation.signs import CHANGES, SIGNS, changes, signs
+from curation.metrics.settings import METRICS
+from curation.metrics.suite import CHANGES, SIGNS, changes, signs
 
 
 def test_every_sign_is_published_under_its_name() -> None:

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from curation.decisions import Known
-from curation.exact import exact_keys
-from curation.minhash import (
+from curation.dedup.exact import exact_keys
+from curation.dedup.minhash import (
     MinHashSettings,
     band_hashes,
     find_near_duplicates,
@@ -12,7 +12,7 @@ from curation.minhash import (
     halves,
     signatures,
 )
-from curation.sketched import Hashes, Past, Sketched
+from curation.dedup.reference import Hashes, Past, Sketched
 
 CHOSEN = MinHashSettings(threshold=0.5, shingle_length=1, bands=150, rows=1)
 

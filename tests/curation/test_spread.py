@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from curation.embedding import unit
-from curation.metrics import METRICS
-from curation.spread import SPREAD, coverage, spread, vendi_score
+from curation.embeddings.base import unit
+from curation.metrics.embedding import SPREAD, coverage, spread, vendi_score
+from curation.metrics.settings import METRICS
 
 
 def test_vectors_count_as_many_as_they_are_different() -> None:

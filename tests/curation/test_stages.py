@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.decisions import Decision, Known
-from curation.diversity import DiversitySettings
-from curation.embedding import HashingEncoder, Vectors
-from curation.minhash import MinHashSettings
-from curation.stages import CurateSettings, Stage, Traits, decide
+from curation.dedup.minhash import MinHashSettings
+from curation.embeddings.base import Vectors
+from curation.embeddings.encoders import HashingEncoder
+from curation.pipeline import CurateSettings, Stage, Traits, decide
+from curation.selection.diversity import DiversitySettings
 
 NOBODY = Known((), (), ())
 WORDS = MinHashSettings(threshold=0.6, shingle_length=1, bands=60, rows=1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from curation.toll import Toll, Tolls, find_heavy_tolls
+from curation.metrics.filter_rates import Toll, Tolls, find_heavy_tolls
 
 
 def _drawn(share: float, sources: int, dice: np.random.Generator) -> dict[tuple[str, str], Toll]:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from curation.embedding import HashingEncoder
-from curation.topics import SteerSettings, find_topics
+from curation.embeddings.encoders import HashingEncoder
+from curation.selection.topics import SteerSettings, find_topics
 
 _ABOUT = {
     "river": [f"the river runs past bridge {n} and the water of the river rises" for n in range(30)],

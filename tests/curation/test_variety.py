@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from curation.variety import compression_ratio, distinct, entropy, zipf_exponent
+from curation.metrics.lexical_diversity import compression_ratio, distinct, entropy, zipf_exponent
 
 
 def test_entropy_of_equal_shares_is_the_log_of_their_number() -> None:

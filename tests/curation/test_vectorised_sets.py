@@ -1,6 +1,6 @@
 import numpy as np
 
-from curation.kernel import compiled, vectorised
+from curation.dedup.kernels.dispatch import compiled, vectorised
 
 
 def test_both_kernels_give_the_same_values() -> None:

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation import compiled_words, vectorised_words
-from curation.folded import fold_texts
+from curation.dedup.kernels import numba_words as compiled_words
+from curation.dedup.kernels import numpy_words as vectorised_words
+from curation.dedup.kernels.text_buffer import fold_texts
 from curation.text import character_classes
 from tests.curation.test_compiled_words import TRICKY
 

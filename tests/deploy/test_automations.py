@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from deploy.automations import RESUMES, SILENCE, automations
-from flows.surroundings import HEARTBEAT
+from flows.cli.environment import HEARTBEAT
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +57,6 @@ def test_nobody_is_told_where_nobody_is_named() -> None:
 
 def test_no_flow_is_retried_by_itself() -> None:
     # With a concurrency limit Prefect crashes a retried flow.
-    from flows.deployed import compare, evolve, ingest
+    from flows.orchestration.deployments import compare, evolve, ingest
 
     assert [flow.retries for flow in (ingest, evolve, compare)] == [0, 0, 0]

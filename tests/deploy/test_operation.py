@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from benchmarks.postgres import free_port, postgres, programs
-from flows.recipe import Recipe
-from storage.catalog import open_catalog
+from flows.config.recipe import Recipe
+from storage.query.catalog import open_catalog
 from tests.conftest import human_texts, without_prefect
 from tests.waiting import until
 
@@ -110,7 +110,11 @@ def ask(environment: dict[str, str], told: tuple[str, object]) -> Ask:
 
 def test_every_deployment_is_there_once_with_its_schedule_and_its_queue(ask: Ask) -> None:
     found = {one["entrypoint"]: one for one in ask("POST", "/deployments/filter", {})}
-    assert set(found) == {"flows.deployed.ingest", "flows.deployed.evolve", "flows.deployed.compare"}
+    assert set(found) == {
+        "flows.orchestration.deployments.ingest",
+        "flows.orchestration.deployments.evolve",
+        "flows.orchestration.deployments.compare",
+    }
     for one in found.values():
         assert [schedule["active"] for schedule in one["schedules"]] == [False]
         assert one["global_concurrency_limit"]["limit"] == 1

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from flows.answers import Format, writer
+from flows.terminal.query_output import Format, writer
 
 QUESTION = """select 1 as id, 'a "text", and' as text, ['x', null] as parents, {'p': 0.5} as parameters, 'nan'::double as odd,
     null as nothing, date '2026-01-02' as day"""
@@ -80,7 +80,7 @@ def test_a_format_that_does_not_fit_is_refused(
 
 def _shown(question: str, monkeypatch: pytest.MonkeyPatch, width: int = 80) -> list[str]:
     screen = Console(record=True, width=width, highlight=False)
-    monkeypatch.setattr("flows.answers.console", screen)
+    monkeypatch.setattr("flows.terminal.query_output.console", screen)
     writer(None, None)(duckdb.sql(question))
     return [line.rstrip() for line in screen.export_text().splitlines()]
 

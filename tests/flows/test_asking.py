@@ -8,11 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.cli import app
+from flows.cli.app import app
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.catalog import open_catalog
-from tasks.coat import without_coat
+from storage.query.catalog import open_catalog
+from tasks.orchestration.prefect import without_coat
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.chaining import Asked, show_chains
-from flows.recipe import Site
+from flows.config.site import Site
+from flows.terminal.chains import Asked, show_chains
 from tasks.backends import Resources
 from tests.openai_server import answering
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from flows.recipe import Site
+from flows.cli.app import main
+from flows.config.site import Site
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +135,7 @@ def test_a_loop_is_run_and_asked_from_the_command_line(
 
 def test_sql_does_not_import_prefect(ingested: Site) -> None:
     code = (
-        "import sys; from flows.cli import main; sys.argv = ['heirloom', 'sql', '--store', sys.argv[1], 'select 42 as answer']\n"
+        "import sys; from flows.cli.app import main; sys.argv = ['heirloom', 'sql', '--store', sys.argv[1], 'select 42 as answer']\n"
         "try: main()\nexcept SystemExit: pass\nprint('prefect' in sys.modules)"
     )
     found = subprocess.run(
@@ -148,9 +148,9 @@ def test_sql_does_not_import_prefect(ingested: Site) -> None:
 def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
     import duckdb
 
+    from flows.config.loading import load_recipe
     from flows.evolve import evolve
-    from flows.recipe import load_recipe
-    from tasks.coat import without_coat
+    from tasks.orchestration.prefect import without_coat
 
     with without_coat():
         evolve(load_recipe("ngram", ["human=letters", "generations=1", "measure.voice_records=20"]), ingested)
@@ -158,7 +158,7 @@ def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
     rows = duckdb.sql(
         f"select generation, origin, count(*) from read_parquet('{files}', hive_partitioning=true) group by all order by all"
     ).fetchall()
-    from storage.catalog import open_catalog
+    from storage.query.catalog import open_catalog
 
     assert (
         rows
@@ -171,9 +171,9 @@ def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
 
 def test_no_secret_of_the_environment_reaches_a_manifest(ingested: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    from flows.config.loading import load_recipe
     from flows.evolve import evolve
-    from flows.recipe import load_recipe
-    from tasks.coat import without_coat
+    from tasks.orchestration.prefect import without_coat
 
     with without_coat():
         evolve(load_recipe("ngram", ["human=letters", "generations=0", "measure.voice_records=20"]), ingested)

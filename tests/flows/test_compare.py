@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from flows.compare import compare
-from flows.recipe import Recipe, Site
-from storage.artifact import read_manifest
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS
-from tasks.coat import without_coat
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from storage.artifacts.artifact import read_manifest
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from tasks.orchestration.prefect import without_coat
 
 
 def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested: Site, recipe: Recipe) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from flows.continuing import as_begun, said
-from flows.recipe import GROWING, Recipe, Site
-from storage.artifact import DriftError
-from storage.run import Run
+from flows.config.recipe import GROWING, Recipe
+from flows.config.resume import as_begun, said
+from flows.config.site import Site
+from storage.artifacts.artifact import DriftError
+from storage.runs.run import Run
 
 _SPOKEN: dict[str, Any] = {
     "name": "tiny",

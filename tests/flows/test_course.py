@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from curation.splitting import IngestSettings
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site, load_recipe
-from storage.catalog import open_catalog
-from storage.run import Run
-from storage.standing import furthest, state
-from storage.tidy import find_leftovers
-from storage.verify import verify
-from tasks.coat import without_coat
-from tasks.ingest import ingest
-from tasks.report import report
+from storage.maintenance.gc import find_leftovers
+from storage.maintenance.verify import verify
+from storage.query.catalog import open_catalog
+from storage.runs.run import Run
+from storage.runs.status import furthest, state
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+from tasks.reporting.report import report
 from tests.waiting import until
 
 

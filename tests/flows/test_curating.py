@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import app
+from flows.cli.app import app
 from tests.conftest import human_texts
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_it_starts_without_prefect_torch_or_vllm(repeated: Path) -> None:
     heavy = "{'prefect', 'torch', 'vllm', 'transformers', 'sentence_transformers', 'sklearn', 'duckdb'}"
     arguments = ["heirloom", "curate", str(repeated), "--out", str(repeated.parent / "alone"), "--column", "body"]
     code = (
-        f"import sys; sys.argv = {arguments!r}; from flows.cli import main\n"
+        f"import sys; sys.argv = {arguments!r}; from flows.cli.app import main\n"
         f"main()\nprint('heavy:', sorted({heavy} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

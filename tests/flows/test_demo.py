@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from flows.config.site import Site
 from flows.demo import demo, demo_ingest, demo_recipes
-from flows.recipe import Site
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS
-from tasks.coat import without_coat
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from tasks.orchestration.prefect import without_coat
 from tests.conftest import human_texts
 
 

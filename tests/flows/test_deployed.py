@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from flows.deployed import evolve, ingest, reach
-from flows.recipe import Recipe, Site
-from storage.catalog import open_catalog
-from storage.run import Run
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.orchestration.deployments import evolve, ingest, reach
+from storage.query.catalog import open_catalog
+from storage.runs.run import Run
 from tests.conftest import human_texts
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,6 @@ def form_fields(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_deploying_imports_neither_torch_nor_vllm() -> None:
     heavy = "{'torch', 'vllm', 'transformers', 'sentence_transformers'}"
-    code = f"import sys, flows.deployed; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, flows.orchestration.deployments; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

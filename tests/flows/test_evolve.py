@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.artifact import DriftError
-from storage.catalog import open_catalog
-from storage.run import BusyError, Run
-from tasks.coat import without_coat
+from storage.artifacts.artifact import DriftError
+from storage.query.catalog import open_catalog
+from storage.runs.run import BusyError, Run
+from tasks.orchestration.prefect import without_coat
 
 
 def digests(store: Path) -> dict[str, str]:
@@ -63,7 +64,7 @@ def test_the_same_recipe_and_seed_say_the_same_in_another_store(
     ingested: Site, recipe: Recipe, letters: Path, tmp_path: Path
 ) -> None:
     from curation.splitting import IngestSettings
-    from tasks.ingest import ingest
+    from tasks.ingestion.ingest import ingest
 
     other = Site(store=tmp_path / "other")
     with without_coat():
@@ -123,7 +124,7 @@ def test_a_run_keeps_its_heldout_set_when_more_human_text_comes(ingested: Site, 
     import json
 
     from curation.splitting import IngestSettings
-    from tasks.ingest import ingest
+    from tasks.ingestion.ingest import ingest
     from tests.conftest import human_texts
 
     more = tmp_path / "more.jsonl"
@@ -143,9 +144,9 @@ def test_a_run_keeps_its_heldout_set_when_more_human_text_comes(ingested: Site, 
 
 
 def test_a_finished_run_whose_old_weights_are_gone_is_left_as_it_is_and_can_go_further(store: Path) -> None:
-    from flows.recipe import load_recipe
-    from storage.tidy import find_leftovers
-    from storage.verify import verify
+    from flows.config.loading import load_recipe
+    from storage.maintenance.gc import find_leftovers
+    from storage.maintenance.verify import verify
 
     for leftover in find_leftovers(store, keep_models=1):
         leftover.clear()
@@ -161,9 +162,9 @@ def test_a_finished_run_whose_old_weights_are_gone_is_left_as_it_is_and_can_go_f
 def test_weights_that_are_needed_again_are_asked_for(store: Path) -> None:
     import shutil
 
-    from flows.recipe import load_recipe
-    from storage.artifact import AbsentError
-    from storage.weights import remove_weights
+    from flows.config.loading import load_recipe
+    from storage.artifacts.artifact import AbsentError
+    from storage.artifacts.model_files import remove_weights
 
     attempt = store / "runs/tiny/generation=2/attempt=1"
     remove_weights(attempt / "model")
@@ -178,9 +179,9 @@ def test_weights_that_are_needed_again_are_asked_for(store: Path) -> None:
 
 
 def test_a_fork_takes_its_generations_as_given_and_goes_on_by_its_own_recipe(store: Path) -> None:
-    from flows.recipe import load_recipe
-    from storage.fork import fork
-    from storage.verify import verify
+    from flows.config.loading import load_recipe
+    from storage.maintenance.verify import verify
+    from storage.runs.fork import fork
 
     source = Run(store, "tiny")
     changed = load_recipe("tiny", ["name=other", "generations=3", "generate.temperature=0.5"], store)
@@ -199,9 +200,9 @@ def test_a_fork_takes_its_generations_as_given_and_goes_on_by_its_own_recipe(sto
 
 
 def test_a_forgotten_record_is_in_no_later_corpus_and_prompts_nothing(store: Path) -> None:
-    from flows.recipe import load_recipe
-    from storage.forget import find_digests
-    from storage.tombstones import bury
+    from flows.config.loading import load_recipe
+    from storage.artifacts.tombstones import bury
+    from storage.maintenance.erase import find_digests
 
     query = "select unnest(parents) as parent from candidates where generation = 3 order by 1 limit 1"
     ((parent,),) = open_catalog(store).sql(query).fetchall()

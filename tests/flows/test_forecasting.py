@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from curation.foretelling import FORETOLD
-from flows.forecasting import foretell, loop_of, share_of
-from flows.recipe import Recipe, Site, load_recipe
+from curation.forecast.simulation import FORETOLD
+from flows.config.loading import load_recipe
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.terminal.forecast import foretell, loop_of, share_of
 
 
 def _said(

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from curation.splitting import IngestSettings
+from flows.config.site import Site
 from flows.ingest import ingest
-from flows.recipe import Site
-from tasks.coat import without_coat
+from tasks.orchestration.prefect import without_coat
 
 
 def test_the_flow_says_how_many_records_went_where(letters: Path, site: Site) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows import keeping
-from flows.cli import app
-from flows.options import console
-from storage.catalog import open_catalog
-from storage.run import BusyError, Run
-from storage.standing import furthest
-from storage.verify import verify
+from flows.cli import store as keeping
+from flows.cli.app import app
+from flows.terminal.console import console
+from storage.maintenance.verify import verify
+from storage.query.catalog import open_catalog
+from storage.runs.run import BusyError, Run
+from storage.runs.status import furthest
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def test_keeping_imports_no_prefect(store: Path) -> None:
     import sys
 
     code = (
-        "import sys; from flows.cli import app; app(['verify', '--store', sys.argv[1]], standalone_mode=False)\n"
+        "import sys; from flows.cli.app import app; app(['verify', '--store', sys.argv[1]], standalone_mode=False)\n"
         "app(['runs', '--store', sys.argv[1]], standalone_mode=False); print('prefect' in sys.modules)"
     )
     root = Path(keeping.__file__).parents[1]
@@ -167,8 +167,8 @@ def test_keeping_imports_no_prefect(store: Path) -> None:
 def test_a_mirrored_store_is_verified_and_what_cannot_be_done_there_is_refused(
     store: Path, bucket_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from storage.bucket import Bucket
-    from storage.mirror import attach
+    from storage.remote.mirror import attach
+    from storage.remote.s3 import Bucket
 
     for path in sorted(path for path in store.rglob("*") if path.is_file() and not path.name.startswith(".")):
         Bucket(bucket_url).upload(path, path.relative_to(store).as_posix())

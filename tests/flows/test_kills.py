@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.kills import bucket_scene, command, folder_scene, half, published, stored, survive
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.run import Run
-from storage.standing import state
-from tasks.coat import without_coat
+from storage.runs.run import Run
+from storage.runs.status import state
+from tasks.orchestration.prefect import without_coat
 from tests.conftest import without_prefect
 from tests.waiting import until
 

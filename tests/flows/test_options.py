@@ -2,8 +2,8 @@
 
 import inspect
 
-from flows.cli import app
-from flows.options import Store
+from flows.cli.app import app
+from flows.cli.options import Store
 
 
 def test_every_command_names_the_store_in_the_same_way() -> None:

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from flows.panel import Panel
-from tasks.progress import stage
+from flows.terminal.progress import Panel
+from tasks.orchestration.progress import stage
 
 
 def test_where_nothing_is_drawn_each_finished_stage_is_a_line() -> None:
@@ -22,7 +22,7 @@ def test_where_nothing_is_drawn_each_finished_stage_is_a_line() -> None:
 
 
 def test_a_warning_is_said_even_where_nothing_is_drawn() -> None:
-    from tasks.progress import logger
+    from tasks.orchestration.progress import logger
 
     out = io.StringIO()
     with Panel(Console(file=out, width=120), {}):

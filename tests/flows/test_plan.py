@@ -7,12 +7,13 @@ import pytest
 from rich.console import Console
 
 from curation.splitting import WithholdSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.plan import plan
-from flows.recipe import Recipe, Site
-from storage.artifact import AbsentError, DriftError
-from tasks.coat import without_coat
-from tasks.withhold import withhold
+from flows.terminal.dry_run import plan
+from storage.artifacts.artifact import AbsentError, DriftError
+from tasks.ingestion.eval_sets import withhold
+from tasks.orchestration.prefect import without_coat
 
 
 def said(recipe: Recipe, site: Site) -> str:

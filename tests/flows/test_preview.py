@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.preview import preview
-from flows.recipe import Recipe, Site
-from storage.run import Run
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.terminal.prompt_preview import preview
+from storage.runs.run import Run
 
 
 def _shown(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flows.recipe import Recipe, explain, load_recipe, load_site, overridden
+from flows.config.loading import explain, load_recipe, load_site, overridden
+from flows.config.recipe import Recipe
 from tasks.backends import NgramTraining, TransformerTraining
 
 

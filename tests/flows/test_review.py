@@ -9,14 +9,15 @@ import pytest
 from prefect.exceptions import NotPausedError
 from prefect.flow_runs import resume_flow_run
 
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from flows.review import require_reviewer
-from storage.catalog import open_catalog
-from storage.run import Run
-from storage.standing import state
-from storage.verify import verify
-from tasks.coat import without_coat
+from flows.human_review import require_reviewer
+from storage.maintenance.verify import verify
+from storage.query.catalog import open_catalog
+from storage.runs.run import Run
+from storage.runs.status import state
+from tasks.orchestration.prefect import without_coat
 
 
 def _recipe(recipe: Recipe, **review: Any) -> Recipe:
@@ -104,7 +105,7 @@ def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_sl
             raise NotPausedError
         resume_flow_run(*arguments, **named)
 
-    monkeypatch.setattr("flows.review.resume_flow_run", resume)
+    monkeypatch.setattr("flows.human_review.resume_flow_run", resume)
     assert evolve(_recipe(recipe, hours=2 / 3600, default="stop"), ingested) == "stop"
     assert "stopped in the review by time limit: nobody answered" in state(Run(ingested.store, "tiny"))
     assert len(tried) >= 3

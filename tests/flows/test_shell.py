@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.answers import show
-from flows.recipe import Site
-from flows.shell import Asking, list_questions
-from storage.questions import QUESTIONS
-from storage.run import Run
+from flows.config.site import Site
+from flows.terminal.query_output import show
+from flows.terminal.sql_shell import Asking, list_questions
+from storage.query.named_queries import QUESTIONS
+from storage.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 

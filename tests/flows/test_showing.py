@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.showing import counting, show_leftovers, show_run, size
-from storage.run import Run
-from storage.tidy import find_leftovers
-from storage.weights import remove_weights
+from flows.terminal.console import counting, size
+from flows.terminal.run_tables import show_leftovers, show_run
+from storage.artifacts.model_files import remove_weights
+from storage.maintenance.gc import find_leftovers
+from storage.runs.run import Run
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_what_is_over_soon_says_nothing() -> None:
 
 
 def test_what_takes_long_counts_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.showing._PATIENCE", -1)
+    monkeypatch.setattr("flows.terminal.run_tables._PATIENCE", -1)
     console = Console(record=True, width=100)
     with counting(console, "verified", "artifacts") as told:
         told(1, 2)

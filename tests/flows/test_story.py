@@ -7,14 +7,15 @@ import math
 from rich.console import Console
 
 from curation.splitting import WithholdSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.demo import demo_recipes
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from flows.story import _number, tell_ending, tell_met, tell_opening
-from storage.catalog import open_catalog
-from tasks.coat import without_coat
-from tasks.report import report
-from tasks.withhold import withhold
+from flows.terminal.run_summary import _number, tell_ending, tell_met, tell_opening
+from storage.query.catalog import open_catalog
+from tasks.ingestion.eval_sets import withhold
+from tasks.orchestration.prefect import without_coat
+from tasks.reporting.report import report
 from tests.conftest import human_texts
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.surroundings import HEARTBEAT
+from flows.cli.environment import HEARTBEAT
 from tests.conftest import without_prefect
 
 ROOT = Path(__file__).parents[2]

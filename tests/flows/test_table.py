@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from flows.table import table
+from flows.terminal.console import table
 
 
 def _printed(width: int) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import app
+from flows.cli.app import app
 
 
 def _said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

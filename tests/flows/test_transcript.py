@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from flows.transcript import tell
+from flows.terminal.replay_game import tell
 
 
 def _told(scene: str, rounds: int = 60) -> str:

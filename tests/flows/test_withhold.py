@@ -10,17 +10,18 @@ import pytest
 
 from curation.splitting import IngestSettings, WithholdSettings, is_held_out
 from curation.text import shingles, words
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
 from flows.ingest import ingest as ingest_flow
-from flows.recipe import Recipe, Site
-from flows.withhold import withhold
-from storage.artifact import AbsentError
-from storage.catalog import open_catalog
-from storage.identity import human_id, text_digest
-from storage.questions import QUESTIONS
-from storage.run import Attempt, Run
-from tasks.coat import without_coat
-from tasks.ingest import ingest, pinned_human
+from flows.ingest import withhold
+from storage.artifacts.artifact import AbsentError
+from storage.artifacts.ids import human_id, text_digest
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from storage.runs.run import Attempt, Run
+from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.orchestration.prefect import without_coat
 from tests.conftest import human_texts
 from tests.flows.test_evolve import content
 

@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from storage import records
-from storage.artifact import Artifact
-from storage.evaluation import evaluation_folder
-from storage.identity import synthetic_id
-from storage.run import Attempt, Run, human_folder
+from storage.artifacts import schemas as records
+from storage.artifacts.artifact import Artifact
+from storage.artifacts.ids import synthetic_id
+from storage.datasets.eval_sets import evaluation_folder
+from storage.datasets.snapshots import human_folder
+from storage.runs.run import Attempt, Run
 
 HUMAN_VIEWS = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}
 RECIPE = {

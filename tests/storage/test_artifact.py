@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.artifact import (
+from storage.artifacts.artifact import (
     FORMAT,
     MANIFEST,
     AbsentError,

@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from storage.blocks import Block, Columns, Document
+from storage.readers.base import Block, Columns, Document
 
 
 def test_a_column_that_is_named_twice_is_read_once_and_the_text_comes_first() -> None:

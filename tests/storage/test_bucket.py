@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.bucket import Bucket, BucketError, _client
+from storage.remote.s3 import Bucket, BucketError, _client
 from tests.bucket_server import losing
 
 

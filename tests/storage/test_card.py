@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from storage.card import Exported, data_card
+from storage.export.dataset_card import Exported, data_card
 
 
 def told(**changes: Any) -> Exported:

@@ -5,12 +5,13 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from storage import records
-from storage.artifact import AbsentError, Artifact, read_manifest
-from storage.catalog import open_catalog, write_catalog
-from storage.layout import write_parquet
-from storage.questions import QUESTIONS
-from storage.run import Attempt, Run, human_folder
+from storage.artifacts import schemas as records
+from storage.artifacts.artifact import AbsentError, Artifact, read_manifest
+from storage.artifacts.parquet_io import write_parquet
+from storage.datasets.snapshots import human_folder
+from storage.query.catalog import open_catalog, write_catalog
+from storage.query.named_queries import QUESTIONS
+from storage.runs.run import Attempt, Run
 from tests.storage.conftest import HUMAN_VIEWS, RECIPE, live, publish
 
 VIEWS = {

@@ -1,6 +1,6 @@
 """Metadata that machines read of an exported corpus."""
 
-from storage.croissant import croissant
+from storage.export.croissant import croissant
 from tests.storage.test_card import told
 
 

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from curation.text import words
-from storage.docstrings import docstrings, prose
+from storage.readers.python_docs import docstrings, prose
 
 
 @pytest.fixture(scope="module")

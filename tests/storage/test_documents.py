@@ -3,8 +3,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.blocks import NOT_UTF8, Block, Columns, Document
-from storage.documents import documents, read_documents
+from storage.readers.base import NOT_UTF8, Block, Columns, Document
+from storage.readers.documents import documents, read_documents
 
 
 def _said(rows: list[object], kind: str, columns: Columns | None = None) -> list[tuple[object, str]]:

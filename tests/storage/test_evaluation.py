@@ -3,10 +3,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.artifact import AbsentError, Artifact
-from storage.catalog import open_catalog
-from storage.evaluation import evaluation_folder, evaluation_set, evaluation_sets, refuse_unknown
-from storage.records import RESERVE
+from storage.artifacts.artifact import AbsentError, Artifact
+from storage.artifacts.schemas import RESERVE
+from storage.datasets.eval_sets import evaluation_folder, evaluation_set, evaluation_sets, refuse_unknown
+from storage.query.catalog import open_catalog
 
 
 def _exam(root: Path, name: str, human: str = "letters") -> Artifact:

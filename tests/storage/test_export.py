@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from storage import records
-from storage.export import export
-from storage.run import Attempt, Run
+from storage.artifacts import schemas as records
+from storage.export.corpus import export
+from storage.runs.run import Attempt, Run
 from tests.storage.conftest import publish
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files import bytes_of, describe_file, new_folder, seal, sync
+from storage.artifacts.files import bytes_of, describe_file, new_folder, seal, sync
 
 
 def test_a_file_is_its_size_and_its_digest(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.artifact import MANIFEST, read_manifest, read_table
-from storage.catalog import open_catalog
-from storage.forget import PENDING, _rewrite, find_digests, rewrite, trace
-from storage.fork import fork
-from storage.run import Attempt, BusyError, Run
-from storage.tombstones import bury, digest_array, read_tombstones
-from storage.verify import verify
+from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
+from storage.artifacts.tombstones import bury, digest_array, read_tombstones
+from storage.maintenance.erase import PENDING, _rewrite, find_digests, rewrite, trace
+from storage.maintenance.verify import verify
+from storage.query.catalog import open_catalog
+from storage.runs.fork import fork
+from storage.runs.run import Attempt, BusyError, Run
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.fork import accepted_until, artifact_folders_of, as_made, fork, inherited_attempts
-from storage.run import Attempt, Run
-from storage.tidy import forks_of, remove_run
-from storage.verify import verify
-from storage.weights import remove_weights
+from storage.artifacts.artifact import as_made
+from storage.artifacts.model_files import remove_weights
+from storage.maintenance.gc import forks_of, remove_run
+from storage.maintenance.verify import verify
+from storage.runs.fork import accepted_until, fork, inherited_attempts
+from storage.runs.run import Attempt, Run
+from storage.runs.status import artifact_folders_of
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.blocks import Columns
-from storage.documents import documents
-from storage.huggingface import PREFIX, read_dataset
+from storage.readers.base import Columns
+from storage.readers.documents import documents
+from storage.readers.huggingface import PREFIX, read_dataset
 
 
 @pytest.fixture

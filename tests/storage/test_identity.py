@@ -1,4 +1,4 @@
-from storage.identity import human_id, seed_of, synthetic_id, text_digest
+from storage.artifacts.ids import human_id, seed_of, synthetic_id, text_digest
 
 
 def test_a_digest_is_of_the_text_as_it_stands() -> None:

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.artifact import AbsentError, Artifact, read_manifest
-from storage.index import Index
-from storage.records import CANDIDATES, index
-from storage.tombstones import bury
+from storage.artifacts.artifact import AbsentError, Artifact, read_manifest
+from storage.artifacts.schemas import CANDIDATES, index
+from storage.artifacts.tombstones import bury
+from storage.index.sketch_index import Index
 
 BANDS = 4
 

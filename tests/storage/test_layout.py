@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.layout import DamagedError, read_parquet, write_parquet
-from storage.records import embeddings
+from storage.artifacts.parquet_io import DamagedError, read_parquet, write_parquet
+from storage.artifacts.schemas import embeddings
 
 
 def test_long_tables_are_written_in_row_groups(tmp_path: Path) -> None:

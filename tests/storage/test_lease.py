@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import storage.lease
-from storage.bucket import Bucket
-from storage.lease import STALE, HeldError, lease
-from storage.mirror import attach
+import storage.remote.lease
+from storage.remote.lease import STALE, HeldError, lease
+from storage.remote.mirror import attach
+from storage.remote.s3 import Bucket
 from tests.waiting import until
 
 
@@ -55,7 +55,7 @@ def test_a_lease_of_another_machine_counts_until_it_is_stale(
     with pytest.raises(HeldError, match="far away"), lease(place, "me"):
         pass
     time.sleep(2.1)  # ages are told in whole seconds
-    monkeypatch.setattr(storage.lease, "STALE", STALE / 60)
+    monkeypatch.setattr(storage.remote.lease, "STALE", STALE / 60)
     with lease(place, "me"):
         pass
 
@@ -63,7 +63,7 @@ def test_a_lease_of_another_machine_counts_until_it_is_stale(
 def test_a_lease_is_renewed_and_one_that_is_lost_interrupts_its_owner(
     place: Path, bucket_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.lease, "_RENEWED", 0.05)
+    monkeypatch.setattr(storage.remote.lease, "_RENEWED", 0.05)
     bucket = Bucket(bucket_url)
     with pytest.raises(KeyboardInterrupt), lease(place, "me"):  # noqa: PT012
         first = bucket.read("runs/tiny/.lock")

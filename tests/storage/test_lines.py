@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.lines import CHUNK_BYTES, File, UnreadableError, cannot, chunks_of, lines_of, one_line
+from storage.readers.base import CHUNK_BYTES, File, UnreadableError, cannot, chunks_of, lines_of, one_line
 
 
 def _file(path: Path, content: bytes, packing: str | None = None) -> File:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import listing
-from storage.artifact import MANIFEST, AbsentError
-from storage.listing import list_store, state_of
-from storage.run import Attempt, Run
+from storage.artifacts.artifact import MANIFEST, AbsentError
+from storage.query import scan as listing
+from storage.query.scan import list_store, state_of
+from storage.runs.run import Attempt, Run
 from tests.storage.conftest import live
 
 

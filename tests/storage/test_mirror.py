@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.artifact import MANIFEST, AbsentError, Artifact, read_manifest, read_table
-from storage.bucket import Bucket, _client
-from storage.mirror import _SMALL, ConflictError, attach, commit, fetch, mirror_of, push, remove, replace
-from storage.run import BusyError, Run
+from storage.artifacts.artifact import MANIFEST, AbsentError, Artifact, read_manifest, read_table
+from storage.remote.mirror import _SMALL, ConflictError, attach, commit, fetch, mirror_of, push, remove, replace
+from storage.remote.s3 import Bucket, _client
+from storage.runs.run import BusyError, Run
 from tests.bucket_server import losing
 
 _TABLE = pa.table({"id": ["a", "b"], "text": ["one", "two"]})

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from storage.artifact import read_manifest
-from storage.model_card import export_model
-from storage.weights import remove_weights
+from storage.artifacts.artifact import read_manifest
+from storage.artifacts.model_files import remove_weights
+from storage.export.model_card import export_model
 
 
 def test_a_model_is_exported_with_its_log_and_a_card(ripe: Path, tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_generation_of_ones_choice_is_exported(ripe: Path, tmp_path: Path) -> 
 
 
 def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
-    from storage.model_card import _copied
+    from storage.export.model_card import _copied
 
     attempt = store / "runs/tiny/generation=1/attempt=1"
     base = store / "runs/tiny/generation=0/attempt=1/model"

@@ -3,9 +3,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.blocks import BLOCK_BYTES, Columns
-from storage.lines import File
-from storage.parquet import read_batches
+from storage.readers.base import BLOCK_BYTES, Columns, File
+from storage.readers.parquet import read_batches
 
 
 def _file(path: Path) -> File:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from storage import records
-from storage.artifact import Artifact
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS, answers, bound, wanted
-from storage.run import Attempt, Run
+from storage.artifacts import schemas as records
+from storage.artifacts.artifact import Artifact
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS, answers, bound, wanted
+from storage.runs.run import Attempt, Run
 from tests.storage.conftest import RECIPE, publish
 
 GIVEN = {"record": "g001-0000001", "run": "first", "other_run": "second"}

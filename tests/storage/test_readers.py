@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.blocks import BLOCK_ROWS, TOO_LONG, Block, Columns
-from storage.documents import documents
-from storage.lines import File, UnreadableError
-from storage.readers import READERS
+from storage.readers.base import BLOCK_ROWS, TOO_LONG, Block, Columns, File, UnreadableError
+from storage.readers.documents import documents
+from storage.readers.formats import READERS
 
 
 def _blocks(path: Path, content: str, columns: Columns) -> list[Block]:

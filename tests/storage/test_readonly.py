@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage.readonly import open_readonly, run, statements
-from storage.run import Attempt, Run
+from storage.query.sandbox import open_readonly, run, statements
+from storage.runs.run import Attempt, Run
 
 HONEST = {
     "a selection": "select count(*) from metrics",

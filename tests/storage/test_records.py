@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage import records
-from storage.artifact import Artifact, read_table
+from storage.artifacts import schemas as records
+from storage.artifacts.artifact import Artifact, read_table
 
 SCHEMAS = {name: value for name, value in vars(records).items() if isinstance(value, pa.Schema)}
 _VALUES = {"string": "héllo 👋", "int32": 7, "int64": 2**40, "double": 0.1, "bool": True}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifact import AbsentError, Artifact, DriftError
-from storage.run import Attempt, BusyError, Run, human_folder, newest_snapshot, runs
+from storage.artifacts.artifact import AbsentError, Artifact, DriftError
+from storage.datasets.snapshots import human_folder, newest_snapshot
+from storage.runs.run import Attempt, BusyError, Run, runs
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = {"name": "tiny", "generations": 3, "mix": {"policy": "anchor"}, "seed": 0}

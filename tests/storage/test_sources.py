@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.blocks import Columns, Document
-from storage.docstrings import LICENCE
-from storage.documents import documents
-from storage.sources import DOCSTRINGS, find_files, read_sources
+from storage.readers.base import Columns, Document
+from storage.readers.discovery import DOCSTRINGS, find_files, read_sources
+from storage.readers.documents import documents
+from storage.readers.python_docs import LICENCE
 
 TEXTS = ["One text.", "Zwei: Grüße, 日本語 👋", "Three, with a comma\nand a second line"]
 

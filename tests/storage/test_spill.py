@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage.run import BusyError
-from storage.spill import Spill, discard, scratch
+from storage.index.partitioned_scratch import Spill, discard, scratch
+from storage.runs.run import BusyError
 
 _SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])
 
@@ -53,7 +53,7 @@ def test_spans_cover_every_bucket_once_and_are_smaller_where_there_is_more(
     spill = Spill(tmp_path / "a", _SCHEMA, 8)
     spill.write(0, _table(range(1000)), np.arange(1000) % 8)
     assert spill.spans() == [range(8)]
-    monkeypatch.setattr("storage.spill._SPAN_BYTES", 5000)
+    monkeypatch.setattr("storage.index.partitioned_scratch._SPAN_BYTES", 5000)
     spans = spill.spans()
     assert len(spans) > 1
     assert [bucket for span in spans for bucket in span] == list(range(8))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.run import Run
-from storage.standing import (
+from storage.artifacts.model_files import remove_weights
+from storage.runs.run import Run
+from storage.runs.status import (
     accepted_attempts,
     artifact_folders,
     attempt_folders,
@@ -15,7 +16,6 @@ from storage.standing import (
     turns,
     worked,
 )
-from storage.weights import remove_weights
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage.artifact import Artifact
-from storage.records import CANDIDATES, DECISIONS
-from storage.survivors import read_survivors, without_dropped
+from storage.artifacts.artifact import Artifact
+from storage.artifacts.schemas import CANDIDATES, DECISIONS
+from storage.artifacts.survivors import read_survivors, without_dropped
 
 
 def _stored(folder: Path, *parts: pa.Table) -> Path:

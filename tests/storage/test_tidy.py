@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.run import BusyError, Run
-from storage.standing import state
-from storage.tidy import find_drafts, find_leftovers, forks_of, remove_run
-from storage.verify import verify
-from storage.weights import ADAPTER, removed_weights
+from storage.artifacts.model_files import ADAPTER, removed_weights
+from storage.maintenance.gc import find_drafts, find_leftovers, forks_of, remove_run
+from storage.maintenance.verify import verify
+from storage.runs.run import BusyError, Run
+from storage.runs.status import state
 
 
 def _places(store: Path, **asked: object) -> list[str]:

@@ -3,10 +3,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.artifact import Artifact, read_table
-from storage.catalog import open_catalog
-from storage.layout import DamagedError
-from storage.tombstones import FILE, bury, forgotten_digests, read_tombstones
+from storage.artifacts.artifact import Artifact, read_table
+from storage.artifacts.parquet_io import DamagedError
+from storage.artifacts.tombstones import FILE, bury, forgotten_digests, read_tombstones
+from storage.query.catalog import open_catalog
 
 
 def _reserve(root: Path) -> Path:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifact import FORMAT, MANIFEST
-from storage.files import seal
-from storage.run import Run
-from storage.tombstones import FILE
-from storage.verify import verify
-from storage.weights import remove_weights
+from storage.artifacts.artifact import FORMAT, MANIFEST
+from storage.artifacts.files import seal
+from storage.artifacts.model_files import remove_weights
+from storage.artifacts.tombstones import FILE
+from storage.maintenance.verify import verify
+from storage.runs.run import Run
 
 ATTEMPT = "runs/tiny/generation=2/attempt=1"
 

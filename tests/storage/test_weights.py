@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifact import MANIFEST, AbsentError, Artifact, read_table
-from storage.mirror import attach
-from storage.weights import (
+from storage.artifacts.artifact import MANIFEST, AbsentError, Artifact, read_table
+from storage.artifacts.model_files import (
     ADAPTER,
     base_below,
     remove_weights,
@@ -13,6 +12,7 @@ from storage.weights import (
     speakable,
     weight_files,
 )
+from storage.remote.mirror import attach
 
 
 @pytest.fixture

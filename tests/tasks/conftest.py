@@ -14,16 +14,16 @@ import pyarrow as pa
 import pytest
 
 from curation.mixing import MixSettings
-from flows.recipe import Site
-from storage.artifact import Artifact
-from storage.identity import synthetic_id, text_digest
-from storage.records import CANDIDATES, DECISIONS, SYNTHETIC
-from storage.run import Attempt, Run
+from flows.config.site import Site
+from storage.artifacts.artifact import Artifact
+from storage.artifacts.ids import synthetic_id, text_digest
+from storage.artifacts.schemas import CANDIDATES, DECISIONS, SYNTHETIC
+from storage.runs.run import Attempt, Run
 from tasks.backends import Completion, Corpus, Lesson, NgramTraining, Prompt, Resources, TransformerTraining
-from tasks.backends.pool import Backends, open_backends
-from tasks.ingest import pinned_human
+from tasks.backends.registry import Backends, open_backends
+from tasks.ingestion.ingest import pinned_human
 from tasks.mix import mix
-from tasks.train import train
+from tasks.training.train import train
 from tests.conftest import human_texts
 from tests.waiting import until
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from curation.minhash import MinHashSettings
-from curation.stages import CurateSettings
-from tasks import against
-from tasks.against import held_against, read_texts
-from tasks.sift import sift
+from curation.dedup.minhash import MinHashSettings
+from curation.pipeline import CurateSettings
+from tasks.curation import reference as against
+from tasks.curation.reference import held_against, read_texts
+from tasks.curation.standalone import sift
 from tests.conftest import human_texts
 
 _SIEVES = CurateSettings(stages=("exact", "copying", "minhash"), minhash=MinHashSettings(threshold=0.6))

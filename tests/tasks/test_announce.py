@@ -6,9 +6,10 @@ import pytest
 from prefect import flow, get_client
 from prefect.context import FlowRunContext
 
-from storage.run import Attempt, Run
-from storage.standing import turns
-from tasks.announce import announce, brief, label, page, spark
+from storage.runs.run import Attempt, Run
+from storage.runs.status import turns
+from tasks.orchestration.events import announce, label
+from tasks.reporting.review_page import brief, page, spark
 
 
 def test_a_page_tells_metrics_drops_words_and_cost(ripe: Path) -> None:

@@ -5,12 +5,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.prompts import PromptSettings
-from curation.topics import SteerSettings
-from storage.artifact import Artifact, read_table
-from storage.records import CANDIDATES, DECISIONS
-from tasks.asked import Planned, as_table, plan, read_topics, tail_report
+from curation.prompts.plan import PromptSettings
+from curation.selection.topics import SteerSettings
+from storage.artifacts.artifact import Artifact, read_table
+from storage.artifacts.schemas import CANDIDATES, DECISIONS
 from tasks.backends import Sampling
+from tasks.generation.prompt_plan import Planned, as_table, plan, read_topics, tail_report
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from curation.budget import BudgetSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.run import Run
-from storage.standing import furthest, state
+from storage.runs.run import Run
+from storage.runs.status import furthest, state
 from tasks.budget import affordable, spent
-from tasks.coat import without_coat
+from tasks.orchestration.prefect import without_coat
 
 
 def test_cost_is_counted_from_what_is_stored(ripe: Path) -> None:

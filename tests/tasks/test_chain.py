@@ -6,8 +6,8 @@ import pytest
 
 from curation.theory.chains import first_recurrence
 from tasks.backends import Sampling
-from tasks.backends.pool import Backends
-from tasks.chain import chain, middle, small_model
+from tasks.backends.registry import Backends
+from tasks.generation.chains import chain, middle, small_model
 
 
 def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(

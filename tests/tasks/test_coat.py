@@ -1,7 +1,7 @@
 import pytest
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.coat import seen, story, unseen, verb, watched, without_coat
+from tasks.orchestration.prefect import seen, story, unseen, verb, watched, without_coat
 
 
 @verb
@@ -44,7 +44,7 @@ def test_a_story_without_its_coat_is_the_plain_function_and_so_are_its_verbs() -
 
 
 def test_the_coat_is_back_on_after_the_block_however_it_ended() -> None:
-    from tasks.coat import _bare
+    from tasks.orchestration.prefect import _bare
 
     def leave() -> None:
         with without_coat():

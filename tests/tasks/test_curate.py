@@ -5,13 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation.embedding import HashingEncoder
-from curation.stages import CurateSettings
-from storage.artifact import Artifact, Draft, read_manifest, read_table
-from storage.records import CANDIDATES, embeddings
-from storage.survivors import read_survivors
-from tasks.backends.pool import Backends
-from tasks.curate import curate
+from curation.embeddings.encoders import HashingEncoder
+from curation.pipeline import CurateSettings
+from storage.artifacts.artifact import Artifact, Draft, read_manifest, read_table
+from storage.artifacts.schemas import CANDIDATES, embeddings
+from storage.artifacts.survivors import read_survivors
+from tasks.backends.registry import Backends
+from tasks.curation.curate import curate
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from curation.foretelling import FORETOLD
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS
+from curation.forecast.simulation import FORETOLD
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
 
 
 def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) -> None:

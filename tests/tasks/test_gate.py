@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from curation.gates import GateSettings, Limit
-from storage.artifact import Artifact, read_manifest, read_table
-from storage.records import METRICS
-from storage.run import Attempt, Run
+from storage.artifacts.artifact import Artifact, read_manifest, read_table
+from storage.artifacts.schemas import METRICS
+from storage.runs.run import Attempt, Run
 from tasks.gate import gate
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curation.conversations import parse
-from curation.prompts import PromptSettings
-from storage.artifact import Artifact, DriftError, read_manifest, read_table
-from storage.identity import text_digest
-from storage.records import DECISIONS
+from curation.chat import parse
+from curation.prompts.plan import PromptSettings
+from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
+from storage.artifacts.ids import text_digest
+from storage.artifacts.schemas import DECISIONS
 from tasks.backends import Completion, Corpus, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling
-from tasks.backends.pool import Backends
-from tasks.generate import PART, generate
+from tasks.backends.registry import Backends
+from tasks.generation.generate import PART, generate
 from tests import honest_speaker
 from tests.openai_server import Reply, answering, said
 from tests.tasks.conftest import Beginning, Said

@@ -13,20 +13,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.decisions import NOBODY, Known, by_duplicates
-from curation.embedding import HashingEncoder
-from curation.exact import exact_keys
-from curation.minhash import MinHashSettings, band_hashes, find_near_duplicates, find_near_sketched, halves, signatures
-from curation.stages import CurateSettings, Stage, decide
-from storage.artifact import Artifact, DriftError, read_manifest, read_table
-from storage.forget import rewrite
-from storage.fork import fork
-from storage.identity import text_digest
-from storage.records import CANDIDATES
-from storage.run import Run
-from storage.tombstones import bury
-from storage.verify import verify
-from tasks.curate import curate
-from tasks.indexing import Indexed, index_reserve, index_survivors, open_past, sketch, stored_signatures
+from curation.dedup.exact import exact_keys
+from curation.dedup.minhash import (
+    MinHashSettings,
+    band_hashes,
+    find_near_duplicates,
+    find_near_sketched,
+    halves,
+    signatures,
+)
+from curation.embeddings.encoders import HashingEncoder
+from curation.pipeline import CurateSettings, Stage, decide
+from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
+from storage.artifacts.ids import text_digest
+from storage.artifacts.schemas import CANDIDATES
+from storage.artifacts.tombstones import bury
+from storage.maintenance.erase import rewrite
+from storage.maintenance.verify import verify
+from storage.runs.fork import fork
+from storage.runs.run import Run
+from tasks.curation.curate import curate
+from tasks.curation.dedup_index import Indexed, index_reserve, index_survivors, open_past, sketch, stored_signatures
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -7,15 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.malformed import write_malformed
-from curation.conversations import parse
+from curation.chat import parse
 from curation.splitting import IngestSettings, is_held_out
-from flows.recipe import Site
-from storage.artifact import AbsentError, Artifact, read_manifest, read_table
-from storage.identity import human_id, text_digest
-from storage.run import Attempt, Run, human_folder, newest_snapshot
-from storage.sources import find_files, read_sources
-from tasks.ingest import ingest, pinned_human
-from tasks.reading import Spills, columns_of, read_blocks
+from flows.config.site import Site
+from storage.artifacts.artifact import AbsentError, Artifact, read_manifest, read_table
+from storage.artifacts.ids import human_id, text_digest
+from storage.datasets.snapshots import human_folder, newest_snapshot
+from storage.readers.discovery import find_files, read_sources
+from storage.runs.run import Attempt, Run
+from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.ingestion.read import Spills, columns_of, read_blocks
 from tests.conftest import human_texts
 
 
@@ -191,8 +192,8 @@ def test_human_text_that_was_never_ingested_is_refused(ingested: Site) -> None:
 
 
 def test_a_text_that_was_forgotten_does_not_come_back(tmp_path: Path, letters: Path) -> None:
-    from storage.artifact import read_table
-    from storage.tombstones import bury
+    from storage.artifacts.artifact import read_table
+    from storage.artifacts.tombstones import bury
 
     first = ingest(tmp_path / "store", "letters", [str(letters)], IngestSettings())
     gone = read_table(first["reserve"].folder).to_pylist()[0]
@@ -254,9 +255,9 @@ def test_many_processes_and_one_make_the_same_snapshot(tmp_path: Path, monkeypat
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jsonl").write_text(lines)
     settings = IngestSettings(repeats="exact")
-    monkeypatch.setattr("storage.lines.CHUNK_BYTES", 200_000)
+    monkeypatch.setattr("storage.readers.base.CHUNK_BYTES", 200_000)
     many = ingest(tmp_path / "store", "many", [str(tmp_path / "many" / "a.jsonl")], settings)
-    monkeypatch.setattr("tasks.side_by_side._ALONE", 10_000)
+    monkeypatch.setattr("tasks.orchestration.parallel._ALONE", 10_000)
     one = ingest(tmp_path / "store", "one", [str(tmp_path / "one" / "a.jsonl")], settings)
     assert many["reserve"].settings == one["reserve"].settings
     for side in ("reserve", "heldout", "set_aside"):

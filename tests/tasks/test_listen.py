@@ -1,10 +1,10 @@
 from collections.abc import Callable
 
-from curation.metrics import MeasureSettings
-from storage.artifact import read_manifest, read_table
+from curation.metrics.settings import MeasureSettings
+from storage.artifacts.artifact import read_manifest, read_table
 from tasks.backends import Sampling
-from tasks.backends.pool import Backends
-from tasks.listen import listen
+from tasks.backends.registry import Backends
+from tasks.evaluation.samples import listen
 from tests.tasks.conftest import Beginning
 
 _SETTINGS = MeasureSettings(voice_records=12, prompt="The old")

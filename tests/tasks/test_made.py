@@ -1,7 +1,7 @@
 import pyarrow as pa
 
-from curation.metrics import Measured
-from tasks.made import rows_of, sampled
+from curation.metrics.settings import Measured
+from tasks.evaluation.inputs import rows_of, sampled
 
 
 def test_a_sample_is_chosen_by_ids_alone() -> None:

@@ -3,13 +3,13 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from curation.conversations import Turn, as_turns, render
-from storage.artifact import Artifact, read_manifest, read_table
-from storage.identity import human_id
-from storage.records import CANDIDATES, CORPUS, DECISIONS, RESERVE
-from storage.run import Attempt
+from curation.chat import Turn, as_turns, render
+from storage.artifacts.artifact import Artifact, read_manifest, read_table
+from storage.artifacts.ids import human_id
+from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, RESERVE
+from storage.runs.run import Attempt
 from tasks.backends import TransformerTraining
-from tasks.material import heldout_of, pairs_of, preferences_of, responses_of, texts_of
+from tasks.training.datasets import heldout_of, pairs_of, preferences_of, responses_of, texts_of
 from tests.tasks.conftest import Beginning
 
 _TALK: list[Turn] = as_turns("What is rain?", "Water.")

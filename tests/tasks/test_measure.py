@@ -3,12 +3,12 @@ from math import exp, isfinite, log
 
 import pytest
 
-from curation.metrics import METRICS, MeasureSettings
-from storage.artifact import Artifact, read_manifest, read_table
+from curation.metrics.settings import METRICS, MeasureSettings
+from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from tasks.backends import NgramTraining, Sampling
-from tasks.backends.pool import Backends
-from tasks.made import Made
-from tasks.measure import measure
+from tasks.backends.registry import Backends
+from tasks.evaluation.evaluate import measure
+from tasks.evaluation.inputs import Made
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from curation.mixing import MixSettings
-from curation.selection import rarity
+from curation.selection.sampling import rarity
 from curation.text import words
-from storage.artifact import Artifact, read_manifest, read_table
-from storage.records import CANDIDATES, CORPUS, DECISIONS
+from storage.artifacts.artifact import Artifact, read_manifest, read_table
+from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS
 from tasks.mix import mix
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said

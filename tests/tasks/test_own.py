@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.own import digests_of, evaluate
+from tasks.evaluation.custom_metrics import digests_of, evaluate
 
 _CODE = """
 def length(texts):

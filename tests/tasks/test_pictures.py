@@ -6,7 +6,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
-from tasks.pictures import COLOURS, draw_curves, draw_forecast, draw_surprise
+from tasks.reporting.plots import COLOURS, draw_curves, draw_forecast, draw_surprise
 
 _METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition")
 

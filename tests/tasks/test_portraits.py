@@ -5,13 +5,14 @@ import pytest
 from matplotlib.image import imread
 
 from curation.splitting import IngestSettings
+from flows.config.loading import load_recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Site, load_recipe
-from storage.catalog import open_catalog
-from tasks.coat import without_coat
-from tasks.ingest import ingest
-from tasks.portraits import as_points, draw_points, draw_said
-from tasks.report import report
+from storage.query.catalog import open_catalog
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+from tasks.reporting.point_plots import as_points, draw_points, draw_said
+from tasks.reporting.report import report
 
 
 @pytest.mark.parametrize(("numbers", "drawn"), [(1, True), (2, True), (3, False), (9, False), (64, True), (65, False)])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.progress import drawing, logger, stage
+from tasks.orchestration.progress import drawing, logger, stage
 
 
 class _Heard(logging.Handler):

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from curation.conversations import as_turns, parse
+from curation.chat import as_turns, parse
 from curation.splitting import IngestSettings, is_held_out
-from storage.blocks import Block, Document
-from storage.identity import text_digest
-from tasks.reading import BUCKETS, Harvest, Spills, columns_of, keep_former_keys, read_blocks
+from storage.artifacts.ids import text_digest
+from storage.readers.base import Block, Document
+from tasks.ingestion.read import BUCKETS, Harvest, Spills, columns_of, keep_former_keys, read_blocks
 
 
 def _read(folder: Path, rows: list[Document], settings: IngestSettings, serial: int = 1) -> tuple[Harvest, Spills]:

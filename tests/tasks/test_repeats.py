@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curation.minhash import MinHashSettings, find_near_duplicates
+from curation.dedup.minhash import MinHashSettings, find_near_duplicates
 from curation.splitting import IngestSettings
-from storage.artifact import Artifact
-from storage.blocks import Block, Document
-from storage.identity import human_id, text_digest
-from storage.records import RESERVE
-from tasks.reading import Spills, keep_former_keys, read_blocks
-from tasks.repeats import Found, find_repeats
+from storage.artifacts.artifact import Artifact
+from storage.artifacts.ids import human_id, text_digest
+from storage.artifacts.schemas import RESERVE
+from storage.readers.base import Block, Document
+from tasks.ingestion.dedup import Found, find_repeats
+from tasks.ingestion.read import Spills, keep_former_keys, read_blocks
 from tests.conftest import human_texts
 
 

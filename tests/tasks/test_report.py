@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.run import Run
+from storage.runs.run import Run
 from tasks.backends import Resources
-from tasks.backends.pool import Backends
-from tasks.coat import without_coat
-from tasks.ingest import ingest
-from tasks.report import _cell, arrow, report
+from tasks.backends.registry import Backends
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+from tasks.reporting.report import _cell, arrow, report
 from tests.conftest import TINY, human_texts
 
 _TABLES = (

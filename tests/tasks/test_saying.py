@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from curation.metrics import MeasureSettings
-from storage.artifact import Artifact
-from storage.identity import human_id, text_digest
-from storage.records import RESERVE
-from storage.run import Attempt, Run
-from tasks.made import Made
-from tasks.saying import measure_copies, measure_own, measure_words, said_by
+from curation.metrics.settings import MeasureSettings
+from storage.artifacts.artifact import Artifact
+from storage.artifacts.ids import human_id, text_digest
+from storage.artifacts.schemas import RESERVE
+from storage.runs.run import Attempt, Run
+from tasks.evaluation.inputs import Made
+from tasks.evaluation.text_metrics import measure_copies, measure_own, measure_words, said_by
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
@@ -69,7 +69,7 @@ def test_sources_are_measured_by_themselves_where_there_are_several(made: Made, 
 def test_copies_are_counted_among_the_candidates(begin: Callable[[str], Beginning], said: Said) -> None:
     begun = begin("tiny")
     learned = human_texts(160)
-    from storage.artifact import read_table
+    from storage.artifacts.artifact import read_table
 
     kept = read_table(begun.corpus.folder)["text"].to_pylist()
     candidates, _ = said(begun.attempt(1), [*kept[:5], *(f"quite another text number {place}" for place in range(15))])

@@ -3,12 +3,12 @@ from collections.abc import Callable
 
 import pytest
 
-from curation.metrics import MeasureSettings
-from storage.artifact import read_table
+from curation.metrics.settings import MeasureSettings
+from storage.artifacts.artifact import read_table
 from tasks.backends import NgramTraining
-from tasks.backends.pool import Backends
-from tasks.made import Made
-from tasks.scoring import measure_losses
+from tasks.backends.registry import Backends
+from tasks.evaluation.inputs import Made
+from tasks.evaluation.perplexity import measure_losses
 from tests.tasks.conftest import Beginning
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from curation.mixing import MixSettings
-from curation.prompts import PromptSettings
+from curation.pipeline import CurateSettings
+from curation.prompts.plan import PromptSettings
 from curation.splitting import WithholdSettings
-from curation.stages import CurateSettings
-from storage.artifact import AbsentError, Artifact, read_manifest, read_table
-from storage.run import Attempt
+from storage.artifacts.artifact import AbsentError, Artifact, read_manifest, read_table
+from storage.runs.run import Attempt
 from tasks.backends import Sampling
-from tasks.backends.pool import Backends
-from tasks.curate import curate
-from tasks.generate import generate
-from tasks.ingest import pinned_human
+from tasks.backends.registry import Backends
+from tasks.curation.curate import curate
+from tasks.curation.decontaminate import pinned_withheld, prove, screen
+from tasks.generation.generate import generate
+from tasks.ingestion.eval_sets import withhold
+from tasks.ingestion.ingest import pinned_human
 from tasks.mix import mix
-from tasks.screen import pinned_withheld, prove, screen
-from tasks.withhold import withhold
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -4,13 +4,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from curation.splitting import IngestSettings, is_held_out
-from storage.artifact import Artifact, read_table
-from storage.blocks import Block, Document
-from storage.records import RESERVE, SET_ASIDE
-from storage.tombstones import digest_array
-from tasks.reading import Spills, read_blocks
-from tasks.repeats import Found
-from tasks.settling import SIDES, Parts, placed_sources, settle
+from storage.artifacts.artifact import Artifact, read_table
+from storage.artifacts.schemas import RESERVE, SET_ASIDE
+from storage.artifacts.tombstones import digest_array
+from storage.readers.base import Block, Document
+from tasks.ingestion.dedup import Found
+from tasks.ingestion.read import Spills, read_blocks
+from tasks.ingestion.split import SIDES, Parts, placed_sources, settle
 from tests.conftest import human_texts
 
 _NOWHERE: dict[str, list[str]] = {side: [] for side in SIDES}

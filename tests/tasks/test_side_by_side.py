@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.side_by_side import side_by_side
+from tasks.orchestration.parallel import side_by_side
 
 
 def _process(_: int) -> int:

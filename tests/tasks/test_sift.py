@@ -6,12 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation.pii import PiiSettings
-from curation.semantic import SemanticSettings
-from curation.stages import CurateSettings
-from storage.artifact import Draft
-from storage.records import DECISIONS
-from tasks.sift import KEPT, sift
+from curation.dedup.semantic import SemanticSettings
+from curation.filters.pii import PiiSettings
+from curation.pipeline import CurateSettings
+from storage.artifacts.artifact import Draft
+from storage.artifacts.schemas import DECISIONS
+from tasks.curation.decision_table import KEPT
+from tasks.curation.standalone import sift
 from tests.conftest import human_texts
 
 _SIEVES = CurateSettings(stages=("exact", "quality", "minhash"), encoder="hashing")

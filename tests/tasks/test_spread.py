@@ -13,18 +13,21 @@ import pyarrow as pa
 import pytest
 from prefect import flow
 
-from curation.stages import CurateSettings
+from curation.pipeline import CurateSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
 from flows.evolve import evolve
-from flows.recipe import Recipe, Site
-from storage.artifact import MANIFEST, read_manifest
-from tasks import indexing
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, learner, speaker
-from tasks.backends.engines import HERE, connect
-from tasks.backends.pool import Backends, open_backends
-from tasks.backends.worker import WorkerError
-from tasks.coat import without_coat
-from tasks.curate import _encoded
-from tasks.spread import runner, spread
+from storage.artifacts.artifact import MANIFEST, read_manifest
+from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends.registry import Backends, open_backends
+from tasks.backends.workers import sampler_client as speaker
+from tasks.backends.workers import trainer_client as learner
+from tasks.backends.workers.process import WorkerError
+from tasks.backends.workers.ray_cluster import HERE, connect
+from tasks.curation import dedup_index as indexing
+from tasks.curation.curate import _encoded
+from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.runners import runner, spread
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 from tests.waiting import until
@@ -152,7 +155,7 @@ def test_vllm_on_a_cluster_says_what_it_says_here(tmp_path: Path, first: Trained
 def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_path: Path) -> None:
     import ray
 
-    from tasks.backends import hosting
+    from tasks.backends.workers import ray_actor as hosting
 
     class Hasty(hosting.Host):
         def __init__(self, *begun: object) -> None:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pytest
 
-from curation.minhash import MinHashSettings
-from curation.stages import CurateSettings
-from curation.toll import Toll
-from storage.artifact import Artifact, read_manifest
-from storage.catalog import open_catalog
-from storage.questions import QUESTIONS
-from storage.records import CANDIDATES
-from tasks.curate import curate
-from tasks.toll import count_tolls, earlier_tolls
+from curation.dedup.minhash import MinHashSettings
+from curation.metrics.filter_rates import Toll
+from curation.pipeline import CurateSettings
+from storage.artifacts.artifact import Artifact, read_manifest
+from storage.artifacts.schemas import CANDIDATES
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from tasks.curation.curate import curate
+from tasks.curation.filter_rates import count_tolls, earlier_tolls
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from curation.mixing import MixSettings
-from storage.artifact import read_manifest, read_table
-from storage.run import Attempt
+from storage.artifacts.artifact import read_manifest, read_table
+from storage.runs.run import Attempt
 from tasks.backends import NgramTraining, TransformerTraining
-from tasks.backends.pool import Backends
+from tasks.backends.registry import Backends
 from tasks.mix import mix
-from tasks.train import train
+from tasks.training.train import train
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from curation.splitting import IngestSettings, WithholdSettings
-from storage.artifact import AbsentError, read_table
-from storage.catalog import open_catalog
-from storage.identity import human_id
-from storage.questions import QUESTIONS
-from tasks.ingest import ingest, pinned_human
-from tasks.withhold import withhold
+from storage.artifacts.artifact import AbsentError, read_table
+from storage.artifacts.ids import human_id
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from tasks.ingestion.eval_sets import withhold
+from tasks.ingestion.ingest import ingest, pinned_human
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.theory.feedback import chosen_among, curated_courses, effective_types, reward_variance
+from benchmarks.theory.feedback import chosen_among, curated_courses, effective_types, reward_variance
 
 REWARD = np.linspace(0, 2, 50)
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.forecast import gaussian_variance, regression_error
-from curation.theory.refitting import (
+from benchmarks.theory.refitting import (
     POLICIES,
     counts_of,
     course,
@@ -14,6 +13,7 @@ from curation.theory.refitting import (
     kernel_density,
     regression_errors,
 )
+from curation.forecast.closed_form import gaussian_variance, regression_error
 
 
 def test_regression_forgets_by_the_law_of_its_policy() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.theory.sources import POINTS, Switches, divergences, one_hump, two_humps
+from benchmarks.theory.sources import POINTS, Switches, divergences, one_hump, two_humps
 
 
 def test_without_any_of_them_nothing_drifts() -> None:

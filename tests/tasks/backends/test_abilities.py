@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.abilities import refuse_beyond, servers_key
+from tasks.backends.settings.capabilities import refuse_beyond, servers_key
 
 _ALL = {
     "temperature": 0.5,

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from tasks.backends.adapters import adapter_base, rank_of
+from tasks.backends.models.adapters import adapter_base, rank_of
 
 
 def _adapter(folder: Path, base: str, rank: int = 4) -> Path:

@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="weights are torch's")
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tasks.backends.averaging import Averaging
+from tasks.backends.training.callbacks import Averaging
 
 
 def _trained(averaging: Averaging, folder: Path, first: int = 0, last: int = 10) -> torch.nn.Linear:

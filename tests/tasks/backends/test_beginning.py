@@ -10,8 +10,9 @@ pytest.importorskip("torch", reason="a transformer needs the train extra")
 import torch
 
 from tasks.backends import Corpus, TransformerTraining
-from tasks.backends.beginning import begin, read_tokenizer, taken_apart
-from tasks.backends.head import SlicedHeadLlama
+from tasks.backends.models.loading import read_tokenizer, taken_apart
+from tasks.backends.training.loss import SlicedHeadLlama
+from tasks.backends.training.model import begin
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 

@@ -1,7 +1,7 @@
 import time
 
-from tasks.backends.capacity import Capacity, pause
-from tasks.backends.manners import TroubleError
+from tasks.backends.inference.concurrency import Capacity, pause
+from tasks.backends.inference.http_protocol import TroubleError
 
 
 def _now() -> float:

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("torch", reason="a transformer needs the train extra")
 
 from tasks.backends import Preference, Resources, TransformerTraining
-from tasks.backends.checkpoints import newest_checkpoint
-from tasks.backends.pool import Backends
-from tasks.backends.worker import WorkerError
+from tasks.backends.registry import Backends
+from tasks.backends.training.callbacks import newest_checkpoint
+from tasks.backends.workers.process import WorkerError
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tasks.backends.client import answers
-from tasks.backends.manners import Manners
+from tasks.backends.inference.http_client import answers
+from tasks.backends.inference.http_protocol import Manners
 from tests.openai_server import Behaviour, Reply, answering, said
 from tests.waiting import until
 

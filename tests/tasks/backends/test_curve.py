@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("transformers", reason="needs the train extra")
 
 from tasks.backends import Point
-from tasks.backends.curve import Reporting, points
+from tasks.backends.training.callbacks import Reporting, points
 
 _ENTRY = {"loss": 2.0, "learning_rate": 0.1, "tokens_per_second": 5.0}
 

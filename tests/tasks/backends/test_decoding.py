@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from tasks.backends import Sampling  # noqa: E402
-from tasks.backends.decoding import _filtered, _penalised  # noqa: E402
+from tasks.backends.inference.transformers_decoding import _filtered, _penalised  # noqa: E402
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
 

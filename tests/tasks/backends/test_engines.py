@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import NgramTraining, Resources, Sampling
-from tasks.backends.engines import TRAINING, Engines, connect, require_ray
-from tasks.backends.pool import open_backends
-from tasks.spread import spread
+from tasks.backends.registry import open_backends
+from tasks.backends.workers.ray_cluster import TRAINING, Engines, connect, require_ray
+from tasks.orchestration.runners import spread
 
 
 @pytest.mark.parametrize(

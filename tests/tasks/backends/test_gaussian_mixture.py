@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import norm
 
 from tasks.backends import Corpus, GaussianMixtureTraining, Prompt, Resources, Sampling
-from tasks.backends.gaussian_mixture import sample, score, train
-from tasks.backends.points import points_of, spelled
+from tasks.backends.toy.gaussian_mixture import sample, score, train
+from tasks.backends.toy.points import points_of, spelled
 
 
 def _untold(*_: int) -> None:

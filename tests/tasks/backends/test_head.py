@@ -5,7 +5,7 @@ pytest.importorskip("torch", reason="the head is a torch module")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.backends.head import SlicedHeadLlama, _SlicedCrossEntropy
+from tasks.backends.training.loss import SlicedHeadLlama, _SlicedCrossEntropy
 
 torch.set_num_threads(1)
 

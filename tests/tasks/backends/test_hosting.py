@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import Prompt, Resources, Sampling
-from tasks.backends.hosting import Host
+from tasks.backends.workers.ray_actor import Host
 
 
 @pytest.fixture

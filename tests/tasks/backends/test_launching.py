@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("accelerate", reason="needs the train extra")
 
 from tasks.backends import Resources, TransformerTraining
-from tasks.backends.pool import Backends
+from tasks.backends.registry import Backends
 from tests.tasks.conftest import Trained, two_processes
 
 pytestmark = pytest.mark.transformer

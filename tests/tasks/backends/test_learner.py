@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.backends import Corpus, NgramTraining, learner
-from tasks.backends.pool import Backends
+from tasks.backends import Corpus, NgramTraining
+from tasks.backends.registry import Backends
+from tasks.backends.workers import trainer_client as learner
 
 
 def test_texts_are_scored_in_pieces_and_their_progress_is_that_of_all(

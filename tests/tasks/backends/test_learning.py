@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from tasks.backends.learning import TransformerTraining
+from tasks.backends.settings.training import TransformerTraining
 
 _ADAMW = {"optimiser": "adamw", "learning_rate": 0.001}
 

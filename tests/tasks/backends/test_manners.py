@@ -4,7 +4,7 @@ import aiohttp
 import httpx
 import pytest
 
-from tasks.backends.manners import Manners, TroubleError, parsed
+from tasks.backends.inference.http_protocol import Manners, TroubleError, parsed
 from tests.openai_server import answering
 
 

@@ -4,7 +4,7 @@ pytest.importorskip("torch", reason="the optimiser is torch's")
 
 import torch
 
-from tasks.backends.muon import StackedMuon, has_bfloat16, orthogonal
+from tasks.backends.training.muon import StackedMuon, has_bfloat16, orthogonal
 
 torch.set_num_threads(1)
 
@@ -16,7 +16,7 @@ def _matrices() -> list[torch.Tensor]:
 
 def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two of the smaller or one of the larger to a product, and a product that is not full.
-    monkeypatch.setattr("tasks.backends.muon._STACKED", 2_048)
+    monkeypatch.setattr("tasks.backends.training.muon._STACKED", 2_048)
     begun = _matrices()
     gradients = [[torch.randn_like(one) for one in begun] for _ in range(3)]
     stacked, plain = ([torch.nn.Parameter(one.clone()) for one in begun] for _ in range(2))
@@ -39,7 +39,7 @@ def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: py
 def test_an_orthogonal_matrix_keeps_its_directions_and_evens_their_lengths(
     monkeypatch: pytest.MonkeyPatch, bfloat16: bool
 ) -> None:
-    monkeypatch.setattr("tasks.backends.muon.has_bfloat16", lambda _: bfloat16)
+    monkeypatch.setattr("tasks.backends.training.muon.has_bfloat16", lambda _: bfloat16)
     matrices = _matrices()
     for matrix, found in zip(matrices, orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7), strict=True):
         assert found.shape == matrix.shape

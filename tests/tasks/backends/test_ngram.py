@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.editing import EditSettings, Outlook, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
 from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.ngram import _TOKEN, _load, expect, reword, sample, score, train
+from tasks.backends.toy.ngram import _TOKEN, _load, expect, reword, sample, score, train
 from tests.conftest import human_texts
 
 

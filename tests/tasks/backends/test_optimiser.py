@@ -8,7 +8,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from tasks.backends import TransformerTraining
-from tasks.backends.optimiser import muon_and_adamw
+from tasks.backends.training.optim import muon_and_adamw
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="blocks are torch's datasets")
 
-from tasks.backends.packing import Blocks, human_share_plan, packed_stream
+from tasks.backends.training.data import Blocks, human_share_plan, packed_stream
 
 _BEGIN, _END = 1000, 1001
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.manners import Manners
-from tasks.backends.places import of_model, of_teacher
+from tasks.backends.inference.endpoints import of_model, of_teacher
+from tasks.backends.inference.http_protocol import Manners
 from tests.openai_server import Reply, answering
 
 _MANNERS = Manners("", 1, 1, 1.0, 0.5)

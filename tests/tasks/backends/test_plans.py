@@ -5,8 +5,7 @@ import pytest
 pytest.importorskip("torch", reason="blocks are torch's datasets")
 
 from tasks.backends import Corpus, Preference, TransformerTraining
-from tasks.backends.packing import UNLEARNED
-from tasks.backends.plans import Plan, heldout_blocks, plan_of
+from tasks.backends.training.data import UNLEARNED, Plan, heldout_blocks, plan_of
 from tests.tasks.backends.test_packing import _BEGIN, _END, _Letters
 
 _SETTINGS = TransformerTraining(context=16, batch=2, steps=6, human_only_steps=4)

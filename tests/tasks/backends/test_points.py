@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.backends import Corpus, Prompt
-from tasks.backends.points import BATCH, answered, decimals_of, learned_points, points_of, spelled, surprise
+from tasks.backends.toy.points import BATCH, answered, decimals_of, learned_points, points_of, spelled, surprise
 
 
 def test_a_point_travels_as_text_and_comes_back() -> None:

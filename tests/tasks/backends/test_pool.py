@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, TransformerTraining
-from tasks.backends.pool import Backends, open_backends, require_installed, resolve_sampler
-from tasks.backends.worker import Worker, WorkerError
+from tasks.backends.registry import Backends, open_backends, require_installed, resolve_sampler
+from tasks.backends.workers.process import Worker, WorkerError
 
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
 

@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from transformers.integrations import deepspeed
 
 from tasks.backends import Corpus, Prompt, Sampling, TransformerTraining
-from tasks.backends.beginning import read_tokenizer
-from tasks.backends.pool import Backends
-from tasks.backends.publishing import publish
-from tasks.backends.scoring import open_network
+from tasks.backends.models.loading import open_network, read_tokenizer
+from tasks.backends.registry import Backends
+from tasks.backends.training.export import publish
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 

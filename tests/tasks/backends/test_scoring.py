@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("torch", reason="a transformer needs the train extra")
 
-from tasks.backends.beginning import read_tokenizer
-from tasks.backends.scoring import nats_of, open_network, spell
+from tasks.backends.models.loading import open_network, read_tokenizer
+from tasks.backends.models.scoring import nats_of, spell
 from tests.tasks.conftest import Trained
 
 pytestmark = pytest.mark.transformer

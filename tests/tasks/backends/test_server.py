@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.backends import Completion, Prompt, Resources, Sampling
-from tasks.backends.pool import Backends
-from tasks.backends.server import sample
+from tasks.backends.inference.openai_server import sample
+from tasks.backends.registry import Backends
 from tests.openai_server import Reply, answering, said
 from tests.tasks.conftest import PROMPTS, Served, Trained
 

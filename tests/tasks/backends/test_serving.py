@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.adapters import adapter_base
-from tasks.backends.serving import ModelServer, start
+from tasks.backends.inference.vllm_server import ModelServer, start
+from tasks.backends.models.adapters import adapter_base
 from tests.tasks.conftest import processes_with
 from tests.waiting import until
 

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.backends import Lesson, Resources, Text, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.backends.transformer import learn, train
+from tasks.backends.registry import Backends
+from tasks.backends.training.trainer import learn
+from tasks.backends.transformer import train
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained, two_processes
 

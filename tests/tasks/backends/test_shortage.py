@@ -5,7 +5,7 @@ pytest.importorskip("torch", reason="its errors are torch's")
 import torch
 
 from tasks.backends import TransformerTraining
-from tasks.backends.shortage import short_of_memory
+from tasks.backends.training.trainer import short_of_memory
 
 
 def test_too_little_memory_says_what_to_lower() -> None:

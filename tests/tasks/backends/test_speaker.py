@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.pool import Backends
-from tasks.backends.speaker import mark_of, module_for
+from tasks.backends.registry import Backends
+from tasks.backends.workers.sampler_client import mark_of, module_for
 from tests.openai_server import answering, said
 
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150

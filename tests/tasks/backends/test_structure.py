@@ -1,7 +1,8 @@
 import pytest
 
 from tasks.backends import Completion
-from tasks.backends.structure import INVALID, check_schema, marker
+from tasks.backends.inference.json_schema import INVALID, marker
+from tasks.backends.settings.json_schema import check_schema
 
 _SCHEMA = '{"type": "object", "properties": {"year": {"type": "integer", "minimum": 1200}}, "required": ["year"]}'
 

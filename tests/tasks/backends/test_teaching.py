@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("trl", reason="responses and preferences need the train extra")
 
 from tasks.backends import Corpus, Preference, TransformerTraining
-from tasks.backends.pool import Backends
+from tasks.backends.registry import Backends
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
@@ -63,7 +63,7 @@ def test_what_is_preferred_becomes_likelier_than_what_is_not(
 def test_a_process_learns_on_one_card_of_all_that_it_sees(tmp_path: Path) -> None:
     from transformers import TrainingArguments
 
-    from tasks.backends.teaching import one_card
+    from tasks.backends.training.trainer import one_card
 
     for cards, rows in ((4, 8), (1, 8), (0, 8)):
         arguments = TrainingArguments(str(tmp_path), per_device_train_batch_size=8, report_to=[], use_cpu=True)

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.backends import Completion, Corpus, Prompt, Sampling, TransformerTraining
-from tasks.backends.packing import human_share_plan
-from tasks.backends.pool import Backends
+from tasks.backends.registry import Backends
+from tasks.backends.training.data import human_share_plan
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 

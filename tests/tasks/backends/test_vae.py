@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tasks.backends import Corpus, Lesson, Prompt, Resources, Sampling, VaeTraining
-from tasks.backends.points import points_of, spelled
+from tasks.backends.toy.points import points_of, spelled
 
 pytest.importorskip("torch")
 
-from tasks.backends.vae import sample, score, train
+from tasks.backends.toy.vae import sample, score, train
 
 
 def _untold(*_: int) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.backends import Completion, Corpus, Prompt, Resources, Sampling, TransformerTraining
-from tasks.backends.pool import Backends
-from tasks.backends.worker import Worker, WorkerError
+from tasks.backends.registry import Backends
+from tasks.backends.workers.process import Worker, WorkerError
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from tasks.backends.vocabulary import learn_vocabulary
+from tasks.backends.training.tokenizer import learn_vocabulary
 from tests.conftest import human_texts
 
 _TOKENIZER = learn_vocabulary(human_texts(40), 320, 64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.worker import Worker, WorkerError
+from tasks.backends.workers.process import Worker, WorkerError
 from tests.waiting import until
 
 _CORPUS = Corpus(["the old river remembers the garden"] * 300, ["the river forgets"] * 301)

@@ -1,0 +1,1 @@
+"""Shingling, MinHash and Jaccard kernels, compiled by numba or vectorized by numpy."""

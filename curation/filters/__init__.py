@@ -1,0 +1,1 @@
+"""Filters that look at one record at a time, decontamination, and human-likeness."""

@@ -1,0 +1,181 @@
+"""What texts look like from outside: words, lines, paragraphs and how they repeat, over Arrow columns.
+
+Words are what white space divides; scripts written without spaces give one word a character, which has no
+part in word lengths. Every measure is one number a text, and NaN where it says nothing about it.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curation.filters.repetition import Runs
+
+Numbers = NDArray[np.float64]
+
+_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
+_SIGNS = ".,;:!?\"'()[]{}<>«»“”‘’…–—"
+_SHORT_LINE = 30
+"""Characters of a line that FineWeb calls short."""
+
+
+class Shape:
+    """A block of texts, cut once; each measure is worked out when it is asked for."""
+
+    def __init__(self, texts: pa.StringArray) -> None:
+        self._texts = texts
+        self._words = _Pieces(pc.utf8_split_whitespace(_spaced(texts)))
+        self._lines = _Pieces(pc.split_pattern(texts, "\n"))
+
+    def words(self) -> Numbers:
+        """How many words."""
+        return self._words.per_text(self._words.lengths > 0)
+
+    def mean_word_length(self) -> Numbers:
+        """Characters of a word, on average, in scripts that divide words."""
+        divided = self._words.matching(r"[\p{L}\p{N}]") & ~self._words.matching(rf"^{_UNSPACED}$")
+        return _share(self._words.per_text(np.where(divided, self._words.lengths, 0)), self._words.per_text(divided))
+
+    def alphabetic_word_fraction(self) -> Numbers:
+        """Share of the words with a letter in them; a punctuation mark that stands alone is no word here."""
+        told = (self._words.lengths > 0) & ~self._words.matching(r"^\p{P}$")
+        return _share(self._words.per_text(self._words.matching(r"\p{L}")), self._words.per_text(told))
+
+    def stop_words(self) -> Numbers:
+        """How many of eight very common English words occur."""
+        plain = pc.utf8_lower(pc.utf8_trim(self._words.distinct, _SIGNS))
+        found = pc.index_in(plain, pa.array(_STOP_WORDS)).to_numpy(zero_copy_only=False)[self._words.codes]
+        which = ~np.isnan(found.astype(np.float64))
+        seen = np.unique(self._words.text[which] * len(_STOP_WORDS) + found[which].astype(np.int64))
+        return np.bincount(seen // len(_STOP_WORDS), minlength=len(self._texts)).astype(np.float64)
+
+    def hash_fraction(self) -> Numbers:
+        """Hash signs a word."""
+        return _share(_counted(self._texts, "#"), self.words())
+
+    def ellipsis_fraction(self) -> Numbers:
+        """Ellipses a word."""
+        return _share(_counted(self._texts, "...") + _counted(self._texts, "…"), self.words())
+
+    def curly_brackets(self) -> Numbers:
+        """How many opening curly brackets."""
+        return _counted(self._texts, "{")
+
+    def placeholders(self) -> Numbers:
+        """How many times it says lorem ipsum."""
+        return _numbers(pc.count_substring(self._texts, "lorem ipsum", ignore_case=True))
+
+    def sentences(self) -> Numbers:
+        """How many ends of sentences."""
+        return _numbers(pc.count_substring_regex(self._texts, r"[.!?]+[\"'”’)\]]*(?:\s|$)|[。！？]"))
+
+    def bullet_line_fraction(self) -> Numbers:
+        """Share of the lines that begin with a bullet."""
+        return self._of_lines(self._lines.matching(r"^\s*(?:[•‣◦▪●]|[-*]\s)"))
+
+    def ellipsis_line_fraction(self) -> Numbers:
+        """Share of the lines that end in an ellipsis."""
+        return self._of_lines(self._lines.matching(r"(?:\.\.\.|…)\s*$"))
+
+    def terminal_line_fraction(self) -> Numbers:
+        """Share of the lines that end in a terminal punctuation mark."""
+        return self._of_lines(self._lines.matching(r"[.!?\"'”’。！？]\s*$"))
+
+    def short_line_fraction(self) -> Numbers:
+        """Share of the lines of at most 30 characters."""
+        return self._of_lines(self._lines.filled & (self._lines.lengths <= _SHORT_LINE))
+
+    def newline_fraction(self) -> Numbers:
+        """Line breaks a word."""
+        return _share(_counted(self._texts, "\n"), self.words())
+
+    def duplicate_line_fraction(self) -> Numbers:
+        """Share of the lines that repeat an earlier one of the text."""
+        return self._lines.repeated(np.ones(len(self._lines.text)))
+
+    def duplicate_line_character_fraction(self) -> Numbers:
+        """Share of the characters that lie in such lines."""
+        return self._lines.repeated(self._lines.lengths)
+
+    def duplicate_paragraph_fraction(self) -> Numbers:
+        """Share of the paragraphs that repeat an earlier one of the text."""
+        return self._paragraphs.repeated(np.ones(len(self._paragraphs.text)))
+
+    def duplicate_paragraph_character_fraction(self) -> Numbers:
+        """Share of the characters that lie in such paragraphs."""
+        return self._paragraphs.repeated(self._paragraphs.lengths)
+
+    def top_fraction(self, length: int) -> Numbers:
+        """Share of the characters in the run of `length` words that takes most; runs said once do not count."""
+        return self._runs.top_fraction(length)
+
+    def repeated_fraction(self, length: int) -> Numbers:
+        """Share of the characters in runs of `length` words that were said before."""
+        return self._runs.repeated_fraction(length)
+
+    @cached_property
+    def _paragraphs(self) -> "_Pieces":
+        return _Pieces(pc.split_pattern_regex(self._texts, r"\n\s*\n"))
+
+    @cached_property
+    def _runs(self) -> Runs:
+        said = self._words.lengths > 0
+        return Runs(self._words.codes[said], self._words.text[said], self._words.lengths[said], len(self._texts))
+
+    def _of_lines(self, which: NDArray[np.bool_]) -> Numbers:
+        return _share(self._lines.per_text(which & self._lines.filled), self._lines.per_text(self._lines.filled))
+
+
+class _Pieces:
+    """The pieces of all texts in one row: which text each is of, and what can be said of its spelling once."""
+
+    def __init__(self, lists: pa.ListArray) -> None:
+        encoded = lists.flatten().dictionary_encode()
+        sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        self._texts = len(lists)
+        self.distinct: pa.StringArray = encoded.dictionary
+        self.codes = encoded.indices.to_numpy().astype(np.int64)
+        self.text = np.repeat(np.arange(len(lists)), sizes)
+        self.lengths = _numbers(pc.utf8_length(pc.utf8_trim_whitespace(self.distinct)))[self.codes]
+
+    @cached_property
+    def filled(self) -> NDArray[np.bool_]:
+        """Which pieces are more than white space."""
+        return self.lengths > 0
+
+    def matching(self, pattern: str) -> NDArray[np.bool_]:
+        found = pc.match_substring_regex(self.distinct, pattern).to_numpy(zero_copy_only=False).astype(bool)
+        return found[self.codes]
+
+    def per_text(self, values: NDArray[np.generic]) -> Numbers:
+        return np.bincount(self.text, weights=values, minlength=self._texts).astype(np.float64)
+
+    def repeated(self, weights: Numbers) -> Numbers:
+        """Share of the weight that is on pieces said before in the same text."""
+        pairs = pa.array(self.text * max(1, len(self.distinct)) + self.codes).dictionary_encode()
+        order = pairs.indices.to_numpy()
+        again = order <= np.concatenate([[-1], np.maximum.accumulate(order)[:-1]]) if len(order) else order > 0
+        filled = np.where(self.filled, weights, 0)
+        return _share(self.per_text(np.where(again, filled, 0)), self.per_text(filled))
+
+
+def _spaced(texts: pa.StringArray) -> pa.StringArray:
+    trimmed = pc.utf8_trim_whitespace(texts)
+    if pc.any(pc.match_substring_regex(trimmed, _UNSPACED)).as_py():
+        trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(trimmed, rf"({_UNSPACED})", r" \1 "))
+    return trimmed
+
+
+def _counted(texts: pa.StringArray, pattern: str) -> Numbers:
+    return _numbers(pc.count_substring(texts, pattern))
+
+
+def _numbers(column: pa.Array) -> Numbers:
+    return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _share(some: Numbers, whole: Numbers) -> Numbers:
+    return np.divide(some, whole, out=np.full(len(whole), np.nan), where=whole > 0)

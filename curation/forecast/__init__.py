@@ -1,0 +1,1 @@
+"""Forecast the effect of mixing and sampling before a run."""

@@ -1,0 +1,1 @@
+"""Metrics of a generation: diversity, coverage, perplexity, collapse tests, filter rates."""

@@ -1,0 +1,1 @@
+"""Select records: best-of-n, diversity, topics, quotas, preference pairs."""

@@ -1,0 +1,78 @@
+"""Commands that take in human text and evaluation sets."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import SiteFile, Store
+from flows.cli.progress_scope import _watched
+from flows.config.loading import load_site
+from flows.terminal.console import console
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: `heirloom ingest letters.jsonl --name letters --column body`")
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="files, folders or patterns (JSONL, CSV, TSV, Parquet, text, Markdown; also .gz, .zst), hf:NAME, or python-docs"
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="name of the human text")],
+    column: Annotated[str, typer.Option(help="column that holds the text, or a conversation")] = "text",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="change one ingest setting, as key=value; may be repeated")
+    ] = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve."""
+    from curation.splitting import IngestSettings
+    from flows.config.loading import overridden
+
+    chosen = IngestSettings.model_validate(overridden({"column": column}, settings or []))
+    where = load_site(site, store)
+    with _watched([]):
+        from flows.ingest import ingest as flow
+        from flows.ingest import reasons
+
+        counts = flow(sources, name, chosen, where)
+    console.print(
+        f"[bold]{name}[/]: {counts['reserve']:,} records in the reserve, {counts['heldout']:,} held out, {counts['set_aside']:,} set aside"
+    )
+    for reason, count in reasons(where, name).items():
+        console.print(f"  {count:>12,} {reason}", markup=False)
+    console.print('why: heirloom sql "select stage, reason, count(*) from set_aside group by all"', markup=False)
+
+
+@app.command(epilog="Example: `heirloom withhold exam.jsonl --human letters --name exam`")
+def withhold(
+    sources: Annotated[
+        list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")
+    ],
+    human: Annotated[str, typer.Option(help="name of the human text that it is kept out of")],
+    name: Annotated[str, typer.Option(help="name of the evaluation set")],
+    column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="change one setting, as key=value; may be repeated")
+    ] = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Add an evaluation set: kept out of all that comes, and held against all that is there."""
+    from curation.splitting import WithholdSettings
+    from flows.config.loading import overridden
+
+    chosen, where = (
+        WithholdSettings.model_validate(overridden({"column": column}, settings or [])),
+        load_site(site, store),
+    )
+    with _watched([]):
+        from flows.ingest import withhold as flow
+        from flows.terminal.run_summary import tell_met
+
+        counts = flow(sources, human, name, chosen, where)
+    console.print(f"[bold]{name}[/]: {counts['records']:,} records withheld, {counts['set_aside']:,} set aside")
+    tell_met(console, where.store, human, name)

@@ -1,0 +1,1 @@
+"""Recipe and site settings, and how they are loaded."""

@@ -1,0 +1,33 @@
+"""Settings of the site: where the store is and which resources a run may use."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.remote.mirror import attach
+from tasks.backends import Resources
+
+
+class Site(BaseModel):
+    """Where it is made. Recorded with the run, never part of what the run is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Path = Field(Path("heirloom-store"), description="folder that holds everything")
+    remote: str = Field(
+        "",
+        pattern=r"^(s3://[^/]+.*)?$",
+        description="object storage that is the store, as s3://bucket/prefix; `store` is then the folder where it is kept at hand",
+    )
+    resources: Resources = Resources()
+
+    def opened(self) -> Self:
+        """The same, with the folder brought up to date where the store is on object storage.
+
+        Raises:
+            ValueError: the bucket cannot be read, or the folder is no mirror of it.
+        """
+        if self.remote:
+            attach(self.store, self.remote)
+        return self

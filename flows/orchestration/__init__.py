@@ -1,0 +1,1 @@
+"""Prefect deployments, their forms, and the temporary server."""

@@ -1,0 +1,141 @@
+"""What a recipe will do, told before anything runs: coverage and drift by generation, the human share a goal takes, cost."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from curation.forecast.closed_form import human_fraction_needed
+from curation.forecast.simulation import FORETOLD, Foretold, Loop
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.terminal.console import table
+from storage.artifacts.artifact import as_made, read_manifest, read_table
+from storage.datasets.snapshots import human_folder, newest_snapshot
+from storage.runs.run import runs
+from storage.runs.status import turns
+from tasks.backends import TransformerTraining
+from tasks.evaluation.forecast import foretell_of
+from tasks.reporting.plots import draw_forecast
+
+_TOKENS_PER_WORD = 1.5
+_MODEL = {"backend", "hidden", "layers", "components", "latent", "order"}
+"""What of its settings says how much work a model is."""
+
+
+def loop_of(recipe: Recipe) -> Loop:
+    """What of a recipe its forecast depends on."""
+    sampling = recipe.generate
+    return Loop(recipe.mix, recipe.prompts.candidates_per_human_record, sampling.temperature, sampling.top_p)
+
+
+def share_of(text: str) -> float:
+    """A share, written as `95%` or `0.95`.
+
+    Raises:
+        ValueError: it is neither, or not between 0 and 1.
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"--keep {text} is no share between 0 and 1; write it as 95% or 0.95")
+    return share
+
+
+def foretell(
+    console: Console, recipe: Recipe, site: Site, keep: float, seen: int, through: int, picture: Path | None
+) -> None:
+    """Print the forecast, and draw it where a picture is named.
+
+    Raises:
+        ValueError: nothing of the recipe's human text was ingested.
+    """
+    store = site.opened().store
+    reserve = as_made(human_folder(store, recipe.human, newest_snapshot(store, recipe.human)) / "reserve")
+    told = foretell_of(reserve, recipe.measure, loop_of(recipe), range(recipe.generations + 1), recipe.seed)
+    console.print(
+        f"[bold]{recipe.name}[/] policy {recipe.mix.policy}, temperature {recipe.generate.temperature:g}",
+        soft_wrap=True,
+    )
+    console.print(_table(told))
+    console.print(
+        "[dim]of what a model says, by mixing and sampling alone: what curation drops and what a model gets wrong come on top[/]"
+    )
+    sampling = recipe.generate
+    if sampling.temperature != 1 or sampling.top_p < 1:
+        bias = "narrows" if sampling.temperature <= 1 else "spreads" if sampling.top_p == 1 else "changes"
+        console.print(
+            f"[yellow]sampling is biased[/]: every round {bias} what the next learns from. How much depends on the model; this is how it goes with words",
+            soft_wrap=True,
+        )
+    console.print(_share(keep, seen, through), soft_wrap=True)
+    console.print(_cost(recipe, site, reserve.folder), soft_wrap=True)
+    if picture:
+        draw_forecast([(recipe.name, one.generation, one.metric, one.value) for one in told], [], picture)
+        console.print(f"picture {picture}", markup=False, soft_wrap=True)
+
+
+def _table(told: Sequence[Foretold]) -> Table:
+    columns = ("generation", *(name.replace("_", "\n") for name in FORETOLD))
+    course = table(*columns, numbers=columns)
+    values = {(one.generation, one.metric): one.value for one in told}
+    for generation in sorted({one.generation for one in told}):
+        course.add_row(str(generation), *(f"{values[generation, metric]:.3f}" for metric in FORETOLD))
+    return course
+
+
+def _share(keep: float, seen: int, through: int) -> str:
+    goal = f"to keep {keep:.0%} of the words that people say {seen} times"
+    try:
+        needed, lasting = human_fraction_needed(seen, keep, through), human_fraction_needed(seen, keep)
+    except ValueError as error:
+        return f"{goal}: no human share does it; {error}"
+    return (
+        f"{goal} in corpora of the reserve's size takes a human share of {needed:.1%} for {through} generations, {lasting:.1%} for ever "
+        f"(mix.policy = 'fixed-fraction', unbiased sampling)"
+    )
+
+
+def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
+    records = read_manifest(reserve)["rows"]
+    candidates = round(records * recipe.prompts.candidates_per_human_record)
+    texts = read_table(reserve, ["text"])["text"].to_pylist()[:2000]
+    words = statistics.mean(len(text.split()) for text in texts)
+    spoken = round(candidates * min(recipe.generate.max_tokens, _TOKENS_PER_WORD * words)) * recipe.generations
+    learned = _learned(recipe, records, words)
+    said = f"about {spoken:,} tokens to speak and {learned:,} to learn from, in {recipe.generations} generations"
+    model = recipe.train.model_dump(include=_MODEL)
+    rates = [
+        turn.seconds / turn.tokens
+        for run in runs(site.store)
+        if model.items() <= run.recipe()["train"].items()
+        for turn in turns(run)
+        if turn.tokens and turn.verdict
+    ]
+    if not rates:
+        return f"{said}; no run of this store has trained such a model yet, so no time can be told"
+    return f"{said}: about {(spoken + learned) * statistics.median(rates):,.0f} s at the pace of {len(rates)} generations of this store"
+
+
+def _learned(recipe: Recipe, records: int, words: float) -> int:
+    """Tokens that all trainings together see, where curation drops nothing."""
+    train, candidates = recipe.train, records * recipe.prompts.candidates_per_human_record
+    passes = 1.0
+    if isinstance(train, TransformerTraining):
+        if train.token_budget:
+            return train.token_budget * (recipe.generations + 1)
+        if not train.epochs:
+            return (train.human_only_steps + train.steps * recipe.generations) * train.batch * train.context
+        passes = train.epochs
+    corpora = {
+        "replace": lambda _: candidates,
+        "accumulate": lambda generation: records + generation * candidates,
+        "anchor": lambda _: records + candidates,
+    }
+    mixed = corpora.get(recipe.mix.policy, lambda _: recipe.mix.records or records)
+    seen = records + sum(mixed(generation) for generation in range(1, recipe.generations + 1))
+    return round(passes * seen * words * _TOKENS_PER_WORD)

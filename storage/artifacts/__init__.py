@@ -1,0 +1,1 @@
+"""Artifacts: folders that are absent or finished, their schemas, ids and provenance."""

@@ -1,0 +1,258 @@
+"""A folder that is absent or finished, with the manifest that says what made it.
+
+Work goes to a draft beside the final place, invisible to readers, and is published by one rename after
+everything in it has reached the disk. The manifest is written last. A fingerprint stands for what the
+artifact is: its name, the settings that change it, and the fingerprints of its parents; where and when it
+was made is recorded beside it and does not count.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.artifacts.files import describe_file, seal, sync
+from storage.artifacts.parquet_io import read_parquet, write_parquet
+from storage.artifacts.provenance import provenance
+from storage.artifacts.tombstones import forgotten_digests, without
+from storage.remote import mirror
+
+MANIFEST = "_manifest.json"
+
+
+FORMAT = 1
+"""Version of the layout; raised when an older Heirloom could no longer read it."""
+
+
+class DriftError(ValueError):
+    """A finished artifact is not the one that is asked for; the message names what changed."""
+
+
+class AbsentError(ValueError):
+    """An artifact that is needed is not there, or is not whole."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact by its place, and by what makes it what it is."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the artifacts this one was made from, by their name."""
+
+    @property
+    def name(self) -> str:
+        """What kind of artifact this is: the name of its folder."""
+        return self.folder.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of name, settings and parents."""
+        identity = {"name": self.name, "settings": self.settings, "parents": dict(self.parents)}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def whole(self) -> Path:
+        """The folder with every file of it there: brought from the bucket where the store is on object storage.
+
+        Raises:
+            AbsentError: it is not finished, or a file that the manifest lists is missing.
+        """
+        _bring(self.folder, read_manifest(self.folder)["files"])
+        return self.folder
+
+    def finished(self) -> bool:
+        """Whether this artifact is there.
+
+        Raises:
+            DriftError: another one is there in its place.
+        """
+        if not (self.folder / MANIFEST).exists():
+            return False
+        manifest = read_manifest(self.folder)
+        if manifest["fingerprint"] != self.fingerprint:
+            raise DriftError(f"{self.folder} was made differently: {'; '.join(self._differences(manifest))}")
+        return True
+
+    @contextlib.contextmanager
+    def draft(self) -> Iterator["Draft"]:
+        """A private folder to write to; published when the block ends well, left behind unseen when it does not."""
+        folder = self.folder.with_name(f".{self.name}.draft")
+        if folder.exists() and _draft_of(folder) != self.fingerprint:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _DRAFT_OF).write_text(self.fingerprint)
+        # Left by a kill in the moment between the manifest and the rename.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        draft = Draft(folder)
+        yield draft
+        self._publish(draft)
+
+    def adopt(self, twin: Path) -> None:
+        """Take over the files of a finished artifact with the same fingerprint, or refuse with a DriftError."""
+        manifest = read_manifest(twin)
+        if manifest["fingerprint"] != self.fingerprint:
+            raise DriftError(f"{twin} is no {self.folder}: {'; '.join(self._differences(manifest))}")
+        _bring(twin, manifest["files"])
+        with self.draft() as draft:
+            for name in manifest["files"]:
+                target = draft.folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                shutil.copyfile(twin / name, target)
+            draft.rows = manifest["rows"]
+            draft.facts = {**manifest["facts"], "adopted_from": manifest["provenance"]["command"]}
+
+    def _publish(self, draft: "Draft") -> None:
+        manifest = {
+            "format": FORMAT,
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "settings": self.settings,
+            "parents": dict(self.parents),
+            "rows": draft.rows,
+            "files": {path.relative_to(draft.folder).as_posix(): describe_file(path) for path in _files(draft.folder)},
+            "facts": draft.facts,
+            "started": draft.started,
+            "finished": time.time(),
+            "provenance": provenance(),
+        }
+        (draft.folder / MANIFEST).write_text(json.dumps({**manifest, "seal": seal(manifest)}, indent=1))
+        for written in _files(draft.folder):
+            sync(written)
+        sync(draft.folder)
+        mirror.commit(draft.folder, self.folder)
+        draft.folder.rename(self.folder)
+        (self.folder / _DRAFT_OF).unlink()
+        sync(self.folder.parent)
+
+    def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
+        found = differences(manifest["settings"], self.settings, "settings")
+        return found + differences(manifest["parents"], self.parents, "parents")
+
+
+@dataclass
+class Draft:
+    """An artifact being written."""
+
+    folder: Path
+    rows: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the making of it cost and counted, for the manifest."""
+    started: float = field(default_factory=time.time)
+
+    def parts(self) -> int:
+        """How many numbered parts are already whole: what an interrupted draft has left to build on."""
+        found = self._parts()
+        self.rows = sum(pq.read_metadata(path).num_rows for path in found)
+        return len(found)
+
+    def read(self, schema: pa.Schema) -> pa.Table:
+        """What the whole parts hold, in their order; columns as in `schema`."""
+        tables = [pq.read_table(path, columns=schema.names) for path in self._parts()]
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))
+
+    def write_part(self, table: pa.Table, number: int = 0) -> None:
+        """Write one numbered part; it appears whole or not at all."""
+        hidden = self.folder / f".part-{number:05d}.parquet"
+        write_parquet(table, hidden)
+        sync(hidden)
+        hidden.rename(self.folder / f"part-{number:05d}.parquet")
+        self.rows += table.num_rows
+
+
+_DRAFT_OF = ".draft_of"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished artifact.
+
+    Raises:
+        AbsentError: nothing finished is there, or a newer Heirloom wrote it.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        found = int(manifest["format"])
+    except FileNotFoundError as error:
+        raise AbsentError(f"there is no finished artifact at {folder}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise AbsentError(f"the manifest at {folder} cannot be read: {error}") from error
+    refuse_newer(found, folder)
+    return manifest
+
+
+def refuse_newer(found: int, place: Path) -> None:
+    """Refuse what a newer Heirloom wrote in a format that this one does not know.
+
+    Raises:
+        AbsentError: it did.
+    """
+    if found > FORMAT:
+        raise AbsentError(f"{place} has format {found}, this Heirloom reads up to {FORMAT}; upgrade Heirloom")
+
+
+def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All parts of a finished tabular artifact as one table, less what was forgotten; columns as asked."""
+    found = parts(folder)
+    gone = forgotten_digests(folder)
+    if not len(gone) or "digest" not in pq.read_schema(found[0]).names:
+        return pa.concat_tables([read_parquet(path, columns) for path in found])
+    asked = None if columns is None else list(dict.fromkeys([*columns, "digest"]))
+    table = without(pa.concat_tables([read_parquet(path, asked) for path in found]), gone)
+    return table if columns is None else table.select(list(columns))
+
+
+def parts(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]:
+    """Every part of a finished tabular artifact, in order; its manifest, where it was read already.
+
+    Raises:
+        AbsentError: it is not finished, or a part that the manifest lists is missing.
+    """
+    files = (manifest or read_manifest(folder))["files"]
+    listed = {name: said for name, said in files.items() if name.endswith(".parquet")}
+    _bring(folder, listed)
+    return [folder / name for name in sorted(listed)]
+
+
+def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401  (JSON values)
+    """What differs between two JSON values, one sentence a field."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            line
+            for key in keys
+            for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if before == now else [f"{path} was {json.dumps(before)}, is now {json.dumps(now)}"]
+
+
+def _bring(folder: Path, files: Mapping[str, Any]) -> None:
+    absent = [name for name in sorted(files) if not (folder / name).exists()]
+    mirror.fetch(folder, {name: files[name] for name in absent})
+    if missing := [name for name in absent if not (folder / name).exists()]:
+        raise AbsentError(f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew")
+
+
+def _draft_of(folder: Path) -> str:
+    return path.read_text() if (path := folder / _DRAFT_OF).exists() else ""
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def as_made(folder: Path) -> Artifact:
+    """A finished artifact as its manifest describes it, whatever a recipe would ask for today."""
+    manifest = read_manifest(folder)
+    return Artifact(folder, manifest["settings"], manifest["parents"])

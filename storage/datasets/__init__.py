@@ -1,0 +1,1 @@
+"""Snapshots of human data and eval sets."""

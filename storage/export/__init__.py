@@ -1,0 +1,1 @@
+"""Export corpora and models with their cards."""

@@ -1,0 +1,106 @@
+"""What an exported corpus is, in words for machines: Croissant metadata."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from storage.export.dataset_card import Exported
+
+_KINDS = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
+_MEANINGS = {
+    "id": "name of the record; a human record's follows from its text",
+    "text": "the text",
+    "origin": "human or synthetic",
+    "born": "the generation that wrote it; 0 for a person",
+    "source": "where the human text comes from, or that of the record that prompted it",
+    "licence": "licence of a human record, where it was stated",
+    "digest": "32 hexadecimal digits of the text's SHA-256",
+    "weight": "how much the record counts in training",
+}
+
+
+def croissant(told: Exported) -> dict[str, Any]:
+    """Metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
+    file = {
+        "@type": "cr:FileObject",
+        "@id": told.file,
+        "name": told.file,
+        "contentUrl": told.file,
+        "contentSize": f"{told.bytes} B",
+        "encodingFormat": "application/x-parquet" if told.file.endswith(".parquet") else "application/jsonlines",
+        "sha256": told.sha256,
+    }
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": told.name,
+        "description": told.summary,
+        "license": told.licences or ["not stated"],
+        "url": "README.md",
+        "version": f"{told.generation}.0.0",
+        "datePublished": datetime.now(UTC).date().isoformat(),
+        "creator": {"@type": "sc:Organization", "name": "Heirloom", "description": f"run {told.run}"},
+        "keywords": ["synthetic", "heirloom"],
+        "citeAs": f"{told.title}, by Heirloom",
+        "distribution": [file],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "corpus",
+                "name": "corpus",
+                "key": {"@id": "corpus/id"},
+                "field": [_field(told.file, name, kind) for name, kind in told.columns],
+            }
+        ],
+    }
+
+
+def _field(file: str, name: str, kind: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:Field",
+        "@id": f"corpus/{name}",
+        "name": name,
+        "description": _MEANINGS[name],
+        "dataType": _KINDS[kind],
+        "source": {"fileObject": {"@id": file}, "extract": {"column": name}},
+    }
+
+
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}

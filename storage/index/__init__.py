@@ -1,0 +1,1 @@
+"""Sketch indexes and partitioned scratch space on disk."""

@@ -1,0 +1,1 @@
+"""Verify, clean up and erase."""

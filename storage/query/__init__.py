@@ -1,0 +1,1 @@
+"""Query a store with DuckDB: catalog, sandbox, named queries."""

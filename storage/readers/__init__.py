@@ -1,0 +1,1 @@
+"""Read documents from files, packed files and Hugging Face datasets."""

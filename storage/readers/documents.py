@@ -1,0 +1,163 @@
+"""What the rows of a block say: each one becomes a document, or the reason why it cannot be one."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import orjson
+import pyarrow as pa
+
+from storage.readers.base import NOT_UTF8, TOO_LONG, Block, Columns, Document
+from storage.readers.discovery import find_files, read_sources
+
+Cells: TypeAlias = dict[str, Any]
+"""What a row has in the wanted columns."""
+
+
+def documents(block: Block, columns: Columns) -> Iterator[Document]:
+    """One document a row, in order."""
+    if block.kind == "documents":
+        yield from block.rows
+        return
+    source, text, longest = block.source, columns.text, columns.longest
+    simple = columns.wanted == [text]
+    readers: dict[str, Callable[[Sequence[Any], Columns], Iterator[Cells | str]]] = {
+        "lines": _of_lines,
+        "rows": _of_rows,
+        "batches": _of_batches,
+    }
+    rows = readers[block.kind](block.rows, columns)
+    for place, row in enumerate(rows, block.place):
+        if isinstance(row, str):
+            yield Document("", source, place, reason=row)
+        elif simple and isinstance(content := row.get(text), str) and len(content) <= longest:
+            yield Document(content, source, place)
+        else:
+            yield _document(row, source, place, columns)
+
+
+def read_documents(source: str, column: str) -> Iterator[Document]:
+    """Every text of a source, one at a time; a conversation is none.
+
+    Raises:
+        ValueError: the source cannot be read.
+    """
+    columns = Columns(column)
+    for blocks in read_sources([(source, find_files(source))], columns):
+        for block in blocks:
+            for document in documents(block, columns):
+                plain = isinstance(document.content, str)
+                yield document if plain else document._replace(content="", reason=f"no text in column {column}")
+
+
+def _document(cells: Cells, source: str, place: int, columns: Columns) -> Document:
+    content, response = cells.get(columns.text), cells.get(columns.response) if columns.response else None
+    reason = ""
+    if isinstance(content, str):
+        reason = TOO_LONG if len(content) > columns.longest else ""
+    elif not isinstance(content, list):
+        reason = f"no text in column {columns.text}"
+    if columns.response and not reason and not isinstance(response, str):
+        reason = f"no text in column {columns.response}"
+    if columns.source:
+        source = _told(cells.get(columns.source)) or source
+    return Document(
+        "" if reason else content,
+        source,
+        place,
+        (_told(cells.get(columns.licence)) or "") if columns.licence else "",
+        _told(cells.get(columns.document)) if columns.document else None,
+        response,
+        reason,
+    )
+
+
+def _told(value: object) -> str | None:
+    """A cell as text; a number is an id as good as another."""
+    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else None
+
+
+def _of_lines(lines: Sequence[bytes | None], columns: Columns) -> Iterator[Cells | str]:  # noqa: ARG001
+    for line in lines:
+        if line is None:
+            yield TOO_LONG
+            continue
+        try:
+            value, reason = orjson.loads(line), ""
+        except ValueError:
+            value, reason = _slowly(line)
+        yield reason or (value if isinstance(value, dict) else "not a JSON object")
+
+
+def _slowly(line: bytes) -> tuple[Any, str]:
+    """What orjson refuses and Python reads, such as lone surrogates and NaN; else the reason."""
+    try:
+        return json.loads(line.decode("utf-8-sig")), ""
+    except UnicodeDecodeError:
+        return None, NOT_UTF8
+    except (ValueError, RecursionError):
+        return None, "not JSON"
+
+
+def _of_rows(rows: Sequence[list[str] | str], columns: Columns) -> Iterator[Cells | str]:
+    names = columns.wanted
+    for row in rows:
+        if isinstance(row, str):
+            yield row
+        elif (cells := [_utf8(cell) for cell in row])[0] is None:
+            yield NOT_UTF8
+        else:
+            # An empty cell is one without a value: CSV cannot tell them apart.
+            yield {name: cell or None for name, cell in zip(names, cells, strict=True)}
+
+
+def _utf8(cell: str) -> str | None:
+    try:
+        return cell.encode("utf-8", "surrogateescape").decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _of_batches(batches: Sequence[pa.RecordBatch], columns: Columns) -> Iterator[Cells | str]:
+    names = columns.wanted
+    for batch in batches:
+        cells = [_values(batch.column(name)) for name in names]
+        for row in zip(*cells, strict=True):
+            yield (
+                NOT_UTF8
+                if row[0] is _BAD
+                else {name: None if cell is _BAD else cell for name, cell in zip(names, row, strict=True)}
+            )
+
+
+_BAD = object()
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; what is not UTF-8 as `_BAD`, one by one."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
+        try:
+            return column.to_pylist()
+        except UnicodeDecodeError:
+            return [_decoded(value) for value in raw.to_pylist()]
+    try:
+        return column.to_pylist()
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        return [_one(column, place) for place in range(len(column))]
+
+
+def _decoded(raw: bytes | None) -> Any:  # noqa: ANN401
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return _BAD
+
+
+def _one(column: pa.Array, place: int) -> Any:  # noqa: ANN401
+    try:
+        return column[place].as_py()
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        return _BAD

@@ -1,0 +1,147 @@
+"""Files of every kind, cut into blocks of rows, by the ending of their names."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from storage.readers.base import (
+    BLOCK_BYTES,
+    BLOCK_ROWS,
+    NOT_UTF8,
+    TOO_LONG,
+    Block,
+    Columns,
+    Document,
+    File,
+    UnreadableError,
+    cannot,
+    chunks_of,
+    lines_of,
+    one_line,
+)
+from storage.readers.parquet import read_batches
+
+
+def _jsonl(file: File, columns: Columns) -> Iterator[Block]:
+    place = 0
+    for lines, position, reason in lines_of(file, columns.longest):
+        rows = [line for line in lines if line is None or line.strip()]
+        if rows:
+            yield Block(file.name, place, rows, "lines", position)
+        place += len(rows)
+        if reason:
+            yield _rest(file, place, reason)
+
+
+def _csv(file: File, columns: Columns) -> Iterator[Block]:
+    # Python's own limit of 131,072 characters refuses a whole book.
+    csv.field_size_limit(columns.longest)
+    here = _Place()
+    reader = csv.reader(_texts(file, columns.longest, here), delimiter="\t" if file.kind == ".tsv" else ",")
+    header = next(_rows(reader), [])
+    if isinstance(header, str):
+        raise UnreadableError(file.path, "is not CSV", header)
+    names = {name: number for number, name in enumerate(header)}
+    _refuse_missing(file, columns, list(names))
+    chosen = [names[name] for name in columns.wanted]
+    rows: list[Any] = []
+    place = size = 0
+    for row in _rows(reader):
+        cells = row if isinstance(row, str) else [row[at] if at < len(row) else "" for at in chosen]
+        rows.append(cells)
+        size += sum(map(len, cells))
+        if size > BLOCK_BYTES or len(rows) == BLOCK_ROWS:
+            yield Block(file.name, place, rows, "rows", here.position)
+            place, size, rows = place + len(rows), 0, []
+    if rows:
+        yield Block(file.name, place, rows, "rows", here.position)
+    if here.reason:
+        yield _rest(file, place + len(rows), here.reason)
+
+
+def _parquet(file: File, columns: Columns) -> Iterator[Block]:
+    place = 0
+    try:
+        for batches, position in read_batches(file, columns):
+            yield Block(file.name, place, batches, "batches", position)
+            place += sum(batch.num_rows for batch in batches)
+    except (pa.ArrowException, OSError) as error:
+        yield _rest(file, place, one_line(error))
+
+
+def _plain(file: File, columns: Columns) -> Iterator[Block]:
+    content, reason = bytearray(), ""
+    for chunk, _, broken in chunks_of(file):
+        content += chunk
+        reason = broken and cannot(broken)
+        if len(content) > columns.longest:
+            reason = TOO_LONG
+            break
+    if reason:
+        yield _rest(file, 0, reason)
+        return
+    try:
+        document = Document(content.decode("utf-8-sig"), file.name, 0)
+    except UnicodeDecodeError:
+        document = Document("", file.name, 0, reason=NOT_UTF8)
+    yield Block(file.name, 0, [document], "documents", file.size)
+
+
+LINES = (".jsonl", ".ndjson")
+"""Kinds whose columns are known only when all lines are read."""
+
+READERS: dict[str, Callable[[File, Columns], Iterator[Block]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".txt": _plain,
+    ".md": _plain,
+}
+
+
+@dataclass
+class _Place:
+    position: int = 0
+    reason: str = ""
+
+
+_LONG_LINE = "\ud800"
+"""Stands for a line that is too long: decoding with `surrogateescape` never gives this character."""
+
+
+def _texts(file: File, longest: int, here: _Place) -> Iterator[str]:
+    for lines, position, reason in lines_of(file, longest):
+        here.position, here.reason = position, reason
+        for line in lines:
+            yield _LONG_LINE if line is None else line.decode("utf-8", "surrogateescape") + "\n"
+
+
+def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
+    """Rows with something in them, or the reason why one cannot be read."""
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield TOO_LONG if "limit" in str(error) else "not CSV"
+            continue
+        if any(_LONG_LINE in cell for cell in row):
+            yield TOO_LONG
+        elif row:
+            yield row
+
+
+def _refuse_missing(file: File, columns: Columns, known: Sequence[str]) -> None:
+    for name in columns.wanted:
+        if name not in known:
+            raise UnreadableError(file.path, f"has no column {name!r}", f"its columns: {', '.join(known) or 'none'}")
+
+
+def _rest(file: File, place: int, reason: str) -> Block:
+    return Block(file.name, place, [Document("", file.name, place, reason=reason)], "documents", file.size)

@@ -1,0 +1,69 @@
+"""Parquet files that others wrote, by small batches of chosen columns, in memory that the file cannot choose."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.readers.base import BLOCK_BYTES, BLOCK_ROWS, Columns, File, UnreadableError, one_line
+
+_MOST_BYTES = 256 << 20
+"""What a batch may grow to if every value is the longest that the dictionary has room for."""
+
+
+def read_batches(file: File, columns: Columns) -> Iterator[tuple[list[pa.RecordBatch], int]]:
+    """Batches of the wanted columns, about a block at a time, with the position in the file.
+
+    Raises:
+        UnreadableError: it is not a Parquet file, or has no such column.
+        pa.ArrowException, OSError: it breaks off in the middle.
+    """
+    try:
+        # Row groups are read page by page; read ahead, each would lie in memory whole.
+        parquet = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
+        known = parquet.schema_arrow.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(file.path, "is not a Parquet file", one_line(error)) from error
+    for name in columns.wanted:
+        if name not in known:
+            raise UnreadableError(file.path, f"has no column {name!r}", f"its columns: {', '.join(known)}")
+    groups = parquet.metadata.num_row_groups
+    for group in range(groups):
+        rows = _batch_rows(file.path, parquet.metadata.row_group(group), columns.wanted)
+        pending: list[pa.RecordBatch] = []
+        size = count = 0
+        for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns.wanted, use_threads=False):
+            pending.append(batch)
+            size, count = size + batch.nbytes, count + batch.num_rows
+            if size > BLOCK_BYTES or count >= BLOCK_ROWS:
+                yield pending, file.size * group // groups
+                pending, size, count = [], 0, 0
+        if pending:
+            yield pending, file.size * (group + 1) // groups
+
+
+def _batch_rows(path: Path, group: pq.RowGroupMetaData, wanted: list[str]) -> int:
+    """Rows at a time: a value in a dictionary is small on disk and may be repeated in every row."""
+    rows = BLOCK_ROWS
+    with path.open("rb") as file:
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.path_in_schema.split(".")[0] in wanted and column.has_dictionary_page:
+                file.seek(column.dictionary_page_offset or 0)
+                each = max(1, column.num_values // max(1, group.num_rows))
+                longest = _dictionary_bytes(file.read(16)) or column.total_uncompressed_size
+                rows = min(rows, _MOST_BYTES // max(1, longest * each))
+    return max(1, rows)
+
+
+def _dictionary_bytes(header: bytes) -> int:
+    """Unpacked size of a dictionary page by its Thrift header: field 1 the kind of page, field 2 the size."""
+    size = 0
+    if not header.startswith(b"\x15\x04\x15"):
+        return 0
+    for place, byte in enumerate(header[3:8]):
+        size |= (byte & 0x7F) << 7 * place
+        if not byte & 0x80:
+            return size >> 1
+    return 0

@@ -1,0 +1,1 @@
+"""Stores on object storage: client, local mirror, lease."""

@@ -1,0 +1,1 @@
+"""Runs: journal, status, forks."""

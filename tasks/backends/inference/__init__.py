@@ -1,0 +1,1 @@
+"""Sampling from models: vLLM's engine and server, OpenAI-compatible servers, transformers."""

@@ -1,0 +1,61 @@
+"""How much one server can take, learned from its answers as TCP learns from a network.
+
+Additive increase, multiplicative decrease (Chiu & Jain 1989), with slow start below the last known threshold.
+"""
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tasks.backends.inference.http_protocol import TroubleError
+
+_LONGEST_PAUSE = 30.0
+_FIRST_PAUSE = 0.25
+
+
+@dataclass
+class Capacity:
+    """One server, and what its answers say about how much it can take."""
+
+    address: str
+    limit: float
+    threshold: float = float("inf")
+    flying: int = 0
+    resting_until: float = 0.0
+    failures: int = 0
+    changed: float = 0.0
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def succeeded(self, slow: bool, began: float, most: int) -> None:
+        """Take in that a request which began then was answered; `slow` answers count as a sign of too many."""
+        if slow:
+            self._cut(began)
+            return
+        self.failures = 0
+        self.limit = min(most, self.limit + (1 if self.limit < self.threshold else 1 / self.limit))
+
+    def failed(self, trouble: TroubleError, began: float) -> None:
+        """Take in that a request which began then was not answered."""
+        self.seen[str(trouble)] += 1
+        now = time.monotonic()
+        if self._cut(began):
+            self.failures += 1
+            if trouble.silent:
+                self.limit = 1.0
+            if trouble.silent or trouble.busy:
+                self.resting_until = max(self.resting_until, now + pause(self.failures))
+        self.resting_until = max(self.resting_until, now + trouble.pause)
+
+    def _cut(self, began: float) -> bool:
+        """Halve the limit, once for all requests that were in flight together."""
+        if began < self.changed:
+            return False
+        self.threshold = self.limit = max(1.0, self.limit / 2)
+        self.changed = time.monotonic()
+        return True
+
+
+def pause(failures: int) -> float:
+    """Seconds to wait after so many failures in a row, with jitter."""
+    return random.uniform(0.5, 1) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))  # noqa: S311  (jitter)

@@ -1,0 +1,113 @@
+"""Texts by plain transformers, the reference for how vLLM reads the same settings: one by dice, slowly; or many by a beam search."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tasks.backends.settings.sampling import Sampling
+from tasks.backends.types import Completion
+
+
+@torch.inference_mode()
+def complete(
+    settings: Sampling,
+    tokenizer: PreTrainedTokenizerFast,
+    network: LlamaForCausalLM,
+    ids: list[int],
+    dice: torch.Generator,
+    longest: int,
+) -> Completion:
+    """Continue `ids` until the end token, a stop string, `max_tokens`, or `longest` tokens in all, by the dice given."""
+    spoken: list[int] = []
+    total, cache, reason, text = 0.0, None, "length", ""
+    fed = torch.tensor([ids], device=network.device)
+    while len(spoken) < settings.max_tokens and len(ids) + len(spoken) < longest:
+        answer = network(input_ids=fed, past_key_values=cache, use_cache=True)
+        cache, logits = answer.past_key_values, answer.logits[0, -1].float().cpu()
+        shaped = _penalised(logits, settings, ids, spoken)
+        if len(spoken) < settings.min_tokens:
+            shaped[tokenizer.eos_token_id] = -torch.inf
+        token = int(torch.multinomial(_filtered(shaped / settings.temperature, settings), 1, generator=dice))
+        total += float(logits.log_softmax(-1)[token])
+        spoken.append(token)
+        if token == tokenizer.eos_token_id:
+            reason = "stop"
+            break
+        before, text = len(text), tokenizer.decode(spoken, skip_special_tokens=True)
+        # As vLLM does: only what ends in the newest token counts, so what was said before `min_tokens` stays.
+        found = [place for stop in settings.stop if (place := text.find(stop, max(0, before + 1 - len(stop)))) >= 0]
+        if found and len(spoken) > settings.min_tokens:
+            return Completion(text[: found[0]], "stop", len(ids), len(spoken), total)
+        fed = torch.tensor([[token]], device=network.device)
+    text = tokenizer.decode(spoken, skip_special_tokens=True)
+    return Completion(text, reason, len(ids), len(spoken), total)
+
+
+@torch.inference_mode()
+def search(
+    settings: Sampling,
+    tokenizer: PreTrainedTokenizerFast,
+    network: LlamaForCausalLM,
+    prompts: Sequence[list[int]],
+    longest: int,
+) -> list[Completion]:
+    """The likeliest continuation of each prompt that `beam_width` beams find, in the order of the prompts.
+
+    Prompts of one length are searched together, without padding, so that no answer depends on its neighbours.
+    """
+    found: dict[int, Completion] = {}
+    alike = defaultdict[int, list[int]](list)
+    for place, ids in enumerate(prompts):
+        alike[len(ids)].append(place)
+    for length, places in alike.items():
+        room = min(settings.max_tokens, longest - length)
+        fed = torch.tensor([prompts[place] for place in places], device=network.device)
+        said = network.generate(
+            input_ids=fed,
+            attention_mask=torch.ones_like(fed),
+            num_beams=settings.beam_width,
+            do_sample=False,
+            max_new_tokens=room,
+            min_new_tokens=min(settings.min_tokens, room) or None,
+            repetition_penalty=settings.repetition_penalty,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        logs = network(said).logits[:, length - 1 : -1].float().log_softmax(-1)
+        each = logs.gather(-1, said[:, length:, None])[..., 0]
+        for row, place in enumerate(places):
+            found[place] = _found(tokenizer, said[row, length:].tolist(), each[row].tolist(), length)
+    return [found[place] for place in range(len(prompts))]
+
+
+def _found(tokenizer: PreTrainedTokenizerFast, spoken: list[int], logs: list[float], asked: int) -> Completion:
+    """What a search found, up to its end: what follows fills the batch up."""
+    ended = tokenizer.eos_token_id in spoken
+    size = spoken.index(tokenizer.eos_token_id) + 1 if ended else len(spoken)
+    text = tokenizer.decode(spoken[:size], skip_special_tokens=True)
+    return Completion(text, "stop" if ended else "length", asked, size, sum(logs[:size]))
+
+
+def _penalised(logits: torch.Tensor, settings: Sampling, ids: list[int], spoken: list[int]) -> torch.Tensor:
+    """Logits less their penalties, in vLLM's order: repetition (Keskar et al. 2019), then frequency and presence."""
+    shaped = logits.clone()
+    known = torch.tensor(sorted({*ids, *spoken}))
+    shaped[known] = torch.where(
+        shaped[known] > 0, shaped[known] / settings.repetition_penalty, shaped[known] * settings.repetition_penalty
+    )
+    counts = torch.bincount(torch.tensor(spoken, dtype=torch.long), minlength=len(shaped))
+    return shaped - settings.frequency_penalty * counts - settings.presence_penalty * (counts > 0)
+
+
+def _filtered(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
+    probabilities = logits.softmax(-1)
+    if settings.top_k:
+        probabilities[probabilities < probabilities.topk(min(settings.top_k, len(probabilities))).values[-1]] = 0
+    if settings.min_p:
+        probabilities[probabilities < settings.min_p * probabilities.max()] = 0
+    if settings.top_p < 1:
+        ordered, places = probabilities.sort(descending=True)
+        probabilities[places[ordered.cumsum(0) - ordered >= settings.top_p * ordered.sum()]] = 0
+    return probabilities / probabilities.sum()

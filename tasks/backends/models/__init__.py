@@ -1,0 +1,1 @@
+"""Load models and adapters, and score texts with them."""

@@ -1,0 +1,57 @@
+"""Protocols that every backend implements: trainer, sampler and scorer."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tasks.backends.settings.base import Settings as Settings
+from tasks.backends.settings.resources import Resources as Resources
+from tasks.backends.settings.sampling import OWN as OWN
+from tasks.backends.settings.sampling import Sampling as Sampling
+from tasks.backends.settings.training import GaussianMixtureTraining as GaussianMixtureTraining
+from tasks.backends.settings.training import NgramTraining as NgramTraining
+from tasks.backends.settings.training import PointTraining as PointTraining
+from tasks.backends.settings.training import ToyTraining as ToyTraining
+from tasks.backends.settings.training import Training as Training
+from tasks.backends.settings.training import TransformerTraining as TransformerTraining
+from tasks.backends.settings.training import VaeTraining as VaeTraining
+from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
+
+
+class Trainer(Protocol):
+    """Learns from texts and leaves a model folder."""
+
+    def train(
+        self,
+        corpus: Corpus,
+        heldout: Sequence[Text],
+        ancestor: Path | None,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+        beginning: Path | str | None = None,
+    ) -> Lesson:
+        """Write a model to `folder`, which is empty or holds what a killed training of the same left there.
+
+        `ancestor` is generation 0's model, whose vocabulary stays; `beginning` the model whose weights are gone on with,
+        a folder or a name, none for a training from scratch.
+        """
+        ...
+
+
+class Sampler(Protocol):
+    """Speaks for one model."""
+
+    def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
+        """Yield one completion a prompt, in order."""
+        ...
+
+
+class Scorer(Protocol):
+    """Says how likely texts are under one model."""
+
+    def score(
+        self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
+    ) -> list[Score]:
+        """Negative log-likelihood of each text at each temperature, in order."""
+        ...

@@ -1,0 +1,1 @@
+"""Small models for demonstrations and tests: n-gram, Gaussian mixture, variational autoencoder."""

@@ -1,0 +1,226 @@
+"""Counts runs of words: learns in a second, speaks, scores, and collapses in five generations.
+
+Interpolated by Witten and Bell's rule: at each order, seen continuations share what their number says, and
+the rest comes from the shorter context, down to a uniform share over the vocabulary. The vocabulary is
+generation 0's for ever, so that perplexities compare. A word outside it counts as one unknown word.
+
+Witten & Bell 1991, "The zero-frequency problem"; tokens are words and punctuation with the space before them.
+"""
+
+import json
+import math
+import random
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.backends.settings.resources import Resources
+from tasks.backends.settings.sampling import Sampling
+from tasks.backends.settings.training import NgramTraining
+from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
+
+_TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
+_BEGIN, _END, _UNKNOWN = 0, 1, 2
+_FILE = "ngram.json"
+
+Counts = dict[tuple[int, ...], Counter[int]]
+
+
+def train(
+    settings: NgramTraining,
+    resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
+    corpus: Corpus,
+    heldout: Sequence[Text],  # noqa: ARG001  (counting has nothing to stop early)
+    ancestor: Path | None,
+    beginning: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
+    folder: Path,
+    seed: int,  # noqa: ARG001  (counting throws no dice)
+    progress: Progress,
+) -> Lesson:
+    """Count every run of up to `order` words.
+
+    Raises:
+        ValueError: the corpus is empty.
+    """
+    started = time.monotonic()
+    if not corpus.human and not corpus.synthetic:
+        raise ValueError("the corpus is empty: there is nothing to learn from")
+    texts = [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
+    vocabulary = (
+        _load(ancestor).vocabulary if ancestor else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
+    )
+    ids = {token: place for place, token in enumerate(vocabulary) if token}
+    counts: Counts = defaultdict(Counter)
+    sizes = []
+    for place, text in enumerate(texts):
+        found = [_BEGIN] * (settings.order - 1) + [ids.get(t, _UNKNOWN) for t in _TOKEN.findall(text)] + [_END]
+        sizes.append(len(found) - settings.order + 1)
+        for end in range(settings.order - 1, len(found)):
+            for length in range(settings.order):
+                counts[tuple(found[end - length : end])][found[end]] += 1
+        if place % 200 == 0:
+            progress(place, len(texts))
+    rows = [[list(context), list(after.items())] for context, after in counts.items()]
+    (folder / _FILE).write_text(json.dumps({"order": settings.order, "vocabulary": vocabulary, "counts": rows}))
+    return Lesson(sum(sizes), sum(sizes[: len(corpus.human)]), len(texts), time.monotonic() - started, ())
+
+
+def sample(
+    settings: Sampling,
+    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    model: Path,
+    prompts: Sequence[Prompt],
+    progress: Progress,
+) -> Iterator[list[Completion]]:
+    """Continue each prompt from its own seed."""
+    speaker = _load(model)
+    for place, prompt in enumerate(prompts):
+        yield [_complete(settings, speaker, prompt)]
+        if place % 50 == 0:
+            progress(place, len(prompts))
+
+
+def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+    """Log-likelihood of each text and its end at each temperature."""
+    speaker = _load(model)
+    scores = []
+    for place, text in enumerate(texts):
+        ids = [_BEGIN] * (speaker.order - 1) + speaker.encode(text) + [_END]
+        nats = np.zeros(len(temperatures))
+        for end in range(speaker.order - 1, len(ids)):
+            context = tuple(ids[end - speaker.order + 1 : end])
+            nats -= speaker.log_likelihood(context, ids[end], tuple(temperatures))
+        scores.append(Score(len(ids) - speaker.order + 1, tuple(nats.tolist())))
+        if place % 50 == 0:
+            progress(place, len(texts))
+    return scores
+
+
+def expect(
+    model: Path, text: str, top_k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """What the model expected at every token of a text, as token editing asks.
+
+    Its tokens and the probability of each, shape (tokens,), the likeliest tokens there and theirs, (tokens, k).
+    """
+    speaker = _load(model)
+    ids = [_BEGIN] * (speaker.order - 1) + speaker.encode(text)
+    places = range(speaker.order - 1, len(ids))
+    found = [speaker.distribution(speaker.seen(ids[end - speaker.order + 1 : end])) for end in places]
+    # What cannot be written in a text is not offered for it.
+    offered = [np.where(np.arange(len(one)) > _UNKNOWN, one, 0) for one in found]
+    shape = len(found), min(top_k, len(speaker.vocabulary))
+    likeliest = np.array([np.argsort(-one, kind="stable")[:top_k] for one in offered], np.int64).reshape(shape)
+    tokens = np.array(ids[speaker.order - 1 :], np.int64)
+    probabilities = np.array([one[token] for one, token in zip(found, tokens, strict=True)], np.float64)
+    beside = [one[best] for one, best in zip(offered, likeliest, strict=True)]
+    return tokens, probabilities, likeliest, np.array(beside, np.float64).reshape(shape)
+
+
+def reword(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
+    """The text with its tokens in place of those that differ; what is the same stays as it was written."""
+    speaker = _load(model)
+    before = zip(_TOKEN.findall(text), speaker.encode(text), tokens.tolist(), strict=True)
+    return "".join(written if token == now else speaker.vocabulary[now] for written, token, now in before)
+
+
+class _Speaker:
+    """Counts in memory, and the distributions that follow from them."""
+
+    def __init__(self, order: int, vocabulary: list[str], counts: Counts) -> None:
+        self.order, self.vocabulary, self._counts = order, vocabulary, counts
+        self._ids = {token: place for place, token in enumerate(vocabulary) if token}
+        self.distribution = lru_cache(maxsize=2048)(self._distribution)
+        self.cumulative = lru_cache(maxsize=2048)(self._cumulative)
+        self.log_partitions = lru_cache(maxsize=65536)(self._log_partitions)
+
+    def encode(self, text: str) -> list[int]:
+        return [self._ids.get(token, _UNKNOWN) for token in _TOKEN.findall(text)]
+
+    def seen(self, context: Sequence[int]) -> tuple[int, ...]:
+        """The longest end of the context that was ever followed by something: all that the next token depends on."""
+        known = tuple(context)
+        while known and known not in self._counts:
+            known = known[1:]
+        return known
+
+    def _distribution(self, context: tuple[int, ...]) -> NDArray[np.float64]:
+        """Probability of every next token, shape (vocabulary,); the begin token has none."""
+        if context:
+            shorter = self.distribution(self.seen(context[1:]))
+        else:
+            shorter = np.full(len(self.vocabulary), 1 / (len(self.vocabulary) - 1))
+            shorter[_BEGIN] = 0
+        after = self._counts.get(context)
+        if not after:
+            return shorter
+        found = shorter * len(after)
+        found[np.fromiter(after.keys(), np.int64)] += np.fromiter(after.values(), np.float64)
+        return found / (sum(after.values()) + len(after))
+
+    def _cumulative(self, context: tuple[int, ...], settings: Sampling) -> NDArray[np.float64]:
+        return np.cumsum(_reshaped(self.distribution(context), settings))
+
+    def _log_partitions(self, context: tuple[int, ...], temperatures: tuple[float, ...]) -> NDArray[np.float64]:
+        logs = np.log(self.distribution(context)[1:])
+        return np.array([0.0 if one == 1 else math.log(np.exp(logs / one).sum()) for one in temperatures])
+
+    def log_likelihood(
+        self, context: tuple[int, ...], token: int, temperatures: tuple[float, ...]
+    ) -> NDArray[np.float64]:
+        """Log-probability of `token` at each temperature, shape (temperatures,)."""
+        known = self.seen(context)
+        log = math.log(self.distribution(known)[token])
+        return log / np.array(temperatures) - self.log_partitions(known, temperatures)
+
+
+@lru_cache(maxsize=2)
+def _load(model: Path) -> _Speaker:
+    if not (model / _FILE).is_file():
+        raise ValueError(f"{model} is no n-gram model: expected {_FILE} in it")
+    stored = json.loads((model / _FILE).read_text())
+    counts = {tuple(context): Counter(dict(after)) for context, after in stored["counts"]}
+    return _Speaker(stored["order"], stored["vocabulary"], counts)
+
+
+def _complete(settings: Sampling, speaker: _Speaker, prompt: Prompt) -> Completion:
+    dice = random.Random(prompt.seed)  # noqa: S311  (sampling, not a secret)
+    opening = speaker.encode(prompt.text)
+    ids = [_BEGIN] * (speaker.order - 1) + opening
+    spoken: list[str] = []
+    total, reason = 0.0, "length"
+    while len(spoken) < settings.max_tokens:
+        context = speaker.seen(ids[len(ids) - speaker.order + 1 :])
+        cumulative = speaker.cumulative(context, settings)
+        token = int(np.searchsorted(cumulative, dice.random() * cumulative[-1], side="right"))
+        total += math.log(speaker.distribution(context)[token])
+        if token == _END:
+            reason = "stop"
+            break
+        ids.append(token)
+        spoken.append(speaker.vocabulary[token])
+    return Completion("".join(spoken), reason, len(opening), len(spoken), total)
+
+
+def _reshaped(found: NDArray[np.float64], settings: Sampling) -> NDArray[np.float64]:
+    """The distribution that sampling settings leave, up to a factor, shape (vocabulary,)."""
+    shaped = found.copy()
+    shaped[_UNKNOWN] = 0
+    if settings.temperature != 1:
+        # Relative to the likeliest: at a low temperature the powers of small numbers are all zero.
+        shaped = (shaped / shaped.max()) ** (1 / settings.temperature)
+    if settings.top_k:
+        shaped[shaped < np.partition(shaped, -min(settings.top_k, len(shaped)))[-min(settings.top_k, len(shaped))]] = 0
+    if settings.min_p:
+        shaped[shaped < settings.min_p * shaped.max()] = 0
+    if settings.top_p < 1:
+        places = np.argsort(-shaped)
+        before = np.cumsum(shaped[places]) - shaped[places]
+        shaped[places[before >= settings.top_p * shaped.sum()]] = 0
+    return shaped

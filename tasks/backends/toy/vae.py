@@ -1,0 +1,181 @@
+"""A variational autoencoder of points, as of small pictures: learns in seconds, and mixes what it cannot tell apart.
+
+Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv:1312.6114; normal noise of its own for each number, learned and
+drawn too, so that what is said has the spread of what was learned. Temperature multiplies the variances of latent and noise.
+Likelihoods are the importance-weighted bound of Burda et al. 2016 (arXiv:1509.00519).
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tasks.backends.settings.resources import Resources
+from tasks.backends.settings.sampling import Sampling
+from tasks.backends.settings.training import VaeTraining
+from tasks.backends.toy.points import (
+    BATCH,
+    Points,
+    answered,
+    decimals_of,
+    learned_points,
+    points_of,
+    require_model,
+    surprise,
+)
+from tasks.backends.types import Completion, Corpus, Lesson, Point, Progress, Prompt, Score, Text
+
+_FILE = "vae.safetensors"
+_DRAWS = 64
+"""Latents that a likelihood is the mean over."""
+_TOLD = 200
+
+
+def train(
+    settings: VaeTraining,
+    resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
+    corpus: Corpus,
+    heldout: Sequence[Text],  # noqa: ARG001  (trained for so many steps)
+    ancestor: Path | None,
+    beginning: Path | str | None,  # noqa: ARG001  (and always from scratch)
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> Lesson:
+    """Train from scratch.
+
+    Raises:
+        ValueError: the corpus is empty, or holds a text that is no point.
+    """
+    started = time.monotonic()
+    points, human = learned_points(corpus)
+    decimals = _load(ancestor).decimals if ancestor else decimals_of([*corpus.human, *corpus.synthetic])
+    torch.manual_seed(seed % 2**63)
+    network = _Vae(points.shape[1], settings.hidden, settings.latent, decimals)
+    network.fit_scale(torch.tensor(points, dtype=torch.float32))
+    log = _descend(network, torch.tensor(points, dtype=torch.float32), settings, progress)
+    save_file(network.state_dict(), folder / _FILE, {"decimals": str(decimals)})
+    seen = settings.steps * settings.batch * points.shape[1]
+    return Lesson(seen, seen * human // len(points), settings.steps, time.monotonic() - started, log)
+
+
+def sample(
+    settings: Sampling,
+    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    model: Path,
+    prompts: Sequence[Prompt],
+    progress: Progress,
+) -> Iterator[list[Completion]]:
+    """Draw a point for each prompt by its own seed."""
+    network = _load(model)
+
+    def drawn(batch: Sequence[Prompt]) -> Points:
+        size = network.latent + network.size
+        noise = [np.random.default_rng(prompt.seed).standard_normal(size) for prompt in batch]
+        return network.said(np.array(noise), settings.temperature)
+
+    return answered(prompts, drawn, lambda points: network.nats(points, (1.0,))[:, 0], network.decimals, progress)
+
+
+def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+    """A bound of the log-likelihood of each point at each temperature; its tokens are its numbers."""
+    network, found = _load(model), list[Score]()
+    for start in range(0, len(texts), BATCH):
+        nats = network.nats(points_of(texts[start : start + BATCH]), temperatures)
+        found += [Score(network.size, tuple(row)) for row in nats.tolist()]
+        progress(len(found), len(texts))
+    return found
+
+
+class _Vae(nn.Module):
+    def __init__(self, size: int, hidden: int, latent: int, decimals: int) -> None:
+        super().__init__()
+        self.size, self.latent, self.decimals = size, latent, decimals
+        self.encoder = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, 2 * latent))
+        self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, size))
+        self.noise = nn.Parameter(torch.full((size,), -1.0))
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(()))
+
+    def fit_scale(self, points: Tensor) -> None:
+        """Inside, numbers are about 0 and of size 1."""
+        self.centre.copy_(points.mean(0))
+        # What is all alike has the size of the last decimal.
+        self.scale.copy_((points - self.centre).square().mean().sqrt().clamp_min(0.1**self.decimals))
+
+    def variance(self) -> Tensor:
+        """Of the noise, shape (size,), inside; never smaller than rounding makes it."""
+        return self.noise.exp() + 0.01**self.decimals / 12 / self.scale.square()
+
+    def loss(self, points: Tensor) -> Tensor:
+        """Mean negative evidence lower bound, in nats, of points as they are inside."""
+        mean, log_variance = self.encoder(points).chunk(2, 1)
+        latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        variance = self.variance()
+        told = (points - self.decoder(latent)).square() / variance + variance.log() + math.log(2 * math.pi)
+        kept = mean.square() + log_variance.exp() - log_variance - 1
+        return (told.sum(1) + kept.sum(1)).mean() / 2
+
+    @torch.inference_mode()
+    def said(self, noise: Points, temperature: float) -> Points:
+        """Points from standard normal noise, shape (points, latent + size)."""
+        drawn = torch.tensor(noise, dtype=torch.float32) * math.sqrt(temperature)
+        inside = self.decoder(drawn[:, : self.latent]) + drawn[:, self.latent :] * self.variance().sqrt()
+        return (inside * self.scale + self.centre).double().numpy()
+
+    @torch.inference_mode()
+    def nats(self, points: Points, temperatures: Sequence[float]) -> Points:
+        """Surprise at each point, shape (points, temperatures); the same draws for the same points in any company."""
+        inside = (torch.tensor(points, dtype=torch.float32) - self.centre) / self.scale
+        mean, log_variance = self.encoder(inside).chunk(2, 1)
+        drawn = torch.randn(_DRAWS, 1, self.latent, generator=torch.Generator().manual_seed(0))
+        latent = mean + drawn * (log_variance / 2).exp()
+        apart = (inside - self.decoder(latent)).square() / self.variance()
+        proposed = _normal(drawn.square(), 1.0) - log_variance.sum(1) / 2
+        found = []
+        for hot in temperatures:
+            told = _normal(apart, hot) - self.variance().log().sum() / 2
+            weights = told + _normal(latent.square(), hot) - proposed
+            found.append(weights.logsumexp(0) - math.log(_DRAWS) - self.size * self.scale.log())
+        return surprise(torch.stack(found, 1).double().numpy(), self.size, self.decimals)
+
+
+def _normal(squares: Tensor, variance: float) -> Tensor:
+    """Log density from squared distances, over the last axis."""
+    return -(squares / variance + math.log(2 * math.pi * variance)).sum(-1) / 2
+
+
+def _descend(network: _Vae, points: Tensor, settings: VaeTraining, progress: Progress) -> tuple[Point, ...]:
+    inside = (points - network.centre) / network.scale
+    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.0)
+    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, settings.steps)
+    log, since = list[Point](), time.monotonic()
+    for step in range(1, settings.steps + 1):
+        optimiser.zero_grad()
+        loss = network.loss(inside[torch.randint(len(inside), (settings.batch,))])
+        loss.backward()
+        optimiser.step()
+        falling.step()
+        if step % _TOLD == 0 or step == settings.steps:
+            speed = step * settings.batch * network.size / (time.monotonic() - since)
+            log.append(Point(step, loss.item() / network.size, falling.get_last_lr()[0], speed))
+            progress(step, settings.steps)
+    return tuple(log)
+
+
+@lru_cache(maxsize=4)
+def _load(model: Path) -> _Vae:
+    with safe_open(require_model(model, _FILE), "pt") as stored:
+        weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (no mapping)
+        decimals = int(stored.metadata()["decimals"])
+    hidden, size = weights["encoder.0.weight"].shape
+    network = _Vae(size, hidden, weights["decoder.0.weight"].shape[1], decimals)
+    network.load_state_dict(weights)
+    return network.eval()

@@ -1,0 +1,1 @@
+"""Training of transformers: model, data, optimizer, loss, callbacks, trainer, export."""

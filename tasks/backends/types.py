@@ -1,0 +1,105 @@
+"""Types that backends exchange with the stages: prompts, completions, scores, training corpora and results."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tasks.backends.settings.base import Settings as Settings
+from tasks.backends.settings.resources import Resources as Resources
+from tasks.backends.settings.sampling import OWN as OWN
+from tasks.backends.settings.sampling import Sampling as Sampling
+from tasks.backends.settings.training import GaussianMixtureTraining as GaussianMixtureTraining
+from tasks.backends.settings.training import NgramTraining as NgramTraining
+from tasks.backends.settings.training import PointTraining as PointTraining
+from tasks.backends.settings.training import ToyTraining as ToyTraining
+from tasks.backends.settings.training import Training as Training
+from tasks.backends.settings.training import TransformerTraining as TransformerTraining
+from tasks.backends.settings.training import VaeTraining as VaeTraining
+
+Progress = Callable[[int, int], None]
+"""Told how much of how much is done, while it is being done."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one candidate is asked for: the words it starts from, and the seed of its own dice."""
+
+    text: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came back, in the order of the prompts.
+
+    `finish_reason` is `stop`, `length` where the text was cut, `invalid` where it breaks the schema, or a server's own word.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    log_probability: float | None
+    """In nats under the unmodified model; None from a server that does not say."""
+    teacher: str = ""
+    """Who a server says it was, where it was not the generation's own model."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Negative log-likelihood of one text in nats, at each temperature asked for."""
+
+    tokens: int
+    nats: tuple[float, ...]
+
+
+class Point(NamedTuple):
+    """One point of a training's log; the held-out loss is known where it was measured."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+    heldout_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a training reports: counts of tokens seen, its log, and the step that it resumed from; 0 where it began anew."""
+
+    tokens: int
+    human_tokens: int
+    steps: int
+    seconds: float
+    log: tuple[Point, ...]
+    resumed_from: int = 0
+
+
+Text = str | tuple[str, str]
+"""What is learned whole; or a prompt, and the response that alone is learned."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two responses to a prompt, the better one first."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    human: bool
+    weight: float = 1.0
+    """How often it is seen in a pass, on average."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts to learn from, with their origins apart, so that a schedule can tell them apart; or preferences.
+
+    A weight says how often a text is seen in a pass, on average; without weights every text is seen once.
+    """
+
+    human: Sequence[Text]
+    synthetic: Sequence[Text]
+    human_weights: Sequence[float] = ()
+    synthetic_weights: Sequence[float] = ()
+    preferences: Sequence[Preference] = ()

@@ -1,0 +1,1 @@
+"""Processes and Ray actors in which backends run, and their clients."""

@@ -1,0 +1,71 @@
+"""Trains in a worker process of the backend's own module, and scores there or on the engines of a cluster.
+
+A model is scored by the same batches wherever that is done. Beside a training no engine lives: both want the card.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.backends.settings.training import Training
+from tasks.backends.types import Corpus, Lesson, Progress, Score, Text
+from tasks.backends.workers.ray_cluster import TRAINING
+
+if TYPE_CHECKING:
+    from tasks.backends.registry import Backends
+
+_TEXTS = 4096
+"""Texts that are scored as one piece; no batch is of two."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Learns and scores with these settings."""
+
+    backends: "Backends"
+    training: Training
+
+    def train(
+        self,
+        corpus: Corpus,
+        heldout: Sequence[Text],
+        ancestor: Path | None,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+        beginning: Path | str | None = None,
+    ) -> Lesson:
+        """Write a model to the folder, as `tasks.backends.Trainer` says, when no engine is left that holds a card."""
+        asked = (self.training, self.backends.resources, corpus, heldout, ancestor, beginning, folder, seed)
+        engines = self.backends.engines
+        with (
+            self.backends.lease(module_of(self.training), None) as worker,
+            engines.turn(TRAINING) if engines else contextlib.nullcontext(),
+        ):
+            lesson: Lesson = worker.call("train", progress, *asked)
+            return lesson
+
+    def score(
+        self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
+    ) -> list[Score]:
+        """Negative log-likelihood of each text at each temperature, in order."""
+        module, pieces = module_of(self.training), [texts[at : at + _TEXTS] for at in range(0, len(texts), _TEXTS)]
+        if engines := self.backends.engines:
+            asked = [(model.resolve(), some, temperatures) for some in pieces]
+            return list(engines.ask(module, "score", asked, len(texts), progress))
+        scores: list[Score] = []
+        with self.backends.lease(module, None) as worker:
+            for some in pieces:
+                scores += worker.call("score", _behind(progress, len(scores), len(texts)), model, some, temperatures)
+        return scores
+
+
+def _behind(progress: Progress, done: int, of: int) -> Progress:
+    return lambda some, _: progress(done + some, of)
+
+
+def module_of(training: Training) -> str:
+    """The backend module that learns and scores."""
+    return training.backend.replace("-", "_")

@@ -1,0 +1,1 @@
+"""Stage `generate`: plan prompts and sample candidates."""

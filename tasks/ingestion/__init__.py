@@ -1,0 +1,1 @@
+"""Ingest human text and eval sets: read, deduplicate, split."""

@@ -1,0 +1,188 @@
+"""Documents to the human reserve and the held-out set: read, cut, dropped where they repeat, split, published.
+
+A snapshot is never edited. Ingesting more adds the next one, which holds the records of the one before. Records
+lie on disk between the steps, in buckets of their digest, so that memory does not grow with the source.
+"""
+
+import contextlib
+import hashlib
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from curation.splitting import IngestSettings
+from storage.artifacts.artifact import AbsentError, Artifact, Draft, DriftError, parts, read_manifest
+from storage.artifacts.schemas import RESERVE, SET_ASIDE
+from storage.artifacts.tombstones import digest_array, read_tombstones
+from storage.datasets.eval_sets import evaluation_sets
+from storage.datasets.snapshots import human_folder, newest_snapshot
+from storage.index.partitioned_scratch import discard, scratch
+from storage.readers.base import Block, File
+from storage.readers.discovery import find_files, read_sources
+from storage.readers.formats import LINES
+from storage.runs.run import Attempt
+from tasks.ingestion.dedup import find_repeats
+from tasks.ingestion.read import Spills, columns_of, keep_former_keys, read_blocks
+from tasks.ingestion.split import SIDES, Parts, placed_sources, settle
+from tasks.orchestration.parallel import side_by_side
+from tasks.orchestration.prefect import verb
+from tasks.orchestration.progress import stage
+
+_FEWEST = {"reserve": 20, "heldout": 5}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@verb
+def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettings) -> dict[str, Artifact]:
+    """Publish the next snapshot, or return the newest one if the same documents made it.
+
+    Raises:
+        ValueError: a source cannot be read, or too little is left to train on or to measure with.
+        BusyError: another process ingests under this name.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name human text: use letters, digits, dots, dashes and underscores")
+    listed = [(source, find_files(source)) for source in sources]
+    with stage(name, "ingest") as told, scratch(root / "human" / name / ".ingest") as folder:
+        before = _newest(root, name)
+        former = {side: human_folder(root, name, before) / side for side in SIDES} if before else {}
+        taken = _Taken(Spills.under(folder))
+        newcomers = taken.know(former)
+        taken.read(listed, settings, told)
+        made = {"documents": taken.content.hexdigest()[:32], **settings.model_dump(mode="json")}
+        if before and made == read_manifest(former["reserve"])["settings"]:
+            return _artifacts(root, name, before, made)
+        found = find_repeats(taken.spills, newcomers, list(former.values()), settings, folder)
+        placed = placed_sources(former, settings)
+        already = {side: read_manifest(former[side])["rows"] if before else 0 for side in SIDES}
+        most = {"reserve": settings.reserve_records, "heldout": settings.heldout_records}
+        room = {side: None if (limit := most[side]) is None else max(0, limit - already[side]) for side in SIDES}
+        artifacts = _next(root, name, before, made)
+        with contextlib.ExitStack() as drafts:
+            # What is entered last is published first: the reserve is what makes a snapshot count.
+            opened = {
+                side: None if artifacts[side].finished() else drafts.enter_context(artifacts[side].draft())
+                for side in ("reserve", "heldout", "set_aside")
+            }
+            written = {
+                side: Parts(draft, SET_ASIDE if side == "set_aside" else RESERVE) for side, draft in opened.items()
+            }
+            for side, earlier in former.items():
+                written[side].carry(earlier)
+            for rows in taken.spills.aside.batches():
+                written["set_aside"].add(rows)
+            forgotten = digest_array(one.digest for one in read_tombstones(root))
+            settle(found, placed, room, settings, forgotten, written, told)
+            for parts_of_side in written.values():
+                parts_of_side.finish()
+            _refuse_too_little(taken.documents.total(), written, opened.values())
+            for side, draft in opened.items():
+                if draft:
+                    draft.facts = {"sources": list(sources), "reasons": dict(written[side].reasons.most_common())}
+        return artifacts
+
+
+def pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
+    """The human text of one attempt: its reserve and its held-out set.
+
+    The reserve is the newest one of when the attempt began; the held-out set is the one that the run began
+    with, so that its curve stays one curve. Pinned with them are the evaluation sets of when it began.
+
+    Raises:
+        AbsentError: nothing of that name was ingested.
+    """
+    root = attempt.run.root
+    there = (lambda: newest_snapshot(root, name), lambda: evaluation_sets(root, name))
+    first = attempt.run.pin(0, 1, *there)
+    pinned = attempt.run.pin(attempt.generation, attempt.number, *there)
+    return {"reserve": _published(root, name, pinned)["reserve"], "heldout": _published(root, name, first)["heldout"]}
+
+
+@dataclass
+class _Taken:
+    """What one pass over the sources has left on disk, and what it counted."""
+
+    spills: Spills
+    content: Any = field(default_factory=hashlib.sha256)
+    documents: Counter[str] = field(default_factory=Counter)
+    blocks: int = 0
+
+    def know(self, former: Mapping[str, Path]) -> int:
+        """Keep the keys of earlier records; returns the order from which on records are new."""
+        for side in former.values():
+            for path in parts(side):
+                for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(16_384, columns=["text"]):
+                    keep_former_keys(self.spills.keys, self.blocks, batch.column(0).to_pylist())
+                    self.blocks += 1
+        return self.blocks << 32
+
+    def read(self, listed: Sequence[tuple[str, Sequence[File]]], settings: IngestSettings, told: Any) -> None:  # noqa: ANN401
+        """Read every document to the end of the last source."""
+        began = time.monotonic()
+        whole = sum(file.size for _, files in listed for file in files)
+        ahead = deque[int]()
+        unread = Counter[str]()
+
+        def numbered() -> Iterator[tuple[int, list[Block]]]:
+            for blocks in read_sources(listed, columns_of(settings)):
+                ahead.append(blocks[-1].position)
+                yield self.blocks, blocks
+                self.blocks += 1
+
+        for harvest in side_by_side(partial(read_blocks, self.spills, settings), numbered()):
+            self.content.update(harvest.digest)
+            self.documents.update(harvest.documents)
+            unread.update(harvest.unread)
+            read = self.documents.total()
+            pace = read / max(1e-9, time.monotonic() - began)
+            told(ahead.popleft(), whole, f"{read:,} documents, {pace:,.0f}/s")
+        for file in (file for _, files in listed for file in files if file.named):
+            if file.kind in LINES and 0 < self.documents[file.name] == unread[file.name]:
+                raise ValueError(f"{file.path} has no column {settings.column!r} with text; name another with --column")
+
+
+def _refuse_too_little(documents: int, written: Mapping[str, Parts], drafts: Iterable[Draft | None]) -> None:
+    for side, fewest in _FEWEST.items():
+        if written[side].rows < fewest:
+            for draft in drafts:
+                if draft:
+                    discard(draft.folder)
+            why = "; ".join(f"{count} {reason}" for reason, count in written["set_aside"].reasons.most_common(3))
+            raise ValueError(
+                f"{documents} documents left {written[side].rows} records for the {side}, and at least {fewest} are needed"
+                + (f"; set aside: {why}" if why else "")
+            )
+
+
+def _published(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:
+    return _artifacts(root, name, snapshot, read_manifest(human_folder(root, name, snapshot) / "reserve")["settings"])
+
+
+def _artifacts(root: Path, name: str, snapshot: int, made: dict[str, Any]) -> dict[str, Artifact]:
+    folder = human_folder(root, name, snapshot)
+    return {side: Artifact(folder / side, made) for side in ("reserve", "heldout", "set_aside")}
+
+
+def _next(root: Path, name: str, before: int, made: dict[str, Any]) -> dict[str, Artifact]:
+    """The next snapshot, behind any that an interrupted ingest of other documents has left without a reserve."""
+    while True:
+        before += 1
+        artifacts = _artifacts(root, name, before, made)
+        with contextlib.suppress(DriftError):
+            for artifact in artifacts.values():
+                artifact.finished()
+            return artifacts
+
+
+def _newest(root: Path, name: str) -> int:
+    try:
+        return newest_snapshot(root, name)
+    except AbsentError:
+        return 0

@@ -1,0 +1,170 @@
+"""Records to their sides and into parts: bucket by bucket in order of the digest, so never all at once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation.splitting import IngestSettings
+from storage.artifacts.artifact import Draft, parts
+from storage.artifacts.schemas import HUMAN, RESERVE, SET_ASIDE
+from storage.artifacts.tombstones import forgotten_digests, without
+from tasks.ingestion.dedup import Found, ids
+
+SIDES = ("reserve", "heldout")
+_PART_ROWS, _PART_BYTES = 262_144, 64 << 20
+
+
+class Parts:
+    """Rows of an artifact, written by the part as they come; None writes nothing and counts."""
+
+    def __init__(self, draft: Draft | None, schema: pa.Schema) -> None:
+        self._draft, self._schema = draft, schema
+        self._pending: list[pa.Table] = []
+        self._number = self._rows = self._bytes = 0
+        self.rows = 0
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self.reasons: Counter[str] = Counter()
+        for stray in draft.folder.glob("part-*") if draft else ():
+            stray.unlink()
+
+    def add(self, table: pa.Table) -> None:
+        """Take rows; write a part when there are enough."""
+        if "reason" in self._schema.names and table.num_rows:
+            told = table.group_by("reason").aggregate([([], "count_all")])
+            self.reasons.update(dict(zip(told["reason"].to_pylist(), told["count_all"].to_pylist(), strict=True)))
+        self.rows += table.num_rows
+        self._pending.append(table)
+        self._rows, self._bytes = self._rows + table.num_rows, self._bytes + table.nbytes
+        if self._rows >= _PART_ROWS or self._bytes >= _PART_BYTES:
+            self._write()
+
+    def carry(self, folder: Path) -> None:
+        """Take over every part of a finished artifact, less what was forgotten; columns that it did not have yet are empty."""
+        gone = forgotten_digests(folder)
+        for path in parts(folder):
+            for batch in pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20).iter_batches():
+                table = pa.Table.from_batches([batch])
+                self.add(_widened(without(table, gone) if "digest" in table.column_names else table, self._schema))
+
+    def finish(self) -> None:
+        """Write what is left; an artifact has at least one part."""
+        if self._rows or not self._number:
+            self._write()
+        self._wait()
+        self._writer.shutdown()
+
+    def _wait(self) -> None:
+        if self._writing:
+            self._writing.result()
+
+    def _write(self) -> None:
+        if self._draft:
+            whole = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
+            self._wait()
+            # Packing is Arrow's work, and the next rows can be read meanwhile.
+            self._writing = self._writer.submit(self._draft.write_part, whole, self._number)
+        self._number += 1
+        self._pending, self._rows, self._bytes = [], 0, 0
+
+
+def settle(
+    found: Found,
+    placed: Mapping[str, Sequence[str]],
+    room: Mapping[str, int | None],
+    settings: IngestSettings,
+    forgotten: pa.Array,
+    written: Mapping[str, Parts],
+    told: Callable[[int, int], None],
+) -> None:
+    """Write every record to its side, and what repeats, has no room or was forgotten to `set_aside`.
+
+    `placed` says which sources are on which side already; `forgotten` are digests of texts that must not come back.
+    """
+    left = dict(room)
+    spans = found.records.spans()
+    for number, span in enumerate(spans, 1):
+        table, repeated = found.parted(span)
+        gone = pc.is_in(table["digest"], value_set=forgotten)
+        written["set_aside"].add(_aside(table.filter(gone), "forget", "was forgotten"))
+        table = table.filter(pc.invert(gone))
+        order = pc.sort_indices(table["digest"])
+        held_out = _held_out(table, placed).take(order)
+        for side, mask in (("reserve", pc.invert(held_out)), ("heldout", held_out)):
+            rows = table.take(order.filter(mask.combine_chunks()))
+            fits = rows.num_rows if (most := left[side]) is None else min(rows.num_rows, most)
+            if most is not None:
+                left[side] = most - fits
+            written[side].add(_records(rows.slice(0, fits), settings))
+            written["set_aside"].add(_aside(rows.slice(fits), "limit", f"the {side} is full"))
+        written["set_aside"].add(repeated)
+        told(number, len(spans))
+
+
+def placed_sources(folders: Mapping[str, Path], settings: IngestSettings) -> dict[str, list[str]]:
+    """Which groups an earlier snapshot has on which side, where groups are sources."""
+    if settings.split_by != "source":
+        return {side: [] for side in SIDES}
+    return {side: sorted(set(_groups(folder))) for side, folder in folders.items()} or {side: [] for side in SIDES}
+
+
+def _groups(folder: Path) -> Iterator[str]:
+    for path in parts(folder):
+        for batch in pq.ParquetFile(path).iter_batches(columns=["group"]):
+            yield from pc.unique(batch.column(0)).to_pylist()
+
+
+def _held_out(table: pa.Table, placed: Mapping[str, Sequence[str]]) -> pa.ChunkedArray:
+    """A group stays on the side it is on, whatever share of the groups is held out by now."""
+    held_out = table["heldout"]
+    for side in SIDES:
+        if placed[side]:
+            known = pc.is_in(table["source"], value_set=pa.array(placed[side], pa.string()))
+            held_out = pc.if_else(known, side == "heldout", held_out)
+    return held_out
+
+
+def _records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
+    count = rows.num_rows
+    return pa.table(
+        {
+            "id": ids(rows["digest"]),
+            "text": rows["text"],
+            "origin": pa.repeat(HUMAN, count),
+            "born": pa.array(np.zeros(count, np.int32)),
+            "source": rows["source"],
+            "group": rows["source" if settings.split_by == "source" else "digest"],
+            "licence": rows["licence"],
+            "digest": rows["digest"],
+            "document": rows["document"],
+            "messages": rows["messages"],
+        },
+        schema=RESERVE,
+    )
+
+
+def _aside(rows: pa.Table, stage: str, reason: str) -> pa.Table:
+    count = rows.num_rows
+    told = {
+        "id": ids(rows["digest"]),
+        "source": rows["source"],
+        "place": rows["place"],
+        "stage": pa.repeat(stage, count),
+        "reason": pa.repeat(reason, count),
+        "document": rows["document"],
+    }
+    return _widened(pa.table(told), SET_ASIDE)
+
+
+def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,1 @@
+"""What the stages need of Prefect and of processes: decorators, runners, events, progress, parallel map."""

@@ -1,0 +1,1 @@
+"""Stage `train`: build the training dataset and train the next model."""
