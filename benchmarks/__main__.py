@@ -7,10 +7,23 @@ import time
 
 from benchmarks.figures import write_result
 
-NAMES = (
-    *("demo", "collapse", "storage", "dedup", "semantic", "quality", "generation", "training", "headline"),
-    *("measure", "forecast", "operate", "reproductions", "scale"),
-)
+MODULES = {
+    "demo": "loop.demo",
+    "collapse": "loop.collapse",
+    "measure": "loop.evaluate",
+    "forecast": "loop.forecast",
+    "headline": "headline.run",
+    "storage": "performance.storage",
+    "dedup": "performance.dedup",
+    "semantic": "performance.semantic",
+    "quality": "performance.quality",
+    "generation": "performance.generation",
+    "training": "performance.training",
+    "scale": "performance.scale",
+    "operate": "operations.operate",
+    "reproductions": "reproductions.run",
+}
+"""Name of a benchmark: its module below `benchmarks`."""
 
 
 def main() -> None:
@@ -18,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, epilog="Example: python -m benchmarks demo"
     )
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=MODULES)
     parser.add_argument(
         "--row", action="append", default=[], help="of reproductions: run this row alone; may be repeated"
     )
@@ -31,7 +44,7 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     started = time.monotonic()
-    measure = importlib.import_module(f"benchmarks.{chosen}").measure
+    measure = importlib.import_module(f"benchmarks.{MODULES[chosen]}").measure
     try:
         figures = measure(given.row) if given.row else measure()
     except ValueError as mistake:

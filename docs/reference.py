@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 import results  # noqa: E402
 
 from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
-from flows.config.recipe import Recipe
+from flows.config.recipe import Recipe  # noqa: E402
 from flows.config.site import Site  # noqa: E402
 from storage.artifacts import schemas as records  # noqa: E402
 from storage.query.catalog import open_catalog  # noqa: E402

@@ -22,8 +22,8 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.postgres import free_port  # noqa: E402
-from tests.browser import Page, open_browser  # noqa: E402
+from benchmarks.operations.postgres import free_port  # noqa: E402
+from tests.support.browser import Page, open_browser  # noqa: E402
 
 PICTURES = ROOT / "docs/screenshots"
 _MENU = 1366, 33

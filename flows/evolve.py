@@ -31,9 +31,9 @@ from tasks.gate import gate
 from tasks.generation.generate import generate
 from tasks.ingestion.ingest import pinned_human
 from tasks.mix import mix
-from tasks.orchestration.events import announce, label
 from tasks.orchestration.prefect import on, story, without_coat
 from tasks.orchestration.runners import runner, spread
+from tasks.reporting.events import announce, label
 from tasks.training.train import train
 
 

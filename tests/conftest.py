@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import pytest
 
+from benchmarks.support.bucket_server import serving
 from curation.splitting import IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from storage.remote.s3 import Bucket, _client
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_coat
-from tests.bucket_server import serving
 
 _NOUNS = (
     "river",

@@ -13,8 +13,8 @@ from typer.main import get_command
 from curation.splitting import IngestSettings
 from flows.cli.app import app
 from flows.config.loading import load_recipe, overridden
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
 
@@ -68,7 +68,7 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 
 
 def test_every_reproduced_experiment_has_a_section_of_its_page() -> None:
-    from benchmarks.reproductions import ROWS
+    from benchmarks.reproductions.run import ROWS
 
     told = re.findall(r"<!-- row (\S+): begin -->", (ROOT / "docs/reproductions.md").read_text())
     assert set(told) == {*ROWS, "all"}

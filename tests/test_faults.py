@@ -12,9 +12,9 @@ import pytest
 
 from storage.artifacts.artifact import FORMAT, MANIFEST
 from storage.maintenance.verify import verify
-from tests.flows.test_cli import heirloom
+from tests.flows.cli.test_app import heirloom
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 ATTEMPT = "runs/tiny/generation=2/attempt=1"
 
 

@@ -4,18 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tasks.backends.settings.base import Settings as Settings
-from tasks.backends.settings.resources import Resources as Resources
-from tasks.backends.settings.sampling import OWN as OWN
-from tasks.backends.settings.sampling import Sampling as Sampling
-from tasks.backends.settings.training import GaussianMixtureTraining as GaussianMixtureTraining
-from tasks.backends.settings.training import NgramTraining as NgramTraining
-from tasks.backends.settings.training import PointTraining as PointTraining
-from tasks.backends.settings.training import ToyTraining as ToyTraining
-from tasks.backends.settings.training import Training as Training
-from tasks.backends.settings.training import TransformerTraining as TransformerTraining
-from tasks.backends.settings.training import VaeTraining as VaeTraining
-
 Progress = Callable[[int, int], None]
 """Told how much of how much is done, while it is being done."""
 

@@ -2,14 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from storage.artifacts.artifact import MANIFEST, read_manifest
 from storage.query.catalog import open_catalog
 from storage.runs.run import Attempt
 from storage.runs.status import Turn
-from tasks.orchestration.events import _Ask, _slug
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -18,6 +17,9 @@ _STYLE = (
     '%%{init: {"theme": "base", "themeVariables": {"xyChart": '
     '{"backgroundColor": "#ffffff", "plotColorPalette": "#2563eb, #dc2626"}}}}%%'
 )
+
+
+_Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
 def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:
@@ -136,3 +138,7 @@ def _table(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> str:
         return ""
     lines = [names, ["---"] * len(names), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _slug(attempt: Attempt) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")

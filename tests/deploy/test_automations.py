@@ -2,15 +2,13 @@
 
 import tomllib
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from deploy.automations import RESUMES, SILENCE, automations
 from flows.cli.environment import HEARTBEAT
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def heartbeats(tree: Any) -> list[str]:

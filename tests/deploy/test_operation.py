@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.postgres import free_port, postgres, programs
+from benchmarks.operations.postgres import free_port, postgres, programs
 from flows.config.recipe import Recipe
 from storage.query.catalog import open_catalog
 from tests.conftest import human_texts, without_prefect
-from tests.waiting import until
+from tests.support.paths import ROOT
+from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[2]
 QUIET = {
     "name": "quiet",
     "train": {"backend": "ngram"},

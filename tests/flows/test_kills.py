@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.kills import bucket_scene, command, folder_scene, half, published, stored, survive
+from benchmarks.operations.kills import bucket_scene, command, folder_scene, half, published, stored, survive
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
@@ -17,7 +17,7 @@ from storage.runs.run import Run
 from storage.runs.status import state
 from tasks.orchestration.prefect import without_coat
 from tests.conftest import without_prefect
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 def _file(recipe: Recipe, tmp_path: Path, **changes: object) -> Path:

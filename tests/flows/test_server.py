@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import open_browser
 from tests.conftest import without_prefect
-from tests.waiting import until
-
-ROOT = Path(__file__).parents[2]
+from tests.support.browser import open_browser
+from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

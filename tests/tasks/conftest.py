@@ -25,7 +25,8 @@ from tasks.ingestion.ingest import pinned_human
 from tasks.mix import mix
 from tasks.training.train import train
 from tests.conftest import human_texts
-from tests.waiting import until
+from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +160,7 @@ import json, sys
 from dataclasses import asdict
 from pathlib import Path
 from tasks.backends import Prompt, Resources, Sampling
-from tasks.backends.pool import Backends
+from tasks.backends.registry import Backends
 from tests.tasks.conftest import PROMPTS
 backends = Backends(Resources(kv_cache_mib=16, max_num_seqs=64), Path(sys.argv[2]))
 answers = backends.sampler(Sampling(sampler="server", max_tokens=16)).sample(Path(sys.argv[1]), PROMPTS, lambda *_: None)
@@ -212,7 +213,7 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert owner.stdout is not None
     try:

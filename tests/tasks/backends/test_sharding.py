@@ -18,11 +18,11 @@ from tasks.backends.registry import Backends
 from tasks.backends.training.trainer import learn
 from tasks.backends.transformer import train
 from tests.conftest import human_texts
+from tests.support.paths import ROOT
 from tests.tasks.conftest import Trained, two_processes
 
 pytestmark = pytest.mark.transformer
 
-_ROOT = Path(__file__).parents[3]
 _SHARDS = """fsdp_config:
   fsdp_version: 2
   fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
@@ -60,7 +60,7 @@ def sharded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site of two shards, which writes a checkpoint after each step, of that kind."""
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / "sitecustomize.py").write_text(_CARDS)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'cards'}{os.pathsep}{_ROOT}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'cards'}{os.pathsep}{ROOT}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def site(kept: str) -> Resources:

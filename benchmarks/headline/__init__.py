@@ -1,0 +1,1 @@
+"""The loop beside every training on human text alone that we know."""

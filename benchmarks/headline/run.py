@@ -1,0 +1,203 @@
+"""A loop that gets better than its human data alone: every policy, and the strongest human-only training, in one honest table.
+
+A cell is one arm with one seed, a run in the store `headline` of the work folder. What each of its models came to is kept in `results/headline`
+and is not run again, here or in another clone; what is not finished goes on where it stood. `HEIRLOOM_MINUTES` (60) says how long to begin cells for, `HEIRLOOM_ONLY` (small-loop) a part of their names; figures are made from
+those there are, and say how many are missing. Two commands at once share the cells: each takes the next that nobody holds.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import RESULTS, WORK, Figure, short
+from benchmarks.headline.arms import FULL, HUMAN, LOOP, PERPLEXITY, SMALL, Courses, Size, arms, best, mean
+from benchmarks.headline.plot import draw_arms, draw_loops
+from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.evolve import evolve
+from storage.artifacts.artifact import read_manifest, read_table
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Run
+from storage.runs.status import attempt_folders
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+
+_WORK = WORK / "headline"
+_CELLS = RESULTS / "headline"
+_PICTURES = Path(__file__).parents[2] / "docs"
+_SEEDS = (0, 1, 2)
+_METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types")
+
+Cell = tuple[Size, str, int]
+Turn = dict[str, float]
+"""What one generation's model is like."""
+
+
+def measure() -> list[Figure]:
+    """Add cells while there is time, then say what those that are there show."""
+    deadline = time.monotonic() + 60 * float(os.environ.get("HEIRLOOM_MINUTES", "60"))
+    cells = [(size, arm, seed) for size in (SMALL, FULL) for seed in _SEEDS for arm in arms(size)]
+    only = os.environ.get("HEIRLOOM_ONLY", "")
+    for cell in cells:
+        if only in _slug(cell) and time.monotonic() < deadline:
+            _live(cell)
+    missing = sum(not _note(cell).exists() for cell in cells)
+    small, full = _told(SMALL), _told(FULL)
+    _draw({SMALL: small, FULL: full})
+    return [
+        *_verdict(SMALL, small),
+        *_verdict(FULL, full),
+        *_underway(cells),
+        *_table(SMALL, small),
+        *_table(FULL, full),
+        Figure("cells that are still missing", missing, f"of {len(cells)}"),
+    ]
+
+
+def _live(cell: Cell) -> None:
+    with _held(_WORK / f"{_slug(cell)}.lock") as mine:
+        if not mine or _note(cell).exists():
+            return
+        size, arm, seed = cell
+        store, asked = _WORK / "store", arms(size)[arm]
+        recipe = Recipe.model_validate(
+            {
+                "human": size.name,
+                **asked,
+                "name": _slug(cell),
+                "seed": seed,
+                "train": {"backend": "transformer", **asked["train"]},
+            }
+        )
+        with without_coat():
+            _split(store, size)
+            evolve(recipe, Site(store=store))
+        course = _course(cell)
+        _CELLS.mkdir(exist_ok=True)
+        first, last = course[0], course[-1]
+        kept = {
+            "turns": course,
+            "coverage_last_over_first": last["rare_word_coverage"] / first["rare_word_coverage"],
+            "synthetic_share": 1 - last["human_token_fraction"],
+            "alarms": sum(turn["alarms"] for turn in course),
+        }
+        _note(cell).write_text(json.dumps(kept, indent=1))
+        print(f"{recipe.name}: {[short(turn[PERPLEXITY]) for turn in course]}", flush=True)
+
+
+def _split(store: Path, size: Size) -> None:
+    with _held(_WORK / f"{size.name}.lock", wait=True):
+        if not (store / "human" / size.name).exists():
+            asked = IngestSettings(
+                passage_characters=(80, 360), split_by="source", reserve_records=size.passages, heldout_records=300
+            )
+            ingest(store, size.name, [DOCSTRINGS], asked)
+
+
+def _course(cell: Cell) -> list[Turn]:
+    """Every finished generation of a cell's run."""
+    firsts = (one for one in attempt_folders(Run(_WORK / "store", _slug(cell))) if one.name == "attempt=1")
+    return [_turn(one) for one in firsts if (one / "model").exists() and (one / "metrics").exists()]
+
+
+def _turn(attempt: Path) -> Turn:
+    rows = read_table(attempt / "metrics").to_pylist()
+    said = {row["metric"]: row["value"] for row in rows if row["subject"] == "model" and row["metric"] in _METRICS}
+    facts = read_manifest(attempt / "model")["facts"]
+    verdicts = attempt / "verdict"
+    alarms = sum(row["action"] != "go" for row in read_table(verdicts).to_pylist()) if verdicts.exists() else 0
+    shares = {name: facts[name] for name in ("human_token_fraction", "tokens")}
+    return {**said, **shares, "alarms": alarms}
+
+
+def _told(size: Size) -> dict[str, list[list[Turn]]]:
+    """The courses of every arm of a size, one a seed, as far as they are there."""
+    return {arm: [list(one["turns"]) for one in _kept(size, arm)] for arm in arms(size)}
+
+
+def _kept(size: Size, arm: str) -> list[dict[str, Any]]:
+    """What the seeds of an arm came to. Of some no more was kept than the last model and what the loop's verdict wants."""
+    notes = (_note((size, arm, seed)) for seed in _SEEDS)
+    return [dict(json.loads(note.read_text())) for note in notes if note.exists()]
+
+
+def _draw(told: dict[Size, dict[str, list[list[Turn]]]]) -> None:
+    """The last models of all arms; and the loops by generation, where every generation of each seed was kept."""
+    draw_arms(told, _PICTURES / "headline-arms.png")
+    loops = {size: courses[best(courses, LOOP)] for size, courses in told.items() if best(courses, LOOP)}
+    if loops and all(len(course) > size.generations for size, courses in loops.items() for course in courses):
+        draw_loops(told, _PICTURES / "headline.png")
+    else:
+        print("docs/headline.png stays as it is: of some loops only the last generation was kept", flush=True)
+
+
+def _verdict(size: Size, told: Courses) -> Iterator[Figure]:
+    """The best loop against the best human-only training, each the mean of its seeds, recalibrated."""
+    arm, human = best(told, LOOP), best(told, HUMAN)
+    if not arm or not human:
+        return
+    kept, begun = _kept(size, arm), f"{size.passages:,} passages"
+    ours, theirs = mean(told[arm], PERPLEXITY), mean(told[human], PERPLEXITY)
+    gain = 1 - ours / theirs
+    covered = min(one["coverage_last_over_first"] for one in kept)
+    share = min(one["synthetic_share"] for one in kept)
+    alarms = sum(one["alarms"] for one in kept)
+    length = f"{size.generations} generations, {len(kept)} seed{'s'[: len(kept) > 1]}"
+    for name, value, unit, goal, holds in (
+        (f"best loop ({arm}; {length}): recalibrated perplexity at the end", short(ours), "", "", None),
+        (f"best human-only ({human}): recalibrated perplexity", short(theirs), "", "", None),
+        ("how far the loop is below it", short(gain), "share", ">= 0.03", gain >= 0.03),
+        ("its rare-word coverage, last over first, least of seeds", short(covered), "ratio", "> 1", covered > 1),
+        ("its synthetic share of training tokens, least of seeds", short(share), "share", ">= 0.5", share >= 0.5),
+        ("its alarms, all seeds", alarms, "", "0", alarms == 0),
+    ):
+        yield Figure(f"{begun}: {name}", value, unit, goal, holds)
+
+
+def _underway(cells: list[Cell]) -> Iterator[Figure]:
+    """How far the loops are that have no figures yet."""
+    for cell in cells:
+        size, arm, seed = cell
+        course = _course(cell) if arm.startswith(LOOP) and not _note(cell).exists() else []
+        if course[1:]:
+            name = f"not finished: {size.passages:,} passages, {arm}, seed {seed}: recalibrated perplexity"
+            yield Figure(
+                name, short(course[-1][PERPLEXITY]), f"after {len(course) - 1} of {size.generations} generations"
+            )
+
+
+def _table(size: Size, told: Courses) -> Iterator[Figure]:
+    for arm, courses in told.items():
+        for metric in _METRICS[:3] if courses else ():
+            values = [course[-1][metric] for course in courses]
+            width = f"{short(min(values))} to {short(max(values))}, {len(values)} seeds" if values[1:] else "1 seed"
+            yield Figure(f"{size.name}, {arm}: {metric.replace('_', ' ')}", short(mean(courses, metric)), width)
+
+
+def _slug(cell: Cell) -> str:
+    size, arm, seed = cell
+    plain = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in f"{size.name}-{arm}")
+    return f"{plain}-{seed}".replace("--", "-")
+
+
+def _note(cell: Cell) -> Path:
+    return _CELLS / f"{_slug(cell)}.json"
+
+
+@contextmanager
+def _held(lock: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this command now holds the lock; whoever dies lets go of it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

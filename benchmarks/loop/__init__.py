@@ -1,0 +1,1 @@
+"""Whole loops: the demo, collapse, evaluation cost, gate alarms, forecasts."""

@@ -1,0 +1,1 @@
+"""Kills, restarts, schedules and the overhead of orchestration."""

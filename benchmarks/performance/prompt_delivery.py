@@ -1,0 +1,230 @@
+"""How often a prompt program gets what it asks for, from a tiny model that was taught to do what the first words say.
+
+The model is trained on every program's prompts with honest answers (`benchmarks/support/template_model_server.py`), so what it fails to deliver
+says something about a tiny model, and what it delivers says that prompts reach it as they were planned.
+"""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import WORK, Figure, short
+from benchmarks.support.template_model_server import GRID, PERSONAS, asked_by, body, delivered, header, human_record
+from curation.chat import as_turns, render
+from curation.mixing import MixSettings
+from curation.pipeline import CurateSettings
+from curation.prompts.plan import PromptSettings
+from curation.prompts.templates import TEMPLATES, fill
+from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from storage.artifacts.artifact import Artifact, read_table
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS
+from storage.runs.run import Attempt, Run
+from tasks.backends import Corpus, Resources, Sampling, TransformerTraining
+from tasks.backends.registry import Backends
+from tasks.curation.curate import curate
+from tasks.curation.decontaminate import pinned_withheld
+from tasks.generation.generate import generate
+from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.mix import mix
+from tasks.orchestration.prefect import without_coat
+
+_STORE = WORK / "generation" / "delivery"
+_SHAPE = TransformerTraining(
+    hidden=128, layers=2, heads=4, context=256, vocabulary=512, human_only_steps=500, steps=500, batch=8
+)
+_LESSONS, _RECORDS = 6000, 700
+_SAMPLING = Sampling(sampler="vllm", max_tokens=80)
+_TEMPLATE = "{subject} {format} {length} :"
+# What the catalog tells of a run; these runs are made step by step.
+_RECIPE = Recipe.model_validate({"name": "delivery", "human": "texts"}).model_dump(mode="json")
+_serial = count(int(time.time()))
+
+Pool = list[tuple[Artifact, Artifact]]
+
+
+def figures() -> list[Figure]:
+    """Delivered attributes of each program; a grid of sixty cells; best of five by lexical diversity."""
+    with without_coat(), _backends() as backends:
+        run, model, human = _taught(backends)
+        return [
+            *_programs(run, model, human, backends),
+            *_grid(model, human, backends),
+            *_best(model, human, backends),
+        ]
+
+
+def every_word(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:  # noqa: ARG001
+    """A program of one's own: every attribute by dice."""
+    dice = random.Random(seed)  # noqa: S311  (a prompt, not a secret)
+    asked = [{name: dice.choice(values) for name, values in GRID.items()} for _ in range(count)]
+    return [(header(one), one) for one in asked]
+
+
+@contextmanager
+def _backends() -> Iterator[Backends]:
+    backends = Backends(Resources(kv_cache_mib=256), _STORE / "logs")
+    try:
+        yield backends
+    finally:
+        backends.close()
+
+
+def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, dict[str, Artifact]]]:
+    """A run with the model that was taught, and human texts: `texts` with their headers, and `chats` of a header and a text."""
+    dice = random.Random(0)  # noqa: S311
+    run = Run(_STORE, "delivery")
+    run.begin(_RECIPE, set(), {})
+    texts = list(dict.fromkeys(human_record(dice) for _ in range(_RECORDS)))
+    chats = [render(as_turns(*_halves(text))) for text in texts]
+    human = {name: _human(run, name, found) for name, found in (("texts", texts), ("chats", chats))}
+    model = Attempt(run, 0).artifact("model", {"lessons": _LESSONS, "shape": _SHAPE.model_dump(mode="json")})
+    if not model.finished():
+        with model.draft() as draft:
+            lessons = [_lesson(dice) for _ in range(_LESSONS)]
+            backends.trainer(_SHAPE).train(Corpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
+    return run, model, human
+
+
+def _human(run: Run, name: str, texts: list[str]) -> dict[str, Artifact]:
+    file = _STORE / f"{name}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    settings = IngestSettings(repeats="exact")
+    ingest(_STORE, name, [str(file)], settings)
+    return pinned_human(Attempt(run, 0, 1 if name == "texts" else 2), name)
+
+
+def _halves(text: str) -> tuple[str, str]:
+    asked, _, said = text.partition(" : ")
+    return f"{asked} :", said
+
+
+def _lesson(dice: random.Random) -> str:
+    """The prompt of one program and an honest answer."""
+    program = dice.choice([*TEMPLATES, "header"])
+    record = human_record(dice)
+    asked = asked_by(record)
+    if program == "persona":
+        asked["persona"] = dice.choice(PERSONAS)
+    first = header(asked)
+    slots = {
+        "record": record,
+        "opening": first,
+        "question": first,
+        "earlier": record if dice.random() < 0.5 else _halves(record)[1],
+    }
+    prompt = first if program == "header" else fill(TEMPLATES[program], {**slots, **asked})
+    return f"{prompt} {body(asked, dice)}"
+
+
+def _programs(
+    run: Run, model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends
+) -> Iterator[Figure]:
+    asked: dict[str, dict[str, Any]] = {name: {} for name in ("opening", *TEMPLATES)}
+    asked["persona"] = {"attributes": {"persona": PERSONAS}}
+    asked["template"] = {"template": _TEMPLATE, "attributes": GRID}
+    asked["benchmarks.delivery:every_word"] = {}
+    for program, more in asked.items():
+        reserve = human["chats" if program == "distill" else "texts"]["reserve"]
+        settings = PromptSettings.model_validate({"program": program, "candidates_per_human_record": 0.7, **more})
+        made = generate(Attempt(run, 1, next(_serial)), model, reserve, settings, _SAMPLING, 0, backends)
+        parents = {row["id"]: row["text"] for row in read_table(reserve.folder, ["id", "text"]).to_pylist()}
+        hits: Counter[str] = Counter()
+        tried: Counter[str] = Counter()
+        for row in read_table(made.folder).to_pylist():
+            text = row["text"].removeprefix(row["prompt"]) if settings.leaves == "continues" else row["text"]
+            wanted = dict(row["attributes"]) or asked_by(row["prompt"])
+            if row["parents"]:
+                wanted = {**delivered(parents[row["parents"][0]]), "persona": "", **wanted}
+            found = delivered(text.rpartition("### assistant\n")[2])
+            for name in (name for name in wanted if wanted[name]):
+                tried[name] += 1
+                hits[name] += wanted[name] == found[name]
+        for name in tried:
+            yield Figure(
+                f"{program.rpartition(':')[2]}: asked {name} delivered",
+                short(hits[name] / tried[name]),
+                f"of {tried[name]}",
+            )
+
+
+def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends) -> Iterator[Figure]:
+    """Three generations that top up what curation leaves short, and a corpus with as many of each cell."""
+    reserve = human["texts"]["reserve"]
+    records = read_table(reserve.folder, ["id"]).num_rows
+    settings = PromptSettings.model_validate(
+        {"program": "template", "template": _TEMPLATE, "attributes": GRID, "candidates_per_human_record": 600 / records}
+    )
+    sieves = CurateSettings.model_validate({"stages": ["empty", "exact", "minhash"], "encoder": "hashing"})
+    grid, pool = Run(_STORE, f"grid-{next(_serial)}"), Pool()
+    grid.begin(_RECIPE, set(), {})
+    for number in (1, 2, 3):
+        attempt = Attempt(grid, number)
+        pinned_human(attempt, "texts")
+        made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends, pool=pool)
+        pool.append((made, curate(attempt, made, reserve, pinned_withheld(attempt, reserve), pool, sieves)))
+        grid.note("accepted", number, 1)
+    fixed = MixSettings.model_validate(
+        {"policy": "fixed-fraction", "human_fraction": 0.0, "records": 300, "strata": "attributes"}
+    )
+    corpus = mix(Attempt(grid, 3), reserve, pool, fixed, 0)
+    asked_cells = Counter(str(row["attributes"]) for row in read_table(pool[0][0].folder, ["attributes"]).to_pylist())
+    cell = {
+        row["id"]: str(row["attributes"]) for row in read_table(pool[-1][0].folder, ["id", "attributes"]).to_pylist()
+    }
+    taken = Counter(cell[one] for one in read_table(corpus.folder, ["id"])["id"].to_pylist())
+    rows = open_catalog(_STORE, [grid.name]).execute(QUESTIONS["quotas"]).fetchall()
+    left = Counter[str]()
+    for _, _, named, _, kept, _ in rows:
+        left[named] += kept
+    lost = sum(row[5] for row in rows)
+    spread = max(left.values()) - min(left.values())
+    unlike = sum(times != 10 for times in asked_cells.values()) + 60 - len(asked_cells)
+    yield Figure("grid of 5 x 4 x 3: cells not asked exactly 10 times of 600", unlike, "", "0", unlike == 0)
+    yield Figure(
+        "the same: survivors that curation took in three generations, topped up",
+        lost,
+        f"of {sum(left.values()) + lost}",
+    )
+    yield Figure("the same: most less least survivors of a cell after them", spread, "")
+    wrong = sum(times != 5 for times in taken.values()) + 60 - len(taken)
+    yield Figure("the same: cells without exactly 5 of the 300 records of the corpus", wrong, "", "0", wrong == 0)
+
+
+def _best(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends) -> Iterator[Figure]:
+    reserve = human["texts"]["reserve"]
+    settings = PromptSettings(program="opening", candidates_per_human_record=0.5, answers=5)
+    sieves = CurateSettings(stages=("best_of",))
+    chosen = Run(_STORE, f"best-{next(_serial)}")
+    chosen.begin(_RECIPE, set(), {})
+    attempt = Attempt(chosen, 1)
+    pinned_human(attempt, "texts")
+    made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends)
+    curate(attempt, made, reserve, pinned_withheld(attempt, reserve), [], sieves)
+    chosen.note("accepted", 1, 1)
+    ((_, _, _, answers, kept, worth, best, _),) = (
+        open_catalog(_STORE, [chosen.name]).execute(QUESTIONS["choices"]).fetchall()
+    )
+    assert answers == 5 * kept
+    yield Figure(
+        "best of 5 by lexical diversity: mean MTLD of what stays over that of all",
+        short(best / worth),
+        "ratio",
+        "> 1",
+        best > worth,
+    )
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    for figure in figures():
+        print(figure.name, figure.value, figure.unit, figure.goal, figure.holds, flush=True)
+    print(f"{time.monotonic() - started:.0f} s", Path(__file__).name)

@@ -1,0 +1,166 @@
+"""What asking costs: ten generations of 100,000 records, a store of many runs, and readers through a live run.
+
+Times are CPU milliseconds of this process with two threads, the least of seven rounds in which all queries take turns; a view is
+held against plain `read_parquet` of the same files in the same rounds.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import duckdb
+
+from benchmarks.figures import WORK, Figure, run_heirloom, short
+from benchmarks.performance.query_stores import build_big, build_many
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUESTIONS, bound
+from storage.query.sandbox import open_readonly
+
+_BIG, _MANY, _LIVE = (WORK / "asking" / name for name in ("big", "many", "live"))
+_ROUNDS = 7
+
+
+def figures() -> list[Figure]:
+    """Make the stores that are not there, then ask."""
+    if not (_BIG / "runs").exists():
+        build_big(_BIG)
+    if not (_MANY / "runs").exists():
+        build_many(_MANY)
+    catalog = open_catalog(_BIG)
+    catalog.execute("set threads = 2")
+    return [*_questions(catalog), *_views(catalog), *_texts(catalog), *_opening(), *_live()]
+
+
+def _questions(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
+    human = catalog.sql("select id from reserve order by id limit 1").fetchall()[0][0]
+    dropped = catalog.sql("select keeper from decisions where not kept order by keeper limit 1").fetchall()[0][0]
+
+    def named(name: str, *arguments: str) -> Callable[[], object]:
+        given = bound(catalog, name, arguments)
+        return lambda: catalog.execute(QUESTIONS[name], given).fetchall()
+
+    def asked(question: str) -> Callable[[], object]:
+        return lambda: catalog.execute(question).fetchall()
+
+    joined = """select generation, stage, count(*), avg(completion_tokens)
+        from candidates join decisions using (run, generation, attempt, id) where not kept group by all"""
+    timed: dict[tuple[str, int], Callable[[], object]] = {
+        ("records per generation", 60): asked("select generation, count(*) from candidates group by all"),
+        ("human share per generation", 60): asked(
+            "select generation, avg((origin = 'human')::int) from corpus group by all"
+        ),
+        ("dropped by reason", 60): named("why_dropped"),
+        ("join of candidates with the decisions that dropped them", 150): asked(joined),
+        ("life_of a human record", 300): named("life_of", human),
+        ("life_of a candidate", 300): named("life_of", dropped),
+        ("duplicates_of a candidate", 0): named("duplicates_of", dropped),
+        ("who_descends_from a human record", 0): named("who_descends_from", human),
+    }
+    took = _least({name: ask for (name, _), ask in timed.items()})
+    return [
+        Figure(f"asking 1,000,000 records: {name}", short(took[name]), "ms CPU", *_below(took[name], limit))
+        for name, limit in timed
+    ]
+
+
+def _views(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
+    """Each view over files against the same files; every column but the text, whose weight would hide the rest."""
+    timed: dict[str, Callable[[], object]] = {}
+    views = {"candidates": "candidates", "decisions": "decisions", "corpus": "corpus", "reserve": None, "heldout": None}
+    for view, artifact in views.items():
+        pattern = f"runs/*/*/*/{artifact}" if artifact else f"human/*/*/{view}"
+        plain = f"read_parquet('{_BIG.absolute()}/{pattern}/*.parquet', hive_partitioning = false)"
+        columns = [one for one in catalog.sql(f"select * from {plain}").columns if one != "text"]
+        counted = ", ".join(f'bit_xor(hash("{one}"))' for one in columns)
+        for kind, source in (("view", view), ("plain", plain)):
+            timed[f"{view} {kind}"] = _asking(catalog, f"select {counted} from {source}")
+    took = _least(timed)
+    ratios = {view: took[f"{view} view"] / took[f"{view} plain"] for view in views}
+    return [
+        Figure(f"view {view} over plain read_parquet", short(ratio), "ratio", "<= 1.3", ratio <= 1.3)
+        for view, ratio in ratios.items()
+    ]
+
+
+def _asking(catalog: duckdb.DuckDBPyConnection, question: str) -> Callable[[], object]:
+    return lambda: catalog.execute(question).fetchall()
+
+
+def _texts(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
+    """Plans that read a text: those of the named questions that show none."""
+    given = {"record": "g001-0000000", "run": "big", "other_run": "big"}
+    reading = []
+    for name, question in QUESTIONS.items():
+        wants = {key: value for key, value in given.items() if f"${key}" in question}
+        ((_, plan),) = catalog.execute(f"explain (format json) {question}", wants).fetchall()
+        projected = re.findall(r'"Projections": (\[[^]]*\]|"[^"]*")', plan)
+        if any(re.search(r'"text"', columns) for columns in projected):
+            reading.append(name)
+    left = set(reading) - {"one_prompt", "closest_calls"}
+    return [Figure("named questions that read a text and show none", len(left), "", "0", not left)]
+
+
+def _opening() -> list[Figure]:
+    took = _least({"open": lambda: open_catalog(_MANY).close(), "read-only": lambda: open_readonly(_MANY).close()})
+    return [
+        Figure(f"opening a catalog of 10 runs by 20 generations, {name}", short(value), "ms CPU")
+        for name, value in took.items()
+    ]
+
+
+_READER = """import json, sys, time
+from pathlib import Path
+from storage.query.sandbox import open_readonly
+asked, failed, root, until = 0, [], Path(sys.argv[1]), Path(sys.argv[2])
+while not until.exists():
+    for question in ("select generation, origin, count(*) from corpus group by all", "from generations", "select count(*) from records",
+                     "select stage, count(*) from decisions where not kept group by all", "from metrics"):
+        try:
+            open_readonly(root).execute(question).fetchall()
+        except Exception as error:
+            failed.append(f"{type(error).__name__}: {error}")
+        asked += 1
+print(json.dumps([asked, failed]))
+"""
+
+
+def _live() -> list[Figure]:
+    """Three processes ask, again and again, while a run of counted words is made."""
+    subprocess.run(["rm", "-rf", str(_LIVE)], check=True)
+    run_heirloom("ingest", "python-docs", "--name", "docs", "--set", "reserve_records=400", "--store", str(_LIVE))
+    until = _LIVE / "over"
+    command = [sys.executable, "-c", _READER, str(_LIVE), str(until)]
+    readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    try:
+        run_heirloom("evolve", "ngram", "--set", "human=docs", "--set", "generations=5", "--store", str(_LIVE))
+    finally:
+        until.touch()
+        told = [json.loads(reader.communicate()[0]) for reader in readers]
+    asked, failed = sum(one for one, _ in told), [error for _, errors in told for error in errors]
+    return [
+        Figure("questions asked by three processes through a live run", asked, ""),
+        Figure("of these failed", "; ".join(sorted(set(failed))) or 0, "", "0", not failed),
+    ]
+
+
+def _least(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """CPU milliseconds of each, the least of all rounds; they take turns, so that a busy minute meets them all."""
+    took: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(_ROUNDS):
+        for name, ask in timed.items():
+            started = time.process_time()
+            ask()
+            took[name].append((time.process_time() - started) * 1000)
+    return {name: min(rounds) for name, rounds in took.items()}
+
+
+def _below(value: float, limit: int) -> tuple[str, bool | None]:
+    return (f"<= {limit}", value <= limit) if limit else ("", None)
+
+
+def measure() -> list[Figure]:
+    """The same, as a benchmark of its own."""
+    return figures()

@@ -1,0 +1,164 @@
+"""What purposeful sampling gains on models that count words: quotas against dice under replacement, steering against not steering.
+
+Three seeds each; nothing here is timed.
+"""
+
+import json
+import random
+import shutil
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import WORK, Figure, short
+from benchmarks.support.template_model_server import asked_by, delivered, header, human_record
+from curation.mixing import MixSettings
+from curation.pipeline import CurateSettings
+from curation.prompts.plan import PromptSettings
+from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.evolve import evolve
+from storage.artifacts.artifact import read_table
+from storage.query.catalog import open_catalog
+from storage.readers.discovery import DOCSTRINGS
+from storage.runs.run import Attempt, Run
+from tasks.backends import NgramTraining, Resources, Sampling
+from tasks.backends.registry import Backends
+from tasks.curation.curate import curate
+from tasks.curation.decontaminate import pinned_withheld
+from tasks.generation.generate import generate
+from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.mix import mix
+from tasks.orchestration.prefect import without_coat
+from tasks.training.train import train
+
+_STORE = WORK / "generation" / "selecting"
+_SEEDS = (11, 12, 13)
+"""Seeds that nothing here was tuned on."""
+_GENERATIONS, _RECORDS, _EACH = 8, 400, 5
+_TOPICS = 40
+_FIRST = ("river", "garden")
+_KEEP = CurateSettings(stages=())
+
+
+def quota_figures() -> list[Figure]:
+    """Words left after pure replacement: survivors taken by quota of their rarest word, against taken by dice."""
+    _human(_STORE)
+    kept: dict[str, list[float]] = {"dice": [], "quota": []}
+    for seed in _SEEDS:
+        for arm, found in kept.items():
+            name = f"{arm}-{seed}"
+            with without_coat():
+                evolve(_replacing(name, seed, arm), Site(store=_STORE))
+            asked = "select value from metrics where run = $1 and subject = 'corpus' and source = 'all' and metric = 'type_coverage'"
+            ((value,),) = (
+                open_catalog(_STORE, [name]).execute(f"{asked} and generation = {_GENERATIONS}", [name]).fetchall()
+            )
+            found.append(value)
+    ratio = min(quota / dice for quota, dice in zip(kept["quota"], kept["dice"], strict=True))
+    told = f"human words left after {_GENERATIONS} generations of replacement"
+    return [
+        Figure(f"{told}: taken by dice", short(statistics.median(kept["dice"])), "share"),
+        Figure(f"{told}: taken by quota", short(statistics.median(kept["quota"])), "share"),
+        Figure("quota over dice, least of three seeds", short(ratio), "ratio", "> 1", ratio > 1),
+    ]
+
+
+def steering_figures() -> list[Figure]:
+    """Held-out topics covered after a generation that a tail report steers, against one that nothing does.
+
+    The speaker is honest (`benchmarks/support/template_model_server.py`), so a text's true topic, its subject and format, is told by its words.
+    """
+    _honest(_STORE)
+    gains, plain, steered = [], [], []
+    with without_coat():
+        for seed in _SEEDS:
+            with_report, without = (_coverage(seed, topics) for topics in (_TOPICS, 0))
+            steered.append(with_report)
+            plain.append(without)
+            gains.append(with_report / without)
+    return [
+        Figure(
+            "held-out topics covered after the next generation: not steered", short(statistics.median(plain)), "share"
+        ),
+        Figure("the same: steered by the tail report", short(statistics.median(steered)), "share"),
+        Figure("steered over not steered, least of three seeds", short(min(gains)), "ratio", "> 1", min(gains) > 1),
+    ]
+
+
+def few(reserve: list[str], count: int, seed: int) -> list[str]:
+    """Headers of two subjects alone: a generation that leaves three to cover."""
+    dice = random.Random(seed)  # noqa: S311  (prompts, not secrets)
+    some = [text for text in reserve if asked_by(text)["subject"] in _FIRST]
+    return [header(asked_by(dice.choice(some))) for _ in range(count)]
+
+
+def _human(store: Path) -> None:
+    settings = IngestSettings(passage_characters=(80, 360), reserve_records=_RECORDS, heldout_records=300)
+    with without_coat():
+        ingest(store, "docs", [DOCSTRINGS], settings)
+
+
+def _honest(store: Path) -> None:
+    dice, file = random.Random(0), store / "honest.jsonl"  # noqa: S311
+    file.parent.mkdir(parents=True, exist_ok=True)
+    texts = dict.fromkeys(human_record(dice) for _ in range(2 * _RECORDS))
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with without_coat():
+        ingest(store, "honest", [str(file)], IngestSettings(repeats="exact"))
+
+
+def _replacing(name: str, seed: int, arm: str) -> Recipe:
+    taken: dict[str, Any] = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": _RECORDS}
+    return Recipe.model_validate(
+        {
+            "name": name,
+            "human": "docs",
+            "seed": seed,
+            "generations": _GENERATIONS,
+            "prompts": {"candidates_per_human_record": _EACH},
+            "curate": {"stages": ["empty"]},
+            "mix": taken | ({"strata": "rarity"} if arm == "quota" else {}),
+            "train": {"backend": "ngram"},
+            "measure": {"voice_records": 50},
+            # The loop is meant to collapse here.
+            "gate": {"limits": []},
+        }
+    )
+
+
+def _coverage(seed: int, topics: int) -> float:
+    """Overlap of held-out and said topics after two generations, of which the first keeps to two subjects. 0 to 1."""
+    run = Run(_STORE, f"steer-{seed}-{topics}")
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.begin(_replacing(run.name, seed, "dice").model_dump(mode="json"), set(), {})
+    start, second = Attempt(run, 1), Attempt(run, 2)
+    human = pinned_human(start, "honest")
+    pinned_human(second, "honest")
+    backends, sampling = Backends(Resources(), _STORE / "logs"), Sampling(sampler="ngram", max_tokens=60)
+    corpus = mix(start, human["reserve"], [], MixSettings(), seed)
+    model = train(start, corpus, human["heldout"], None, NgramTraining(order=5), seed, backends)
+    first = PromptSettings(program="benchmarks.selecting:few", candidates_per_human_record=0.4, answer="continues")
+    asked = generate(start, model, human["reserve"], first, sampling, seed, backends)
+    decided = curate(start, asked, human["reserve"], pinned_withheld(start, human["reserve"]), [], _KEEP)
+    then = PromptSettings.model_validate(
+        {
+            "program": "opening",
+            "candidates_per_human_record": 0.4,
+            "rounds": 2,
+            "steer": {"topics": topics, "encoder": "hashing"},
+        }
+    )
+    made = generate(second, model, human["reserve"], then, sampling, seed, backends, pool=[(asked, decided)])
+    backends.close()
+    held, before, after = (
+        Counter(
+            (found["subject"], found["format"])
+            for found in map(delivered, read_table(one.folder, ["text"])["text"].to_pylist())
+        )
+        for one in (human["heldout"], asked, made)
+    )
+    said = before + after
+    return sum(min(held[topic] / held.total(), said[topic] / said.total()) for topic in held)

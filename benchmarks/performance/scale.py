@@ -1,0 +1,164 @@
+"""What ten generations of 10^9 records and 10^12 tokens would cost, from what each unit costs here and how that grows.
+
+Each stage is counted on two sizes, the second four times the first, in CPU seconds of this process. The exponent between
+them says whether a per-unit figure may be multiplied; docs/scale.md says what follows, and what is assumed and not measured.
+"""
+
+import json
+import math
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.figures import RESULTS, Figure, short
+from benchmarks.performance.corpora import resampled
+from curation.dedup.minhash import MinHashSettings, find_near_duplicates
+from curation.embeddings.encoders import open_encoder
+from curation.mixing import MixSettings, draw_mix
+from storage.artifacts.parquet_io import write_parquet
+from tasks.curation.dedup_index import sketch
+
+RECORDS, TOKENS, GENERATIONS = 10**9, 10**12, 10
+"""Of all generations together: 1,000 tokens a record."""
+_GROWTH = 4
+_ENGINE = "generate, embedded engine"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one stage costs: CPU seconds a unit at the larger size, and how that grows; 1 is in proportion."""
+
+    name: str
+    of: str
+    seconds: float
+    exponent: float
+    times: float
+    """Units in the whole plan."""
+
+    @property
+    def core_hours(self) -> float:
+        """Of the whole plan, on cores like these, in proportion."""
+        return self.seconds * self.times / 3600
+
+
+def measure(documents: int = 20_000) -> list[Figure]:
+    """Count every unit, and put the whole plan together."""
+    with tempfile.TemporaryDirectory(prefix="heirloom-scale-") as folder:
+        units = list(_units(documents, Path(folder)))
+        bytes_of = _bytes_a_record(documents, Path(folder))
+    figures = [figure for unit in units for figure in _told(unit)]
+    figures += [Figure(f"bytes a record: {name}", short(size), "bytes") for name, size in bytes_of.items()]
+    figures += [Figure(f"the whole: {name}", short(size * RECORDS / 2**40), "TiB") for name, size in bytes_of.items()]
+    return [
+        *figures,
+        *_spoken(),
+        Figure("the whole: curating and asking", short(sum(unit.core_hours for unit in units)), "core hours"),
+    ]
+
+
+def _told(unit: Unit) -> Iterator[Figure]:
+    yield Figure(f"{unit.name}: CPU a {unit.of}", short(unit.seconds * 1e6), "µs")
+    yield Figure(f"{unit.name}: growth", round(unit.exponent, 2), "exponent", "<= 1.15", unit.exponent <= 1.15)
+    yield Figure(f"the whole: {unit.name}", short(unit.core_hours), "core hours")
+
+
+def _units(documents: int, folder: Path) -> Iterator[Unit]:
+    texts = _texts(documents)
+    encoder = open_encoder("minilm")
+    minhash = MinHashSettings()
+    yield _unit("sketch", "record", lambda some: sketch(_records(some), minhash), texts)
+    yield _unit(
+        "near-duplicates within a generation", "record", lambda some: find_near_duplicates(some, (), minhash), texts
+    )
+    yield _unit("embed", "record", encoder.encode, texts[: documents // 16])
+    yield _unit("write and pack", "record", lambda some: write_parquet(_records(some), folder / "part.parquet"), texts)
+    mixing = MixSettings(policy="fixed-fraction", human_fraction=0.3)
+    rows = range(documents * 50)
+    yield _unit("mix", "record", lambda some: draw_mix(mixing, len(some), len(some), 0, 0), rows)
+    yield _unit("ask: a count over a generation", "record", lambda some: _asked(some, folder), rows)
+
+
+def _unit(name: str, of: str, work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> Unit:
+    fewer = items[: len(items) // _GROWTH]
+    work(fewer[:64])
+    # In turns, the cheapest of each: other work on the machine only ever adds.
+    small, large = (
+        min(costs) for costs in zip(*((_cpu(work, fewer), _cpu(work, items)) for _ in range(3)), strict=True)
+    )
+    exponent = math.log(large / small) / math.log(len(items) / len(fewer))
+    return Unit(name, of, large / len(items), exponent, RECORDS)
+
+
+def _cpu(work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> float:
+    since = resource.getrusage(resource.RUSAGE_SELF)
+    work(items)
+    now = resource.getrusage(resource.RUSAGE_SELF)
+    return max(1e-6, now.ru_utime + now.ru_stime - since.ru_utime - since.ru_stime)
+
+
+def _asked(rows: Sequence[Any], folder: Path) -> None:
+    path = folder / f"asked-{len(rows)}.parquet"
+    if not path.exists():
+        kinds = pa.DictionaryArray.from_arrays(
+            np.arange(len(rows), dtype=np.int8) % 7, [f"stage-{one}" for one in range(7)]
+        )
+        write_parquet(
+            pa.table({"id": [f"g001-{one:09}" for one in range(len(rows))], "stage": kinds.cast(pa.string())}), path
+        )
+    with duckdb.connect() as connection:
+        connection.sql(f"select stage, count(*) from read_parquet('{path}') group by all").fetchall()
+
+
+def _bytes_a_record(documents: int, folder: Path) -> dict[str, float]:
+    texts = _texts(documents)
+    found = {}
+    for name, table in (
+        ("text, packed", _records(texts)),
+        ("sketch in the index", sketch(_records(texts), MinHashSettings())),
+    ):
+        path = folder / "bytes.parquet"
+        write_parquet(table, path)
+        found[name] = path.stat().st_size / documents
+    return found | {"vector at half precision": float(open_encoder("minilm").encode(["one"]).shape[1] * 2)}
+
+
+def _texts(documents: int) -> list[str]:
+    return list(pq.read_table(resampled(documents), columns=["text"])["text"].to_pylist())
+
+
+def _records(texts: Sequence[Any]) -> pa.Table:
+    return pa.table(
+        {
+            "id": [f"g001-{one:07}" for one in range(len(texts))],
+            "text": list(texts),
+            "digest": [f"{one:016x}" for one in range(len(texts))],
+            "born": pa.array(np.ones(len(texts), np.int32)),
+        }
+    )
+
+
+def _spoken() -> list[Figure]:
+    """Generation is tokens, and a card's rate is its own: what a core does here is measured, the rest is division."""
+    path = RESULTS / "generation.json"
+    told = {one["name"]: one["value"] for one in json.loads(path.read_text())["figures"]}
+    hours = TOKENS / told[_ENGINE] / 3600
+    return [
+        Figure("generate, the tiny model of the demo: CPU a token", short(1e6 / told[_ENGINE]), "µs"),
+        Figure("the whole: generate with the tiny model", short(hours), "core hours"),
+        *(
+            Figure(
+                f"the whole: generate where a card says {rate:,} tokens a second",
+                short(TOKENS / rate / 3600),
+                "GPU hours",
+            )
+            for rate in (1_000, 10_000, 50_000)
+        ),
+    ]

@@ -1,0 +1,96 @@
+"""What the memory promises, counted: kills survived, questions answered, text taken in."""
+
+import json
+import os
+import uuid
+from functools import partial
+from pathlib import Path
+
+from benchmarks.figures import WORK, Figure, remembered
+from benchmarks.operations.kills import Scene, Survived, bucket_scene, folder_scene, survive
+from benchmarks.performance import ingest as ingesting
+from benchmarks.performance import queries as asking
+from benchmarks.support.bucket_server import serving
+from curation.splitting import IngestSettings
+from storage.readers.discovery import DOCSTRINGS
+from storage.remote.s3 import Bucket
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+
+_WORK = WORK / "storage"
+_RECIPES = {
+    "ngram": {"generations": 5, "train": {"backend": "ngram"}, "curate": {"encoder": "hashing"}},
+    "transformer": {
+        "generations": 1,
+        "train": {"backend": "transformer", "human_schedule": "ramp", "steps": 60, "human_only_steps": 40},
+        "generate": {"sampler": "vllm"},
+    },
+}
+_SHARED = {
+    "human": "docs",
+    "prompts": {"candidates_per_human_record": 3},
+    "mix": {"policy": "anchor"},
+    "measure": {"voice_records": 200},
+}
+
+
+def measure() -> list[Figure]:
+    """What asking and taking in cost, alone on the machine; then a hundred and twenty kills, which claim no time.
+
+    What was counted before an interruption is not counted again; remove what it keeps under `benchmarks/work` to begin anew.
+    """
+    _WORK.mkdir(parents=True, exist_ok=True)
+    found = [*remembered(_WORK, "asking", asking.figures), *remembered(_WORK, "ingesting", ingesting.figures)]
+    begun = _begun()
+    ngram, transformer = (_recipe(name) for name in _RECIPES)
+    scenes = {
+        "n-gram loop": (folder_scene(begun, _WORK / "plain", ngram, coat=False), 80),
+        "n-gram loop, under Prefect": (folder_scene(begun, _WORK / "flow", ngram, coat=True), 20),
+    }
+    with serving() as address:
+        os.environ |= {"AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": "us-east-1"}
+        os.environ |= {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "anything"}
+        url = f"s3://kills-{uuid.uuid4().hex[:8]}"
+        Bucket(url).create()
+        scenes["n-gram loop, in a bucket"] = (bucket_scene(begun, _WORK / "bucket", url, ngram), 10)
+        scenes["transformer and vLLM"] = (folder_scene(begun, _WORK / "transformer", transformer, coat=False), 10)
+        for seed, (name, (scene, kills)) in enumerate(scenes.items(), 1):
+            found += remembered(_WORK, name, partial(_killed, name, scene, kills, seed))
+    return found
+
+
+def _killed(name: str, scene: Scene, kills: int, seed: int) -> list[Figure]:
+    return _figures(name, survive(scene, kills, seed))
+
+
+def _figures(name: str, told: Survived) -> list[Figure]:
+    faults = {
+        "files of published artifacts that were half": told.half,
+        "stored parts that were lost or changed": told.changed,
+        "files unlike those of an undisturbed run": told.different,
+        "commands that ended with an error": told.failed,
+    }
+    counts = [Figure(f"{name}: kills", told.kills, ""), Figure(f"{name}: runs that finished", told.finished, "")]
+    return counts + [Figure(f"{name}: {what}", len(found), "", "0", not found) for what, found in faults.items()]
+
+
+def _begun() -> Path:
+    store = _WORK / "begun"
+    settings = IngestSettings(passage_characters=(80, 360), reserve_records=450, heldout_records=150)
+    with without_coat():
+        ingest(store, "docs", [DOCSTRINGS], settings)
+    return store
+
+
+def _recipe(name: str) -> Path:
+    """The recipe as a file: JSON's values are TOML's, an inline table for a table."""
+    path = _WORK / f"{name}.toml"
+    tables = _SHARED | _RECIPES[name] | {"name": name}
+    path.write_text("\n".join(f"{key} = {_toml(value)}" for key, value in tables.items()))
+    return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)

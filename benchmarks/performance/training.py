@@ -1,0 +1,132 @@
+"""What training costs beside transformers' Trainer, what the fast path saves, what a kill costs, and every way to train once.
+
+Pieces are remembered in `training` of the work folder, so that an interrupted benchmark goes on; remove the folder to begin anew. Costs are
+CPU seconds of this process alone, ours and theirs in turn on the same blocks. Wants two free cores and about a quarter of an hour.
+"""
+
+import json
+import os
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, short
+from benchmarks.performance.training_costs import FOLDER, SHAPE, ancestor_of, beside, fast_path, human_texts, untold
+from benchmarks.performance.training_variants import VARIANTS, dry, live
+from tasks.backends import Corpus, Resources, TransformerTraining
+from tasks.backends.registry import Backends
+from tasks.backends.workers.process import WorkerError
+from tasks.orchestration.prefect import without_coat
+
+
+def measure() -> list[Figure]:
+    """Run what is not remembered."""
+    with without_coat():
+        reference = _remembered("reference", beside)
+        fast = _remembered("fast", fast_path)
+        killed = _remembered("killed", _killed)
+        large = _remembered("hundred-million", partial(dry, FOLDER))
+        lived = {name: _remembered(f"variant-{name}", partial(live, name, FOLDER / "variants")) for name in VARIANTS}
+    ratio = statistics.median(theirs / ours for ours, theirs in reference["costs"])
+    saved = statistics.median(fast["ratios"])
+    same = max(abs(ours - theirs) for ours, theirs in reference["losses"]) < 1e-4
+    figures = [
+        Figure(
+            "the reference path beside transformers.Trainer: tokens a CPU second, median of ten turns",
+            short(ratio),
+            "ratio",
+            ">= 0.97",
+            ratio >= 0.97,
+        ),
+        Figure("the same: losses at the end are equal to 0.0001", str(same).lower(), "", "true", same),
+        Figure(
+            "the fast path: CPU time of the plain Trainer over its own, to the same held-out loss",
+            short(saved),
+            "ratio",
+            ">= 2",
+            saved >= 2,
+        ),
+        Figure("the same: held-out loss of the plain Trainer at its best learning rate", short(fast["theirs"]), "nats"),
+        Figure(
+            "the same: held-out loss of the fast path",
+            short(fast["ours"]),
+            "nats",
+            "<= theirs",
+            fast["ours"] <= fast["theirs"],
+        ),
+        Figure("the same: steps of the fast path, where the plain Trainer takes 400", fast["steps"], "steps"),
+        Figure(
+            "killed and resumed: files that differ from an undisturbed training's",
+            killed["different"],
+            "files",
+            "0",
+            killed["different"] == 0,
+        ),
+        Figure("killed and resumed: steps that were not taken again", killed["resumed_from"], "steps"),
+    ]
+    figures += [
+        Figure(
+            "recipe hundred-million on this processor, a hundredth of a pass: weights of its model",
+            short(large["weights"] / 1e6),
+            "million",
+            "90 to 125",
+            90e6 <= large["weights"] <= 125e6,
+        ),
+        Figure(
+            "the same: two generations end to end, texts by vLLM", large["spoken"], "texts", "> 0", large["spoken"] > 0
+        ),
+    ]
+    for name, found in lived.items():
+        holds = found["spoken"] > 0 and found["sampler"] == "vllm"
+        figures.append(
+            Figure(f"{name}: a generation end to end, texts by vLLM", found["spoken"], "texts", "> 0", holds)
+        )
+    took = sum(piece["seconds"] for piece in (reference, fast, killed, large, *lived.values()))
+    return [*figures, Figure("time taken by all of it, also by pieces that were remembered", round(took), "s")]
+
+
+def _remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    file = FOLDER / f"{name}.json"
+    if not file.exists():
+        started = time.monotonic()
+        found = make()
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({**found, "seconds": round(time.monotonic() - started, 1)}))
+        print(f"{name}: {file.read_text()}", flush=True)
+    return dict(json.loads(file.read_text()))
+
+
+def _killed() -> dict[str, Any]:
+    texts, _ = human_texts()
+    ancestor = ancestor_of(texts)
+    settings = TransformerTraining.model_validate({**SHAPE, "steps": 60})
+    asked: tuple[Corpus, list[str], Path] = (Corpus(texts, []), [], ancestor)
+    with tempfile.TemporaryDirectory() as name:
+        killed, whole = Path(name) / "killed", Path(name) / "whole"
+        killed.mkdir()
+        whole.mkdir()
+        backends = Backends(Resources(checkpoint_seconds=0.5), Path(name) / "logs")
+
+        def kill(step: int, _: int) -> None:
+            if step == 40:
+                os.kill(backends._workers[0]._process.pid, signal.SIGKILL)  # noqa: SLF001
+
+        try:
+            backends.trainer(settings).train(*asked, whole, 1, untold)
+            try:
+                backends.trainer(settings).train(*asked, killed, 1, kill)
+            except WorkerError:
+                resumed = backends.trainer(settings).train(*asked, killed, 1, untold).resumed_from
+        finally:
+            backends.close()
+        names = {path.name for folder in (killed, whole) for path in folder.iterdir()}
+        return {"different": sum(_bytes(killed / one) != _bytes(whole / one) for one in names), "resumed_from": resumed}
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

@@ -1,0 +1,114 @@
+"""One training and one sampling round of a model of the size that a team would use, on one card: speed and memory.
+
+    python -m benchmarks.performance.training_gpu --out result.json
+
+A Llama of 98 M parameters learns from scratch in bfloat16 from the Python sources of the machine, by the code that a run uses
+(`tasks/backends/transformer.py`), and then speaks by transformers, one prompt at a time, as the reference sampler does. Needs
+torch, transformers, accelerate and pydantic, no store and no network. `--tiny` tries the same on any CPU.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.backends import Corpus, Prompt, Resources, Sampling, TransformerTraining
+from tasks.backends.transformer import sample, score, train
+
+_TEAM = TransformerTraining(
+    hidden=768,
+    layers=12,
+    heads=12,
+    context=1024,
+    vocabulary=16384,
+    batch=32,
+    human_only_steps=300,
+    schedule="cosine",
+    weight_decay=0.1,
+)
+_TINY = TransformerTraining(hidden=64, layers=1, heads=2, context=64, vocabulary=400, batch=4, human_only_steps=8)
+_SAMPLING = Sampling(sampler="transformers", max_tokens=128)
+
+
+def measure(settings: TransformerTraining, text_bytes: int, prompts: int) -> dict[str, Any]:
+    """Train, score and speak once."""
+    texts, heldout = _sources(text_bytes)
+    card = torch.cuda.is_available()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        started = time.monotonic()
+        resources = Resources(checkpoint_seconds=1e6)
+        lesson = train(settings, resources, Corpus(texts, []), [], None, None, folder, 0, _told)
+        trained, training_peak = time.monotonic() - started, _peak()
+        scores = score(folder, heldout, (1.0,), _told)
+        asked = [Prompt("def ", seed) for seed in range(prompts)]
+        started = time.monotonic()
+        said = [one for batch in sample(_SAMPLING, resources, folder, asked, _told) for one in batch]
+        spoken = time.monotonic() - started
+        weights = (folder / "model.safetensors").stat().st_size
+    speeds = [point.tokens_per_second for point in lesson.log[1:]]
+    return {
+        "device": torch.cuda.get_device_name() if card else platform.processor() or "cpu",
+        "versions": {one: version(one) for one in ("torch", "transformers", "accelerate")},
+        "parameters": weights // 4,
+        "steps": lesson.steps,
+        "tokens": lesson.tokens,
+        "training_seconds_with_vocabulary_and_probe": round(trained, 1),
+        "tokens_per_second_median": round(statistics.median(speeds)),
+        "training_peak_gib": training_peak,
+        "loss_first_and_last": [lesson.log[0].loss, lesson.log[-1].loss],
+        "heldout_nats_per_token": sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores),
+        "sampled_tokens_per_second": round(sum(one.completion_tokens for one in said) / spoken, 1),
+        "peak_gib": _peak(),
+        "said": said[0].text[:200],
+        "log": [point._asdict() for point in lesson.log],
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def _sources(most: int) -> tuple[list[str], list[str]]:
+    """Python files of the standard library, in order of their names; each fiftieth is held out."""
+    root, found, size = Path(os.__file__).parent, list[str](), 0
+    for path in sorted(root.rglob("*.py")):
+        if size > most:
+            break
+        text = path.read_text(errors="ignore")
+        if 500 < len(text) < 200_000:
+            found.append(text)
+            size += len(text)
+    held = found[::50][:64]
+    return [text for text in found if text not in set(held)], held
+
+
+def _peak() -> float | None:
+    return round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else None
+
+
+def _told(done: int, of: int) -> None:
+    if done % max(1, of // 10) == 0:
+        print(f"{done} of {of}", flush=True)
+
+
+def main() -> None:
+    """Measure, and print or write what was found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.performance.training_gpu", description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="a few steps of a tiny model, to try the script")
+    asked = parser.parse_args()
+    found = measure(*(_TINY, 200_000, 4) if asked.tiny else (_TEAM, 40_000_000, 16))
+    written = json.dumps(found, indent=1)
+    print(written)
+    if asked.out:
+        asked.out.write_text(written + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Sampling with a purpose, beside plain sampling on the same budget: best of k, several teachers, quotas.
+
+Models count words (`backend = "ngram"`), and those of the teachers learn texts whose first words say what they are
+(`benchmarks/support/template_model_server.py`), so that what was asked can be held against what was said.
+"""
+
+import json
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import WORK, Figure, short
+from benchmarks.performance.sampling_gain import quota_figures
+from benchmarks.support.template_model_server import GRID, body, delivered, header
+from curation.metrics.lexical_diversity import lexical_diversity
+from curation.selection.best_of import lengths
+from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.evolve import evolve
+from storage.artifacts.artifact import read_table
+from storage.readers.discovery import DOCSTRINGS
+from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends.toy.ngram import sample, train
+from tasks.ingestion.ingest import ingest
+from tasks.orchestration.prefect import without_coat
+
+STORE = WORK / "reproductions" / "sampling"
+_PLAIN: dict[str, Any] = {
+    "human": "docs",
+    "generations": 1,
+    "curate": {"stages": []},
+    "mix": {"policy": "replace"},
+    "train": {"backend": "ngram"},
+    "measure": {"voice_records": 300, "sample_records": 50},
+    "gate": {"limits": []},
+}
+_SUBJECTS = GRID["subject"]
+_SKILLS = {"one": _SUBJECTS[:2], "two": _SUBJECTS[2:4], "three": _SUBJECTS[4:]}
+_KNOWS, _GUESSES = 0.8, 0.3
+"""How often a teacher's text is about its subject, on a subject of its own and on any other."""
+_LESSONS, _TESTS = 2000, 1000
+
+
+def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: int = 5) -> Iterator[Figure]:
+    """Shimabucoro et al. 2024, arXiv:2407.01490: what a student becomes that learns the best of k answers by an attribute."""
+    _docstrings(records)
+    measured = {"length": lengths, "lexical_diversity": lexical_diversity}
+    published = {"length": "+116 % at most: rises", "lexical_diversity": "+43 % at most: rises"}
+    for objective, worth in measured.items():
+        chosen = {"stages": ["best_of"], "best_of": {"objective": objective}}
+        gains, plain = [], []
+        for seed in seeds:
+            best = {"prompts": {"answers": answers}, "curate": chosen}
+            said = [
+                worth(_voice(f"best-of-{name}", seed, more)).mean()
+                for name, more in ((objective, best), ("nothing", {}))
+            ]
+            gains.append(said[0] / said[1] - 1)
+            plain.append(said[1])
+        told = f"best of {answers} by {objective.replace('_', ' ')}: the student's own over that of one taught without, least of seeds"
+        yield Figure(told, short(100 * min(gains)), "% more", published[objective], min(gains) > 0)
+
+
+def quota() -> Iterator[Figure]:
+    """Systematic counts by how rare a text's rarest word is, against dice, while each generation replaces the last."""
+    yield from quota_figures()
+
+
+def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generations: int = 3) -> Iterator[Figure]:
+    """Odumakinde et al. 2024, arXiv:2408.14960: who is asked what, of three teachers who each know some of five subjects."""
+    folders = tuple((name, _teacher(name, subjects)) for name, subjects in _SKILLS.items())
+    site = Site(store=STORE, resources=Resources(models=folders))
+    honest("headers", prompts, {})
+    right: dict[str, list[float]] = {name: [] for name in _arbitrage()}
+    asked = {"program": "benchmarks.reproduced_sampling:headers", "answer": "continues"}
+    told = {"human": "headers", "generations": generations, "train": {"backend": "ngram", "order": 5}, "prompts": asked}
+    for seed in seeds:
+        for name, more in _arbitrage().items():
+            run = f"{name.replace(' ', '-')}-{seed}"
+            lived(run, seed, {**told, **more}, site)
+            last = STORE / "runs" / run / f"generation={generations}" / "attempt=1"
+            right[name].append(_right(last / "model", seed))
+    for name, found in right.items():
+        yield Figure(
+            f"{name}: the student says what it was asked, mean of seeds", short(statistics.mean(found)), "share"
+        )
+    plain = [max(pair) for pair in zip(right["one teacher"], right["teachers by dice"], strict=True)]
+    for name in ("reward", "fixed route", "routed by what was learned"):
+        least = min(one / other for one, other in zip(right[name], plain, strict=True))
+        better = f"{name}: over the better of one teacher and dice, least of seeds"
+        yield Figure(better, short(least), "ratio", "> 1, up to 1.565 of win rates", least > 1)
+    order = [statistics.mean(right[name]) for name in ("reward", "fixed route", "routed by what was learned")]
+    ranked = order[0] > order[1] > order[2]
+    yield Figure(
+        "reward, fixed and learned routes in this order", str(ranked).lower(), "", "reward > fixed > learned", ranked
+    )
+
+
+def headers(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:  # noqa: ARG001
+    """A program that asks for every subject alike."""
+    dice = random.Random(seed)  # noqa: S311  (a prompt, not a secret)
+    asked = [{name: dice.choice(values) for name, values in GRID.items()} for _ in range(count)]
+    return [(header(one), {"subject": one["subject"]}) for one in asked]
+
+
+def worth(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    """A judge: 1 for a text about the subject that its prompt asks for."""
+    return [float(delivered(text)["subject"] == asked.split()[0]) for asked, text in zip(prompts, texts, strict=True)]
+
+
+def _arbitrage() -> dict[str, dict[str, Any]]:
+    """What of a recipe each way to share prompts among teachers sets."""
+    everybody = {"sampler": "ngram", "teachers": list(_SKILLS), "max_tokens": 60}
+    judged = {"stages": ["best_of"], "best_of": {"objective": "benchmarks.reproduced_sampling:worth"}}
+    route = {subject: name for name, subjects in _SKILLS.items() for subject in subjects}
+    return {
+        "one teacher": {"generate": {"sampler": "ngram", "teacher": "one", "max_tokens": 60}},
+        "teachers by dice": {"generate": everybody},
+        "routed by what was learned": {"generate": {**everybody, "arbitrage": "routed"}, "curate": judged},
+        "fixed route": {"generate": {**everybody, "route": route}},
+        "reward": {"generate": {**everybody, "arbitrage": "reward"}, "curate": judged},
+    }
+
+
+def lived(run: str, seed: int, more: Mapping[str, Any], site: Site) -> None:
+    """Let a run live that curates nothing and keeps nothing of earlier generations, but for what is said otherwise."""
+    with without_coat():
+        evolve(Recipe.model_validate({**_PLAIN, **more, "name": run, "seed": seed}), site)
+
+
+def _voice(run: str, seed: int, more: Mapping[str, Any]) -> list[str]:
+    """What the student says."""
+    lived(f"{run}-{seed}", seed, more, Site(store=STORE))
+    folder = STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "voice"
+    rows = read_table(folder, ["prompt", "text"]).to_pylist()
+    return [row["text"] for row in rows if not row["prompt"]]
+
+
+def _docstrings(records: int) -> None:
+    settings = IngestSettings(passage_characters=(80, 360), reserve_records=records, heldout_records=100)
+    with without_coat():
+        ingest(STORE, "docs", [DOCSTRINGS], settings)
+
+
+def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> None:
+    """Human text of honest speakers; with weights, some values of an attribute are rarer than others."""
+    dice = random.Random(0)  # noqa: S311  (text, not a secret)
+    texts: dict[str, None] = {}
+    while len(texts) < 2 * records:
+        asked = {one: dice.choices(values, weights.get(one))[0] for one, values in GRID.items()}
+        texts[f"{header(asked)} {body(asked, dice)}"] = None
+    file = STORE / f"{name}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with without_coat():
+        ingest(STORE, name, [str(file)], IngestSettings(repeats="exact", reserve_records=records, heldout_records=100))
+
+
+def _teacher(name: str, subjects: Sequence[str]) -> Path:
+    """A model that knows its subjects well, and of the others seldom says what it should."""
+    folder, dice = STORE / "teachers" / name, random.Random(name)  # noqa: S311  (text, not a secret)
+    if not (folder / "ngram.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        lessons = []
+        for _ in range(_LESSONS):
+            asked = {one: dice.choice(values) for one, values in GRID.items()}
+            right = dice.random() < (_KNOWS if asked["subject"] in subjects else _GUESSES)
+            about = asked["subject"] if right else dice.choice([one for one in _SUBJECTS if one != asked["subject"]])
+            lessons.append(f"{header(asked)} {body({**asked, 'subject': about}, dice)}")
+        train(NgramTraining(order=5), Resources(), Corpus(lessons, []), [], None, None, folder, 0, _untold)
+    return folder
+
+
+def _right(model: Path, seed: int) -> float:
+    """Share of a student's answers that are about the subject it was asked for."""
+    asked = [header(dict(one)) for one in _tests(seed)]
+    prompts = [Prompt(text, place) for place, text in enumerate(asked)]
+    said = sample(Sampling(sampler="ngram", max_tokens=60), Resources(), model, prompts, _untold)
+    answers = [text + one.text for text, one in zip(asked, (one for some in said for one in some), strict=True)]
+    return statistics.mean(worth(asked, answers))
+
+
+def _tests(seed: int) -> Iterator[dict[str, str]]:
+    dice = random.Random(1000 + seed)  # noqa: S311  (a prompt, not a secret)
+    for _ in range(_TESTS):
+        yield {name: dice.choice(values) for name, values in GRID.items()}
+
+
+def _untold(*_: int) -> None:
+    """Nobody listens."""
+
+
+if __name__ == "__main__":
+    for row in (best_of, quota, teachers):
+        for figure in row():
+            print(figure.name, figure.value, figure.unit, "|", figure.goal, figure.holds, flush=True)

@@ -1,0 +1,1 @@
+"""Published laws that only benchmarks and tests use."""

@@ -1,0 +1,180 @@
+"""The command line as a stranger meets it: answers, and one sentence with exit code 2 for every mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli.app import main
+from flows.config.site import Site
+from tests.support.paths import ROOT
+
+
+def heirloom(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["heirloom", *arguments])
+    before = dict(os.environ)
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        # The command line sets defaults in the environment of its process, which here is every other test's.
+        os.environ.clear()
+        os.environ.update(before)
+    return 0
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path) -> str:
+    (tmp_path / "empty").mkdir()
+    return str(tmp_path / "empty")
+
+
+MISTAKES = {
+    "missing file": (["ingest", "nowhere.jsonl", "--name", "x"], "nowhere.jsonl does not exist"),
+    "unknown recipe": (["evolve", "nonsense"], "there is no recipe nonsense"),
+    "unknown key": (["evolve", "anchor", "--set", "mix.polcy=replace"], "mix.polcy is no known key"),
+    "nothing ingested": (["evolve", "ngram"], "there is no human text 'python-docs'"),
+    "nothing ingested, checked": (["check", "ngram"], "there is no human text 'python-docs'"),
+    "nothing to withhold from": (
+        ["withhold", "README.md", "--human", "nobody", "--name", "exam"],
+        "there is no human text 'nobody'",
+    ),
+    "unknown setting of a set": (
+        ["withhold", "README.md", "--human", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
+        "overlap.treshold is no known key",
+    ),
+    "unknown run": (["report", "ghost"], "there is no run ghost"),
+    "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB says: Catalog Error"),
+    "unknown question": (["ask", "why"], "named questions: collapse_curve"),
+    "unknown command": (["evolv"], "No such command"),
+    "unknown option": (["sql", "--stor", "x", "select 1"], "No such option"),
+    "missing argument": (["evolve"], "Missing argument"),
+    "not enough to curate": (["curate", "nowhere.jsonl"], "Missing option '--out'"),
+    "a limit the wrong way round": (
+        ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words=[5, 2]"],
+        "words must be [least, most], found [5, 2]",
+    ),
+    "two recipes of one name": (["compare", "ngram", "ngram"], "need names of their own"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_with_one_sentence_and_exit_code_2(
+    mistake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_store: str, prefect: None
+) -> None:
+    arguments, sentence = MISTAKES[mistake]
+    monkeypatch.setenv("HEIRLOOM_STORE", empty_store)
+    assert heirloom(monkeypatch, *arguments) == 2
+    said = capsys.readouterr()
+    assert sentence in " ".join(said.err.split())
+    assert said.err.startswith("heirloom:")
+    assert "Traceback" not in said.err + said.out
+    left = [path for path in Path(empty_store).rglob("*") if path.is_file() and path.name != ".lock"]
+    assert left == []
+
+
+def test_a_store_that_is_not_there_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert heirloom(monkeypatch, "sql", "--store", "nowhere", "select 1") == 2
+    assert "there is no store at nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"body": "a text"}\n', "has no column 'text' with text; name another with --column"),
+        ("", "0 documents left 0 records for the reserve"),
+        ('{"text": "one two three"}\n' * 50, "at least 20 are needed; set aside: 49 says the same"),
+    ],
+)
+def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(
+    content: str,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    prefect: None,
+) -> None:
+    (tmp_path / "some.jsonl").write_text(content)
+    store = tmp_path / "store"
+    assert heirloom(monkeypatch, "ingest", str(tmp_path / "some.jsonl"), "--name", "some", "--store", str(store)) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert not [path for path in store.rglob("*") if path.is_file()]
+
+
+def test_a_loop_is_run_and_asked_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], letters: Path, tmp_path: Path, prefect: None
+) -> None:
+    store = str(tmp_path / "store")
+    monkeypatch.setenv("HEIRLOOM_STORE", store)
+    small = ["--set", "human=letters", "--set", "generations=2", "--set", "measure.voice_records=20"]
+    assert heirloom(monkeypatch, "ingest", str(letters), "--name", "letters") == 0
+    assert "records in the reserve" in capsys.readouterr().out
+    assert heirloom(monkeypatch, "check", "ngram", *small) == 0
+    assert "to make" in capsys.readouterr().out
+    assert heirloom(monkeypatch, "evolve", "ngram", *small) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert heirloom(monkeypatch, "check", "ngram", *small) == 0
+    assert "to make" not in capsys.readouterr().out
+    assert (
+        heirloom(monkeypatch, "sql", "select generation, origin, count(*) from corpus group by all order by all") == 0
+    )
+    assert "synthetic" in capsys.readouterr().out
+    assert heirloom(monkeypatch, "ask", "human_share") == 0
+    assert "human_fraction" in capsys.readouterr().out
+    assert heirloom(monkeypatch, "check", "ngram", *small, "--set", "seed=3") == 2
+    assert "seed was 0, is now 3" in capsys.readouterr().err
+
+
+def test_sql_does_not_import_prefect(ingested: Site) -> None:
+    code = (
+        "import sys; from flows.cli.app import main; sys.argv = ['heirloom', 'sql', '--store', sys.argv[1], 'select 42 as answer']\n"
+        "try: main()\nexcept SystemExit: pass\nprint('prefect' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(ingested.store)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "42" in found.stdout
+    assert found.stdout.strip().endswith("False")
+
+
+def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
+    import duckdb
+
+    from flows.config.loading import load_recipe
+    from flows.evolve import evolve
+    from tasks.orchestration.prefect import without_coat
+
+    with without_coat():
+        evolve(load_recipe("ngram", ["human=letters", "generations=1", "measure.voice_records=20"]), ingested)
+    files = ingested.store / "runs/*/generation=*/attempt=*/corpus/*.parquet"
+    rows = duckdb.sql(
+        f"select generation, origin, count(*) from read_parquet('{files}', hive_partitioning=true) group by all order by all"
+    ).fetchall()
+    from storage.query.catalog import open_catalog
+
+    assert (
+        rows
+        == open_catalog(ingested.store)
+        .sql("select generation, origin, count(*) from corpus group by all order by all")
+        .fetchall()
+    )
+    assert [row[0] for row in rows] == [0, 1, 1]
+
+
+def test_no_secret_of_the_environment_reaches_a_manifest(ingested: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    from flows.config.loading import load_recipe
+    from flows.evolve import evolve
+    from tasks.orchestration.prefect import without_coat
+
+    with without_coat():
+        evolve(load_recipe("ngram", ["human=letters", "generations=0", "measure.voice_records=20"]), ingested)
+    for path in ingested.store.rglob("*.json"):
+        assert "sk-very-secret" not in json.dumps(json.loads(path.read_text()))

@@ -1,0 +1,120 @@
+"""The sieves on any corpus, from the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli.app import app
+from tests.conftest import human_texts
+from tests.support.paths import ROOT
+
+
+@pytest.fixture
+def repeated(tmp_path: Path) -> Path:
+    """Thirty texts, ten of which come again."""
+    texts = human_texts(30)
+    path = tmp_path / "repeated.jsonl"
+    path.write_text("".join(json.dumps({"body": text}) + "\n" for text in [*texts, *texts[:10], "!"]))
+    return path
+
+
+def _curate(path: Path, *arguments: str) -> Path:
+    out = path.parent / "out"
+    app(["curate", str(path), "--out", str(out), "--column", "body", *arguments], standalone_mode=False)
+    return out
+
+
+def test_it_says_what_went_and_why_and_how_to_ask_for_more(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = _curate(repeated)
+    said = capsys.readouterr().out
+    assert "says the same" in said
+    assert "words below 3" in said
+    assert "30 of 41 texts kept" in said
+    assert f"{repeated}#30" in said
+    assert pq.read_table(out / "kept.parquet").num_rows == 30
+    _curate(repeated)
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_the_query_that_it_offers_can_be_asked(
+    repeated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repeated.parent)
+    _curate(Path(repeated.name))
+    (offered,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ask for more: python ")]
+    command = offered.removeprefix("ask for more: python ")
+    asked = subprocess.run(f"'{sys.executable}' {command}", shell=True, capture_output=True, text=True, check=True)
+    assert "repeated.jsonl#30" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (
+            ["!"] * 1 + [f"no {number}" for number in range(9)],
+            "quality dropped 10 of the 10 texts it saw; look at its reasons above",
+        ),
+        ([human_texts(1)[0]] * 9, "exact dropped 8 of the 9 texts it saw; look at its examples above"),
+    ],
+)
+def test_a_sieve_that_takes_most_of_what_it_saw_is_pointed_at(
+    texts: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    _curate(tmp_path / "some.jsonl")
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_more_sieves_and_other_limits_can_be_asked_for(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = _curate(repeated, "--also", "diversity", "--set", "encoder=hashing", "--set", "quality.words=false")
+    capsys.readouterr()
+    stages = set(pq.read_table(out / "decisions.parquet")["stage"].to_pylist())
+    assert stages == {"exact", "quality", "minhash", "diversity"}
+    with pytest.raises(ValueError, match="there is no sieve fuzzy; sieves: empty, best_of, exact"):
+        _curate(repeated, "--also", "fuzzy")
+
+
+def test_a_sieve_that_drops_most_of_what_it_saw_is_pointed_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "same.jsonl"
+    path.write_text('{"body": "the very same words"}\n' * 5)
+    _curate(path)
+    assert "warning exact dropped 4 of the 5 texts it saw" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_file_that_loses_more_than_the_others_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "many").mkdir()
+    texts = human_texts(80)
+    for name, said in (("plain", texts[:40]), ("twice", [*texts[40:], *texts[40:]])):
+        lines = "".join(json.dumps({"body": text}) + "\n" for text in said)
+        (tmp_path / f"many/{name}.jsonl").write_text(lines)
+    for _ in ("made", "found finished"):
+        _curate(tmp_path / "many")
+        said = capsys.readouterr().out
+        assert f"warning exact dropped 50.0% of {tmp_path}/many/twice.jsonl (40 of 80); usual is 0.0%" in said
+        assert "plain.jsonl (" not in said
+
+
+def test_a_sieve_that_drops_nothing_is_seen_to_have_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text('{"body": "only one small text"}\n')
+    _curate(path)
+    said = capsys.readouterr().out
+    assert "1 of 1 texts kept" in said
+    assert [line.split() for line in said.splitlines() if line.startswith("minhash")] == [["minhash", "0", "1"]]
+
+
+def test_it_starts_without_prefect_torch_or_vllm(repeated: Path) -> None:
+    heavy = "{'prefect', 'torch', 'vllm', 'transformers', 'sentence_transformers', 'sklearn', 'duckdb'}"
+    arguments = ["heirloom", "curate", str(repeated), "--out", str(repeated.parent / "alone"), "--column", "body"]
+    code = (
+        f"import sys; sys.argv = {arguments!r}; from flows.cli.app import main\n"
+        f"main()\nprint('heavy:', sorted({heavy} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "heavy: []" in found.stdout

@@ -1,0 +1,139 @@
+"""The shell as a person meets it, at a terminal of its own."""
+
+import codecs
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.config.site import Site
+from flows.terminal.query_output import show
+from flows.terminal.sql_shell import Asking, list_questions
+from storage.query.named_queries import QUESTIONS
+from storage.runs.run import Run
+from tests.support.paths import ROOT
+
+
+class Terminal:
+    """A terminal with `heirloom sql` in it."""
+
+    def __init__(self, store: Path, home: Path) -> None:
+        self._ours, theirs = pty.openpty()
+        surroundings = os.environ | {"HOME": str(home), "TERM": "dumb", "COLUMNS": "120"}
+        command = [sys.executable, "-m", "flows", "sql", "--store", str(store)]
+        self.process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=ROOT,
+            env=surroundings,
+            start_new_session=True,
+            # Who was begun in the background ignores Ctrl-C, and would pass that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
+        os.close(theirs)
+        self._shown = ""
+        # A sign of several bytes can come in two pieces.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def say(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def hears(self, sentence: str, seconds: float = 120) -> None:
+        """Wait for a sentence after the last one that was heard."""
+        until = time.monotonic() + seconds
+        while sentence not in self._shown:
+            assert time.monotonic() < until, f"waited for {sentence!r}, saw {self._shown!r}"
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self._shown += self._decoder.decode(os.read(self._ours, 65536))
+        self._shown = self._shown.partition(sentence)[2]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def terminal(ingested: Site, tmp_path: Path) -> Iterator[Terminal]:
+    opened = Terminal(ingested.store, tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.hears("heirloom> ")
+    terminal.say("select count(*)\nfrom reser\t;\n")
+    terminal.hears("count_star()")
+    terminal.say("drop view reserve;\n")
+    terminal.hears("the store is only asked, and this is DROP")
+    terminal.say("select nothing;\n")
+    terminal.hears("DuckDB says: Binder Error")
+    terminal.say(".tables\n")
+    terminal.hears("voice")
+    terminal.say(".ask life_of nobody\n")
+    terminal.hears("there is no record 'nobody'")
+    terminal.say("select 'half; of\n")
+    terminal.hears("… ")
+    terminal.say("a text';\n")
+    terminal.hears("half; of\\na text")
+    terminal.hears("heirloom> ")
+    terminal.say("\x04")
+    assert terminal.process.wait(120) == 0
+    history = (tmp_path / ".heirloom_history").read_text()
+    assert "select count(*) from reserve" in history
+    assert ".ask life_of nobody" in history
+
+
+def test_ctrl_c_stops_a_question_and_not_the_shell(terminal: Terminal) -> None:
+    terminal.hears("heirloom> ")
+    terminal.say("select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) % 7 = 3;\n")
+    time.sleep(2)
+    # A terminal without a session of its own sends no signal; the key press is what it stands for.
+    terminal.process.send_signal(2)
+    terminal.hears("stopped")
+    terminal.say("select 40 + 2 as answer;\n")
+    terminal.hears("42")
+    terminal.say(".quit\n")
+    assert terminal.process.wait(120) == 0
+
+
+def test_a_question_is_about_the_store_as_it_is_when_it_is_asked(
+    ingested: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asking = Asking(ingested.store, allow_files=False)
+    before = asking.catalog
+    asking.ask("select count(*) from runs", show)
+    assert asking.catalog is before
+    Run(ingested.store, "new").begin(
+        {
+            "question": "",
+            "human": "letters",
+            "mix": {"policy": "anchor"},
+            "train": {"backend": "ngram"},
+            "generate": {"sampler": "ngram"},
+            "generations": 1,
+            "seed": 0,
+        },
+        set(),
+        {},
+    )
+    Run(ingested.store, "new").note("began", 0, 1, snapshot=1)
+    capsys.readouterr()
+    asking.ask("select run from runs", show)
+    assert "new" in capsys.readouterr().out
+
+
+def test_every_question_is_listed_with_what_it_wants(capsys: pytest.CaptureFixture[str]) -> None:
+    list_questions()
+    said = capsys.readouterr().out
+    assert all(name in said for name in QUESTIONS)
+    assert "what_changed RUN OTHER_RUN" in said

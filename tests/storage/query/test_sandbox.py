@@ -1,0 +1,182 @@
+"""A store that can be asked anything and is changed by nothing: hostile questions, and honest ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from storage.query.sandbox import open_readonly, run, statements
+from storage.runs.run import Attempt, Run
+
+HONEST = {
+    "a selection": "select count(*) from metrics",
+    "from first": "from generations",
+    "a description": "describe corpus",
+    "a summary": "summarize metrics",
+    "the views": "show tables",
+    "a plan": "explain analyze select count(*) from corpus",
+    "a recursion": "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3) select * from n",
+    "a union": "select id from reserve union select id from candidates order by 1 limit 3",
+    "a pivot": "pivot metrics on metric in ('perplexity') using first(value) group by run",
+    "a series": "select * from range(3), generate_series(1, 2)",
+    "a comment": "-- how many?\nselect 1 /* one */;",
+    "a word in a text": "select 'copy', 'drop table'",
+}
+PART = "{two_runs}/runs/second/generation=0/attempt=1/metrics/part-00000.parquet"
+HOSTILE = {
+    "copy": f"copy (select 1) to '{PART}'",
+    "copy from": "copy journal from '{outside}/secret.csv'",
+    "copy in a with clause": f"with x as (copy (select 1) to '{PART}') select * from x",
+    "insertion in a with clause": "with x as (insert into journal select * from journal returning *) select * from x",
+    "deletion in a with clause": "with x as (delete from journal returning *) select count(*) from x",
+    "copy under explain": f"explain analyze copy (select 1) to '{PART}'",
+    "copy under a masked explain": f"explain /* */ analyze copy (select 1) to '{PART}'",
+    "copy as a syntax tree": "from json_execute_serialized_sql('{tree}')",
+    "copy as a syntax tree in a text": "from query('from json_execute_serialized_sql(''{tree}'')')",
+    "a second statement": f"select 1; copy (select 1) to '{PART}'",
+    "drop": "drop view corpus",
+    "replacement of a view": "create or replace view corpus as select 1",
+    "a table": "create table mine as select 1",
+    "a macro": "create macro f(x) as x",
+    "update": "update generations_all set human_fraction = 1",
+    "delete": "delete from journal",
+    "insert": "insert into journal select * from journal",
+    "truncate": "truncate journal",
+    "alter": "alter table journal add column x int",
+    "attach": "attach '{outside}/other.duckdb'",
+    "export": "export database '{outside}/all'",
+    "import": "import database '{outside}'",
+    "install": "install httpfs",
+    "load": "load '{outside}/evil.duckdb_extension'",
+    "set": "set enable_external_access = true",
+    "set variable": "set variable store = 'x'",
+    "reset": "reset lock_configuration",
+    "pragma": "pragma enable_profiling = 'json'",
+    "call": "call enable_logging(storage = 'file', storage_config = {{'path': '{outside}/log'}})",
+    "logging as a table": "from enable_logging(storage = 'file', storage_config = {{'path': '{outside}/log'}})",
+    "checkpoint": "from checkpoint()",
+    "secret": "create secret (type s3, key_id 'x', secret 'y')",
+    "prepare": "prepare p as select 1",
+    "transaction": "begin",
+    "a file outside": "select * from read_text('{outside}/secret.csv')",
+    "a file outside by its name": "from '{outside}/secret.csv'",
+    "a file outside behind dots": "select * from read_text('{two_runs}/../outside/secret.csv')",
+    "a folder outside": "select * from glob('{outside}/*')",
+    "a table of numbers outside": "select * from sniff_csv('{outside}/secret.csv')",
+    "the network": "select * from read_parquet('https://localhost/x.parquet')",
+    "a database file": "from read_duckdb('{outside}/other.duckdb')",
+    "a variable of this program": "select * from store_frame",
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_an_honest_question_is_answered(kind: str, two_runs: Path) -> None:
+    catalog = open_readonly(two_runs)
+    for statement in statements(catalog, HONEST[kind]):
+        assert run(catalog, statement, {}, lambda answer: answer.fetchall())
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, two_runs: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.csv").write_text("secret,words\n1,2\n")
+    catalog = open_readonly(two_runs)
+    store_frame = duckdb.sql("select 1 as secret").to_arrow_table()
+    copy = f"with x as (copy (select 1) to '{PART.format(two_runs=two_runs)}') select * from x"
+    ((tree,),) = catalog.execute("select json_serialize_sql(?)", [copy]).fetchall()
+    question = HOSTILE[kind].format(two_runs=two_runs, outside=outside, tree=tree.replace("'", "''"))
+    before = _contents(tmp_path)
+    with pytest.raises(ValueError, match=r"the store|function|Permission|DuckDB says") as refused:
+        _ask(catalog, question)
+    assert "secret,words" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1 or "DuckDB says" in str(refused.value)
+    assert _contents(tmp_path) == before
+    assert catalog.execute("select count(*) from corpus").fetchall() == [(4,)]
+    assert store_frame.num_rows == 1
+
+
+def _ask(catalog: duckdb.DuckDBPyConnection, question: str) -> None:
+    for statement in statements(catalog, question):
+        run(catalog, statement, {}, lambda answer: answer.fetchall())
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_refusal_says_what_is_let_in(two_runs: Path) -> None:
+    with pytest.raises(ValueError, match="the store is only asked, and this is DROP; SELECT, FROM, WITH"):
+        statements(open_readonly(two_runs), "drop view corpus")
+    with pytest.raises(ValueError, match=r"a PIVOT must say its columns here.* in \(\.\.\.\)"):
+        statements(open_readonly(two_runs), "pivot metrics on metric using first(value)")
+    with pytest.raises(ValueError, match="there is no question in this"):
+        statements(open_readonly(two_runs), " -- nothing")
+
+
+def test_files_outside_are_read_where_that_is_allowed_and_still_not_written(two_runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("id\ng001-0000000\n")
+    question = f"select count(*) from '{tmp_path}/mine.csv' join corpus using (id)"
+    catalog = open_readonly(two_runs, allow_files=True)
+    assert run(catalog, *statements(catalog, question), {}, lambda answer: answer.fetchall()) == [(1,)]
+    with pytest.raises(ValueError, match="this is COPY"):
+        statements(catalog, f"copy corpus to '{tmp_path}/out.csv'")
+    with pytest.raises(ValueError, match=r"Cannot access file .*mine.csv.*--allow-files"):
+        run(open_readonly(two_runs), question, {}, lambda answer: answer.fetchall())
+
+
+def test_files_of_the_store_itself_can_be_asked(two_runs: Path) -> None:
+    recipe = f"select recipe.seed from read_json('{two_runs}/runs/first/run.json')"
+    assert run(open_readonly(two_runs), recipe, {}, lambda answer: answer.fetchall()) == [(7,)]
+
+
+@pytest.mark.parametrize("name", ["it's mine", "runs [old]", "a*b"])
+def test_any_folder_name_can_hold_a_store_that_is_asked(name: str, two_runs: Path, tmp_path: Path) -> None:
+    moved = two_runs.rename(tmp_path / name)
+    assert open_readonly(moved).execute("select count(*) from metrics").fetchall() == [(4,)]
+
+
+STOPPED = """
+import os, signal, sys, threading
+from pathlib import Path
+from storage.query.sandbox import open_readonly, run
+
+# Ctrl-C as a person has it: who was begun in the background ignores it, and passes that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+catalog = open_readonly(Path(sys.argv[1]))
+threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    run(catalog, "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) = 3", {}, len)
+except KeyboardInterrupt:
+    print("stopped", run(catalog, "select 1", {}, lambda answer: answer.fetchall()))
+"""
+
+
+@pytest.mark.parametrize("after", [0.01, 1.0])
+def test_a_question_is_stopped_and_the_next_one_is_answered(after: float, two_runs: Path) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(two_runs), str(after)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (asked.stdout, asked.returncode) == ("stopped [(1,)]\n", 0), asked.stderr
+
+
+def test_a_part_that_goes_while_it_is_asked_says_to_ask_again(two_runs: Path) -> None:
+    catalog = open_readonly(two_runs)
+    (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
+    with pytest.raises(ValueError, match="if a run was removed meanwhile, ask again"):
+        run(catalog, "select max(value) from metrics", {}, lambda answer: answer.fetchall())
+
+
+def test_a_question_leaves_no_folder_behind(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    catalog = open_readonly(two_runs)
+    run(catalog, "select count(*) from (select range from range(1000000) order by hash(range))", {}, len)
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
+    assert json.loads((two_runs / "runs/first/run.json").read_text())["recipe"]["seed"] == 7

@@ -1,0 +1,67 @@
+"""The verbs of a bucket, against a real S3-speaking server."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.support.bucket_server import losing
+from storage.remote.s3 import Bucket, BucketError, _client
+
+
+def test_a_url_is_a_bucket_and_a_prefix() -> None:
+    assert (Bucket("s3://shelf/a/b/").name, Bucket("s3://shelf/a/b/").prefix) == ("shelf", "a/b/")
+    assert (Bucket("s3://shelf").name, Bucket("s3://shelf").prefix) == ("shelf", "")
+
+
+def test_what_is_written_is_read_with_a_tag_that_changes(bucket_url: str) -> None:
+    bucket = Bucket(bucket_url)
+    assert bucket.read("a") is None
+    first = bucket.write("a", b"one")
+    assert (there := bucket.read("a")) is not None
+    assert (there.content, there.tag) == (b"one", first)
+    assert there.seconds >= 0
+    second = bucket.write("a", b"two", instead_of=first)
+    assert second not in (None, first)
+    assert bucket.tags() == {"a": second}
+
+
+def test_a_conditional_write_happens_once(bucket_url: str) -> None:
+    bucket = Bucket(bucket_url)
+    first = bucket.write("a", b"mine")
+    assert bucket.write("a", b"theirs") is None
+    assert bucket.write("a", b"theirs", instead_of='"another"') is None
+    assert bucket.write("gone", b"theirs", instead_of=first) is None
+    assert bucket.read("a").content == b"mine"  # type: ignore[union-attr]
+    assert bucket.write("a", b"whatever", instead_of=None)
+    assert bucket.read("a").content == b"whatever"  # type: ignore[union-attr]
+
+
+def test_a_write_whose_answer_was_lost_knows_itself(
+    bucket_url: str, s3_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with losing(s3_address, "/a") as (door, lost):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door)
+        _client.cache_clear()
+        tag = Bucket(bucket_url).write("a", b"mine")
+        assert lost == ["/" + bucket_url.removeprefix("s3://") + "/a"]
+        assert tag
+        assert Bucket(bucket_url).read("a").content == b"mine"  # type: ignore[union-attr]
+    _client.cache_clear()
+
+
+def test_files_go_there_and_come_back(bucket_url: str, tmp_path: Path) -> None:
+    bucket = Bucket(bucket_url)
+    (tmp_path / "there").write_bytes(bytes(range(256)) * 50_000)
+    bucket.upload(tmp_path / "there", "deep/down/file")
+    bucket.fetch("deep/down/file", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "there").read_bytes()
+    bucket.delete(["deep/down/file", "never/there"])
+    assert bucket.tags() == {}
+    with pytest.raises(BucketError, match=r"could not read s3://.*/deep/down/file"):
+        bucket.fetch("deep/down/file", tmp_path / "again")
+
+
+def test_a_bucket_that_is_not_there_is_said_in_one_sentence(s3_address: str) -> None:
+    assert s3_address
+    with pytest.raises(BucketError, match="could not list s3://no-such-bucket-of-ours/x/"):
+        Bucket("s3://no-such-bucket-of-ours/x").tags()

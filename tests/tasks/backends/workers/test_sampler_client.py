@@ -1,0 +1,116 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends.registry import Backends
+from tasks.backends.workers.sampler_client import mark_of, module_for
+from tests.support.openai_server import answering, said
+
+_TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
+_PROMPTS = [Prompt("the" if seed % 3 else "", seed) for seed in range(300)]
+_COUNTING = Sampling(sampler="ngram", max_tokens=8)
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Backends]:
+    opened = Backends(Resources(trainers=2), tmp_path / "logs")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def model(two: Backends, tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    two.trainer(NgramTraining()).train(Corpus(_TEXTS, []), [], None, folder, 0, _untold)
+    return folder
+
+
+def test_many_processes_say_what_one_says_in_the_same_order(two: Backends, model: Path) -> None:
+    together = list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))
+    assert [entry[1] for entry in two._free] == [model, model]
+    with two.lease("ngram", None):
+        alone = list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))
+    assert together == alone
+    assert len(together) == 300
+
+
+def test_few_prompts_are_not_worth_a_second_process(two: Backends, model: Path) -> None:
+    assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS[:100], _untold))) == 100
+    assert sum(worker.module == "ngram" for worker in two._workers) == 1
+
+
+def test_progress_is_that_of_all_processes(two: Backends, model: Path) -> None:
+    told: list[tuple[int, int]] = []
+    assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, lambda *some: told.append(some)))) == 300
+    assert told == sorted(told)
+    assert {of for _, of in told} == {300}
+    assert told[-1][0] > 150
+
+
+def test_texts_that_nobody_takes_cost_the_processes_and_no_place(two: Backends, model: Path) -> None:
+    left = two.sampler(_COUNTING).sample(model, _PROMPTS, _untold)
+    next(left)
+    left.close()
+    assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))) == 300
+
+
+def test_a_refusal_of_one_leaves_no_stale_answers_in_the_others(two: Backends, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        list(two.sampler(_COUNTING).sample(tmp_path, _PROMPTS, _untold))
+    assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))) == 300
+
+
+def test_a_teacher_speaks_in_the_place_of_whatever_model(tmp_path: Path) -> None:
+    with answering() as talk:
+        opened = Backends(Resources(servers=(talk.address,), samplers=2), tmp_path / "logs")
+        taught = Sampling(sampler="ngram", teacher="tiny")
+        texts = list(opened.sampler(taught).sample(tmp_path / "no model", _PROMPTS[1:200], _untold))
+        opened.close()
+    assert [one.text for one in texts][:2] == [" the said 1", " the said 2"]
+    assert len(texts) == len(talk.bodies) == 199
+    assert sum(worker.module == "server" for worker in opened._workers) == 0
+
+
+def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
+    def half(body: dict[str, object], _: int) -> object:
+        text = '{"a": 1}' if body["seed"] == 2 else '{"a": "one"}'
+        return said(body, choices=[{"text": text, "finish_reason": "stop"}])
+
+    with answering(half) as talk:  # type: ignore[arg-type]
+        opened = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        asked = Sampling(sampler="ngram", teacher="tiny", json_schema='{"properties": {"a": {"type": "integer"}}}')
+        texts = list(opened.sampler(asked).sample(tmp_path, [Prompt("x", seed) for seed in (1, 2)], _untold))
+        opened.close()
+    assert [one.finish_reason for one in texts] == ["invalid", "stop"]
+
+
+def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights(two: Backends, model: Path) -> None:
+    site = Backends(Resources.model_validate({"models": {"wise": str(model)}}), two.logs / "site")
+    taught = _COUNTING.model_copy(update={"teacher": "wise"})
+    texts = list(site.sampler(taught).sample(model.parent / "no model", _PROMPTS[:20], _untold))
+    site.close()
+    own = list(two.sampler(_COUNTING).sample(model, _PROMPTS[:20], _untold))
+    assert [one.text for one in texts] == [one.text for one in own]
+    assert {one.teacher for one in texts} == {f"wise:{mark_of(model)}"}
+
+
+def test_who_speaks_for_a_folder_follows_from_what_is_in_it(model: Path, tmp_path: Path) -> None:
+    assert module_for(model, Sampling(sampler="transformers")) == "ngram"
+    with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json"):
+        module_for(tmp_path, _COUNTING)
+    (tmp_path / "config.json").write_text("{}")
+    assert module_for(tmp_path, Sampling(sampler="transformers")) == "transformer"
+    assert module_for(tmp_path, _COUNTING) in ("vllm_engine", "transformer")
+
+
+def test_the_mark_changes_with_the_weights(model: Path) -> None:
+    before = mark_of(model)
+    (model / "ngram.json").write_text("{}")
+    assert mark_of(model) != before

@@ -1,0 +1,410 @@
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from benchmarks.support import template_model_server as honest_speaker
+from curation.chat import parse
+from curation.prompts.plan import PromptSettings
+from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
+from storage.artifacts.ids import text_digest
+from storage.artifacts.schemas import DECISIONS
+from tasks.backends import Completion, Corpus, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling
+from tasks.backends.registry import Backends
+from tasks.generation.generate import PART, generate
+from tests.support.openai_server import Reply, answering, said
+from tests.tasks.conftest import Beginning, Said
+
+_SAMPLING = Sampling(sampler="ngram", max_tokens=12)
+_MANY = PromptSettings(candidates_per_human_record=10)
+
+
+@dataclass
+class _Watched:
+    """The real sampler, which can be cut off, and remembers how many texts it was asked for."""
+
+    backends: Backends
+    most: int = 1_000_000
+    fails: bool = True
+    asked: list[int] = field(default_factory=list)
+    said: int = 0
+    told: Callable[[int], None] = lambda _: None
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        self._sampler = self.backends.sampler(sampling)
+        return self
+
+    def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
+        self.asked.append(len(prompts))
+        for answer in self._sampler.sample(model, prompts, progress):
+            self.said += 1
+            self.told(self.said)
+            if self.said > self.most:
+                if self.fails:
+                    raise ConnectionError("the lights went out")
+                return
+            yield answer
+
+
+def _generate(
+    begun: Beginning, backends: Backends | _Watched, prompts: PromptSettings = _MANY, sampling: Sampling = _SAMPLING
+) -> Artifact:
+    return generate(begun.attempt(1), begun.model, begun.reserve, prompts, sampling, 7, backends)
+
+
+def test_as_many_candidates_are_made_as_the_prompts_ask_for(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    reserve = read_manifest(begun.reserve.folder)["rows"]
+    made = _generate(begun, backends, PromptSettings(candidates_per_human_record=0.5))
+    assert read_manifest(made.folder)["rows"] == read_table(made.folder).num_rows == round(reserve * 0.5)
+
+
+def test_a_candidate_says_who_made_it_and_how(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings(program="opening", opening_words=3)
+    rows = read_table(_generate(begun, backends, prompts).folder).to_pylist()
+    texts = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
+    assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
+    assert len({row["seed"] for row in rows}) == len(rows)
+    for row in rows:
+        (parent,) = row["parents"]
+        assert row["prompt"] == " ".join(texts[parent].split()[:3])
+        assert row["text"].startswith(row["prompt"])
+        assert row["digest"] == text_digest(row["text"])
+        assert (row["origin"], row["born"], row["model"]) == ("synthetic", 1, begun.model.fingerprint)
+        assert (row["program"], row["source"]) == ("opening", "letters.jsonl")
+        assert row["parameters"]["max_tokens"] == 12
+    assert {row["parents"][0] for row in rows} == set(texts)
+
+
+def test_a_stored_seed_says_the_stored_text_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    row = read_table(_generate(begun, backends, PromptSettings()).folder).to_pylist()[5]
+    (again,) = backends.sampler(_SAMPLING).sample(begun.model.folder, [Prompt("", row["seed"])], lambda *_: None)
+    assert again.text == row["text"]
+    assert again.log_probability == row["log_probability"]
+
+
+def test_what_is_finished_is_not_made_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun, watched = begin("tiny"), _Watched(backends)
+    first = _generate(begun, watched, PromptSettings())
+    assert _generate(begun, watched, PromptSettings()) == first
+    assert len(watched.asked) == 1
+
+
+def test_other_settings_in_the_same_place_are_refused(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    _generate(begun, backends, PromptSettings())
+    with pytest.raises(DriftError, match=r"settings\.sampling\.temperature was 1\.0, is now 0\.5"):
+        _generate(begun, backends, PromptSettings(), _SAMPLING.model_copy(update={"temperature": 0.5}))
+
+
+def test_an_interrupted_generation_goes_on_behind_its_last_whole_part(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("cut")
+    count = 10 * read_manifest(begun.reserve.folder)["rows"]
+    assert PART + 100 < count < 2 * PART
+    with pytest.raises(ConnectionError, match="the lights went out"):
+        _generate(begun, _Watched(backends, most=PART + 50))
+    folder = begun.attempt(1).folder
+    assert not (folder / "candidates").exists()
+    assert [path.name for path in (folder / ".candidates.draft").glob("part-*")] == ["part-00000.parquet"]
+    watched = _Watched(backends)
+    resumed = _generate(begun, watched)
+    assert watched.asked == [count - PART]
+    whole = _generate(begin("whole"), backends)
+    assert read_table(resumed.folder).equals(read_table(whole.folder))
+    assert read_manifest(resumed.folder)["facts"]["resumed_after"] == PART
+
+
+@pytest.mark.parametrize("most", [300, PART + 50])
+def test_a_sampler_that_falls_short_is_an_error_after_which_one_can_go_on(
+    begin: Callable[[str], Beginning], backends: Backends, most: int
+) -> None:
+    begun = begin("short")
+    count = 10 * read_manifest(begun.reserve.folder)["rows"]
+    with pytest.raises(ValueError, match=f"{count} candidates were asked for, {most} came back; run again to go on"):
+        _generate(begun, _Watched(backends, most=most, fails=False))
+    resumed = _generate(begun, backends)
+    assert read_table(resumed.folder).num_rows == count
+
+
+def test_a_whole_number_of_parts_leaves_the_worker_alive(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    begun = begin("tiny")
+    reserve = read_manifest(begun.reserve.folder)["rows"]
+    with backends.lease("ngram", None) as before:
+        pass
+    made = _generate(begun, backends, PromptSettings(candidates_per_human_record=PART / reserve))
+    assert read_manifest(made.folder)["rows"] == PART
+    with backends.lease("ngram", None) as after:
+        assert after is before
+
+
+def test_a_grid_is_delivered_with_its_attributes_and_tops_up_what_curation_left_short(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings.model_validate(
+        {
+            "program": "template",
+            "template": "The {kind}",
+            "attributes": {"kind": ["old", "quiet"]},
+            "answer": "continues",
+        }
+    )
+    first = generate(begun.attempt(1), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends)
+    rows = read_table(first.folder).to_pylist()
+    assert all(row["text"].startswith(row["prompt"]) for row in rows)
+    asked = Counter(dict(row["attributes"])["kind"] for row in rows)
+    assert abs(asked["old"] - asked["quiet"]) <= 1
+    decisions = begun.attempt(1).artifact("decisions", {"by": "hand"}, candidates=first)
+    with decisions.draft() as draft:
+        decided = [
+            {"id": row["id"], "stage": "exact", "kept": dict(row["attributes"])["kind"] == "old", "reason": ""}
+            for row in rows
+        ]
+        draft.write_part(pa.Table.from_pylist(decided, schema=DECISIONS))
+    second = generate(
+        begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends, pool=[(first, decisions)]
+    )
+    again = Counter(dict(row["attributes"])["kind"] for row in read_table(second.folder).to_pylist())
+    assert again["quiet"] - again["old"] == pytest.approx(asked["old"], abs=1)
+
+
+def test_an_answer_alone_is_the_record_and_its_prompt_and_parents_are_kept(
+    begin: Callable[[str], Beginning], backends: Backends
+) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings(program="rephrase", candidates_per_human_record=0.1)
+    rows = read_table(
+        generate(begun.attempt(1), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends).folder
+    ).to_pylist()
+    human = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
+    assert rows
+    for row in rows:
+        (parent,) = row["parents"]
+        assert human[parent] in row["prompt"]
+        assert not row["text"].startswith("Say the following")
+        assert row["program"] == "rephrase"
+
+
+def test_the_facts_count_how_texts_ended(begin: Callable[[str], Beginning], backends: Backends) -> None:
+    made = _generate(begin("tiny"), backends, sampling=_SAMPLING.model_copy(update={"max_tokens": 20}))
+    ends = read_table(made.folder, ["finish_reason"])["finish_reason"].to_pylist()
+    assert read_manifest(made.folder)["facts"]["finish_reasons"] == {end: ends.count(end) for end in ("length", "stop")}
+    assert min(ends.count("length"), ends.count("stop")) > 10
+
+
+def test_what_a_teacher_says_names_the_teacher_and_does_not_hang_on_the_model(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    begun = begin("taught")
+    prompts = PromptSettings(program="opening", opening_words=2)
+
+    with answering(lambda body, _: said(body, model="tiny-2026")) as talk:
+        site = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        made = _generate(begun, site, prompts, Sampling(sampler="ngram", teacher="tiny"))
+        site.close()
+    rows = read_table(made.folder).to_pylist()
+    assert len(rows) == read_manifest(begun.reserve.folder)["rows"]
+    assert {row["text"] for row in rows} == {f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows}
+    assert {row["model"] for row in rows} == {"tiny-2026"}
+    manifest = read_manifest(made.folder)
+    assert manifest["facts"]["teachers"] == {"tiny-2026": len(rows)}
+    assert set(manifest["parents"]) == {"reserve"}
+    assert manifest["settings"]["sampling"]["teacher"] == "tiny"
+
+
+def test_several_teachers_are_asked_one_after_another_and_each_candidate_says_whose_it_is(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    begun = begin("taught")
+    prompts = PromptSettings(program="opening", answers=2)
+    with answering(models=["wise", "other"]) as talk:
+        site = Backends(
+            Resources.model_validate({"servers": [talk.address], "models": {"near": str(begun.model.folder)}}),
+            tmp_path / "logs",
+        )
+        several = Sampling(sampler="ngram", teachers=("wise", "near", "own"), max_tokens=8)
+        made = _generate(begun, site, prompts, several)
+        site.close()
+    rows = read_table(made.folder).to_pylist()
+    reserve = read_manifest(begun.reserve.folder)["rows"]
+    assert len(rows) == 2 * reserve
+    assert max(Counter(row["teacher"] for row in rows).values()) - len(rows) / 3 < 2
+    assert set(Counter(row["asking"] for row in rows).values()) == {2}
+    who = {row["teacher"]: row["model"] for row in rows}
+    assert who["wise"] == "wise"
+    assert who["near"].startswith("near:")
+    assert who[None] == begun.model.fingerprint
+    assert all(row["text"].endswith(f"said {row['seed']}") for row in rows if row["teacher"] == "wise")
+    assert sum(read_manifest(made.folder)["facts"]["teachers"].values()) == len(rows)
+    assert set(read_manifest(made.folder)["parents"]) == {"model", "reserve"}
+
+
+def test_an_interrupted_generation_of_several_teachers_goes_on_with_whose_turn_it_is(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    prompts = PromptSettings(program="opening", answers=9)
+    taught = Sampling(sampler="ngram", teachers=("near", "own"), max_tokens=6)
+
+    def site(begun: Beginning) -> Backends:
+        return Backends(Resources.model_validate({"models": {"near": str(begun.model.folder)}}), tmp_path / "logs")
+
+    cut = begin("cut")
+    with pytest.raises(ConnectionError):
+        _generate(cut, _Watched(site(cut), most=PART + 20), prompts, taught)
+    whole, resumed = (read_table(_generate(one, site(one), prompts, taught).folder) for one in (begin("whole"), cut))
+    assert resumed.drop_columns("model").equals(whole.drop_columns("model"))
+    assert len(resumed) > PART
+
+
+def test_a_teacher_asked_by_chat_leaves_conversations(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
+    begun = begin("taught")
+    with answering() as talk:
+        site = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        taught = Sampling(sampler="ngram", teacher="tiny", teacher_api="chat")
+        made = _generate(begun, site, PromptSettings(program="distill"), taught)
+        site.close()
+    rows = read_table(made.folder).to_pylist()
+    human = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
+    for row in rows:
+        (parent,) = row["parents"]
+        asked, answered = parse(row["text"])
+        assert asked == {"role": "user", "content": human[parent]}
+        assert answered == {"role": "assistant", "content": f"{human[parent]} said {row['seed']}"}
+    assert {row["program"] for row in rows} == {"distill"}
+
+
+def test_what_was_said_too_little_steers_the_next_generation(
+    begin: Callable[[str], Beginning], said: Said, backends: Backends
+) -> None:
+    begun = begin("tiny")
+    prompts = PromptSettings.model_validate(
+        {"program": "opening", "candidates_per_human_record": 0.3, "steer": {"topics": 4, "encoder": "hashing"}}
+    )
+    human = [row["text"] for row in read_table(begun.reserve.folder).to_pylist()]
+    pool = [said(begun.attempt(1), human[:40])]
+    made = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
+    topics = read_table(begun.attempt(2).folder / "topics").to_pylist()
+    assert sum(topic["said"] for topic in topics) == 40
+    asked = Counter(int(dict(row["attributes"])["topic"]) for row in read_table(made.folder).to_pylist())
+    for topic in topics:
+        wanted = topic["share"] * asked.total()
+        assert abs(asked[topic["topic"]] - min(wanted, topic["human"])) <= 1 + max(0, wanted - topic["human"])
+    assert {"topics", "decisions_0"} <= set(read_manifest(made.folder)["parents"])
+    again = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
+    assert again == made
+
+
+_TAUGHT = Sampling(sampler="ngram", teacher="tiny")
+_TROUBLES = (
+    Reply(500, {"error": {"message": "oh"}}),
+    Reply(429, b""),
+    Reply(200, b"<html>garbage</html>"),
+    Reply(200, {"choices": [{"text": "half"}]}, cut=True),
+    Reply(seconds=1.5),
+)
+
+
+def _troubled(body: dict[str, Any], turn: int) -> Reply:
+    """One of eleven requests meets each trouble, once."""
+    place = body["seed"] % 11
+    return _TROUBLES[place] if turn == 0 and place < len(_TROUBLES) else said(body)
+
+
+def test_servers_that_misbehave_cost_no_candidate_and_give_none_twice(
+    begin: Callable[[str], Beginning], tmp_path: Path
+) -> None:
+    tables = []
+    for name, behaviour in (("plain", lambda body, _: said(body)), ("troubled", _troubled)):
+        with answering(behaviour) as talk:
+            site = Backends(Resources(servers=(talk.address,), request_seconds=1.0), tmp_path / name)
+            made = _generate(begin(name), site, PromptSettings(program="opening"), _TAUGHT)
+            tables.append(read_table(made.folder).drop_columns("model"))
+            site.close()
+    assert tables[0].num_rows > 100
+    assert tables[0].equals(tables[1])
+
+
+def test_a_server_that_is_killed_costs_a_part_at_most(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
+    begun, prompts = begin("killed"), PromptSettings(program="opening", answers=12)
+    with ExitStack() as stack:
+        servers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.support.openai_server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        for server in servers:
+            stack.callback(server.communicate)
+            stack.callback(server.kill)
+        addresses = [server.stdout.readline().strip() for server in servers if server.stdout]
+
+        def killing(some: int) -> None:
+            if some > PART + 20:
+                servers[0].kill()
+
+        site = Backends(
+            Resources(servers=(addresses[0],), patience_seconds=1.0, requests_in_flight=8), tmp_path / "first"
+        )
+        with pytest.raises(ValueError, match=rf"nobody answered for 1 s: {addresses[0]}.*Connect"):
+            _generate(begun, _Watched(site, told=killing), prompts, _TAUGHT)
+        site.close()
+        other = Backends(Resources(servers=(addresses[1],)), tmp_path / "other")
+        watched = _Watched(other)
+        rows = read_table(_generate(begun, watched, prompts, _TAUGHT).folder).to_pylist()
+        other.close()
+    assert watched.asked == [len(rows) - PART * (1 + (len(rows) - watched.asked[0] - 1) // PART)]
+    assert PART <= len(rows) - watched.asked[0] < len(rows)
+    assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
+    assert all(row["text"] == f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows)
+
+
+def headers(reserve: Sequence[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:
+    dice = random.Random(seed + len(reserve))
+    asked = [{name: dice.choice(values) for name, values in honest_speaker.GRID.items()} for _ in range(count)]
+    return [(honest_speaker.header(one), one) for one in asked]
+
+
+_GRID = {"program": "template", "template": "{subject} {format} {length} :", "attributes": honest_speaker.GRID}
+
+
+@pytest.mark.parametrize(
+    "program", [_GRID, {"program": "tests.tasks.generation.test_generate:headers"}], ids=["grid", "own"]
+)
+def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
+    begin: Callable[[str], Beginning], backends: Backends, program: dict[str, Any]
+) -> None:
+    begun, dice = begin("honest"), random.Random(0)
+    model = begun.attempt(1).artifact("model", {"speaker": "honest"})
+    lessons = [honest_speaker.human_record(dice) for _ in range(1200)]
+    with model.draft() as draft:
+        backends.trainer(NgramTraining(order=5)).train(Corpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
+    prompts = PromptSettings.model_validate({**program, "candidates_per_human_record": 2})
+    sampling = _SAMPLING.model_copy(update={"max_tokens": 40, "temperature": 0.6})
+    made = generate(begun.attempt(1), model, begun.reserve, prompts, sampling, 0, backends)
+    rows = read_table(made.folder).to_pylist()
+    hits = Counter(
+        name
+        for row in rows
+        for name, said in honest_speaker.delivered(row["text"]).items()
+        if said == dict(row["attributes"]).get(name)
+    )
+    assert hits["subject"] > 0.85 * len(rows)
+    assert hits["format"] > 0.85 * len(rows)
+    assert all(row["prompt"] == honest_speaker.header(dict(row["attributes"])) for row in rows)

@@ -1,0 +1,192 @@
+"""Pieces of a stage, whoever does them: the same answers in the same order, and a run that is the same on threads and on Ray."""
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from prefect import flow
+
+from curation.pipeline import CurateSettings
+from flows.config.recipe import Recipe
+from flows.config.site import Site
+from flows.evolve import evolve
+from storage.artifacts.artifact import MANIFEST, read_manifest
+from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends.registry import Backends, open_backends
+from tasks.backends.workers import sampler_client as speaker
+from tasks.backends.workers import trainer_client as learner
+from tasks.backends.workers.process import WorkerError
+from tasks.backends.workers.ray_cluster import HERE, connect
+from tasks.curation import dedup_index as indexing
+from tasks.curation.curate import _encoded
+from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.runners import runner, spread
+from tests.conftest import human_texts
+from tests.support.waiting import until
+from tests.tasks.conftest import Trained
+
+_PIECES = [(pa.array(human_texts(40, seed=seed)), CurateSettings(encoder="hashing")) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine, of several processes."""
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Its processes step back for all others, which on a machine full of tests is for ever.
+        patch.setenv("RAY_worker_niceness", "0")
+        assert connect(HERE)
+    yield
+    ray.shutdown()
+
+
+def _engines() -> list[str]:
+    import ray
+
+    return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
+
+
+@pytest.mark.usefixtures("prefect")
+@pytest.mark.parametrize("ray", ["", HERE])
+def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(
+    ray: str, request: pytest.FixtureRequest
+) -> None:
+    if ray:
+        request.getfixturevalue("cluster")
+
+    # What a flow was given cannot always travel.
+    @flow(task_runner=runner(ray), validate_parameters=False)
+    def spreading(lock: object) -> list[bytes]:
+        assert lock
+        return [vectors.tobytes() for vectors in spread(_encoded, _PIECES, "embed")]
+
+    with without_coat():
+        alone = [vectors.tobytes() for vectors in spread(_encoded, _PIECES, "embed")]
+    assert len(set(alone)) == len(_PIECES)
+    assert spreading(threading.Lock()) == alone
+    assert np.frombuffer(alone[0], np.float16).size == 40 * 256
+
+
+def test_nothing_to_do_is_no_piece() -> None:
+    assert list(spread(_encoded, [], "embed")) == []
+
+
+def _published(store: Path) -> dict[str, object]:
+    """Every artifact of the run: its fingerprint, and the digest of each of its files."""
+    found = [(path, read_manifest(path.parent)) for path in store.glob(f"runs/*/generation=*/attempt=*/*/{MANIFEST}")]
+    return {str(path.relative_to(store)): (made["fingerprint"], made["files"]) for path, made in found}
+
+
+@pytest.mark.usefixtures("prefect", "cluster")
+def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
+    ingested: Site, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room, size in ((speaker, "_PIECE"), (learner, "_TEXTS"), (indexing, "_PART")):
+        monkeypatch.setattr(room, size, 60)
+    far = Site(store=shutil.copytree(ingested.store, tmp_path / "far"), resources=Resources.model_validate(_ON_RAY))
+    one = recipe.model_copy(update={"generations": 1})
+    evolve(one, ingested)
+    evolve(one, far)
+    assert len(_published(far.store)) > 15
+    assert _published(far.store) == _published(ingested.store)
+    assert {path.name for path in (far.store / "logs").glob("engine-*")} == {"engine-ngram-1.log", "engine-ngram-2.log"}
+    assert _engines() == []
+
+
+_ON_RAY = {"ray": HERE, "samplers": 2}
+_TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
+
+
+def _untold(*_: int) -> None:
+    pass
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_after_a_fault(tmp_path: Path) -> None:
+    model, living = tmp_path / "model", []
+    model.mkdir()
+    sampling = Sampling(sampler="ngram", max_tokens=8)
+
+    def work() -> None:
+        with without_coat(), open_backends(Resources.model_validate(_ON_RAY), tmp_path / "logs", spread) as opened:
+            trainer, sampler = opened.trainer(NgramTraining()), opened.sampler(sampling)
+
+            def learn(folder: Path) -> None:
+                trainer.train(Corpus(_TEXTS, []), [], None, folder, 0, lambda *_: living.append(_engines()))
+
+            learn(model)
+            list(sampler.sample(model, [Prompt("the", seed) for seed in range(2)], _untold))
+            opened.scorer(NgramTraining()).score(model, _TEXTS, (1.0,), _untold)
+            assert _engines() == ["ngram-1"]
+            learn(model)
+            assert set(map(tuple, living)) == {()}
+            list(sampler.sample(tmp_path / "elsewhere", [Prompt("the", 0)], _untold))
+
+    with pytest.raises(ValueError, match=r"does not see .*elsewhere: every machine of the cluster must see the store"):
+        work()
+    assert _engines() == []
+
+
+@pytest.mark.transformer
+@pytest.mark.skipif(not all(map(find_spec, ("torch", "vllm"))), reason="needs the train extra and vLLM")
+@pytest.mark.usefixtures("cluster")
+def test_vllm_on_a_cluster_says_what_it_says_here(tmp_path: Path, first: Trained, backends: Backends) -> None:
+    sampling = Sampling(sampler="vllm", max_tokens=12)
+    prompts = [Prompt("The old" if seed % 3 else "", seed) for seed in range(40)]
+    here = list(backends.sampler(sampling).sample(first.folder, prompts, _untold))
+    there = Resources.model_validate({**_ON_RAY, "kv_cache_mib": 16, "max_num_seqs": 64})
+    with without_coat(), open_backends(there, tmp_path / "logs", spread) as opened:
+        assert list(opened.sampler(sampling).sample(first.folder, prompts, _untold)) == here
+        assert _engines() == ["vllm_engine-1"]
+    assert _engines() == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_path: Path) -> None:
+    import ray
+
+    from tasks.backends.workers import ray_actor as hosting
+
+    class Hasty(hosting.Host):
+        def __init__(self, *begun: object) -> None:
+            hosting._IDLE_SECONDS = 10
+            super().__init__(*begun)
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    named = {"name": "ngram-1", "namespace": "killed", "lifetime": "detached", "max_restarts": 1, "max_task_retries": 1}
+    engine = ray.remote(Hasty).options(num_cpus=0, **named).remote("ngram", tmp_path / "engine.log", 1)
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+    # Ray's own way of killing ends the engine's process first, and an engine that is going could still be asked.
+    os.kill(ray.get(engine.pid.remote()), signal.SIGKILL)
+    with pytest.raises(ValueError, match="is no n-gram model"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+    until(lambda: not _engines(), "the end of the engine")
+    with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):
+        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_without_room_is_told_in_one_sentence(tmp_path: Path) -> None:
+    small = Resources(ray=HERE, engine_gpus=8, patience_seconds=1)
+    with (
+        without_coat(),
+        open_backends(small, tmp_path / "logs", spread) as opened,
+        pytest.raises(
+            ValueError, match=r"of 1 engines, some had not begun .* within 1 s, of 8 GPUs each; it has 0: free"
+        ),
+    ):
+        list(opened.sampler(Sampling(sampler="ngram")).sample(tmp_path, [Prompt("", 0)], _untold))
+    assert _engines() == []

@@ -1,0 +1,52 @@
+"""Guards of the package: imports stay light, recipes load, no machine path is named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.config.loading import load_recipe, load_site
+from tests.support.paths import ROOT
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flows/recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_and_is_named_after_its_file(path: Path) -> None:
+    recipe = load_recipe(str(path))
+    assert recipe.name == path.stem
+    assert recipe.question.endswith("?")
+
+
+def test_the_default_site_loads() -> None:
+    assert load_site(None, "elsewhere").store == Path("elsewhere")
+
+
+def test_reading_a_recipe_imports_neither_prefect_nor_torch_nor_vllm() -> None:
+    heavy = "{'prefect', 'torch', 'vllm', 'transformers'}"
+    code = f"import sys, flows.config.recipe, flows.terminal.dry_run, storage.query.catalog; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_loop_fits_on_one_screen() -> None:
+    text = (ROOT / "flows/evolve.py").read_text()
+    body = text[text.index("def evolve") :]
+    assert len(body.splitlines()) <= 60
+
+
+def test_the_project_names_no_place_of_the_machine_it_was_made_on() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout: nothing says which files belong to the project")
+    for name in tracked.stdout.split():
+        if name.endswith((".py", ".md", ".toml", ".sh", ".json")) and name != "tests/test_packaging.py":
+            text = (ROOT / name).read_text()
+            assert "/work/" not in text, name
+            assert "/root/" not in text, name
+
+
+@pytest.mark.xdist_group("house")
+def test_a_group_of_tests_is_heard_by_what_deals_them_out(request: pytest.FixtureRequest) -> None:
+    # Where it is not, each process starts engines and servers of its own, and nothing says so.
+    dealt_by_group = getattr(request.config.option, "loadgroup", False)
+    assert request.node.nodeid.endswith("@house") == dealt_by_group
