@@ -47,7 +47,7 @@ def story(runs: Mapping[str, Sequence[Mapping[str, Ends]]]) -> list[Figure]:
     def ratios(arm: str, metric: str) -> list[float]:
         return [seed[metric][1] / seed[metric][0] for seed in runs[arm]]
 
-    naive, recalibrated = min(ratios("naive", "perplexity")), min(ratios("naive", "recalibrated_perplexity"))
+    naive, recalibrated = min(ratios("naive", "perplexity")), min(ratios("naive", "perplexity_at_best_temperature"))
     rare = max(seed["rare_word_coverage"][1] for seed in runs["naive"])
     guarded, covered = max(ratios("guarded", "perplexity")), min(ratios("guarded", "rare_word_coverage"))
     return [

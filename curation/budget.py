@@ -29,7 +29,7 @@ class BudgetSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Spent:
+class Cost:
     """What one generation has cost, every attempt at it together."""
 
     generation: int
@@ -42,15 +42,15 @@ class Spent:
 _UNITS = {"tokens": "tokens", "hours": "hours", "gib": "GiB", "gpu_hours": "GPU hours"}
 
 
-def overspent(settings: BudgetSettings, spent: Sequence[Spent]) -> str:
+def exceeded_budget(settings: BudgetSettings, costs: Sequence[Cost]) -> str:
     """Which budget is spent, in one sentence; empty where none is."""
     for unit, said in _UNITS.items():
-        whole = sum(getattr(one, unit) for one in spent)
+        whole = sum(getattr(one, unit) for one in costs)
         limit = getattr(settings, f"run_{unit}")
         if limit is not None and whole >= limit:
             return f"the run has cost {whole:,.4g} {said}, its budget is {limit:,.4g}; raise budget.run_{unit} to go on"
         limit = getattr(settings, f"generation_{unit}")
-        for one in spent:
+        for one in costs:
             if limit is not None and getattr(one, unit) > limit:
                 return (
                     f"generation {one.generation} has cost {getattr(one, unit):,.4g} {said}, the budget of a generation "

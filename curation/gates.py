@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curation.metrics.settings import METRICS
 from curation.metrics.types import Metrics, Value
+from heirloom.errors import HeirloomError
 
 Action = Literal["go", "warn", "raise_human_fraction", "roll_back", "stop"]
 
@@ -24,10 +25,10 @@ ACTIONS: tuple[Action, ...] = ("go", "warn", "raise_human_fraction", "roll_back"
 """The further right, the more it changes: the rightmost that any limit asks for is done."""
 
 
-_OWN = "own."
+_OWN = "custom."
 
 
-_AGAINST = {"first": "generation 0's", "human": "human text's"}
+_AGAINST = {"generation_0": "generation 0's", "human": "human text's"}
 
 
 class Limit(BaseModel):
@@ -35,15 +36,15 @@ class Limit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str = Field(description="a metric of docs/metrics.md, or own.NAME")
+    metric: str = Field(description="a metric of docs/metrics.md, or custom.NAME")
     subject: Subject = Field("model", description="of what: model, candidates or corpus")
-    against: Literal["first", "human", "value"] = Field(
-        "first",
-        description="first: times generation 0's; human: times that of held-out human text; value: as it stands",
+    baseline: Literal["generation_0", "human", "value"] = Field(
+        "generation_0",
+        description="generation_0: times generation 0's; human: times that of held-out human text; value: as it stands",
     )
     at_most: float | None = Field(None, description="the most it may be")
     at_least: float | None = Field(None, description="the least it may be")
-    certain: bool = Field(False, description="broken only where the whole interval is beyond the bound")
+    require_significance: bool = Field(False, description="broken only where the whole interval is beyond the bound")
     patience: int = Field(1, ge=1, description="generations in a row that it takes to break it")
     action: Literal["warn", "raise_human_fraction", "roll_back", "stop"] = Field(
         "warn", description="what follows when it does not hold"
@@ -52,14 +53,14 @@ class Limit(BaseModel):
     @model_validator(mode="after")
     def _is_one_bound(self) -> Self:
         if self.metric not in METRICS and not (self.metric.startswith(_OWN) and self.metric != _OWN):
-            raise ValueError(
-                f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}, and own.NAME for your own"
+            raise HeirloomError(
+                f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}, and custom.NAME for your own"
             )
         if (self.at_most is None) == (self.at_least is None):
-            raise ValueError("a limit has either at_most or at_least")
-        if not math.isfinite(self.bound) or (self.against != "value" and self.bound <= 0):
-            raise ValueError(
-                f"{self.bound:g} is no bound: times {_AGAINST.get(self.against, '')} value it must be above 0"
+            raise HeirloomError("a limit has either at_most or at_least")
+        if not math.isfinite(self.bound) or (self.baseline != "value" and self.bound <= 0):
+            raise HeirloomError(
+                f"{self.bound:g} is no bound: times {_AGAINST.get(self.baseline, '')} value it must be above 0"
             )
         return self
 
@@ -77,13 +78,13 @@ class GateSettings(BaseModel):
     limits: tuple[Limit, ...] = (
         Limit(metric="perplexity", at_most=1.5),
         Limit(metric="rare_word_coverage", at_least=0.7),
-        Limit(metric="rare_bigram_coverage", at_least=0.8, certain=True),
-        Limit(metric="words_kept", subject="corpus", at_least=0.9),
+        Limit(metric="rare_bigram_coverage", at_least=0.8, require_significance=True),
+        Limit(metric="vocabulary_retained", subject="corpus", at_least=0.9),
     )
-    raise_by: float = Field(
+    human_fraction_step: float = Field(
         0.1, gt=0, le=1, description="raise_human_fraction: how much is added to the human share of a corpus"
     )
-    tries: int = Field(3, ge=1, description="raise_human_fraction: redoes of one generation before the run stops")
+    max_retries: int = Field(3, ge=1, description="raise_human_fraction: redoes of one generation before the run stops")
 
 
 @dataclass(frozen=True)
@@ -99,20 +100,20 @@ class Verdict:
     high: float | None = None
     subject: str = "model"
     generation: int = 0
-    since: int | None = None
+    first_generation: int | None = None
     """First generation of those in a row that broke the limit; None where it holds."""
 
 
-def judge(settings: GateSettings, told: Sequence[Metrics]) -> list[Verdict]:
+def evaluate_gate(settings: GateSettings, history: Sequence[Metrics]) -> list[Verdict]:
     """One verdict a limit, from the metrics of every generation so far, generation 0 first, the one to judge last.
 
     Raises:
-        ValueError: a limit asks for a metric that was not measured.
+        HeirloomError: a limit asks for a metric that was not measured.
     """
-    return [_verdict(limit, told) for limit in settings.limits]
+    return [_verdict(limit, history) for limit in settings.limits]
 
 
-def worst(verdicts: Sequence[Verdict]) -> Action:
+def most_severe(verdicts: Sequence[Verdict]) -> Action:
     """The action that all limits together ask for."""
     return max((verdict.action for verdict in verdicts), key=ACTIONS.index, default="go")
 
@@ -124,7 +125,7 @@ def _verdict(limit: Limit, told: Sequence[Metrics]) -> Verdict:
         if limit.subject == "candidates" and now == 0:
             return Verdict("go", limit.metric, None, None, "", subject=limit.subject)
         known = ", ".join(sorted(metric for subject, metric in told[-1] if subject == limit.subject)) or "nothing"
-        raise ValueError(
+        raise HeirloomError(
             f"the gate has a limit on {limit.metric} of the {limit.subject}, which was not measured; measured: {known}"
         )
     since = now + 1
@@ -149,13 +150,13 @@ def _verdict(limit: Limit, told: Sequence[Metrics]) -> Verdict:
 
 def _bound(limit: Limit, told: Sequence[Metrics], generation: int) -> float:
     """The bound in the metric's own unit."""
-    if limit.against == "value":
+    if limit.baseline == "value":
         return limit.bound
     key = (limit.subject, limit.metric)
-    if limit.against == "human":
+    if limit.baseline == "human":
         if ("human", limit.metric) not in told[generation]:
-            raise ValueError(
-                f"the gate holds {limit.metric} against human text, for which it is not measured; use against = 'first'"
+            raise HeirloomError(
+                f"the gate holds {limit.metric} against human text, for which it is not measured; use baseline = 'generation_0'"
             )
         return limit.bound * told[generation]["human", limit.metric].value
     return limit.bound * next(metrics[key].value for metrics in told if key in metrics)
@@ -167,7 +168,7 @@ def _broken(limit: Limit, told: Sequence[Metrics], generation: int) -> bool:
         return False
     value, bound = told[generation][key], _bound(limit, told, generation)
     nearest = value.low if limit.at_most is not None else value.high
-    held = nearest if limit.certain and nearest is not None else value.value
+    held = nearest if limit.require_significance and nearest is not None else value.value
     # A value that is not a number holds no limit: a model that diverged must not pass.
     return not (held <= bound if limit.at_most is not None else held >= bound)
 
@@ -177,7 +178,7 @@ def _reason(limit: Limit, value: Value, bound: float, now: int, since: int) -> s
     if math.isnan(value.value) or math.isnan(bound):
         side = "not comparable with"
     span = f" [{value.low:.4g}, {value.high:.4g}]" if value.low is not None and value.high is not None else ""
-    against = "" if limit.against == "value" else f" = {limit.bound:g} x {_AGAINST[limit.against]}"
+    against = "" if limit.baseline == "value" else f" = {limit.bound:g} x {_AGAINST[limit.baseline]}"
     streak = f", since generation {since}" if since < now else ""
     return f"{limit.metric} of the {limit.subject} is {value.value:.4g}{span} in generation {now}, {side} {bound:.4g}{against}{streak}"
 

@@ -13,44 +13,49 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation.decisions import (
-    NOBODY,
+    EMPTY_RECORDS,
     Decision,
-    Duplicates,
-    Faults,
-    Known,
+    DuplicateMatches,
+    FilterResult,
+    RecordSet,
     as_number,
-    by_duplicates,
-    by_faults,
-    by_gains,
-    by_scores,
+    decisions_from_duplicates,
+    decisions_from_filter,
+    decisions_from_scores,
+    decisions_from_selection,
 )
-from curation.dedup.dedup import find_repeats
+from curation.dedup.dedup import find_duplicates
 from curation.dedup.minhash import MinHashSettings
-from curation.dedup.reference import Past
+from curation.dedup.reference import ReferenceIndex
 from curation.dedup.semantic import SemanticSettings, find_semantic_duplicates
 from curation.embeddings.base import EmbeddingSettings, Vectors
 from curation.embeddings.encoders import resolve_embedding
 from curation.filters.decontamination import OverlapSettings, find_overlaps
-from curation.filters.importance import ImportanceSettings, SurpriseSettings, find_unimportant, find_unsurprising
-from curation.filters.language import LanguageSettings, find_language_faults
-from curation.filters.pii import PiiSettings, find_pii_faults
-from curation.filters.quality import QualitySettings, find_quality_faults
-from curation.selection.best_of import BestOfSettings, best_of, distances, scores
-from curation.selection.diversity import DiversitySettings, choose_diverse
+from curation.filters.importance import (
+    ImportanceSettings,
+    PerplexityFilterSettings,
+    importance_filter,
+    perplexity_filter,
+)
+from curation.filters.language import LanguageSettings, language_filter
+from curation.filters.pii import PiiSettings, pii_filter
+from curation.filters.quality import QualitySettings, quality_filter
+from curation.selection.best_of import BestOfSettings, nearest_distance, score_responses, select_best_of_n
+from curation.selection.diversity import DiversitySettings, select_diverse
 from curation.text import words
 
-Stage = Literal[
+FilterName = Literal[
     "empty",
     "best_of",
     "exact",
     "quality",
     "language",
     "pii",
-    "contamination",
-    "copying",
+    "decontamination",
+    "human_overlap",
     "minhash",
-    "surprise",
-    "importance",
+    "perplexity",
+    "importance_resampling",
     "semantic",
     "diversity",
 ]
@@ -61,10 +66,10 @@ class CurateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stages: tuple[Stage, ...] = Field(
-        ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity"),
+    filters: tuple[FilterName, ...] = Field(
+        ("empty", "exact", "decontamination", "human_overlap", "minhash", "semantic", "diversity"),
         description="sieves that are on, in this order; an empty list keeps every candidate; there are also "
-        "best_of, quality, language, pii, surprise, importance",
+        "best_of, quality, language, pii, perplexity, importance_resampling",
     )
     overlap_threshold: float = Field(
         0.6,
@@ -87,71 +92,71 @@ class CurateSettings(BaseModel):
     language: LanguageSettings = LanguageSettings()
     pii: PiiSettings = PiiSettings()
     minhash: MinHashSettings = MinHashSettings()
-    surprise: SurpriseSettings = SurpriseSettings()
-    importance: ImportanceSettings = ImportanceSettings()
+    perplexity: PerplexityFilterSettings = PerplexityFilterSettings()
+    importance_resampling: ImportanceSettings = ImportanceSettings()
     semantic: SemanticSettings = SemanticSettings()
     diversity: DiversitySettings = DiversitySettings()
 
     @property
-    def looks_at_meaning(self) -> bool:
+    def needs_embeddings(self) -> bool:
         """Whether a sieve that is on needs vectors."""
-        by_distance = "best_of" in self.stages and self.best_of.objective == "distance"
-        return by_distance or bool({"semantic", "diversity"} & set(self.stages))
+        by_distance = "best_of" in self.filters and self.best_of.objective == "distance"
+        return by_distance or bool({"semantic", "diversity"} & set(self.filters))
 
     @property
     def overlap(self) -> OverlapSettings:
         """What counts as overlapping a withheld record, for candidates and for the reserve."""
         return OverlapSettings(
-            threshold=self.overlap_threshold,
-            shingle_words=self.minhash.shingle_words,
-            shared_words=self.shared_words,
+            jaccard_threshold=self.overlap_threshold,
+            ngram_length_jaccard=self.minhash.shingle_words,
+            ngram_length=self.shared_words,
         )
 
-    def likeness(self, stage: str) -> MinHashSettings:
-        """What counts as saying nearly the same in the sieve `minhash` or `copying`."""
+    def minhash_for(self, stage: str) -> MinHashSettings:
+        """What counts as saying nearly the same in the sieve `minhash` or `human_overlap`."""
         if stage == "minhash":
             return self.minhash
         return self.minhash.model_copy(update={"threshold": self.overlap_threshold})
 
-    def resolved(self, before: Mapping[str, Any] | None = None) -> Self:
+    def resolve_auto(self, before: Mapping[str, Any] | None = None) -> Self:
         """The settings with every `auto` decided: as they were `before`, or else by what this machine has.
 
         Raises:
-            ValueError: what they ask for is not installed.
+            HeirloomError: what they ask for is not installed.
         """
-        if not self.looks_at_meaning:
+        if not self.needs_embeddings:
             return self
         was = (before or {}).get("embedding")
         return self.model_copy(update={"embedding": resolve_embedding(self.encoder, self.embedding, was)})
 
 
 @dataclass(frozen=True)
-class Traits:
+class RecordMetadata:
     """What a choice may go by beside the vectors, one entry a text."""
 
     sources: Sequence[str]
-    log_probabilities: NDArray[np.float64]
+    mean_logprobs: NDArray[np.float64]
     """Mean of a token, in nats; NaN where it is not known."""
     prompts: Sequence[str] = ()
-    askings: Sequence[int] = ()
+    prompt_ids: Sequence[int] = ()
     """Numbers of the prompts: answers to one prompt have the same."""
 
 
-_Describe: TypeAlias = Callable[[Known], Traits] | None
+_Describe: TypeAlias = Callable[[RecordSet], RecordMetadata] | None
 
 
-def decide(
-    alive: Known,
-    withheld: Known,
-    reserve: Known,
-    earlier: Known,
+def run_filters(
+    records: RecordSet,
+    protected: RecordSet,
+    human_train: RecordSet,
+    survivors: RecordSet,
     settings: CurateSettings,
-    stages: Sequence[Stage],
-    embed: Callable[[Known], Vectors],
-    describe: Callable[[Known], Traits] | None = None,
-    meant: Known | None = None,
-    exist: Callable[[], Vectors] = lambda: np.zeros((0, 0), np.float32),
-    past: Mapping[str, Past] | None = None,
+    stages: Sequence[FilterName],
+    embed: Callable[[RecordSet], Vectors],
+    load_metadata: Callable[[RecordSet], RecordMetadata] | None = None,
+    semantic_reference: RecordSet | None = None,
+    load_reference_vectors: Callable[[], Vectors] = lambda: np.zeros((0, 0), np.float32),
+    indexes: Mapping[str, ReferenceIndex] | None = None,
 ) -> Iterator[list[Decision]]:
     """The decisions of one sieve after another; `stages` are those still to be passed.
 
@@ -162,92 +167,110 @@ def decide(
     """
     vectors: Vectors | None = None
     before = np.zeros((0, 0), np.float32)
-    against = {"copying": reserve, "minhash": earlier, "exact": earlier} | dict(past or {})
+    against = {"human_overlap": human_train, "minhash": survivors, "exact": survivors} | dict(indexes or {})
     for stage in stages:
         by_distance = stage == "best_of" and settings.best_of.objective == "distance"
         if (stage in ("semantic", "diversity") or by_distance) and vectors is None:
-            vectors = embed(alive)
-        if stage == "semantic" and meant:
-            before = embed(meant)
+            vectors = embed(records)
+        if stage == "semantic" and semantic_reference:
+            before = embed(semantic_reference)
         if stage == "diversity":
-            made = by_gains(alive, _gains(alive, cast("Vectors", vectors), settings.diversity, describe))
+            made = decisions_from_selection(
+                records, _gains(records, cast("Vectors", vectors), settings.diversity, load_metadata)
+            )
         elif stage == "best_of":
-            made = _chosen(alive, by_distance and (cast("Vectors", vectors), exist()), settings.best_of, describe)
+            made = _chosen(
+                records,
+                by_distance and (cast("Vectors", vectors), load_reference_vectors()),
+                settings.best_of,
+                load_metadata,
+            )
         elif stage in _FAULTS:
-            made = by_faults(stage, alive, _FAULTS[stage](alive, reserve, settings, describe))
-        elif stage == "contamination":
-            made = find_contamination(alive, withheld, settings.overlap)
+            made = decisions_from_filter(stage, records, _FAULTS[stage](records, human_train, settings, load_metadata))
+        elif stage == "decontamination":
+            made = decontaminate(records, protected, settings.overlap)
         elif stage == "semantic":
-            made = by_duplicates(stage, alive, meant or NOBODY, _meaning(vectors, before, settings))
+            made = decisions_from_duplicates(
+                stage, records, semantic_reference or EMPTY_RECORDS, _meaning(vectors, before, settings)
+            )
         else:
-            made = find_repeats(stage, alive, against[stage], settings.likeness(stage))
+            made = find_duplicates(stage, records, against[stage], settings.minhash_for(stage))
         yield made
         stays = np.flatnonzero([decision.kept for decision in made])
-        alive = alive.rows(stays)
+        records = records.take(stays)
         vectors = None if vectors is None else vectors[stays]
 
 
-def find_contamination(texts: Known, withheld: Known, settings: OverlapSettings) -> list[Decision]:
+def decontaminate(texts: RecordSet, protected: RecordSet, settings: OverlapSettings) -> list[Decision]:
     """One decision a text: dropped if it repeats a withheld record, or quotes one.
 
     The evidence is the largest Jaccard similarity; of a text that only quotes, the words of the run it shares.
     """
-    found = find_overlaps(texts.texts, withheld.texts, settings)
+    found = find_overlaps(texts.texts, protected.texts, settings)
     return [
         Decision(
             identity,
-            "contamination",
+            "decontamination",
             kept=keeper < 0,
             reason="" if keeper < 0 else "repeats a withheld record" if repeats else "quotes a withheld record",
-            keeper=withheld.ids[keeper] if keeper >= 0 else None,
-            keeper_generation=withheld.generations[keeper] if keeper >= 0 else None,
-            evidence=float(run) if keeper >= 0 and not repeats else as_number(similarity),
+            duplicate_of=protected.ids[keeper] if keeper >= 0 else None,
+            duplicate_of_generation=protected.generations[keeper] if keeper >= 0 else None,
+            score=float(run) if keeper >= 0 and not repeats else as_number(similarity),
         )
         for identity, keeper, repeats, similarity, run in zip(
-            texts.ids, found.keeper.tolist(), found.repeats, found.similarity, found.shared_words, strict=True
+            texts.ids, found.source_row.tolist(), found.is_near_duplicate, found.jaccard, found.shared_run, strict=True
         )
     ]
 
 
-def _gains(alive: Known, vectors: Vectors, settings: DiversitySettings, describe: _Describe) -> NDArray[np.float64]:
+def _gains(
+    records: RecordSet, vectors: Vectors, settings: DiversitySettings, describe: _Describe
+) -> NDArray[np.float64]:
     by_words = settings.quality == "words"
     asked = settings.strata == "source" or (settings.diversity_weight < 1 and not by_words)
-    traits = describe(alive) if describe and asked else None
+    traits = describe(records) if describe and asked else None
     strata = np.array(traits.sources, np.str_) if traits and settings.strata == "source" else None
-    quality = traits.log_probabilities if traits else None
+    quality = traits.mean_logprobs if traits else None
     if by_words:
-        quality = np.array([len(words(text)) for text in alive.texts], np.float64)
-    return choose_diverse(vectors, settings, strata, quality)
+        quality = np.array([len(words(text)) for text in records.texts], np.float64)
+    return select_diverse(vectors, settings, strata, quality)
 
 
 def _chosen(
-    alive: Known, compared: tuple[Vectors, Vectors] | Literal[False], settings: BestOfSettings, describe: _Describe
+    records: RecordSet,
+    compared: tuple[Vectors, Vectors] | Literal[False],
+    settings: BestOfSettings,
+    describe: _Describe,
 ) -> list[Decision]:
-    told = describe(alive) if describe else Traits((), np.zeros(0))
-    askings = np.array(told.askings, np.int64)
-    worth = distances(*compared) if compared else scores(settings, told.prompts, alive.texts)
-    return by_scores(alive, askings, worth, best_of(askings, worth))
+    told = describe(records) if describe else RecordMetadata((), np.zeros(0))
+    askings = np.array(told.prompt_ids, np.int64)
+    worth = nearest_distance(*compared) if compared else score_responses(settings, told.prompts, records.texts)
+    return decisions_from_scores(records, askings, worth, select_best_of_n(askings, worth))
 
 
-def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings) -> Duplicates:
+def _meaning(vectors: Vectors | None, before: Vectors, settings: CurateSettings) -> DuplicateMatches:
     assert vectors is not None
     return find_semantic_duplicates(vectors, before if len(before) else vectors[:0], settings.semantic)
 
 
-def _without_words(texts: Sequence[str]) -> Faults:
+def _without_words(texts: Sequence[str]) -> FilterResult:
     counts = np.array([len(words(text)) for text in texts], np.float64)
-    return Faults(["" if count else "has no word" for count in counts], counts)
+    return FilterResult(["" if count else "has no word" for count in counts], counts)
 
 
-def _surprise(alive: Known, describe: _Describe) -> NDArray[np.float64]:
-    return -describe(alive).log_probabilities if describe else np.full(len(alive.ids), np.nan)
+def _surprise(records: RecordSet, describe: _Describe) -> NDArray[np.float64]:
+    return -describe(records).mean_logprobs if describe else np.full(len(records.ids), np.nan)
 
 
-_FAULTS: dict[str, Callable[[Known, Known, CurateSettings, _Describe], Faults]] = {
-    "empty": lambda alive, *_: _without_words(alive.texts),
-    "quality": lambda alive, _, settings, __: find_quality_faults(alive.texts, settings.quality),
-    "language": lambda alive, _, settings, __: find_language_faults(alive.texts, settings.language),
-    "pii": lambda alive, _, settings, __: find_pii_faults(alive.texts, settings.pii),
-    "surprise": lambda alive, _, settings, describe: find_unsurprising(_surprise(alive, describe), settings.surprise),
-    "importance": lambda alive, reserve, settings, _: find_unimportant(alive.texts, reserve.texts, settings.importance),
+_FAULTS: dict[str, Callable[[RecordSet, RecordSet, CurateSettings, _Describe], FilterResult]] = {
+    "empty": lambda records, *_: _without_words(records.texts),
+    "quality": lambda records, _, settings, __: quality_filter(records.texts, settings.quality),
+    "language": lambda records, _, settings, __: language_filter(records.texts, settings.language),
+    "pii": lambda records, _, settings, __: pii_filter(records.texts, settings.pii),
+    "perplexity": lambda records, _, settings, describe: perplexity_filter(
+        _surprise(records, describe), settings.perplexity
+    ),
+    "importance_resampling": lambda records, reserve, settings, _: importance_filter(
+        records.texts, reserve.texts, settings.importance_resampling
+    ),
 }

@@ -5,9 +5,9 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Decision = Literal["accept", "redo", "stop"]
-DECISIONS: tuple[Decision, ...] = get_args(Decision)
-ASKED_AFTER = {"never": (), "warned": ("warn",), "always": ("go", "warn")}
+ReviewAction = Literal["accept", "redo", "stop"]
+REVIEW_ACTIONS: tuple[ReviewAction, ...] = get_args(ReviewAction)
+REVIEWED_ACTIONS = {"never": (), "warned": ("warn",), "always": ("go", "warn")}
 """The verdicts that a person is asked about. What the gate redoes, rolls back or stops is settled without one."""
 
 
@@ -21,18 +21,20 @@ class ReviewSettings(BaseModel):
         description="which generations a person is asked about, from the first that speaks: those the gate warns of, or all; "
         "what the gate redoes, rolls back or stops is not asked about",
     )
-    hours: float = Field(24.0, gt=0, description="how long an answer is waited for")
-    default: Literal["accept", "stop"] = Field("accept", description="what counts where nobody has answered by then")
+    timeout_hours: float = Field(24.0, gt=0, description="how long an answer is waited for")
+    default_decision: Literal["accept", "stop"] = Field(
+        "accept", description="what counts where nobody has answered by then"
+    )
 
 
 @dataclass(frozen=True)
-class Review:
+class ReviewDecision:
     """What was decided about one attempt, by whom, and why."""
 
-    decision: Decision
+    decision: ReviewAction
     human_fraction: float | None = None
     """Redo: the human share to mix with; None leaves the mixing as it is."""
-    rejected: tuple[str, ...] = ()
+    rejected_ids: tuple[str, ...] = ()
     """Ids of records that no later corpus may hold."""
     reason: str = ""
-    decided_by: Literal["person", "time limit"] = "person"
+    reviewer: Literal["person", "time limit"] = "person"

@@ -1,4 +1,4 @@
-"""How a text looks to a comparison: normalised, cut into words, shingles and passages.
+"""How a text looks to a comparison: normalized, cut into words, shingles and passages.
 
 Normalising is for comparing only: stored text is never changed by it. It applies Unicode NFC,
 casefolding, and folds every run of white space to one space. Scripts that are written without
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Unit = Literal["words", "characters"]
+ShingleUnit = Literal["words", "characters"]
 
 # Kana, CJK ideographs and Thai are written without spaces: there each character is a word.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -32,7 +32,7 @@ _WORD_BEGINS = re.compile(rf"[\w{_UNSPACED}]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-def fold(text: str) -> str:
+def casefold_nfc(text: str) -> str:
     """NFC, then casefolded."""
     if text.isascii():
         # The same, for a third of the price.
@@ -40,25 +40,25 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """The form in which two texts are compared: NFC, casefolded, white space folded."""
     if text.isascii() and text.isprintable() and "  " not in text:
         # The same again: no white space but single spaces, which need not be found one by one.
         return text.lower().strip(" ")
-    return " ".join(fold(text).split())
+    return " ".join(casefold_nfc(text).split())
 
 
 def words(text: str) -> list[str]:
-    """Words of the normalised text, in order; empty for a text without a letter, digit or underscore."""
-    return words_of_folded(fold(text))
+    """Words of the normalized text, in order; empty for a text without a letter, digit or underscore."""
+    return tokenize_normalized(casefold_nfc(text))
 
 
-def holds_word(normalised: str) -> bool:
-    """Whether a normalised text has any word."""
-    return _WORD_BEGINS.search(normalised) is not None
+def has_word(normalized: str) -> bool:
+    """Whether a normalized text has any word."""
+    return _WORD_BEGINS.search(normalized) is not None
 
 
-def opening(text: str, count: int) -> str:
+def first_n_words(text: str, count: int) -> str:
     """The text up to the end of its word number `count`, with the signs that stand before and among them."""
     end = 0
     for found in islice(_WORD.finditer(text), count):
@@ -66,12 +66,12 @@ def opening(text: str, count: int) -> str:
     return " ".join(text[:end].split())
 
 
-def words_of_folded(text: str) -> list[str]:
+def tokenize_normalized(text: str) -> list[str]:
     """Words of a text that is folded already."""
     return _WORD.findall(text)
 
 
-def shingles(text: str, length: int, unit: Unit = "words") -> list[str]:
+def shingles(text: str, length: int, unit: ShingleUnit = "words") -> list[str]:
     """Runs of `length` consecutive units; the whole text if it has fewer; empty without words.
 
     Characters are those of the words joined by one space, so that punctuation never counts.
@@ -104,7 +104,7 @@ def character_classes() -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=1)
-def settled_characters() -> NDArray[np.bool_]:
+def casefold_invariant_codepoints() -> NDArray[np.bool_]:
     """Code points beyond ASCII that folding leaves as they are, whatever stands beside them, shape (0x110000,).
 
     Not all of them: no mark, no part of a Hangul syllable, and nothing beyond the second supplementary plane.
@@ -121,7 +121,7 @@ def settled_characters() -> NDArray[np.bool_]:
     return settled
 
 
-def passages(text: str, shortest: int, longest: int) -> Iterator[str]:
+def split_passages(text: str, shortest: int, longest: int) -> Iterator[str]:
     """Cut a document into passages of `shortest` to `longest` characters at paragraph and sentence ends.
 
     Paragraphs that are too short join the next one; what still does not fit is left out.

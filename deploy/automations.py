@@ -32,7 +32,7 @@ _DEPLOYED = {"prefect.resource.role": "deployment", "prefect.resource.id": "pref
 """A child run has none: it starts again with its parent, and by itself nobody would pick it up."""
 _TOLD = {
     "heirloom.generation.finished": "A generation is finished",
-    "heirloom.review.asked": "A generation waits for a review",
+    "heirloom.review.requested": "A generation waits for a review",
     "heirloom.budget.spent": "A budget is spent",
     "heirloom.gate.warned": "The gate warns",
     "heirloom.gate.stopped": "The gate stopped a run",

@@ -12,12 +12,12 @@ sys.path.insert(0, str(ROOT))
 
 import results  # noqa: E402
 
-from curation.splitting import IngestSettings, WithholdSettings  # noqa: E402
+from curation.splitting import EvalSetSettings, IngestSettings  # noqa: E402
 from flows.config.recipe import Recipe  # noqa: E402
 from flows.config.site import Site  # noqa: E402
 from storage.artifacts import schemas as records  # noqa: E402
 from storage.query.catalog import open_catalog  # noqa: E402
-from storage.query.named_queries import QUESTIONS, wanted  # noqa: E402
+from storage.query.named_queries import QUERIES, parameters  # noqa: E402
 from tasks.backends import GaussianMixtureTraining, NgramTraining, TransformerTraining, VaeTraining  # noqa: E402
 
 
@@ -44,7 +44,7 @@ def _recipe() -> str:
     ):
         lines += ["", f"## {title}", "", *_table(model, "train.")]
     lines += ["", "## Ingest (`heirloom ingest --set key=value`)", "", *_table(IngestSettings, "")]
-    lines += ["", "## Evaluation sets (`heirloom withhold --set key=value`)", "", *_table(WithholdSettings, "")]
+    lines += ["", "## Evaluation sets (`heirloom add-eval-set --set key=value`)", "", *_table(EvalSetSettings, "")]
     lines += ["", "## Site (`--site FILE`)", "", *_table(Site, "")]
     return "\n".join(lines) + "\n"
 
@@ -76,15 +76,15 @@ def _storage() -> str:
         "Generated from the code by `python docs/reference.py`.",
         "",
         "```",
-        "<store>/human/<name>/snapshot=1/            reserve/ heldout/ set_aside/",
-        "                   evaluation/<set>/        records/ set_aside/ met=1/",
+        "<store>/human/<name>/snapshot=1/            human_train/ human_heldout/ rejected_documents/",
+        "                   eval_sets/<set>/        records/ rejected_documents/ eval_exposures=1/",
         "        runs/<run>/run.json                 recipe as resolved, site, provenance",
         "                   journal.jsonl            what began, was accepted, stopped, and why",
-        "                   generation=3/attempt=1/  kept_out/ candidates/ embeddings/ decisions/ index/ reserve_index/",
-        "                                            corpus/ contamination/ base/ pairs/ model/ voice/ metrics/ verdict/",
+        "                   generation=3/attempt=1/  excluded_records/ candidates/ embeddings/ decisions/ index/ human_train_index/",
+        "                                            corpus/ contamination_report/ base/ pairs/ model/ eval_samples/ metrics/ verdict/",
         "        reports/<name>/                     report.html report.md collapse.png",
         "        logs/                               what worker processes said",
-        "        forgotten.jsonl                     tombstones: what no later corpus, prompt or view holds",
+        "        tombstones.jsonl                     tombstones: what no later corpus, prompt or view holds",
         "        catalog.duckdb                      every view, where heirloom catalog was run",
         "```",
         "",
@@ -95,7 +95,7 @@ def _storage() -> str:
         "",
         "## Views",
         "",
-        "`heirloom sql` has these. Views by generation show accepted attempts and also exist as `<view>_all`.",
+        "`heirloom sql` has these. Views by generation show accepted attempts and also exist as `<view>_all_attempts`.",
         "",
     ]
     catalog = open_catalog(ROOT / "docs")
@@ -111,12 +111,12 @@ def _storage() -> str:
         "",
         "## Named questions",
         "",
-        "`heirloom ask NAME ARGUMENTS`; `$` marks an argument.",
+        "`heirloom query NAME ARGUMENTS`; `$` marks an argument.",
         "",
     ]
-    for name, query in QUESTIONS.items():
+    for name, query in QUERIES.items():
         lines += [
-            f"**{' '.join([name, *(one.upper() for one in wanted(name))])}**",
+            f"**{' '.join([name, *(one.upper() for one in parameters(name))])}**",
             "",
             "```sql",
             _unindented(query),
@@ -124,7 +124,16 @@ def _storage() -> str:
             "",
         ]
     lines += ["## Column types", ""]
-    for name in ("RESERVE", "CANDIDATES", "DECISIONS", "CORPUS", "METRICS", "VERDICTS", "CONTAMINATION", "MET"):
+    for name in (
+        "HUMAN_RECORDS",
+        "CANDIDATES",
+        "DECISIONS",
+        "CORPUS",
+        "METRICS",
+        "GATE_RESULTS",
+        "CONTAMINATION_REPORT",
+        "EVAL_EXPOSURES",
+    ):
         schema: pa.Schema = getattr(records, name)
         lines.append(f"- {name.lower()}: " + ", ".join(f"{field.name} {field.type}" for field in schema))
     return "\n".join(lines) + "\n"
@@ -132,10 +141,10 @@ def _storage() -> str:
 
 _INDEX = """## Index
 
-`index/` has a row for every record that survived the curation of its generation, `reserve_index/` one for every record of the reserve, once a run:
+`index/` has a row for every record that survived the curation of its generation, `human_train_index/` one for every record of the reserve, once a run:
 
-- `id`, `digest`, `born`: as in the table that holds the text. A forgotten record's sketch is used no more, and `heirloom forget --rewrite` takes it out.
-- `high`, `low`: the first and second half of its exact key, 16 bytes of SHA-256 of the normalised text, each little-endian.
+- `id`, `text_hash`, `source_generation`: as in the table that holds the text. A forgotten record's sketch is used no more, and `heirloom erase --redact-files` takes it out.
+- `high`, `low`: the first and second half of its exact key, 16 bytes of SHA-256 of the normalized text, each little-endian.
 - `signature`: the lower 16 bits of each value of its signature, little-endian; 250 bytes with the default settings.
 - `band_0`, `band_1`, ...: its band hashes; 0 where it has no shingle.
 
@@ -150,7 +159,7 @@ with `--out answer.parquet` (or `.csv`, `.json`).
 
 `heirloom catalog` writes `catalog.duckdb` into the store, or a file of your choice. Any DuckDB of the same version opens it from any
 working directory, and the store can be moved with it: views say where parts are relative to the file. What the file shows is what
-was finished when it was written; run the command again after the next generation, and after `heirloom forget`. DuckDB says where a file is by the folder that its
+was finished when it was written; run the command again after the next generation, and after `heirloom erase`. DuckDB says where a file is by the folder that its
 temporary files would go to. So where that is set otherwise, or the file is attached to another database, name its folder first:
 
 ```sql
@@ -163,7 +172,7 @@ Which run, generation and attempt a row belongs to is read off its file's path: 
 Decisions against a record come before the others in their file, so that a question about drops reads little. `text` is read by
 questions that name it, or say `*`.
 
-`heirloom export RUN --generation N --to hf` (or `jsonl`, `parquet`) writes a folder with the records of one corpus and their licences,
+`heirloom export RUN --generation N --to hf` (or `jsonl`, `parquet`) writes a folder with the records of one corpus and their licenses,
 `README.md` (a data card with the front matter of a dataset hub) and `croissant.json`; `datasets.load_dataset(FOLDER)` opens it.""".splitlines()
 
 

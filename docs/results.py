@@ -30,7 +30,7 @@ _TOLD = {
     "generation": ("generate beside a bare LLM.generate", "10,000 candidates, killed in the middle: rows"),
     "headline": ("500 passages: how far the loop", "1,500 passages: how far the loop"),
     "operate": ("worker-killed: finished after", "CPU time of the Prefect run", "threads and a local Ray cluster"),
-    "storage": ("asking 1,000,000 records: life_of a candidate", "transformer and vLLM: files unlike"),
+    "storage": ("asking 1,000,000 records: record_history a candidate", "transformer and vLLM: files unlike"),
     "training": ("the fast path: CPU time", "killed and resumed: files that differ"),
 }
 """What the front page tells of each benchmark, by how the name of a figure begins; and what was missed, it tells in any case."""

@@ -30,8 +30,8 @@ _MENU = 1366, 33
 """Where the menu of a flow run is, which has no name."""
 _RECIPE = {
     "name": "nightly",
-    "question": "Does the loop keep its language, night after night?",
-    "human": "letters",
+    "description": "Does the loop keep its language, night after night?",
+    "dataset": "letters",
     "train": {"backend": "ngram"},
     "curate": {"encoder": "hashing"},
     "mix": {"policy": "anchor"},
@@ -44,8 +44,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="heirloom-pictures-") as name, _server(Path(name)) as server:
         folder = Path(name)
         with _served(folder, server):
-            whole = _evolve(server, {"more": 6}, "COMPLETED")
-            waiting = _evolve(server, {"more": 1, "recipe": _RECIPE | {"review": {"when": "always"}}}, "PAUSED")
+            whole = _evolve(server, {"num_generations": 6}, "COMPLETED")
+            waiting = _evolve(
+                server, {"num_generations": 1, "recipe": _RECIPE | {"review": {"when": "always"}}}, "PAUSED"
+            )
             with open_browser(folder / "browser") as page:
                 _take(page, server, whole, waiting)
 
@@ -124,7 +126,7 @@ def _served(folder: Path, server: str) -> Iterator[None]:
         "--name",
         "letters",
         "--set",
-        "reserve_records=800",
+        "max_train_records=800",
     ]
     subprocess.run(command, check=True, cwd=folder)  # noqa: S603
     with _process(folder / "serve.log", "flows", "serve", str(recipe), "--cron", "0 2 * * *", cwd=folder):

@@ -14,18 +14,18 @@ from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.ingest import ingest
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from tasks.backends import NgramTraining
 from tasks.backends.registry import open_backends
-from tasks.orchestration.prefect import story
-from tasks.orchestration.runners import spread
+from tasks.orchestration.prefect import flow
+from tasks.orchestration.runners import map_pieces
 
 ARMS = ("naive", "guarded", "human-only")
 
 
 def demo_recipes(quick: bool, seed: int) -> list[Recipe]:
     """The arms of the demo; the quick ones count words instead of training a transformer."""
-    recipes = [load_recipe(arm).model_copy(update={"human": "demo", "seed": seed}) for arm in ARMS]
+    recipes = [load_recipe(arm).model_copy(update={"dataset": "demo", "seed": seed}) for arm in ARMS]
     if not quick:
         return recipes
     counting = []
@@ -37,20 +37,20 @@ def demo_recipes(quick: bool, seed: int) -> list[Recipe]:
 
 def demo_ingest(source: str, passages: int) -> IngestSettings:
     """How the demo cuts human text: passages of 80 to 360 characters, split by file where there are files."""
-    by_file = source == DOCSTRINGS or Path(source).is_dir()
+    by_file = source == PYTHON_DOCS or Path(source).is_dir()
     return IngestSettings(
-        passage_characters=(80, 360),
+        passage_length_chars=(80, 360),
         split_by="source" if by_file else "record",
-        reserve_records=passages,
-        heldout_records=max(100, passages // 2),
+        max_train_records=passages,
+        max_heldout_records=max(100, passages // 2),
     )
 
 
-@story(name="demo", flow_run_name="demo")
+@flow(name="demo", flow_run_name="demo")
 def demo(recipes: list[Recipe], site: Site, source: str, passages: int) -> Path:
     """Ingest, run all arms, and write the report; returns its folder."""
-    with open_backends(site.resources, site.opened().store / "logs", spread) as backends:
+    with open_backends(site.resources, site.synced().store / "logs", map_pieces) as backends:
         for recipe in recipes:
-            backends.warm(recipe.train, recipe.resolved().generate)
+            backends.preload(recipe.train, recipe.resolve_auto().generate)
         ingest([source], "demo", demo_ingest(source, passages), site)
         return compare(recipes, site, "demo")

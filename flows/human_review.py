@@ -23,41 +23,44 @@ from prefect.input.actions import read_flow_run_input
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field, create_model
 
-from curation.review import ASKED_AFTER, Decision, Review, ReviewSettings
+from curation.review import REVIEWED_ACTIONS, ReviewAction, ReviewDecision, ReviewSettings
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import read_manifest
 from storage.runs.run import Attempt
-from storage.runs.status import noted
-from tasks.orchestration.prefect import seen
+from storage.runs.status import journal_entry
+from tasks.orchestration.prefect import has_persistent_server
 from tasks.orchestration.progress import logger
-from tasks.reporting.review_page import brief
+from tasks.reporting.review_page import review_summary
 
 if TYPE_CHECKING:
     from flows.state import Generation
 
-ASKED, DECIDED = "heirloom.review.asked", "heirloom.review.decided"
+REVIEW_REQUESTED, REVIEW_DECIDED = "heirloom.review.requested", "heirloom.review.decided"
 _POLL = 2
 _GRACE = 600
 """Seconds that the server's own time limit of a pause is beyond ours: where it ends, the flow run fails."""
 
 
-class AskedElsewhereError(ValueError):
+class ReviewInProgressError(HeirloomError):
     """Another flow run of the server is suspended over this attempt, and its answer is still awaited."""
 
 
-def require_reviewer(settings: ReviewSettings) -> None:
+def require_review_server(settings: ReviewSettings) -> None:
     """Check that somebody could answer.
 
     Raises:
-        ValueError: a person is to be asked, and there is no server to ask by.
+        HeirloomError: a person is to be asked, and there is no server to ask by.
     """
-    if settings.when != "never" and not seen():
-        raise ValueError(
+    if settings.when != "never" and not has_persistent_server():
+        raise HeirloomError(
             f"review.when is {settings.when!r}, and no Prefect server is set by whose form somebody could answer; "
             "start one and export PREFECT_API_URL, or set review.when to 'never'"
         )
 
 
-def reviewed(turn: "Generation", settings: ReviewSettings, fault: Callable[[Review], str]) -> Review | None:
+def wait_for_review(
+    generation: "Generation", settings: ReviewSettings, validate: Callable[[ReviewDecision], str]
+) -> ReviewDecision | None:
     """What was decided about an attempt, after waiting for it; None where nobody is to be asked.
 
     `fault` says in a sentence what is wrong with an answer; then it is asked again, with that sentence.
@@ -65,36 +68,42 @@ def reviewed(turn: "Generation", settings: ReviewSettings, fault: Callable[[Revi
     Raises:
         AskedElsewhereError: another flow run waits for the answer.
     """
-    attempt = turn.attempt
-    if found := noted(attempt, "reviewed"):
-        return Review(found["decision"], found.get("human_fraction"), tuple(found["rejected"]), found["reason"])
-    asked = attempt.generation > 0 and turn.action in ASKED_AFTER[settings.when]
-    if not asked or noted(attempt, "accepted"):
+    attempt = generation.attempt
+    if found := journal_entry(attempt, "reviewed"):
+        return ReviewDecision(
+            found["decision"], found.get("human_fraction"), tuple(found["rejected_ids"]), found["reason"]
+        )
+    asked = attempt.generation > 0 and generation.action in REVIEWED_ACTIONS[settings.when]
+    if not asked or journal_entry(attempt, "accepted"):
         return None
-    review = _answer(turn, settings, fault)
+    review = _answer(generation, settings, validate)
     told: dict[str, Any] = {
         "decision": review.decision,
-        "rejected": list(review.rejected),
-        "decided_by": review.decided_by,
+        "rejected_ids": list(review.rejected_ids),
+        "reviewer": review.reviewer,
     }
     told |= {} if review.human_fraction is None else {"human_fraction": review.human_fraction}
-    attempt.run.note("reviewed", attempt.generation, attempt.number, review.reason, **told)
-    logger.info("%s · review: %s, by %s", attempt, review.decision, review.decided_by)
-    _tell(DECIDED, attempt, told | {"reason": review.reason}, {"heirloom.verdict": review.decision})
+    attempt.run.append("reviewed", attempt.generation, attempt.number, review.reason, **told)
+    logger.info("%s · review: %s, by %s", attempt, review.decision, review.reviewer)
+    _tell(REVIEW_DECIDED, attempt, told | {"reason": review.reason}, {"heirloom.verdict": review.decision})
     return review
 
 
-def _answer(turn: "Generation", settings: ReviewSettings, fault: Callable[[Review], str]) -> Review:
+def _answer(turn: "Generation", settings: ReviewSettings, fault: Callable[[ReviewDecision], str]) -> ReviewDecision:
     attempt, share = turn.attempt, round(read_manifest(turn.corpus.folder)["facts"]["human_fraction"], 3)
     deadline, said = _deadline(attempt, settings), ""
     for number in count(1):
         key = f"review-{attempt.generation}-{attempt.number}-{number}"
         description = "\n\n".join(part for part in (said, _head(turn, settings, deadline)) if part)
-        answer = _asked(_form(settings.default, share, description), key, deadline)
+        answer = _asked(_form(settings.default_decision, share, description), key, deadline)
         if answer is None:
-            return Review(settings.default, reason=f"nobody answered in {settings.hours:g} h", decided_by="time limit")
+            return ReviewDecision(
+                settings.default_decision,
+                reason=f"nobody answered in {settings.timeout_hours:g} h",
+                reviewer="time limit",
+            )
         raised = answer.human_fraction if answer.decision == "redo" and answer.human_fraction != share else None
-        review = Review(answer.decision, raised, tuple(answer.rejected_ids), answer.reason)
+        review = ReviewDecision(answer.decision, raised, tuple(answer.rejected_ids), answer.reason)
         if not (wrong := fault(review)):
             return review
         logger.warning("%s · the review is asked again: %s", attempt, wrong)
@@ -154,7 +163,7 @@ def _form(default: str, share: float, description: str) -> type[RunInput]:
         "Review",
         __base__=RunInput,
         decision=(
-            Decision,
+            ReviewAction,
             Field(
                 default,
                 title="What becomes of this generation",
@@ -196,17 +205,17 @@ def _deadline(attempt: Attempt, settings: ReviewSettings) -> float:
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    mine, asked = str(context.flow_run.id), noted(attempt, "asked")
+    mine, asked = str(context.flow_run.id), journal_entry(attempt, "asked")
     if asked is None:
-        deadline = time.time() + settings.hours * 3600
-        attempt.run.note("asked", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)
+        deadline = time.time() + settings.timeout_hours * 3600
+        attempt.run.append("asked", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(deadline))
         logger.warning("%s · waits for a review until %s, at %s", attempt, until, _address(mine))
-        _tell(ASKED, attempt, {"until": until, "default": settings.default, "form": _address(mine)})
+        _tell(REVIEW_REQUESTED, attempt, {"until": until, "default": settings.default_decision, "form": _address(mine)})
         return deadline
     deadline, theirs = float(asked["deadline"]), str(asked["flow_run"])
     if theirs != mine and time.time() < deadline and _suspended(theirs):
-        raise AskedElsewhereError(f"{attempt} waits for a review at {_address(theirs)}")
+        raise ReviewInProgressError(f"{attempt} waits for a review at {_address(theirs)}")
     return deadline
 
 
@@ -222,8 +231,8 @@ def _suspended(flow_run: str) -> bool:
 
 def _head(turn: "Generation", settings: ReviewSettings, deadline: float) -> str:
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(deadline))
-    rule = f"Without an answer until **{until}** what counts is **{settings.default}**."
-    return f"{rule}\n\n{brief(turn.attempt, turn.action, turn.reasons)}"
+    rule = f"Without an answer until **{until}** what counts is **{settings.default_decision}**."
+    return f"{rule}\n\n{review_summary(turn.attempt, turn.action, turn.reasons)}"
 
 
 def _address(flow_run: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from storage.artifacts.artifact import Artifact, as_made, read_manifest
+from storage.artifacts.artifact import Artifact, load_artifact, read_manifest
 from storage.runs.run import Attempt
 from storage.runs.status import artifact_folders_of
 
@@ -21,9 +21,9 @@ class Generation:
     verdict: Artifact
 
     @classmethod
-    def as_made(cls, attempt: Attempt) -> Self:
+    def load(cls, attempt: Attempt) -> Self:
         """A finished generation as its manifests describe it, whatever the recipe would ask for today."""
-        found = {folder.name: as_made(folder) for folder in artifact_folders_of(attempt)}
+        found = {folder.name: load_artifact(folder) for folder in artifact_folders_of(attempt)}
         spoken = found.get("candidates"), found.get("decisions")
         return cls(attempt, *spoken, found["corpus"], found["model"], found["metrics"], found["verdict"])
 

@@ -5,21 +5,21 @@ from itertools import groupby
 
 from prefect.events import emit_event
 
-from curation.budget import BudgetSettings, Spent, overspent
+from curation.budget import BudgetSettings, Cost, exceeded_budget
 from storage.runs.run import Run
-from storage.runs.status import furthest, turns
-from tasks.orchestration.prefect import watched
+from storage.runs.status import attempt_summaries, last_accepted_generation
+from tasks.orchestration.prefect import in_flow_run
 from tasks.orchestration.progress import logger
 
 
-def affordable(run: Run, numbers: Sequence[int], settings: BudgetSettings) -> Iterator[int]:
+def within_budget(run: Run, numbers: Sequence[int], settings: BudgetSettings) -> Iterator[int]:
     """The generations of `numbers` that are finished or can be afforded; the journal says why there are no more."""
     for number in numbers:
-        reached = furthest(run)
-        if reached is not None and number > reached and (reason := overspent(settings, spent(run))):
-            run.note("stopped", reached, 1, reason)
+        reached = last_accepted_generation(run)
+        if reached is not None and number > reached and (reason := exceeded_budget(settings, cost_by_generation(run))):
+            run.append("stopped", reached, 1, reason)
             logger.warning("%s · %s", run.name, reason)
-            if watched():
+            if in_flow_run():
                 emit_event(
                     "heirloom.budget.spent",
                     resource={"prefect.resource.id": f"heirloom.run.{run.name}", "prefect.resource.name": run.name},
@@ -29,16 +29,16 @@ def affordable(run: Run, numbers: Sequence[int], settings: BudgetSettings) -> It
         yield number
 
 
-def spent(run: Run) -> list[Spent]:
+def cost_by_generation(run: Run) -> list[Cost]:
     """What each generation of a run has cost so far."""
     return [
-        Spent(
+        Cost(
             generation,
             sum(turn.tokens for turn in tried),
-            sum(turn.seconds for turn in tried) / 3600,
+            sum(turn.work_seconds for turn in tried) / 3600,
             sum(turn.bytes for turn in tried) / 2**30,
-            sum(turn.card_seconds for turn in tried) / 3600,
+            sum(turn.gpu_seconds for turn in tried) / 3600,
         )
-        for generation, group in groupby(turns(run), key=lambda turn: turn.generation)
+        for generation, group in groupby(attempt_summaries(run), key=lambda turn: turn.generation)
         for tried in [list(group)]
     ]

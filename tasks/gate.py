@@ -10,13 +10,13 @@ from dataclasses import asdict
 import pyarrow as pa
 from prefect.events import emit_event
 
-from curation.gates import GateSettings, judge, worst
-from curation.metrics.collapse_tests import profile
+from curation.gates import GateSettings, evaluate_gate, most_severe
+from curation.metrics.collapse_tests import run_collapse_tests
 from curation.metrics.types import Metrics, Value
 from storage.artifacts.artifact import Artifact, read_table
-from storage.artifacts.schemas import PROFILE, VERDICTS
+from storage.artifacts.schemas import COLLAPSE_TESTS, GATE_RESULTS
 from storage.runs.run import Attempt
-from tasks.orchestration.prefect import verb, watched
+from tasks.orchestration.prefect import in_flow_run, task
 from tasks.orchestration.progress import logger
 
 _EVENTS = {
@@ -28,36 +28,43 @@ _EVENTS = {
 }
 
 
-@verb
-def gate(attempt: Attempt, metrics: Sequence[Artifact], settings: GateSettings) -> Artifact:
+@task
+def judge_generation(attempt: Attempt, metrics: Sequence[Artifact], settings: GateSettings) -> Artifact:
     """Publish verdict and profile, from the metrics of every generation so far, generation 0 first, this one last.
 
     Raises:
-        ValueError: a limit asks for a metric that was not measured.
+        HeirloomError: a limit asks for a metric that was not measured.
     """
     parents = {f"metrics_{place}": one for place, one in enumerate(metrics)}
     verdict = attempt.artifact("verdict", settings.model_dump(mode="json"), **parents)
-    if verdict.finished():
+    if verdict.exists():
         return verdict
     told = [_values(one) for one in metrics]
-    verdicts = judge(settings, told)
-    findings = attempt.artifact("profile", {}, **parents)
-    if not findings.finished():
+    verdicts = evaluate_gate(settings, told)
+    findings = attempt.artifact("collapse_tests", {}, **parents)
+    if not findings.exists():
         with findings.draft() as draft:
-            draft.write_part(pa.Table.from_pylist([asdict(one) for one in profile(told)], schema=PROFILE))
+            draft.write_part(
+                pa.Table.from_pylist([asdict(one) for one in run_collapse_tests(told)], schema=COLLAPSE_TESTS)
+            )
     with verdict.draft() as draft:
-        draft.write_part(pa.Table.from_pylist([asdict(one) for one in verdicts], schema=VERDICTS))
+        draft.write_part(pa.Table.from_pylist([asdict(one) for one in verdicts], schema=GATE_RESULTS))
         since = min(
-            (one.since for one in verdicts if one.action == worst(verdicts) and one.since is not None), default=None
+            (
+                one.first_generation
+                for one in verdicts
+                if one.action == most_severe(verdicts) and one.first_generation is not None
+            ),
+            default=None,
         )
         draft.facts = {
-            "action": worst(verdicts),
+            "action": most_severe(verdicts),
             "reasons": [one.reason for one in verdicts if one.reason],
-            "since": since,
+            "first_generation": since,
         }
     for reason in draft.facts["reasons"]:
         logger.warning("%s · %s", attempt, reason)
-    if watched():
+    if in_flow_run():
         resource = {
             "prefect.resource.id": f"heirloom.run.{attempt.run.name}",
             "prefect.resource.name": attempt.run.name,

@@ -8,62 +8,65 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.mixing import Mix, MixSettings, Strata, draw_mix
-from curation.selection.sampling import rarity
+from curation.mixing import MixIndices, MixSettings, Strata, draw_mix
+from curation.selection.sampling import rarest_word_bin
 from curation.text import words
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
-from storage.artifacts.ids import seed_of
+from storage.artifacts.ids import derive_seed
 from storage.artifacts.schemas import CORPUS, HUMAN, SYNTHETIC
 from storage.artifacts.survivors import read_survivors, without_dropped
 from storage.runs.run import Attempt
-from tasks.orchestration.prefect import verb
-from tasks.orchestration.progress import stage
+from tasks.orchestration.prefect import task
+from tasks.orchestration.progress import progress
 
-_COLUMNS = ["id", "text", "origin", "born", "source", "digest"]
+_COLUMNS = ["id", "text", "origin", "source_generation", "source", "text_hash"]
 
 
-@verb
+@task
 def mix(
     attempt: Attempt,
-    reserve: Artifact,
-    pool: Sequence[tuple[Artifact, Artifact]],
+    human_train: Artifact,
+    history: Sequence[tuple[Artifact, Artifact]],
     settings: MixSettings,
     seed: int,
-    kept_out: Artifact | None = None,
-    last: Artifact | None = None,
+    excluded: Artifact | None = None,
+    last_corpus: Artifact | None = None,
 ) -> Artifact:
     """Publish the corpus; `pool` holds candidates and decisions of every generation so far, oldest first; `last` is the last corpus.
 
-    Without any, the corpus is the reserve alone, which is what generation 0 learns from. Records that `kept_out`
+    Without any, the corpus is the reserve alone, which is what generation 0 learns from. Records that `excluded_records`
     names are in neither.
 
     Raises:
-        ValueError: the policy asks for more records than there are, or curation left nothing to learn from.
+        HeirloomError: the policy asks for more records than there are, or curation left nothing to learn from.
     """
-    identity = {"mix": settings.model_dump(mode="json"), "seed": seed} if pool else {"mix": "the reserve alone"}
-    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
-    parents |= {"kept_out": kept_out} if kept_out else {}
-    parents |= {"last": last} if pool and last and settings.keeps_last else {}
-    corpus = attempt.artifact("corpus", identity, reserve=reserve, **parents)
-    if corpus.finished():
+    identity = {"mix": settings.model_dump(mode="json"), "seed": seed} if history else {"mix": "the reserve alone"}
+    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(history)}
+    parents |= {"excluded_records": excluded} if excluded else {}
+    parents |= {"last": last_corpus} if history and last_corpus and settings.reuses_last_corpus else {}
+    corpus = attempt.artifact("corpus", identity, human_train=human_train, **parents)
+    if corpus.exists():
         return corpus
-    with corpus.draft() as draft, stage(attempt, "mix"):
-        human = read_table(reserve.folder, _COLUMNS)
-        dice = seed_of(seed, "mix", attempt.generation, attempt.number)
-        table, drawn = _drawn(human, pool, settings.at(attempt.generation), dice, kept_out, parents.get("last"))
+    with corpus.draft() as draft, progress(attempt, "mix"):
+        human = read_table(human_train.folder, _COLUMNS)
+        dice = derive_seed(seed, "mix", attempt.generation, attempt.number)
+        table, drawn = _drawn(
+            human, history, settings.for_generation(attempt.generation), dice, excluded, parents.get("last")
+        )
         if not table.num_rows:
-            raise ValueError(
+            raise HeirloomError(
                 f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records"
             )
         # Generation 0 has one origin: to weigh it against another has no meaning.
-        of_origin = {HUMAN: settings.human_weight, SYNTHETIC: settings.synthetic_weight} if pool else {HUMAN: 1.0}
+        of_origin = {HUMAN: settings.human_repeats, SYNTHETIC: settings.synthetic_repeats} if history else {HUMAN: 1.0}
         weights = [of_origin[origin] for origin in table["origin"].to_pylist()]
         draft.write_part(table.append_column("weight", pa.array(weights, pa.float64())).cast(CORPUS))
         draft.facts = {
             "corpus": table.num_rows,
             "human": len(drawn.human),
             "human_fraction": drawn.human_fraction,
-            "snapshot": int(reserve.folder.parent.name.split("=")[1]),
+            "snapshot": int(human_train.folder.parent.name.split("=")[1]),
         }
     return corpus
 
@@ -73,12 +76,12 @@ def _drawn(
     pool: Sequence[tuple[Artifact, Artifact]],
     settings: MixSettings,
     seed: int,
-    kept_out: Artifact | None,
+    excluded_records: Artifact | None,
     last: Artifact | None,
-) -> tuple[pa.Table, Mix]:
+) -> tuple[pa.Table, MixIndices]:
     survivors = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in pool]
-    if kept_out:
-        human, *survivors = [without_dropped(table, kept_out.folder) for table in (human, *survivors)]
+    if excluded_records:
+        human, *survivors = [without_dropped(table, excluded_records.folder) for table in (human, *survivors)]
     empty = human.schema.empty_table()
     newest = survivors[-1] if survivors else empty
     earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
@@ -98,15 +101,15 @@ def _rows(table: pa.Table, ids: pa.Array) -> NDArray[np.int64]:
 def _strata(
     settings: MixSettings, human: pa.Table, newest: pa.Table, pool: Sequence[tuple[Artifact, Artifact]]
 ) -> Strata | None:
-    if settings.strata == "attributes":
+    if settings.stratify_by == "attributes":
         made = read_table(pool[-1][0].folder, ["id", "attributes"])
         cell = {row["id"]: repr(row["attributes"]) for row in made.to_pylist()}
         # Every cell once: each has the same share.
         return np.unique(list(cell.values())), np.array([cell[one] for one in newest["id"].to_pylist()])
-    if settings.strata == "source":
+    if settings.stratify_by == "source":
         return human["source"].to_numpy(), newest["source"].to_numpy()
-    if settings.strata == "rarity":
+    if settings.stratify_by == "rarity":
         texts = human["text"].to_pylist()
         counts = Counter(word for text in texts for word in words(text))
-        return rarity(texts, counts), rarity(newest["text"].to_pylist(), counts)
+        return rarest_word_bin(texts, counts), rarest_word_bin(newest["text"].to_pylist(), counts)
     return None

@@ -17,7 +17,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from storage.remote.s3 import Bucket, _client
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _NOUNS = (
     "river",
@@ -52,7 +52,7 @@ def human_texts(count: int, seed: int = 0) -> list[str]:
     return list(texts)
 
 
-def without_prefect() -> dict[str, str]:
+def prefect_free_environment() -> dict[str, str]:
     """This process's environment as it is where no Prefect is set up."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
 
@@ -80,7 +80,7 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 def ingested(letters: Path, site: Site) -> Site:
     """A store with the letters in it."""
-    with without_coat():
+    with without_prefect():
         ingest(site.store, "letters", [str(letters)], IngestSettings())
     return site
 
@@ -88,11 +88,11 @@ def ingested(letters: Path, site: Site) -> Site:
 TINY = Recipe.model_validate(
     {
         "name": "tiny",
-        "human": "letters",
-        "generations": 3,
+        "dataset": "letters",
+        "num_generations": 3,
         "train": {"backend": "ngram"},
         "curate": {"encoder": "hashing"},
-        "measure": {"voice_records": 20, "prompt": "The old"},
+        "evaluate": {"num_samples": 20, "showcase_prompt": "The old"},
     }
 )
 """Three generations on the n-gram backend."""
@@ -115,16 +115,16 @@ def ripe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     grown = Recipe.model_validate(
         {
             "name": "tiny",
-            "human": "letters",
-            "generations": 3,
-            "prompts": {"program": "opening"},
+            "dataset": "letters",
+            "num_generations": 3,
+            "prompts": {"template_name": "prefix"},
             "mix": {"policy": "accumulate"},
             "train": {"backend": "ngram"},
             "curate": {"encoder": "hashing"},
-            "measure": {"voice_records": 20, "prompt": "The old"},
+            "evaluate": {"num_samples": 20, "showcase_prompt": "The old"},
         }
     )
-    with without_coat():
+    with without_prefect():
         ingest(folder / "store", "letters", [str(letters)], IngestSettings())
         evolve(grown, Site(store=folder / "store"))
     return folder / "store"

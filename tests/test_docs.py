@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from curation.splitting import IngestSettings
 from flows.cli.app import app
-from flows.config.loading import load_recipe, overridden
+from flows.config.loading import apply_overrides, load_recipe
 from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
@@ -29,11 +29,14 @@ def test_the_readme_mentions_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"heirloom {command.callback.__name__}" in readme or f"make {command.callback.__name__}" in readme
+        assert (
+            f"heirloom {command.name or command.callback.__name__.replace('_', '-')}" in readme
+            or f"make {command.name or command.callback.__name__.replace('_', '-')}" in readme
+        )
     for group in app.registered_groups:
         for command in group.typer_instance.registered_commands if group.typer_instance else ():
             assert command.callback is not None
-            assert f"heirloom {group.name} {command.callback.__name__}" in readme
+            assert f"heirloom {group.name} {command.name or command.callback.__name__.replace('_', '-')}" in readme
 
 
 def test_every_command_in_the_readme_exists() -> None:
@@ -53,12 +56,14 @@ def test_every_command_helps_itself_with_an_example() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert command.callback.__doc__
-        assert f"heirloom {command.callback.__name__}" in (command.epilog or "")
+        assert f"heirloom {command.name or command.callback.__name__.replace('_', '-')}" in (command.epilog or "")
     for group in app.registered_groups:
         for command in group.typer_instance.registered_commands if group.typer_instance else ():
             assert command.callback is not None
             assert command.callback.__doc__
-            assert f"heirloom {group.name} {command.callback.__name__}" in (command.epilog or "")
+            assert f"heirloom {group.name} {command.name or command.callback.__name__.replace('_', '-')}" in (
+                command.epilog or ""
+            )
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
@@ -85,11 +90,11 @@ def test_every_command_at_a_published_size_would_be_taken(monkeypatch: pytest.Mo
     for words in map(shlex.split, asked):
         command, given = _parsed(words)
         for name in [given["recipe"]] if "recipe" in given else given.get("recipes", ()):
-            assert load_recipe(name, given["changes"]).resolved().question
+            assert load_recipe(name, given["changes"]).resolve_auto().description
         if command == "ingest":
-            IngestSettings.model_validate(overridden({}, given["settings"] or ()))
+            IngestSettings.model_validate(apply_overrides({}, given["settings"] or ()))
         taken[command] += 1
-    assert taken["evolve"] >= 8 and taken["ingest"] >= 8 and taken["chains"] == taken["compare"] == 1
+    assert taken["run"] >= 8 and taken["ingest"] >= 8 and taken["chains"] == taken["compare"] == 1
 
 
 def _parsed(words: list[str]) -> tuple[str, dict[str, Any]]:

@@ -99,10 +99,10 @@ def test_a_read_only_store_is_read_and_nothing_else(store: Path, mounts: Path) -
     before = f"mount --bind {store} {mounts}; mount -o remount,bind,ro {mounts}"
     reading = [["show", "tiny"], ["verify"], ["sql", "select count(*) from corpus"]]
     writing = [
-        ["evolve", "tiny", "--set", "generations=4"],
+        ["run", "tiny", "--set", "num_generations=4"],
         ["rm", "tiny", "--yes"],
-        ["fork", "tiny", "--generation", "1", "--as", "other"],
-        ["forget", "tiny/g001-0000000"],
+        ["fork", "tiny", "--generation", "1", "--name", "other"],
+        ["erase", "tiny/g001-0000000"],
         ["gc", "--keep-models", "1", "--yes"],
     ]
     found = _mounted(mounts, before, *reading, *writing)
@@ -110,7 +110,7 @@ def test_a_read_only_store_is_read_and_nothing_else(store: Path, mounts: Path) -
     for refused in found[3:]:
         _refused(refused, "Read-only file system")
     assert len(found) == 8
-    assert verify(store).faults == ()
+    assert verify(store).errors == ()
 
 
 def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path, tmp_path: Path, said: Said) -> None:
@@ -118,42 +118,42 @@ def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path
     kibibytes = sum(path.stat().st_size + 8192 for path in store.rglob("*")) // 1024 + 60
     # The shell goes on behind the command, and takes what is on the full disk to where there is room.
     words = f"""mount -t tmpfs -o size={kibibytes}k tmpfs {mounts}; cp -a {store}/. {mounts}
-        trap 'cp -a {mounts} {kept}' EXIT; {sys.executable} -m flows evolve tiny --set generations=12"""
+        trap 'cp -a {mounts} {kept}' EXIT; {sys.executable} -m flows evolve tiny --set num_generations=12"""
     environment = {**os.environ, "HEIRLOOM_STORE": str(mounts)}
     found = subprocess.run(
         ["unshare", "-m", "sh", "-c", words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     _refused((found.returncode, found.stderr), "No space left on device")
-    assert verify(kept).faults == ()
-    assert said(kept, "evolve", "tiny", "--set", "generations=5")[0] == 0
-    assert verify(kept).faults == ()
+    assert verify(kept).errors == ()
+    assert said(kept, "run", "tiny", "--set", "num_generations=5")[0] == 0
+    assert verify(kept).errors == ()
 
 
 def test_a_file_where_a_folder_should_be_is_named(store: Path, said: Said) -> None:
     (store / "runs/tiny/generation=4").write_text("in the way")
-    _refused(said(store, "evolve", "tiny", "--set", "generations=4"), "generation=4")
+    _refused(said(store, "run", "tiny", "--set", "num_generations=4"), "generation=4")
     (store / "runs/tiny/generation=4").unlink()
-    assert said(store, "evolve", "tiny", "--set", "generations=4")[0] == 0
-    assert verify(store).faults == ()
+    assert said(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
+    assert verify(store).errors == ()
 
 
 def test_damaged_parts_are_named_and_what_verify_advises_mends_them(store: Path, said: Said) -> None:
     vanished, cut, flipped = (
-        store / ATTEMPT / name / "part-00000.parquet" for name in ("candidates", "decisions", "voice")
+        store / ATTEMPT / name / "part-00000.parquet" for name in ("candidates", "decisions", "eval_samples")
     )
     vanished.unlink()
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     content = bytearray(flipped.read_bytes())
     content[len(content) // 3] ^= 1
     flipped.write_bytes(content)
-    _refused(said(store, "evolve", "tiny", "--set", "generations=4"), "candidates")
+    _refused(said(store, "run", "tiny", "--set", "num_generations=4"), "candidates")
     code, told = said(store, "verify")
     assert code == 1
     for path in (vanished, cut, flipped):
-        assert f"or remove {path.parent} and let heirloom evolve tiny make it anew" in told
+        assert f"or remove {path.parent} and let heirloom run tiny make it anew" in told
         shutil.rmtree(path.parent)
-    assert said(store, "evolve", "tiny", "--set", "generations=4")[0] == 0
-    assert verify(store).faults == ()
+    assert said(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
+    assert verify(store).errors == ()
 
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, said: Said) -> None:
@@ -161,11 +161,11 @@ def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, said
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1}))
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     for words in (
-        ["evolve", "tiny", "--set", "generations=4"],
+        ["run", "tiny", "--set", "num_generations=4"],
         ["sql", "select 1"],
         ["show", "tiny"],
-        ["runs"],
-        ["fork", "tiny", "--generation", "1", "--as", "other"],
+        ["list"],
+        ["fork", "tiny", "--generation", "1", "--name", "other"],
         ["rm", "tiny", "--yes"],
     ):
         _refused(said(store, *words), f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}; upgrade")

@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 def test_a_shipped_recipe_loads_and_is_named_after_its_file(path: Path) -> None:
     recipe = load_recipe(str(path))
     assert recipe.name == path.stem
-    assert recipe.question.endswith("?")
+    assert recipe.description.endswith("?")
 
 
 def test_the_default_site_loads() -> None:

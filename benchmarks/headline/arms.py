@@ -27,12 +27,12 @@ SMALL = Size("small", 500, 200, 10)
 FULL = Size("full", 1_500, 600, 10)
 HUMAN = "human only"
 LOOP = "loop"
-PERPLEXITY = "recalibrated_perplexity"
+PERPLEXITY = "perplexity_at_best_temperature"
 Courses = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
 """By arm, one course a seed: what each generation's model is like."""
 
-_AVERAGED: Asked = {"averaged": 0.3, "dropout": 0.2}
-_LONGER: Asked = {"averaged": 0.5, "dropout": 0.2}
+_AVERAGED: Asked = {"weight_averaging_fraction": 0.3, "dropout": 0.2}
+_LONGER: Asked = {"weight_averaging_fraction": 0.5, "dropout": 0.2}
 
 
 def arms(size: Size) -> dict[str, Asked]:
@@ -59,7 +59,7 @@ def _residual(share: float) -> Asked:
 
 _WAYS: list[tuple[int, Asked]] = [
     *((times, {}) for times in (1, 2)),
-    (2, {"averaged": 0.3}),
+    (2, {"weight_averaging_fraction": 0.3}),
     *((times, _AVERAGED) for times in (1, 2, 4)),
     *((times, _residual(0.1)) for times in (1, 2, 3, 4)),
     *((times, _residual(0.2)) for times in (2, 4)),
@@ -90,20 +90,28 @@ _LONG_LOOPS: list[tuple[int, int, int, Asked]] = [
 def _human_only(size: Size, ways: list[tuple[int, Asked]]) -> Iterator[tuple[str, Asked]]:
     for times, more in ways:
         steps = times * size.steps
-        yield f"{HUMAN}, {steps} steps{_said(more)}", {"generations": 0, "train": {"human_only_steps": steps, **more}}
+        yield (
+            f"{HUMAN}, {steps} steps{_said(more)}",
+            {"num_generations": 0, "train": {"generation_0_max_steps": steps, **more}},
+        )
 
 
 def _loops(size: Size, ways: list[tuple[int, int, int, Asked]]) -> Iterator[tuple[str, Asked]]:
     """All human text, last in each training, and fresh candidates at temperature 1."""
     for times, first, candidates, more in ways:
         steps = times * size.steps
-        train = {"human_schedule": "ramp", "steps": steps, "human_only_steps": first * size.steps, **more}
+        train = {
+            "human_ratio_schedule": "ramp",
+            "max_steps": steps,
+            "generation_0_max_steps": first * size.steps,
+            **more,
+        }
         yield (
             f"{LOOP}, {candidates} a record, {steps} steps{_said(more)}",
             {
-                "generations": size.generations,
+                "num_generations": size.generations,
                 "mix": {"policy": "anchor"},
-                "prompts": {"candidates_per_human_record": candidates},
+                "prompts": {"prompts_per_human_record": candidates},
                 "train": train,
             },
         )
@@ -111,15 +119,17 @@ def _loops(size: Size, ways: list[tuple[int, int, int, Asked]]) -> Iterator[tupl
 
 def _said(more: Asked) -> str:
     return "".join(
-        f", {key.replace('_', ' ')} {value}" for key, value in more.items() if key != "embedding_learning_rate"
+        f", {'averaged' if key == 'weight_averaging_fraction' else key.replace('_', ' ')} {value}"
+        for key, value in more.items()
+        if key != "embedding_learning_rate"
     )
 
 
 def _policies(size: Size) -> Iterator[tuple[str, Asked]]:
     """Five generations at equal steps, a candidate a human record where nothing else is said."""
-    train = {"steps": size.steps, "human_only_steps": size.steps // 2}
+    train = {"max_steps": size.steps, "generation_0_max_steps": size.steps // 2}
     curated: Asked = {}
-    plain: Asked = {"stages": []}
+    plain: Asked = {"filters": []}
     mixed = {policy: {"policy": policy} for policy in ("replace", "accumulate", "anchor")}
     halves = {f"fixed fraction {share}": {"policy": "fixed-fraction", "human_fraction": share} for share in (0.1, 0.5)}
     # Curation leaves fewer candidates than a fixed size asks for.
@@ -132,4 +142,4 @@ def _policies(size: Size) -> Iterator[tuple[str, Asked]]:
         for policy, mix in policies.items():
             name = f"{policy}, T {temperature}, {'not curated' if curate is plain else 'curated'}"
             asked = {"mix": mix, "generate": {"temperature": temperature}, "curate": curate, "train": train}
-            yield name, {"generations": 5, **asked}
+            yield name, {"num_generations": 5, **asked}

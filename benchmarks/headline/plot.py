@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.headline.arms import HUMAN, LOOP, PERPLEXITY, Courses, Size, best
-from tasks.reporting.plots import COLOURS
+from tasks.reporting.plots import COLORS
 
 _COVERAGE = "rare_word_coverage"
 _GREY, _INK = "#9aa5b1", "#1f2933"
@@ -49,7 +49,7 @@ def _grid(rows: int, columns: int, inches: tuple[float, float], **more: Any) -> 
 
 def _loops(axis: Any, courses: Courses, metric: str) -> None:  # noqa: ANN401
     loops = [arm for arm, found in courses.items() if found and arm.startswith(LOOP)]
-    for colour, arm in zip(COLOURS[1:], loops, strict=False):
+    for colour, arm in zip(COLORS[1:], loops, strict=False):
         _course(axis, courses[arm], metric, colour, arm)
         axis.set_xticks(range(len(courses[arm][0])))
     if human := best(courses, HUMAN):
@@ -76,7 +76,7 @@ def _ranking(axis: Any, found: Mapping[str, Sequence[float]]) -> None:  # noqa: 
 
     order = sorted(found, key=lambda arm: -statistics.mean(found[arm]))
     for place, arm in enumerate(order):
-        colour = _GREY if arm.startswith(HUMAN) else COLOURS[1] if arm.startswith(LOOP) else COLOURS[0]
+        colour = _GREY if arm.startswith(HUMAN) else COLORS[1] if arm.startswith(LOOP) else COLORS[0]
         axis.plot([min(found[arm]), max(found[arm])], [place, place], color=colour, linewidth=2)
         axis.plot([statistics.mean(found[arm])], [place], "o", color=colour, markersize=5)
     axis.set_ylim(-0.8, len(order) - 0.2)

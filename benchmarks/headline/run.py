@@ -22,17 +22,17 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import read_manifest, read_table
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Run
 from storage.runs.status import attempt_folders
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _WORK = WORK / "headline"
 _CELLS = RESULTS / "headline"
 _PICTURES = Path(__file__).parents[2] / "docs"
 _SEEDS = (0, 1, 2)
-_METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types")
+_METRICS = ("perplexity", "perplexity_at_best_temperature", "rare_word_coverage", "vocabulary_size")
 
 Cell = tuple[Size, str, int]
 Turn = dict[str, float]
@@ -68,14 +68,14 @@ def _live(cell: Cell) -> None:
         store, asked = _WORK / "store", arms(size)[arm]
         recipe = Recipe.model_validate(
             {
-                "human": size.name,
+                "dataset": size.name,
                 **asked,
                 "name": _slug(cell),
                 "seed": seed,
                 "train": {"backend": "transformer", **asked["train"]},
             }
         )
-        with without_coat():
+        with without_prefect():
             _split(store, size)
             evolve(recipe, Site(store=store))
         course = _course(cell)
@@ -95,9 +95,12 @@ def _split(store: Path, size: Size) -> None:
     with _held(_WORK / f"{size.name}.lock", wait=True):
         if not (store / "human" / size.name).exists():
             asked = IngestSettings(
-                passage_characters=(80, 360), split_by="source", reserve_records=size.passages, heldout_records=300
+                passage_length_chars=(80, 360),
+                split_by="source",
+                max_train_records=size.passages,
+                max_heldout_records=300,
             )
-            ingest(store, size.name, [DOCSTRINGS], asked)
+            ingest(store, size.name, [PYTHON_DOCS], asked)
 
 
 def _course(cell: Cell) -> list[Turn]:

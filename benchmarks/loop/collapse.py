@@ -18,25 +18,33 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.demo import ARMS
 from storage.query.catalog import open_catalog
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from tasks.backends import Resources
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 SEEDS = (0, 1, 2)
 _PASSAGES = 1500
-_STEPS = {"train.human_only_steps=400", "train.steps=800", "measure.voice_records=1500", "measure.sample_words=90000"}
+_STEPS = {
+    "train.generation_0_max_steps=400",
+    "train.max_steps=800",
+    "evaluate.num_samples=1500",
+    "evaluate.vocab_sample_words=90000",
+}
 _STORE = WORK / "collapse"
 
 
 def measure() -> list[Figure]:
     """Run every seed that is not finished, then read the figures from the store."""
-    site = Site(store=_STORE, resources=Resources(trainers=2, samplers=2))
+    site = Site(store=_STORE, resources=Resources(num_train_workers=2, num_sample_workers=2))
     settings = IngestSettings(
-        passage_characters=(80, 360), split_by="source", reserve_records=_PASSAGES, heldout_records=_PASSAGES // 2
+        passage_length_chars=(80, 360),
+        split_by="source",
+        max_train_records=_PASSAGES,
+        max_heldout_records=_PASSAGES // 2,
     )
-    with without_coat():
-        ingest(_STORE, "docs", [DOCSTRINGS], settings)
+    with without_prefect():
+        ingest(_STORE, "docs", [PYTHON_DOCS], settings)
         for seed in SEEDS:
             compare(_arms(seed), site, f"seed-{seed}")
     return _figures(open_catalog(_STORE))
@@ -45,9 +53,9 @@ def measure() -> list[Figure]:
 def _arms(seed: int) -> list[Recipe]:
     arms = []
     for arm in ARMS:
-        changes = [f'name="{arm}-{seed}"', 'human="docs"', f"seed={seed}", *sorted(_STEPS)]
+        changes = [f'name="{arm}-{seed}"', 'dataset="docs"', f"seed={seed}", *sorted(_STEPS)]
         if arm == "human-only":
-            changes += ["train.human_only_steps=1200"]
+            changes += ["train.generation_0_max_steps=1200"]
         arms.append(load_recipe(arm, changes))
     return arms
 
@@ -56,7 +64,13 @@ def _figures(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
     runs = {arm: [_ends(catalog, f"{arm}-{seed}") for seed in SEEDS] for arm in ARMS}
     figures = story(runs)
     for arm, seeds in runs.items():
-        for metric in ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition"):
+        for metric in (
+            "perplexity",
+            "perplexity_at_best_temperature",
+            "rare_word_coverage",
+            "vocabulary_size",
+            "repetition",
+        ):
             figures += _spread(f"{arm}: {metric}", *zip(*(seed[metric] for seed in seeds), strict=True))
     return figures
 

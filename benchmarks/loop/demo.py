@@ -14,7 +14,7 @@ from benchmarks.figures import WORK, Ends, Figure, run_heirloom, story
 from flows.demo import ARMS
 from storage.artifacts.provenance import machine
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 
 SEEDS = (0, 1, 2)
 _STORES = WORK / "demo"
@@ -64,8 +64,8 @@ def _timed(store: Path, *arguments: str) -> float:
 
 
 def _outcome(store: Path) -> dict[str, dict[str, Ends]]:
-    metrics = ("perplexity", "recalibrated_perplexity", "rare_word_coverage")
-    rows = open_catalog(store).sql(QUESTIONS["outcome"]).fetchall()
+    metrics = ("perplexity", "perplexity_at_best_temperature", "rare_word_coverage")
+    rows = open_catalog(store).sql(QUERIES["run_outcomes"]).fetchall()
     return {row[0]: {metric: row[2 + 2 * at : 4 + 2 * at] for at, metric in enumerate(metrics)} for row in rows}
 
 

@@ -27,12 +27,12 @@ from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import read_manifest
 from storage.query.catalog import open_catalog
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import Resources
 from tasks.backends.registry import Backends
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tasks.reporting.report import report
 
 _STORE = WORK / "measure"
@@ -46,10 +46,13 @@ def measure() -> list[Figure]:
     """Run what is not finished, then read the figures from the store."""
     site = Site(store=_STORE, resources=Resources())
     settings = IngestSettings(
-        passage_characters=(80, 360), split_by="source", reserve_records=_PASSAGES, heldout_records=_PASSAGES // 4
+        passage_length_chars=(80, 360),
+        split_by="source",
+        max_train_records=_PASSAGES,
+        max_heldout_records=_PASSAGES // 4,
     )
-    with without_coat():
-        ingest(_STORE, "docs", [DOCSTRINGS], settings)
+    with without_prefect():
+        ingest(_STORE, "docs", [PYTHON_DOCS], settings)
         evolve(_cold(), site)
         _timed(_wide(), site)
         page = (report(_STORE, ["cold"], "cold") / "report.md").read_text()
@@ -62,8 +65,8 @@ def _timed(recipe: Recipe, site: Site) -> None:
         return
     shutil.rmtree(Run(_STORE, recipe.name).folder, ignore_errors=True)
     spent: dict[str, float] = {}
-    generate, measure_ = (_clocked(getattr(loop, name), spent) for name in ("generate", "measure"))
-    with patch.object(loop, "generate", generate), patch.object(loop, "measure", measure_):
+    generate, measure_ = (_clocked(getattr(loop, name), spent) for name in ("generate", "evaluate"))
+    with patch.object(loop, "generate", generate), patch.object(loop, "evaluate", measure_):
         evolve(recipe, site)
     _SPENT.write_text(json.dumps(spent))
 
@@ -92,15 +95,15 @@ def cpu_seconds(backends: Backends) -> float:
 
 
 def _cold() -> Recipe:
-    return load_recipe("accumulate", ['name="cold"', 'human="docs"', "generate.temperature=0.7", "generations=4"])
+    return load_recipe("accumulate", ['name="cold"', 'dataset="docs"', "generate.temperature=0.7", "num_generations=4"])
 
 
 def _wide() -> Recipe:
     changes = [
         'name="wide"',
-        'human="docs"',
-        "generations=1",
-        f"prompts.candidates_per_human_record={_CANDIDATES / _PASSAGES}",
+        'dataset="docs"',
+        "num_generations=1",
+        f"prompts.prompts_per_human_record={_CANDIDATES / _PASSAGES}",
     ]
     return load_recipe("accumulate", changes)
 
@@ -109,7 +112,7 @@ def _case(said: bool) -> list[Figure]:
     question = """select metric, arg_max(value, generation) / arg_min(value, generation) from metrics
         where run = 'cold' and subject = 'model' and source = 'all' group by metric"""
     last = dict(open_catalog(_STORE, ["cold"]).sql(question).fetchall())
-    alarmed = "select distinct metric from verdicts where run = 'cold' and action <> 'go'"
+    alarmed = "select distinct metric from gate_results where run = 'cold' and action <> 'go'"
     metrics = {metric for (metric,) in open_catalog(_STORE, ["cold"]).sql(alarmed).fetchall()}
     early = "rare_word_coverage" in metrics and "perplexity" not in metrics
     return [
@@ -122,11 +125,11 @@ def _case(said: bool) -> list[Figure]:
 
 def _cost() -> list[Figure]:
     spent = json.loads(_SPENT.read_text())
-    share = spent["measure"] / spent["generate"]
+    share = spent["evaluate"] / spent["generate"]
     rows = read_manifest(Attempt(Run(_STORE, "wide"), 1).folder / "candidates")["rows"]
     return [
         Figure("candidates of the generation that was measured", rows, "records"),
         Figure("generating it", short(spent["generate"]), "s CPU"),
-        Figure("measuring it, its voice with it", short(spent["measure"]), "s CPU"),
+        Figure("measuring it, its voice with it", short(spent["evaluate"]), "s CPU"),
         Figure("measuring over generating", short(share), "ratio", f"<= {_MOST}", share <= _MOST),
     ]

@@ -20,7 +20,7 @@ from flows.evolve import evolve
 from storage.datasets.snapshots import human_folder
 from storage.query.catalog import open_catalog
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _FOLDER = WORK / "alarms"
 _SEEDS = {"ngram": range(100, 112), "gaussian-mixture": range(100, 112), "vae": range(100, 103)}
@@ -28,7 +28,7 @@ _GENERATIONS = {"accumulate": 10, "replace": 5}
 _NEVER = _GENERATIONS["replace"] + 1
 _RECIPES = {"ngram": "ngram", "gaussian-mixture": "points", "vae": "digits"}
 _LATE = f"""
-    with alarms as (select min(generation) as at from verdicts where run = 'replace' and action <> 'go'),
+    with alarms as (select min(generation) as at from gate_results where run = 'replace' and action <> 'go'),
     doubts as (select min(generation) as at from metrics where run = 'replace' and subject = 'model' and source = 'all'
         and ((metric like '%coverage_change' and high < 0) or (metric = 'loss_change' and low > 0)))
     select coalesce(doubts.at, {_NEVER}) < coalesce(alarms.at, {_NEVER}) from alarms, doubts"""
@@ -47,14 +47,14 @@ def figures() -> Iterator[Figure]:
 
 def _one(backend: str, seed: int) -> list[Figure]:
     store = _FOLDER / backend / f"store-{seed}"
-    with without_coat():
+    with without_prefect():
         if not human_folder(store, "people", 1).exists():
             ingest(store, "people", [_people(backend, seed, store)], IngestSettings(repeats="exact"))
         for policy in _GENERATIONS:
             evolve(_recipe(backend, policy, seed), Site(store=store))
     catalog = open_catalog(store)
     ((false,),) = catalog.sql(
-        "select count(distinct generation) from verdicts where run = 'accumulate' and action <> 'go'"
+        "select count(distinct generation) from gate_results where run = 'accumulate' and action <> 'go'"
     ).fetchall()
     ((late,),) = catalog.sql(_LATE).fetchall()
     return [
@@ -64,10 +64,10 @@ def _one(backend: str, seed: int) -> list[Figure]:
 
 
 def _recipe(backend: str, policy: str, seed: int) -> Recipe:
-    changes = [f'name="{policy}"', 'human="people"', f"seed={seed}", f"generations={_GENERATIONS[policy]}"]
-    changes += ["curate.stages=[]", "prompts.candidates_per_human_record=1"]
-    changes += ["measure.voice_records=300", "measure.sample_records=60", 'measure.prompt=""']
-    changes += {"ngram": ["generate.max_tokens=24"], "vae": ["train.steps=800"]}.get(backend, [])
+    changes = [f'name="{policy}"', 'dataset="people"', f"seed={seed}", f"num_generations={_GENERATIONS[policy]}"]
+    changes += ["curate.filters=[]", "prompts.prompts_per_human_record=1"]
+    changes += ["evaluate.num_samples=300", "evaluate.embedding_sample_records=60", 'evaluate.showcase_prompt=""']
+    changes += {"ngram": ["generate.max_tokens=24"], "vae": ["train.max_steps=800"]}.get(backend, [])
     values = load_recipe(_RECIPES[backend], changes).model_dump()
     return Recipe.model_validate({**values, "mix": {"policy": policy}})
 

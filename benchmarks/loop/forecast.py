@@ -11,11 +11,11 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
-from storage.readers.discovery import DOCSTRINGS
+from storage.query.named_queries import QUERIES
+from storage.readers.discovery import PYTHON_DOCS
 from tasks.backends import Resources
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _STORE = WORK / "forecast"
 _POLICIES = ("replace", "accumulate-subsample", "fixed-fraction", "accumulate", "anchor")
@@ -25,10 +25,12 @@ _WITHIN = 0.05
 
 def measure() -> list[Figure]:
     """Run what is not finished, then compare."""
-    site = Site(store=_STORE, resources=Resources(trainers=2, samplers=2))
-    settings = IngestSettings(passage_characters=(80, 360), split_by="source", reserve_records=600, heldout_records=200)
-    with without_coat():
-        ingest(_STORE, "docs", [DOCSTRINGS], settings)
+    site = Site(store=_STORE, resources=Resources(num_train_workers=2, num_sample_workers=2))
+    settings = IngestSettings(
+        passage_length_chars=(80, 360), split_by="source", max_train_records=600, max_heldout_records=200
+    )
+    with without_prefect():
+        ingest(_STORE, "docs", [PYTHON_DOCS], settings)
         for backend in ("ngram", "transformer"):
             for policy in _POLICIES:
                 evolve(_recipe(backend, policy), site)
@@ -37,8 +39,8 @@ def measure() -> list[Figure]:
 
 def _recipe(backend: str, policy: str) -> Recipe:
     base = "ngram" if backend == "ngram" else "accumulate"
-    changes = ['human="docs"', f'name="{backend}-{policy}"', f"generations={_GENERATIONS}", "curate.stages=[]"]
-    changes += ["measure.sources=0", "prompts.candidates_per_human_record=1"]
+    changes = ['dataset="docs"', f'name="{backend}-{policy}"', f"num_generations={_GENERATIONS}", "curate.filters=[]"]
+    changes += ["evaluate.num_sources=0", "prompts.prompts_per_human_record=1"]
     values = load_recipe(base, changes).model_dump()
     share = {"human_fraction": 0.3} if policy == "fixed-fraction" else {}
     return Recipe.model_validate({**values, "mix": {"policy": policy, **share}})
@@ -46,7 +48,7 @@ def _recipe(backend: str, policy: str) -> Recipe:
 
 def _figures(backend: str) -> list[Figure]:
     names = [f"{backend}-{policy}" for policy in _POLICIES]
-    rows = open_catalog(_STORE, names).sql(QUESTIONS["forecast"]).fetchall()
+    rows = open_catalog(_STORE, names).sql(QUERIES["forecast_vs_measured"]).fetchall()
     found = []
     for name in names:
         pairs = {(place, metric): (told, seen) for run, place, metric, told, seen in rows if run == name}

@@ -21,7 +21,7 @@ import httpx
 
 from benchmarks.figures import WORK
 from benchmarks.operations.postgres import Postgres, free_port, postgres
-from storage.readers.python_docs import docstrings
+from storage.readers.python_docs import iter_docstrings
 from storage.runs.run import Run
 
 PIECES = WORK / "operate"
@@ -29,11 +29,11 @@ PIECES = WORK / "operate"
 _ROOT = Path(__file__).parents[2]
 _RECIPE = {
     "name": "nightly",
-    "human": "letters",
+    "dataset": "letters",
     "train": {"backend": "ngram"},
     "curate": {"encoder": "hashing"},
-    "prompts": {"candidates_per_human_record": 20},
-    "measure": {"voice_records": 20},
+    "prompts": {"prompts_per_human_record": 20},
+    "evaluate": {"num_samples": 20},
 }
 """Generations of some seconds, so that there is a middle to be killed in."""
 
@@ -208,10 +208,10 @@ def _furnish(made: World) -> None:
     made.command("deploy.automations")
     made.command("prefect", "--no-prompt", "deploy", "--all")
     letters = made.folder / "clone/letters.jsonl"
-    texts = [text for text, _ in docstrings()][:600]
+    texts = [text for text, _ in iter_docstrings()][:600]
     letters.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     made.command("flows", "ingest", "letters.jsonl", "--name", "letters")
-    made.api("PATCH", f"/deployments/{made.deployment()}", {"parameters": {"recipe": _RECIPE, "more": 1}})
+    made.api("PATCH", f"/deployments/{made.deployment()}", {"parameters": {"recipe": _RECIPE, "num_generations": 1}})
     made.start("worker")
 
 

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from flows.config.loading import load_recipe, load_site
 from flows.evolve import evolve
 from storage.artifacts.artifact import MANIFEST, read_manifest
-from storage.remote.mirror import attach, commit, fetch
-from tasks.orchestration.prefect import without_coat
+from storage.remote.mirror import fetch, publish, sync
+from tasks.orchestration.prefect import without_prefect
 
 Digests = dict[str, str]
 
@@ -44,11 +44,11 @@ class Survived:
     """What a command said that ended with an error of its own."""
 
 
-def command(recipe: Path, store: str, *, coat: bool) -> list[str]:
+def command(recipe: Path, store: str, *, with_prefect: bool) -> list[str]:
     """The command that is killed: the real one, or the loop without Prefect."""
     module = (
-        ["flows", "evolve", str(recipe), "--store", store]
-        if coat
+        ["flows", "run", str(recipe), "--store", store]
+        if with_prefect
         else ["benchmarks.operations.kills", str(recipe), store]
     )
     return [sys.executable, "-m", *module]
@@ -66,13 +66,13 @@ class Scene:
     """A folder that holds what a reader of the store can see now."""
 
 
-def folder_scene(begun: Path, work: Path, recipe: Path, *, coat: bool) -> Scene:
+def folder_scene(begun: Path, work: Path, recipe: Path, *, with_prefect: bool) -> Scene:
     """A store that is a folder, copied from `begun`."""
 
     def begin() -> list[str]:
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(begun, work)
-        return command(recipe, str(work), coat=coat)
+        return command(recipe, str(work), with_prefect=with_prefect)
 
     return Scene(begin, work, lambda: work)
 
@@ -85,17 +85,17 @@ def bucket_scene(begun: Path, work: Path, url: str, recipe: Path) -> Scene:
     def begin() -> list[str]:
         places.append(f"{url}/{len(places)}")
         shutil.rmtree(mirror, ignore_errors=True)
-        attach(mirror, places[-1])
+        sync(mirror, places[-1])
         for folder in sorted(path.parent for path in begun.rglob(MANIFEST)):
             target = mirror / folder.relative_to(begun)
             shutil.copytree(folder, target)
-            commit(target, target)
-        site.write_text(f'store = "{mirror}"\nremote = "{places[-1]}"\n')
+            publish(target, target)
+        site.write_text(f'store = "{mirror}"\nstore_url = "{places[-1]}"\n')
         return [sys.executable, "-m", "benchmarks.operations.kills", str(recipe), "--site", str(site)]
 
     def seen() -> Path:
         shutil.rmtree(other, ignore_errors=True)
-        attach(other, places[-1])
+        sync(other, places[-1])
         for manifest in other.rglob(MANIFEST):
             fetch(manifest.parent, read_manifest(manifest.parent)["files"])
         return other
@@ -192,5 +192,5 @@ def _hear(ended: subprocess.CompletedProcess[str], told: Survived) -> None:
 
 if __name__ == "__main__":
     _, file, *where = sys.argv
-    with without_coat():
+    with without_prefect():
         evolve(load_recipe(file), load_site(where[1], None) if where[0] == "--site" else load_site(None, where[0]))

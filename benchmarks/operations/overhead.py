@@ -13,7 +13,7 @@ from benchmarks.figures import Figure
 from benchmarks.operations.deployment import World
 from benchmarks.operations.kills import stored
 from storage.artifacts.artifact import MANIFEST, read_manifest
-from tasks.backends.workers.ray_cluster import HERE
+from tasks.backends.workers.ray_cluster import LOCAL
 
 
 def costs() -> dict[str, Callable[[World], dict[str, Any]]]:
@@ -48,7 +48,7 @@ def figures(again: dict[str, Any], over: dict[str, Any], ray: dict[str, Any]) ->
 
 
 def _finished_run(made: World) -> dict[str, Any]:
-    words = ("flows", "evolve", "ngram", "--set", "human=letters", "--set", "generations=5")
+    words = ("flows", "run", "ngram", "--set", "dataset=letters", "--set", "num_generations=5")
     made.command(*words)
     since, before = time.monotonic(), _cpu()
     made.command(*words)
@@ -58,20 +58,20 @@ def _finished_run(made: World) -> dict[str, Any]:
 def _ray(made: World) -> dict[str, Any]:
     """The same recipe with the encoder that costs, in a store each: what is stored, and how long it took."""
     changes = (
-        "human=letters",
-        "generations=1",
-        "prompts.candidates_per_human_record=30",
-        'curate.stages=["exact", "semantic"]',
+        "dataset=letters",
+        "num_generations=1",
+        "prompts.prompts_per_human_record=30",
+        'curate.filters=["exact", "semantic"]',
     )
     words = [word for change in (*changes, "curate.encoder=minilm") for word in ("--set", change)]
     told: dict[str, Any] = {}
     kept: dict[str, dict[str, str]] = {}
-    for name, ray in (("threads", ""), ("ray", HERE)):
+    for name, ray in (("threads", ""), ("ray", LOCAL)):
         store, site = made.folder / f"on-{name}", made.folder / f"{name}.toml"
         shutil.copytree(made.store / "human", store / "human")
-        site.write_text(f'store = "{store}"\nresources = {{ ray = "{ray}", samplers = 2 }}\n')
+        site.write_text(f'store = "{store}"\nresources = {{ ray = "{ray}", num_sample_workers = 2 }}\n')
         since = time.monotonic()
-        made.command("flows", "evolve", "ngram", *words, "--site", str(site))
+        made.command("flows", "run", "ngram", *words, "--site", str(site))
         told[name] = round(time.monotonic() - since, 1)
         kept[name] = stored(store) | _fingerprints(store)
     return told | {
@@ -89,7 +89,7 @@ def _overhead(made: World) -> dict[str, Any]:
     """CPU seconds of the same generations with and without Prefect, in turns, each in a store of its own."""
     told: dict[str, list[float]] = {"prefect": [], "plain": []}
     for turn in range(2):
-        for name, before in (("plain", "with without_coat():"), ("prefect", "if True:")):
+        for name, before in (("plain", "with without_prefect():"), ("prefect", "if True:")):
             store = made.folder / f"{name}-{turn}"
             shutil.copytree(made.store / "human", store / "human")
             since = _cpu()
@@ -105,14 +105,14 @@ def _overhead(made: World) -> dict[str, Any]:
 
 
 _GUARDED = """
-from flows.cli.environment import quiet_libraries
-quiet_libraries()
+from flows.cli.environment import configure_environment
+configure_environment()
 from flows.evolve import evolve
 from flows.config.site import Site; from flows.config.loading import load_recipe
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 if __name__ == "__main__":
     {before}
-        evolve(load_recipe("guarded", ["human=letters", "generations=1"]), Site(store={store!r}))
+        evolve(load_recipe("guarded", ["dataset=letters", "num_generations=1"]), Site(store={store!r}))
 """
 
 

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from benchmarks.figures import WORK
 from curation.text import shingles
-from storage.readers.python_docs import docstrings
+from storage.readers.python_docs import iter_docstrings
 
 FOLDER = WORK / "dedup"
 RATES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
@@ -178,7 +178,7 @@ def _edited(text: str, rate: float, dice: random.Random) -> str:
 def _sentences() -> list[list[str]]:
     """Distinct sentences of 5 to 40 words, mostly letters."""
     found: dict[str, list[str]] = {}
-    for text, _ in docstrings():
+    for text, _ in iter_docstrings():
         for sentence in _SENTENCE_END.split(" ".join(text.split())):
             letters = sum(character.isalpha() or character == " " for character in sentence)
             if 5 <= sentence.count(" ") + 1 <= 40 and letters >= 0.85 * len(sentence):

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 from benchmarks.figures import WORK, Figure, remembered, short
 from benchmarks.performance import corpora, incremental
 from benchmarks.performance.dedup_peers import METHODS, run
-from curation.dedup.kernels.dispatch import compiled, vectorised
+from curation.dedup.kernels.dispatch import numba_kernel, numpy_kernel
 from curation.dedup.minhash import MinHashSettings, find_near_duplicates
 from storage.artifacts.provenance import machine
 
-OURS = {"ours": compiled, "ours, numpy": vectorised}
+OURS = {"ours": numba_kernel, "ours, numpy": numpy_kernel}
 _PACKAGES = {
     "datasketch naive": ("datasketch", "datasketch==2.0.0", "xxhash==4.1.0", "pyarrow==26.0.1"),
     "datasketch bulk": ("datasketch", "datasketch==2.0.0", "xxhash==4.1.0", "pyarrow==26.0.1"),
@@ -202,8 +202,10 @@ def is_the_stated_core() -> bool:
 
 
 def _ours(name: str, corpus: Path, _: Path) -> list[int]:
-    settings = _SETTINGS.model_copy(update={"mask_common": 0.2}) if name == "ours, masked" else _SETTINGS
-    kernel = OURS.get(name, compiled)()
+    settings = (
+        _SETTINGS.model_copy(update={"max_shingle_document_frequency": 0.2}) if name == "ours, masked" else _SETTINGS
+    )
+    kernel = OURS.get(name, numba_kernel)()
     found = find_near_duplicates(pq.read_table(corpus)["text"], [], settings, kernel=kernel)
     dropped: list[int] = np.flatnonzero(~found.kept).tolist()
     return dropped

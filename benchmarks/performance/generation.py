@@ -34,7 +34,7 @@ from storage.runs.run import Attempt
 from tasks.backends import Prompt, Sampling
 from tasks.backends.registry import Backends
 from tasks.generation.generate import generate
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _ROUNDS = 3
 
@@ -95,7 +95,7 @@ def _peer_figures() -> list[Figure]:
 
 
 def _worker_figures() -> list[Figure]:
-    with without_coat():
+    with without_prefect():
         twice, bare = _two_workers(open_scene()), _two_engines(open_scene())
     return [
         Figure("two workers beside one: texts a second", short(twice), "ratio", ">= 1.8", twice >= 1.8),
@@ -106,7 +106,7 @@ def _worker_figures() -> list[Figure]:
 def _against(scene: Scene, sampler: str, kind: str, each: float = 1) -> _Rounds:
     """`each`: candidates a record."""
     rounds, model = _Rounds(), scene.models[0]
-    with without_coat(), open_backends() as backends:
+    with without_prefect(), open_backends() as backends:
         # Both are warm, and nobody's start is timed.
         _generated(scene, sampler, backends, 0.1)
         log = "".join(path.read_text() for path in backends.logs.glob("server-*.log"))
@@ -131,7 +131,9 @@ def _against(scene: Scene, sampler: str, kind: str, each: float = 1) -> _Rounds:
 def _generated(scene: Scene, sampler: str, backends: Backends, each: float) -> Artifact:
     attempt = Attempt(scene.run, 1, next(serial))
     sampling = Sampling.model_validate({"sampler": sampler, "max_tokens": TOKENS})
-    prompts = PromptSettings(program="opening", candidates_per_human_record=each, rounds=max(1, round(each)))
+    prompts = PromptSettings(
+        template_name="prefix", prompts_per_human_record=each, max_prompts_per_record=max(1, round(each))
+    )
     return generate(attempt, scene.models[0], scene.reserve, prompts, sampling, 0, backends)
 
 

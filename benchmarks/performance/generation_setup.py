@@ -18,20 +18,28 @@ from benchmarks.performance.bare_vllm import AT_ONCE, KV_CACHE_MIB
 from curation.mixing import MixSettings
 from curation.splitting import IngestSettings
 from storage.artifacts.artifact import Artifact
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import Prompt, Resources, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import Worker
-from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tasks.training.train import train
 
 STORE = WORK / "generation"
 TOKENS = 64
 RECORDS = 1024
-_SHAPE = TransformerTraining(hidden=128, layers=4, heads=2, context=256, human_only_steps=60, steps=60, batch=4)
+_SHAPE = TransformerTraining(
+    hidden_size=128,
+    num_hidden_layers=4,
+    num_attention_heads=2,
+    context_length=256,
+    generation_0_max_steps=60,
+    max_steps=60,
+    batch_size=4,
+)
 RESOURCES = Resources(kv_cache_mib=KV_CACHE_MIB, max_num_seqs=AT_ONCE)
 serial = count(int(time.time()))
 
@@ -48,33 +56,33 @@ class Scene:
 @cache
 def open_scene() -> Scene:
     """The scene, made at the first call and found finished afterwards."""
-    with without_coat():
+    with without_prefect():
         return _made_scene()
 
 
 def _made_scene() -> Scene:
     settings = IngestSettings(
-        passage_characters=(80, 360), split_by="source", reserve_records=RECORDS, heldout_records=100
+        passage_length_chars=(80, 360), split_by="source", max_train_records=RECORDS, max_heldout_records=100
     )
-    ingest(STORE, "docs", [DOCSTRINGS], settings)
+    ingest(STORE, "docs", [PYTHON_DOCS], settings)
     run = Run(STORE, "bench")
     models: list[Artifact] = []
-    run.begin({}, set(), {})
+    run.initialize({}, set(), {})
     with open_backends() as backends:
         for number in range(1, 6):
             attempt = Attempt(run, 0, number)
-            human = pinned_human(attempt, "docs")
-            corpus = mix(attempt, human["reserve"], [], MixSettings(), 0)
+            human = load_pinned_human(attempt, "docs")
+            corpus = mix(attempt, human["human_train"], [], MixSettings(), 0)
             models.append(
-                train(attempt, corpus, human["heldout"], models[0] if models else None, _SHAPE, number, backends)
+                train(attempt, corpus, human["human_heldout"], models[0] if models else None, _SHAPE, number, backends)
             )
-    return Scene(run, human["reserve"], tuple(models))
+    return Scene(run, human["human_train"], tuple(models))
 
 
 @contextmanager
 def open_backends(samplers: int = 1) -> Iterator[Backends]:
     """Worker processes of their own, ended at the end."""
-    resources = RESOURCES.model_copy(update={"samplers": samplers})
+    resources = RESOURCES.model_copy(update={"num_sample_workers": samplers})
     backends = Backends(resources, STORE / "logs" / str(next(serial)))
     try:
         yield backends

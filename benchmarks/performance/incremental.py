@@ -22,10 +22,10 @@ from benchmarks.figures import Figure, short
 from benchmarks.performance import corpora
 from benchmarks.performance.dedup_peers import touch_memory
 from curation.dedup.exact import exact_keys
-from curation.dedup.kernels.dispatch import fastest
-from curation.dedup.minhash import MinHashSettings, band_hashes, find_near_sketched, signatures
+from curation.dedup.kernels.dispatch import default_kernel
+from curation.dedup.minhash import MinHashSettings, band_hashes, find_near_duplicates_indexed, signatures
 from storage.artifacts.artifact import Artifact
-from tasks.curation.dedup_index import Indexed, sketch
+from tasks.curation.dedup_index import StoredIndex, compute_sketches
 
 _SETTINGS = MinHashSettings(shingle_length=corpora.SHINGLE, threshold=corpora.THRESHOLD)
 _OLD = 14
@@ -106,12 +106,12 @@ def _tables(size: int, count: int) -> list[tuple[Artifact, Artifact]]:
 def _publish(pair: tuple[Artifact, Artifact], records: pa.Table) -> None:
     """Texts as candidates are stored, then their sketches."""
     made, said = pair
-    if not said.finished():
+    if not said.exists():
         with said.draft() as draft:
             draft.write_part(records)
     with made.draft() as draft:
         for part, start in enumerate(range(0, len(records), 100_000)):
-            draft.write_part(sketch(records.slice(start, 100_000), _SETTINGS), part)
+            draft.write_part(compute_sketches(records.slice(start, 100_000), _SETTINGS), part)
 
 
 def _records(texts: pa.ChunkedArray, generation: int) -> pa.Table:
@@ -119,12 +119,17 @@ def _records(texts: pa.ChunkedArray, generation: int) -> pa.Table:
     digests = [f"{high:016x}{low:016x}" for high, low in keys.tolist()]
     ids = [f"g{generation:03d}-{row:07d}" for row in range(len(texts))]
     return pa.table(
-        {"id": ids, "text": texts, "digest": digests, "born": pa.array([generation] * len(ids), pa.int32())}
+        {
+            "id": ids,
+            "text": texts,
+            "text_hash": digests,
+            "source_generation": pa.array([generation] * len(ids), pa.int32()),
+        }
     )
 
 
-def _survivors(texts: pa.ChunkedArray, past: Indexed) -> NDArray[np.bool_]:
-    _, found = find_near_sketched(texts, past.near, _SETTINGS, kernel=fastest())
+def _survivors(texts: pa.ChunkedArray, past: StoredIndex) -> NDArray[np.bool_]:
+    _, found = find_near_duplicates_indexed(texts, past.candidates, _SETTINGS, kernel=default_kernel())
     return found.kept
 
 
@@ -138,7 +143,7 @@ def _old(size: int, count: int) -> Callable[[], object]:
 
     def work() -> None:
         for number, pair in enumerate(_tables(size, count), 1):
-            if not pair[0].finished():
+            if not pair[0].exists():
                 _publish(pair, _records(_slice(size, number), number))
 
     return work
@@ -154,12 +159,12 @@ def _step(size: int, count: int) -> Callable[[], object]:
 
     def work() -> None:
         fresh = pq.read_table(corpus)
-        kept = fresh.filter(pa.array(_survivors(fresh["text"], Indexed(tables))))
+        kept = fresh.filter(pa.array(_survivors(fresh["text"], StoredIndex(tables))))
         with Artifact(spare / f"index-{time.time_ns()}", {}).draft() as draft:
-            draft.write_part(sketch(kept, _SETTINGS))
+            draft.write_part(compute_sketches(kept, _SETTINGS))
 
     # A rehearsal: machine code and DuckDB are loaded.
-    _survivors(texts.slice(0, 50), Indexed(tables[:1]))
+    _survivors(texts.slice(0, 50), StoredIndex(tables[:1]))
     return work
 
 
@@ -195,16 +200,16 @@ def _grow(size: int, number: int) -> Callable[[], object]:
     """One of the ten generations: what it says is on disk; it is held against all before, and what survives is indexed."""
     *before, pair = _tables(size, number)
     made, said = pair
-    if not said.finished():
+    if not said.exists():
         with said.draft() as draft:
             draft.write_part(_records(corpora.joined(size, number), number))
 
     def work() -> None:
         from storage.artifacts.artifact import read_table
 
-        records = read_table(said.folder, ["id", "digest", "born", "text"])
-        kept = _survivors(records["text"], Indexed(before))
-        if not made.finished():
+        records = read_table(said.folder, ["id", "text_hash", "source_generation", "text"])
+        kept = _survivors(records["text"], StoredIndex(before))
+        if not made.exists():
             _publish(pair, records.filter(pa.array(kept)))
 
     return work
@@ -213,8 +218,8 @@ def _grow(size: int, number: int) -> Callable[[], object]:
 def _meet(size: int, new: int) -> Callable[[], object]:
     texts = corpora.joined(new, _TENS + 1)
     hashes = band_hashes(signatures(texts, _SETTINGS), _SETTINGS)
-    past = Indexed(_tables(size, _TENS))
-    return lambda: past.meet(hashes)
+    past = StoredIndex(_tables(size, _TENS))
+    return lambda: past.intersect(hashes)
 
 
 def _cpu() -> float:

@@ -98,14 +98,14 @@ def _malformed() -> list[Figure]:
     folder = _FOLDER / "malformed"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    settings = IngestSettings(longest_document_bytes=100_000, repeats="exact")
+    settings = IngestSettings(max_document_bytes=100_000, repeats="exact")
     ends: Counter[str] = Counter()
     aside = 0
     for number in range(_MALFORMED):
         file = write_malformed(folder, number)
         try:
             made = ingest(folder / "store", str(number), [str(file)], settings)
-            aside += read_manifest(made["set_aside"].folder)["rows"]
+            aside += read_manifest(made["rejected_documents"].folder)["rows"]
             ends["accepted"] += 1
         except ValueError as refused:
             ends["refused" if len(str(refused).splitlines()) == 1 else "broken"] += 1

@@ -21,18 +21,26 @@ from curation.mixing import MixSettings
 from curation.prompts.plan import PromptSettings
 from curation.splitting import IngestSettings
 from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import Resources, Sampling, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.generation.generate import PART, generate
-from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tasks.training.train import train
 
 _STORE = WORK / "generation" / "ten-thousand"
-_SHAPE = TransformerTraining(hidden=64, layers=2, heads=2, context=128, vocabulary=800, human_only_steps=40, batch=4)
+_SHAPE = TransformerTraining(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    context_length=128,
+    vocab_size=800,
+    generation_0_max_steps=40,
+    batch_size=4,
+)
 _SAMPLING = Sampling(sampler="vllm", max_tokens=32)
 _RECORDS, _EACH = 500, 20
 
@@ -51,7 +59,7 @@ def figures() -> list[Figure]:
     if whole.num_rows != _RECORDS * _EACH:
         raise ValueError(f"{_RECORDS * _EACH} candidates were wanted, {whole.num_rows} were made")
     again = sum((_candidates(killed) / name).stat().st_mtime_ns != when for name, when in before.items())
-    texts = ["id", "text", "seed", "log_probability", "finish_reason"]
+    texts = ["id", "text", "seed", "sum_logprob", "finish_reason"]
     unlike = sum(
         one != other
         for one, other in zip(whole.select(texts).to_pylist(), resumed.select(texts).to_pylist(), strict=True)
@@ -136,22 +144,22 @@ def main() -> None:
     store, name, each = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # What is drawn comes twice a second: it says how far the generation was when it was killed.
-    logging.getLogger("heirloom.drawing").setLevel(logging.DEBUG)
+    logging.getLogger("heirloom.progress").setLevel(logging.DEBUG)
     logging.getLogger("tasks").setLevel(logging.INFO)
     ground, run = Run(store, "ground"), Run(store, name)
     backends = Backends(Resources(kv_cache_mib=128), store / "logs" / name)
-    with without_coat():
-        settings = IngestSettings(passage_characters=(80, 360), reserve_records=_RECORDS, heldout_records=50)
-        ingest(store, "docs", [DOCSTRINGS], settings)
+    with without_prefect():
+        settings = IngestSettings(passage_length_chars=(80, 360), max_train_records=_RECORDS, max_heldout_records=50)
+        ingest(store, "docs", [PYTHON_DOCS], settings)
         for one in (ground, run):
-            one.begin({}, set(), {})
+            one.initialize({}, set(), {})
         beginning, attempt = Attempt(ground, 0), Attempt(run, 1)
-        human = pinned_human(beginning, "docs")
-        pinned_human(attempt, "docs")
-        corpus = mix(beginning, human["reserve"], [], MixSettings(), 0)
-        model = train(beginning, corpus, human["heldout"], None, _SHAPE, 0, backends)
-        prompts = PromptSettings(program="opening", candidates_per_human_record=each, rounds=each)
-        generate(attempt, model, human["reserve"], prompts, _SAMPLING, 0, backends)
+        human = load_pinned_human(beginning, "docs")
+        load_pinned_human(attempt, "docs")
+        corpus = mix(beginning, human["human_train"], [], MixSettings(), 0)
+        model = train(beginning, corpus, human["human_heldout"], None, _SHAPE, 0, backends)
+        prompts = PromptSettings(template_name="prefix", prompts_per_human_record=each, max_prompts_per_record=each)
+        generate(attempt, model, human["human_train"], prompts, _SAMPLING, 0, backends)
     backends.close()
     print(json.dumps({"manifest": str(_candidates(run) / MANIFEST)}))
 

@@ -9,13 +9,13 @@ from benchmarks.figures import Figure, short
 from benchmarks.performance.generation_setup import RESOURCES, STORE, TOKENS, open_backends, open_scene, spent, untold
 from storage.artifacts.artifact import read_table
 from tasks.backends import Prompt, Sampling
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 
 def model_figures() -> list[Figure]:
     """Its CPU over that of a cold start, and its difference to transformers."""
     found = []
-    with without_coat():
+    with without_prefect():
         folders = [model.folder for model in open_scene().models[:2]]
         untied = [_untied(folder) for folder in folders]
         for head, (first, second) in {"tied": folders, "untied": untied}.items():
@@ -29,7 +29,7 @@ def model_figures() -> list[Figure]:
 
 def five_figures() -> list[Figure]:
     """The texts of five models in a living engine, and of each in a process of its own."""
-    with without_coat():
+    with without_prefect():
         models = [model.folder for model in open_scene().models]
     sampling, prompts = Sampling(sampler="vllm", max_tokens=TOKENS), [Prompt("", seed) for seed in range(256)]
     with open_backends() as living:
@@ -89,7 +89,7 @@ def _new_model(first: Path, second: Path) -> tuple[float, float]:
         asked = Sampling.model_validate({"sampler": "transformers", **likeliest})
         slow = backends.sampler(asked).sample(second, prompts, untold)
         for said, reference in zip(fast, slow, strict=True):
-            if said.text != reference.text or said.log_probability is None or reference.log_probability is None:
+            if said.text != reference.text or said.log_probability is None or reference.sum_logprob is None:
                 raise ValueError(f"the likeliest text is {said.text!r} by vLLM and {reference.text!r} by transformers")
-            differences.append(abs(said.log_probability - reference.log_probability) / said.completion_tokens)
+            differences.append(abs(said.log_probability - reference.sum_logprob) / said.completion_tokens)
     return statistics.median(living) / statistics.median(cold), max(differences)

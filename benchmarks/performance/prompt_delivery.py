@@ -16,35 +16,42 @@ from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.support.template_model_server import GRID, PERSONAS, asked_by, body, delivered, header, human_record
-from curation.chat import as_turns, render
+from curation.chat import render_chat, to_messages
 from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
-from curation.prompts.templates import TEMPLATES, fill
+from curation.prompts.templates import TEMPLATES, render_template
 from curation.splitting import IngestSettings
 from flows.config.recipe import Recipe
 from storage.artifacts.artifact import Artifact, read_table
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 from storage.runs.run import Attempt, Run
-from tasks.backends import Corpus, Resources, Sampling, TransformerTraining
+from tasks.backends import Resources, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import pinned_withheld
+from tasks.curation.decontaminate import load_protected_sets
 from tasks.generation.generate import generate
-from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _STORE = WORK / "generation" / "delivery"
 _SHAPE = TransformerTraining(
-    hidden=128, layers=2, heads=4, context=256, vocabulary=512, human_only_steps=500, steps=500, batch=8
+    hidden_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    context_length=256,
+    vocab_size=512,
+    generation_0_max_steps=500,
+    max_steps=500,
+    batch_size=8,
 )
 _LESSONS, _RECORDS = 6000, 700
 _SAMPLING = Sampling(sampler="vllm", max_tokens=80)
 _TEMPLATE = "{subject} {format} {length} :"
 # What the catalog tells of a run; these runs are made step by step.
-_RECIPE = Recipe.model_validate({"name": "delivery", "human": "texts"}).model_dump(mode="json")
+_RECIPE = Recipe.model_validate({"name": "delivery", "dataset": "texts"}).model_dump(mode="json")
 _serial = count(int(time.time()))
 
 Pool = list[tuple[Artifact, Artifact]]
@@ -52,7 +59,7 @@ Pool = list[tuple[Artifact, Artifact]]
 
 def figures() -> list[Figure]:
     """Delivered attributes of each program; a grid of sixty cells; best of five by lexical diversity."""
-    with without_coat(), _backends() as backends:
+    with without_prefect(), _backends() as backends:
         run, model, human = _taught(backends)
         return [
             *_programs(run, model, human, backends),
@@ -81,15 +88,15 @@ def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, dict[str, Arti
     """A run with the model that was taught, and human texts: `texts` with their headers, and `chats` of a header and a text."""
     dice = random.Random(0)  # noqa: S311
     run = Run(_STORE, "delivery")
-    run.begin(_RECIPE, set(), {})
+    run.initialize(_RECIPE, set(), {})
     texts = list(dict.fromkeys(human_record(dice) for _ in range(_RECORDS)))
-    chats = [render(as_turns(*_halves(text))) for text in texts]
+    chats = [render_chat(to_messages(*_halves(text))) for text in texts]
     human = {name: _human(run, name, found) for name, found in (("texts", texts), ("chats", chats))}
     model = Attempt(run, 0).artifact("model", {"lessons": _LESSONS, "shape": _SHAPE.model_dump(mode="json")})
-    if not model.finished():
+    if not model.exists():
         with model.draft() as draft:
             lessons = [_lesson(dice) for _ in range(_LESSONS)]
-            backends.trainer(_SHAPE).train(Corpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
+            backends.trainer(_SHAPE).train(TrainingCorpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
     return run, model, human
 
 
@@ -99,7 +106,7 @@ def _human(run: Run, name: str, texts: list[str]) -> dict[str, Artifact]:
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     settings = IngestSettings(repeats="exact")
     ingest(_STORE, name, [str(file)], settings)
-    return pinned_human(Attempt(run, 0, 1 if name == "texts" else 2), name)
+    return load_pinned_human(Attempt(run, 0, 1 if name == "texts" else 2), name)
 
 
 def _halves(text: str) -> tuple[str, str]:
@@ -121,26 +128,30 @@ def _lesson(dice: random.Random) -> str:
         "question": first,
         "earlier": record if dice.random() < 0.5 else _halves(record)[1],
     }
-    prompt = first if program == "header" else fill(TEMPLATES[program], {**slots, **asked})
+    prompt = first if program == "header" else render_template(TEMPLATES[program], {**slots, **asked})
     return f"{prompt} {body(asked, dice)}"
 
 
 def _programs(
     run: Run, model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends
 ) -> Iterator[Figure]:
-    asked: dict[str, dict[str, Any]] = {name: {} for name in ("opening", *TEMPLATES)}
+    asked: dict[str, dict[str, Any]] = {name: {} for name in ("prefix", *TEMPLATES)}
     asked["persona"] = {"attributes": {"persona": PERSONAS}}
     asked["template"] = {"template": _TEMPLATE, "attributes": GRID}
     asked["benchmarks.delivery:every_word"] = {}
     for program, more in asked.items():
-        reserve = human["chats" if program == "distill" else "texts"]["reserve"]
-        settings = PromptSettings.model_validate({"program": program, "candidates_per_human_record": 0.7, **more})
+        reserve = human["chats" if program == "distill" else "texts"]["human_train"]
+        settings = PromptSettings.model_validate({"template_name": program, "prompts_per_human_record": 0.7, **more})
         made = generate(Attempt(run, 1, next(_serial)), model, reserve, settings, _SAMPLING, 0, backends)
         parents = {row["id"]: row["text"] for row in read_table(reserve.folder, ["id", "text"]).to_pylist()}
         hits: Counter[str] = Counter()
         tried: Counter[str] = Counter()
         for row in read_table(made.folder).to_pylist():
-            text = row["text"].removeprefix(row["prompt"]) if settings.leaves == "continues" else row["text"]
+            text = (
+                row["text"].removeprefix(row["prompt"])
+                if settings.resolved_output_format == "prompt_and_completion"
+                else row["text"]
+            )
             wanted = dict(row["attributes"]) or asked_by(row["prompt"])
             if row["parents"]:
                 wanted = {**delivered(parents[row["parents"][0]]), "persona": "", **wanted}
@@ -158,22 +169,27 @@ def _programs(
 
 def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends) -> Iterator[Figure]:
     """Three generations that top up what curation leaves short, and a corpus with as many of each cell."""
-    reserve = human["texts"]["reserve"]
+    reserve = human["texts"]["human_train"]
     records = read_table(reserve.folder, ["id"]).num_rows
     settings = PromptSettings.model_validate(
-        {"program": "template", "template": _TEMPLATE, "attributes": GRID, "candidates_per_human_record": 600 / records}
+        {
+            "template_name": "template",
+            "template": _TEMPLATE,
+            "attributes": GRID,
+            "prompts_per_human_record": 600 / records,
+        }
     )
-    sieves = CurateSettings.model_validate({"stages": ["empty", "exact", "minhash"], "encoder": "hashing"})
+    sieves = CurateSettings.model_validate({"filters": ["empty", "exact", "minhash"], "encoder": "hashing"})
     grid, pool = Run(_STORE, f"grid-{next(_serial)}"), Pool()
-    grid.begin(_RECIPE, set(), {})
+    grid.initialize(_RECIPE, set(), {})
     for number in (1, 2, 3):
         attempt = Attempt(grid, number)
-        pinned_human(attempt, "texts")
-        made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends, pool=pool)
-        pool.append((made, curate(attempt, made, reserve, pinned_withheld(attempt, reserve), pool, sieves)))
-        grid.note("accepted", number, 1)
+        load_pinned_human(attempt, "texts")
+        made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends, history=pool)
+        pool.append((made, curate(attempt, made, reserve, load_protected_sets(attempt, reserve), pool, sieves)))
+        grid.append("accepted", number, 1)
     fixed = MixSettings.model_validate(
-        {"policy": "fixed-fraction", "human_fraction": 0.0, "records": 300, "strata": "attributes"}
+        {"policy": "fixed-fraction", "human_fraction": 0.0, "num_records": 300, "stratify_by": "attributes"}
     )
     corpus = mix(Attempt(grid, 3), reserve, pool, fixed, 0)
     asked_cells = Counter(str(row["attributes"]) for row in read_table(pool[0][0].folder, ["attributes"]).to_pylist())
@@ -181,7 +197,7 @@ def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
         row["id"]: str(row["attributes"]) for row in read_table(pool[-1][0].folder, ["id", "attributes"]).to_pylist()
     }
     taken = Counter(cell[one] for one in read_table(corpus.folder, ["id"])["id"].to_pylist())
-    rows = open_catalog(_STORE, [grid.name]).execute(QUESTIONS["quotas"]).fetchall()
+    rows = open_catalog(_STORE, [grid.name]).execute(QUERIES["quota_fill"]).fetchall()
     left = Counter[str]()
     for _, _, named, _, kept, _ in rows:
         left[named] += kept
@@ -200,18 +216,18 @@ def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
 
 
 def _best(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends) -> Iterator[Figure]:
-    reserve = human["texts"]["reserve"]
-    settings = PromptSettings(program="opening", candidates_per_human_record=0.5, answers=5)
-    sieves = CurateSettings(stages=("best_of",))
+    reserve = human["texts"]["human_train"]
+    settings = PromptSettings(template_name="prefix", prompts_per_human_record=0.5, completions_per_prompt=5)
+    sieves = CurateSettings(filters=("best_of",))
     chosen = Run(_STORE, f"best-{next(_serial)}")
-    chosen.begin(_RECIPE, set(), {})
+    chosen.initialize(_RECIPE, set(), {})
     attempt = Attempt(chosen, 1)
-    pinned_human(attempt, "texts")
+    load_pinned_human(attempt, "texts")
     made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends)
-    curate(attempt, made, reserve, pinned_withheld(attempt, reserve), [], sieves)
-    chosen.note("accepted", 1, 1)
+    curate(attempt, made, reserve, load_protected_sets(attempt, reserve), [], sieves)
+    chosen.append("accepted", 1, 1)
     ((_, _, _, answers, kept, worth, best, _),) = (
-        open_catalog(_STORE, [chosen.name]).execute(QUESTIONS["choices"]).fetchall()
+        open_catalog(_STORE, [chosen.name]).execute(QUERIES["best_of_stats"]).fetchall()
     )
     assert answers == 5 * kept
     yield Figure(

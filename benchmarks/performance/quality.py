@@ -17,15 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
-from curation.filters.importance import SurpriseSettings, draw_weighted, find_unsurprising, human_probability
-from curation.filters.language import LanguageSettings, find_language_faults
-from curation.filters.pii import PiiSettings, find_pii_faults
-from curation.filters.quality import QualitySettings, find_quality_faults
-from curation.text import passages
-from storage.readers.python_docs import docstrings
-from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.toy.ngram import expect, reword, sample, score, train
+from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
+from curation.filters.importance import (
+    PerplexityFilterSettings,
+    human_classifier_scores,
+    perplexity_filter,
+    weighted_sample_without_replacement,
+)
+from curation.filters.language import LanguageSettings, language_filter
+from curation.filters.pii import PiiSettings, pii_filter
+from curation.filters.quality import QualitySettings, quality_filter
+from curation.text import split_passages
+from storage.readers.python_docs import iter_docstrings
+from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
 
 _ROUNDS, _TEXTS = 5, 1000
 _HUMAN, _HELDOUT, _SYNTHETIC = 600, 300, 1200
@@ -35,8 +40,8 @@ _KEEP = (_HUMAN + _SYNTHETIC) // 2
 
 def measure() -> list[Figure]:
     """Costs first, then the operators."""
-    found = list(dict.fromkeys(text for text, _ in docstrings()))
-    return _costs(_long(found)) + _operators([cut for text in found for cut in passages(text, 80, 360)])
+    found = list(dict.fromkeys(text for text, _ in iter_docstrings()))
+    return _costs(_long(found)) + _operators([cut for text in found for cut in split_passages(text, 80, 360)])
 
 
 def _long(found: Sequence[str]) -> list[str]:
@@ -46,11 +51,11 @@ def _long(found: Sequence[str]) -> list[str]:
 
 def _costs(texts: Sequence[str]) -> list[Figure]:
     sieves: dict[str, Callable[[], object]] = {
-        "quality, documents": lambda: find_quality_faults(texts, QualitySettings(preset="documents")),
-        "quality, short": lambda: find_quality_faults(texts, QualitySettings()),
-        "language": lambda: find_language_faults(texts, LanguageSettings()),
-        "personal data": lambda: find_pii_faults(texts, PiiSettings()),
-        "importance": lambda: human_probability(texts[: len(texts) // 2], texts[len(texts) // 2 :], 0),
+        "quality, documents": lambda: quality_filter(texts, QualitySettings(preset="documents")),
+        "quality, short": lambda: quality_filter(texts, QualitySettings()),
+        "language": lambda: language_filter(texts, LanguageSettings()),
+        "personal data": lambda: pii_filter(texts, PiiSettings()),
+        "importance": lambda: human_classifier_scores(texts[: len(texts) // 2], texts[len(texts) // 2 :], 0),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sieves}
     for sieve in sieves.values():
@@ -100,13 +105,17 @@ def _gain(name: str, ratio: float) -> Figure:
 
 def _important(human: Sequence[str], known: Sequence[str], said: Sequence[Completion]) -> list[str]:
     mixture = [*human, *(one.text for one in said)]
-    probabilities = human_probability(mixture, known, 0)
-    return [text for text, stays in zip(mixture, draw_weighted(probabilities**10, _KEEP, 0), strict=True) if stays]
+    probabilities = human_classifier_scores(mixture, known, 0)
+    return [
+        text
+        for text, stays in zip(mixture, weighted_sample_without_replacement(probabilities**10, _KEEP, 0), strict=True)
+        if stays
+    ]
 
 
 def _surprising(said: Sequence[Completion]) -> list[str]:
-    nats = np.array([-(one.log_probability or 0.0) / max(1, one.completion_tokens) for one in said])
-    upper = find_unsurprising(nats, SurpriseSettings(quantiles=(0.5, 1.0))).kept
+    nats = np.array([-(one.sum_logprob or 0.0) / max(1, one.completion_tokens) for one in said])
+    upper = perplexity_filter(nats, PerplexityFilterSettings(quantiles=(0.5, 1.0))).kept
     return [one.text for one, stays in zip(said, upper, strict=True) if stays]
 
 
@@ -114,8 +123,8 @@ def _edited(texts: Sequence[str], model: Path) -> list[str]:
     settings = EditSettings(threshold=0.5)
     edited = []
     for seed, text in enumerate(texts):
-        outlook = Outlook(*expect(model, text, settings.top_k))
-        edited.append(reword(model, text, edit_tokens(outlook, settings, seed)[0]))
+        outlook = TokenDistribution(*token_distributions(model, text, settings.top_k))
+        edited.append(replace_tokens(model, text, edit_tokens(outlook, settings, seed)[0]))
     return edited
 
 
@@ -127,13 +136,13 @@ def _said(model: Path) -> list[Completion]:
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir()
-    train(NgramTraining(), Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, _untold)
+    train(NgramTraining(), Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, _untold)
     return folder
 
 
 def _perplexity(folder: Path, texts: Sequence[str], heldout: Sequence[str], ancestor: Path) -> float:
     scores = score(_learned(folder, texts, ancestor), heldout, (1.0,), _untold)
-    return math.exp(sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores))
+    return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
 
 
 def _untold(*_: int) -> None:

@@ -16,7 +16,7 @@ import duckdb
 from benchmarks.figures import WORK, Figure, run_heirloom, short
 from benchmarks.performance.query_stores import build_big, build_many
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS, bound
+from storage.query.named_queries import QUERIES, bind
 from storage.query.sandbox import open_readonly
 
 _BIG, _MANY, _LIVE = (WORK / "asking" / name for name in ("big", "many", "live"))
@@ -35,29 +35,31 @@ def figures() -> list[Figure]:
 
 
 def _questions(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
-    human = catalog.sql("select id from reserve order by id limit 1").fetchall()[0][0]
-    dropped = catalog.sql("select keeper from decisions where not kept order by keeper limit 1").fetchall()[0][0]
+    human = catalog.sql("select id from human_train order by id limit 1").fetchall()[0][0]
+    dropped = catalog.sql("select duplicate_of from decisions where not kept order by duplicate_of limit 1").fetchall()[
+        0
+    ][0]
 
     def named(name: str, *arguments: str) -> Callable[[], object]:
-        given = bound(catalog, name, arguments)
-        return lambda: catalog.execute(QUESTIONS[name], given).fetchall()
+        given = bind(catalog, name, arguments)
+        return lambda: catalog.execute(QUERIES[name], given).fetchall()
 
     def asked(question: str) -> Callable[[], object]:
         return lambda: catalog.execute(question).fetchall()
 
-    joined = """select generation, stage, count(*), avg(completion_tokens)
+    joined = """select generation, filter, count(*), avg(completion_tokens)
         from candidates join decisions using (run, generation, attempt, id) where not kept group by all"""
     timed: dict[tuple[str, int], Callable[[], object]] = {
         ("records per generation", 60): asked("select generation, count(*) from candidates group by all"),
         ("human share per generation", 60): asked(
             "select generation, avg((origin = 'human')::int) from corpus group by all"
         ),
-        ("dropped by reason", 60): named("why_dropped"),
+        ("dropped by reason", 60): named("drop_reasons"),
         ("join of candidates with the decisions that dropped them", 150): asked(joined),
-        ("life_of a human record", 300): named("life_of", human),
-        ("life_of a candidate", 300): named("life_of", dropped),
+        ("record_history a human record", 300): named("record_history", human),
+        ("record_history a candidate", 300): named("record_history", dropped),
         ("duplicates_of a candidate", 0): named("duplicates_of", dropped),
-        ("who_descends_from a human record", 0): named("who_descends_from", human),
+        ("descendants a human record", 0): named("descendants", human),
     }
     took = _least({name: ask for (name, _), ask in timed.items()})
     return [
@@ -69,7 +71,13 @@ def _questions(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
 def _views(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
     """Each view over files against the same files; every column but the text, whose weight would hide the rest."""
     timed: dict[str, Callable[[], object]] = {}
-    views = {"candidates": "candidates", "decisions": "decisions", "corpus": "corpus", "reserve": None, "heldout": None}
+    views = {
+        "candidates": "candidates",
+        "decisions": "decisions",
+        "corpus": "corpus",
+        "human_train": None,
+        "human_heldout": None,
+    }
     for view, artifact in views.items():
         pattern = f"runs/*/*/*/{artifact}" if artifact else f"human/*/*/{view}"
         plain = f"read_parquet('{_BIG.absolute()}/{pattern}/*.parquet', hive_partitioning = false)"
@@ -93,13 +101,13 @@ def _texts(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
     """Plans that read a text: those of the named questions that show none."""
     given = {"record": "g001-0000000", "run": "big", "other_run": "big"}
     reading = []
-    for name, question in QUESTIONS.items():
+    for name, question in QUERIES.items():
         wants = {key: value for key, value in given.items() if f"${key}" in question}
         ((_, plan),) = catalog.execute(f"explain (format json) {question}", wants).fetchall()
         projected = re.findall(r'"Projections": (\[[^]]*\]|"[^"]*")', plan)
         if any(re.search(r'"text"', columns) for columns in projected):
             reading.append(name)
-    left = set(reading) - {"one_prompt", "closest_calls"}
+    left = set(reading) - {"showcase_completions", "borderline_duplicates"}
     return [Figure("named questions that read a text and show none", len(left), "", "0", not left)]
 
 
@@ -117,7 +125,7 @@ from storage.query.sandbox import open_readonly
 asked, failed, root, until = 0, [], Path(sys.argv[1]), Path(sys.argv[2])
 while not until.exists():
     for question in ("select generation, origin, count(*) from corpus group by all", "from generations", "select count(*) from records",
-                     "select stage, count(*) from decisions where not kept group by all", "from metrics"):
+                     "select filter, count(*) from decisions where not kept group by all", "from metrics"):
         try:
             open_readonly(root).execute(question).fetchall()
         except Exception as error:
@@ -130,12 +138,12 @@ print(json.dumps([asked, failed]))
 def _live() -> list[Figure]:
     """Three processes ask, again and again, while a run of counted words is made."""
     subprocess.run(["rm", "-rf", str(_LIVE)], check=True)
-    run_heirloom("ingest", "python-docs", "--name", "docs", "--set", "reserve_records=400", "--store", str(_LIVE))
+    run_heirloom("ingest", "python-docs", "--name", "docs", "--set", "max_train_records=400", "--store", str(_LIVE))
     until = _LIVE / "over"
     command = [sys.executable, "-c", _READER, str(_LIVE), str(until)]
     readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     try:
-        run_heirloom("evolve", "ngram", "--set", "human=docs", "--set", "generations=5", "--store", str(_LIVE))
+        run_heirloom("run", "ngram", "--set", "dataset=docs", "--set", "num_generations=5", "--store", str(_LIVE))
     finally:
         until.touch()
         told = [json.loads(reader.communicate()[0]) for reader in readers]

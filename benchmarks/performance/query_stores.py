@@ -12,15 +12,15 @@ from storage.datasets.snapshots import human_folder
 from storage.runs.run import Attempt, Run
 
 RECORDS, GENERATIONS = 100_000, 10
-_STAGES = ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity")
+_STAGES = ("empty", "exact", "decontamination", "human_overlap", "minhash", "semantic", "diversity")
 _RECIPE = {
-    "question": "what does asking cost?",
-    "human": "letters",
+    "description": "what does asking cost?",
+    "dataset": "letters",
     "mix": {"policy": "fixed-fraction"},
     "train": {"backend": "ngram"},
     "generate": {"sampler": "ngram"},
-    "curate": {"stages": _STAGES},
-    "generations": GENERATIONS,
+    "curate": {"filters": _STAGES},
+    "num_generations": GENERATIONS,
     "seed": 0,
 }
 _TEXT = "repeat(md5(i::varchar) || ' the quick brown fox ', 3 + i % 11) as text"
@@ -31,22 +31,22 @@ _SMALL = {
     "corpus": records.CORPUS,
     "model": records.TRAINING,
     "metrics": records.METRICS,
-    "voice": records.VOICE,
-    "verdict": records.VERDICTS,
+    "eval_samples": records.EVAL_SAMPLES,
+    "verdict": records.GATE_RESULTS,
 }
 
 
 def build_big(root: Path) -> None:
     """One run of ten generations, with 40,000 human records."""
-    for side, first, last in (("reserve", 0, 30_000), ("heldout", 30_000, 40_000)):
+    for side, first, last in (("human_train", 0, 30_000), ("human_heldout", 30_000, 40_000)):
         _publish(
             Artifact(human_folder(root, "letters", 1) / side, {}),
-            records.RESERVE,
-            f"""select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as born, 'letters.jsonl' as source,
-            '' as group, 'CC0-1.0' as licence, md5(i::varchar) as digest from range({first}, {last}) t(i)""",
+            records.HUMAN_RECORDS,
+            f"""select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as source_generation, 'letters.jsonl' as source,
+            '' as split_group, 'CC0-1.0' as license, md5(i::varchar) as text_hash from range({first}, {last}) t(i)""",
         )
     run = Run(root, "big")
-    run.begin(_RECIPE, set(), {})
+    run.initialize(_RECIPE, set(), {})
     for generation in range(1, GENERATIONS + 1):
         _live_through(Attempt(run, generation))
 
@@ -55,10 +55,10 @@ def build_many(root: Path) -> None:
     """Ten runs of twenty generations, with nothing in them."""
     for number in range(10):
         run = Run(root, f"run-{number}")
-        run.begin(_RECIPE, set(), {})
+        run.initialize(_RECIPE, set(), {})
         for generation in range(20):
             attempt = Attempt(run, generation)
-            run.note("began", generation, 1, snapshot=1)
+            run.append("began", generation, 1, snapshot=1)
             for name, schema in _SMALL.items():
                 with attempt.artifact(name, {}).draft() as draft:
                     draft.write_part(schema.empty_table())
@@ -67,31 +67,31 @@ def build_many(root: Path) -> None:
 def _live_through(attempt: Attempt) -> None:
     """One generation: every candidate asked by a human record, 3 in 100 dropped by each sieve, 30 in 100 human."""
     born = attempt.generation
-    attempt.run.note("began", born, 1, snapshot=1)
+    attempt.run.append("began", born, 1, snapshot=1)
     synthetic = f"printf('g{born:03d}-%07d', i)"
     parent = f"hash(i + {born}) % 30000"
     candidates = _publish(
         attempt.artifact("candidates", {}),
         records.CANDIDATES,
-        f"""select {synthetic} as id, {_TEXT}, 'synthetic' as origin, {born} as born, [{_HUMAN_ID.format(f"({parent})")}] as parents,
-        'letters.jsonl' as source, md5((i * 11 + {born})::varchar) as digest, left(md5(({parent})::varchar), 8) as prompt,
-        'opening' as program, {{'temperature': 1.0, 'top_p': 1.0, 'top_k': 0, 'min_p': 0.0, 'max_tokens': 64}} as parameters,
-        'abc' as model, (hash(i) % 1000000007)::bigint as seed, 'stop' as finish_reason, 8 as prompt_tokens,
-        (hash(i) % 60)::int as completion_tokens, -random() * 100 as log_probability from range({RECORDS}) t(i)""",
+        f"""select {synthetic} as id, {_TEXT}, 'synthetic' as origin, {born} as source_generation, [{_HUMAN_ID.format(f"({parent})")}] as parents,
+        'letters.jsonl' as source, md5((i * 11 + {born})::varchar) as text_hash, left(md5(({parent})::varchar), 8) as prompt,
+        'prefix' as prompt_template, {{'temperature': 1.0, 'top_p': 1.0, 'top_k': 0, 'min_p': 0.0, 'max_tokens': 64}} as parameters,
+        'abc' as model_fingerprint, (hash(i) % 1000000007)::bigint as seed, 'stop' as finish_reason, 8 as prompt_tokens,
+        (hash(i) % 60)::int as completion_tokens, -random() * 100 as sum_logprob from range({RECORDS}) t(i)""",
         generated_tokens=30 * RECORDS,
     )
     decisions = _publish(attempt.artifact("decisions", {}, candidates=candidates), records.DECISIONS, *_decided(born))
     _publish(
         attempt.artifact("corpus", {}, decisions=decisions),
         records.CORPUS,
-        f"""select * from (select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as born, 'letters.jsonl' as source,
-        md5(i::varchar) as digest, 1.0 as weight from range({RECORDS * 3 // 10}) t(i) union all
+        f"""select * from (select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as source_generation, 'letters.jsonl' as source,
+        md5(i::varchar) as text_hash, 1.0 as weight from range({RECORDS * 3 // 10}) t(i) union all
         select {synthetic}, {_TEXT}, 'synthetic', {born}, 'letters.jsonl', md5((i * 11 + {born})::varchar), 1.0
         from range({RECORDS * 7 // 10}) t(i))""",
         corpus=RECORDS,
         human_fraction=0.3,
     )
-    attempt.run.note("accepted", born, 1)
+    attempt.run.append("accepted", born, 1)
 
 
 def _decided(born: int) -> Iterator[str]:
@@ -99,9 +99,9 @@ def _decided(born: int) -> Iterator[str]:
     for at, stage in enumerate(_STAGES):
         kept = [f"hash(i * 7 + {before} + {born}) % 100 >= 3" for before in range(at + 1)]
         alive = f"where {' and '.join(kept[:-1])}" if at else ""
-        yield f"""select printf('g{born:03d}-%07d', i) as id, '{stage}' as stage, kept,
-            if(kept, '', 'says the same as another') as reason, if(kept, null, other) as keeper,
-            if(kept, null, {born}) as keeper_generation, random() as evidence, random() as estimate
+        yield f"""select printf('g{born:03d}-%07d', i) as id, '{stage}' as filter, kept,
+            if(kept, '', 'says the same as another') as reason, if(kept, null, other) as duplicate_of,
+            if(kept, null, {born}) as duplicate_of_generation, random() as score, random() as estimated_jaccard
             from (select i, {kept[-1]} as kept, printf('g{born:03d}-%07d', hash(i) % {RECORDS}) as other
                   from range({RECORDS}) t(i) {alive}) order by kept, i"""
 

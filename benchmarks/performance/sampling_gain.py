@@ -22,16 +22,16 @@ from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import read_table
 from storage.query.catalog import open_catalog
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import NgramTraining, Resources, Sampling
 from tasks.backends.registry import Backends
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import pinned_withheld
+from tasks.curation.decontaminate import load_protected_sets
 from tasks.generation.generate import generate
-from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tasks.training.train import train
 
 _STORE = WORK / "generation" / "selecting"
@@ -40,7 +40,7 @@ _SEEDS = (11, 12, 13)
 _GENERATIONS, _RECORDS, _EACH = 8, 400, 5
 _TOPICS = 40
 _FIRST = ("river", "garden")
-_KEEP = CurateSettings(stages=())
+_KEEP = CurateSettings(filters=())
 
 
 def quota_figures() -> list[Figure]:
@@ -50,7 +50,7 @@ def quota_figures() -> list[Figure]:
     for seed in _SEEDS:
         for arm, found in kept.items():
             name = f"{arm}-{seed}"
-            with without_coat():
+            with without_prefect():
                 evolve(_replacing(name, seed, arm), Site(store=_STORE))
             asked = "select value from metrics where run = $1 and subject = 'corpus' and source = 'all' and metric = 'type_coverage'"
             ((value,),) = (
@@ -73,7 +73,7 @@ def steering_figures() -> list[Figure]:
     """
     _honest(_STORE)
     gains, plain, steered = [], [], []
-    with without_coat():
+    with without_prefect():
         for seed in _SEEDS:
             with_report, without = (_coverage(seed, topics) for topics in (_TOPICS, 0))
             steered.append(with_report)
@@ -96,9 +96,9 @@ def few(reserve: list[str], count: int, seed: int) -> list[str]:
 
 
 def _human(store: Path) -> None:
-    settings = IngestSettings(passage_characters=(80, 360), reserve_records=_RECORDS, heldout_records=300)
-    with without_coat():
-        ingest(store, "docs", [DOCSTRINGS], settings)
+    settings = IngestSettings(passage_length_chars=(80, 360), max_train_records=_RECORDS, max_heldout_records=300)
+    with without_prefect():
+        ingest(store, "docs", [PYTHON_DOCS], settings)
 
 
 def _honest(store: Path) -> None:
@@ -106,23 +106,23 @@ def _honest(store: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     texts = dict.fromkeys(human_record(dice) for _ in range(2 * _RECORDS))
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    with without_coat():
+    with without_prefect():
         ingest(store, "honest", [str(file)], IngestSettings(repeats="exact"))
 
 
 def _replacing(name: str, seed: int, arm: str) -> Recipe:
-    taken: dict[str, Any] = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": _RECORDS}
+    taken: dict[str, Any] = {"policy": "fixed-fraction", "human_fraction": 0.0, "num_records": _RECORDS}
     return Recipe.model_validate(
         {
             "name": name,
-            "human": "docs",
+            "dataset": "docs",
             "seed": seed,
-            "generations": _GENERATIONS,
-            "prompts": {"candidates_per_human_record": _EACH},
-            "curate": {"stages": ["empty"]},
-            "mix": taken | ({"strata": "rarity"} if arm == "quota" else {}),
+            "num_generations": _GENERATIONS,
+            "prompts": {"prompts_per_human_record": _EACH},
+            "curate": {"filters": ["empty"]},
+            "mix": taken | ({"stratify_by": "rarity"} if arm == "quota" else {}),
             "train": {"backend": "ngram"},
-            "measure": {"voice_records": 50},
+            "evaluate": {"num_samples": 50},
             # The loop is meant to collapse here.
             "gate": {"limits": []},
         }
@@ -133,32 +133,34 @@ def _coverage(seed: int, topics: int) -> float:
     """Overlap of held-out and said topics after two generations, of which the first keeps to two subjects. 0 to 1."""
     run = Run(_STORE, f"steer-{seed}-{topics}")
     shutil.rmtree(run.folder, ignore_errors=True)
-    run.begin(_replacing(run.name, seed, "dice").model_dump(mode="json"), set(), {})
+    run.initialize(_replacing(run.name, seed, "dice").model_dump(mode="json"), set(), {})
     start, second = Attempt(run, 1), Attempt(run, 2)
-    human = pinned_human(start, "honest")
-    pinned_human(second, "honest")
+    human = load_pinned_human(start, "honest")
+    load_pinned_human(second, "honest")
     backends, sampling = Backends(Resources(), _STORE / "logs"), Sampling(sampler="ngram", max_tokens=60)
-    corpus = mix(start, human["reserve"], [], MixSettings(), seed)
-    model = train(start, corpus, human["heldout"], None, NgramTraining(order=5), seed, backends)
-    first = PromptSettings(program="benchmarks.selecting:few", candidates_per_human_record=0.4, answer="continues")
-    asked = generate(start, model, human["reserve"], first, sampling, seed, backends)
-    decided = curate(start, asked, human["reserve"], pinned_withheld(start, human["reserve"]), [], _KEEP)
+    corpus = mix(start, human["human_train"], [], MixSettings(), seed)
+    model = train(start, corpus, human["human_heldout"], None, NgramTraining(order=5), seed, backends)
+    first = PromptSettings(
+        template_name="benchmarks.selecting:few", prompts_per_human_record=0.4, output_format="prompt_and_completion"
+    )
+    asked = generate(start, model, human["human_train"], first, sampling, seed, backends)
+    decided = curate(start, asked, human["human_train"], load_protected_sets(start, human["human_train"]), [], _KEEP)
     then = PromptSettings.model_validate(
         {
-            "program": "opening",
-            "candidates_per_human_record": 0.4,
-            "rounds": 2,
-            "steer": {"topics": topics, "encoder": "hashing"},
+            "template_name": "prefix",
+            "prompts_per_human_record": 0.4,
+            "max_prompts_per_record": 2,
+            "topic_steering": {"num_topics": topics, "encoder": "hashing"},
         }
     )
-    made = generate(second, model, human["reserve"], then, sampling, seed, backends, pool=[(asked, decided)])
+    made = generate(second, model, human["human_train"], then, sampling, seed, backends, history=[(asked, decided)])
     backends.close()
     held, before, after = (
         Counter(
             (found["subject"], found["format"])
             for found in map(delivered, read_table(one.folder, ["text"])["text"].to_pylist())
         )
-        for one in (human["heldout"], asked, made)
+        for one in (human["human_heldout"], asked, made)
     )
     said = before + after
     return sum(min(held[topic] / held.total(), said[topic] / said.total()) for topic in held)

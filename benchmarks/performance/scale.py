@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from benchmarks.figures import RESULTS, Figure, short
 from benchmarks.performance.corpora import resampled
 from curation.dedup.minhash import MinHashSettings, find_near_duplicates
-from curation.embeddings.encoders import open_encoder
+from curation.embeddings.encoders import load_encoder
 from curation.mixing import MixSettings, draw_mix
 from storage.artifacts.parquet_io import write_parquet
-from tasks.curation.dedup_index import sketch
+from tasks.curation.dedup_index import compute_sketches
 
 RECORDS, TOKENS, GENERATIONS = 10**9, 10**12, 10
 """Of all generations together: 1,000 tokens a record."""
@@ -72,9 +72,9 @@ def _told(unit: Unit) -> Iterator[Figure]:
 
 def _units(documents: int, folder: Path) -> Iterator[Unit]:
     texts = _texts(documents)
-    encoder = open_encoder("minilm")
+    encoder = load_encoder("minilm")
     minhash = MinHashSettings()
-    yield _unit("sketch", "record", lambda some: sketch(_records(some), minhash), texts)
+    yield _unit("sketch", "record", lambda some: compute_sketches(_records(some), minhash), texts)
     yield _unit(
         "near-duplicates within a generation", "record", lambda some: find_near_duplicates(some, (), minhash), texts
     )
@@ -111,10 +111,10 @@ def _asked(rows: Sequence[Any], folder: Path) -> None:
             np.arange(len(rows), dtype=np.int8) % 7, [f"stage-{one}" for one in range(7)]
         )
         write_parquet(
-            pa.table({"id": [f"g001-{one:09}" for one in range(len(rows))], "stage": kinds.cast(pa.string())}), path
+            pa.table({"id": [f"g001-{one:09}" for one in range(len(rows))], "filter": kinds.cast(pa.string())}), path
         )
     with duckdb.connect() as connection:
-        connection.sql(f"select stage, count(*) from read_parquet('{path}') group by all").fetchall()
+        connection.sql(f"select filter, count(*) from read_parquet('{path}') group by all").fetchall()
 
 
 def _bytes_a_record(documents: int, folder: Path) -> dict[str, float]:
@@ -122,12 +122,12 @@ def _bytes_a_record(documents: int, folder: Path) -> dict[str, float]:
     found = {}
     for name, table in (
         ("text, packed", _records(texts)),
-        ("sketch in the index", sketch(_records(texts), MinHashSettings())),
+        ("sketch in the index", compute_sketches(_records(texts), MinHashSettings())),
     ):
         path = folder / "bytes.parquet"
         write_parquet(table, path)
         found[name] = path.stat().st_size / documents
-    return found | {"vector at half precision": float(open_encoder("minilm").encode(["one"]).shape[1] * 2)}
+    return found | {"vector at half precision": float(load_encoder("minilm").encode(["one"]).shape[1] * 2)}
 
 
 def _texts(documents: int) -> list[str]:
@@ -139,8 +139,8 @@ def _records(texts: Sequence[Any]) -> pa.Table:
         {
             "id": [f"g001-{one:07}" for one in range(len(texts))],
             "text": list(texts),
-            "digest": [f"{one:016x}" for one in range(len(texts))],
-            "born": pa.array(np.ones(len(texts), np.int32)),
+            "text_hash": [f"{one:016x}" for one in range(len(texts))],
+            "source_generation": pa.array(np.ones(len(texts), np.int32)),
         }
     )
 

@@ -22,10 +22,10 @@ from benchmarks.performance.races import child, peer, raced, timed
 from benchmarks.performance.semantic_peers import KEPT, SEMANTIC_THRESHOLD
 from curation.dedup.semantic import SemanticSettings, find_semantic_duplicates
 from curation.embeddings.base import Vectors
-from curation.embeddings.encoders import HashingEncoder, multiplies_bfloat16
-from curation.metrics.embedding import coverage, vendi_score
-from curation.selection.diversity import DiversitySettings, choose_diverse
-from storage.readers.python_docs import docstrings
+from curation.embeddings.encoders import HashingEncoder, has_fast_bf16
+from curation.metrics.embedding import representation_similarity, vendi_score
+from curation.selection.diversity import DiversitySettings, select_diverse
+from storage.readers.python_docs import iter_docstrings
 
 _WORK = WORK / "semantic"
 _DEFAULT = "default"
@@ -36,7 +36,7 @@ def measure(*, small: bool = False) -> list[Figure]:
     """Every figure; the small size takes a minute or two."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _WORK.mkdir(parents=True, exist_ok=True)
-    passages = [text for text, _ in docstrings()]
+    passages = [text for text, _ in iter_docstrings()]
     # Records as short as instructions: the last words of passages, a fifth of them with a word exchanged.
     short_texts = _short_records(passages, 4000 if small else 130_000)
     rounds = 1 if small else 2
@@ -77,7 +77,7 @@ def _embedding(texts: Sequence[str], rounds: int) -> list[Figure]:
         for seconds, vectors in (best[f"embed:{path}"] for path in _PATHS[1:])
         if seconds and (_nearest(vectors) == nearest).mean() >= 0.98
     )
-    goal = 3.0 if multiplies_bfloat16() else 2.2
+    goal = 3.0 if has_fast_bf16() else 2.2
     words = ">= 3 where cores multiply BF16 faster, 2.2 elsewhere"
     return [
         *figures,
@@ -92,8 +92,8 @@ def _duplicates(vectors: Vectors, rounds: int) -> list[Figure]:
     np.save(given, vectors)
     rows = len(vectors)
 
-    def find(exact_rows: int) -> Callable[[], tuple[float, NDArray[Any]]]:
-        settings = SemanticSettings(threshold=SEMANTIC_THRESHOLD, exact_rows=exact_rows)
+    def find(brute_force_below: int) -> Callable[[], tuple[float, NDArray[Any]]]:
+        settings = SemanticSettings(threshold=SEMANTIC_THRESHOLD, brute_force_below=brute_force_below)
         return timed(lambda: np.flatnonzero(find_semantic_duplicates(vectors, vectors[:0], settings).kept))
 
     paths = {"exact": find(rows), "cells": find(0), "semhash": child("semhash", peer("semhash"), given)}
@@ -117,33 +117,33 @@ def _choice(vectors: Vectors, rounds: int) -> list[Figure]:
     given, rows = _WORK / "choice.npy", len(vectors)
     np.save(given, vectors)
 
-    def choose(method: str, block_rows: int) -> Callable[[], tuple[float, NDArray[Any]]]:
-        values = {"method": method, "keep_fraction": KEPT, "strata": "none", "block_rows": block_rows}
+    def choose(method: str, block_size: int) -> Callable[[], tuple[float, NDArray[Any]]]:
+        values = {"method": method, "keep_fraction": KEPT, "strata": "none", "block_size": block_size}
         settings = DiversitySettings.model_validate(values)
-        return timed(lambda: np.flatnonzero(~np.isnan(choose_diverse(vectors, settings))))
+        return timed(lambda: np.flatnonzero(~np.isnan(select_diverse(vectors, settings))))
 
     best = raced(
         {
             "facility-location": choose("facility-location", rows),
             "facility-location in blocks of 4096": choose("facility-location", 4096),
-            "k-centre": choose("k-centre", rows),
+            "k-center": choose("k-center", rows),
             "dpp": choose("dpp", rows),
         },
         rounds,
     )
     # Once: it takes longer than all the others together.
     best |= raced({"submodlib": child("submodlib", peer("submodlib"), given)}, 1)
-    limits = {"facility-location": 10.0, "k-centre": 2.0}
+    limits = {"facility-location": 10.0, "k-center": 2.0}
     figures = []
     for name, (seconds, chosen) in best.items():
         title, limit = f"{round(KEPT * rows)} of {rows}: {name}", limits.get(name)
         goal = _limit(seconds, limit) if limit else ("", None)
         figures.append(Figure(title, short(seconds) if seconds else None, "CPU s", *goal))
         if seconds:
-            seen = coverage(vectors, chosen)
+            seen = representation_similarity(vectors, chosen)
             figures += [
-                Figure(f"{title}, sum covered", short(seen.location), "cosines"),
-                Figure(f"{title}, farthest row", short(seen.least), "cosine"),
+                Figure(f"{title}, sum covered", short(seen.facility_location), "cosines"),
+                Figure(f"{title}, farthest row", short(seen.minimum), "cosine"),
                 Figure(f"{title}, Vendi score", short(vendi_score(vectors[chosen])), "vectors"),
             ]
     figures.append(_against("submodlib", vectors, best))
@@ -163,8 +163,8 @@ def _apricot(vectors: Vectors) -> list[Figure]:
     """Beside ours on a quarter of the rows: on all of them it takes a quarter of an hour."""
     given, rows = _WORK / "quarter.npy", len(vectors)
     np.save(given, vectors)
-    settings = DiversitySettings(method="facility-location", keep_fraction=KEPT, strata="none", block_rows=rows)
-    ours = timed(lambda: np.flatnonzero(~np.isnan(choose_diverse(vectors, settings))))
+    settings = DiversitySettings(method="facility-location", keep_fraction=KEPT, strata="none", block_size=rows)
+    ours = timed(lambda: np.flatnonzero(~np.isnan(select_diverse(vectors, settings))))
     best = raced({"facility-location": ours, "apricot": child("apricot", peer("apricot"), given)}, 1)
     costs = [
         Figure(f"{round(KEPT * rows)} of {rows}: {name}", short(seconds) if seconds else None, "CPU s")
@@ -175,8 +175,8 @@ def _apricot(vectors: Vectors) -> list[Figure]:
 
 def _against(name: str, vectors: Vectors, best: dict[str, tuple[float, NDArray[Any]]]) -> Figure:
     seconds, chosen = best[name]
-    ours = coverage(vectors, best["facility-location"][1]).location
-    ratio = ours / coverage(vectors, chosen).location if seconds else None
+    ours = representation_similarity(vectors, best["facility-location"][1]).facility_location
+    ratio = ours / representation_similarity(vectors, chosen).facility_location if seconds else None
     value, holds = (None, None) if ratio is None else (round(ratio, 6), ratio >= 0.9999)
     return Figure(f"facility location: sum covered, against {name}", value, "ratio", ">= 1 but for rounding", holds)
 

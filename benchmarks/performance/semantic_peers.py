@@ -20,19 +20,19 @@ Job = Callable[[], Any]
 
 def _embed(path: str, file: Path) -> Job:
     from curation.embeddings.base import EmbeddingSettings
-    from curation.embeddings.encoders import open_encoder
+    from curation.embeddings.encoders import load_encoder
 
     texts = json.loads(file.read_text())
     if path == "default":
         from sentence_transformers import SentenceTransformer
 
-        from curation.embeddings.encoders import packaged_minilm
+        from curation.embeddings.encoders import bundled_minilm_path
 
-        model = SentenceTransformer(str(packaged_minilm()), device="cpu")
+        model = SentenceTransformer(str(bundled_minilm_path()), device="cpu")
         model.encode(texts[:16])
         return lambda: model.encode(texts, normalize_embeddings=True)
     backend, precision = path.split("-")
-    encoder = open_encoder("minilm", EmbeddingSettings.model_validate({"backend": backend, "precision": precision}))
+    encoder = load_encoder("minilm", EmbeddingSettings.model_validate({"backend": backend, "precision": precision}))
     encoder.encode(texts[:16])
     return lambda: encoder.encode(texts)
 

@@ -12,25 +12,30 @@ from benchmarks.performance import ingest as ingesting
 from benchmarks.performance import queries as asking
 from benchmarks.support.bucket_server import serving
 from curation.splitting import IngestSettings
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.remote.s3 import Bucket
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _WORK = WORK / "storage"
 _RECIPES = {
-    "ngram": {"generations": 5, "train": {"backend": "ngram"}, "curate": {"encoder": "hashing"}},
+    "ngram": {"num_generations": 5, "train": {"backend": "ngram"}, "curate": {"encoder": "hashing"}},
     "transformer": {
-        "generations": 1,
-        "train": {"backend": "transformer", "human_schedule": "ramp", "steps": 60, "human_only_steps": 40},
+        "num_generations": 1,
+        "train": {
+            "backend": "transformer",
+            "human_ratio_schedule": "ramp",
+            "max_steps": 60,
+            "generation_0_max_steps": 40,
+        },
         "generate": {"sampler": "vllm"},
     },
 }
 _SHARED = {
-    "human": "docs",
-    "prompts": {"candidates_per_human_record": 3},
+    "dataset": "docs",
+    "prompts": {"prompts_per_human_record": 3},
     "mix": {"policy": "anchor"},
-    "measure": {"voice_records": 200},
+    "evaluate": {"num_samples": 200},
 }
 
 
@@ -44,8 +49,8 @@ def measure() -> list[Figure]:
     begun = _begun()
     ngram, transformer = (_recipe(name) for name in _RECIPES)
     scenes = {
-        "n-gram loop": (folder_scene(begun, _WORK / "plain", ngram, coat=False), 80),
-        "n-gram loop, under Prefect": (folder_scene(begun, _WORK / "flow", ngram, coat=True), 20),
+        "n-gram loop": (folder_scene(begun, _WORK / "plain", ngram, with_prefect=False), 80),
+        "n-gram loop, under Prefect": (folder_scene(begun, _WORK / "flow", ngram, with_prefect=True), 20),
     }
     with serving() as address:
         os.environ |= {"AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": "us-east-1"}
@@ -53,7 +58,10 @@ def measure() -> list[Figure]:
         url = f"s3://kills-{uuid.uuid4().hex[:8]}"
         Bucket(url).create()
         scenes["n-gram loop, in a bucket"] = (bucket_scene(begun, _WORK / "bucket", url, ngram), 10)
-        scenes["transformer and vLLM"] = (folder_scene(begun, _WORK / "transformer", transformer, coat=False), 10)
+        scenes["transformer and vLLM"] = (
+            folder_scene(begun, _WORK / "transformer", transformer, with_prefect=False),
+            10,
+        )
         for seed, (name, (scene, kills)) in enumerate(scenes.items(), 1):
             found += remembered(_WORK, name, partial(_killed, name, scene, kills, seed))
     return found
@@ -76,9 +84,9 @@ def _figures(name: str, told: Survived) -> list[Figure]:
 
 def _begun() -> Path:
     store = _WORK / "begun"
-    settings = IngestSettings(passage_characters=(80, 360), reserve_records=450, heldout_records=150)
-    with without_coat():
-        ingest(store, "docs", [DOCSTRINGS], settings)
+    settings = IngestSettings(passage_length_chars=(80, 360), max_train_records=450, max_heldout_records=150)
+    with without_prefect():
+        ingest(store, "docs", [PYTHON_DOCS], settings)
     return store
 
 

@@ -18,15 +18,15 @@ from typing import Any
 from benchmarks.figures import Figure, short
 from benchmarks.performance.training_costs import FOLDER, SHAPE, ancestor_of, beside, fast_path, human_texts, untold
 from benchmarks.performance.training_variants import VARIANTS, dry, live
-from tasks.backends import Corpus, Resources, TransformerTraining
+from tasks.backends import Resources, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import WorkerError
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 
 def measure() -> list[Figure]:
     """Run what is not remembered."""
-    with without_coat():
+    with without_prefect():
         reference = _remembered("reference", beside)
         fast = _remembered("fast", fast_path)
         killed = _remembered("killed", _killed)
@@ -104,13 +104,13 @@ def _remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]
 def _killed() -> dict[str, Any]:
     texts, _ = human_texts()
     ancestor = ancestor_of(texts)
-    settings = TransformerTraining.model_validate({**SHAPE, "steps": 60})
-    asked: tuple[Corpus, list[str], Path] = (Corpus(texts, []), [], ancestor)
+    settings = TransformerTraining.model_validate({**SHAPE, "max_steps": 60})
+    asked: tuple[TrainingCorpus, list[str], Path] = (TrainingCorpus(texts, []), [], ancestor)
     with tempfile.TemporaryDirectory() as name:
         killed, whole = Path(name) / "killed", Path(name) / "whole"
         killed.mkdir()
         whole.mkdir()
-        backends = Backends(Resources(checkpoint_seconds=0.5), Path(name) / "logs")
+        backends = Backends(Resources(checkpoint_interval_s=0.5), Path(name) / "logs")
 
         def kill(step: int, _: int) -> None:
             if step == 40:
@@ -121,7 +121,7 @@ def _killed() -> dict[str, Any]:
             try:
                 backends.trainer(settings).train(*asked, killed, 1, kill)
             except WorkerError:
-                resumed = backends.trainer(settings).train(*asked, killed, 1, untold).resumed_from
+                resumed = backends.trainer(settings).train(*asked, killed, 1, untold).resumed_from_step
         finally:
             backends.close()
         names = {path.name for folder in (killed, whole) for path in folder.iterdir()}

@@ -10,34 +10,34 @@ from typing import Any
 from benchmarks.figures import WORK
 from curation.splitting import IngestSettings
 from storage.artifacts.artifact import read_table
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
-from tasks.backends import Corpus, Resources, TransformerTraining
-from tasks.ingestion.ingest import ingest, pinned_human
+from tasks.backends import Resources, TrainingCorpus, TransformerTraining
+from tasks.ingestion.ingest import ingest, load_pinned_human
 
 FOLDER = WORK / "training"
 _TURNS, _ROUNDS = 10, 3
 """Of the same training by both, ten seconds each; and of the same loss by both, a minute each."""
 SHAPE = {
-    "hidden": 128,
-    "layers": 2,
-    "heads": 4,
-    "context": 128,
-    "vocabulary": 2048,
-    "batch": 8,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "context_length": 128,
+    "vocab_size": 2048,
+    "batch_size": 8,
     "precision": "float32",
 }
 _REFERENCE = TransformerTraining.model_validate(
     {
         **SHAPE,
-        "optimiser": "adamw",
+        "optimizer": "adamw",
         "learning_rate": 0.003,
-        "sliced_head": False,
+        "chunked_cross_entropy": False,
         "weight_decay": 0.1,
-        "steps": 100,
+        "max_steps": 100,
         # As the plain Trainer has them.
-        "schedule": "linear",
-        "warmup_fraction": 0.05,
+        "lr_scheduler": "linear",
+        "warmup_ratio": 0.05,
     }
 )
 _LONG = 400
@@ -74,13 +74,13 @@ def fast_path() -> dict[str, Any]:
             cpu, _ = train(settings, texts, ancestor, Path(name))
             return cpu, _heldout_loss(Path(name), heldout)
 
-    plain = {rate: _REFERENCE.model_copy(update={"steps": _LONG, "learning_rate": rate}) for rate in _RATES}
+    plain = {rate: _REFERENCE.model_copy(update={"max_steps": _LONG, "learning_rate": rate}) for rate in _RATES}
     found = {rate: tried(_theirs, settings) for rate, settings in plain.items()}
     rate = min(found, key=lambda one: found[one][1])
     goal = found[rate][1]
     fast = TransformerTraining.model_validate(SHAPE)
     for steps in _FAST_STEPS:
-        chosen = fast.model_copy(update={"steps": steps})
+        chosen = fast.model_copy(update={"max_steps": steps})
         ours = tried(_ours, chosen)
         if ours[1] <= goal:
             break
@@ -92,12 +92,16 @@ def fast_path() -> dict[str, Any]:
 def human_texts() -> tuple[list[str], list[str]]:
     """Passages to learn from, and those held out."""
     store = FOLDER / "store"
-    asked = IngestSettings(passage_characters=(80, 360), split_by="source", reserve_records=1000, heldout_records=300)
-    ingest(store, "docs", [DOCSTRINGS], asked)
+    asked = IngestSettings(
+        passage_length_chars=(80, 360), split_by="source", max_train_records=1000, max_heldout_records=300
+    )
+    ingest(store, "docs", [PYTHON_DOCS], asked)
     run = Run(store, "bench")
-    run.begin({}, set(), {})
-    human = pinned_human(Attempt(run, 0), "docs")
-    reserve, heldout = (read_table(human[side].folder, ["text"])["text"].to_pylist() for side in ("reserve", "heldout"))
+    run.initialize({}, set(), {})
+    human = load_pinned_human(Attempt(run, 0), "docs")
+    reserve, heldout = (
+        read_table(human[side].folder, ["text"])["text"].to_pylist() for side in ("human_train", "human_heldout")
+    )
     return reserve, heldout
 
 
@@ -107,7 +111,7 @@ def ancestor_of(texts: Sequence[str]) -> Path:
     if not (folder / "probe.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _ours(_REFERENCE.model_copy(update={"human_only_steps": 1}), texts, None, folder)
+        _ours(_REFERENCE.model_copy(update={"generation_0_max_steps": 1}), texts, None, folder)
     return folder
 
 
@@ -118,7 +122,7 @@ def _ours(
     from tasks.backends.transformer import train
 
     started = time.process_time()
-    lesson = train(settings, Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, untold)
+    lesson = train(settings, Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, untold)
     return time.process_time() - started, lesson.log[-1].loss
 
 
@@ -126,24 +130,24 @@ def _theirs(settings: TransformerTraining, texts: Sequence[str], ancestor: Path,
     """The same by transformers.Trainer as its documentation has it: spell, pack, train, save."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
-    from tasks.backends.training.data import Blocks, packed_stream
+    from tasks.backends.training.data import PackedDataset, pack_sequences
 
     started = time.process_time()
     set_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(ancestor)
-    stream = packed_stream(tokenizer, texts, settings.context, 0)
-    blocks = Blocks([stream.next_block() for _ in range(settings.steps * settings.batch)])
+    stream = pack_sequences(tokenizer, texts, settings.context_length, 0)
+    blocks = PackedDataset([stream.next_block() for _ in range(settings.max_steps * settings.batch_size)])
     shape = AutoConfig.from_pretrained(ancestor, attn_implementation="eager")
     asked = TrainingArguments(
         output_dir=str(folder),
-        max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         adam_beta2=0.95,
-        warmup_steps=settings.steps // 20,
+        warmup_steps=settings.max_steps // 20,
         train_sampling_strategy="sequential",
-        logging_steps=max(1, settings.steps // 20),
+        logging_steps=max(1, settings.max_steps // 20),
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
@@ -162,7 +166,7 @@ def _heldout_loss(model: Path, heldout: Sequence[str]) -> float:
     from tasks.backends.transformer import score
 
     scores = score(model, heldout, (1.0,), untold)
-    return sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores)
+    return sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores)
 
 
 def untold(*_: int) -> None:

@@ -20,21 +20,29 @@ from typing import Any
 
 import torch
 
-from tasks.backends import Corpus, Prompt, Resources, Sampling, TransformerTraining
+from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.transformer import sample, score, train
 
 _TEAM = TransformerTraining(
-    hidden=768,
-    layers=12,
-    heads=12,
-    context=1024,
-    vocabulary=16384,
-    batch=32,
-    human_only_steps=300,
-    schedule="cosine",
+    hidden_size=768,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    context_length=1024,
+    vocab_size=16384,
+    batch_size=32,
+    generation_0_max_steps=300,
+    lr_scheduler="cosine",
     weight_decay=0.1,
 )
-_TINY = TransformerTraining(hidden=64, layers=1, heads=2, context=64, vocabulary=400, batch=4, human_only_steps=8)
+_TINY = TransformerTraining(
+    hidden_size=64,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    context_length=64,
+    vocab_size=400,
+    batch_size=4,
+    generation_0_max_steps=8,
+)
 _SAMPLING = Sampling(sampler="transformers", max_tokens=128)
 
 
@@ -45,8 +53,8 @@ def measure(settings: TransformerTraining, text_bytes: int, prompts: int) -> dic
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started = time.monotonic()
-        resources = Resources(checkpoint_seconds=1e6)
-        lesson = train(settings, resources, Corpus(texts, []), [], None, None, folder, 0, _told)
+        resources = Resources(checkpoint_interval_s=1e6)
+        lesson = train(settings, resources, TrainingCorpus(texts, []), [], None, None, folder, 0, _told)
         trained, training_peak = time.monotonic() - started, _peak()
         scores = score(folder, heldout, (1.0,), _told)
         asked = [Prompt("def ", seed) for seed in range(prompts)]
@@ -65,7 +73,7 @@ def measure(settings: TransformerTraining, text_bytes: int, prompts: int) -> dic
         "tokens_per_second_median": round(statistics.median(speeds)),
         "training_peak_gib": training_peak,
         "loss_first_and_last": [lesson.log[0].loss, lesson.log[-1].loss],
-        "heldout_nats_per_token": sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores),
+        "heldout_nats_per_token": sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores),
         "sampled_tokens_per_second": round(sum(one.completion_tokens for one in said) / spoken, 1),
         "peak_gib": _peak(),
         "said": said[0].text[:200],

@@ -14,41 +14,41 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import read_manifest, read_table
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from tasks.backends import Resources
 from tasks.ingestion.ingest import ingest
 
 _TINY = {
     "backend": "transformer",
-    "hidden": 64,
-    "layers": 1,
-    "heads": 2,
-    "context": 128,
-    "vocabulary": 400,
-    "batch": 4,
-    "steps": 30,
-    "human_only_steps": 30,
-    "base_steps": 60,
+    "hidden_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "context_length": 128,
+    "vocab_size": 400,
+    "batch_size": 4,
+    "max_steps": 30,
+    "generation_0_max_steps": 30,
+    "base_max_steps": 60,
 }
-_ADAMW = {"optimiser": "adamw", "learning_rate": 0.002}
-_DPO = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.0005}
+_ADAMW = {"optimizer": "adamw", "learning_rate": 0.002}
+_DPO = {"objective": "dpo", "init_from": "base", "optimizer": "adamw", "learning_rate": 0.0005}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "from scratch": {},
-    "from base": {"start": "base"},
-    "from previous": {"start": "previous"},
-    "LoRA, merged": {"start": "base", "lora_rank": 4, **_ADAMW},
-    "LoRA, as adapter": {"start": "base", "lora_rank": 4, "adapter": True, **_ADAMW},
-    "SFT": {"objective": "sft", "start": "base"},
+    "from base": {"init_from": "base"},
+    "from previous": {"init_from": "previous"},
+    "LoRA, merged": {"init_from": "base", "lora_rank": 4, **_ADAMW},
+    "LoRA, as adapter": {"init_from": "base", "lora_rank": 4, "save_adapter_only": True, **_ADAMW},
+    "SFT": {"objective": "sft", "init_from": "base"},
     "DPO, people's pairs": _DPO,
-    "DPO, best against worst of k": {**_DPO, "pairs": "best-of-k"},
+    "DPO, best against worst of k": {**_DPO, "preference_source": "best-of-k"},
 }
 
 
 def live(name: str, folder: Path) -> dict[str, Any]:
     """Run generation 0 and 1 of a variant in a store of its own below `folder`; what its last model said."""
     chat = VARIANTS[name].get("objective") == "sft" or (
-        VARIANTS[name].get("objective") == "dpo" and "pairs" not in VARIANTS[name]
+        VARIANTS[name].get("objective") == "dpo" and "preference_source" not in VARIANTS[name]
     )
     slug = "".join(letter if letter.isalnum() else "-" for letter in name)
     store = folder / "store"
@@ -57,25 +57,25 @@ def live(name: str, folder: Path) -> dict[str, Any]:
     if not (store / "human" / human).exists():
         file = folder / f"{human}.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in _rows(chat)))
-        ingest(store, human, [str(file)], IngestSettings(column="messages" if chat else "text"))
-    asked = {"program": "opening", "opening_words": 8}
-    if VARIANTS[name].get("pairs"):
-        asked |= {"opening_words": 4, "rounds": 3, "candidates_per_human_record": 2}
+        ingest(store, human, [str(file)], IngestSettings(text_column="messages" if chat else "text"))
+    asked = {"template_name": "prefix", "prefix_words": 8}
+    if VARIANTS[name].get("preference_source"):
+        asked |= {"prefix_words": 4, "max_prompts_per_record": 3, "prompts_per_human_record": 2}
     recipe = Recipe.model_validate(
         {
             "name": slug,
-            "human": human,
-            "generations": 1,
+            "dataset": human,
+            "num_generations": 1,
             "prompts": asked,
             "generate": {"sampler": "vllm", "max_tokens": 40},
-            "curate": {"encoder": "hashing", "stages": ["exact"]},
-            "measure": {"voice_records": 40},
+            "curate": {"encoder": "hashing", "filters": ["exact"]},
+            "evaluate": {"num_samples": 40},
             "train": {**_TINY, **VARIANTS[name]},
         }
     )
     evolve(recipe, Site(store=store, resources=Resources(kv_cache_mib=64, max_num_seqs=64)))
     last = store / "runs" / slug / "generation=1" / "attempt=1"
-    said = read_table(last / "voice")["text"].to_pylist()
+    said = read_table(last / "eval_samples")["text"].to_pylist()
     manifest = read_manifest(last / "model")
     spoken = sum(bool(text.strip()) for text in said)
     return {
@@ -91,19 +91,19 @@ def dry(folder: Path) -> dict[str, Any]:
     store = folder / "dry-store"
     if not (store / "human" / "corpus").exists():
         asked = IngestSettings(
-            passage_characters=(80, 360), split_by="source", reserve_records=2_000, heldout_records=20
+            passage_length_chars=(80, 360), split_by="source", max_train_records=2_000, max_heldout_records=20
         )
-        ingest(store, "corpus", [DOCSTRINGS], asked)
+        ingest(store, "corpus", [PYTHON_DOCS], asked)
     short = (
-        "generations=1",
-        "prompts.candidates_per_human_record=0.02",
+        "num_generations=1",
+        "prompts.prompts_per_human_record=0.02",
         "generate.max_tokens=24",
-        "measure.voice_records=20",
+        "evaluate.num_samples=20",
     )
-    recipe = load_recipe("hundred-million", [*short, "train.batch=1", "train.epochs=0.01"])
+    recipe = load_recipe("hundred-million", [*short, "train.batch_size=1", "train.num_epochs=0.01"])
     evolve(recipe, Site(store=store, resources=Resources(kv_cache_mib=256, max_num_seqs=16)))
     last = store / "runs" / recipe.name / "generation=1" / "attempt=1"
-    said = read_table(last / "voice")["text"].to_pylist()
+    said = read_table(last / "eval_samples")["text"].to_pylist()
     with safe_open(last / "model" / "model.safetensors", "pt") as weights:
         held = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  (no mapping)
     return {"spoken": sum(bool(text.strip()) for text in said), "weights": held}

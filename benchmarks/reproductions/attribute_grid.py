@@ -9,19 +9,19 @@ from typing import Any
 from benchmarks.figures import Figure, short
 from benchmarks.reproductions.sampling import STORE, honest, lived, worth
 from benchmarks.support.template_model_server import GRID, delivered
-from curation.embeddings.encoders import open_encoder
+from curation.embeddings.encoders import load_encoder
 from curation.metrics.embedding import vendi_score
 from flows.config.site import Site
 from storage.artifacts.artifact import read_table
 
 _ASKED = {
     "prompts": {
-        "program": "template",
+        "template_name": "template",
         "template": "{subject} {format} {length} :",
         "attributes": GRID,
-        "answer": "continues",
+        "output_format": "prompt_and_completion",
     },
-    "mix": {"strata": "attributes"},
+    "mix": {"stratify_by": "attributes"},
 }
 _CELLS = math.prod(map(len, GRID.values()))
 
@@ -38,7 +38,7 @@ def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5)
         right.append(statistics.mean(worth([row["prompt"] for row in asked], [row["text"] for row in asked])))
         both = [[row["text"] for row in rows if row["kept"]] for rows in (asked, one)]
         effective.append([_effective_kinds(texts) for texts in both])
-        vendi.append([vendi_score(open_encoder("hashing").encode(texts)) for texts in both])
+        vendi.append([vendi_score(load_encoder("hashing").encode(texts)) for texts in both])
     told = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, most of seeds"
     yield Figure(told, max(wrong), "cells", "0: delivered counts equal quotas", max(wrong) == 0)
     yield Figure("texts about the subject that they were asked for, least of seeds", short(min(right)), "share")
@@ -51,9 +51,9 @@ def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5)
 def _uneven(name: str, seed: int, more: Mapping[str, Any], records: int, cell: int) -> list[dict[str, Any]]:
     """Candidates of a generation that has two for each record of its corpus, and whether they are in it."""
     run = f"attributes-{name}-{seed}"
-    asked = {**more.get("prompts", {}), "candidates_per_human_record": 2 * _CELLS * cell / records}
-    mix = {"policy": "fixed-fraction", "human_fraction": 0.0, "records": _CELLS * cell, **more.get("mix", {})}
-    told = {"human": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
+    asked = {**more.get("prompts", {}), "prompts_per_human_record": 2 * _CELLS * cell / records}
+    mix = {"policy": "fixed-fraction", "human_fraction": 0.0, "num_records": _CELLS * cell, **more.get("mix", {})}
+    told = {"dataset": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
     lived(run, seed, {**told, "prompts": asked, "mix": mix}, Site(store=STORE))
     folder = STORE / "runs" / run / "generation=1" / "attempt=1"
     taken = set(read_table(folder / "corpus", ["id"])["id"].to_pylist())

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
-from curation.filters.importance import draw_weighted, human_probability
-from curation.text import passages
-from storage.readers.python_docs import docstrings
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.toy.ngram import expect, reword, sample, score, train
+from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
+from curation.filters.importance import human_classifier_scores, weighted_sample_without_replacement
+from curation.text import split_passages
+from storage.readers.python_docs import iter_docstrings
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
 _SPARE = 1.5
@@ -98,7 +98,7 @@ def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
 
 
 def _prepared(folder: Path, seed: int, budget: int, heldout: int, temperature: float) -> _Texts:
-    found = list(dict.fromkeys(cut for text, _ in docstrings() for cut in passages(text, 80, 360)))
+    found = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 80, 360)))
     drawn = [found[place] for place in np.random.default_rng(seed).permutation(len(found))]
     # A text has 20 words and more.
     known, human = (_filled(some, budget * _SPARE) for some in (drawn[heldout::2], drawn[heldout + 1 :: 2]))
@@ -114,23 +114,23 @@ def _edited(texts: _Texts, share: float, threshold: float) -> list[str]:
     settings = EditSettings(threshold=threshold)
     mixture = _filled(texts.human, texts.budget)
     for place in range(len(_filled(mixture, texts.budget * (1 - share))), len(mixture)):
-        outlook = Outlook(*expect(texts.prior, mixture[place], settings.top_k))
-        mixture[place] = reword(texts.prior, mixture[place], edit_tokens(outlook, settings, place)[0])
+        outlook = TokenDistribution(*token_distributions(texts.prior, mixture[place], settings.top_k))
+        mixture[place] = replace_tokens(texts.prior, mixture[place], edit_tokens(outlook, settings, place)[0])
     return mixture
 
 
 def _resampled(texts: _Texts, share: float) -> list[str]:
     pool = texts.pool(share)
-    weights = human_probability(pool, texts.known, texts.seed) ** 10
+    weights = human_classifier_scores(pool, texts.known, texts.seed) ** 10
     # Who is drawn among few is drawn among more too.
-    drawn = [draw_weighted(weights, keep, texts.seed) for keep in range(1, len(pool) + 1)]
+    drawn = [weighted_sample_without_replacement(weights, keep, texts.seed) for keep in range(1, len(pool) + 1)]
     first = np.argsort(-np.sum(drawn, axis=0), kind="stable")
     return _filled((pool[place] for place in first), texts.budget)
 
 
 def _surprising(texts: _Texts, share: float) -> list[str]:
     pool = texts.pool(share)
-    nats = np.array([one.nats[0] / one.tokens for one in score(texts.prior, pool, (1.0,), _untold)])
+    nats = np.array([one.nll[0] / one.tokens for one in score(texts.prior, pool, (1.0,), _untold)])
     return _filled((pool[place] for place in np.argsort(-nats, kind="stable")), texts.budget)
 
 
@@ -147,14 +147,14 @@ def _filled(texts: Iterable[str], words: float) -> list[str]:
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir(exist_ok=True)
-    train(NgramTraining(), Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, _untold)
+    train(NgramTraining(), Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, _untold)
     return folder
 
 
 def _perplexity(texts: _Texts, mixture: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         scores = score(_learned(Path(folder), mixture, texts.prior), texts.heldout, (1.0,), _untold)
-    return math.exp(sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores))
+    return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
 
 
 def _untold(*_: int) -> None:

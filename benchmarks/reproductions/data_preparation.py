@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
 
 
 def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
@@ -39,7 +39,7 @@ def edited(text: str, tokenizer: Any, network: Any, settings: EditSettings, seed
     return tokenizer.decode(tokens), sum(int(sure.sum()) for _, sure in found), len(ids)
 
 
-def _outlook(network: Any, ids: list[int], never: list[int], settings: EditSettings) -> Outlook:  # noqa: ANN401
+def _outlook(network: Any, ids: list[int], never: list[int], settings: EditSettings) -> TokenDistribution:  # noqa: ANN401
     import torch
 
     with torch.inference_mode():
@@ -50,19 +50,19 @@ def _outlook(network: Any, ids: list[int], never: list[int], settings: EditSetti
         # What ends a text or pads it is not offered for a word of it.
         found[:, never] = 0
         beside, likeliest = found.topk(settings.top_k)
-    return Outlook(
+    return TokenDistribution(
         tokens=np.array(ids[1:], np.int64),
         probabilities=told.cpu().numpy().astype(np.float64),
-        likeliest=likeliest.cpu().numpy(),
-        likeliest_probabilities=beside.cpu().numpy().astype(np.float64),
+        top_k_ids=likeliest.cpu().numpy(),
+        top_k_probabilities=beside.cpu().numpy().astype(np.float64),
     )
 
 
 def _edits(file: Path, model: str, settings: EditSettings, counts: list[int]) -> Iterator[str]:
     """Texts of a file of JSONL, edited; `counts` has the tokens drawn anew and all of them."""
-    from tasks.backends.models.loading import open_network, read_tokenizer
+    from tasks.backends.models.loading import load_model, load_tokenizer
 
-    tokenizer, network = read_tokenizer(model), open_network(Path(model))
+    tokenizer, network = load_tokenizer(model), load_model(Path(model))
     with file.open() as lines:
         for place, line in enumerate(lines):
             text, again, tokens = edited(json.loads(line)["text"], tokenizer, network, settings, place)
@@ -95,9 +95,9 @@ def _main() -> None:
         if given.way == "blocks":
             if given.tokens < 1:
                 parser.error(f"a block has at least one token; found --tokens {given.tokens}")
-            from tasks.backends.models.loading import read_tokenizer
+            from tasks.backends.models.loading import load_tokenizer
 
-            texts = cut(given.file.read_text(), read_tokenizer(given.tokenizer), given.tokens)
+            texts = cut(given.file.read_text(), load_tokenizer(given.tokenizer), given.tokens)
         else:
             texts = list(_edits(given.file, given.model, EditSettings(threshold=given.threshold), counts))
     except (ValueError, KeyError) as mistake:

@@ -15,27 +15,27 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from benchmarks.theory.sources import Switches, divergences, one_hump, two_humps
-from curation.text import passages
-from storage.readers.python_docs import docstrings
-from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling, TransformerTraining
+from benchmarks.theory.sources import ErrorSources, divergences, one_hump, two_humps
+from curation.text import split_passages
+from storage.readers.python_docs import iter_docstrings
+from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends, open_backends
 
 _SOURCES = {"samples": "finite samples", "capacity": "limited capacity", "optimisation": "imperfect optimisation"}
 _STUDENT = TransformerTraining(
-    hidden=128,
-    layers=1,
-    context=128,
-    batch=4,
-    vocabulary=700,
-    optimiser="adamw",
+    hidden_size=128,
+    num_hidden_layers=1,
+    context_length=128,
+    batch_size=4,
+    vocab_size=700,
+    optimizer="adamw",
     learning_rate=0.005,
-    schedule="linear",
-    warmup_fraction=0.05,
+    lr_scheduler="linear",
+    warmup_ratio=0.05,
     weight_decay=0,
     precision="float32",
 )
-_NARROW = {"hidden": 32, "heads": 1, "learning_rate": 0.01}
+_NARROW = {"hidden_size": 32, "num_attention_heads": 1, "learning_rate": 0.01}
 """What is smaller of a student of limited capacity, and the rate that suits it."""
 _JUDGED, _MEASURED, _LONGEST = 500, 1500, 40
 """Texts that choose the best length of a training, texts that measure it, and the words of the longest among them."""
@@ -46,11 +46,11 @@ Cells = Mapping[frozenset[str], float]
 
 def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterator[Figure]:
     """Shumailov et al. 2024, Nature 631:755: finite samples, limited capacity, imperfect optimisation."""
-    none = divergences(two_humps(), Switches(), rounds, 0, 1)
+    none = divergences(two_humps(), ErrorSources(), rounds, 0, 1)
     yield Figure(
         f"none of the three: distance after {rounds} rounds", short(none[-1]), "", "0: no drift", none[-1] < 1e-9
     )
-    chance = divergences(two_humps(), Switches(samples=samples), rounds, 0, runs)
+    chance = divergences(two_humps(), ErrorSources(samples=samples), rounds, 0, runs)
     yield Figure(
         f"{samples} samples: distance in round 1 / 10 / {rounds}",
         _told(chance, rounds),
@@ -58,7 +58,7 @@ def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterato
         "drifts in every round",
         bool((np.diff(chance) > 0).all()),
     )
-    more = divergences(two_humps(), Switches(samples=100 * samples), rounds, 0, runs)
+    more = divergences(two_humps(), ErrorSources(samples=100 * samples), rounds, 0, runs)
     yield Figure(
         f"{100 * samples} samples: distance after {rounds} rounds",
         short(more[-1]),
@@ -66,7 +66,7 @@ def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterato
         "vanishes with the samples",
         more[-1] < chance[-1] / 5,
     )
-    narrow = divergences(two_humps(), Switches(one_gaussian=True), rounds, 0, 1)
+    narrow = divergences(two_humps(), ErrorSources(one_gaussian=True), rounds, 0, 1)
     yield Figure("two modes by one Gaussian: distance in round 1", short(narrow[0]), "", "> 0", narrow[0] > 0.1)
     yield Figure(
         f"the same: change from round 1 to {rounds}",
@@ -75,9 +75,9 @@ def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterato
         "0: bites in round 1 alone",
         abs(narrow[-1] - narrow[0]) < 1e-6,
     )
-    fits = divergences(one_hump(), Switches(one_gaussian=True), rounds, 0, 1)
+    fits = divergences(one_hump(), ErrorSources(one_gaussian=True), rounds, 0, 1)
     yield Figure("one mode by one Gaussian: distance", short(fits[-1]), "", "0", fits[-1] < 1e-6)
-    stopped = divergences(two_humps(), Switches(steps=100), rounds, 0, 1)
+    stopped = divergences(two_humps(), ErrorSources(steps=100), rounds, 0, 1)
     yield Figure(
         f"descent stopped after 100 steps: distance in round 1 / 10 / {rounds}",
         _told(stopped, rounds),
@@ -85,7 +85,7 @@ def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterato
         "adds to itself in every round",
         bool((np.diff(stopped) > 0).all()),
     )
-    longer = divergences(two_humps(), Switches(steps=400), rounds, 0, 1)
+    longer = divergences(two_humps(), ErrorSources(steps=400), rounds, 0, 1)
     yield Figure(
         f"the same after 400 steps: distance in round {rounds}", short(longer[-1]), "", "less", longer[-1] < stopped[-1]
     )
@@ -191,11 +191,11 @@ class _Teacher:
         """Loss above the teacher's after the shortest training, and after the best; longer ones are tried until one is worse."""
         found: list[tuple[float, float]] = []
         for steps in lengths:
-            settings = _STUDENT.model_copy(update={**(_NARROW if narrow else {}), "steps": steps})
+            settings = _STUDENT.model_copy(update={**(_NARROW if narrow else {}), "max_steps": steps})
             texts = self.said[: samples or steps * self.texts_a_step]
             folder = self.folder / f"{samples}-{narrow}-{steps}"
             folder.mkdir()
-            backends.trainer(settings).train(Corpus([], texts), [], self.spelled, folder, self.seed, _untold)
+            backends.trainer(settings).train(TrainingCorpus([], texts), [], self.spelled, folder, self.seed, _untold)
             judged, measured = (_above(folder, some, settings, backends) for some in (self.judged, self.measured))
             found.append((judged, measured))
             if len(found) > 1 and found[-1][0] > found[-2][0]:
@@ -205,12 +205,14 @@ class _Teacher:
 
 def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Backends) -> _Teacher:
     """A model of a few sentences of documentation, and enough of its words that no step of a training sees one twice."""
-    human = list(dict.fromkeys(cut for text, _ in docstrings() for cut in passages(text, 20, 100)))
+    human = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 20, 100)))
     drawn = np.random.default_rng(seed).permutation(len(human))[:lines]
     model, spelled = folder / "teacher", folder / "spelled"
     model.mkdir()
     counting = NgramTraining(order=2)
-    backends.trainer(counting).train(Corpus([human[place] for place in drawn], []), [], None, model, seed, _untold)
+    backends.trainer(counting).train(
+        TrainingCorpus([human[place] for place in drawn], []), [], None, model, seed, _untold
+    )
 
     def says(count: int, first: int) -> list[Completion]:
         prompts = [Prompt("", first + place) for place in range(count)]
@@ -219,12 +221,12 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
 
     heard = [one for one in says(2 * (_JUDGED + _MEASURED), 0) if one.completion_tokens <= _LONGEST]
     some = [one.text for one in says(4000, 10**6)]
-    from tasks.backends.training.tokenizer import learn_vocabulary
+    from tasks.backends.training.tokenizer import train_bpe_tokenizer
 
-    tokenizer = learn_vocabulary(some, _STUDENT.vocabulary, _STUDENT.context)
+    tokenizer = train_bpe_tokenizer(some, _STUDENT.vocab_size, _STUDENT.context_length)
     tokenizer.save_pretrained(spelled)
     tokens = statistics.mean(len(one.ids) + 2 for one in tokenizer.backend_tokenizer.encode_batch(some))
-    texts_a_step = math.ceil(1.1 * _STUDENT.batch * _STUDENT.context / tokens)
+    texts_a_step = math.ceil(1.1 * _STUDENT.batch_size * _STUDENT.context_length / tokens)
     said = [one.text for one in says(most_steps * texts_a_step, 10**7)]
     return _Teacher(said, heard[:_JUDGED], heard[_JUDGED : _JUDGED + _MEASURED], spelled, texts_a_step, folder, seed)
 
@@ -232,8 +234,8 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
 def _above(student: Path, heard: Sequence[Completion], settings: TransformerTraining, backends: Backends) -> float:
     """Nats a word, an end being one, that a student is more surprised than the teacher by what the teacher said."""
     scores = backends.scorer(settings).score(student, [one.text for one in heard], (1.0,), _untold)
-    floor = sum(one.log_probability or 0 for one in heard)
-    return (sum(one.nats[0] for one in scores) + floor) / sum(one.completion_tokens + 1 for one in heard)
+    floor = sum(one.sum_logprob or 0 for one in heard)
+    return (sum(one.nll[0] for one in scores) + floor) / sum(one.completion_tokens + 1 for one in heard)
 
 
 def _untold(*_: int) -> None:

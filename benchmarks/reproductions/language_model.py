@@ -9,26 +9,33 @@ from pathlib import Path
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.reproductions.data_preparation import cut
 from curation.splitting import IngestSettings
-from curation.text import passages
+from curation.text import split_passages
 from flows.compare import compare
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from storage.artifacts.artifact import read_table
 from storage.query.catalog import open_catalog
-from storage.readers.python_docs import docstrings
-from tasks.backends import Corpus, Resources, TransformerTraining
+from storage.readers.python_docs import iter_docstrings
+from tasks.backends import Resources, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _STORE = WORK / "reproductions" / "language"
-_BASE = TransformerTraining(hidden=64, heads=2, vocabulary=1024, context=132, human_only_steps=500, precision="float32")
+_BASE = TransformerTraining(
+    hidden_size=64,
+    num_attention_heads=2,
+    vocab_size=1024,
+    context_length=132,
+    generation_0_max_steps=500,
+    precision="float32",
+)
 _BLOCK = 64
 _SETTINGS: dict[str, list[str]] = {
     "none": [],
-    "tenth": ["mix.shares=[[0.9, 0, 0.1]]", "train.epochs=10"],
-    "half": ["mix.shares=[[0.5, 0, 0.5]]", "train.epochs=10"],
+    "tenth": ["mix.mixture_weights=[[0.9, 0, 0.1]]", "train.num_epochs=10"],
+    "half": ["mix.mixture_weights=[[0.5, 0, 0.5]]", "train.num_epochs=10"],
     "penalty": ["generate.repetition_penalty=2.0"],
 }
 """Settings of the recipe `recursive`."""
@@ -43,12 +50,12 @@ _TOLD = {
 def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, blocks: int = 256) -> Iterator[Figure]:
     """Shumailov et al. 2024: a base model tuned on blocks of text, then on what the last one wrote, from the base each time."""
     base = _tuned_from(blocks)
-    site = Site(store=_STORE, resources=Resources(trainers=2))
+    site = Site(store=_STORE, resources=Resources(num_train_workers=2))
     runs = {
         name: [load_recipe("recursive", _recursive(name, seed, base, generations, more)) for seed in seeds]
         for name, more in _SETTINGS.items()
     }
-    with without_coat():
+    with without_prefect():
         for seed in range(len(seeds)):
             compare([recipes[seed] for recipes in runs.values()], site, f"recursive-{seed}")
     ends = {name: [_perplexities(recipe.name) for recipe in recipes] for name, recipes in runs.items()}
@@ -61,8 +68,8 @@ def _recursive(name: str, seed: int, base: Path, generations: int, more: list[st
     return [
         f'name="recursive-{name}-{seed}"',
         f"seed={seed}",
-        f"generations={generations}",
-        f'train.base="{base}"',
+        f"num_generations={generations}",
+        f'train.base_model="{base}"',
         'train.precision="float32"',
         *more,
     ]
@@ -71,19 +78,19 @@ def _recursive(name: str, seed: int, base: Path, generations: int, more: list[st
 def _tuned_from(blocks: int) -> Path:
     """A base that knows the standard library's docstrings, and blocks of the language reference, which it does not, to be tuned on."""
     folder = _STORE / "base"
-    library = [(text, source) for text, source in docstrings() if not source.startswith("topics/")]
+    library = [(text, source) for text, source in iter_docstrings() if not source.startswith("topics/")]
     if not (folder / "probe.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        texts = list(dict.fromkeys(piece for text, _ in library for piece in passages(text, 80, 360)))
+        texts = list(dict.fromkeys(piece for text, _ in library for piece in split_passages(text, 80, 360)))
         backends = Backends(Resources(), _STORE / "logs")
-        backends.trainer(_BASE).train(Corpus(texts, []), [], None, folder, 0, _untold)
+        backends.trainer(_BASE).train(TrainingCorpus(texts, []), [], None, folder, 0, _untold)
         backends.close()
-    from tasks.backends.models.loading import read_tokenizer
+    from tasks.backends.models.loading import load_tokenizer
 
-    spelling, file = read_tokenizer(folder), _STORE / "blocks.jsonl"
+    spelling, file = load_tokenizer(folder), _STORE / "blocks.jsonl"
     rows = [
         {"text": block, "source": source}
-        for text, source in docstrings()
+        for text, source in iter_docstrings()
         if source.startswith("topics/")
         for block in cut(" ".join(text.split()), spelling, _BLOCK)
     ]
@@ -92,11 +99,11 @@ def _tuned_from(blocks: int) -> Path:
         source_column="source",
         split_by="source",
         heldout_fraction=0.3,
-        reserve_records=blocks,
-        heldout_records=200,
+        max_train_records=blocks,
+        max_heldout_records=200,
         repeats="exact",
     )
-    with without_coat():
+    with without_prefect():
         ingest(_STORE, "blocks", [str(file)], settings)
     return folder
 
@@ -109,13 +116,13 @@ def _perplexities(run: str) -> dict[int, float]:
 
 def _zero_shot(base: Path, recipe: Recipe) -> float:
     """Held-out perplexity of the base before it is tuned."""
-    (heldout,) = (_STORE / "human" / "blocks").glob("snapshot=1/heldout")
+    (heldout,) = (_STORE / "human" / "blocks").glob("snapshot=1/human_heldout")
     backends = Backends(Resources(), _STORE / "logs")
     scores = backends.scorer(recipe.train).score(
         base, read_table(heldout, ["text"])["text"].to_pylist(), (1.0,), _untold
     )
     backends.close()
-    return math.exp(sum(one.nats[0] for one in scores) / sum(one.tokens for one in scores))
+    return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
 
 
 def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator[Figure]:
@@ -173,12 +180,12 @@ def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
     """Where what is said lies under generation 0's model, beside held-out human text."""
     likely, tails = [], []
     for run in runs:
-        asked = """select subject, generation, quantile_cont(exp(nats / tokens), [0.5, 0.99]) from scores
+        asked = """select subject, generation, quantile_cont(exp(nll / tokens), [0.5, 0.99]) from scores
             where subject = 'candidates' or generation = 0 group by all"""
         found = {
             (subject, turn): numbers for subject, turn, numbers in open_catalog(_STORE, [run]).sql(asked).fetchall()
         }
-        likely.append(found["candidates", last][0] / found["heldout", 0][0])
+        likely.append(found["candidates", last][0] / found["human_heldout", 0][0])
         tails.append(found["candidates", last][1] / found["candidates", 1][1])
     yield Figure(
         "median perplexity of what is said in the last generation under generation 0's model, over human text's, most of seeds",

@@ -16,10 +16,10 @@ from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from storage.query.catalog import open_catalog
-from storage.readers.discovery import DOCSTRINGS
+from storage.readers.discovery import PYTHON_DOCS
 from tasks.backends import Resources
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 _ARMS = (
     *(("replace", 1.0), ("accumulate-subsample", 1.0), ("accumulate", 1.0)),
@@ -32,13 +32,13 @@ def loops(
 ) -> Iterator[Figure]:
     """Held-out loss in nats a token, model by model; `epochs` of each training where the backend takes any: more text, more steps, as was published."""
     store = WORK / "reproductions" / f"loops-{backend}-{passages}-{epochs}"
-    site = Site(store=store, resources=Resources(trainers=2, samplers=2))
+    site = Site(store=store, resources=Resources(num_train_workers=2, num_sample_workers=2))
     human = IngestSettings(
-        passage_characters=(80, 360), split_by="source", reserve_records=passages, heldout_records=passages // 4
+        passage_length_chars=(80, 360), split_by="source", max_train_records=passages, max_heldout_records=passages // 4
     )
     told: dict[tuple[str, float], list[list[float]]] = {arm: [] for arm in _ARMS}
-    with without_coat():
-        ingest(store, "docs", [DOCSTRINGS], human)
+    with without_prefect():
+        ingest(store, "docs", [PYTHON_DOCS], human)
         for seed in range(seeds):
             arms = {arm: _recipe(*arm, backend, seed, generations, epochs) for arm in _ARMS}
             compare(list(arms.values()), site, f"seed-{seed}")
@@ -51,14 +51,14 @@ def _recipe(policy: str, temperature: float, backend: str, seed: int, generation
     changes = [
         *(
             f'name="{policy}-{temperature}-{seed}"',
-            'human="docs"',
+            'dataset="docs"',
             f"seed={seed}",
-            f"generations={generations}",
+            f"num_generations={generations}",
         ),
-        *(f"generate.temperature={temperature}", "prompts.candidates_per_human_record=1"),
-        *("measure.sources=0", "measure.voice_records=100", "curate.stages=[]", 'curate.encoder="hashing"'),
+        *(f"generate.temperature={temperature}", "prompts.prompts_per_human_record=1"),
+        *("evaluate.num_sources=0", "evaluate.num_samples=100", "curate.filters=[]", 'curate.encoder="hashing"'),
     ]
-    changes += [f"train.epochs={epochs}", 'train.schedule="linear"'] if epochs else []
+    changes += [f"train.num_epochs={epochs}", 'train.lr_scheduler="linear"'] if epochs else []
     values = load_recipe("ngram" if backend == "ngram" else policy, changes).model_dump()
     return Recipe.model_validate({**values, "mix": {"policy": policy}})
 

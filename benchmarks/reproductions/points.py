@@ -2,7 +2,7 @@
 
 Shumailov et al. 2024, Nature 631:755, and its supplement: two Gaussians, a thousand samples a generation, no data of earlier
 generations: misperceived within 50 generations, points by 2,000; an autoencoder of digits: mixed up by generation 20. Both by the
-backends that a run uses, asked directly, for a run measures more than these rows need. `heirloom evolve points` and `digits` draw them.
+backends that a run uses, asked directly, for a run measures more than these rows need. `heirloom run points` and `digits` draw them.
 """
 
 import tempfile
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 from benchmarks.figures import Figure, short
-from tasks.backends import Corpus, GaussianMixtureTraining, Prompt, Resources, Sampling, VaeTraining
-from tasks.backends.toy.points import points_of, spelled
+from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus, VaeTraining
+from tasks.backends.toy.points import format_points, points_of
 
 Points = NDArray[np.float64]
 _HUMAN, _DECIMALS = 1000, 6
@@ -29,7 +29,7 @@ def mixtures(
     """Two Gaussians refitted to their own draws, on a line and in a plane."""
     from tasks.backends.toy import gaussian_mixture
 
-    settings = GaussianMixtureTraining(components=2)
+    settings = GaussianMixtureTraining(num_components=2)
     for size in (1, 2):
         drifts, shrunk, kept = [], [], []
         for seed in seeds:
@@ -61,8 +61,8 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
     unsure, shrunk, cost, kept = [], [], [], []
     for seed in seeds:
         heldout, learned = _split(human, seed)
-        told, costs = spelled(heldout, 0), list[float]()
-        settings = VaeTraining(steps=steps)
+        told, costs = format_points(heldout, 0), list[float]()
+        settings = VaeTraining(max_steps=steps)
         alone = dict(
             _loop(vae, settings, learned, len(learned), generations, 0.0, seed, {1, generations}, (told, costs))
         )
@@ -95,14 +95,18 @@ def _loop(
     """What is drawn in the wanted generations, each model learning from the last one's draws and a share of human points."""
     decimals = 0 if human.shape[1] > 2 else _DECIMALS
     sampling, dice = Sampling(sampler=settings.backend), np.random.default_rng(seed)
-    people, spoken = spelled(human, decimals), list[str]()
+    people, spoken = format_points(human, decimals), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder) / "0"
         for generation in range(generations + 1):
             model = Path(folder) / str(generation)
             model.mkdir()
             again = dice.choice(len(people), round(human_fraction * count), replace=False)
-            corpus = Corpus([people[place] for place in again], spoken[len(again) :]) if spoken else Corpus(people, [])
+            corpus = (
+                TrainingCorpus([people[place] for place in again], spoken[len(again) :])
+                if spoken
+                else TrainingCorpus(people, [])
+            )
             ancestor = first if generation else None
             backend.train(settings, Resources(), corpus, [], ancestor, None, model, seed + generation, _untold)
             if told is not None and generation in (0, generations):

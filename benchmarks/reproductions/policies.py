@@ -12,12 +12,12 @@ from benchmarks.theory.refitting import (
     Numbers,
     Policy,
     counts_of,
-    course,
     density_loss,
     die,
     gaussian,
     kernel_density,
     regression_errors,
+    training_data_by_generation,
 )
 from curation.forecast.closed_form import regression_error
 
@@ -47,7 +47,8 @@ def policies(*, regressions: int = 1000, runs: int = 1000, seed: int = 0) -> Ite
 def _gaussians(runs: int, seed: int) -> Iterator[Figure]:
     many = np.random.default_rng(seed).standard_normal((10 * runs, 100))
     unbiased, likeliest = (
-        _last(course(gaussian(100, unbiased=one), "replace", many, 100, seed)) for one in (True, False)
+        _last(training_data_by_generation(gaussian(100, unbiased=one), "replace", many, 100, seed))
+        for one in (True, False)
     )
     median = float(np.median(unbiased.var(1, ddof=1)))
     yield Figure(
@@ -73,7 +74,8 @@ def _gaussians(runs: int, seed: int) -> Iterator[Figure]:
     )
     human = many[: runs // 3]
     kept = {
-        policy: float(np.median(_last(course(gaussian(100), policy, human, 100, seed)).var(1))) for policy in POLICIES
+        policy: float(np.median(_last(training_data_by_generation(gaussian(100), policy, human, 100, seed)).var(1)))
+        for policy in POLICIES
     }
     for policy in POLICIES[1:]:
         yield Figure(
@@ -91,7 +93,7 @@ def _densities(seed: int) -> Iterator[Figure]:
     for bandwidth in (0.1, 0.5, 1.0):
         rise = {}
         for policy in POLICIES:
-            first, *_, last = course(kernel_density(100, bandwidth), policy, human, 30, seed)
+            first, *_, last = training_data_by_generation(kernel_density(100, bandwidth), policy, human, 30, seed)
             rise[policy] = density_loss(last, bandwidth, heldout) - density_loss(first, bandwidth, heldout)
         told = " / ".join(f"{rise[policy]:.2f}" for policy in POLICIES)
         ordered = rise["replace"] > rise["accumulate-subsample"] > rise["accumulate"]
@@ -111,7 +113,7 @@ def _dice(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figur
     left: dict[tuple[float, str], float] = {}
     for temperature in (1.0, 0.3):
         for policy in POLICIES:
-            *_, last = course(die(records, outcomes, temperature), policy, human, 10, seed)
+            *_, last = training_data_by_generation(die(records, outcomes, temperature), policy, human, 10, seed)
             counts = counts_of(last, outcomes)
             left[temperature, policy] = float(np.log(effective_types(counts / counts.sum(1, keepdims=True))).mean())
     for temperature in (1.0, 0.3):
@@ -130,7 +132,7 @@ def _dice(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figur
         "nothing is left: bias is far worse than chance",
         left[0.3, "replace"] < 0.01 < left[1.0, "replace"],
     )
-    *_, last = course(
+    *_, last = training_data_by_generation(
         die(50, 20), "replace", np.random.default_rng(seed).integers(0, 20, (50, 50)).astype(float), 600, seed
     )
     alone = float(((counts_of(last, 20) > 0).sum(1) == 1).mean())

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from curation.theory.chains import counted, known_kernel, recurrent_classes, recurrent_set, walk
+from curation.theory.chains import empirical_kernel, example_kernel, recurrent_classes, recurrent_set, simulate_walks
 from curation.theory.languages import four, negative_and_first, overlapping, positive, residues
 from curation.theory.players import burn_in, in_the_limit, uniform, witness_protection
 from curation.theory.proper import legal, right_for_both, traps
-from curation.theory.replay import counting_then_echoing, enumerating, errors, play, starving
+from curation.theory.replay import counting_then_echoing, enumerating, error_rounds, play, starving
 from tasks.backends import Resources, Sampling
 from tasks.backends.registry import open_backends
-from tasks.generation.chains import chain, small_model
+from tasks.generation.chains import run_chain, train_demo_model
 
 
 def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:
@@ -30,7 +30,9 @@ def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:
     )
     languages, told = residues(), {}
     for name, sure, protect in (("sure evidence alone", True, False), ("Witness Protection", True, True)):
-        told[name] = errors(play(in_the_limit(languages, sure=sure, protect=protect), starving(), languages[2], rounds))
+        told[name] = error_rounds(
+            play(in_the_limit(languages, sure=sure, protect=protect), starving(), languages[2], rounds)
+        )
     for name, found in told.items():
         yield Figure(f"6.1: {name}: errors in {rounds} rounds", len(found), "rounds")
     last = {name: max(found) for name, found in told.items()}
@@ -50,7 +52,7 @@ def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:
     )
     listed = [positive(), negative_and_first(1), negative_and_first(2)]
     trusting, guarded = (
-        errors(play(player, enumerating(listed[2], 2, 0), listed[2], 120))
+        error_rounds(play(player, enumerating(listed[2], 2, 0), listed[2], 120))
         for player in (in_the_limit(listed, sure=False, protect=False), witness_protection(listed))
     )
     late = sum(number > 60 for number in trusting)
@@ -72,7 +74,7 @@ def _burnt_in(seeds: int) -> Iterator[Figure]:
             for seed in range(seeds):
                 turns = play(player, enumerating(target, 2, seed), target, 40)
                 seen = [len({one.shown for one in turns[: turn.number]}) for turn in turns]
-                wrong[name] += sum(bool(turn.fault) and count >= 5 for turn, count in zip(turns, seen, strict=True))
+                wrong[name] += sum(bool(turn.error) and count >= 5 for turn, count in zip(turns, seen, strict=True))
     games = len(languages) * seeds
     yield Figure(
         f"4.1: burn-in: errors once 5 distinct numbers were seen, the complexity without replay, {games} games",
@@ -116,9 +118,10 @@ def _unnameable() -> Iterator[Figure]:
 
 def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3) -> Iterator[Figure]:
     """Geng, Mohamed, Shang, Vazirgiannis, Poibeau 2026, arXiv:2603.11228; a 3-gram model in the place of theirs."""
-    kernel, classes = known_kernel()
+    kernel, classes = example_kernel()
     right = sum(
-        recurrent_classes(counted(walk(kernel, [*range(20)] * 20, 200, seed), 20)) == classes for seed in range(10)
+        recurrent_classes(empirical_kernel(simulate_walks(kernel, [*range(20)] * 20, 200, seed), 20)) == classes
+        for seed in range(10)
     )
     yield Figure(
         "recurrent classes of a known kernel of 20 states, from the kernel",
@@ -139,12 +142,12 @@ def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3
     with tempfile.TemporaryDirectory() as folder, open_backends(Resources(), Path(folder) / "logs") as backends:
         model = Path(folder) / "model"
         model.mkdir()
-        texts = small_model(model, count * seeds, backends)
+        texts = train_demo_model(model, count * seeds, backends)
         for seed in range(seeds):
             mine = texts[seed * count : (seed + 1) * count]
             for name, top_k in (("greedy", 1), ("sampled", 0)):
                 how = Sampling(sampler="ngram", max_tokens=tokens, top_k=top_k)
-                told = chain(model, mine, steps, how, "", seed, backends)
+                told = run_chain(model, mine, steps, how, "", seed, backends)
                 found[name].append(float(np.mean([time <= steps for time in told.first_recurrences()])))
                 found[f"{name} distinct"].append(told.distinct()[-1] / count)
                 likes[name].append(told.similarity()[-1])

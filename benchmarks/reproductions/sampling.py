@@ -15,26 +15,26 @@ from benchmarks.figures import WORK, Figure, short
 from benchmarks.performance.sampling_gain import quota_figures
 from benchmarks.support.template_model_server import GRID, body, delivered, header
 from curation.metrics.lexical_diversity import lexical_diversity
-from curation.selection.best_of import lengths
+from curation.selection.best_of import words_per_text
 from curation.splitting import IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import read_table
-from storage.readers.discovery import DOCSTRINGS
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from storage.readers.discovery import PYTHON_DOCS
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
 from tasks.backends.toy.ngram import sample, train
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 STORE = WORK / "reproductions" / "sampling"
 _PLAIN: dict[str, Any] = {
-    "human": "docs",
-    "generations": 1,
-    "curate": {"stages": []},
+    "dataset": "docs",
+    "num_generations": 1,
+    "curate": {"filters": []},
     "mix": {"policy": "replace"},
     "train": {"backend": "ngram"},
-    "measure": {"voice_records": 300, "sample_records": 50},
+    "evaluate": {"num_samples": 300, "embedding_sample_records": 50},
     "gate": {"limits": []},
 }
 _SUBJECTS = GRID["subject"]
@@ -47,13 +47,13 @@ _LESSONS, _TESTS = 2000, 1000
 def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: int = 5) -> Iterator[Figure]:
     """Shimabucoro et al. 2024, arXiv:2407.01490: what a student becomes that learns the best of k answers by an attribute."""
     _docstrings(records)
-    measured = {"length": lengths, "lexical_diversity": lexical_diversity}
+    measured = {"length": words_per_text, "lexical_diversity": lexical_diversity}
     published = {"length": "+116 % at most: rises", "lexical_diversity": "+43 % at most: rises"}
     for objective, worth in measured.items():
-        chosen = {"stages": ["best_of"], "best_of": {"objective": objective}}
+        chosen = {"filters": ["best_of"], "best_of": {"objective": objective}}
         gains, plain = [], []
         for seed in seeds:
-            best = {"prompts": {"answers": answers}, "curate": chosen}
+            best = {"prompts": {"completions_per_prompt": answers}, "curate": chosen}
             said = [
                 worth(_voice(f"best-of-{name}", seed, more)).mean()
                 for name, more in ((objective, best), ("nothing", {}))
@@ -72,11 +72,16 @@ def quota() -> Iterator[Figure]:
 def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generations: int = 3) -> Iterator[Figure]:
     """Odumakinde et al. 2024, arXiv:2408.14960: who is asked what, of three teachers who each know some of five subjects."""
     folders = tuple((name, _teacher(name, subjects)) for name, subjects in _SKILLS.items())
-    site = Site(store=STORE, resources=Resources(models=folders))
+    site = Site(store=STORE, resources=Resources(local_models=folders))
     honest("headers", prompts, {})
     right: dict[str, list[float]] = {name: [] for name in _arbitrage()}
-    asked = {"program": "benchmarks.reproduced_sampling:headers", "answer": "continues"}
-    told = {"human": "headers", "generations": generations, "train": {"backend": "ngram", "order": 5}, "prompts": asked}
+    asked = {"template_name": "benchmarks.reproduced_sampling:headers", "output_format": "prompt_and_completion"}
+    told = {
+        "dataset": "headers",
+        "num_generations": generations,
+        "train": {"backend": "ngram", "order": 5},
+        "prompts": asked,
+    }
     for seed in seeds:
         for name, more in _arbitrage().items():
             run = f"{name.replace(' ', '-')}-{seed}"
@@ -114,35 +119,35 @@ def worth(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
 def _arbitrage() -> dict[str, dict[str, Any]]:
     """What of a recipe each way to share prompts among teachers sets."""
     everybody = {"sampler": "ngram", "teachers": list(_SKILLS), "max_tokens": 60}
-    judged = {"stages": ["best_of"], "best_of": {"objective": "benchmarks.reproduced_sampling:worth"}}
+    judged = {"filters": ["best_of"], "best_of": {"objective": "benchmarks.reproduced_sampling:worth"}}
     route = {subject: name for name, subjects in _SKILLS.items() for subject in subjects}
     return {
         "one teacher": {"generate": {"sampler": "ngram", "teacher": "one", "max_tokens": 60}},
         "teachers by dice": {"generate": everybody},
-        "routed by what was learned": {"generate": {**everybody, "arbitrage": "routed"}, "curate": judged},
-        "fixed route": {"generate": {**everybody, "route": route}},
-        "reward": {"generate": {**everybody, "arbitrage": "reward"}, "curate": judged},
+        "routed by what was learned": {"generate": {**everybody, "teacher_routing": "routed"}, "curate": judged},
+        "fixed route": {"generate": {**everybody, "teacher_map": route}},
+        "reward": {"generate": {**everybody, "teacher_routing": "reward"}, "curate": judged},
     }
 
 
 def lived(run: str, seed: int, more: Mapping[str, Any], site: Site) -> None:
     """Let a run live that curates nothing and keeps nothing of earlier generations, but for what is said otherwise."""
-    with without_coat():
+    with without_prefect():
         evolve(Recipe.model_validate({**_PLAIN, **more, "name": run, "seed": seed}), site)
 
 
 def _voice(run: str, seed: int, more: Mapping[str, Any]) -> list[str]:
     """What the student says."""
     lived(f"{run}-{seed}", seed, more, Site(store=STORE))
-    folder = STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "voice"
+    folder = STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "eval_samples"
     rows = read_table(folder, ["prompt", "text"]).to_pylist()
     return [row["text"] for row in rows if not row["prompt"]]
 
 
 def _docstrings(records: int) -> None:
-    settings = IngestSettings(passage_characters=(80, 360), reserve_records=records, heldout_records=100)
-    with without_coat():
-        ingest(STORE, "docs", [DOCSTRINGS], settings)
+    settings = IngestSettings(passage_length_chars=(80, 360), max_train_records=records, max_heldout_records=100)
+    with without_prefect():
+        ingest(STORE, "docs", [PYTHON_DOCS], settings)
 
 
 def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> None:
@@ -155,8 +160,13 @@ def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> N
     file = STORE / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    with without_coat():
-        ingest(STORE, name, [str(file)], IngestSettings(repeats="exact", reserve_records=records, heldout_records=100))
+    with without_prefect():
+        ingest(
+            STORE,
+            name,
+            [str(file)],
+            IngestSettings(repeats="exact", max_train_records=records, max_heldout_records=100),
+        )
 
 
 def _teacher(name: str, subjects: Sequence[str]) -> Path:
@@ -170,7 +180,7 @@ def _teacher(name: str, subjects: Sequence[str]) -> Path:
             right = dice.random() < (_KNOWS if asked["subject"] in subjects else _GUESSES)
             about = asked["subject"] if right else dice.choice([one for one in _SUBJECTS if one != asked["subject"]])
             lessons.append(f"{header(asked)} {body({**asked, 'subject': about}, dice)}")
-        train(NgramTraining(order=5), Resources(), Corpus(lessons, []), [], None, None, folder, 0, _untold)
+        train(NgramTraining(order=5), Resources(), TrainingCorpus(lessons, []), [], None, None, folder, 0, _untold)
     return folder
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from benchmarks.theory.feedback import chosen_among, curated_courses, effective_types, reward_variance
+from benchmarks.theory.feedback import chosen_among, curated_trajectories, effective_types, reward_variance
 from benchmarks.theory.verifying import accuracy
 from curation.forecast.closed_form import admissible_synthetic, fresh_loop_error, verifier_break_even
 
@@ -13,7 +13,7 @@ from curation.forecast.closed_form import admissible_synthetic, fresh_loop_error
 def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:
     """Ferbach, Bertrand, Bose, Gidel 2024, arXiv:2407.09499."""
     reward = np.linspace(0, 2, outcomes)
-    courses = {share: curated_courses([reward], share, rounds) for share in (0.0, 0.1, 0.3, 0.5)}
+    courses = {share: curated_trajectories([reward], share, rounds) for share in (0.0, 0.1, 0.3, 0.5)}
     types = {share: float(effective_types(one[-1])) for share, one in courses.items()}
     spread = {share: float(reward_variance(one[-1], reward)) for share, one in courses.items()}
     yield Figure(
@@ -39,10 +39,10 @@ def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:
         "in rising order",
         [*types.values()] == sorted(types.values()),
     )
-    late = curated_courses([reward], 0.3, 1000)
+    late = curated_trajectories([reward], 0.3, 1000)
     drift = float(np.abs(late[-1] - late[-2]).sum())
     yield Figure("human share 0.3: change in round 1000", short(drift), "share", "0: it settles", drift < 1e-6)
-    two = curated_courses([reward, 2 - reward], 0, rounds)[-1]
+    two = curated_trajectories([reward, 2 - reward], 0, rounds)[-1]
     yield Figure(
         "two opposing rewards: share of the two best rewarded outcomes, least of them",
         short(float(min(two[0], two[-1]))),

@@ -23,35 +23,39 @@ class EditSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class TokenDistribution:
     """What a model expected at every token of a text."""
 
     tokens: NDArray[np.int64]
     """Shape (tokens,)."""
     probabilities: NDArray[np.float64]
     """Probability of each token given those before it, shape (tokens,)."""
-    likeliest: NDArray[np.int64]
+    top_k_ids: NDArray[np.int64]
     """The likeliest tokens at each place, shape (tokens, k)."""
-    likeliest_probabilities: NDArray[np.float64]
+    top_k_probabilities: NDArray[np.float64]
     """Their probabilities, shape (tokens, k)."""
 
 
-def edit_tokens(outlook: Outlook, settings: EditSettings, seed: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def edit_tokens(
+    distribution: TokenDistribution, settings: EditSettings, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The tokens after editing, and which of them were drawn again; the draw may be what stood there.
 
     Raises:
         ValueError: the outlook holds fewer likeliest tokens than the draw is to be from.
     """
-    if outlook.likeliest.shape[1] < settings.top_k:
+    if distribution.top_k_ids.shape[1] < settings.top_k:
         raise ValueError(
-            f"the outlook has {outlook.likeliest.shape[1]} likeliest tokens, top_k asks for {settings.top_k}"
+            f"the outlook has {distribution.top_k_ids.shape[1]} likeliest tokens, top_k asks for {settings.top_k}"
         )
-    sure = outlook.probabilities >= settings.threshold
-    order = np.argsort(-outlook.likeliest_probabilities, axis=1, kind="stable")[:, : settings.top_k]
-    weights = np.take_along_axis(outlook.likeliest_probabilities, order, axis=1)[sure]
+    sure = distribution.probabilities >= settings.threshold
+    order = np.argsort(-distribution.top_k_probabilities, axis=1, kind="stable")[:, : settings.top_k]
+    weights = np.take_along_axis(distribution.top_k_probabilities, order, axis=1)[sure]
     cumulative = np.cumsum(weights, axis=1)
-    dice = np.random.default_rng(seed).random((len(weights), 1)) * cumulative[:, -1:]
-    drawn = (cumulative <= dice).sum(axis=1, keepdims=True)
-    edited = outlook.tokens.copy()
-    edited[sure] = np.take_along_axis(np.take_along_axis(outlook.likeliest, order, axis=1)[sure], drawn, axis=1)[:, 0]
+    rng = np.random.default_rng(seed).random((len(weights), 1)) * cumulative[:, -1:]
+    drawn = (cumulative <= rng).sum(axis=1, keepdims=True)
+    edited = distribution.tokens.copy()
+    edited[sure] = np.take_along_axis(np.take_along_axis(distribution.top_k_ids, order, axis=1)[sure], drawn, axis=1)[
+        :, 0
+    ]
     return edited, sure

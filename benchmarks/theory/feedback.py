@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 
 
-def curated_courses(rewards: Sequence[Numbers], human_fraction: float, generations: int) -> Numbers:
+def curated_trajectories(rewards: Sequence[Numbers], human_fraction: float, generations: int) -> Numbers:
     """Shares of the outcomes by generation, the first uniform and human, shape (generations + 1, outcomes).
 
     Each reward is one group's, all groups choose equally often, among very many answers; `human_fraction` of each round is human.
@@ -28,13 +28,13 @@ def curated_courses(rewards: Sequence[Numbers], human_fraction: float, generatio
     return np.array(told)
 
 
-def chosen_among(shares: Numbers, reward: Numbers, answers: int, askings: int, seed: int) -> Numbers:
+def chosen_among(shares: Numbers, reward: Numbers, answers: int, num_choices: int, seed: int) -> Numbers:
     """Shares of what is chosen, where each of `askings` people sees `answers` answers; shape (outcomes,)."""
-    dice = np.random.default_rng(seed)
-    offered = dice.choice(len(shares), size=(askings, answers), p=shares)
+    rng = np.random.default_rng(seed)
+    offered = rng.choice(len(shares), size=(num_choices, answers), p=shares)
     # The largest of reward and Gumbel noise is a choice with chances proportional to exp(reward).
-    liked = (reward[offered] + dice.gumbel(size=offered.shape)).argmax(1)
-    return np.bincount(offered[np.arange(askings), liked], minlength=len(shares)) / askings
+    liked = (reward[offered] + rng.gumbel(size=offered.shape)).argmax(1)
+    return np.bincount(offered[np.arange(num_choices), liked], minlength=len(shares)) / num_choices
 
 
 def effective_types(shares: Numbers) -> Numbers:

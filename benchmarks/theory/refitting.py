@@ -18,27 +18,29 @@ Model = Callable[[Numbers, np.random.Generator], Numbers]
 """Fits data of shape (runs, records, ...), and says as many records as the first had."""
 
 
-def course(model: Model, policy: Policy, human: Numbers, generations: int, seed: int) -> Iterator[Numbers]:
+def training_data_by_generation(
+    model: Model, policy: Policy, human: Numbers, generations: int, seed: int
+) -> Iterator[Numbers]:
     """What the model of each generation learns from, generation 0 first: human data, shape (runs, records, ...)."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     data = pool = human
     yield data
     for _ in range(generations):
-        newest = model(data, dice)
+        newest = model(data, rng)
         if policy != "replace":
             pool = np.concatenate([pool, newest], axis=1)
         data = newest if policy == "replace" else pool
         if policy == "accumulate-subsample":
-            data = _drawn(pool, human.shape[1], dice)
+            data = _drawn(pool, human.shape[1], rng)
         yield data
 
 
 def gaussian(records: int, *, unbiased: bool = False) -> Model:
     """Fits mean and variance of one number a record; the likeliest variance, or the unbiased one."""
 
-    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
+    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
         centre, spread = data.mean(1, keepdims=True), data.std(1, keepdims=True, ddof=int(unbiased))
-        return centre + spread * dice.standard_normal((len(data), records))
+        return centre + spread * rng.standard_normal((len(data), records))
 
     return speak
 
@@ -46,9 +48,9 @@ def gaussian(records: int, *, unbiased: bool = False) -> Model:
 def kernel_density(records: int, bandwidth: float) -> Model:
     """Says a record of the data, and Gaussian noise of this width."""
 
-    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
-        chosen = dice.integers(data.shape[1], size=(len(data), records))
-        return np.take_along_axis(data, chosen, 1) + bandwidth * dice.standard_normal(chosen.shape)
+    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
+        chosen = rng.integers(data.shape[1], size=(len(data), records))
+        return np.take_along_axis(data, chosen, 1) + bandwidth * rng.standard_normal(chosen.shape)
 
     return speak
 
@@ -56,10 +58,10 @@ def kernel_density(records: int, bandwidth: float) -> Model:
 def die(records: int, outcomes: int, temperature: float = 1.0) -> Model:
     """Counts outcomes, and throws the die that they show, sharpened by the temperature."""
 
-    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
+    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
         shares = counts_of(data, outcomes) ** (1 / temperature)
         shares /= shares.sum(1, keepdims=True)
-        thrown = dice.multinomial(records, shares)
+        thrown = rng.multinomial(records, shares)
         return np.stack([np.repeat(np.arange(outcomes), one) for one in thrown]).astype(np.float64)
 
     return speak
@@ -68,8 +70,8 @@ def die(records: int, outcomes: int, temperature: float = 1.0) -> Model:
 def regression(inputs: Numbers, noise: float = 1.0) -> Model:
     """Least squares; says new labels for the same inputs. The last column of the data is the label."""
 
-    def speak(data: Numbers, dice: np.random.Generator) -> Numbers:
-        said = np.einsum("rnd,rd->rn", inputs, weights_of(data)) + noise * dice.standard_normal(inputs.shape[:2])
+    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
+        said = np.einsum("rnd,rd->rn", inputs, weights_of(data)) + noise * rng.standard_normal(inputs.shape[:2])
         return np.concatenate([inputs, said[..., None]], axis=2)
 
     return speak
@@ -86,10 +88,10 @@ def regression_errors(
     policy: Policy, generations: int, seed: int, *, runs: int = 400, samples: int = 111, dimensions: int = 10
 ) -> list[float]:
     """Mean squared error of the fitted weights after 1, 2, ... fits; the true weights are 0 and the noise 1."""
-    dice = np.random.default_rng((seed, 1))
-    inputs = dice.standard_normal((runs, samples, dimensions))
-    human = np.concatenate([inputs, dice.standard_normal((runs, samples, 1))], axis=2)
-    told = course(regression(inputs), policy, human, generations - 1, seed)
+    rng = np.random.default_rng((seed, 1))
+    inputs = rng.standard_normal((runs, samples, dimensions))
+    human = np.concatenate([inputs, rng.standard_normal((runs, samples, 1))], axis=2)
+    told = training_data_by_generation(regression(inputs), policy, human, generations - 1, seed)
     return [float((weights_of(data) ** 2).sum(1).mean()) for data in told]
 
 
@@ -111,6 +113,6 @@ def density_loss(data: Numbers, bandwidth: float, heldout: Numbers) -> float:
     return float(np.mean(losses))
 
 
-def _drawn(pool: Numbers, records: int, dice: np.random.Generator) -> Numbers:
-    places = np.argpartition(dice.random(pool.shape[:2]), records - 1, axis=1)[:, :records]
+def _drawn(pool: Numbers, records: int, rng: np.random.Generator) -> Numbers:
+    places = np.argpartition(rng.random(pool.shape[:2]), records - 1, axis=1)[:, :records]
     return np.take_along_axis(pool, places.reshape(*places.shape, *([1] * (pool.ndim - 2))), axis=1)

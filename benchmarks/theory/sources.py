@@ -16,7 +16,7 @@ POINTS = np.linspace(-16, 16, 321)
 
 
 @dataclass(frozen=True)
-class Switches:
+class ErrorSources:
     """What is imperfect; nothing, as it stands.
 
     samples: drawn a round; None learns the exact distribution. one_gaussian: all that the model can be. steps: of gradient descent from
@@ -38,19 +38,19 @@ def one_hump() -> Shares:
     return _shares(np.exp(-0.5 * POINTS**2))
 
 
-def divergences(human: Shares, switches: Switches, generations: int, seed: int, runs: int = 100) -> list[float]:
+def divergences(human: Shares, switches: ErrorSources, generations: int, seed: int, runs: int = 100) -> list[float]:
     """Mean over runs of the total variation between the human shares and each generation's model, from 1 on."""
-    dice, shares, found = np.random.default_rng(seed), np.tile(human, (runs, 1)), []
+    rng, shares, found = np.random.default_rng(seed), np.tile(human, (runs, 1)), []
     for _ in range(generations):
-        shares = _learned(shares, switches, dice)
+        shares = _learned(shares, switches, rng)
         found.append(float(0.5 * np.abs(shares - human).sum(1).mean()))
     return found
 
 
-def _learned(shares: Shares, switches: Switches, dice: np.random.Generator) -> Shares:
+def _learned(shares: Shares, switches: ErrorSources, rng: np.random.Generator) -> Shares:
     seen = shares
     if switches.samples is not None:
-        seen = dice.multinomial(switches.samples, shares) / switches.samples
+        seen = rng.multinomial(switches.samples, shares) / switches.samples
     if switches.one_gaussian:
         centre = (seen @ POINTS)[:, None]
         spread = np.sqrt((seen * (POINTS - centre) ** 2).sum(1, keepdims=True))

@@ -15,11 +15,11 @@ def accuracy(
 
     The plane is fitted to what is kept of `records` labels by least squares.
     """
-    dice = np.random.default_rng(seed)
-    points = dice.standard_normal((records, dimensions))
+    rng = np.random.default_rng(seed)
+    points = rng.standard_normal((records, dimensions))
     truth = np.sign(points[:, 0])
-    flipped = dice.random(records) < wrong
-    kept = dice.random(records) < np.where(flipped, keeps_wrong, keeps_right)
+    flipped = rng.random(records) < wrong
+    kept = rng.random(records) < np.where(flipped, keeps_wrong, keeps_right)
     labels = np.where(flipped, -truth, truth)[kept]
     seen = points[kept]
     plane = np.linalg.solve(seen.T @ seen, seen.T @ labels)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.decisions import Duplicates
+from curation.decisions import DuplicateMatches
 
 Places = NDArray[np.int64]
 
@@ -25,26 +25,26 @@ _SMALL = 16
 
 
 @dataclass(frozen=True)
-class Buckets:
+class LshBuckets:
     """Members of all buckets that hold more than one row; by bucket, then by row."""
 
     bucket: Places
     row: Places
 
-    def among(self, stays: NDArray[np.bool_]) -> "Buckets":
+    def restrict(self, stays: NDArray[np.bool_]) -> "LshBuckets":
         """The buckets without the rows that do not stay."""
         there = stays[self.row]
-        return Buckets(self.bucket[there], self.row[there])
+        return LshBuckets(self.bucket[there], self.row[there])
 
-    def stars(self) -> Places:
+    def star_pairs(self) -> Places:
         """Pairs of each member with the first of its bucket."""
         first = self._firsts()
         others = first != np.arange(len(first))
-        return as_pairs(self.row[first[others]], self.row[others])
+        return pack_pairs(self.row[first[others]], self.row[others])
 
-    def near(self) -> Places:
+    def all_pairs(self) -> Places:
         """All pairs in small buckets; in large ones those with the first, and with the one before."""
-        return np.unique(np.concatenate([self.stars(), *self._windows()]))
+        return np.unique(np.concatenate([self.star_pairs(), *self._windows()]))
 
     def _firsts(self) -> Places:
         """Place of the first member of each member's bucket."""
@@ -57,10 +57,10 @@ class Buckets:
         for distance in range(1, min(_SMALL, len(self.bucket))):
             together = self.bucket[distance:] == self.bucket[:-distance]
             places = np.flatnonzero(together & (small[distance:] | (distance == 1)))
-            yield as_pairs(self.row[places], self.row[places + distance])
+            yield pack_pairs(self.row[places], self.row[places + distance])
 
 
-def find_buckets(hashes: Hashes, threads: int) -> Buckets:
+def find_lsh_buckets(hashes: Hashes, threads: int) -> LshBuckets:
     """Buckets of band hashes, shape (rows, bands); a row whose hashes are 0 has no shingle and is in none.
 
     Within a band, hash and row are packed into one integer and sorted; the few bits of the hash that the row takes
@@ -81,7 +81,7 @@ def find_buckets(hashes: Hashes, threads: int) -> Buckets:
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(members, range(hashes.shape[1]))) if len(rows) else []
-    return Buckets(
+    return LshBuckets(
         np.concatenate(
             [np.zeros(0, np.int64), *(number + band * len(hashes) for band, (number, _) in enumerate(found))]
         ),
@@ -89,12 +89,12 @@ def find_buckets(hashes: Hashes, threads: int) -> Buckets:
     )
 
 
-def as_pairs(left: Places, right: Places) -> Places:
+def pack_pairs(left: Places, right: Places) -> Places:
     """One integer a pair, in the order of left, then right."""
     return left << 32 | right
 
 
-def sides(pairs: Places) -> tuple[Places, Places]:
+def unpack_pairs(pairs: Places) -> tuple[Places, Places]:
     """Left and right of pairs."""
     return pairs >> 32, pairs & 0xFFFFFFFF
 
@@ -105,7 +105,7 @@ Numbers = NDArray[np.float64]
 _TURNS = 8
 
 
-def find_keepers(
+def select_representatives(
     hashes: Hashes,
     reference: int,
     compare: Callable[[Places], tuple[Numbers, Numbers]],
@@ -113,16 +113,16 @@ def find_keepers(
     threads: int,
     *,
     among_texts: bool,
-) -> Duplicates:
+) -> DuplicateMatches:
     """Search in the buckets of `hashes`, shape (rows, bands), the first `reference` rows of which stay in any case.
 
     `compare` gives verified similarity (NaN where it did not verify) and estimate of sorted pairs.
     """
-    buckets = find_buckets(hashes, threads)
+    buckets = find_lsh_buckets(hashes, threads)
     stays = np.ones(len(hashes), bool)
     known, similarity, estimate = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
     for turn in range(_TURNS):
-        pairs = buckets.among(stays).near() if turn else np.unique(buckets.stars())
+        pairs = buckets.restrict(stays).all_pairs() if turn else np.unique(buckets.star_pairs())
         pairs = np.setdiff1d(_allowed(pairs, reference, among_texts), known, assume_unique=True)
         if not len(pairs):
             break
@@ -134,12 +134,12 @@ def find_keepers(
 
 
 def _allowed(pairs: Places, reference: int, among_texts: bool) -> Places:
-    left, right = sides(pairs)
+    left, right = unpack_pairs(pairs)
     return pairs[(right >= reference) & (among_texts | (left < reference))]
 
 
 def _first_stay(duplicates: Places, rows: int) -> NDArray[np.bool_]:
-    left, right = sides(duplicates)
+    left, right = unpack_pairs(duplicates)
     order = np.argsort(right, kind="stable")
     stays = [True] * rows
     for one, other in zip(left[order].tolist(), right[order].tolist(), strict=True):
@@ -155,16 +155,16 @@ def _told(
     stays: NDArray[np.bool_],
     reference: int,
     threshold: float,
-) -> Duplicates:
+) -> DuplicateMatches:
     """Of each text the nearest that stays, the earliest of equals."""
-    answer = Duplicates.none(len(stays) - reference)
-    left, right = sides(pairs)
+    answer = DuplicateMatches.all_kept(len(stays) - reference)
+    left, right = unpack_pairs(pairs)
     told = np.flatnonzero(stays[left] & ~np.isnan(similarity))
     order = told[np.lexsort((left[told], -similarity[told], right[told]))]
     _, nearest = np.unique(right[order], return_index=True)
     best = order[nearest]
     text = right[best] - reference
-    answer.similarity[text], answer.estimate[text] = similarity[best], estimate[best]
+    answer.similarity[text], answer.estimated[text] = similarity[best], estimate[best]
     gone = similarity[best] >= threshold
-    answer.keeper[text[gone]] = left[best[gone]]
+    answer.duplicate_of[text[gone]] = left[best[gone]]
     return answer

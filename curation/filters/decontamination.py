@@ -29,9 +29,11 @@ class OverlapSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threshold: float = Field(0.6, gt=0, le=1, description="Jaccard similarity at or above which a text repeats another")
-    shingle_words: int = Field(3, ge=1, le=9, description="words in a shingle")
-    shared_words: int = Field(
+    jaccard_threshold: float = Field(
+        0.6, gt=0, le=1, description="Jaccard similarity at or above which a text repeats another"
+    )
+    ngram_length_jaccard: int = Field(3, ge=1, le=9, description="words in a shingle")
+    ngram_length: int = Field(
         13, ge=2, description="words in a row, or all of a record of 8 or more, with which a text quotes another"
     )
 
@@ -42,31 +44,31 @@ class Overlaps:
 
     nearest: Places
     """Reference row of the largest Jaccard similarity; -1 where no shingle is shared."""
-    similarity: NDArray[np.float64]
+    jaccard: NDArray[np.float64]
     """That similarity; NaN where no shingle is shared."""
-    quoted: Places
+    shared_from: Places
     """Reference row that the longest shared run begins in; -1 where no run is long enough."""
-    shared_words: Places
+    shared_run: Places
     """Words of that run, each window of which stands in some reference text; 0 where none is long enough."""
-    repeats: NDArray[np.bool_]
+    is_near_duplicate: NDArray[np.bool_]
     """Whether the similarity is at or above the threshold."""
 
     @property
-    def found(self) -> NDArray[np.bool_]:
+    def is_contaminated(self) -> NDArray[np.bool_]:
         """Whether a text overlaps at all."""
-        return self.repeats | (self.quoted >= 0)
+        return self.is_near_duplicate | (self.shared_from >= 0)
 
     @property
-    def keeper(self) -> Places:
+    def source_row(self) -> Places:
         """Reference row that each text repeats, or else quotes; -1 where it does neither."""
-        return np.where(self.repeats, self.nearest, self.quoted)
+        return np.where(self.is_near_duplicate, self.nearest, self.shared_from)
 
 
 def find_overlaps(texts: Sequence[str], reference: Sequence[str], settings: OverlapSettings) -> Overlaps:
     """Each text's overlap with its nearest reference text, and its longest run of words shared with any."""
     known = _Words.of(reference)
-    shingled = _Shingled.of(known, settings.shingle_words)
-    runs = [_Runs.of(known, length, settings.shared_words) for length in _run_lengths(known, settings.shared_words)]
+    shingled = _Shingled.of(known, settings.ngram_length_jaccard)
+    runs = [_Runs.of(known, length, settings.ngram_length) for length in _run_lengths(known, settings.ngram_length)]
     answer = Overlaps(
         np.full(len(texts), -1, np.int64),
         np.full(len(texts), np.nan),
@@ -76,14 +78,14 @@ def find_overlaps(texts: Sequence[str], reference: Sequence[str], settings: Over
     )
     for start, batch in _batches(texts):
         here = slice(start, start + len(batch.lengths))
-        answer.nearest[here], answer.similarity[here] = shingled.nearest(
-            _unique_shingles(batch, settings.shingle_words)
+        answer.nearest[here], answer.jaccard[here] = shingled.nearest(
+            _unique_shingles(batch, settings.ngram_length_jaccard)
         )
         for run in runs:
             quoted, longest = run.longest(batch)
-            longer = longest > answer.shared_words[here]
-            answer.quoted[here][longer], answer.shared_words[here][longer] = quoted[longer], longest[longer]
-    answer.repeats[:] = answer.similarity >= settings.threshold
+            longer = longest > answer.shared_run[here]
+            answer.shared_from[here][longer], answer.shared_run[here][longer] = quoted[longer], longest[longer]
+    answer.is_near_duplicate[:] = answer.jaccard >= settings.jaccard_threshold
     return answer
 
 

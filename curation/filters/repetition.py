@@ -12,7 +12,7 @@ _FIRST = 2
 _FACTOR = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
-class Runs:
+class NgramRepetition:
     """Runs of words in a block of texts, shorter ones worked out before longer ones, each once."""
 
     def __init__(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.filters.repetition import Runs
+from curation.filters.repetition import NgramRepetition
 
 Numbers = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ _SHORT_LINE = 30
 """Characters of a line that FineWeb calls short."""
 
 
-class Shape:
+class TextStats:
     """A block of texts, cut once; each measure is worked out when it is asked for."""
 
     def __init__(self, texts: pa.StringArray) -> None:
@@ -52,7 +52,7 @@ class Shape:
         seen = np.unique(self._words.text[which] * len(_STOP_WORDS) + found[which].astype(np.int64))
         return np.bincount(seen // len(_STOP_WORDS), minlength=len(self._texts)).astype(np.float64)
 
-    def hash_fraction(self) -> Numbers:
+    def hash_to_word_ratio(self) -> Numbers:
         """Hash signs a word."""
         return _share(_counted(self._texts, "#"), self.words())
 
@@ -60,11 +60,11 @@ class Shape:
         """Ellipses a word."""
         return _share(_counted(self._texts, "...") + _counted(self._texts, "…"), self.words())
 
-    def curly_brackets(self) -> Numbers:
+    def curly_brace_count(self) -> Numbers:
         """How many opening curly brackets."""
         return _counted(self._texts, "{")
 
-    def placeholders(self) -> Numbers:
+    def lorem_ipsum_count(self) -> Numbers:
         """How many times it says lorem ipsum."""
         return _numbers(pc.count_substring(self._texts, "lorem ipsum", ignore_case=True))
 
@@ -121,9 +121,11 @@ class Shape:
         return _Pieces(pc.split_pattern_regex(self._texts, r"\n\s*\n"))
 
     @cached_property
-    def _runs(self) -> Runs:
+    def _runs(self) -> NgramRepetition:
         said = self._words.lengths > 0
-        return Runs(self._words.codes[said], self._words.text[said], self._words.lengths[said], len(self._texts))
+        return NgramRepetition(
+            self._words.codes[said], self._words.text[said], self._words.lengths[said], len(self._texts)
+        )
 
     def _of_lines(self, which: NDArray[np.bool_]) -> Numbers:
         return _share(self._lines.per_text(which & self._lines.filled), self._lines.per_text(self._lines.filled))

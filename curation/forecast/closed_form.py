@@ -7,6 +7,8 @@ loss comes on top. `heirloom report` draws them beside what was measured, so tha
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.errors import HeirloomError
+
 Numbers = NDArray[np.float64]
 
 
@@ -22,7 +24,7 @@ def type_survival(counts: Numbers, generations: int) -> Numbers:
     return np.asarray(1 - lost**counts)
 
 
-def type_presence(counts: Numbers, human_fraction: float, rounds: int = 2000) -> Numbers:
+def type_presence_at_equilibrium(counts: Numbers, human_fraction: float, rounds: int = 2000) -> Numbers:
     """Chance that a type is there in the long run, where every round has a fixed share of human records.
 
     `counts` are expected in a human sample of a round's full size. 1 - exp(-a L sum_j (1 - s_j)) with s_0 = 0 and
@@ -31,7 +33,7 @@ def type_presence(counts: Numbers, human_fraction: float, rounds: int = 2000) ->
     return np.asarray(1 - np.exp(-human_fraction * counts * _descent(human_fraction, rounds)))
 
 
-def type_presence_within(counts: Numbers, human_fraction: float, generations: int) -> Numbers:
+def type_presence_after(counts: Numbers, human_fraction: float, generations: int) -> Numbers:
     """The same after so many rounds from a first one of human records alone: the lines of the first corpus count too."""
     state = arrivals = 0.0
     for _ in range(generations):
@@ -46,11 +48,11 @@ def human_fraction_needed(count: float, presence: float, generations: int | None
     In the long run, or for so many generations.
 
     Raises:
-        ValueError: human text alone would not keep it: the chance asked for is above 1 - exp(-count).
+        HeirloomError: human text alone would not keep it: the chance asked for is above 1 - exp(-count).
     """
-    most = float(type_presence(np.array([count]), 1.0)[0])
+    most = float(type_presence_at_equilibrium(np.array([count]), 1.0)[0])
     if presence > most:
-        raise ValueError(
+        raise HeirloomError(
             f"a type expected {count:g} times is in a human sample with chance {most:.3f} at most; asked for {presence:g}: "
             "ask for less, or for types that are more frequent"
         )
@@ -58,12 +60,16 @@ def human_fraction_needed(count: float, presence: float, generations: int | None
     for _ in range(50):
         middle = (low + high) / 2
         counts = np.array([count])
-        kept = type_presence_within(counts, middle, generations) if generations else type_presence(counts, middle)
+        kept = (
+            type_presence_after(counts, middle, generations)
+            if generations
+            else type_presence_at_equilibrium(counts, middle)
+        )
         low, high = (low, middle) if kept[0] >= presence else (middle, high)
     return high
 
 
-def purity(first: float, records: int, generations: int) -> float:
+def collision_probability(first: float, records: int, generations: int) -> float:
     """Expected sum of squared shares of what is said, after so many rounds of replacing `records` records.
 
     1 - (1 - 1/n)^m (1 - S_0). Seddik et al. 2024, arXiv:2404.05090.
@@ -98,7 +104,7 @@ def nucleus_mass(top_p: float, generations: int) -> float:
     return float(top_p**generations)
 
 
-def tail_floor(rank: int, exponent: float) -> float:
+def truncated_tail_error(rank: int, exponent: float) -> float:
     """Error that more text cannot remove where a Zipf tail is cut at this rank: k^-(beta - 1).
 
     Dohmatob et al. 2024, arXiv:2402.07043.
@@ -130,11 +136,11 @@ def fresh_loop_error(
     Each round fits mean and covariance to `human` fresh samples and `synthetic` ones of the last fit, whose covariance is
     scaled by `bias` (1: unbiased sampling). Alemohammad et al. 2023, arXiv:2307.01850.
     """
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     centre, root, found = np.zeros(dimensions), np.eye(dimensions), []
     for turn in range(rounds):
-        fresh = dice.standard_normal((human, dimensions))
-        own = centre + np.sqrt(bias) * dice.standard_normal((synthetic, dimensions)) @ root
+        fresh = rng.standard_normal((human, dimensions))
+        own = centre + np.sqrt(bias) * rng.standard_normal((synthetic, dimensions)) @ root
         data = np.concatenate([fresh, own]) if turn else fresh
         centre = data.mean(0)
         values, vectors = np.linalg.eigh(np.cov(data.T))

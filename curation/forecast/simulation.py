@@ -12,24 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.metrics.coverage import STRATA, coverage, divergence
+from curation.metrics.coverage import STRATA, js_divergence, ngram_coverage
 from curation.metrics.lexical_diversity import entropy
 from curation.metrics.ngram_counts import Counts
 from curation.mixing import MixSettings
 
-FORETOLD = (
+FORECAST_METRICS = (
     "type_coverage",
-    "once_word_coverage",
+    "hapax_word_coverage",
     "rare_word_coverage",
     "common_word_coverage",
     "entropy",
-    "unigram_divergence",
+    "unigram_js_divergence",
 )
 _COURSES = 5
 
 
 @dataclass(frozen=True)
-class Foretold:
+class ForecastPoint:
     """One metric of one generation's voice: the mean of five simulated courses, and the least and most of them."""
 
     generation: int
@@ -40,18 +40,18 @@ class Foretold:
 
 
 @dataclass(frozen=True)
-class Loop:
+class LoopSpec:
     """What of a recipe a vocabulary depends on."""
 
     mix: MixSettings
-    candidates_per_human_record: float = 1.0
+    prompts_per_human_record: float = 1.0
     temperature: float = 1.0
     top_p: float = 1.0
 
 
-def foretell(
-    human: Counts, sample: Counts, records: int, loop: Loop, generations: Sequence[int], seed: int
-) -> list[Foretold]:
+def simulate_forecast(
+    human: Counts, sample: Counts, records: int, loop: LoopSpec, generations: Sequence[int], seed: int
+) -> list[ForecastPoint]:
     """Metrics of what the models of some generations will say, as `measure` would publish them.
 
     Args:
@@ -64,30 +64,33 @@ def foretell(
     """
     told: dict[tuple[int, str], list[float]] = {}
     for course in range(_COURSES):
-        dice = np.random.default_rng((seed, course))
-        for generation, shares in enumerate(_course(human, records, loop, max(generations), dice)):
+        rng = np.random.default_rng((seed, course))
+        for generation, shares in enumerate(_course(human, records, loop, max(generations), rng)):
             if generation in generations:
-                voice = dice.multinomial(int(sample.sum()), shares)
-                for metric, value in zip(FORETOLD, _metrics(sample, voice), strict=True):
+                voice = rng.multinomial(int(sample.sum()), shares)
+                for metric, value in zip(FORECAST_METRICS, _metrics(sample, voice), strict=True):
                     told.setdefault((generation, metric), []).append(value)
     return [
-        Foretold(*key, float(np.mean(values)), float(min(values)), float(max(values))) for key, values in told.items()
+        ForecastPoint(*key, float(np.mean(values)), float(min(values)), float(max(values)))
+        for key, values in told.items()
     ]
 
 
 def _metrics(sample: Counts, voice: Counts) -> tuple[float, ...]:
-    strata = (coverage(sample, voice, *STRATA[name]) for name in ("once", "rare", "common"))
-    return (coverage(sample, voice), *strata, entropy(voice), divergence(sample, voice))
+    strata = (ngram_coverage(sample, voice, *STRATA[name]) for name in ("hapax", "rare", "common"))
+    return (ngram_coverage(sample, voice), *strata, entropy(voice), js_divergence(sample, voice))
 
 
-def _course(human: Counts, records: int, loop: Loop, last: int, dice: np.random.Generator) -> list[NDArray[np.float64]]:
+def _course(
+    human: Counts, records: int, loop: LoopSpec, last: int, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
     """What each generation's model says: shares of words, generation 0 first."""
     words, corpus, pool = int(human.sum()), human, human
-    spoken = round(words * loop.candidates_per_human_record)
-    size = round(words * (loop.mix.records or records) / max(1, records))
+    spoken = round(words * loop.prompts_per_human_record)
+    size = round(words * (loop.mix.num_records or records) / max(1, records))
     told = [_shaped(corpus, loop)]
     for generation in range(1, last + 1):
-        newest = dice.multinomial(spoken, told[-1])
+        newest = rng.multinomial(spoken, told[-1])
         pool = pool + newest
         if loop.mix.policy == "replace":
             corpus = newest
@@ -96,23 +99,23 @@ def _course(human: Counts, records: int, loop: Loop, last: int, dice: np.random.
         elif loop.mix.policy == "anchor":
             corpus = human + newest
         elif loop.mix.policy == "accumulate-subsample":
-            corpus = _some(dice, pool, size)
-        elif triple := loop.mix.at(generation).shares:
+            corpus = _some(rng, pool, size)
+        elif triple := loop.mix.for_generation(generation).mixture_weights:
             parts = zip((newest, corpus, human), triple[0], strict=True)
-            corpus = np.sum([_some(dice, words_of, round(size * share)) for words_of, share in parts], axis=0)
+            corpus = np.sum([_some(rng, words_of, round(size * share)) for words_of, share in parts], axis=0)
         else:
             kept = min(words, round(size * (loop.mix.human_fraction or 0)))
-            corpus = _some(dice, human, kept) + _some(dice, newest, size - kept)
+            corpus = _some(rng, human, kept) + _some(rng, newest, size - kept)
         told.append(_shaped(corpus, loop))
     return told
 
 
-def _some(dice: np.random.Generator, counts: Counts, size: int) -> Counts:
+def _some(rng: np.random.Generator, counts: Counts, size: int) -> Counts:
     """So many of the words, or all there are, none put back."""
-    return dice.multivariate_hypergeometric(counts, min(size, int(counts.sum())), method="marginals")
+    return rng.multivariate_hypergeometric(counts, min(size, int(counts.sum())), method="marginals")
 
 
-def _shaped(corpus: Counts, loop: Loop) -> NDArray[np.float64]:
+def _shaped(corpus: Counts, loop: LoopSpec) -> NDArray[np.float64]:
     """What a model of the corpus says of each word, with these sampling settings."""
     shares = (corpus / max(1, corpus.max())) ** (1 / max(loop.temperature, 1e-3))
     shares /= shares.sum()

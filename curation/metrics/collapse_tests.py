@@ -23,19 +23,19 @@ _FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Finding:
+class CollapseTest:
     """What one meaning of the word comes to for one run."""
 
-    definition: str
-    state: State
+    test: str
+    result: State
     evidence: str
-    since: int | None = None
+    first_generation: int | None = None
     """Since when, where it is present and that can be said."""
 
 
-def profile(told: Sequence[Metrics]) -> list[Finding]:
+def run_collapse_tests(history: Sequence[Metrics]) -> list[CollapseTest]:
     """The eight findings, in the order of the paper; generations are places in `told`."""
-    return [Finding(name, *test(told)) for name, test in _TESTS.items()]
+    return [CollapseTest(name, *test(history)) for name, test in _TESTS.items()]
 
 
 _Found = tuple[State, str, int | None]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.embeddings.base import Vectors
-from curation.embeddings.kmeans import find_cells
+from curation.embeddings.kmeans import fit_kmeans
 from curation.metrics.bootstrap import GROUPS, bootstrap, jackknife
 from curation.metrics.settings import Measured
 
@@ -22,10 +22,10 @@ _TRUSTED = 0.95
 """Share of each side's neighbourhoods that count, the closest: that of an outlier would take in everything."""
 
 
-NAMES = ("embedding_precision", "embedding_recall", "embedding_density", "embedding_coverage")
+PRDC_METRICS = ("embedding_precision", "embedding_recall", "embedding_density", "embedding_coverage")
 
 
-def neighbourhoods(human: Vectors, said: Vectors, seed: int) -> list[Measured]:
+def prdc(human: Vectors, synthetic: Vectors, seed: int) -> list[Measured]:
     """Precision, recall, density and coverage with 95 % intervals; 0 where either side has fewer than two texts.
 
     embedding_precision: share of what is said that lies in some human neighbourhood.
@@ -33,16 +33,16 @@ def neighbourhoods(human: Vectors, said: Vectors, seed: int) -> list[Measured]:
     embedding_density: how many human neighbourhoods a text that is said lies in, over k.
     embedding_coverage: share of human neighbourhoods in which something said lies.
     """
-    if min(len(human), len(said)) < 2:
-        return [Measured(name, 0.0, None, None, len(said)) for name in NAMES]
+    if min(len(human), len(synthetic)) < 2:
+        return [Measured(name, 0.0, None, None, len(synthetic)) for name in PRDC_METRICS]
     # Vectors of length 1: the distance falls as the dot product grows, so only the latter is needed.
-    between, near = human @ said.T, min(_NEIGHBOURS, len(human) - 1, len(said) - 1)
-    reach_human, reach_said = (_reach(vectors, near)[:, None] for vectors in (human, said))
+    between, near = human @ synthetic.T, min(_NEIGHBOURS, len(human) - 1, len(synthetic) - 1)
+    reach_human, reach_said = (_reach(vectors, near)[:, None] for vectors in (human, synthetic))
     inside_human, inside_said = np.greater_equal(between, reach_human), np.greater_equal(between.T, reach_said)
     rows = (inside_human.any(0), inside_said.any(0), inside_human.sum(0) / near, inside_human.any(1))
     return [
-        Measured(name, float(row.mean()), *bootstrap(row.astype(np.float64), seed), len(said))
-        for name, row in zip(NAMES, rows, strict=True)
+        Measured(name, float(row.mean()), *bootstrap(row.astype(np.float64), seed), len(synthetic))
+        for name, row in zip(PRDC_METRICS, rows, strict=True)
     ]
 
 
@@ -60,16 +60,16 @@ _BLOCK = 4096
 _MODES = 10
 
 
-SPREAD = ("vendi", "embedding_trace", "self_similarity", "mode_separation")
+DISPERSION_METRICS = ("vendi", "embedding_trace", "self_similarity", "mode_separation")
 
 
 @dataclass(frozen=True)
-class Coverage:
+class RepresentationSimilarity:
     """Cosine similarity of every row to the nearest chosen one."""
 
     mean: float
-    least: float
-    location: float
+    minimum: float
+    facility_location: float
     """Sum of it where it is above 0: what facility location maximises."""
 
 
@@ -90,7 +90,7 @@ def vendi_score(vectors: Vectors) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def spread(human: Vectors, said: Vectors, seed: int) -> list[Measured]:
+def embedding_dispersion(human: Vectors, synthetic: Vectors, seed: int) -> list[Measured]:
     """How spread out what is said is, and how clearly it belongs to one human mode or another, with 95 % intervals.
 
     vendi: see `vendi_score`; of a sample of fixed size.
@@ -98,17 +98,17 @@ def spread(human: Vectors, said: Vectors, seed: int) -> list[Measured]:
     self_similarity: mean cosine similarity of two different texts. 0 for fewer than two.
     mode_separation: mean of how much nearer the nearest of ten human k-means centres is than the next one.
     """
-    rest = [np.delete(said, np.s_[group::GROUPS], 0) for group in range(min(GROUPS, len(said)))]
-    found = [Measured("vendi", *_sure_vendi(said), len(said))]
+    rest = [np.delete(synthetic, np.s_[group::GROUPS], 0) for group in range(min(GROUPS, len(synthetic)))]
+    found = [Measured("vendi", *_sure_vendi(synthetic), len(synthetic))]
     for name, of in (("embedding_trace", _trace), ("self_similarity", _similarity)):
-        value = of(said)
-        found.append(Measured(name, value, *jackknife(value, [of(one) for one in rest]), len(said)))
-    apart = _margins(human, said)
+        value = of(synthetic)
+        found.append(Measured(name, value, *jackknife(value, [of(one) for one in rest]), len(synthetic)))
+    apart = _margins(human, synthetic)
     value = float(apart.mean()) if len(apart) else 0.0
-    return [*found, Measured("mode_separation", value, *bootstrap(apart, seed), len(said))]
+    return [*found, Measured("mode_separation", value, *bootstrap(apart, seed), len(synthetic))]
 
 
-def coverage(vectors: Vectors, chosen: NDArray[np.int64]) -> Coverage:
+def representation_similarity(vectors: Vectors, chosen: NDArray[np.int64]) -> RepresentationSimilarity:
     """How near each row has a chosen one, of which there is at least one."""
     nearest = np.concatenate(
         [
@@ -116,7 +116,7 @@ def coverage(vectors: Vectors, chosen: NDArray[np.int64]) -> Coverage:
             for start in range(0, len(vectors), _BLOCK)
         ]
     )
-    return Coverage(float(nearest.mean()), float(nearest.min()), float(np.maximum(nearest, 0).sum()))
+    return RepresentationSimilarity(float(nearest.mean()), float(nearest.min()), float(np.maximum(nearest, 0).sum()))
 
 
 def _sure_vendi(vectors: Vectors) -> tuple[float, float | None, float | None]:
@@ -150,5 +150,5 @@ def _similarity(vectors: Vectors) -> float:
 def _margins(human: Vectors, said: Vectors) -> NDArray[np.float64]:
     if not len(said) or len(human) < 2:
         return np.zeros(len(said))
-    near = np.sort(said @ find_cells(human, min(_MODES, len(human))).T, axis=1)
+    near = np.sort(said @ fit_kmeans(human, min(_MODES, len(human))).T, axis=1)
     return (near[:, -1] - near[:, -2]).astype(np.float64)

@@ -18,83 +18,85 @@ _FEWEST = 20
 
 
 @dataclass(frozen=True)
-class Toll:
+class FilterRate:
     """How many records a sieve looked at, and how many of them it dropped."""
 
     dropped: int
-    looked_at: int
+    num_seen: int
 
     @property
     def share(self) -> float:
         """Dropped of those that were looked at; 0 of none."""
-        return self.dropped / max(1, self.looked_at)
+        return self.dropped / max(1, self.num_seen)
 
-    def __add__(self, other: "Toll") -> "Toll":
-        return Toll(self.dropped + other.dropped, self.looked_at + other.looked_at)
+    def __add__(self, other: "FilterRate") -> "FilterRate":
+        return FilterRate(self.dropped + other.dropped, self.num_seen + other.num_seen)
 
-    def __sub__(self, other: "Toll") -> "Toll":
-        return Toll(self.dropped - other.dropped, self.looked_at - other.looked_at)
+    def __sub__(self, other: "FilterRate") -> "FilterRate":
+        return FilterRate(self.dropped - other.dropped, self.num_seen - other.num_seen)
 
 
-Tolls: TypeAlias = Mapping[tuple[str, str], Toll]
+FilterRates: TypeAlias = Mapping[tuple[str, str], FilterRate]
 """By source and sieve."""
 
 
 @dataclass(frozen=True)
-class HeavyToll:
+class FilterRateAlert:
     """A sieve that drops more of a source than usual, and what to do about it."""
 
     source: str
-    stage: str
+    filter: str
     dropped: int
-    looked_at: int
-    usual: float
+    num_seen: int
+    baseline_rate: float
     """The share that was to be expected."""
     reason: str
 
 
-def find_heavy_tolls(now: Tolls, before: Tolls) -> list[HeavyToll]:
+def find_filter_rate_alerts(current: FilterRates, baseline: FilterRates) -> list[FilterRateAlert]:
     """What is beyond the usual in `now`; `before` are earlier generations together, empty where there are none."""
-    judged = list(_judged(now, before))
+    judged = list(_judged(current, baseline))
     chance = _CHANCE / max(1, len(judged))
     return [
-        HeavyToll(source, stage, toll.dropped, toll.looked_at, usual.share, _reason(source, stage, toll, usual, where))
+        FilterRateAlert(
+            source, stage, toll.dropped, toll.num_seen, usual.share, _reason(source, stage, toll, usual, where)
+        )
         for source, stage, toll, usual, where in judged
         if _effect(toll, usual) >= _EFFECT and _probability(toll, usual) < chance
     ]
 
 
-def _judged(now: Tolls, before: Tolls) -> Iterator[tuple[str, str, Toll, Toll, str]]:
-    whole: dict[str, Toll] = defaultdict(lambda: Toll(0, 0))
+def _judged(now: FilterRates, before: FilterRates) -> Iterator[tuple[str, str, FilterRate, FilterRate, str]]:
+    whole: dict[str, FilterRate] = defaultdict(lambda: FilterRate(0, 0))
     for (_, stage), toll in now.items():
         whole[stage] += toll
     for (source, stage), toll in now.items():
-        usual, where = before.get((source, stage), Toll(0, 0)), "earlier generations"
-        if usual.looked_at < _FEWEST:
+        usual, where = before.get((source, stage), FilterRate(0, 0)), "earlier generations"
+        if usual.num_seen < _FEWEST:
             usual, where = whole[stage] - toll, "the other sources"
-        if min(toll.looked_at, usual.looked_at) >= _FEWEST:
+        if min(toll.num_seen, usual.num_seen) >= _FEWEST:
             yield source, stage, toll, usual, where
 
 
-def _effect(toll: Toll, usual: Toll) -> float:
+def _effect(toll: FilterRate, usual: FilterRate) -> float:
     """Cohen's h, -pi to pi: above 0 where more is dropped than usual."""
     return 2 * (math.asin(math.sqrt(toll.share)) - math.asin(math.sqrt(usual.share)))
 
 
-def _probability(toll: Toll, usual: Toll) -> float:
+def _probability(toll: FilterRate, usual: FilterRate) -> float:
     """That at least so many of what is dropped in both together fall to this one, were there no difference."""
     # Half a second that most corpora never need.
     from scipy.stats import hypergeom
 
     both = toll + usual
-    return float(hypergeom.sf(toll.dropped - 1, both.looked_at, both.dropped, toll.looked_at))
+    return float(hypergeom.sf(toll.dropped - 1, both.num_seen, both.dropped, toll.num_seen))
 
 
-def _reason(source: str, stage: str, toll: Toll, usual: Toll, where: str) -> str:
+def _reason(source: str, stage: str, toll: FilterRate, usual: FilterRate, where: str) -> str:
     advice = "look at what it dropped, and at what that source is prompted with"
-    if stage in ("minhash", "copying"):
-        advice = "if what they share is the prompt's words, change its template, or mask them by minhash.mask_common"
+    if stage in ("minhash", "human_overlap"):
+        advice = "if what they share is the prompt's words, change its template, or mask them by minhash.max_shingle_document_frequency"
     return (
-        f"{stage} dropped {toll.share:.1%} of {source or 'no source'} ({toll.dropped:,} of {toll.looked_at:,}); "
+        f"{stage} dropped {toll.share:.1%} of {source or 'no source'} ({toll.dropped:,} of {toll.num_seen:,}); "
         f"usual is {usual.share:.1%}, by {where}: {advice}"
     )

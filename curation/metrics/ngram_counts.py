@@ -14,30 +14,30 @@ from curation.metrics.bootstrap import GROUPS
 from curation.text import words
 
 Counts = NDArray[np.int64]
-Worded = Sequence[Sequence[str]]
+TokenizedTexts = Sequence[Sequence[str]]
 """Texts as their words."""
 
 
 @dataclass(frozen=True)
-class Compared:
+class NgramCounts:
     """The same runs of words on both sides."""
 
     human: Counts
     """How often people say each, shape (runs,)."""
-    said: Counts
+    synthetic: Counts
     """How often each group of the other texts says each, shape (groups, runs)."""
 
     @property
-    def whole(self) -> Counts:
+    def total(self) -> Counts:
         """How often the other texts say each, shape (runs,)."""
-        return np.asarray(self.said.sum(0))
+        return np.asarray(self.synthetic.sum(0))
 
-    def without(self) -> list[Counts]:
+    def leave_one_out(self) -> list[Counts]:
         """The same less each group that says anything at all."""
-        return [self.whole - one for one in self.said if one.any()]
+        return [self.total - one for one in self.synthetic if one.any()]
 
 
-def first_words(texts: Iterable[str], most: int) -> list[list[str]]:
+def take_words(texts: Iterable[str], most: int) -> list[list[str]]:
     """The first `most` words of some texts, text by text; texts without words, and those behind the last word, are none."""
     found: list[list[str]] = []
     left = most
@@ -50,23 +50,23 @@ def first_words(texts: Iterable[str], most: int) -> list[list[str]]:
     return found
 
 
-def size(texts: Worded) -> int:
+def count_words(texts: TokenizedTexts) -> int:
     """How many words there are."""
     return sum(map(len, texts))
 
 
-def compare(human: Worded, said: Worded, length: int) -> Compared:
+def count_ngrams(human: TokenizedTexts, synthetic: TokenizedTexts, length: int) -> NgramCounts:
     """Count every run of `length` words on both sides."""
     numbers: dict[str, int] = {}
-    runs = [_runs(texts, length, numbers) for texts in (human, said)]
+    runs = [_runs(texts, length, numbers) for texts in (human, synthetic)]
     known, places = np.unique(np.concatenate([runs[0][0], runs[1][0]]), return_inverse=True)
     first = len(runs[0][0])
     by_group = np.zeros((GROUPS, len(known)), np.int64)
     np.add.at(by_group, (runs[1][1] % GROUPS, places[first:]), 1)
-    return Compared(np.bincount(places[:first], minlength=len(known)), by_group)
+    return NgramCounts(np.bincount(places[:first], minlength=len(known)), by_group)
 
 
-def tallies(human: Worded, *others: Worded) -> list[Counts]:
+def word_counts(human: TokenizedTexts, *others: TokenizedTexts) -> list[Counts]:
     """How often each human word stands in the human texts, and in each of the others; all of one shape."""
     places: dict[str, int] = {}
     for text in human:
@@ -76,7 +76,7 @@ def tallies(human: Worded, *others: Worded) -> list[Counts]:
     return [np.bincount(np.array(one, np.int64), minlength=len(places)) for one in rows]
 
 
-def _runs(texts: Worded, length: int, numbers: dict[str, int]) -> tuple[Counts, Counts]:
+def _runs(texts: TokenizedTexts, length: int, numbers: dict[str, int]) -> tuple[Counts, Counts]:
     """A code for every run, and the row of its text."""
     coded: list[int] = []
     rows: list[int] = []

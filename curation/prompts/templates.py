@@ -10,8 +10,9 @@ import string
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from curation.chat import parse
-from curation.selection.apportionment import quotas
+from curation.chat import parse_chat_text
+from curation.selection.apportionment import largest_remainder
+from heirloom.errors import HeirloomError
 
 # None ends with a space: tokens begin with theirs, and after a lone one a model has never seen a word.
 TEMPLATES = {
@@ -25,71 +26,77 @@ TEMPLATES = {
 """Shipped templates by their program's name; `persona` takes its personas from the attribute of that name."""
 
 
-RECORD_SLOTS = {"record", "opening", "question", "earlier"}
+RECORD_PLACEHOLDERS = {"record", "opening", "question", "earlier"}
 
 
-DEFAULT_ANSWERS = {"blank": "continues", "opening": "continues", "distill": "conversation"}
+DEFAULT_OUTPUT_FORMATS = {
+    "unconditional": "prompt_and_completion",
+    "prefix": "prompt_and_completion",
+    "distill": "chat",
+}
 """What becomes the record where a recipe does not say; of every other program the answer alone."""
 
 
-Cell = tuple[str, ...]
+AttributeCell = tuple[str, ...]
 """One value of each attribute, in the order in which the recipe names them."""
 
 
-def slots(template: str) -> set[str]:
+def placeholders(template: str) -> set[str]:
     """Names in braces.
 
     Raises:
-        ValueError: a brace is not closed, or a slot has no name.
+        HeirloomError: a brace is not closed, or a slot has no name.
     """
     names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
     if odd := sorted(name for name in names if not name.isidentifier()):
-        raise ValueError(
+        raise HeirloomError(
             f"a slot is a name in braces, as {{subject}}; found {{{odd[0]}}}; write {{{{ for a brace itself"
         )
     return names
 
 
-def checked_template(template: str, attributes: Mapping[str, Sequence[str]]) -> None:
+def validate_template(template: str, attributes: Mapping[str, Sequence[str]]) -> None:
     """Refuse a template whose slots nobody fills, and attributes that no slot names.
 
     Raises:
-        ValueError: see above, or an empty template, or an attribute without values or with one twice.
+        HeirloomError: see above, or an empty template, or an attribute without values or with one twice.
     """
     if not template.strip():
-        raise ValueError("a template needs text; write it as prompts.template, with slots in braces")
-    named = slots(template)
-    if unknown := sorted(named - RECORD_SLOTS - set(attributes)):
-        raise ValueError(
-            f"nobody fills the slot {{{unknown[0]}}}; slots are {', '.join(sorted(RECORD_SLOTS))} and the attributes, "
+        raise HeirloomError("a template needs text; write it as prompts.template, with slots in braces")
+    named = placeholders(template)
+    if unknown := sorted(named - RECORD_PLACEHOLDERS - set(attributes)):
+        raise HeirloomError(
+            f"nobody fills the slot {{{unknown[0]}}}; slots are {', '.join(sorted(RECORD_PLACEHOLDERS))} and the attributes, "
             f"which are {', '.join(attributes) or 'none'}"
         )
     if unused := sorted(set(attributes) - named):
-        raise ValueError(f"the template has no slot {{{unused[0]}}} for the attribute of that name")
+        raise HeirloomError(f"the template has no slot {{{unused[0]}}} for the attribute of that name")
     for name, values in attributes.items():
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"attribute {name} needs values, each once; found {list(values)}")
+            raise HeirloomError(f"attribute {name} needs values, each once; found {list(values)}")
 
 
-def cells(attributes: Mapping[str, Sequence[str]]) -> list[Cell]:
+def attribute_grid(attributes: Mapping[str, Sequence[str]]) -> list[AttributeCell]:
     """Every cell of the grid; one empty cell where there are no attributes."""
     return list(itertools.product(*attributes.values()))
 
 
-def cell_shares(
+def grid_shares(
     attributes: Mapping[str, Sequence[str]], weights: Mapping[str, Mapping[str, float]]
-) -> dict[Cell, float]:
+) -> dict[AttributeCell, float]:
     """Share of each cell: the product of its values' weights, 1 where none is given; they sum to 1."""
     names = list(attributes)
     raw = {
         cell: prod(weights.get(name, {}).get(value, 1.0) for name, value in zip(names, cell, strict=True))
-        for cell in cells(attributes)
+        for cell in attribute_grid(attributes)
     }
     total = sum(raw.values())
     return {cell: share / total for cell, share in raw.items()}
 
 
-def asked_by_cell(count: int, shares: Mapping[Cell, float], delivered: Mapping[Cell, int]) -> dict[Cell, int]:
+def grid_counts(
+    count: int, shares: Mapping[AttributeCell, float], delivered: Mapping[AttributeCell, int]
+) -> dict[AttributeCell, int]:
     """How many of `count` prompts each cell gets, exactly: shares of all so far, less what was delivered.
 
     `delivered` counts the survivors of earlier generations by cell; a cell that has more than its share by now gets none.
@@ -97,18 +104,18 @@ def asked_by_cell(count: int, shares: Mapping[Cell, float], delivered: Mapping[C
     aim = count + sum(delivered.get(cell, 0) for cell in shares)
     missing = [max(0.0, share * aim - delivered.get(cell, 0)) for cell, share in shares.items()]
     # Plain decimals: shares such as 1/60 must leave equal remainders for equal cells.
-    asked = quotas(count, {str(place): round(short, 9) for place, short in enumerate(missing)})
+    asked = largest_remainder(count, {str(place): round(short, 9) for place, short in enumerate(missing)})
     return dict(zip(shares, asked.values(), strict=True))
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
+def render_template(template: str, values: Mapping[str, str]) -> str:
     """The template with each slot filled; braces inside the values stay as they are."""
     return string.Formatter().vformat(template, (), values)
 
 
-def question(record: str) -> str:
+def first_user_message(record: str) -> str:
     """The first turn of a conversation, or the whole of any other text."""
     try:
-        return parse(record)[0]["content"]
+        return parse_chat_text(record)[0]["content"]
     except ValueError:
         return record

@@ -13,21 +13,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.errors import HeirloomError
+
 Shares = dict[str, float] | Literal["as-reserve"] | None
 """Share of each source by name, the shares that the reserve has, or no quota at all."""
 
 
-def checked(shares: Shares, key: str) -> None:
+def validate_shares(shares: Shares, key: str) -> None:
     """Refuse shares that are no shares.
 
     Raises:
-        ValueError: one is negative, or they do not sum to 1.
+        HeirloomError: one is negative, or they do not sum to 1.
     """
     if isinstance(shares, dict) and (min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6):
-        raise ValueError(f"{key} are shares that sum to 1; these sum to {sum(shares.values()):g}")
+        raise HeirloomError(f"{key} are shares that sum to 1; these sum to {sum(shares.values()):g}")
 
 
-def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+def largest_remainder(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """`total` cut by the shares, exactly; of equal remainders the one named first is served first."""
     # As written: 0.46 and 0.16 leave the same remainder in decimals, and not in binary.
     written = {source: Fraction(str(share)) for source, share in shares.items()}
@@ -39,22 +41,22 @@ def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def source_quotas(total: int, shares: Shares, sources: Sequence[str]) -> dict[str, int]:
+def quotas_by_source(total: int, shares: Shares, sources: Sequence[str]) -> dict[str, int]:
     """How many of each source, by name in order, where `sources` names the source of each reserve record."""
     asked = Counter(sources) if shares == "as-reserve" else dict(shares or {})
-    return quotas(total, dict(sorted(asked.items())))
+    return largest_remainder(total, dict(sorted(asked.items())))
 
 
-def enough(asker: str, asked: int, there: int, what: str, remedy: str) -> None:
+def require_enough(requester: str, requested: int, available: int, what: str, remedy: str) -> None:
     """Refuse what cannot be had without repeating.
 
     Raises:
-        ValueError: more is asked for than there is.
+        HeirloomError: more is asked for than there is.
     """
-    if asked > there:
-        raise ValueError(f"{asker} asks for {asked} {what}, and there are {there}; {remedy}")
+    if requested > available:
+        raise HeirloomError(f"{requester} asks for {requested} {what}, and there are {available}; {remedy}")
 
 
-def rows_of(source: str, sources: Sequence[str]) -> NDArray[np.int64]:
+def rows_where(source: str, sources: Sequence[str]) -> NDArray[np.int64]:
     """Places at which `sources` names this one, in order."""
     return np.flatnonzero(np.array(sources, dtype=object) == source)

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from curation.embeddings.base import Vectors
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.text import words
-from curation.user_code import own_program
+from curation.user_code import load_user_function
+from heirloom.errors import HeirloomError
 
 
 class BestOfSettings(BaseModel):
@@ -32,28 +33,28 @@ class BestOfSettings(BaseModel):
     @classmethod
     def _is_known(cls, objective: str) -> str:
         if ":" in objective:
-            own_program(objective)
+            load_user_function(objective)
         elif objective not in _OBJECTIVES and objective != "distance":
             known = ", ".join((*_OBJECTIVES, "distance"))
-            raise ValueError(f"there is no objective {objective!r}; there are {known}, and package.module:function")
+            raise HeirloomError(f"there is no objective {objective!r}; there are {known}, and package.module:function")
         return objective
 
 
-def scores(settings: BestOfSettings, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
+def score_responses(settings: BestOfSettings, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
     """The objective of each text, shape (texts,), more is better; every objective but `distance`, which needs vectors.
 
     Raises:
-        ValueError: the user's function gave another number of scores than there are texts.
+        HeirloomError: the user's function gave another number of scores than there are texts.
     """
     if settings.objective in _OBJECTIVES:
         return _OBJECTIVES[settings.objective](texts)
-    found = np.asarray(own_program(settings.objective)(prompts, texts), np.float64)
+    found = np.asarray(load_user_function(settings.objective)(prompts, texts), np.float64)
     if found.shape != (len(texts),):
-        raise ValueError(f"{settings.objective} was given {len(texts)} texts and gave scores of shape {found.shape}")
+        raise HeirloomError(f"{settings.objective} was given {len(texts)} texts and gave scores of shape {found.shape}")
     return found
 
 
-def best_of(groups: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+def select_best_of_n(groups: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each answer, shape (answers,), is its group's best; of equals the first. A score of NaN never wins.
 
     A group whose scores are all NaN keeps nothing.
@@ -66,12 +67,12 @@ def best_of(groups: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[n
     return kept & ~np.isnan(scores)
 
 
-def lengths(texts: Sequence[str]) -> NDArray[np.float64]:
+def words_per_text(texts: Sequence[str]) -> NDArray[np.float64]:
     """Words in each text, shape (texts,)."""
     return np.array([len(words(text)) for text in texts], np.float64)
 
 
-def distances(vectors: Vectors, known: Vectors) -> NDArray[np.float64]:
+def nearest_distance(vectors: Vectors, known: Vectors) -> NDArray[np.float64]:
     """1 less the cosine similarity to the nearest of `known`, shape (texts,); 1 where nothing is known."""
     if not len(known):
         return np.ones(len(vectors))
@@ -80,6 +81,6 @@ def distances(vectors: Vectors, known: Vectors) -> NDArray[np.float64]:
 
 
 _OBJECTIVES: dict[str, Callable[[Sequence[str]], NDArray[np.float64]]] = {
-    "length": lengths,
+    "length": words_per_text,
     "lexical_diversity": lexical_diversity,
 }

@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.chat import ANSWERS, REJECTED, Turn, render, responses
+from curation.chat import ASSISTANT_ROLE, REJECTED_ROLE, Message, render_chat, responses_with_context
 from curation.metrics.lexical_diversity import lexical_diversity
-from curation.selection.best_of import lengths
+from curation.selection.best_of import words_per_text
 
-Merit = Literal["likelihood", "length", "lexical_diversity"]
+PreferenceScore = Literal["likelihood", "length", "lexical_diversity"]
 
 
 class Pair(NamedTuple):
@@ -22,23 +22,25 @@ class Pair(NamedTuple):
     margin: float
 
 
-def marked_pair(turns: Sequence[Turn]) -> tuple[str, str, str] | None:
+def annotated_pair(messages: Sequence[Message]) -> tuple[str, str, str] | None:
     """Prompt, preferred and rejected answer of a conversation that ends in both; None for any other."""
-    if [turn["role"] for turn in turns[-2:]] != [ANSWERS, REJECTED] or len(turns) < 3:
+    if [turn["role"] for turn in messages[-2:]] != [ASSISTANT_ROLE, REJECTED_ROLE] or len(messages) < 3:
         return None
-    prompt, chosen = responses(turns[:-1])[-1]
-    return prompt, chosen, render(turns[-1:]).partition("\n")[2]
+    prompt, chosen = responses_with_context(messages[:-1])[-1]
+    return prompt, chosen, render_chat(messages[-1:]).partition("\n")[2]
 
 
-def merits(by: Merit, texts: Sequence[str], nats_per_token: Sequence[float]) -> NDArray[np.float64]:
+def preference_scores(
+    score: PreferenceScore, texts: Sequence[str], nll_per_token: Sequence[float]
+) -> NDArray[np.float64]:
     """What each answer is judged by, shape (answers,): more is better. `nats_per_token` is its negative log-likelihood."""
-    if by == "likelihood":
-        return -np.array(nats_per_token, np.float64)
-    return lengths(texts) if by == "length" else lexical_diversity(texts)
+    if score == "likelihood":
+        return -np.array(nll_per_token, np.float64)
+    return words_per_text(texts) if score == "length" else lexical_diversity(texts)
 
 
-def best_against_worst(
-    prompts: Sequence[str], texts: Sequence[str], kept: Sequence[bool], merit: NDArray[np.float64]
+def best_vs_worst_pairs(
+    prompts: Sequence[str], texts: Sequence[str], kept: Sequence[bool], scores: NDArray[np.float64]
 ) -> list[Pair]:
     """One pair a prompt that has several answers: the best that was kept, and the worst of all that says something else.
 
@@ -46,15 +48,15 @@ def best_against_worst(
     """
     answers: dict[str, list[int]] = defaultdict(list)
     for row, prompt in enumerate(prompts):
-        if not np.isnan(merit[row]):
+        if not np.isnan(scores[row]):
             answers[prompt].append(row)
     found = []
     for rows in answers.values():
         good = [row for row in rows if kept[row]]
         if not good:
             continue
-        best = max(good, key=lambda row: merit[row])
-        worst = min((row for row in rows if texts[row] != texts[best]), key=lambda row: merit[row], default=best)
-        if merit[best] > merit[worst]:
-            found.append(Pair(best, worst, float(merit[best] - merit[worst])))
+        best = max(good, key=lambda row: scores[row])
+        worst = min((row for row in rows if texts[row] != texts[best]), key=lambda row: scores[row], default=best)
+        if scores[best] > scores[worst]:
+            found.append(Pair(best, worst, float(scores[best] - scores[worst])))
     return found

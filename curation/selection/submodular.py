@@ -2,7 +2,7 @@
 
 What a row adds never grows while others are chosen, so a bound from before is a bound still: a row is looked at
 again only when its bound is the highest (Minoux 1978). Each function returns the score of each row when it was
-chosen, shape (rows,), NaN where it was not. `merit` is added to what a row adds, times `weight`.
+chosen, shape (rows,), NaN where it was not. `quality` is added to what a row adds, weighed against it by `diversity_weight`.
 """
 
 import heapq
@@ -22,58 +22,60 @@ _WIDTH = 2.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class SelectionRequest:
     """What is asked of a choice."""
 
     strata: NDArray[np.int64]
     """Stratum of each row, numbered from 0."""
     quotas: NDArray[np.int64]
     """How many rows each stratum gives."""
-    merit: Scores
+    quality: Scores
     """Quality of each row, from 0 to 1."""
-    weight: float
+    diversity_weight: float
     """1 chooses by what a row adds alone, 0 by its merit alone."""
 
 
-def facility_location(vectors: Vectors, wish: Wish) -> Scores:
+def facility_location(vectors: Vectors, request: SelectionRequest) -> Scores:
     """What is added: how much nearer all rows come to a chosen one, as a sum of cosines (negative ones count 0).
 
     At least 1 - 1/e of the best sum with one stratum (Nemhauser, Wolsey & Fisher 1978), at least half with more
     (Fisher, Nemhauser & Wolsey 1978). Needs 4 bytes times the square of the rows.
     """
-    scores, left = np.full(len(vectors), np.nan), wish.quotas.copy()
+    scores, left = np.full(len(vectors), np.nan), request.quotas.copy()
     similar = vectors @ vectors.T
     np.maximum(similar, 0, out=similar)
     totals = similar.sum(1)
-    merit = (1 - wish.weight) * float(totals.max(initial=0)) * wish.merit
+    merit = (1 - request.diversity_weight) * float(totals.max(initial=0)) * request.quality
     covered, room = np.zeros(len(vectors), np.float32), np.empty(len(vectors), np.float32)
-    queue = [(-(wish.weight * float(total) + merit[row]), row) for row, total in enumerate(totals)]
+    queue = [(-(request.diversity_weight * float(total) + merit[row]), row) for row, total in enumerate(totals)]
     heapq.heapify(queue)
     while left.any():
         _, row = heapq.heappop(queue)
-        if not left[wish.strata[row]]:
+        if not left[request.strata[row]]:
             continue
         np.subtract(similar[row], covered, out=room)
-        score = wish.weight * float(np.maximum(room, 0, out=room).sum()) + merit[row]
+        score = request.diversity_weight * float(np.maximum(room, 0, out=room).sum()) + merit[row]
         if queue and score < -queue[0][0]:
             heapq.heappush(queue, (-score, row))
             continue
         scores[row] = score
-        left[wish.strata[row]] -= 1
+        left[request.strata[row]] -= 1
         np.maximum(covered, similar[row], out=covered)
     return scores
 
 
-def k_centre(vectors: Vectors, wish: Wish) -> Scores:
+def k_center(vectors: Vectors, request: SelectionRequest) -> Scores:
     """What is added: the distance, 1 - cosine, to the nearest chosen row; 2, the largest there is, for the first.
 
     With one stratum no choice has less than half the largest Euclidean distance left (Gonzalez 1985).
     """
     # By batches: among the highest rows, as long as none outside can be higher, then one product for all of them.
-    scores, left = np.full(len(vectors), np.nan), wish.quotas.copy()
+    scores, left = np.full(len(vectors), np.nan), request.quotas.copy()
     adds = np.full(len(vectors), 2.0)
     while left.any():
-        score = np.where(np.isnan(scores) & (left[wish.strata] > 0), _scores(adds, 2, wish.merit, wish), -np.inf)
+        score = np.where(
+            np.isnan(scores) & (left[request.strata] > 0), _scores(adds, 2, request.quality, request), -np.inf
+        )
         order = np.argsort(-score, kind="stable")[: _BATCH + 1]
         some, outside = order[:_BATCH], score[order[-1]] if len(order) > _BATCH else -np.inf
         away = 1 - (vectors[some] @ vectors[some].T).astype(np.float64)
@@ -81,15 +83,15 @@ def k_centre(vectors: Vectors, wish: Wish) -> Scores:
         chosen: list[int] = []
         while left.any():
             now = np.where(
-                np.isnan(scores[some]) & (left[wish.strata[some]] > 0),
-                _scores(inside, 2, wish.merit[some], wish),
+                np.isnan(scores[some]) & (left[request.strata[some]] > 0),
+                _scores(inside, 2, request.quality[some], request),
                 -np.inf,
             )
             place = int(now.argmax())
             if (chosen and now[place] <= outside) or now[place] == -np.inf:
                 break
             scores[some[place]] = now[place]
-            left[wish.strata[some[place]]] -= 1
+            left[request.strata[some[place]]] -= 1
             chosen.append(int(some[place]))
             np.minimum(inside, away[place], out=inside)
         for start in range(0, len(vectors), _TILE):
@@ -98,27 +100,27 @@ def k_centre(vectors: Vectors, wish: Wish) -> Scores:
     return scores
 
 
-def dpp(vectors: Vectors, wish: Wish) -> Scores:
+def dpp(vectors: Vectors, request: SelectionRequest) -> Scores:
     """What is added: the part of a row, from 0 to 1, that the chosen ones do not explain.
 
     Greedy search for the likeliest set of a determinantal point process (Chen, Zhang & Zhou 2018) with the kernel
     exp(-2 (1 - cosine)). Needs 4 bytes times rows times chosen rows, and time that grows with the square of the latter.
     """
-    keep = int(wish.quotas.sum())
-    scores, left = np.full(len(vectors), np.nan), wish.quotas.copy()
+    keep = int(request.quotas.sum())
+    scores, left = np.full(len(vectors), np.nan), request.quotas.copy()
     adds = np.full(len(vectors), 1 + _RIDGE)
     factors = np.zeros((keep, len(vectors)), np.float32)
     open_ = np.ones(len(vectors), bool)
     for turn in range(keep):
-        score = np.where(open_ & (left[wish.strata] > 0), _scores(adds, 1, wish.merit, wish), -np.inf)
+        score = np.where(open_ & (left[request.strata] > 0), _scores(adds, 1, request.quality, request), -np.inf)
         row = int(score.argmax())
         scores[row], open_[row] = score[row], False
-        left[wish.strata[row]] -= 1
+        left[request.strata[row]] -= 1
         kernel = np.exp(-_WIDTH * (1 - vectors @ vectors[row]))
         factors[turn] = (kernel - factors[:turn, row] @ factors[:turn]) / np.sqrt(adds[row])
         np.maximum(adds - np.square(factors[turn], dtype=np.float64), 1e-9, out=adds)
     return scores
 
 
-def _scores(adds: Scores, top: float, merit: Scores, wish: Wish) -> Scores:
-    return wish.weight * adds + (1 - wish.weight) * top * merit
+def _scores(adds: Scores, top: float, merit: Scores, request: SelectionRequest) -> Scores:
+    return request.diversity_weight * adds + (1 - request.diversity_weight) * top * merit

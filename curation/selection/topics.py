@@ -1,6 +1,6 @@
 """Which topics human text has, how much was said about each, and where the next prompts should go.
 
-A topic is a cell of a spherical k-means over human records; low coverage is asked for first (`steered`).
+A topic is a cell of a spherical k-means over human records; low coverage is asked for first (`underrepresented_shares`).
 """
 
 from collections import Counter
@@ -12,46 +12,46 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation.embeddings.base import Vectors
-from curation.embeddings.kmeans import find_cells, nearest_cells
-from curation.selection.routing import steered
+from curation.embeddings.kmeans import fit_kmeans, nearest_clusters
+from curation.selection.routing import underrepresented_shares
 from curation.text import words
 
 _WORDS = 5
 
 
-class SteerSettings(BaseModel):
-    """`[prompts.steer]`: prompts go first to what the last generation said too little about."""
+class TopicSteeringSettings(BaseModel):
+    """`[prompts.topic_steering]`: prompts go first to what the last generation said too little about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topics: int = Field(0, ge=0, description="topics to tell apart in the reserve; 0 does not steer")
+    num_topics: int = Field(0, ge=0, description="topics to tell apart in the reserve; 0 does not steer")
     encoder: str = Field(
         "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
     )
 
 
 @dataclass(frozen=True)
-class Topics:
+class TopicModel:
     """One entry a topic, but for `of_human`: the topic of each human record."""
 
-    of_human: NDArray[np.int64]
-    human: NDArray[np.int64]
-    said: NDArray[np.int64]
-    shares: NDArray[np.float64]
+    assignment: NDArray[np.int64]
+    human_count: NDArray[np.int64]
+    synthetic_count: NDArray[np.int64]
+    prompt_share: NDArray[np.float64]
     """Of the next prompts; they sum to 1."""
-    words: Sequence[tuple[str, ...]]
+    top_words: Sequence[tuple[str, ...]]
     """Said there more than elsewhere, the most telling first."""
 
 
-def find_topics(texts: Sequence[str], vectors: Vectors, said: Vectors, count: int) -> Topics:
+def find_topics(texts: Sequence[str], vectors: Vectors, synthetic: Vectors, count: int) -> TopicModel:
     """At most `count` topics of human texts with these vectors; `said` are the vectors of what was said last."""
-    centres = find_cells(vectors, count)
-    of_human = nearest_cells(vectors, centres)[:, 0]
+    centres = fit_kmeans(vectors, count)
+    of_human = nearest_clusters(vectors, centres)[:, 0]
     human = np.bincount(of_human, minlength=len(centres))
-    spoken = np.zeros(0, np.int64) if not len(said) else nearest_cells(said, centres)[:, 0]
+    spoken = np.zeros(0, np.int64) if not len(synthetic) else nearest_clusters(synthetic, centres)[:, 0]
     counts = np.bincount(spoken, minlength=len(centres))
-    shares = steered(human.astype(np.float64), counts.astype(np.float64))
-    return Topics(of_human, human, counts, shares, _telling(texts, of_human, len(centres)))
+    shares = underrepresented_shares(human.astype(np.float64), counts.astype(np.float64))
+    return TopicModel(of_human, human, counts, shares, _telling(texts, of_human, len(centres)))
 
 
 def _telling(texts: Sequence[str], topics: NDArray[np.int64], count: int) -> list[tuple[str, ...]]:

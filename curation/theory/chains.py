@@ -41,23 +41,23 @@ class Chains:
     def similarity(self) -> list[float]:
         """Mean likeness of each step to the one before, from step 1 on."""
         return [
-            float(np.mean([likeness(chain[step - 1], chain[step]) for chain in self.states]))
+            float(np.mean([bigram_jaccard(chain[step - 1], chain[step]) for chain in self.states]))
             for step in range(1, self.steps + 1)
         ]
 
     def drift(self) -> list[float]:
         """One less the mean likeness of each step to its seed, from step 1 on."""
         return [
-            1 - float(np.mean([likeness(chain[0], chain[step]) for chain in self.states]))
+            1 - float(np.mean([bigram_jaccard(chain[0], chain[step]) for chain in self.states]))
             for step in range(1, self.steps + 1)
         ]
 
 
-def run_chains(speak: Callable[[Sequence[str], int], Sequence[str]], seeds: Sequence[str], steps: int) -> Chains:
+def run_chains(generate: Callable[[Sequence[str], int], Sequence[str]], seeds: Sequence[str], steps: int) -> Chains:
     """Give the outputs back `steps` times; `speak` answers all chains at once, and is told the step for its dice."""
     told = [tuple(seeds)]
     for step in range(1, steps + 1):
-        told.append(tuple(speak(told[-1], step)))
+        told.append(tuple(generate(told[-1], step)))
     return Chains(tuple(zip(*told, strict=True)))
 
 
@@ -77,7 +77,7 @@ def recurrent_set(chain: Sequence[State]) -> list[State]:
     return list(chain[list(chain).index(chain[step]) : step]) if step < len(chain) else []
 
 
-def likeness(first: str, second: str) -> float:
+def bigram_jaccard(first: str, second: str) -> float:
     """Jaccard similarity of the pairs of words of two texts, of words where one has a single one; 1 for two texts without words."""
     told = [words(text) for text in (first, second)]
     size = 2 if min(map(len, told)) > 1 else 1
@@ -101,16 +101,16 @@ def recurrent_classes(kernel: Kernel) -> list[frozenset[int]]:
     return sorted(found, key=min)
 
 
-def walk(kernel: Kernel, starts: Sequence[int], steps: int, seed: int) -> NDArray[np.int64]:
+def simulate_walks(kernel: Kernel, starts: Sequence[int], steps: int, seed: int) -> NDArray[np.int64]:
     """States of chains that start where they are told, shape (chains, steps + 1)."""
-    dice, cumulative = np.random.default_rng(seed), kernel.cumsum(1)
+    rng, cumulative = np.random.default_rng(seed), kernel.cumsum(1)
     told = [np.asarray(starts, np.int64)]
     for _ in range(steps):
-        told.append((dice.random(len(starts))[:, None] > cumulative[told[-1]] - 1e-12).sum(1).clip(max=len(kernel) - 1))
+        told.append((rng.random(len(starts))[:, None] > cumulative[told[-1]] - 1e-12).sum(1).clip(max=len(kernel) - 1))
     return np.stack(told, 1)
 
 
-def counted(walks: NDArray[np.int64], states: int) -> Kernel:
+def empirical_kernel(walks: NDArray[np.int64], states: int) -> Kernel:
     """The kernel that walks show: how often each step was seen; a state never left stays where it is."""
     seen = np.zeros((states, states))
     np.add.at(seen, (walks[:, :-1].ravel(), walks[:, 1:].ravel()), 1)
@@ -119,15 +119,15 @@ def counted(walks: NDArray[np.int64], states: int) -> Kernel:
     return seen / seen.sum(1, keepdims=True)
 
 
-def known_kernel(seed: int = 0) -> tuple[Kernel, list[frozenset[int]]]:
+def example_kernel(seed: int = 0) -> tuple[Kernel, list[frozenset[int]]]:
     """A kernel over 20 states with its recurrent classes: a fixed point, a cycle of two, a class of five; twelve states are transient."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     kernel = np.zeros((20, 20))
     kernel[0, 0] = 1
     kernel[1, 2] = kernel[2, 1] = 1
-    kernel[3:8, 3:8] = dice.dirichlet(np.ones(5), 5)
-    kernel[8:, :] = dice.dirichlet(np.full(20, 0.5), 12)
-    order = dice.permutation(20)
+    kernel[3:8, 3:8] = rng.dirichlet(np.ones(5), 5)
+    kernel[8:, :] = rng.dirichlet(np.full(20, 0.5), 12)
+    order = rng.permutation(20)
     mixed = np.zeros_like(kernel)
     mixed[np.ix_(order, order)] = kernel
     classes = [frozenset(order[list(members)].tolist()) for members in ((0,), (1, 2), range(3, 8))]

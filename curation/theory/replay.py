@@ -11,29 +11,30 @@ import numpy as np
 
 from curation.theory.languages import Language, first_new
 from curation.theory.players import Player
+from heirloom.errors import HeirloomError
 
 Adversary = Callable[[Sequence[int], Sequence[int]], int]
 """What is shown next, from all that was shown and all that the player said."""
 
 
 @dataclass(frozen=True)
-class Turn:
+class Round:
     """One round: what was shown, in which round the player had said it (0: never), what it answered, and whether it was right."""
 
     number: int
     shown: int
     genuine: bool
-    said_in: int
+    first_answered_in: int
     answer: int
-    fault: str
+    error: str
     """Empty, `outside` of the target, or `observed` before."""
 
 
-def play(player: Player, adversary: Adversary, target: Language, rounds: int) -> list[Turn]:
+def play(player: Player, adversary: Adversary, target: Language, rounds: int) -> list[Round]:
     """The course of so many rounds.
 
     Raises:
-        ValueError: the adversary showed what is neither in the target nor was said before.
+        HeirloomError: the adversary showed what is neither in the target nor was said before.
     """
     shown: list[int] = []
     said: list[int] = []
@@ -42,30 +43,30 @@ def play(player: Player, adversary: Adversary, target: Language, rounds: int) ->
         given = adversary(shown, said)
         genuine, before = given in target, said.index(given) + 1 if given in said else 0
         if not genuine and not before:
-            raise ValueError(
+            raise HeirloomError(
                 f"round {number} shows {given}, which is not in {target.name} and was never said: no replay"
             )
         shown.append(given)
         answer = player(shown, said)
         fault = "outside" if answer not in target else "observed" if answer in shown else ""
         said.append(answer)
-        turns.append(Turn(number, given, genuine, before, answer, fault))
+        turns.append(Round(number, given, genuine, before, answer, fault))
     return turns
 
 
-def errors(turns: Sequence[Turn]) -> list[int]:
+def error_rounds(turns: Sequence[Round]) -> list[int]:
     """The rounds in which the player was wrong."""
-    return [turn.number for turn in turns if turn.fault]
+    return [turn.number for turn in turns if turn.error]
 
 
 def enumerating(target: Language, every: int, seed: int) -> Adversary:
     """Shows the target in order, and in every so manyth round replays what the player said: from outside the target where it can."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def show(shown: Sequence[int], said: Sequence[int]) -> int:
         foreign = [x for x in said if x not in target]
         if said and len(shown) % every == every - 1:
-            return int(dice.choice(foreign or said))
+            return int(rng.choice(foreign or said))
         return first_new(target, shown)
 
     return show

@@ -1,6 +1,6 @@
 """The command line, and the commands that make something: a command has the name of its flow.
 
-A mistake of the user's ends with one sentence and exit code 2. `sql` and `check` do not import Prefect.
+A mistake of the user's ends with one sentence and exit code 2. `sql` and `plan` do not import Prefect.
 """
 
 import sys
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.cli import curate, data, query, runs, serve, store, theory
-from flows.cli.environment import quiet_libraries
-from flows.config.loading import explain
+from flows.cli.environment import configure_environment
+from flows.config.loading import format_validation_error
+from heirloom.errors import HeirloomError
 from tasks.backends.workers.process import WorkerError
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command; turn the user's mistakes into one sentence."""
-    quiet_libraries()
+    configure_environment()
     try:
         # What a command leaves with by typer.Exit is answered here, not raised.
         if code := app(standalone_mode=False):
@@ -33,22 +34,22 @@ def main() -> None:
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command goes on from here", 130)
+        exit_with_error("interrupted; the same command goes on from here", 130)
     except ValidationError as error:
-        _fail(explain(error), 2)
-    except ValueError as error:
-        _fail(str(error), 2)
+        exit_with_error(format_validation_error(error), 2)
+    except HeirloomError as error:
+        exit_with_error(str(error), 2)
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2)
+        exit_with_error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2)
     except WorkerError as error:
-        _fail(str(error), 1)
+        exit_with_error(str(error), 1)
     except Exception as error:
         # What Typer finds wrong with the words of a command explains itself.
         explained = getattr(error, "format_message", None)
         if explained is None:
             raise
         if said := explained():
-            _fail(f"{said.rstrip('.')}; see heirloom --help", 2)
+            exit_with_error(f"{said.rstrip('.')}; see heirloom --help", 2)
         sys.exit(0)
 
 
@@ -57,6 +58,7 @@ for commands in (runs, data, curate, query, store, serve):
 app.add_typer(theory.app, name="theory")
 
 
-def _fail(sentence: str, code: int) -> None:
+def exit_with_error(sentence: str, code: int) -> None:
+    """Print one sentence to standard error and exit."""
     Console(stderr=True, highlight=False).print(f"[bold red]heirloom:[/] {escape(sentence)}", soft_wrap=True)
     sys.exit(code)

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from flows.terminal.console import console, table
+from heirloom.errors import HeirloomError
 
 app = typer.Typer()
 
@@ -15,60 +16,61 @@ _SIEVES = ("exact", "quality", "minhash")
 _ALARM = 0.5
 """Share of what one sieve saw above which its loss is pointed at."""
 _QUERY = (
-    "python -c 'import duckdb; duckdb.sql(\"select evidence, id, keeper from read_parquet($${out}/decisions.parquet$$) "
-    "where keeper is not null order by evidence, id limit 20\").show()'"
+    "python -c 'import duckdb; duckdb.sql(\"select score, id, duplicate_of from read_parquet($${out}/decisions.parquet$$) "
+    "where duplicate_of is not null order by score, id limit 20\").show()'"
 )
 
 
-@app.command(epilog="Example: `heirloom curate new.jsonl --against old.parquet --out curated`")
+@app.command(epilog="Example: `heirloom curate new.jsonl --reference old.parquet --out curated`")
 def curate(
     source: Annotated[str, typer.Argument(help="what `heirloom ingest` reads: a file, folder, pattern or data set")],
     out: Annotated[Path, typer.Option(help="folder for kept.parquet and decisions.parquet; made whole or not at all")],
-    against: Annotated[
+    reference: Annotated[
         list[str] | None, typer.Option(help="texts that are known already: what repeats them goes; may be repeated")
     ] = None,
-    also: Annotated[
+    filters: Annotated[
         list[str] | None,
         typer.Option(
-            help="one more sieve: language, pii, semantic, diversity, contamination, importance; may be repeated"
+            "--filter",
+            help="one more filter: language, pii, semantic, diversity, decontamination, importance_resampling; may be repeated",
         ),
     ] = None,
-    column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
+    text_column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="change one value of [curate], as minhash.threshold=0.8; may be repeated"),
     ] = None,
 ) -> None:
     """Drop repeated and faulty texts from any corpus, and say of each why; needs no run, no GPU and no torch."""
-    from curation.pipeline import CurateSettings, Stage
-    from flows.config.loading import overridden
-    from flows.terminal.progress import Panel
-    from tasks.curation.standalone import sift
+    from curation.pipeline import CurateSettings, FilterName
+    from flows.config.loading import apply_overrides
+    from flows.terminal.progress import ProgressPanel
+    from tasks.curation.standalone import curate_corpus
 
-    wanted = {*_SIEVES, *(also or [])}
-    if unknown := sorted(wanted - set(get_args(Stage))):
-        raise ValueError(f"there is no sieve {', '.join(unknown)}; sieves: {', '.join(get_args(Stage))}")
-    stages = [name for name in get_args(Stage) if name in wanted]
-    settings = CurateSettings.model_validate(overridden({"stages": stages}, changes or []))
+    wanted = {*_SIEVES, *(filters or [])}
+    if unknown := sorted(wanted - set(get_args(FilterName))):
+        raise HeirloomError(f"there is no sieve {', '.join(unknown)}; sieves: {', '.join(get_args(FilterName))}")
+    stages = [name for name in get_args(FilterName) if name in wanted]
+    settings = CurateSettings.model_validate(apply_overrides({"filters": stages}, changes or []))
     began, there = time.monotonic(), (out / "_manifest.json").exists()
-    with Panel(console, {}):
-        facts = sift(source, against or [], column, out, settings)
+    with ProgressPanel(console, {}):
+        facts = curate_corpus(source, reference or [], text_column, out, settings)
     _tell(facts, out, "finished before" if there else f"{time.monotonic() - began:.1f} s")
 
 
 def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
     tolls = table("sieve", "why", "dropped", "of", numbers=("dropped", "of"))
     for line in facts["dropped"]:
-        tolls.add_row(line["stage"], escape(line["reason"]), f"{line['dropped']:,}", f"{line['of']:,}")
+        tolls.add_row(line["filter"], escape(line["reason"]), f"{line['dropped']:,}", f"{line['of']:,}")
     console.print(tolls)
-    shown = list(dict.fromkeys(pair["stage"] for pair in facts["examples"]))
+    shown = list(dict.fromkeys(pair["filter"] for pair in facts["examples"]))
     for stage in shown:
         console.print(f"\n[dim]{stage}: the least alike of what it dropped, each above what stays[/]")
-        for pair in (pair for pair in facts["examples"] if pair["stage"] == stage):
+        for pair in (pair for pair in facts["examples"] if pair["filter"] == stage):
             console.print(
-                f"{pair['similarity']:<5.3g}  {pair['id']} repeats {pair['keeper']}", markup=False, soft_wrap=True
+                f"{pair['similarity']:<5.3g}  {pair['id']} repeats {pair['duplicate_of']}", markup=False, soft_wrap=True
             )
-            for words in (pair["text"], pair["keeper_text"]):
+            for words in (pair["text"], pair["duplicate_of_text"]):
                 console.print(f"       {words}", markup=False, overflow="ellipsis", no_wrap=True)
     for name, lost, of in _heavy(facts["dropped"]):
         console.print(
@@ -76,7 +78,7 @@ def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
             f"{'examples' if name in shown else 'reasons'} above before you use the rest"
         )
     # What an older Heirloom has left says nothing of them.
-    for toll in facts.get("heavy_tolls", []):
+    for toll in facts.get("filter_rate_alerts", []):
         console.print(f"[yellow]warning[/] {escape(toll['reason'])}", soft_wrap=True)
     console.print(
         f"\n[bold]{facts['kept']:,} of {facts['texts']:,} texts kept[/] in {out}/kept.parquet, {took}", soft_wrap=True
@@ -89,8 +91,8 @@ def _tell(facts: dict[str, Any], out: Path, took: str) -> None:
 def _heavy(lines: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
     """The sieves that dropped more than half of what they saw, with both numbers."""
     found = []
-    for stage in dict.fromkeys(line["stage"] for line in lines):
-        own = [line for line in lines if line["stage"] == stage]
+    for stage in dict.fromkeys(line["filter"] for line in lines):
+        own = [line for line in lines if line["filter"] == stage]
         lost = sum(line["dropped"] for line in own)
         if lost > _ALARM * own[0]["of"]:
             found.append((stage, lost, own[0]["of"]))

@@ -9,10 +9,10 @@ HEARTBEAT = 30
 """Seconds between the signs of life of a watched flow run; what takes three missed ones for a death must know it."""
 
 
-_ROOMS = ("flows", "tasks", "curation", "storage")
+_PACKAGES = ("flows", "tasks", "curation", "storage")
 
 
-def quiet_libraries() -> None:
+def configure_environment() -> None:
     """Set what libraries read at import, where the user has not: no reports home, quiet logs, threads."""
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -36,12 +36,12 @@ def quiet_libraries() -> None:
         if "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:
             os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", _own_database())
     else:
-        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", ",".join(_ROOMS))
+        os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", ",".join(_PACKAGES))
         os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT))
-        hear_rooms()
+        forward_logs()
 
 
-def hear_rooms() -> None:
+def forward_logs() -> None:
     """Let what the four rooms log reach the server; that Prefect is told their names is not enough."""
-    for room in _ROOMS:
+    for room in _PACKAGES:
         logging.getLogger(room).setLevel(logging.INFO)

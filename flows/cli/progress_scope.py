@@ -10,9 +10,9 @@ from flows.terminal.console import console
 
 
 @contextmanager
-def _watched(recipes: list[Recipe]) -> Iterator[Any]:
+def _with_progress(recipes: list[Recipe]) -> Iterator[Any]:
     """A panel, and a Prefect server of its own where none is set; flows are imported within, while that begins."""
-    from flows.terminal.progress import Panel
+    from flows.terminal.progress import ProgressPanel
 
-    with Panel(console, {recipe.name: recipe.generations for recipe in recipes}) as panel, prefect_server():
+    with ProgressPanel(console, {recipe.name: recipe.num_generations for recipe in recipes}) as panel, prefect_server():
         yield panel

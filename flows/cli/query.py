@@ -11,12 +11,12 @@ import typer
 
 from flows.cli.options import Store
 from flows.config.loading import load_site
-from flows.terminal.query_output import Format, writer
+from flows.terminal.query_output import OutputFormat, result_writer
 
 app = typer.Typer()
 
 
-As = Annotated[Format | None, typer.Option("--format", help="how the answer is given; default a table")]
+As = Annotated[OutputFormat | None, typer.Option("--format", help="how the answer is given; default a table")]
 
 
 Out = Annotated[Path | None, typer.Option("--out", help="file for the answer; its ending says the format")]
@@ -37,19 +37,19 @@ def sql(
     store: Store = None,
 ) -> None:
     """Ask the store anything; a question can change nothing."""
-    from flows.terminal.sql_shell import Asking, converse
+    from flows.terminal.sql_shell import SqlSession, run_shell
 
-    take = writer(form, out)
-    asking = Asking(load_site(None, store).opened().store, allow_files)
+    take = result_writer(form, out)
+    asking = SqlSession(load_site(None, store).synced().store, allow_files)
     if query or not sys.stdin.isatty():
-        with _left_early():
-            asking.ask(query or sys.stdin.read(), take)
+        with _ignore_broken_pipe():
+            asking.execute(query or sys.stdin.read(), take)
     else:
-        converse(asking, Path.home() / ".heirloom_history")
+        run_shell(asking, Path.home() / ".heirloom_history")
 
 
-@app.command(epilog="Example: `heirloom ask life_of g001-0000000`")
-def ask(
+@app.command(epilog="Example: `heirloom query record_history g001-0000000`")
+def query(
     name: Annotated[str, typer.Argument(help="name of a question")] = "",
     arguments: Annotated[list[str] | None, typer.Argument(help="what the question is about: a record, or runs")] = None,
     form: As = None,
@@ -57,20 +57,20 @@ def ask(
     store: Store = None,
 ) -> None:
     """Ask one of the named questions; without a name, list them."""
-    from flows.terminal.sql_shell import Asking, list_questions
-    from storage.query.named_queries import wanted
+    from flows.terminal.sql_shell import SqlSession, list_queries
+    from storage.query.named_queries import parameters
 
     if not name:
-        list_questions()
+        list_queries()
         return
-    wanted(name)
-    take = writer(form, out)
-    with _left_early():
-        Asking(load_site(None, store).opened().store, allow_files=False).ask_by_name(name, arguments or [], take)
+    parameters(name)
+    take = result_writer(form, out)
+    with _ignore_broken_pipe():
+        SqlSession(load_site(None, store).synced().store, allow_files=False).execute_named(name, arguments or [], take)
 
 
 @contextmanager
-def _left_early() -> Iterator[None]:
+def _ignore_broken_pipe() -> Iterator[None]:
     """Whoever reads the answer may stop reading, as `head` does."""
     try:
         yield

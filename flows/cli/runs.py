@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Set, SiteFile, Store
-from flows.cli.progress_scope import _watched
+from flows.cli.progress_scope import _with_progress
 from flows.config.loading import load_recipe, load_site
 from flows.config.site import Site
 from flows.terminal.console import console
@@ -16,22 +16,30 @@ from storage.datasets.snapshots import newest_snapshot
 app = typer.Typer()
 
 
-@app.command(epilog="Example: `heirloom forecast anchor --set human=letters --keep 95%`")
+@app.command(epilog="Example: `heirloom forecast anchor --set dataset=letters --min-coverage 0.95`")
 def forecast(
     recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
-    keep: Annotated[str, typer.Option(help="goal: share of words that is to stay")] = "95%",
-    seen: Annotated[int, typer.Option(help="goal: of the words that people say so often", min=1)] = 5,
-    through: Annotated[int, typer.Option("--for", help="goal: for so many generations", min=1)] = 10,
-    picture: Annotated[Path | None, typer.Option(help="PNG file to draw it in")] = None,
+    min_coverage: Annotated[str, typer.Option(help="goal: share of words that is to stay")] = "95%",
+    word_count: Annotated[int, typer.Option(help="goal: of the words that people say so often", min=1)] = 5,
+    generations: Annotated[int, typer.Option("--generations", help="goal: for so many generations", min=1)] = 10,
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw it in")] = None,
     changes: Set = None,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
     """Tell what a recipe will do before anything runs: coverage and drift, the human share that a goal takes, tokens, time."""
-    from flows.terminal.forecast import foretell, share_of
+    from flows.terminal.forecast import parse_share, print_forecast
 
     where = load_site(site, store)
-    foretell(console, load_recipe(recipe, changes or [], where.store), where, share_of(keep), seen, through, picture)
+    print_forecast(
+        console,
+        load_recipe(recipe, changes or [], where.store),
+        where,
+        parse_share(min_coverage),
+        word_count,
+        generations,
+        plot,
+    )
 
 
 @app.command(epilog="Example: `heirloom report naive guarded`")
@@ -44,7 +52,7 @@ def report(
     from storage.runs.run import Run
     from tasks.reporting.report import report as write
 
-    where = load_site(None, store).opened()
+    where = load_site(None, store).synced()
     for run in runs:
         Run(where.store, run).recipe()
     console.print(str(write(where.store, runs, name or "-".join(runs)) / "report.html"), markup=False)
@@ -55,8 +63,8 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="count words instead of training; no torch, no vLLM, under a minute")
     ] = False,
-    human: Annotated[
-        str, typer.Option("--human", help="your own text: a file or a folder; default is Python's own documentation")
+    source: Annotated[
+        str, typer.Option("--source", help="your own text: a file or a folder; default is Python's own documentation")
     ] = "python-docs",
     passages: Annotated[int, typer.Option(help="human passages to learn from", min=50)] = 400,
     seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
@@ -66,18 +74,18 @@ def demo(
     """Show collapse, and no collapse, on human text: two loops side by side in one picture."""
     from flows.demo import demo as flow
     from flows.demo import demo_recipes
-    from flows.terminal.run_summary import tell_ending, tell_opening
+    from flows.terminal.run_summary import print_start, print_summary
 
-    where = _at_least_two(load_site(site, store or ("heirloom-store/demo-quick" if quick else "heirloom-store/demo")))
+    where = _two_workers(load_site(site, store or ("heirloom-store/demo-quick" if quick else "heirloom-store/demo")))
     recipes = demo_recipes(quick, seed)
-    tell_opening(console, recipes, passages)
-    with _watched(recipes) as panel:
-        folder = flow(recipes, where, human, passages)
-    tell_ending(console, where.store, folder, panel.seconds)
+    print_start(console, recipes, passages)
+    with _with_progress(recipes) as panel:
+        folder = flow(recipes, where, source, passages)
+    print_summary(console, where.store, folder, panel.seconds)
 
 
-@app.command(epilog="Example: `heirloom evolve anchor --set generations=3`")
-def evolve(
+@app.command(epilog="Example: `heirloom run anchor --set num_generations=3`")
+def run(
     recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
     changes: Set = None,
     store: Store = None,
@@ -86,21 +94,21 @@ def evolve(
     """Run a recipe from where it stands to its last generation; what is finished is not made again."""
     where = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], where.store)
-    newest_snapshot(where.opened().store, chosen.human)  # a mistake is told before anything begins
-    with _watched([chosen]) as panel:
+    newest_snapshot(where.synced().store, chosen.dataset)  # a mistake is told before anything begins
+    with _with_progress([chosen]) as panel:
         from flows.evolve import evolve as flow
-        from flows.terminal.run_summary import tell_ending
+        from flows.terminal.run_summary import print_summary
         from storage.runs.run import Run
-        from storage.runs.status import state
+        from storage.runs.status import run_state
         from tasks.reporting.report import report as write
 
         flow(chosen, where)
-    tell_ending(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
-    if (ended := state(Run(where.store, chosen.name))).startswith("stopped"):
+    print_summary(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
+    if (ended := run_state(Run(where.store, chosen.name))).startswith("stopped"):
         console.print(f"[red]{chosen.name}[/] {ended}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `heirloom compare replace anchor --set generations=3`")
+@app.command(epilog="Example: `heirloom compare replace anchor --set num_generations=3`")
 def compare(
     recipes: Annotated[list[str], typer.Argument(help="TOML files, or names of shipped recipes, or of runs")],
     name: Annotated[str, typer.Option(help="name of the report")] = "compare",
@@ -109,18 +117,18 @@ def compare(
     site: SiteFile = None,
 ) -> None:
     """Run several recipes on the same human text, at the same time, and write one report."""
-    where = _at_least_two(load_site(site, store))
+    where = _two_workers(load_site(site, store))
     chosen = [load_recipe(recipe, changes or [], where.store) for recipe in recipes]
-    with _watched(chosen) as panel:
+    with _with_progress(chosen) as panel:
         from flows.compare import compare as flow
-        from flows.terminal.run_summary import tell_ending
+        from flows.terminal.run_summary import print_summary
 
         folder = flow(chosen, where, name)
-    tell_ending(console, where.store, folder, panel.seconds)
+    print_summary(console, where.store, folder, panel.seconds)
 
 
-@app.command(epilog="Example: `heirloom check anchor --set mix.policy=replace`")
-def check(
+@app.command(epilog="Example: `heirloom plan anchor --set mix.policy=replace`")
+def plan(
     recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
     changes: Set = None,
     store: Store = None,
@@ -133,7 +141,7 @@ def check(
     plan(console, load_recipe(recipe, changes or [], where.store), where)
 
 
-@app.command(epilog="Example: `heirloom preview anchor --set prompts.program=rephrase`")
+@app.command(epilog="Example: `heirloom preview anchor --set prompts.template_name=rephrase`")
 def preview(
     recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
     count: Annotated[int, typer.Option(help="prompts to show whole", min=0)] = 3,
@@ -148,8 +156,11 @@ def preview(
     show(console, load_recipe(recipe, changes or [], where.store), where, count)
 
 
-def _at_least_two(site: Site) -> Site:
+def _two_workers(site: Site) -> Site:
     """Two trainers and two samplers where there are two cores, so that arms run side by side."""
     cores = min(2, os.cpu_count() or 1)
-    wider = {"trainers": max(cores, site.resources.trainers), "samplers": max(cores, site.resources.samplers)}
+    wider = {
+        "num_train_workers": max(cores, site.resources.num_train_workers),
+        "num_sample_workers": max(cores, site.resources.num_sample_workers),
+    }
     return site.model_copy(update={"resources": site.resources.model_copy(update=wider)})

@@ -11,7 +11,7 @@ from flows.terminal.console import console
 app = typer.Typer()
 
 
-@app.command(epilog='Example: `heirloom serve anchor --set human=letters --cron "0 2 * * *"`')
+@app.command(epilog='Example: `heirloom serve anchor --set dataset=letters --cron "0 2 * * *"`')
 def serve(
     recipe: Annotated[
         str, typer.Argument(help="what evolve's form is filled with: a TOML file, a shipped recipe, or a run")
@@ -27,9 +27,9 @@ def serve(
     where = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], where.store)
     address = require_server()
-    from flows.orchestration.deployments import serve_all
+    from flows.orchestration.deployments import serve_deployments
 
     console.print(f"serving ingest, evolve and compare for {address}; Ctrl-C ends it", soft_wrap=True)
     # A run of a served flow works in a process of its own, wherever that begins.
     where = where.model_copy(update={"store": where.store.absolute()})
-    serve_all(chosen, where, cron)
+    serve_deployments(chosen, where, cron)

@@ -6,6 +6,7 @@ import typer
 
 from flows.cli.options import SiteFile, Store
 from flows.terminal.console import console
+from heirloom.errors import HeirloomError
 
 app = typer.Typer(help="Published theory at work, small enough to be followed by eye.", no_args_is_help=True)
 
@@ -18,12 +19,12 @@ def replay(
     rounds: Annotated[int, typer.Option(help="rounds of the longest game", min=40, max=2000)] = 300,
 ) -> None:
     """Generation with replay, as a transcript: what a generator can still promise when it is shown its own words as if they were human."""
-    from flows.terminal.replay_game import tell
+    from flows.terminal.replay_game import print_transcript
 
     if scene and scene not in SCENES:
-        raise ValueError(f"there is no scene {scene}; scenes: {', '.join(SCENES)}")
+        raise HeirloomError(f"there is no scene {scene}; scenes: {', '.join(SCENES)}")
     for one in (scene,) if scene else SCENES:
-        tell(console, one, rounds)
+        print_transcript(console, one, rounds)
 
 
 @app.command(epilog="Example: `heirloom theory chains --run anchor --generation 0`")
@@ -49,7 +50,7 @@ def chains(
         str,
         typer.Option(help="model of the site that speaks instead; a served one hears the template as a user's message"),
     ] = "",
-    human: Annotated[
+    dataset: Annotated[
         str,
         typer.Option(help="text whose held-out records a teacher's chains begin from; default Python's documentation"),
     ] = "",
@@ -58,7 +59,7 @@ def chains(
 ) -> None:
     """Give a frozen model its own last output, again and again: when it comes back, what it keeps saying, how far it drifts."""
     from flows.config.loading import load_site
-    from flows.terminal.chains import Asked, show_chains
+    from flows.terminal.chains import ChainOptions, show_chains
 
-    asked = Asked(run, generation, steps, count, temperature, tokens, template, seed, teacher, human)
+    asked = ChainOptions(run, generation, steps, count, temperature, tokens, template, seed, teacher, dataset)
     show_chains(console, asked, load_site(site, store))

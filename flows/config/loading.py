@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from flows.config.recipe import _BACKENDS, Recipe
 from flows.config.site import Site
-from storage.artifacts.provenance import without_secrets
-from storage.remote.mirror import mirror_of
+from heirloom.errors import HeirloomError
+from storage.artifacts.provenance import redact_arguments
+from storage.remote.mirror import mirror_path
 from storage.remote.s3 import SCHEME
 from storage.runs.run import Run, runs
 
@@ -23,23 +24,23 @@ def load_recipe(source: str, overrides: Sequence[str] = (), store: Path | None =
     A shipped recipe whose run is there is that run's, unless it is given another name.
 
     Raises:
-        ValueError: no such file, not TOML, or a key or value that is not allowed; the message names its path.
+        HeirloomError: no such file, not TOML, or a key or value that is not allowed; the message names its path.
     """
     path, known = Path(source), [run.name for run in runs(store)] if store else []
-    renamed = source in shipped() and overridden({}, overrides).get("name", source) != source
+    renamed = source in shipped_recipes() and apply_overrides({}, overrides).get("name", source) != source
     if store and source in known and not path.is_file() and not renamed:
-        return Recipe.model_validate(overridden(Run(store, source).recipe(), overrides))
+        return Recipe.model_validate(apply_overrides(Run(store, source).recipe(), overrides))
     if not path.suffix and not path.exists():
         path = _SHIPPED / f"{source}.toml"
     if not path.is_file():
         also = f"; or a run of {store}: {', '.join(known)}" if store and known else ""
-        raise ValueError(
-            f"there is no recipe {source}; name a TOML file, or a shipped recipe: {', '.join(shipped())}{also}"
+        raise HeirloomError(
+            f"there is no recipe {source}; name a TOML file, or a shipped recipe: {', '.join(shipped_recipes())}{also}"
         )
-    return Recipe.model_validate(overridden(_toml(path), overrides))
+    return Recipe.model_validate(apply_overrides(_toml(path), overrides))
 
 
-def shipped() -> list[str]:
+def shipped_recipes() -> list[str]:
     """Names of the recipes that come with Heirloom."""
     return sorted(found.stem for found in _SHIPPED.glob("*.toml"))
 
@@ -48,37 +49,37 @@ def load_site(source: str | None, store: str | None) -> Site:
     """A site from a TOML file, or the defaults; `store` wins over both.
 
     Raises:
-        ValueError: no such file, not TOML, or a key that is not allowed.
+        HeirloomError: no such file, not TOML, or a key that is not allowed.
     """
     if source and not Path(source).is_file():
-        raise ValueError(f"there is no site file {source}")
+        raise HeirloomError(f"there is no site file {source}")
     site = Site.model_validate(_toml(Path(source)) if source else {})
     if store and store.startswith(SCHEME):
-        return Site.model_validate({**site.model_dump(), "remote": store, "store": mirror_of(store)})
-    return site.model_copy(update={"store": Path(store), "remote": ""}) if store else site
+        return Site.model_validate({**site.model_dump(), "store_url": store, "store": mirror_path(store)})
+    return site.model_copy(update={"store": Path(store), "store_url": ""}) if store else site
 
 
-def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`values` with each `table.key=value` put in its place.
 
     Raises:
-        ValueError: an override without a value, or one that goes through a value as if it were a table.
+        HeirloomError: an override without a value, or one that goes through a value as if it were a table.
     """
     for override in overrides:
         path, equals, raw = override.partition("=")
         if not equals:
-            raise ValueError(f"--set {override} has no value; write it as table.key=value")
+            raise HeirloomError(f"--set {override} has no value; write it as table.key=value")
         *tables, key = path.strip().split(".")
         target = values
         for table in tables:
             target = target.setdefault(table, {})
             if not isinstance(target, dict):
-                raise ValueError(f"--set {override}: {table} is a value, not a table")
+                raise HeirloomError(f"--set {override}: {table} is a value, not a table")
         target[key] = _value(raw.strip())
     return values
 
 
-def explain(error: ValidationError) -> str:
+def format_validation_error(error: ValidationError) -> str:
     """What is wrong with settings, one sentence a fault, each with its full path."""
     lines = []
     for fault in error.errors():
@@ -97,14 +98,14 @@ def explain(error: ValidationError) -> str:
 
 def _shown(value: object) -> str:
     # An address in a site can hold a password.
-    return without_secrets([repr(value)])[0]
+    return redact_arguments([repr(value)])[0]
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+        raise HeirloomError(f"{path} is not TOML: {error}") from error
 
 
 def _value(raw: str) -> Any:  # noqa: ANN401  (whatever TOML can say)

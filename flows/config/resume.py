@@ -9,29 +9,29 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flows.config.recipe import GROWING, Recipe
+from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from storage.runs.run import Run
 from tasks.orchestration.progress import logger
 
 
-def said(recipe: Recipe) -> list[str]:
+def explicit_fields(recipe: Recipe) -> list[str]:
     """Paths of the fields that a file or a person has set; all others have their defaults."""
-    return sorted(_said(recipe, ""))
+    return sorted(_iter_explicit_fields(recipe, ""))
 
 
-def as_begun(recipe: Recipe, run: Run) -> Recipe:
+def resume_recipe(recipe: Recipe, run: Run) -> Recipe:
     """The recipe with every `auto` decided, and what nobody has said as it was when the run began.
 
     Raises:
-        ValueError: what the recipe needs is not installed.
+        HeirloomError: what the recipe needs is not installed.
     """
-    if not run.begun():
-        return recipe.resolved()
-    before, then = run.recipe(), run.said()
-    spoken = {*said(recipe), *(then or ())}
-    recipe = recipe.resolved(before=before)
+    if not run.exists():
+        return recipe.resolve_auto()
+    before, then = run.recipe(), run.explicit_fields()
+    spoken = {*explicit_fields(recipe), *(then or ())}
+    recipe = recipe.resolve_auto(stored=before)
     # An older Heirloom did not write down what was said: a field that is gone from the recipe since could not be told.
-    kept = [] if then is None else list(_kept(recipe.model_dump(mode="json"), before, spoken | GROWING, ()))
+    kept = [] if then is None else list(_kept(recipe.model_dump(mode="json"), before, spoken | MUTABLE_FIELDS, ()))
     if not kept:
         return recipe
     values = recipe.model_dump(mode="json")
@@ -46,11 +46,11 @@ def as_begun(recipe: Recipe, run: Run) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def _said(model: BaseModel, path: str) -> Iterator[str]:
+def _iter_explicit_fields(model: BaseModel, path: str) -> Iterator[str]:
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield from _said(value, f"{path}{name}.")
+            yield from _iter_explicit_fields(value, f"{path}{name}.")
         elif name in model.model_fields_set:
             yield path + name
 

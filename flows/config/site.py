@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.remote.mirror import attach
+from storage.remote.mirror import sync
 from tasks.backends import Resources
 
 
@@ -15,19 +15,19 @@ class Site(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: Path = Field(Path("heirloom-store"), description="folder that holds everything")
-    remote: str = Field(
+    store_url: str = Field(
         "",
         pattern=r"^(s3://[^/]+.*)?$",
         description="object storage that is the store, as s3://bucket/prefix; `store` is then the folder where it is kept at hand",
     )
     resources: Resources = Resources()
 
-    def opened(self) -> Self:
+    def synced(self) -> Self:
         """The same, with the folder brought up to date where the store is on object storage.
 
         Raises:
-            ValueError: the bucket cannot be read, or the folder is no mirror of it.
+            HeirloomError: the bucket cannot be read, or the folder is no mirror of it.
         """
-        if self.remote:
-            attach(self.store, self.remote)
+        if self.store_url:
+            sync(self.store, self.store_url)
         return self

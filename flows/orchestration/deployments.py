@@ -17,21 +17,21 @@ from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
 from curation.splitting import IngestSettings
-from flows.cli.environment import hear_rooms
+from flows.cli.environment import forward_logs
 from flows.compare import compare as comparing
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve as evolving
-from flows.human_review import AskedElsewhereError
+from flows.human_review import ReviewInProgressError
 from flows.ingest import ingest as ingesting
-from flows.orchestration.forms import ORDERED, RecipeForm, SiteForm
+from flows.orchestration.forms import FIELD_ORDER, RecipeForm, SiteForm
 from storage.runs.run import BusyError, Run
-from storage.runs.status import furthest
+from storage.runs.status import last_accepted_generation
 
 logger = logging.getLogger("flows")
 
 
-hear_rooms()
+forward_logs()
 
 
 _HERE, _AS_IT_COMES = Site(), IngestSettings()
@@ -41,7 +41,7 @@ _HERE, _AS_IT_COMES = Site(), IngestSettings()
 def ingest(
     sources: list[str],
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")],
-    settings: Annotated[IngestSettings, ORDERED] = _AS_IT_COMES,
+    settings: Annotated[IngestSettings, FIELD_ORDER] = _AS_IT_COMES,
     site: SiteForm = _HERE,
 ) -> dict[str, int]:
     """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve.
@@ -58,7 +58,9 @@ def ingest(
 
 
 @flow(name="evolve", flow_run_name="{recipe.name}", persist_result=False)
-def evolve(recipe: RecipeForm, site: SiteForm = _HERE, more: Annotated[int, Field(ge=0)] = 1) -> str:
+def add_generations(
+    recipe: RecipeForm, site: SiteForm = _HERE, num_generations: Annotated[int, Field(ge=0)] = 1
+) -> str:
     """Add generations to a run, from where it stood when this flow run was due.
 
     Whatever is triggered twice, late, or again after a crash makes no generation twice.
@@ -66,11 +68,13 @@ def evolve(recipe: RecipeForm, site: SiteForm = _HERE, more: Annotated[int, Fiel
     Args:
         recipe: what is made; a run is one recipe
         site: where it is made
-        more: generations to add; 0 goes to the recipe's own last generation
+        num_generations: generations to add; 0 goes to the recipe's own last generation
     """
-    if more:
-        run = Run(site.opened().store, recipe.name)
-        recipe = recipe.model_copy(update={"generations": reach(run, more, flow_run.scheduled_start_time)})
+    if num_generations:
+        run = Run(site.synced().store, recipe.name)
+        recipe = recipe.model_copy(
+            update={"num_generations": target_generation(run, num_generations, flow_run.scheduled_start_time)}
+        )
     return _in_turn(lambda: _plain(evolving)(recipe, site), Run(site.store, recipe.name))
 
 
@@ -86,27 +90,29 @@ def compare(recipes: list[RecipeForm], site: SiteForm = _HERE, name: str = "comp
     return str(_plain(comparing)(recipes, site, name))
 
 
-def reach(run: Run, more: int, due: datetime) -> int:
-    """The generation that a flow run goes to: `more` beyond the last one accepted before it was due.
+def target_generation(run: Run, num_generations: int, scheduled_at: datetime) -> int:
+    """The generation that a flow run goes to: `num_generations` beyond the last one accepted before it was due.
 
     So two flow runs that were due at once, or one that starts again, ask for the same generation.
     """
-    accepted = [entry for entry in run.journal() if entry["event"] == "accepted"] if run.begun() else []
-    before = [entry["generation"] for entry in accepted if entry["time"] < due.timestamp()]
-    there = furthest(run) if accepted else -1
-    return max(max(before, default=-1) + more, -1 if there is None else there)
+    accepted = [entry for entry in run.journal() if entry["event"] == "accepted"] if run.exists() else []
+    before = [entry["generation"] for entry in accepted if entry["time"] < scheduled_at.timestamp()]
+    there = last_accepted_generation(run) if accepted else -1
+    return max(max(before, default=-1) + num_generations, -1 if there is None else there)
 
 
-def serve_all(recipe: Recipe, site: Site, cron: str | None) -> None:
+def serve_deployments(recipe: Recipe, site: Site, cron: str | None) -> None:
     """Serve the three flows from this process until it is ended; `recipe` and `site` fill the form."""
     one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     shared: dict[str, Any] = {"tags": ["heirloom"], "entrypoint_type": EntrypointType.MODULE_PATH}
     where = site.model_dump(mode="json", exclude_defaults=True)
     asked = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "site": where}
-    asked["recipe"] |= {"name": recipe.name, "human": recipe.human, "train": recipe.train.model_dump(mode="json")}
+    asked["recipe"] |= {"name": recipe.name, "dataset": recipe.dataset, "train": recipe.train.model_dump(mode="json")}
     serve(
         RunnerDeployment.from_flow(ingest, "served", parameters={"site": where}, **shared),
-        RunnerDeployment.from_flow(evolve, "served", parameters=asked, cron=cron, concurrency_limit=one, **shared),
+        RunnerDeployment.from_flow(
+            add_generations, "served", parameters=asked, cron=cron, concurrency_limit=one, **shared
+        ),
         RunnerDeployment.from_flow(compare, "served", parameters={"site": where}, **shared),
     )
 
@@ -124,10 +130,10 @@ def _in_turn(work: Callable[[], str], run: Run) -> str:
     while True:
         try:
             return work()
-        except AskedElsewhereError as asked:
+        except ReviewInProgressError as asked:
             logger.warning("%s; there is nothing to do before it", asked)
             return "review"
         except BusyError as busy:
             logger.warning("%s; waiting for it", busy)
-            while run.writer():
+            while run.lock_holder():
                 time.sleep(2)

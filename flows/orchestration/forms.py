@@ -9,7 +9,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 
 
-class _InSourceOrder:
+class _FieldOrder:
     """Fields of a form in the order of their source: the server's database forgets the order that JSON has."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -29,10 +29,10 @@ def _number(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
         _number(schema["items"], handler)
 
 
-ORDERED = _InSourceOrder()
+FIELD_ORDER = _FieldOrder()
 
 
-SiteForm = Annotated[Site, ORDERED]
+SiteForm = Annotated[Site, FIELD_ORDER]
 
 
-RecipeForm = Annotated[Recipe, ORDERED]
+RecipeForm = Annotated[Recipe, FIELD_ORDER]

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from heirloom.errors import HeirloomError
+
 _HERE = "127.0.0.1"
 
 
@@ -19,13 +21,13 @@ def require_server() -> str:
     """Address of the Prefect server that is set.
 
     Raises:
-        ValueError: none is.
+        HeirloomError: none is.
     """
     from prefect.settings import PREFECT_API_URL
 
     if address := PREFECT_API_URL.value():
         return str(address)
-    raise ValueError(
+    raise HeirloomError(
         "no Prefect server is set, and what is served must outlive this command; start one with: prefect server start, "
         "then say where: export PREFECT_API_URL=http://127.0.0.1:4200/api"
     )
@@ -54,15 +56,15 @@ def prefect_server() -> Iterator[None]:
         return
     # Who knocks before the server can answer waits at the door.
     with socket.create_server((_HERE, 0)) as door:
-        server = _begun(door)
+        server = _start_server(door)
         os.environ["PREFECT_API_URL"] = f"http://{_HERE}:{door.getsockname()[1]}/api"
     os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "120")
     refresh_global_settings_context()
-    from tasks.orchestration.prefect import unseen
+    from tasks.orchestration.prefect import ephemeral_server
 
     try:
         # Nobody watches this server, and each flow would wait a second for its last beat.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), unseen():
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), ephemeral_server():
             yield
     except Exception as error:
         if (code := server.poll()) is None:
@@ -70,15 +72,15 @@ def prefect_server() -> Iterator[None]:
         raise OSError(f"the Prefect server of this command ended with exit code {code}; it says why above") from error
 
 
-def _begun(door: socket.socket) -> subprocess.Popen[bytes]:
+def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
     """A server that answers at the door some seconds later, and its watch."""
     serve = (
         "import socket, uvicorn; uvicorn.Server(uvicorn.Config('prefect.server.api.server:create_app', factory=True, "
-        f"log_level='error')).run([socket.socket(fileno={door.fileno()})])"
+        f"log_level='error')).run([socket.socket(fileno={listener.fileno()})])"
     )
     ours = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     server = subprocess.Popen(  # noqa: S603  (our own words)
-        [sys.executable, "-c", serve], env=os.environ | ours, stdout=subprocess.DEVNULL, pass_fds=[door.fileno()]
+        [sys.executable, "-c", serve], env=os.environ | ours, stdout=subprocess.DEVNULL, pass_fds=[listener.fileno()]
     )
     # A killed command ends nothing that it began; this shell reads until the command is gone, and with it the other end.
     # Who is told to end while beginning does so once begun; killed then, it could leave half a database.

@@ -9,26 +9,34 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from curation.theory.chains import Chains, counted, known_kernel, recurrent_classes, recurrent_set, walk
+from curation.theory.chains import (
+    Chains,
+    empirical_kernel,
+    example_kernel,
+    recurrent_classes,
+    recurrent_set,
+    simulate_walks,
+)
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.terminal.console import table
-from storage.artifacts.artifact import MANIFEST, as_made, read_table
-from storage.artifacts.model_files import speakable
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import MANIFEST, load_artifact, read_table
+from storage.artifacts.model_files import ensure_loadable
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Run
 from storage.runs.status import accepted_attempts
 from tasks.backends import Sampling, TransformerTraining
 from tasks.backends.registry import Backends, open_backends, resolve_sampler
-from tasks.backends.settings.capabilities import servers_key
-from tasks.generation.chains import beginnings, chain, small_model
+from tasks.backends.settings.capabilities import api_key
+from tasks.generation.chains import chain_seeds, run_chain, train_demo_model
 
 _WALKS, _STEPS = 400, 200
 _SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChainOptions:
     """What a person asked to see; neither a run nor a teacher means a small model of Python's documentation."""
 
     run: str
@@ -45,25 +53,25 @@ class Asked:
     """What a teacher's chains begin from; without it, Python's documentation."""
 
 
-def show_chains(console: Console, asked: Asked, site: Site) -> None:
+def show_chains(console: Console, options: ChainOptions, site: Site) -> None:
     """Run the chains and print what they show.
 
     Raises:
-        ValueError: the run, the generation or the site has no such model, the template no place for the output, or texts to begin
+        HeirloomError: the run, the generation or the site has no such model, the template no place for the output, or texts to begin
             from are too few.
     """
     with tempfile.TemporaryDirectory() as scratch, open_backends(site.resources, Path(scratch) / "logs") as backends:
-        model, seeds, sampling, whose = _subject(asked, site, backends, Path(scratch))
+        model, seeds, sampling, whose = _subject(options, site, backends, Path(scratch))
         ways = {
             "greedy": sampling.model_copy(update={"top_k": 1}),
-            f"sampled at {asked.temperature:g}": sampling.model_copy(update={"temperature": asked.temperature}),
+            f"sampled at {options.temperature:g}": sampling.model_copy(update={"temperature": options.temperature}),
         }
         told = {
-            name: chain(model, seeds, asked.steps, how, asked.template, asked.seed, backends)
+            name: run_chain(model, seeds, options.steps, how, options.template, options.seed, backends)
             for name, how in ways.items()
         }
     console.print(
-        f"[bold]{len(seeds)} chains of {asked.steps} steps[/] by {whose}: each output is all of the next input"
+        f"[bold]{len(seeds)} chains of {options.steps} steps[/] by {whose}: each output is all of the next input"
     )
     console.print(_course(told))
     for name, chains in told.items():
@@ -71,49 +79,51 @@ def show_chains(console: Console, asked: Asked, site: Site) -> None:
     _tell_known(console)
 
 
-def _subject(asked: Asked, site: Site, backends: Backends, scratch: Path) -> tuple[Path, list[str], Sampling, str]:
+def _subject(
+    asked: ChainOptions, site: Site, backends: Backends, scratch: Path
+) -> tuple[Path, list[str], Sampling, str]:
     """The model, the texts to begin from, how it speaks, and what it is called."""
     if asked.run and asked.teacher:
-        raise ValueError(f"either run {asked.run} speaks, or teacher {asked.teacher}: leave one of them out")
+        raise HeirloomError(f"either run {asked.run} speaks, or teacher {asked.teacher}: leave one of them out")
     if asked.human and not asked.teacher:
-        raise ValueError(f"the text {asked.human} is what a teacher's chains begin from, and no teacher is named")
+        raise HeirloomError(f"the text {asked.human} is what a teacher's chains begin from, and no teacher is named")
     if asked.teacher:
         return _teacher(asked, site)
     if not asked.run:
         folder = scratch / "model"
         folder.mkdir()
-        seeds = small_model(folder, asked.chains, backends)
+        seeds = train_demo_model(folder, asked.chains, backends)
         return (
             folder,
             seeds,
             Sampling(sampler="ngram", max_tokens=asked.tokens),
             "a small model of Python's documentation",
         )
-    root = site.opened().store
+    root = site.synced().store
     run = Run(root, asked.run)
     recipe = Recipe.model_validate(run.recipe())
     there = sorted(pair for pair in accepted_attempts(run) if (_model(run, pair) / MANIFEST).exists())
     chosen = [pair for pair in there if asked.generation in (None, pair[0])]
     if not chosen:
         known = ", ".join(str(generation) for generation, _ in there) or "none yet"
-        raise ValueError(
+        raise HeirloomError(
             f"run {asked.run} has no model of generation {asked.generation}; generations with one: {known}"
         )
-    artifact = as_made(_model(run, chosen[-1]))
-    sampling = Sampling(sampler=recipe.resolved().generate.sampler, max_tokens=asked.tokens)
-    seeds = _heldout(root, recipe.human, asked.chains)
-    return speakable(artifact), seeds, sampling, f"generation {chosen[-1][0]} of {asked.run}"
+    artifact = load_artifact(_model(run, chosen[-1]))
+    sampling = Sampling(sampler=recipe.resolve_auto().generate.sampler, max_tokens=asked.tokens)
+    seeds = _heldout(root, recipe.dataset, asked.chains)
+    return ensure_loadable(artifact), seeds, sampling, f"generation {chosen[-1][0]} of {asked.run}"
 
 
-def _teacher(asked: Asked, site: Site) -> tuple[Path, list[str], Sampling, str]:
+def _teacher(asked: ChainOptions, site: Site) -> tuple[Path, list[str], Sampling, str]:
     how = Sampling(
         teacher=asked.teacher, teacher_api="chat" if asked.template else "completions", max_tokens=asked.tokens
     )
-    servers_key(how, site.resources)
-    seeds = _heldout(site.opened().store, asked.human, asked.chains) if asked.human else beginnings(asked.chains)
+    api_key(how, site.resources)
+    seeds = _heldout(site.synced().store, asked.human, asked.chains) if asked.human else chain_seeds(asked.chains)
     # Where a teacher's model is the site says; one on a server is in no folder.
     return (
-        site.resources.folder_of(asked.teacher) or Path(),
+        site.resources.model_folder(asked.teacher) or Path(),
         seeds,
         resolve_sampler(how, TransformerTraining()),
         asked.teacher,
@@ -121,10 +131,10 @@ def _teacher(asked: Asked, site: Site) -> tuple[Path, list[str], Sampling, str]:
 
 
 def _heldout(root: Path, human: str, chains: int) -> list[str]:
-    folder = human_folder(root, human, newest_snapshot(root, human)) / "heldout"
+    folder = human_folder(root, human, newest_snapshot(root, human)) / "human_heldout"
     texts = read_table(folder, ["text"])["text"].to_pylist()
     if len(texts) < chains:
-        raise ValueError(f"{chains} chains were asked for, and {human} holds out {len(texts)} texts to begin from")
+        raise HeirloomError(f"{chains} chains were asked for, and {human} holds out {len(texts)} texts to begin from")
     return texts[:chains]
 
 
@@ -161,9 +171,11 @@ def _tell_recurrence(console: Console, name: str, chains: Chains) -> None:
 
 
 def _tell_known(console: Console) -> None:
-    kernel, classes = known_kernel()
+    kernel, classes = example_kernel()
     seen = recurrent_classes(
-        counted(walk(kernel, [*range(len(kernel))] * (_WALKS // len(kernel)), _STEPS, 0), len(kernel))
+        empirical_kernel(
+            simulate_walks(kernel, [*range(len(kernel))] * (_WALKS // len(kernel)), _STEPS, 0), len(kernel)
+        )
     )
     shown = ", ".join("{" + ", ".join(map(str, sorted(one))) + "}" for one in classes)
     verdict = "[green]the same[/]" if seen == recurrent_classes(kernel) == classes else "[red]others[/]"

@@ -24,7 +24,7 @@ _PATIENCE = 2
 """Seconds that a command may be silent."""
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes in a unit that a person reads."""
     value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and units[1:]:
@@ -33,7 +33,7 @@ def size(count: int) -> str:
 
 
 @contextmanager
-def counting(console: Console, verb: str, noun: str) -> Iterator[Callable[[int, int], None]]:
+def progress_counter(console: Console, verb: str, noun: str) -> Iterator[Callable[[int, int], None]]:
     """A line that counts up, once something has taken two seconds; a line every ten where nothing is drawn."""
     said = begun = time.monotonic()
     with console.status("") as status:

@@ -8,55 +8,64 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.forecast.closed_form import human_fraction_needed
-from curation.forecast.simulation import FORETOLD, Foretold, Loop
+from curation.forecast.simulation import FORECAST_METRICS, ForecastPoint, LoopSpec
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.terminal.console import table
-from storage.artifacts.artifact import as_made, read_manifest, read_table
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import load_artifact, read_manifest, read_table
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import runs
-from storage.runs.status import turns
+from storage.runs.status import attempt_summaries
 from tasks.backends import TransformerTraining
-from tasks.evaluation.forecast import foretell_of
-from tasks.reporting.plots import draw_forecast
+from tasks.evaluation.forecast import forecast_generations
+from tasks.reporting.plots import plot_forecast
 
 _TOKENS_PER_WORD = 1.5
-_MODEL = {"backend", "hidden", "layers", "components", "latent", "order"}
+_MODEL = {"backend", "hidden_size", "num_hidden_layers", "num_components", "latent_size", "order"}
 """What of its settings says how much work a model is."""
 
 
-def loop_of(recipe: Recipe) -> Loop:
+def loop_spec(recipe: Recipe) -> LoopSpec:
     """What of a recipe its forecast depends on."""
     sampling = recipe.generate
-    return Loop(recipe.mix, recipe.prompts.candidates_per_human_record, sampling.temperature, sampling.top_p)
+    return LoopSpec(recipe.mix, recipe.prompts.prompts_per_human_record, sampling.temperature, sampling.top_p)
 
 
-def share_of(text: str) -> float:
+def parse_share(text: str) -> float:
     """A share, written as `95%` or `0.95`.
 
     Raises:
-        ValueError: it is neither, or not between 0 and 1.
+        HeirloomError: it is neither, or not between 0 and 1.
     """
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise ValueError(f"--keep {text} is no share between 0 and 1; write it as 95% or 0.95")
+        raise HeirloomError(f"--min-coverage {text} is no share between 0 and 1; write it as 95% or 0.95")
     return share
 
 
-def foretell(
-    console: Console, recipe: Recipe, site: Site, keep: float, seen: int, through: int, picture: Path | None
+def print_forecast(
+    console: Console,
+    recipe: Recipe,
+    site: Site,
+    min_coverage: float,
+    word_count: int,
+    generations: int,
+    plot: Path | None,
 ) -> None:
     """Print the forecast, and draw it where a picture is named.
 
     Raises:
-        ValueError: nothing of the recipe's human text was ingested.
+        HeirloomError: nothing of the recipe's human text was ingested.
     """
-    store = site.opened().store
-    reserve = as_made(human_folder(store, recipe.human, newest_snapshot(store, recipe.human)) / "reserve")
-    told = foretell_of(reserve, recipe.measure, loop_of(recipe), range(recipe.generations + 1), recipe.seed)
+    store = site.synced().store
+    reserve = load_artifact(human_folder(store, recipe.dataset, newest_snapshot(store, recipe.dataset)) / "human_train")
+    told = forecast_generations(
+        reserve, recipe.evaluate, loop_spec(recipe), range(recipe.num_generations + 1), recipe.seed
+    )
     console.print(
         f"[bold]{recipe.name}[/] policy {recipe.mix.policy}, temperature {recipe.generate.temperature:g}",
         soft_wrap=True,
@@ -72,19 +81,19 @@ def foretell(
             f"[yellow]sampling is biased[/]: every round {bias} what the next learns from. How much depends on the model; this is how it goes with words",
             soft_wrap=True,
         )
-    console.print(_share(keep, seen, through), soft_wrap=True)
+    console.print(_share(min_coverage, word_count, generations), soft_wrap=True)
     console.print(_cost(recipe, site, reserve.folder), soft_wrap=True)
-    if picture:
-        draw_forecast([(recipe.name, one.generation, one.metric, one.value) for one in told], [], picture)
-        console.print(f"picture {picture}", markup=False, soft_wrap=True)
+    if plot:
+        plot_forecast([(recipe.name, one.generation, one.metric, one.value) for one in told], [], plot)
+        console.print(f"picture {plot}", markup=False, soft_wrap=True)
 
 
-def _table(told: Sequence[Foretold]) -> Table:
-    columns = ("generation", *(name.replace("_", "\n") for name in FORETOLD))
+def _table(told: Sequence[ForecastPoint]) -> Table:
+    columns = ("generation", *(name.replace("_", "\n") for name in FORECAST_METRICS))
     course = table(*columns, numbers=columns)
     values = {(one.generation, one.metric): one.value for one in told}
     for generation in sorted({one.generation for one in told}):
-        course.add_row(str(generation), *(f"{values[generation, metric]:.3f}" for metric in FORETOLD))
+        course.add_row(str(generation), *(f"{values[generation, metric]:.3f}" for metric in FORECAST_METRICS))
     return course
 
 
@@ -102,18 +111,18 @@ def _share(keep: float, seen: int, through: int) -> str:
 
 def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
     records = read_manifest(reserve)["rows"]
-    candidates = round(records * recipe.prompts.candidates_per_human_record)
+    candidates = round(records * recipe.prompts.prompts_per_human_record)
     texts = read_table(reserve, ["text"])["text"].to_pylist()[:2000]
     words = statistics.mean(len(text.split()) for text in texts)
-    spoken = round(candidates * min(recipe.generate.max_tokens, _TOKENS_PER_WORD * words)) * recipe.generations
+    spoken = round(candidates * min(recipe.generate.max_tokens, _TOKENS_PER_WORD * words)) * recipe.num_generations
     learned = _learned(recipe, records, words)
-    said = f"about {spoken:,} tokens to speak and {learned:,} to learn from, in {recipe.generations} generations"
+    said = f"about {spoken:,} tokens to speak and {learned:,} to learn from, in {recipe.num_generations} generations"
     model = recipe.train.model_dump(include=_MODEL)
     rates = [
-        turn.seconds / turn.tokens
+        turn.work_seconds / turn.tokens
         for run in runs(site.store)
         if model.items() <= run.recipe()["train"].items()
-        for turn in turns(run)
+        for turn in attempt_summaries(run)
         if turn.tokens and turn.verdict
     ]
     if not rates:
@@ -123,19 +132,23 @@ def _cost(recipe: Recipe, site: Site, reserve: Path) -> str:
 
 def _learned(recipe: Recipe, records: int, words: float) -> int:
     """Tokens that all trainings together see, where curation drops nothing."""
-    train, candidates = recipe.train, records * recipe.prompts.candidates_per_human_record
+    train, candidates = recipe.train, records * recipe.prompts.prompts_per_human_record
     passes = 1.0
     if isinstance(train, TransformerTraining):
-        if train.token_budget:
-            return train.token_budget * (recipe.generations + 1)
-        if not train.epochs:
-            return (train.human_only_steps + train.steps * recipe.generations) * train.batch * train.context
-        passes = train.epochs
+        if train.max_tokens:
+            return train.max_tokens * (recipe.num_generations + 1)
+        if not train.num_epochs:
+            return (
+                (train.generation_0_max_steps + train.max_steps * recipe.num_generations)
+                * train.batch_size
+                * train.context_length
+            )
+        passes = train.num_epochs
     corpora = {
         "replace": lambda _: candidates,
         "accumulate": lambda generation: records + generation * candidates,
         "anchor": lambda _: records + candidates,
     }
-    mixed = corpora.get(recipe.mix.policy, lambda _: recipe.mix.records or records)
-    seen = records + sum(mixed(generation) for generation in range(1, recipe.generations + 1))
+    mixed = corpora.get(recipe.mix.policy, lambda _: recipe.mix.num_records or records)
+    seen = records + sum(mixed(generation) for generation in range(1, recipe.num_generations + 1))
     return round(passes * seen * words * _TOKENS_PER_WORD)

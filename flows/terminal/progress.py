@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tasks.orchestration.progress import drawing, logger
+from tasks.orchestration.progress import logger, progress_logger
 
-_WEIGHTS = {"generate": 0.22, "curate": 0.13, "mix": 0.02, "train": 0.5, "listen": 0.08, "measure": 0.05}
+_WEIGHTS = {"generate": 0.22, "curate": 0.13, "mix": 0.02, "train": 0.5, "sample_for_eval": 0.08, "evaluate": 0.05}
 """About how much of a generation each stage takes; only the time left is guessed from it."""
 
 
-class Panel(logging.Handler):
+class ProgressPanel(logging.Handler):
     """Draws progress on a terminal, and prints one line a finished stage elsewhere."""
 
     def __init__(self, console: Console, generations: dict[str, int]) -> None:
@@ -42,9 +42,9 @@ class Panel(logging.Handler):
         )
 
     def __enter__(self) -> Self:
-        drawing.setLevel(logging.DEBUG)
-        drawing.propagate = False
-        drawing.addHandler(self)
+        progress_logger.setLevel(logging.DEBUG)
+        progress_logger.propagate = False
+        progress_logger.addHandler(self)
         logger.addHandler(self)
         logger.propagate = False
         self._progress.start()
@@ -55,7 +55,7 @@ class Panel(logging.Handler):
     def __exit__(self, *_: object) -> None:
         self._get_going()
         self._progress.stop()
-        drawing.removeHandler(self)
+        progress_logger.removeHandler(self)
         logger.removeHandler(self)
         logger.propagate = True
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.console import console, table
+from heirloom.errors import HeirloomError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -34,7 +35,7 @@ _NARROWEST = 12
 """Characters that a column of words is not made narrower than."""
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How an answer is given."""
 
     table = "table"
@@ -43,29 +44,29 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-def writer(kind: Format | None, out: Path | None) -> Callable[["DuckDBPyRelation"], None]:
+def result_writer(kind: OutputFormat | None, out: Path | None) -> Callable[["DuckDBPyRelation"], None]:
     """What takes an answer, in the format that is named, or that the name of the file says.
 
     Raises:
-        ValueError: format and file do not go together, or the file is there already.
+        HeirloomError: format and file do not go together, or the file is there already.
     """
     if kind is None:
         known = out.suffix.removeprefix(".") if out else "table"
-        if known not in set(Format):
-            raise ValueError(f"{out} says no format by its name; add --format json, csv or parquet")
-        kind = Format(known)
-    if out and kind is Format.table:
-        raise ValueError("a table is for the screen; for a file, say --format json, csv or parquet")
+        if known not in set(OutputFormat):
+            raise HeirloomError(f"{out} says no format by its name; add --format json, csv or parquet")
+        kind = OutputFormat(known)
+    if out and kind is OutputFormat.table:
+        raise HeirloomError("a table is for the screen; for a file, say --format json, csv or parquet")
     if out and out.exists():
-        raise ValueError(f"{out} is there already; name another file, or remove it")
-    if kind is Format.table:
-        return show
-    if kind is Format.parquet and not out:
-        raise ValueError("Parquet goes to a file; name it with --out FILE")
+        raise HeirloomError(f"{out} is there already; name another file, or remove it")
+    if kind is OutputFormat.table:
+        return print_result
+    if kind is OutputFormat.parquet and not out:
+        raise HeirloomError("Parquet goes to a file; name it with --out FILE")
     return lambda answer: _keep(answer, kind, out)
 
 
-def show(answer: "DuckDBPyRelation") -> None:
+def print_result(answer: "DuckDBPyRelation") -> None:
     """Print a table, or where a screen has no room for all columns a line a value; what is left out is counted below."""
     if answer.columns == ["explain_key", "explain_value"]:
         console.print("\n".join(text for _, text in answer.fetchall()), markup=False, soft_wrap=True)
@@ -130,16 +131,16 @@ def _cell(value: object) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 
-def _keep(answer: "DuckDBPyRelation", kind: Format, out: Path | None) -> None:
+def _keep(answer: "DuckDBPyRelation", kind: OutputFormat, out: Path | None) -> None:
     batches = answer.to_arrow_reader()
-    if kind is Format.parquet and out:
+    if kind is OutputFormat.parquet and out:
         hidden = out.with_name(f".{out.name}.draft")
         with pq.ParquetWriter(hidden, batches.schema, compression="zstd") as file:
             for batch in batches:
                 file.write_batch(batch)
         hidden.rename(out)
         return
-    write = _json if kind is Format.json else _csv
+    write = _json if kind is OutputFormat.json else _csv
     with _open(out) as file:
         write(file, batches)
 

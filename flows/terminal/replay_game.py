@@ -11,14 +11,14 @@ from rich.padding import Padding
 from curation.theory.languages import Language, four, negative_and_first, overlapping, positive, residues
 from curation.theory.players import burn_in, in_the_limit, uniform, witness_protection, witnesses
 from curation.theory.proper import legal, right_for_both, traps
-from curation.theory.replay import Turn, counting_then_echoing, enumerating, errors, play, starving
+from curation.theory.replay import Round, counting_then_echoing, enumerating, error_rounds, play, starving
 from flows.terminal.console import table
 
 _VERDICTS = {"": "[green]right[/]", "outside": "[red]not in the language[/]", "observed": "[yellow]nothing new[/]"}
 _NUMBERS = ("round", "shown", "answer")
 
 
-def tell(console: Console, scene: str, rounds: int) -> None:
+def print_transcript(console: Console, scene: str, rounds: int) -> None:
     """Play one scene and print it."""
     _SCENES[scene](console, rounds)
 
@@ -60,7 +60,7 @@ def _echo(console: Console, rounds: int) -> None:
     told = table("round", "shown", "where from", "answer", "if h_inf", f"if h_{count}", numbers=_NUMBERS)
     for first, second in zip(games[0][: count + 6], games[1], strict=False):
         row = (str(first.number), str(first.shown), _origin(first), str(first.answer))
-        told.add_row(*row, _VERDICTS[first.fault], _VERDICTS[second.fault])
+        told.add_row(*row, _VERDICTS[first.error], _VERDICTS[second.error])
     console.print(Padding(told, (0, 0, 0, 2)))
     late = [first.fault or second.fault for first, second in zip(*games, strict=True)][count - 1 :]
     _close(
@@ -86,8 +86,10 @@ def _witnesses(console: Console, rounds: int) -> None:
     unprotected = play(in_the_limit(languages, sure=True, protect=False), starving(), target, rounds)
     _game(console, "sure evidence alone, nothing protected", unprotected, 10, 2)
     guarded = play(witness_protection(languages), starving(), target, rounds)
-    _game(console, "the same, with protected witnesses", guarded, max(errors(guarded), default=0) + 2, 1, languages)
-    freed = guarded[max(errors(guarded))]
+    _game(
+        console, "the same, with protected witnesses", guarded, max(error_rounds(guarded), default=0) + 2, 1, languages
+    )
+    freed = guarded[max(error_rounds(guarded))]
     _close(
         console,
         f"In round {freed.number} the number {freed.shown}, never said, has to come; being sure, it rules h2 out, and no later answer is wrong. Nothing else "
@@ -154,33 +156,33 @@ def _close(console: Console, said: str) -> None:
 
 
 def _game(
-    console: Console, title: str, turns: Sequence[Turn], first: int, last: int, languages: Sequence[Language] = ()
+    console: Console, title: str, turns: Sequence[Round], first: int, last: int, languages: Sequence[Language] = ()
 ) -> None:
     console.print(Padding(f"[underline]{title}[/]", (1, 0, 0, 2)))
     told = table("round", "shown", "where from", "answer", "", *(["keeps back"] if languages else []), numbers=_NUMBERS)
     for turn in turns[:first]:
         told.add_row(*_row(turn), *([_kept_back(languages, turns[: turn.number])] if languages else []))
     if turns[first:-last]:
-        wrong = sum(bool(turn.fault) for turn in turns[first:-last])
+        wrong = sum(bool(turn.error) for turn in turns[first:-last])
         told.add_row("...", "", f"[dim]{len(turns[first:-last])} more rounds[/]", "", f"[dim]{wrong} wrong[/]")
     for turn in turns[max(first, len(turns) - last) :]:
         told.add_row(*_row(turn))
     console.print(Padding(told, (0, 0, 0, 2)))
-    failed = errors(turns)
+    failed = error_rounds(turns)
     console.print(f"  wrong in {len(failed)} of {len(turns)} rounds{f', last in round {failed[-1]}' if failed else ''}")
 
 
-def _row(turn: Turn) -> tuple[str, ...]:
-    return str(turn.number), str(turn.shown), _origin(turn), str(turn.answer), _VERDICTS[turn.fault]
+def _row(turn: Round) -> tuple[str, ...]:
+    return str(turn.number), str(turn.shown), _origin(turn), str(turn.answer), _VERDICTS[turn.error]
 
 
-def _origin(turn: Turn) -> str:
-    if not turn.said_in:
+def _origin(turn: Round) -> str:
+    if not turn.first_answered_in:
         return "new, so genuine"
     foreign = "" if turn.genuine else ", [red]foreign[/]"
-    return f"[magenta]echo of round {turn.said_in}[/]{foreign}"
+    return f"[magenta]echo of round {turn.first_answered_in}[/]{foreign}"
 
 
-def _kept_back(languages: Sequence[Language], turns: Sequence[Turn]) -> str:
+def _kept_back(languages: Sequence[Language], turns: Sequence[Round]) -> str:
     shown, said = [turn.shown for turn in turns], [turn.answer for turn in turns]
     return ", ".join(map(str, witnesses(languages, shown, said[:-1]))) or "-"

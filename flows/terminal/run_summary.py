@@ -9,30 +9,30 @@ from rich.console import Console
 from flows.config.recipe import Recipe
 from flows.terminal.console import table
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 from tasks.backends import TransformerTraining
 
 _TOYS = {"ngram": "counting words", "gaussian-mixture": "fitting Gaussians", "vae": "encoding points"}
 
 
-def tell_opening(console: Console, recipes: Sequence[Recipe], passages: int) -> None:
+def print_start(console: Console, recipes: Sequence[Recipe], passages: int) -> None:
     """What is about to run."""
     console.print(f"Loops on the same {passages:,} passages of human text, seed {recipes[0].seed}:")
     for recipe in recipes:
         length = (
-            f"{recipe.train.human_only_steps} steps on human text"
+            f"{recipe.train.generation_0_max_steps} steps on human text"
             if isinstance(recipe.train, TransformerTraining)
             else _TOYS[recipe.train.backend]
         )
-        if recipe.generations and isinstance(recipe.train, TransformerTraining):
-            length += f", then {recipe.train.steps} a generation"
-        console.print(f"  [bold]{recipe.name:<11}[/] {recipe.question} [dim]({length})[/]")
+        if recipe.num_generations and isinstance(recipe.train, TransformerTraining):
+            length += f", then {recipe.train.max_steps} a generation"
+        console.print(f"  [bold]{recipe.name:<11}[/] {recipe.description} [dim]({length})[/]")
 
 
-def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, float]) -> None:
+def print_summary(console: Console, store: Path, folder: Path, seconds: dict[str, float]) -> None:
     """Where it ended, where the time went, and what to try next."""
     catalog = open_catalog(store, _named(folder))
-    rows = catalog.sql(QUESTIONS["outcome"]).fetchall()
+    rows = catalog.sql(QUERIES["run_outcomes"]).fetchall()
     title = f"From generation 0 to generation {max(row[1] for row in rows)}"
     numbers = ("perplexity", "recalibrated", "rare words", "types", "repeats")
     ends = table("loop", *numbers, numbers=numbers)
@@ -63,11 +63,11 @@ def tell_ending(console: Console, store: Path, folder: Path, seconds: dict[str, 
     )
 
 
-def tell_met(console: Console, store: Path, human: str, name: str) -> None:
+def print_eval_exposure(console: Console, store: Path, dataset: str, name: str) -> None:
     """What had met an evaluation set before it was kept out."""
     found = open_catalog(store).execute(
-        f"select place, run, generation, records, similarity, shared_words from ({QUESTIONS['met_evaluation']}) where human = ? and withheld = ?",
-        [human, name],
+        f"select found_in, run, generation, records, similarity, shared_run_words from ({QUERIES['eval_exposure']}) where dataset = ? and eval_set = ?",
+        [dataset, name],
     )
     columns = [str(column[0]).replace("_", " ") for column in found.description]
     met = table(*columns, numbers=columns[2:])
@@ -75,7 +75,7 @@ def tell_met(console: Console, store: Path, human: str, name: str) -> None:
         met.add_row(*("" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
     console.print(met if met.row_count else f"nothing in the store has met {name} so far")
     if met.row_count:
-        console.print("these had met it before it was kept out; again at any time: heirloom ask met_evaluation")
+        console.print("these had met it before it was kept out; again at any time: heirloom query eval_exposure")
 
 
 def _number(value: float, digits: int) -> str:

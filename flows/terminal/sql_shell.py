@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.terminal.console import console, table
-from flows.terminal.query_output import show
-from storage.query.named_queries import QUESTIONS, answers, bound, wanted
-from storage.query.sandbox import open_readonly, run, statements
-from storage.query.scan import state_of
+from flows.terminal.query_output import print_result
+from heirloom.errors import HeirloomError
+from storage.query.named_queries import QUERIES, bind, description, parameters
+from storage.query.sandbox import execute, open_readonly, statements
+from storage.query.scan import store_state
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,7 +29,7 @@ null like ilike between case when then else end as with recursive union all desc
 partition desc asc offset sample cast unnest values exists"""
 
 
-class Asking:
+class SqlSession:
     """A store that is being asked: its catalog is opened anew when the store has changed."""
 
     def __init__(self, root: Path, allow_files: bool) -> None:
@@ -36,33 +37,33 @@ class Asking:
         self._open()
 
     def _open(self) -> None:
-        self._state = state_of(self._root)
+        self._state = store_state(self._root)
         self.catalog = open_readonly(self._root, self._allow_files)
 
     def refresh(self) -> None:
         """See what the store holds now."""
-        if state_of(self._root) != self._state:
+        if store_state(self._root) != self._state:
             self._open()
 
-    def ask(self, text: str, take: "Take") -> None:
+    def execute(self, text: str, take: "Take") -> None:
         """Ask every statement of a text; `take` takes each answer.
 
         Raises:
-            ValueError: one of them is refused, or cannot be answered.
+            HeirloomError: one of them is refused, or cannot be answered.
         """
         self.refresh()
         for statement in statements(self.catalog, text):
-            run(self.catalog, statement, {}, take)
+            execute(self.catalog, statement, {}, take)
 
-    def ask_by_name(self, name: str, arguments: Sequence[str], take: "Take") -> None:
+    def execute_named(self, name: str, arguments: Sequence[str], take: "Take") -> None:
         """Ask a named question.
 
         Raises:
-            ValueError: there is no such question, or its arguments do not fit.
+            HeirloomError: there is no such question, or its arguments do not fit.
         """
         self.refresh()
-        given = bound(self.catalog, name, arguments)
-        run(self.catalog, QUESTIONS[name], given, take)
+        given = bind(self.catalog, name, arguments)
+        execute(self.catalog, QUERIES[name], given, take)
 
     def views(self) -> dict[str, list[str]]:
         """Every view and its columns."""
@@ -73,9 +74,9 @@ class Asking:
         return found
 
 
-def converse(asking: Asking, history: Path) -> None:
+def run_shell(session: SqlSession, history: Path) -> None:
     """Read questions from a person until there are no more; a mistake is told and ends nothing."""
-    _prepare(asking, history)
+    _prepare(session, history)
     console.print("[dim]heirloom asks; .help says how, Ctrl-D leaves[/]")
     question = ""
     while True:
@@ -93,48 +94,48 @@ def converse(asking: Asking, history: Path) -> None:
             return
         if question and (question.startswith(".") or _complete(question)):
             _remember(question, history)
-            _answer(asking, question)
+            _answer(session, question)
             question = ""
 
 
-def list_questions() -> None:
+def list_queries() -> None:
     """Print every named question: what it wants and what it answers."""
     told = table("question", "what it answers")
-    for name in QUESTIONS:
-        told.add_row(_usage(name), answers(name))
+    for name in QUERIES:
+        told.add_row(_usage(name), description(name))
     console.print(told)
 
 
 def _usage(name: str) -> str:
-    return " ".join([name, *(one.upper() for one in wanted(name))])
+    return " ".join([name, *(one.upper() for one in parameters(name))])
 
 
-def _answer(asking: Asking, question: str) -> None:
+def _answer(asking: SqlSession, question: str) -> None:
     try:
         if question.startswith("."):
-            _obey(asking, question)
+            _run_dot_command(asking, question)
         else:
-            asking.ask(question, show)
+            asking.execute(question, print_result)
     except ValueError as error:
         console.print(str(error), style="red", markup=False)
     except KeyboardInterrupt:
         console.print("\nstopped")
 
 
-def _obey(asking: Asking, command: str) -> None:
+def _run_dot_command(asking: SqlSession, command: str) -> None:
     word, *rest = command.split()
     if word == ".tables":
         asking.refresh()
         for view, columns in asking.views().items():
             console.print(f"[bold]{view}[/]  [dim]{', '.join(columns)}[/]")
     elif word == ".ask" and rest:
-        asking.ask_by_name(rest[0], rest[1:], show)
+        asking.execute_named(rest[0], rest[1:], print_result)
     elif word == ".ask":
-        list_questions()
+        list_queries()
     elif word == ".help":
         console.print(_HELP, markup=False)
     else:
-        raise ValueError(f"there is no command {word}; .help lists them")
+        raise HeirloomError(f"there is no command {word}; .help lists them")
 
 
 def _complete(question: str) -> bool:
@@ -142,8 +143,8 @@ def _complete(question: str) -> bool:
     return question.rstrip().endswith(";") and question.count("'") % 2 == 0
 
 
-def _prepare(asking: Asking, history: Path) -> None:
-    words = [*_KEYWORDS.split(), *QUESTIONS, ".help", ".tables", ".ask", ".quit"]
+def _prepare(asking: SqlSession, history: Path) -> None:
+    words = [*_KEYWORDS.split(), *QUERIES, ".help", ".tables", ".ask", ".quit"]
     for view, columns in asking.views().items():
         words += [view, *columns]
     found: list[str] = []

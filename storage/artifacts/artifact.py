@@ -19,24 +19,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.artifacts.files import describe_file, seal, sync
+from heirloom.errors import HeirloomError
+from storage.artifacts.files import file_info, fsync, manifest_digest
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.provenance import provenance
-from storage.artifacts.tombstones import forgotten_digests, without
+from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
 from storage.remote import mirror
 
 MANIFEST = "_manifest.json"
 
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; raised when an older Heirloom could no longer read it."""
 
 
-class DriftError(ValueError):
+class DriftError(HeirloomError):
     """A finished artifact is not the one that is asked for; the message names what changed."""
 
 
-class AbsentError(ValueError):
+class ArtifactMissingError(HeirloomError):
     """An artifact that is needed is not there, or is not whole."""
 
 
@@ -60,16 +61,16 @@ class Artifact:
         identity = {"name": self.name, "settings": self.settings, "parents": dict(self.parents)}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def whole(self) -> Path:
+    def ensure_local(self) -> Path:
         """The folder with every file of it there: brought from the bucket where the store is on object storage.
 
         Raises:
-            AbsentError: it is not finished, or a file that the manifest lists is missing.
+            ArtifactMissingError: it is not finished, or a file that the manifest lists is missing.
         """
-        _bring(self.folder, read_manifest(self.folder)["files"])
+        _ensure_files(self.folder, read_manifest(self.folder)["files"])
         return self.folder
 
-    def finished(self) -> bool:
+    def exists(self) -> bool:
         """Whether this artifact is there.
 
         Raises:
@@ -96,18 +97,18 @@ class Artifact:
         yield draft
         self._publish(draft)
 
-    def adopt(self, twin: Path) -> None:
+    def copy_from(self, source: Path) -> None:
         """Take over the files of a finished artifact with the same fingerprint, or refuse with a DriftError."""
-        manifest = read_manifest(twin)
+        manifest = read_manifest(source)
         if manifest["fingerprint"] != self.fingerprint:
-            raise DriftError(f"{twin} is no {self.folder}: {'; '.join(self._differences(manifest))}")
-        _bring(twin, manifest["files"])
+            raise DriftError(f"{source} is no {self.folder}: {'; '.join(self._differences(manifest))}")
+        _ensure_files(source, manifest["files"])
         with self.draft() as draft:
             for name in manifest["files"]:
                 target = draft.folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)
-                shutil.copyfile(twin / name, target)
+                shutil.copyfile(source / name, target)
             draft.rows = manifest["rows"]
             draft.facts = {**manifest["facts"], "adopted_from": manifest["provenance"]["command"]}
 
@@ -119,20 +120,22 @@ class Artifact:
             "settings": self.settings,
             "parents": dict(self.parents),
             "rows": draft.rows,
-            "files": {path.relative_to(draft.folder).as_posix(): describe_file(path) for path in _files(draft.folder)},
+            "files": {path.relative_to(draft.folder).as_posix(): file_info(path) for path in _files(draft.folder)},
             "facts": draft.facts,
             "started": draft.started,
             "finished": time.time(),
             "provenance": provenance(),
         }
-        (draft.folder / MANIFEST).write_text(json.dumps({**manifest, "seal": seal(manifest)}, indent=1))
+        (draft.folder / MANIFEST).write_text(
+            json.dumps({**manifest, "manifest_digest": manifest_digest(manifest)}, indent=1)
+        )
         for written in _files(draft.folder):
-            sync(written)
-        sync(draft.folder)
-        mirror.commit(draft.folder, self.folder)
+            fsync(written)
+        fsync(draft.folder)
+        mirror.publish(draft.folder, self.folder)
         draft.folder.rename(self.folder)
         (self.folder / _DRAFT_OF).unlink()
-        sync(self.folder.parent)
+        fsync(self.folder.parent)
 
     def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
         found = differences(manifest["settings"], self.settings, "settings")
@@ -149,25 +152,25 @@ class Draft:
     """What the making of it cost and counted, for the manifest."""
     started: float = field(default_factory=time.time)
 
-    def parts(self) -> int:
+    def num_parts(self) -> int:
         """How many numbered parts are already whole: what an interrupted draft has left to build on."""
-        found = self._parts()
+        found = self._part_paths()
         self.rows = sum(pq.read_metadata(path).num_rows for path in found)
         return len(found)
 
     def read(self, schema: pa.Schema) -> pa.Table:
         """What the whole parts hold, in their order; columns as in `schema`."""
-        tables = [pq.read_table(path, columns=schema.names) for path in self._parts()]
+        tables = [pq.read_table(path, columns=schema.names) for path in self._part_paths()]
         return pa.concat_tables([schema.empty_table(), *tables])
 
-    def _parts(self) -> list[Path]:
+    def _part_paths(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.parquet"))
 
     def write_part(self, table: pa.Table, number: int = 0) -> None:
         """Write one numbered part; it appears whole or not at all."""
         hidden = self.folder / f".part-{number:05d}.parquet"
         write_parquet(table, hidden)
-        sync(hidden)
+        fsync(hidden)
         hidden.rename(self.folder / f"part-{number:05d}.parquet")
         self.rows += table.num_rows
 
@@ -179,49 +182,55 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a finished artifact.
 
     Raises:
-        AbsentError: nothing finished is there, or a newer Heirloom wrote it.
+        ArtifactMissingError: nothing finished is there, or a newer Heirloom wrote it.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         found = int(manifest["format"])
     except FileNotFoundError as error:
-        raise AbsentError(f"there is no finished artifact at {folder}") from error
+        raise ArtifactMissingError(f"there is no finished artifact at {folder}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise AbsentError(f"the manifest at {folder} cannot be read: {error}") from error
-    refuse_newer(found, folder)
+        raise ArtifactMissingError(f"the manifest at {folder} cannot be read: {error}") from error
+    check_format_version(found, folder)
     return manifest
 
 
-def refuse_newer(found: int, place: Path) -> None:
-    """Refuse what a newer Heirloom wrote in a format that this one does not know.
+def check_format_version(version: int, path: Path) -> None:
+    """Refuse what an older or a newer Heirloom wrote in another format.
 
     Raises:
-        AbsentError: it did.
+        ArtifactMissingError: the format is not the one that this Heirloom reads and writes.
     """
-    if found > FORMAT:
-        raise AbsentError(f"{place} has format {found}, this Heirloom reads up to {FORMAT}; upgrade Heirloom")
+    if version > FORMAT:
+        raise ArtifactMissingError(
+            f"{path} has format {version}, this Heirloom reads format {FORMAT}; upgrade Heirloom"
+        )
+    if version < FORMAT:
+        raise ArtifactMissingError(
+            f"{path} has format {version}, this Heirloom reads format {FORMAT}; make the store again with this version"
+        )
 
 
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """All parts of a finished tabular artifact as one table, less what was forgotten; columns as asked."""
-    found = parts(folder)
-    gone = forgotten_digests(folder)
-    if not len(gone) or "digest" not in pq.read_schema(found[0]).names:
+    found = part_paths(folder)
+    gone = tombstoned_hashes(folder)
+    if not len(gone) or "text_hash" not in pq.read_schema(found[0]).names:
         return pa.concat_tables([read_parquet(path, columns) for path in found])
-    asked = None if columns is None else list(dict.fromkeys([*columns, "digest"]))
-    table = without(pa.concat_tables([read_parquet(path, asked) for path in found]), gone)
+    asked = None if columns is None else list(dict.fromkeys([*columns, "text_hash"]))
+    table = drop_rows(pa.concat_tables([read_parquet(path, asked) for path in found]), gone)
     return table if columns is None else table.select(list(columns))
 
 
-def parts(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]:
+def part_paths(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]:
     """Every part of a finished tabular artifact, in order; its manifest, where it was read already.
 
     Raises:
-        AbsentError: it is not finished, or a part that the manifest lists is missing.
+        ArtifactMissingError: it is not finished, or a part that the manifest lists is missing.
     """
     files = (manifest or read_manifest(folder))["files"]
     listed = {name: said for name, said in files.items() if name.endswith(".parquet")}
-    _bring(folder, listed)
+    _ensure_files(folder, listed)
     return [folder / name for name in sorted(listed)]
 
 
@@ -237,11 +246,13 @@ def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401 
     return [] if before == now else [f"{path} was {json.dumps(before)}, is now {json.dumps(now)}"]
 
 
-def _bring(folder: Path, files: Mapping[str, Any]) -> None:
+def _ensure_files(folder: Path, files: Mapping[str, Any]) -> None:
     absent = [name for name in sorted(files) if not (folder / name).exists()]
     mirror.fetch(folder, {name: files[name] for name in absent})
     if missing := [name for name in absent if not (folder / name).exists()]:
-        raise AbsentError(f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew")
+        raise ArtifactMissingError(
+            f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew"
+        )
 
 
 def _draft_of(folder: Path) -> str:
@@ -252,7 +263,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def as_made(folder: Path) -> Artifact:
+def load_artifact(folder: Path) -> Artifact:
     """A finished artifact as its manifest describes it, whatever a recipe would ask for today."""
     manifest = read_manifest(folder)
     return Artifact(folder, manifest["settings"], manifest["parents"])

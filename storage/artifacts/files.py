@@ -9,20 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import HeirloomError
 
-def describe_file(path: Path) -> dict[str, Any]:
+
+def file_info(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, as a manifest lists it."""
     with path.open("rb") as content:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
 
 
-def seal(manifest: Mapping[str, Any]) -> str:
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
     """Digest of all that a manifest says, so that a change of it is seen."""
-    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "seal"}))
+    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "manifest_digest"}))
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Wait until a file or folder has reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -31,7 +33,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def bytes_of(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
     """Bytes of all files below a folder; a file that goes away meanwhile does not count."""
     total = 0
     for place, _, names in os.walk(folder):
@@ -44,14 +46,14 @@ def bytes_of(folder: Path) -> int:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder to write to, which takes its name once all is in it; after an error nothing is left.
 
     Raises:
-        ValueError: the folder is there already.
+        HeirloomError: the folder is there already.
     """
     if folder.exists():
-        raise ValueError(f"{folder} is there already; name another folder with --out, or remove it")
+        raise HeirloomError(f"{folder} is there already; name another folder with --out, or remove it")
     hidden = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)

@@ -7,28 +7,30 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heirloom.errors import HeirloomError
+
 _ROW_GROUP = 16_384
 _REPEATING = {
     "origin",
-    "born",
+    "source_generation",
     "source",
-    "group",
-    "licence",
-    "program",
-    "model",
+    "split_group",
+    "license",
+    "prompt_template",
+    "model_fingerprint",
     "finish_reason",
-    "stage",
+    "filter",
     "reason",
     "subject",
     "metric",
     "action",
     "prompt",
 }
-_PACKED = {"id", "digest", "born"}
+_PACKED = {"id", "text_hash", "source_generation"}
 """Columns beside vectors and hashes that are worth packing."""
 
 
-class DamagedError(ValueError):
+class DamagedError(HeirloomError):
     """A file is there and does not hold what was written to it."""
 
 

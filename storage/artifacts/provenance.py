@@ -36,12 +36,12 @@ def provenance() -> dict[str, Any]:
         "commit": commit(),
         "versions": versions(),
         "machine": machine(),
-        "cards": cards(),
-        "command": [Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])],
+        "visible_gpus": visible_gpus(),
+        "command": [Path(sys.argv[0]).name, *redact_arguments(sys.argv[1:])],
     }
 
 
-def without_secrets(arguments: Sequence[str]) -> list[str]:
+def redact_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments with `***` for the value of every one named like a secret, and for passwords in addresses."""
     shown: list[str] = []
     secret_follows = False
@@ -72,7 +72,7 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
 
 
-def cards() -> int:
+def visible_gpus() -> int:
     """NVIDIA cards that this process may use; those of servers elsewhere are not among them."""
     import os
 

@@ -7,47 +7,47 @@ import pyarrow as pa
 
 HUMAN, SYNTHETIC = "human", "synthetic"
 
-_TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("born", pa.int32())]
+_TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("source_generation", pa.int32())]
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 """The turns of a conversation."""
 
-RESERVE = pa.schema(
+HUMAN_RECORDS = pa.schema(
     [
         *_TEXT,
         ("source", pa.string()),
-        ("group", pa.string()),
-        ("licence", pa.string()),
-        ("digest", pa.string()),
-        ("document", pa.string()),
+        ("split_group", pa.string()),
+        ("license", pa.string()),
+        ("text_hash", pa.string()),
+        ("document_id", pa.string()),
         ("messages", MESSAGES),
     ]
 )
-"""A human record, in the reserve or held out; `document` is its id where it came from, `messages` the conversation it renders."""
+"""A human record, in the reserve or held out; `document_id` is its id where it came from, `messages` the conversation it renders."""
 
 TOPICS = pa.schema(
     [
         ("topic", pa.int32()),
         ("words", pa.list_(pa.string())),
-        ("human", pa.int64()),
-        ("said", pa.int64()),
-        ("share", pa.float64()),
-        ("members", pa.list_(pa.string())),
+        ("human_count", pa.int64()),
+        ("synthetic_count", pa.int64()),
+        ("prompt_share", pa.float64()),
+        ("human_ids", pa.list_(pa.string())),
     ]
 )
 """The tail report that steers a generation: how many human records and how many survivors of the generation before are about a
-topic, and its share of the prompts; `words` are said there more than elsewhere, `members` are its human records."""
+topic, and its share of the prompts; `words` are said there more than elsewhere, `human_ids` are its human records."""
 
-SET_ASIDE = pa.schema(
+REJECTED_DOCUMENTS = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
-        ("place", pa.int64()),
-        ("stage", pa.string()),
+        ("row_number", pa.int64()),
+        ("filter", pa.string()),
         ("reason", pa.string()),
-        ("keeper", pa.string()),
-        ("evidence", pa.float64()),
-        ("document", pa.string()),
+        ("duplicate_of", pa.string()),
+        ("score", pa.float64()),
+        ("document_id", pa.string()),
     ]
 )
 """A document that ingest did not take in, with the stage and the reason."""
@@ -72,85 +72,85 @@ CANDIDATES = pa.schema(
         *_TEXT,
         ("parents", pa.list_(pa.string())),
         ("source", pa.string()),
-        ("digest", pa.string()),
+        ("text_hash", pa.string()),
         ("prompt", pa.string()),
-        ("program", pa.string()),
+        ("prompt_template", pa.string()),
         ("attributes", pa.map_(pa.string(), pa.string())),
         ("parameters", _PARAMETERS),
-        ("model", pa.string()),
+        ("model_fingerprint", pa.string()),
         ("teacher", pa.string()),
-        ("asking", pa.int32()),
+        ("prompt_id", pa.int32()),
         ("seed", pa.int64()),
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
-        ("log_probability", pa.float64()),
+        ("sum_logprob", pa.float64()),
     ]
 )
 """A synthetic record before curation.
 
-`log_probability` in nats under the model at temperature 1, null where a server does not say; `model` is the fingerprint of
+`sum_logprob` in nats under the model at temperature 1, null where a server does not say; `model_fingerprint` is the fingerprint of
 the model that spoke, or what a server says its teacher is; `teacher` the name by which the recipe asked for it, null where it
-was the generation's own; `asking` the number of the prompt, the same for all answers to it; `finish_reason` is `length` where the text was cut, `invalid`
+was the generation's own; `prompt_id` the number of the prompt, the same for all answers to it; `finish_reason` is `length` where the text was cut, `invalid_json`
 where it breaks the schema it was asked for."""
 
 DECISIONS = pa.schema(
     [
         ("id", pa.string()),
-        ("stage", pa.string()),
+        ("filter", pa.string()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
-        ("keeper", pa.string()),
-        ("keeper_generation", pa.int32()),
-        ("evidence", pa.float64()),
-        ("estimate", pa.float64()),
+        ("duplicate_of", pa.string()),
+        ("duplicate_of_generation", pa.int32()),
+        ("score", pa.float64()),
+        ("estimated_jaccard", pa.float64()),
     ]
 )
-"""One stage's word on one record: the number it acted on is `evidence`, the sketch's estimate `estimate`."""
+"""One stage's word on one record: the number it acted on is `score`, the sketch's estimate `estimated_jaccard`."""
 
-HEAVY_TOLLS = pa.list_(
+FILTER_RATE_ALERTS = pa.list_(
     pa.struct(
         [
-            *(("source", pa.string()), ("stage", pa.string()), ("dropped", pa.int64()), ("looked_at", pa.int64())),
-            *(("usual", pa.float64()), ("reason", pa.string())),
+            *(("source", pa.string()), ("filter", pa.string()), ("dropped", pa.int64()), ("num_seen", pa.int64())),
+            *(("baseline_rate", pa.float64()), ("reason", pa.string())),
         ]
     )
 )
-"""Sieves that dropped more of a source than usual; `usual` is the share that was to be expected."""
+"""Sieves that dropped more of a source than usual; `baseline_rate` is the share that was to be expected."""
 
-CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("digest", pa.string()), ("weight", pa.float64())])
+CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("text_hash", pa.string()), ("weight", pa.float64())])
 """A record that one model is trained on."""
 
-CONTAMINATION = pa.schema(
+CONTAMINATION_REPORT = pa.schema(
     [
-        ("withheld", pa.string()),
+        ("eval_set", pa.string()),
         ("origin", pa.string()),
-        ("compared", pa.int64()),
-        ("overlapping", pa.int64()),
-        ("similarity", pa.float64()),
+        ("num_compared", pa.int64()),
+        ("num_overlapping", pa.int64()),
+        ("max_jaccard", pa.float64()),
         ("id", pa.string()),
-        ("keeper", pa.string()),
-        ("shared_words", pa.int64()),
+        ("duplicate_of", pa.string()),
+        ("shared_run_words", pa.int64()),
     ]
 )
 """What the corpus records of one origin share with the held-out set or one evaluation set: how many were compared
 with all of it, how many overlap, the largest Jaccard similarity and whose it is, the longest run of words quoted."""
 
-MET = pa.schema(
+EVAL_EXPOSURES = pa.schema(
     [
-        ("place", pa.string()),
+        ("found_in", pa.string()),
         ("run", pa.string()),
         ("generation", pa.int32()),
         ("attempt", pa.int32()),
         ("snapshot", pa.int32()),
         ("id", pa.string()),
         ("origin", pa.string()),
-        ("keeper", pa.string()),
+        ("duplicate_of", pa.string()),
         ("similarity", pa.float64()),
-        ("shared_words", pa.int64()),
+        ("shared_run_words", pa.int64()),
     ]
 )
-"""A record that overlaps an evaluation set it did not know of; `place` is `reserve`, `candidates` or `corpus`."""
+"""A record that overlaps an evaluation set it did not know of; `found_in` is `human_train`, `candidates` or `corpus`."""
 
 _PAIR = ("prompt", "chosen", "rejected", "chosen_id", "rejected_id", "origin")
 PAIRS = pa.schema([*((name, pa.string()) for name in _PAIR), ("margin", pa.float64())])
@@ -158,19 +158,19 @@ PAIRS = pa.schema([*((name, pa.string()) for name in _PAIR), ("margin", pa.float
 
 `margin` is how far apart they are in what they were chosen by, null where a person chose."""
 
-VOICE = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
+EVAL_SAMPLES = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
 """What a model says when it is measured; never trained on."""
 
 SCORES = pa.schema(
     [
         ("subject", pa.string()),
         ("id", pa.string()),
-        ("by", pa.int32()),
+        ("model_generation", pa.int32()),
         ("tokens", pa.int64()),
-        ("nats", pa.float64()),
+        ("nll", pa.float64()),
     ]
 )
-"""Negative log-likelihood of one record of `heldout` or of a sample of `candidates`, under the model of generation `by`."""
+"""Negative log-likelihood of one record of `human_heldout` or of a sample of `candidates`, under the model of generation `model_generation`."""
 
 METRICS = pa.schema(
     [
@@ -185,7 +185,7 @@ METRICS = pa.schema(
 )
 """A named number about `human`, `candidates`, `corpus` or `model`; `low` and `high` bound it where known."""
 
-VERDICTS = pa.schema(
+GATE_RESULTS = pa.schema(
     [
         ("action", pa.string()),
         ("metric", pa.string()),
@@ -195,16 +195,16 @@ VERDICTS = pa.schema(
         ("high", pa.float64()),
         ("reason", pa.string()),
         ("subject", pa.string()),
-        ("since", pa.int32()),
+        ("first_generation", pa.int32()),
     ]
 )
-"""What the gate said about one limit; `since` is the first generation of those in a row that broke it."""
+"""What the gate said about one limit; `first_generation` is the first generation of those in a row that broke it."""
 
 FORECAST = pa.schema([("metric", pa.string()), ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64())])
 """What was to be expected of a metric of this generation's model, by mixing and sampling alone; the least and most of five courses."""
 
-PROFILE = pa.schema(
-    [("definition", pa.string()), ("state", pa.string()), ("evidence", pa.string()), ("since", pa.int32())]
+COLLAPSE_TESTS = pa.schema(
+    [("test", pa.string()), ("result", pa.string()), ("evidence", pa.string()), ("first_generation", pa.int32())]
 )
 """Whether there is collapse by one meaning of the word, as far as this generation tells."""
 
@@ -220,13 +220,19 @@ TRAINING = pa.schema(
 """The log of one training; `heldout_loss` where it was measured, `tokens_per_second` of the machine it was made on."""
 
 
-def embeddings(dimensions: int) -> pa.Schema:
+def embeddings_schema(dimensions: int) -> pa.Schema:
     """Vectors of length 1, of the candidates that the sieves of meaning looked at."""
     return pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float16(), dimensions))])
 
 
-def index(values: int, bands: int) -> pa.Schema:
+def index_schema(values: int, bands: int) -> pa.Schema:
     """Sketches of records that stay: halves of the exact key, lower 16 bits of `values` signature values, `bands` band hashes."""
-    columns = {"id": pa.string(), "digest": pa.string(), "born": pa.int32(), "high": pa.uint64(), "low": pa.uint64()}
+    columns = {
+        "id": pa.string(),
+        "text_hash": pa.string(),
+        "source_generation": pa.int32(),
+        "high": pa.uint64(),
+        "low": pa.uint64(),
+    }
     columns["signature"] = pa.binary(2 * values)
     return pa.schema([*columns.items(), *((f"band_{band}", pa.uint64()) for band in range(bands))])

@@ -1,6 +1,6 @@
 """What was forgotten: texts that no later corpus, prompt or view holds, by their digests.
 
-<root>/forgotten.jsonl    one line a text: the id it was forgotten by, its digest, when, and why
+<root>/tombstones.jsonl    one line a text: the id it was forgotten by, its digest, when, and why
 
 A digest stays when its text is gone, so that the same text cannot come back under whatever id.
 """
@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 
 from storage.artifacts.parquet_io import DamagedError
 
-FILE = "forgotten.jsonl"
+TOMBSTONES_FILE = "tombstones.jsonl"
 
-FORGOTTEN = pa.schema([("id", pa.string()), ("digest", pa.string()), ("time", pa.float64()), ("reason", pa.string())])
+TOMBSTONES = pa.schema(
+    [("id", pa.string()), ("text_hash", pa.string()), ("time", pa.float64()), ("reason", pa.string())]
+)
 """A text that was forgotten."""
 
 
@@ -29,7 +31,7 @@ class Tombstone:
     """One forgotten text."""
 
     id: str
-    digest: str
+    text_hash: str
     time: float
     reason: str
 
@@ -40,7 +42,7 @@ def read_tombstones(root: Path) -> list[Tombstone]:
     Raises:
         DamagedError: the file cannot be read; then nothing may be read, lest a forgotten text comes back.
     """
-    path = root / FILE
+    path = root / TOMBSTONES_FILE
     if not path.exists():
         return []
     try:
@@ -51,35 +53,35 @@ def read_tombstones(root: Path) -> list[Tombstone]:
         ) from error
 
 
-def bury(root: Path, digests: Mapping[str, str], reason: str) -> None:
+def add_tombstones(root: Path, text_hashes: Mapping[str, str], reason: str) -> None:
     """Add a tombstone for every digest that has none, by the id it is known by; all at once or none."""
     # Its own file, because the one that is locked must not be the one that is replaced.
-    with (root / ".forgotten.lock").open("w") as lock:
+    with (root / ".tombstones.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read_tombstones(root)
-        buried = {one.digest for one in known}
-        new = {digest: identity for identity, digest in digests.items() if digest not in buried}
+        buried = {one.text_hash for one in known}
+        new = {digest: identity for identity, digest in text_hashes.items() if digest not in buried}
         known += [Tombstone(identity, digest, time.time(), reason) for digest, identity in new.items()]
-        hidden = root / f".{FILE}"
+        hidden = root / f".{TOMBSTONES_FILE}"
         with hidden.open("w") as file:
             file.writelines(json.dumps(asdict(one)) + "\n" for one in known)
             file.flush()
             os.fsync(file.fileno())
-        hidden.rename(root / FILE)
+        hidden.rename(root / TOMBSTONES_FILE)
 
 
-def forgotten_digests(folder: Path) -> pa.Array:
+def tombstoned_hashes(folder: Path) -> pa.Array:
     """Digests that must be left out of what is read from this artifact; empty in most stores."""
     # A human artifact lies three folders below the store, one of a run four.
-    stores = [place for place in folder.absolute().parents[3:5] if (place / FILE).exists()]
-    return digest_array(one.digest for place in stores for one in read_tombstones(place))
+    stores = [place for place in folder.absolute().parents[3:5] if (place / TOMBSTONES_FILE).exists()]
+    return to_string_array(one.text_hash for place in stores for one in read_tombstones(place))
 
 
-def digest_array(digests: Iterable[str]) -> pa.Array:
+def to_string_array(values: Iterable[str]) -> pa.Array:
     """Digests as Arrow compares them."""
-    return pa.array(sorted(set(digests)), pa.string())
+    return pa.array(sorted(set(values)), pa.string())
 
 
-def without(table: pa.Table, digests: pa.Array) -> pa.Table:
+def drop_rows(table: pa.Table, text_hashes: pa.Array) -> pa.Table:
     """The rows whose text was not forgotten."""
-    return table.filter(pc.invert(pc.is_in(table["digest"], value_set=digests)))
+    return table.filter(pc.invert(pc.is_in(table["text_hash"], value_set=text_hashes)))

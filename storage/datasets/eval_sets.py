@@ -1,78 +1,83 @@
 """Evaluation sets: human records under a name of their own, kept out of everything once they are there.
 
-<root>/human/<name>/evaluation/<set>/records/     the records, immutable
-                                     set_aside/   documents that could not be taken in, with the reason
-                                     met=1/       what had met the set already; a later look adds the next
+<root>/human/<name>/eval_sets/<set>/records/     the records, immutable
+                                     rejected_documents/   documents that could not be taken in, with the reason
+                                     eval_exposures=1/       what had met the set already; a later look adds the next
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.artifacts.artifact import MANIFEST, AbsentError, Artifact, read_manifest
-from storage.artifacts.schemas import MET, RESERVE, SET_ASIDE
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
+from storage.artifacts.schemas import EVAL_EXPOSURES, HUMAN_RECORDS, REJECTED_DOCUMENTS
 
-VIEWS = {"evaluation": (RESERVE, "records"), "evaluation_set_aside": (SET_ASIDE, "set_aside"), "met": (MET, "met=*")}
+VIEWS = {
+    "eval_records": (HUMAN_RECORDS, "records"),
+    "eval_rejected_documents": (REJECTED_DOCUMENTS, "rejected_documents"),
+    "eval_exposures": (EVAL_EXPOSURES, "eval_exposures=*"),
+}
 """View: schema and artifact folder."""
 
-MET_EVALUATION = """
+EVAL_EXPOSURE_SQL = """
         -- What had met an evaluation set before it was withheld, and which models had learned from it.
-        select human, withheld, place, run, generation, attempt, g.model, count(distinct id) as records,
-            count(distinct keeper) as evaluation_records, round(max(similarity), 3) as similarity, max(shared_words) as shared_words
-        from met left join (select run, generation, attempt, model from generations_all) as g
+        select dataset, eval_set, found_in, run, generation, attempt, g.model, count(distinct id) as records,
+            count(distinct duplicate_of) as eval_records, round(max(similarity), 3) as similarity, max(shared_run_words) as shared_run_words
+        from eval_exposures left join (select run, generation, attempt, model from generations_all_attempts) as g
             using (run, generation, attempt)
         group by all order by all"""
-DECONTAMINATION = """
+CONTAMINATION_SQL = """
         -- What of each corpus overlaps an evaluation set.
-        select run, generation, withheld, origin, compared, overlapping, round(similarity, 3) as similarity, shared_words
-        from contamination order by all"""
+        select run, generation, eval_set, origin, num_compared, num_overlapping, round(max_jaccard, 3) as max_jaccard, shared_run_words
+        from contamination_report order by all"""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TAKEN = ("all", "heldout", "reserve")
+_RESERVED_NAMES = ("all", "human_heldout", "human_train")
 
 
-def evaluation_folder(root: Path, human: str, name: str) -> Path:
+def eval_set_folder(root: Path, dataset: str, name: str) -> Path:
     """Where an evaluation set is.
 
     Raises:
-        ValueError: the name is no folder name, or one that means something else.
+        HeirloomError: the name is no folder name, or one that means something else.
     """
-    if not _NAME.fullmatch(name) or name in _TAKEN:
-        raise ValueError(
+    if not _NAME.fullmatch(name) or name in _RESERVED_NAMES:
+        raise HeirloomError(
             f"{name!r} cannot name an evaluation set: use letters, digits, dots, dashes and underscores, "
-            f"and none of {', '.join(_TAKEN)}"
+            f"and none of {', '.join(_RESERVED_NAMES)}"
         )
-    return root / "human" / human / "evaluation" / name
+    return root / "human" / dataset / "eval_sets" / name
 
 
-def evaluation_sets(root: Path, human: str) -> list[str]:
+def list_eval_sets(root: Path, dataset: str) -> list[str]:
     """Names of the evaluation sets of one human text, in order."""
-    found = (root / "human" / human / "evaluation").glob(f"*/records/{MANIFEST}")
+    found = (root / "human" / dataset / "eval_sets").glob(f"*/records/{MANIFEST}")
     return sorted(path.parent.parent.name for path in found)
 
 
-def evaluation_set(root: Path, human: str, name: str) -> Artifact:
+def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:
     """The records of one evaluation set.
 
     Raises:
-        AbsentError: there is no such set.
+        ArtifactMissingError: there is no such set.
     """
-    folder = evaluation_folder(root, human, name) / "records"
+    folder = eval_set_folder(root, dataset, name) / "records"
     if not (folder / MANIFEST).exists():
-        known = ", ".join(evaluation_sets(root, human)) or "none yet"
-        raise AbsentError(
-            f"there is no evaluation set {name!r} of {human}; there are: {known}. "
-            f"Run: heirloom withhold SOURCE --human {human} --name {name}"
+        known = ", ".join(list_eval_sets(root, dataset)) or "none yet"
+        raise ArtifactMissingError(
+            f"there is no evaluation set {name!r} of {dataset}; there are: {known}. "
+            f"Run: heirloom add-eval-set SOURCE --dataset {dataset} --name {name}"
         )
     manifest = read_manifest(folder)
     return Artifact(folder, manifest["settings"], manifest["parents"])
 
 
-def refuse_unknown(root: Path, human: str, names: Sequence[str]) -> None:
+def require_eval_sets(root: Path, dataset: str, names: Sequence[str]) -> None:
     """Check that every one of these evaluation sets is there.
 
     Raises:
-        AbsentError: one is not.
+        ArtifactMissingError: one is not.
     """
     for name in names:
-        evaluation_set(root, human, name)
+        load_eval_set(root, dataset, name)

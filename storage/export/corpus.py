@@ -11,38 +11,41 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
-from storage.artifacts.files import new_folder
+from heirloom.errors import HeirloomError
+from storage.artifacts.files import atomic_folder
 from storage.artifacts.parquet_io import write_parquet
 from storage.export.croissant import croissant
-from storage.export.dataset_card import Exported, data_card
+from storage.export.dataset_card import ExportedCorpus, dataset_card
 from storage.query.catalog import open_catalog
 from storage.runs.run import Run
 
 if TYPE_CHECKING:
     import duckdb
 
-Kind = Literal["hf", "jsonl", "parquet"]
+ExportFormat = Literal["hf", "jsonl", "parquet"]
 
-_CORPUS = """select id, text, origin, born, source, coalesce(licence, '') as licence, digest, weight from corpus
-    left join (select id, any_value(licence) as licence from (from reserve union all by name from heldout) group by id) using (id)
+_CORPUS = """select id, text, origin, source_generation, source, coalesce(license, '') as license, text_hash, weight from corpus
+    left join (select id, any_value(license) as license from (from human_train union all by name from human_heldout) group by id) using (id)
     where run = $run and generation = $generation order by origin, id"""
 
 
-def export(root: Path, run: str, generation: int | None, kind: str, out: Path | None) -> Path:
+def export_corpus(root: Path, run: str, generation: int | None, export_format: str, out: Path | None) -> Path:
     """Write the corpus of a generation, or of the newest that has one, to a folder of its own; returns the folder.
 
     Raises:
-        ValueError: no such run, generation or kind, or the folder is there already.
+        HeirloomError: no such run, generation or kind, or the folder is there already.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"there is no kind {kind!r} to export to; kinds: {', '.join(get_args(Kind))}")
+    if export_format not in get_args(ExportFormat):
+        raise HeirloomError(
+            f"there is no kind {export_format!r} to export to; kinds: {', '.join(get_args(ExportFormat))}"
+        )
     recipe = Run(root, run).recipe()
     catalog = open_catalog(root, [run])
     generation = _chosen(catalog, run, generation)
-    folder = out or Path(f"{run}-generation-{generation}-{kind}")
-    with new_folder(folder) as hidden:
-        told = _records(catalog, hidden, folder.name, run, generation, kind, recipe)
-        (hidden / "README.md").write_text(data_card(told), encoding="utf-8")
+    folder = out or Path(f"{run}-generation-{generation}-{export_format}")
+    with atomic_folder(folder) as hidden:
+        told = _records(catalog, hidden, folder.name, run, generation, export_format, recipe)
+        (hidden / "README.md").write_text(dataset_card(told), encoding="utf-8")
         (hidden / "croissant.json").write_text(json.dumps(croissant(told), indent=1, ensure_ascii=False) + "\n")
     return folder
 
@@ -50,11 +53,11 @@ def export(root: Path, run: str, generation: int | None, kind: str, out: Path | 
 def _chosen(catalog: "duckdb.DuckDBPyConnection", run: str, generation: int | None) -> int:
     there = [number for (number,) in catalog.execute("select distinct generation from corpus order by 1").fetchall()]
     if not there:
-        raise ValueError(f"run {run} has no corpus yet; go on with it first")
+        raise HeirloomError(f"run {run} has no corpus yet; go on with it first")
     if generation is None:
         return int(there[-1])
     if generation not in there:
-        raise ValueError(f"run {run} has no corpus in generation {generation}; generations: {_range(there)}")
+        raise HeirloomError(f"run {run} has no corpus in generation {generation}; generations: {_range(there)}")
     return generation
 
 
@@ -70,7 +73,7 @@ def _records(
     generation: int,
     kind: str,
     recipe: dict[str, Any],
-) -> Exported:
+) -> ExportedCorpus:
     where = {"run": run, "generation": generation}
     table = catalog.sql(_CORPUS, params=where).to_arrow_table()
     file = _FILES[kind]
@@ -85,7 +88,7 @@ def _records(
         ).fetchall()
 
     facts = catalog.sql("select * from generations where run = $run and generation = $generation", params=where)
-    return Exported(
+    return ExportedCorpus(
         name=name,
         run=run,
         generation=generation,
@@ -102,7 +105,7 @@ def _records(
 
 
 def _counted(table: pa.Table) -> list[dict[str, Any]]:
-    keys = ["origin", "source", "licence"]
+    keys = ["origin", "source", "license"]
     return table.group_by(keys).aggregate([("id", "count")]).sort_by([(key, "ascending") for key in keys]).to_pylist()
 
 

@@ -3,45 +3,45 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.export.dataset_card import Exported
+from storage.export.dataset_card import ExportedCorpus
 
 _KINDS = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
 _MEANINGS = {
     "id": "name of the record; a human record's follows from its text",
     "text": "the text",
     "origin": "human or synthetic",
-    "born": "the generation that wrote it; 0 for a person",
+    "source_generation": "the generation that wrote it; 0 for a person",
     "source": "where the human text comes from, or that of the record that prompted it",
-    "licence": "licence of a human record, where it was stated",
-    "digest": "32 hexadecimal digits of the text's SHA-256",
+    "license": "license of a human record, where it was stated",
+    "text_hash": "32 hexadecimal digits of the text's SHA-256",
     "weight": "how much the record counts in training",
 }
 
 
-def croissant(told: Exported) -> dict[str, Any]:
+def croissant(corpus: ExportedCorpus) -> dict[str, Any]:
     """Metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
     file = {
         "@type": "cr:FileObject",
-        "@id": told.file,
-        "name": told.file,
-        "contentUrl": told.file,
-        "contentSize": f"{told.bytes} B",
-        "encodingFormat": "application/x-parquet" if told.file.endswith(".parquet") else "application/jsonlines",
-        "sha256": told.sha256,
+        "@id": corpus.file,
+        "name": corpus.file,
+        "contentUrl": corpus.file,
+        "contentSize": f"{corpus.bytes} B",
+        "encodingFormat": "application/x-parquet" if corpus.file.endswith(".parquet") else "application/jsonlines",
+        "sha256": corpus.sha256,
     }
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": told.name,
-        "description": told.summary,
-        "license": told.licences or ["not stated"],
+        "name": corpus.name,
+        "description": corpus.summary,
+        "license": corpus.licenses or ["not stated"],
         "url": "README.md",
-        "version": f"{told.generation}.0.0",
+        "version": f"{corpus.generation}.0.0",
         "datePublished": datetime.now(UTC).date().isoformat(),
-        "creator": {"@type": "sc:Organization", "name": "Heirloom", "description": f"run {told.run}"},
+        "creator": {"@type": "sc:Organization", "name": "Heirloom", "description": f"run {corpus.run}"},
         "keywords": ["synthetic", "heirloom"],
-        "citeAs": f"{told.title}, by Heirloom",
+        "citeAs": f"{corpus.title}, by Heirloom",
         "distribution": [file],
         "recordSet": [
             {
@@ -49,7 +49,7 @@ def croissant(told: Exported) -> dict[str, Any]:
                 "@id": "corpus",
                 "name": "corpus",
                 "key": {"@id": "corpus/id"},
-                "field": [_field(told.file, name, kind) for name, kind in told.columns],
+                "field": [_field(corpus.file, name, kind) for name, kind in corpus.columns],
             }
         ],
     }

@@ -8,7 +8,7 @@ from typing import Any
 from storage.artifacts.provenance import commit, versions
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_HUB_LICENCES = {
+_HUB_LICENSES = {
     *("apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "unlicense", "odc-by", "cc0-1.0"),
     *("cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
 }
@@ -16,7 +16,7 @@ _MOST_SOURCES = 20
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedCorpus:
     """What is known of an exported corpus, for its card."""
 
     name: str
@@ -29,7 +29,7 @@ class Exported:
     columns: list[tuple[str, str]]
     """Name and Arrow type."""
     counts: list[tuple[str, str, str, int]]
-    """Origin, source, licence, records."""
+    """Origin, source, license, records."""
     facts: dict[str, Any]
     """The row of `generations`."""
     metrics: list[tuple[str, str, float]]
@@ -43,9 +43,9 @@ class Exported:
         return sum(count for *_, count in self.counts)
 
     @property
-    def licences(self) -> list[str]:
-        """Every licence that a human record names."""
-        return sorted({licence for origin, _, licence, _ in self.counts if origin == "human" and licence})
+    def licenses(self) -> list[str]:
+        """Every license that a human record names."""
+        return sorted({license for origin, _, license, _ in self.counts if origin == "human" and license})
 
     @property
     def title(self) -> str:
@@ -61,16 +61,16 @@ class Exported:
         )
 
 
-def data_card(told: Exported) -> str:
+def dataset_card(corpus: ExportedCorpus) -> str:
     """README.md with the front matter that a dataset hub reads."""
-    return "\n".join([*_front_matter(told), "", *_body(told)]) + "\n"
+    return "\n".join([*_front_matter(corpus), "", *_body(corpus)]) + "\n"
 
 
-def _front_matter(told: Exported) -> Iterator[str]:
+def _front_matter(told: ExportedCorpus) -> Iterator[str]:
     size = next((name for limit, name in _SIZES if told.records < limit), "1M<n<10M")
     # JSON is YAML, and quotes whatever needs it.
     yield from ("---", f"pretty_name: {json.dumps(told.title)}")
-    yield from front_licence(told.licences)
+    yield from hub_license(told.licenses)
     yield from (
         "tags:",
         "- synthetic",
@@ -89,19 +89,19 @@ def _front_matter(told: Exported) -> Iterator[str]:
     )
 
 
-def front_licence(named: Sequence[str]) -> list[str]:
-    """The licence as a hub knows it: one of its own names, or `other` with ours."""
-    if not named:
+def hub_license(names: Sequence[str]) -> list[str]:
+    """The license as a hub knows it: one of its own names, or `other` with ours."""
+    if not names:
         return ["license: unknown"]
-    known = named[0].lower() if len(named) == 1 else ""
+    known = names[0].lower() if len(names) == 1 else ""
     return (
         [f"license: {known}"]
-        if known in _HUB_LICENCES
-        else ["license: other", f"license_name: {json.dumps(', '.join(named))}"]
+        if known in _HUB_LICENSES
+        else ["license: other", f"license_name: {json.dumps(', '.join(names))}"]
     )
 
 
-def _body(told: Exported) -> Iterator[str]:
+def _body(told: ExportedCorpus) -> Iterator[str]:
     human = sum(count for origin, *_, count in told.counts if origin == "human")
     facts, recipe = told.facts, told.recipe
     yield from (f"# {told.title}", "", told.summary, "")
@@ -115,25 +115,33 @@ def _body(told: Exported) -> Iterator[str]:
     yield from ("", "Columns: " + ", ".join(f"`{name}` ({kind})" for name, kind in told.columns) + ".")
     yield from (
         "",
-        "`born` is the generation that wrote a record, 0 for a person; `digest` is 32 digits of its text's SHA-256.",
+        "`source_generation` is the generation that wrote a record, 0 for a person; `text_hash` is 32 digits of its text's SHA-256.",
         "",
     )
     yield from ("## Where it comes from", "")
     shown = sorted(told.counts, key=lambda row: -row[3])
-    rows = [(origin, source or "–", licence or "not stated", f"{n:,}") for origin, source, licence, n in shown]
-    yield from markdown_table(("origin", "source", "licence", "records"), rows[:_MOST_SOURCES])
+    rows = [(origin, source or "–", license or "not stated", f"{n:,}") for origin, source, license, n in shown]
+    yield from markdown_table(("origin", "source", "license", "records"), rows[:_MOST_SOURCES])
     if rows[_MOST_SOURCES:]:
         yield from (
             "",
-            f"And {len(rows) - _MOST_SOURCES} sources with fewer records; `source` and `licence` are columns.",
+            f"And {len(rows) - _MOST_SOURCES} sources with fewer records; `source` and `license` are columns.",
         )
     yield from ("", "Synthetic records name the source of the human record that prompted them, where one did.", "")
     yield from ("## How it was made", "")
-    made = [("question", recipe.get("question")), ("mixing policy", recipe["mix"]), ("sampler", recipe["generate"])]
-    made += [("trainer", recipe["train"]), ("sieves", recipe.get("curate", {}).get("stages")), ("seed", recipe["seed"])]
+    made = [
+        ("description", recipe.get("description")),
+        ("mixing policy", recipe["mix"]),
+        ("sampler", recipe["generate"]),
+    ]
+    made += [
+        ("trainer", recipe["train"]),
+        ("sieves", recipe.get("curate", {}).get("filters")),
+        ("seed", recipe["seed"]),
+    ]
     made += [("candidates", facts["candidates"]), ("survivors", facts["survivors"]), ("snapshot", facts["snapshot"])]
     yield from markdown_table(
-        ("what", "value"), [(name, said(value)) for name, value in made if value not in (None, "")]
+        ("what", "value"), [(name, format_value(value)) for name, value in made if value not in (None, "")]
     )
     yield from ("", "## What was measured on it and on its model", "")
     yield from markdown_table(
@@ -145,10 +153,10 @@ def _body(told: Exported) -> Iterator[str]:
     yield from ("", f"Heirloom {versions().get('heirloom', '')}, commit {commit() or 'unknown'}.")
 
 
-def said(value: Any) -> str:  # noqa: ANN401  (JSON values)
+def format_value(value: Any) -> str:  # noqa: ANN401  (JSON values)
     """A value of a recipe in words."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {said(inner)}" for key, inner in value.items() if inner is not None)
+        return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items() if inner is not None)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

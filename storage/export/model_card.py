@@ -10,28 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts.artifact import as_made, read_manifest
-from storage.artifacts.files import new_folder
-from storage.artifacts.model_files import ADAPTER, BASE, speakable
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import load_artifact, read_manifest
+from storage.artifacts.files import atomic_folder
+from storage.artifacts.model_files import ADAPTER_CONFIG, BASE_MODEL_KEY, ensure_loadable
 from storage.artifacts.provenance import commit, versions
-from storage.export.dataset_card import front_licence, markdown_table, said
+from storage.export.dataset_card import format_value, hub_license, markdown_table
 from storage.query.catalog import open_catalog
 from storage.runs.fork import accepted_until
 from storage.runs.run import Run
-from storage.runs.status import furthest
+from storage.runs.status import last_accepted_generation
 
 _COUNTS = (
     """select origin, count(*) from corpus where run = $run and generation = $generation group by all order by all"""
 )
-_LICENCES = """select distinct generation, coalesce(nullif(licence, ''), 'not stated') from corpus
-    join (select id, any_value(licence) as licence from reserve group by id) using (id)
+_LICENSES = """select distinct generation, coalesce(nullif(license, ''), 'not stated') from corpus
+    join (select id, any_value(license) as license from human_train group by id) using (id)
     where run = $run and generation <= $generation and origin = 'human' order by all"""
 _METRICS = """select metric, source, value, low, high from metrics
     where run = $run and generation = $generation and subject = 'model' order by all"""
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ExportedModel:
     name: str
     run: str
     generation: int
@@ -40,7 +41,7 @@ class _Told:
     base: str
     """Name of the base model, or `base` where it is in the folder; empty for a model from scratch."""
     counts: list[tuple[str, int]]
-    licences: list[tuple[int, str]]
+    licenses: list[tuple[int, str]]
     metrics: list[tuple[str, str, float, float | None, float | None]]
 
 
@@ -48,17 +49,17 @@ def export_model(root: Path, run: str, generation: int | None, out: Path | None)
     """Write the model of a generation, or of the newest that was accepted, to a folder of its own; returns the folder.
 
     Raises:
-        ValueError: no such run or generation, its weights are gone, or the folder is there already.
+        HeirloomError: no such run or generation, its weights are gone, or the folder is there already.
     """
     source = Run(root, run)
-    recipe, newest = source.recipe(), furthest(source)
+    recipe, newest = source.recipe(), last_accepted_generation(source)
     if newest is None or (generation or 0) > newest:
-        raise ValueError(f"run {run} has no model of generation {generation or 0} yet; go on with it first")
+        raise HeirloomError(f"run {run} has no model of generation {generation or 0} yet; go on with it first")
     generation = newest if generation is None else generation
-    model = as_made(accepted_until(source, generation)[-1].folder / "model")
-    weights = speakable(model)
+    model = load_artifact(accepted_until(source, generation)[-1].folder / "model")
+    weights = ensure_loadable(model)
     folder = out or Path(f"{run}-generation-{generation}-model")
-    with new_folder(folder) as hidden:
+    with atomic_folder(folder) as hidden:
         base = _copied(weights, hidden)
         told = _asked(root, source, generation, recipe, weights, base, folder.name)
         (hidden / "README.md").write_text("\n".join(_card(told)) + "\n", encoding="utf-8")
@@ -70,32 +71,34 @@ def _copied(model: Path, folder: Path) -> str:
     for name in read_manifest(model)["files"]:
         target = folder / ("training.parquet" if name.endswith(".parquet") else name)
         shutil.copyfile(model / name, target)
-    if not (folder / ADAPTER).exists():
+    if not (folder / ADAPTER_CONFIG).exists():
         return ""
-    described = json.loads((folder / ADAPTER).read_text())
-    beside = (model / described[BASE]).resolve()
+    described = json.loads((folder / ADAPTER_CONFIG).read_text())
+    beside = (model / described[BASE_MODEL_KEY]).resolve()
     if not beside.is_dir():
-        return str(described[BASE])
+        return str(described[BASE_MODEL_KEY])
     (folder / "base").mkdir()
     for path in sorted(beside.glob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors", ".txt", ".model"):
             shutil.copyfile(path, folder / "base" / path.name)
     (folder / "base" / "_manifest.json").unlink(missing_ok=True)
-    (folder / ADAPTER).write_text(json.dumps({**described, BASE: "base"}, indent=2, sort_keys=True))
+    (folder / ADAPTER_CONFIG).write_text(json.dumps({**described, BASE_MODEL_KEY: "base"}, indent=2, sort_keys=True))
     return "base"
 
 
-def _asked(root: Path, run: Run, generation: int, recipe: dict[str, Any], model: Path, base: str, name: str) -> _Told:
+def _asked(
+    root: Path, run: Run, generation: int, recipe: dict[str, Any], model: Path, base: str, name: str
+) -> _ExportedModel:
     catalog, where = open_catalog(root, [run.name]), {"run": run.name, "generation": generation}
-    counts, licences, metrics = (catalog.execute(one, where).fetchall() for one in (_COUNTS, _LICENCES, _METRICS))
-    named = base or recipe["train"].get("base", "")
-    return _Told(name, run.name, generation, recipe, read_manifest(model), named, counts, licences, metrics)
+    counts, licenses, metrics = (catalog.execute(one, where).fetchall() for one in (_COUNTS, _LICENSES, _METRICS))
+    named = base or recipe["train"].get("base_model", "")
+    return _ExportedModel(name, run.name, generation, recipe, read_manifest(model), named, counts, licenses, metrics)
 
 
-def _card(told: _Told) -> Iterator[str]:
+def _card(told: _ExportedModel) -> Iterator[str]:
     facts, total = told.manifest["facts"], sum(count for _, count in told.counts)
-    licences = sorted({licence for _, licence in told.licences} - {"not stated"})
-    yield from ("---", *front_licence(licences), "library_name: transformers", "pipeline_tag: text-generation")
+    licenses = sorted({license for _, license in told.licenses} - {"not stated"})
+    yield from ("---", *hub_license(licenses), "library_name: transformers", "pipeline_tag: text-generation")
     yield from ((f"base_model: {json.dumps(told.base)}",) if told.base not in ("", "base") else ())
     yield from ("tags:", "- heirloom", "- synthetic", "---", "", f"# {told.run}, generation {told.generation}", "")
     yield f"A model of generation {told.generation} of the run `{told.run}`, trained by Heirloom on human and synthetic text."
@@ -107,21 +110,21 @@ def _card(told: _Told) -> Iterator[str]:
         "",
         f"Corpus: fingerprint `{told.manifest['parents']['corpus']}`. Model: `{told.manifest['fingerprint']}`.",
     )
-    yield from ("", "## Licences of the human text, its ancestors' included", "")
-    by_licence = [
-        (licence, ", ".join(str(number) for number, named in told.licences if named == licence))
-        for licence in sorted({licence for _, licence in told.licences})
+    yield from ("", "## Licenses of the human text, its ancestors' included", "")
+    by_license = [
+        (license, ", ".join(str(number) for number, named in told.licenses if named == license))
+        for license in sorted({license for _, license in told.licenses})
     ]
-    yield from markdown_table(("licence", "in the corpora of generations"), by_licence)
+    yield from markdown_table(("license", "in the corpora of generations"), by_license)
     if told.base:
-        where = "in the folder `base`" if told.base == "base" else f"`{told.base}`, whose own licence holds too"
+        where = "in the folder `base`" if told.base == "base" else f"`{told.base}`, whose own license holds too"
         yield from ("", f"Base model: {where}.")
     yield from ("", "## How it was trained", "")
-    made = [(key, said(value)) for key, value in told.recipe["train"].items() if value not in (None, "")]
+    made = [(key, format_value(value)) for key, value in told.recipe["train"].items() if value not in (None, "")]
     made += [
         ("steps taken", facts["steps"]),
-        ("sampler", said(told.recipe["generate"])),
-        ("mix", said(told.recipe["mix"])),
+        ("sampler", format_value(told.recipe["generate"])),
+        ("mix", format_value(told.recipe["mix"])),
     ]
     yield from markdown_table(("what", "value"), made)
     yield from ("", "The loss curve is in `training.parquet`.", "", "## What was measured", "")

@@ -24,34 +24,34 @@ _SPAN_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Spill:
+class PartitionedScratch:
     """Rows of one schema in numbered buckets; written first, read afterwards."""
 
     folder: Path
     schema: pa.Schema
-    buckets: int
+    num_partitions: int
 
-    def write(self, block: int, rows: pa.Table, buckets: NDArray[np.integer]) -> None:
+    def write(self, block: int, rows: pa.Table, partitions: NDArray[np.integer]) -> None:
         """Set down the rows of one block, each in its bucket."""
         if not rows.num_rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        (batch,) = rows.take(np.argsort(buckets, kind="stable")).combine_chunks().to_batches()
+        (batch,) = rows.take(np.argsort(partitions, kind="stable")).combine_chunks().to_batches()
         at = 0
         packed = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.ipc.new_file(str(self.folder / f"{block:08d}.arrow"), self.schema, options=packed) as writer:
-            for count in np.bincount(buckets, minlength=self.buckets).tolist():
+            for count in np.bincount(partitions, minlength=self.num_partitions).tolist():
                 writer.write_batch(batch.slice(at, count))
                 at += count
 
-    def spans(self) -> list[range]:
+    def spans_in_memory(self) -> list[range]:
         """The buckets in runs that can be held at once: all of them where there is little, one where there is much."""
         packed = sum(path.stat().st_size for path in self._files())
-        count = min(self.buckets, 1 + packed // _SPAN_BYTES)
-        edges = [self.buckets * number // count for number in range(count + 1)]
+        count = min(self.num_partitions, 1 + packed // _SPAN_BYTES)
+        edges = [self.num_partitions * number // count for number in range(count + 1)]
         return [range(*edge) for edge in pairwise(edges)]
 
-    def read(self, span: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, partitions: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of some buckets; columns as asked."""
         names = [name for name in self.schema.names if columns is None or name in columns]
         options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in names])
@@ -60,10 +60,10 @@ class Spill:
         for path in self._files():
             with pa.OSFile(str(path)) as file:
                 reader = pa.ipc.open_file(file, options=options)
-                batches += (reader.get_batch(bucket) for bucket in span)
+                batches += (reader.get_batch(bucket) for bucket in partitions)
         return pa.Table.from_batches([batch for batch in batches if batch.num_rows], schema=schema)
 
-    def batches(self) -> Iterator[pa.Table]:
+    def iter_batches(self) -> Iterator[pa.Table]:
         """Everything, a block at a time."""
         for path in self._files():
             with pa.OSFile(str(path)) as file:

@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from heirloom.errors import HeirloomError
 from storage.query.catalog import open_catalog
 
 if TYPE_CHECKING:
     import duckdb
 
-Taken = TypeVar("Taken")
+Result = TypeVar("Result")
 _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 _READERS = {
     *("range", "generate_series", "unnest", "repeat", "json_each", "json_tree", "query_table", "glob"),
@@ -36,7 +37,7 @@ def open_readonly(root: Path, allow_files: bool = False) -> "duckdb.DuckDBPyConn
     """The catalog of a store for anybody's questions; `allow_files` lets them read other files too.
 
     Raises:
-        ValueError: there is no store at `root`.
+        HeirloomError: there is no store at `root`.
     """
     catalog = open_catalog(root)
     # Beside the working directory, where DuckDB would put it, a question would leave a folder.
@@ -56,16 +57,16 @@ def statements(catalog: "duckdb.DuckDBPyConnection", text: str) -> list[str]:
     """The statements of a text, each known to read only.
 
     Raises:
-        ValueError: one of them does anything else, none is there, or it is not SQL.
+        HeirloomError: one of them does anything else, none is there, or it is not SQL.
     """
     import duckdb
 
     try:
         found = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise ValueError(f"DuckDB says: {error}") from error
+        raise HeirloomError(f"DuckDB says: {error}") from error
     if not found:
-        raise ValueError("there is no question in this; write one in SQL, such as: select * from generations")
+        raise HeirloomError("there is no question in this; write one in SQL, such as: select * from generations")
     for statement in found:
         kind = statement.type.name
         asked = _EXPLAIN.sub("", statement.query, count=1) if kind == "EXPLAIN" else statement.query
@@ -87,9 +88,9 @@ def _refuse(part: Mapping[str, Any], kind: str) -> None:
     """Refuse what does anything but read: by what is known to read, since the next DuckDB may bring more that does not."""
     what = str(part.get("type", ""))
     if part.get("error") or (what.endswith("_NODE") and what not in _READING):
-        raise ValueError(_refusal(kind))
+        raise HeirloomError(_refusal(kind))
     if what == "TABLE_FUNCTION" and (name := str(part["function"]["function_name"]).lower()) not in _READERS:
-        raise ValueError(f"the function {name} is not let in: it can do more than read")
+        raise HeirloomError(f"the function {name} is not let in: it can do more than read")
 
 
 def _refusal(kind: str) -> str:
@@ -102,16 +103,16 @@ def _refusal(kind: str) -> str:
     )
 
 
-def run(
+def execute(
     catalog: "duckdb.DuckDBPyConnection",
     statement: str,
     arguments: Mapping[str, Any],
-    take: Callable[["duckdb.DuckDBPyRelation"], Taken],
-) -> Taken:
+    take: Callable[["duckdb.DuckDBPyRelation"], Result],
+) -> Result:
     """Ask, and let `take` take the answer; Ctrl-C stops the query at once and leaves the catalog usable.
 
     Raises:
-        ValueError: DuckDB cannot answer; the message says why, and what to do where that is known.
+        HeirloomError: DuckDB cannot answer; the message says why, and what to do where that is known.
         KeyboardInterrupt: the query was stopped.
     """
     import duckdb
@@ -128,10 +129,10 @@ def run(
                 wait([asked], timeout=0.05)
             raise
         except duckdb.PermissionException as error:
-            raise ValueError(
+            raise HeirloomError(
                 f"{str(error).partition(' - ')[0]}; a question reads the store alone, or with --allow-files any file"
             ) from error
         except duckdb.IOException as error:
-            raise ValueError(f"DuckDB says: {error}; if a run was removed meanwhile, ask again") from error
+            raise HeirloomError(f"DuckDB says: {error}; if a run was removed meanwhile, ask again") from error
         except duckdb.Error as error:
-            raise ValueError(f"DuckDB says: {error}") from error
+            raise HeirloomError(f"DuckDB says: {error}") from error

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from heirloom.errors import HeirloomError
+
 BLOCK_BYTES = 8 << 20
 
 
 BLOCK_ROWS = 32_768
 
 
-TOO_LONG = "longer than longest_document_bytes"
+TOO_LONG = "longer than max_document_bytes"
 
 
 NOT_UTF8 = "not UTF-8"
@@ -29,15 +31,15 @@ class Columns:
 
     text: str = "text"
     response: str | None = None
-    document: str | None = None
-    licence: str | None = None
+    document_id: str | None = None
+    license: str | None = None
     source: str | None = None
-    longest: int = 16 << 20
+    max_length: int = 16 << 20
 
     @property
-    def wanted(self) -> list[str]:
+    def names(self) -> list[str]:
         """Every column that is read, the text first."""
-        found = (self.text, self.response, self.document, self.licence, self.source)
+        found = (self.text, self.response, self.document_id, self.license, self.source)
         return list(dict.fromkeys(name for name in found if name))
 
 
@@ -46,11 +48,11 @@ class Document(NamedTuple):
 
     content: Any
     source: str
-    place: int
-    licence: str = ""
-    document: str | None = None
+    row_number: int
+    license: str = ""
+    document_id: str | None = None
     response: Any = None
-    reason: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Block:
     """
 
     source: str
-    place: int
+    first_row: int
     rows: Sequence[Any]
     kind: str
     position: int = 0
@@ -82,7 +84,7 @@ CHUNK_BYTES = 4 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
-class UnreadableError(ValueError):
+class UnreadableFileError(HeirloomError):
     """A file that cannot be read as what its name says; `reason` is the same for all files of that fault."""
 
     def __init__(self, place: object, reason: str, advice: str = "") -> None:
@@ -93,21 +95,21 @@ class UnreadableError(ValueError):
 
 
 @dataclass(frozen=True)
-class File:
+class SourceFile:
     """One file of a source; without a kind it cannot be read."""
 
     path: Path
     name: str
     kind: str
-    packing: str | None
+    compression: str | None
     size: int
-    named: bool
+    explicit: bool
 
 
-def lines_of(file: File, longest: int) -> Iterator[tuple[list[bytes | None], int, str]]:
+def iter_lines(file: SourceFile, max_length: int) -> Iterator[tuple[list[bytes | None], int, str]]:
     """Lines by the block, None for one that is too long, with the position and why nothing follows."""
     tail, skipping = b"", False
-    for chunk, position, broken in chunks_of(file):
+    for chunk, position, broken in iter_chunks(file):
         if skipping:
             _, found, rest = chunk.partition(b"\n")
             skipping, tail = not found, rest
@@ -117,47 +119,49 @@ def lines_of(file: File, longest: int) -> Iterator[tuple[list[bytes | None], int
         if not skipping:
             *whole, tail = tail.split(b"\n")
             # Two passes that cost nothing beside one that asks every line.
-            too_long = max(map(len, whole), default=0) > longest
-            lines += [None if len(line) > longest else line for line in whole] if too_long else whole
-            if len(tail) > longest:
+            too_long = max(map(len, whole), default=0) > max_length
+            lines += [None if len(line) > max_length else line for line in whole] if too_long else whole
+            if len(tail) > max_length:
                 lines.append(None)
                 skipping, tail = True, b""
         if broken:
-            yield [], position, cannot(broken)
+            yield [], position, truncation_reason(broken)
             return
         yield lines, position, ""
     if tail and not skipping:
         yield [tail], file.size, ""
 
 
-def chunks_of(file: File) -> Iterator[tuple[bytes, int, str]]:
+def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
     """The content, unpacked, with the position in the packed file; at the end what broke it, if anything did.
 
     Raises:
-        UnreadableError: it cannot be opened, or is not packed as its name says.
+        UnreadableFileError: it cannot be opened, or is not packed as its name says.
     """
     read = 0
     try:
         packed = file.path.open("rb")
     except OSError as error:
-        raise UnreadableError(file.path, "cannot be opened", error.strerror or "") from error
+        raise UnreadableFileError(file.path, "cannot be opened", error.strerror or "") from error
     with packed:
-        content: Any = pa.CompressedInputStream(packed, file.packing) if file.packing else packed
+        content: Any = pa.CompressedInputStream(packed, file.compression) if file.compression else packed
         try:
             while chunk := content.read(CHUNK_BYTES):
                 yield chunk if read else chunk.removeprefix(_BOM), packed.tell(), ""
                 read += len(chunk)
         except OSError as error:
             if not read:
-                raise UnreadableError(file.path, f"is no whole {file.packing} file", one_line(error)) from error
-            yield b"", packed.tell(), one_line(error)
+                raise UnreadableFileError(
+                    file.path, f"is no whole {file.compression} file", single_line(error)
+                ) from error
+            yield b"", packed.tell(), single_line(error)
 
 
-def cannot(error: str) -> str:
+def truncation_reason(error: str) -> str:
     """Why nothing more comes from a file that broke off."""
     return f"the rest cannot be read: {error}"
 
 
-def one_line(error: Exception) -> str:
+def single_line(error: Exception) -> str:
     """What a library says, fit for one sentence."""
     return " ".join(str(error).split())[:200]

@@ -19,17 +19,17 @@ def documents(block: Block, columns: Columns) -> Iterator[Document]:
     if block.kind == "documents":
         yield from block.rows
         return
-    source, text, longest = block.source, columns.text, columns.longest
-    simple = columns.wanted == [text]
+    source, text, longest = block.source, columns.text, columns.max_length
+    simple = columns.names == [text]
     readers: dict[str, Callable[[Sequence[Any], Columns], Iterator[Cells | str]]] = {
         "lines": _of_lines,
         "rows": _of_rows,
         "batches": _of_batches,
     }
     rows = readers[block.kind](block.rows, columns)
-    for place, row in enumerate(rows, block.place):
+    for place, row in enumerate(rows, block.first_row):
         if isinstance(row, str):
-            yield Document("", source, place, reason=row)
+            yield Document("", source, place, error=row)
         elif simple and isinstance(content := row.get(text), str) and len(content) <= longest:
             yield Document(content, source, place)
         else:
@@ -40,21 +40,21 @@ def read_documents(source: str, column: str) -> Iterator[Document]:
     """Every text of a source, one at a time; a conversation is none.
 
     Raises:
-        ValueError: the source cannot be read.
+        HeirloomError: the source cannot be read.
     """
     columns = Columns(column)
     for blocks in read_sources([(source, find_files(source))], columns):
         for block in blocks:
             for document in documents(block, columns):
                 plain = isinstance(document.content, str)
-                yield document if plain else document._replace(content="", reason=f"no text in column {column}")
+                yield document if plain else document._replace(content="", error=f"no text in column {column}")
 
 
 def _document(cells: Cells, source: str, place: int, columns: Columns) -> Document:
     content, response = cells.get(columns.text), cells.get(columns.response) if columns.response else None
     reason = ""
     if isinstance(content, str):
-        reason = TOO_LONG if len(content) > columns.longest else ""
+        reason = TOO_LONG if len(content) > columns.max_length else ""
     elif not isinstance(content, list):
         reason = f"no text in column {columns.text}"
     if columns.response and not reason and not isinstance(response, str):
@@ -65,8 +65,8 @@ def _document(cells: Cells, source: str, place: int, columns: Columns) -> Docume
         "" if reason else content,
         source,
         place,
-        (_told(cells.get(columns.licence)) or "") if columns.licence else "",
-        _told(cells.get(columns.document)) if columns.document else None,
+        (_told(cells.get(columns.license)) or "") if columns.license else "",
+        _told(cells.get(columns.document_id)) if columns.document_id else None,
         response,
         reason,
     )
@@ -100,7 +100,7 @@ def _slowly(line: bytes) -> tuple[Any, str]:
 
 
 def _of_rows(rows: Sequence[list[str] | str], columns: Columns) -> Iterator[Cells | str]:
-    names = columns.wanted
+    names = columns.names
     for row in rows:
         if isinstance(row, str):
             yield row
@@ -119,7 +119,7 @@ def _utf8(cell: str) -> str | None:
 
 
 def _of_batches(batches: Sequence[pa.RecordBatch], columns: Columns) -> Iterator[Cells | str]:
-    names = columns.wanted
+    names = columns.names
     for batch in batches:
         cells = [_values(batch.column(name)) for name in names]
         for row in zip(*cells, strict=True):

@@ -15,19 +15,19 @@ from storage.readers.base import (
     Block,
     Columns,
     Document,
-    File,
-    UnreadableError,
-    cannot,
-    chunks_of,
-    lines_of,
-    one_line,
+    SourceFile,
+    UnreadableFileError,
+    iter_chunks,
+    iter_lines,
+    single_line,
+    truncation_reason,
 )
 from storage.readers.parquet import read_batches
 
 
-def _jsonl(file: File, columns: Columns) -> Iterator[Block]:
+def _jsonl(file: SourceFile, columns: Columns) -> Iterator[Block]:
     place = 0
-    for lines, position, reason in lines_of(file, columns.longest):
+    for lines, position, reason in iter_lines(file, columns.max_length):
         rows = [line for line in lines if line is None or line.strip()]
         if rows:
             yield Block(file.name, place, rows, "lines", position)
@@ -36,17 +36,17 @@ def _jsonl(file: File, columns: Columns) -> Iterator[Block]:
             yield _rest(file, place, reason)
 
 
-def _csv(file: File, columns: Columns) -> Iterator[Block]:
+def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
     # Python's own limit of 131,072 characters refuses a whole book.
-    csv.field_size_limit(columns.longest)
+    csv.field_size_limit(columns.max_length)
     here = _Place()
-    reader = csv.reader(_texts(file, columns.longest, here), delimiter="\t" if file.kind == ".tsv" else ",")
+    reader = csv.reader(_texts(file, columns.max_length, here), delimiter="\t" if file.kind == ".tsv" else ",")
     header = next(_rows(reader), [])
     if isinstance(header, str):
-        raise UnreadableError(file.path, "is not CSV", header)
+        raise UnreadableFileError(file.path, "is not CSV", header)
     names = {name: number for number, name in enumerate(header)}
     _refuse_missing(file, columns, list(names))
-    chosen = [names[name] for name in columns.wanted]
+    chosen = [names[name] for name in columns.names]
     rows: list[Any] = []
     place = size = 0
     for row in _rows(reader):
@@ -62,22 +62,22 @@ def _csv(file: File, columns: Columns) -> Iterator[Block]:
         yield _rest(file, place + len(rows), here.reason)
 
 
-def _parquet(file: File, columns: Columns) -> Iterator[Block]:
+def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
     place = 0
     try:
         for batches, position in read_batches(file, columns):
             yield Block(file.name, place, batches, "batches", position)
             place += sum(batch.num_rows for batch in batches)
     except (pa.ArrowException, OSError) as error:
-        yield _rest(file, place, one_line(error))
+        yield _rest(file, place, single_line(error))
 
 
-def _plain(file: File, columns: Columns) -> Iterator[Block]:
+def _plain(file: SourceFile, columns: Columns) -> Iterator[Block]:
     content, reason = bytearray(), ""
-    for chunk, _, broken in chunks_of(file):
+    for chunk, _, broken in iter_chunks(file):
         content += chunk
-        reason = broken and cannot(broken)
-        if len(content) > columns.longest:
+        reason = broken and truncation_reason(broken)
+        if len(content) > columns.max_length:
             reason = TOO_LONG
             break
     if reason:
@@ -86,14 +86,14 @@ def _plain(file: File, columns: Columns) -> Iterator[Block]:
     try:
         document = Document(content.decode("utf-8-sig"), file.name, 0)
     except UnicodeDecodeError:
-        document = Document("", file.name, 0, reason=NOT_UTF8)
+        document = Document("", file.name, 0, error=NOT_UTF8)
     yield Block(file.name, 0, [document], "documents", file.size)
 
 
-LINES = (".jsonl", ".ndjson")
+JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
 """Kinds whose columns are known only when all lines are read."""
 
-READERS: dict[str, Callable[[File, Columns], Iterator[Block]]] = {
+READERS: dict[str, Callable[[SourceFile, Columns], Iterator[Block]]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".parquet": _parquet,
@@ -114,8 +114,8 @@ _LONG_LINE = "\ud800"
 """Stands for a line that is too long: decoding with `surrogateescape` never gives this character."""
 
 
-def _texts(file: File, longest: int, here: _Place) -> Iterator[str]:
-    for lines, position, reason in lines_of(file, longest):
+def _texts(file: SourceFile, longest: int, here: _Place) -> Iterator[str]:
+    for lines, position, reason in iter_lines(file, longest):
         here.position, here.reason = position, reason
         for line in lines:
             yield _LONG_LINE if line is None else line.decode("utf-8", "surrogateescape") + "\n"
@@ -137,11 +137,13 @@ def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
             yield row
 
 
-def _refuse_missing(file: File, columns: Columns, known: Sequence[str]) -> None:
-    for name in columns.wanted:
+def _refuse_missing(file: SourceFile, columns: Columns, known: Sequence[str]) -> None:
+    for name in columns.names:
         if name not in known:
-            raise UnreadableError(file.path, f"has no column {name!r}", f"its columns: {', '.join(known) or 'none'}")
+            raise UnreadableFileError(
+                file.path, f"has no column {name!r}", f"its columns: {', '.join(known) or 'none'}"
+            )
 
 
-def _rest(file: File, place: int, reason: str) -> Block:
-    return Block(file.name, place, [Document("", file.name, place, reason=reason)], "documents", file.size)
+def _rest(file: SourceFile, place: int, reason: str) -> Block:
+    return Block(file.name, place, [Document("", file.name, place, error=reason)], "documents", file.size)

@@ -10,9 +10,10 @@ from urllib.parse import parse_qsl
 
 import pyarrow as pa
 
-from storage.readers.base import Block, Columns, UnreadableError, one_line
+from heirloom.errors import HeirloomError
+from storage.readers.base import Block, Columns, UnreadableFileError, single_line
 
-PREFIX = "hf:"
+HF_PREFIX = "hf:"
 _ROWS = 4_096
 
 
@@ -20,9 +21,9 @@ def read_dataset(source: str, columns: Columns) -> Iterator[Block]:
     """The rows of a data set, block by block.
 
     Raises:
-        ValueError: `datasets` is not installed, there is no such data set or split, or it has no such column.
+        HeirloomError: `datasets` is not installed, there is no such data set or split, or it has no such column.
     """
-    name, _, asked = source.removeprefix(PREFIX).partition("?")
+    name, _, asked = source.removeprefix(HF_PREFIX).partition("?")
     place = 0
     for batch in _opened(source, name, dict(parse_qsl(asked)), columns):
         yield Block(name, place, [batch], "batches")
@@ -33,7 +34,7 @@ def _opened(source: str, name: str, asked: dict[str, str], columns: Columns) -> 
     try:
         import datasets
     except ImportError as error:
-        raise ValueError(f"{source} needs the package datasets; install heirloom[hf]") from error
+        raise HeirloomError(f"{source} needs the package datasets; install heirloom[hf]") from error
     split = asked.pop("split", "train")
     try:
         found: Any = (
@@ -42,17 +43,17 @@ def _opened(source: str, name: str, asked: dict[str, str], columns: Columns) -> 
             else datasets.load_dataset(name, split=split, streaming=True, **asked)
         )
     except Exception as error:  # the library raises whatever its file systems and its network raise
-        raise ValueError(f"{source} cannot be opened: {one_line(error)}") from error
+        raise HeirloomError(f"{source} cannot be opened: {single_line(error)}") from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
-            raise ValueError(f"{source} has no split {split!r}; its splits: {', '.join(found)}")
+            raise HeirloomError(f"{source} has no split {split!r}; its splits: {', '.join(found)}")
         found = found[split]
-    known = list(found.column_names or columns.wanted)
-    for wanted in columns.wanted:
+    known = list(found.column_names or columns.names)
+    for wanted in columns.names:
         if wanted not in known:
-            raise UnreadableError(source, f"has no column {wanted!r}", f"its columns: {', '.join(known)}")
+            raise UnreadableFileError(source, f"has no column {wanted!r}", f"its columns: {', '.join(known)}")
     try:
-        for table in found.select_columns(columns.wanted).with_format("arrow").iter(_ROWS):
+        for table in found.select_columns(columns.names).with_format("arrow").iter(_ROWS):
             yield from table.to_batches()
     except Exception as error:
-        raise ValueError(f"{source} cannot be read on: {one_line(error)}") from error
+        raise HeirloomError(f"{source} cannot be read on: {single_line(error)}") from error

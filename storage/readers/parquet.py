@@ -6,17 +6,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.readers.base import BLOCK_BYTES, BLOCK_ROWS, Columns, File, UnreadableError, one_line
+from storage.readers.base import BLOCK_BYTES, BLOCK_ROWS, Columns, SourceFile, UnreadableFileError, single_line
 
 _MOST_BYTES = 256 << 20
 """What a batch may grow to if every value is the longest that the dictionary has room for."""
 
 
-def read_batches(file: File, columns: Columns) -> Iterator[tuple[list[pa.RecordBatch], int]]:
+def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.RecordBatch], int]]:
     """Batches of the wanted columns, about a block at a time, with the position in the file.
 
     Raises:
-        UnreadableError: it is not a Parquet file, or has no such column.
+        UnreadableFileError: it is not a Parquet file, or has no such column.
         pa.ArrowException, OSError: it breaks off in the middle.
     """
     try:
@@ -24,16 +24,16 @@ def read_batches(file: File, columns: Columns) -> Iterator[tuple[list[pa.RecordB
         parquet = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
         known = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(file.path, "is not a Parquet file", one_line(error)) from error
-    for name in columns.wanted:
+        raise UnreadableFileError(file.path, "is not a Parquet file", single_line(error)) from error
+    for name in columns.names:
         if name not in known:
-            raise UnreadableError(file.path, f"has no column {name!r}", f"its columns: {', '.join(known)}")
+            raise UnreadableFileError(file.path, f"has no column {name!r}", f"its columns: {', '.join(known)}")
     groups = parquet.metadata.num_row_groups
     for group in range(groups):
-        rows = _batch_rows(file.path, parquet.metadata.row_group(group), columns.wanted)
+        rows = _batch_rows(file.path, parquet.metadata.row_group(group), columns.names)
         pending: list[pa.RecordBatch] = []
         size = count = 0
-        for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns.wanted, use_threads=False):
+        for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns.names, use_threads=False):
             pending.append(batch)
             size, count = size + batch.nbytes, count + batch.num_rows
             if size > BLOCK_BYTES or count >= BLOCK_ROWS:

@@ -11,12 +11,12 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-LICENCE = "PSF-2.0"
+LICENSE = "PSF-2.0"
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "ensurepip"}
 _CODE = re.compile(r"^\s*(>>>|\.\.\.|[|+*#=-]{2,}|\||:|@|\$)")
 
 
-def docstrings() -> Iterator[tuple[str, str]]:
+def iter_docstrings() -> Iterator[tuple[str, str]]:
     """(text, source) of every docstring of the standard library and every language reference topic.
 
     Raises:
@@ -43,17 +43,17 @@ def _docstrings_of(path: Path) -> Iterator[str]:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and (text := ast.get_docstring(node)):
-            yield prose(text)
+            yield strip_non_prose(text)
 
 
 def _topics() -> Iterator[tuple[str, str]]:
     from pydoc_data import topics
 
     for name, text in sorted(topics.topics.items()):
-        yield prose(inspect.cleandoc(text)), f"topics/{name}"
+        yield strip_non_prose(inspect.cleandoc(text)), f"topics/{name}"
 
 
-def prose(text: str) -> str:
+def strip_non_prose(text: str) -> str:
     """The text without its examples, tables and rules: lines that a person would not read aloud."""
     kept: list[str] = []
     inside_code = False

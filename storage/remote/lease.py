@@ -16,8 +16,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.remote.mirror import bucket_of
-from storage.remote.s3 import Bucket, BucketError, Stored
+from heirloom.errors import HeirloomError
+from storage.remote.mirror import bucket_for
+from storage.remote.s3 import Bucket, BucketError, StoredObject
 
 STALE = 60.0
 """Seconds without renewal after which a lease counts for nothing."""
@@ -25,7 +26,7 @@ STALE = 60.0
 _RENEWED = STALE / 4
 
 
-class HeldError(ValueError):
+class LeaseHeldError(HeirloomError):
     """Somebody else holds the lease; the message says who."""
 
 
@@ -37,9 +38,9 @@ def lease(path: Path, who: str) -> Iterator[None]:
     this process's to write.
 
     Raises:
-        HeldError: another process holds it.
+        LeaseHeldError: another process holds it.
     """
-    if (place := bucket_of(path)) is None:
+    if (place := bucket_for(path)) is None:
         yield
         return
     bucket, key = place
@@ -61,9 +62,9 @@ def lease(path: Path, who: str) -> Iterator[None]:
                 bucket.delete([key])
 
 
-def holder(path: Path) -> str:
+def lease_holder(path: Path) -> str:
     """Who holds the lease at this place of a mirrored store; empty when nobody does, or the store is a folder."""
-    if (place := bucket_of(path)) is None or (there := place[0].read(place[1])) is None or _is_stale(there):
+    if (place := bucket_for(path)) is None or (there := place[0].read(place[1])) is None or _is_stale(there):
         return ""
     return str(json.loads(there.content)["who"])
 
@@ -72,16 +73,16 @@ def _take(bucket: Bucket, key: str, claim: dict[str, object]) -> str:
     content = json.dumps(claim).encode()
     there = bucket.read(key)
     if there and not _is_stale(there):
-        raise HeldError(json.loads(there.content)["who"])
-    tag = bucket.write(key, content, instead_of=there.tag if there else "")
+        raise LeaseHeldError(json.loads(there.content)["who"])
+    tag = bucket.put(key, content, if_match=there.etag if there else "")
     if tag is None:
-        raise HeldError("another process, which began at the same moment")
+        raise LeaseHeldError("another process, which began at the same moment")
     return tag
 
 
-def _is_stale(there: Stored) -> bool:
+def _is_stale(there: StoredObject) -> bool:
     owner = json.loads(there.content)
-    return there.seconds > STALE or (owner["host"] == socket.gethostname() and not _lives(owner["process"]))
+    return there.age_seconds > STALE or (owner["host"] == socket.gethostname() and not _lives(owner["process"]))
 
 
 def _lives(process: int) -> bool:
@@ -99,7 +100,7 @@ def _renew(bucket: Bucket, key: str, claim: dict[str, object], tag: str, leaving
     while not leaving.wait(_RENEWED):
         beat += 1
         try:
-            renewed = bucket.write(key, json.dumps({**claim, "beat": beat}).encode(), instead_of=tag)
+            renewed = bucket.put(key, json.dumps({**claim, "beat": beat}).encode(), if_match=tag)
         except BucketError:
             continue  # out of reach is not lost: whoever takes it over meanwhile is seen at the next beat
         if renewed is None:

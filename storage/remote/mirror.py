@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import HeirloomError
 from storage.remote.s3 import SCHEME, Bucket
 
 _MARK = ".mirror.json"
@@ -25,27 +26,29 @@ _SMALL = (_MANIFEST, "run.json", "journal.jsonl")
 _pulling = threading.Lock()
 
 
-class ConflictError(ValueError):
+class ConflictError(HeirloomError):
     """Another process has written what this one was about to write."""
 
 
-def mirror_of(url: str) -> Path:
+def mirror_path(url: str) -> Path:
     """Where a store on object storage is kept at hand, unless the site says otherwise."""
     return Path.home() / ".cache" / "heirloom" / url.removeprefix(SCHEME).strip("/")
 
 
-def attach(root: Path, url: str) -> None:
+def sync(root: Path, url: str) -> None:
     """Make `root` the mirror of the store at `url`, and bring it up to date.
 
     Raises:
-        ValueError: `root` is a store of its own, or mirrors another bucket.
+        HeirloomError: `root` is a store of its own, or mirrors another bucket.
         BucketError: the bucket cannot be read.
     """
     mark = root / _MARK
     if mark.exists() and (other := json.loads(mark.read_text())["url"]) != url:
-        raise ValueError(f"{root} mirrors {other}, not {url}; name another folder for it as `store` in the site file")
+        raise HeirloomError(
+            f"{root} mirrors {other}, not {url}; name another folder for it as `store` in the site file"
+        )
     if not mark.exists() and root.exists() and any(root.iterdir()):
-        raise ValueError(
+        raise HeirloomError(
             f"{root} is not empty and mirrors nothing; name another folder for it as `store` in the site file"
         )
     with _pulling:
@@ -53,7 +56,7 @@ def attach(root: Path, url: str) -> None:
         _pull(Bucket(url), root, seen)
 
 
-def bucket_of(path: Path) -> tuple[Bucket, str] | None:
+def bucket_for(path: Path) -> tuple[Bucket, str] | None:
     """The bucket that mirrors this place, and its key there; None in a store that is a folder and nothing more."""
     for parent in path.parents:
         mark = parent / _MARK
@@ -62,30 +65,30 @@ def bucket_of(path: Path) -> tuple[Bucket, str] | None:
     return None
 
 
-def commit(draft: Path, folder: Path) -> None:
+def publish(draft: Path, folder: Path) -> None:
     """Publish what stands in `draft` as `folder` in the bucket, if there is one; nothing is published twice.
 
     Raises:
         ConflictError: another process has published something else there.
     """
-    if (place := bucket_of(folder)) is None:
+    if (place := bucket_for(folder)) is None:
         return
     bucket, key = place
     manifest = (draft / _MANIFEST).read_bytes()
     if (there := bucket.read(f"{key}/{_MANIFEST}")) is None:
         for name in json.loads(manifest)["files"]:
             bucket.upload(draft / name, f"{key}/{name}")
-        if bucket.write(f"{key}/{_MANIFEST}", manifest):
+        if bucket.put(f"{key}/{_MANIFEST}", manifest):
             return
         there = bucket.read(f"{key}/{_MANIFEST}")
     if there is None or there.content != manifest:
         raise ConflictError(f"{folder} was published by another process meanwhile; the same command goes on with that")
 
 
-def replace(path: Path, content: bytes) -> None:
+def write_small(path: Path, content: bytes) -> None:
     """Write a small file whole or not at all: in the bucket first if there is one, then here."""
-    if place := bucket_of(path):
-        place[0].write(place[1], content, instead_of=None)
+    if place := bucket_for(path):
+        place[0].put(place[1], content, if_match=None)
     hidden = path.with_name(f".{path.name}")
     with hidden.open("wb") as target:
         target.write(content)
@@ -94,9 +97,9 @@ def replace(path: Path, content: bytes) -> None:
     hidden.rename(path)
 
 
-def current(path: Path) -> bytes:
+def read_latest(path: Path) -> bytes:
     """A small file as it stands in the bucket if there is one, else here; empty where it is not."""
-    if place := bucket_of(path):
+    if place := bucket_for(path):
         there = place[0].read(place[1])
         return there.content if there else b""
     return path.read_bytes() if path.exists() else b""
@@ -107,9 +110,9 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
     Raises:
         BucketError: one is not there, or the bucket cannot be read.
-        ValueError: one is not what the manifest says.
+        HeirloomError: one is not what the manifest says.
     """
-    if (place := bucket_of(folder)) is None:
+    if (place := bucket_for(folder)) is None:
         return
     bucket, key = place
     for name, expected in files.items():
@@ -119,7 +122,7 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if found != expected["sha256"]:
             hidden.unlink()
-            raise ValueError(
+            raise HeirloomError(
                 f"{bucket.url}: {key}/{name} is damaged: its SHA-256 is {found}, the manifest says {expected['sha256']}; "
                 "restore the object, or remove the artifact to make it anew"
             )
@@ -128,28 +131,28 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 @contextlib.contextmanager
-def as_stored(root: Path) -> Iterator[Path]:
+def fresh_copy(root: Path) -> Iterator[Path]:
     """The store as every reader of it would get it: of a mirror, another one made anew; of a folder, the folder."""
     if not (root / _MARK).exists():
         yield root
         return
     with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
-        attach(Path(folder), json.loads((root / _MARK).read_text())["url"])
+        sync(Path(folder), json.loads((root / _MARK).read_text())["url"])
         yield Path(folder)
 
 
-def push(folder: Path) -> None:
+def upload(folder: Path) -> None:
     """Copy a folder that is no artifact, a report, to the bucket if there is one."""
-    if place := bucket_of(folder):
+    if place := bucket_for(folder):
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             place[0].upload(path, f"{place[1]}/{path.relative_to(folder).as_posix()}")
 
 
 def remove(path: Path) -> None:
     """Remove a file or a folder, from the bucket first if there is one, and there the manifests before the rest."""
-    if place := bucket_of(path):
+    if place := bucket_for(path):
         bucket, key = place
-        keys = [found for found in bucket.tags() if found == key or found.startswith(f"{key}/")]
+        keys = [found for found in bucket.list_etags() if found == key or found.startswith(f"{key}/")]
         bucket.delete(sorted(keys, key=lambda one: not one.endswith(_MANIFEST)))
     if path.is_dir():
         shutil.rmtree(path)
@@ -158,7 +161,7 @@ def remove(path: Path) -> None:
 
 
 def _pull(bucket: Bucket, root: Path, seen: dict[str, str]) -> None:
-    small = {key: tag for key, tag in bucket.tags().items() if key.rpartition("/")[2] in _SMALL}
+    small = {key: tag for key, tag in bucket.list_etags().items() if key.rpartition("/")[2] in _SMALL}
     for key, tag in small.items():
         path = root / key
         if seen.get(key) != tag or not path.exists():
@@ -167,14 +170,14 @@ def _pull(bucket: Bucket, root: Path, seen: dict[str, str]) -> None:
             bucket.fetch(key, hidden)
             hidden.rename(path)
     for gone in set(seen) - set(small):
-        _forget(root / gone)
+        _remove_local(root / gone)
     root.mkdir(parents=True, exist_ok=True)
     hidden = root / f".{_MARK}"
     hidden.write_text(json.dumps({"url": bucket.url, "seen": small}))
     hidden.rename(root / _MARK)
 
 
-def _forget(path: Path) -> None:
+def _remove_local(path: Path) -> None:
     """What is no longer in the bucket goes here too: an artifact whole, another file alone."""
     if path.name == _MANIFEST:
         shutil.rmtree(path.parent, ignore_errors=True)

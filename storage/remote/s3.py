@@ -15,20 +15,22 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import HeirloomError
+
 SCHEME = "s3://"
 
 
-class BucketError(ValueError):
+class BucketError(HeirloomError):
     """The object storage refused or could not be reached; the message says what was asked of it."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredObject:
     """An object as it stands: its content, the tag that changes with it, and its age by the server's clock."""
 
     content: bytes
-    tag: str
-    seconds: float
+    etag: str
+    age_seconds: float
 
 
 @dataclass(frozen=True)
@@ -48,49 +50,49 @@ class Bucket:
         inside = self.url.removeprefix(SCHEME).partition("/")[2].strip("/")
         return f"{inside}/" if inside else ""
 
-    def tags(self) -> dict[str, str]:
+    def list_etags(self) -> dict[str, str]:
         """Every key and its tag."""
-        with self._asking("list", ""):
+        with self._request("list", ""):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix)
             found = [one for page in pages for one in page.get("Contents", [])]
         return {one["Key"].removeprefix(self.prefix): one["ETag"] for one in found}
 
-    def read(self, key: str) -> Stored | None:
+    def read(self, key: str) -> StoredObject | None:
         """The object, or None where there is none."""
-        with self._asking("read", key):
+        with self._request("read", key):
             try:
                 answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
             except self._client.exceptions.NoSuchKey:
                 return None
             content = answer["Body"].read()
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return Stored(content, answer["ETag"], (now - answer["LastModified"]).total_seconds())
+        return StoredObject(content, answer["ETag"], (now - answer["LastModified"]).total_seconds())
 
     def fetch(self, key: str, path: Path) -> None:
         """Write the object to a file, a piece at a time."""
-        with self._asking("read", key), path.open("wb") as target:
+        with self._request("read", key), path.open("wb") as target:
             self._client.download_fileobj(self.name, self.prefix + key, target)
 
     def upload(self, path: Path, key: str) -> None:
         """Write a file, in pieces where it is long; what stood there is replaced."""
-        with self._asking("write", key):
+        with self._request("write", key):
             self._client.upload_file(str(path), self.name, self.prefix + key)
 
-    def write(self, key: str, content: bytes, *, instead_of: str | None = "") -> str | None:
+    def put(self, key: str, content: bytes, *, if_match: str | None = "") -> str | None:
         """Write an object if the one there has the tag `instead_of`; empty: if there is none; None: whatever is there.
 
         Returns its tag, or None where another one stands there.
         """
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if instead_of == "" else {"IfMatch": instead_of}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_match == "" else {"IfMatch": if_match}
         checked = base64.b64encode(hashlib.sha256(content).digest()).decode()
-        with self._asking("write", key):
+        with self._request("write", key):
             try:
                 answer = self._client.put_object(
                     Bucket=self.name,
                     Key=self.prefix + key,
                     Body=content,
                     ChecksumSHA256=checked,
-                    **({} if instead_of is None else condition),
+                    **({} if if_match is None else condition),
                 )
             except self._client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] not in (
@@ -103,21 +105,21 @@ class Bucket:
                 return str(answer["ETag"])
         # The answer to a write that did happen may have been lost, and the library has then tried again.
         there = self.read(key)
-        return there.tag if there and there.content == content else None
+        return there.etag if there and there.content == content else None
 
     def create(self) -> None:
         """Make the bucket itself."""
-        with self._asking("create", ""):
+        with self._request("create", ""):
             self._client.create_bucket(Bucket=self.name)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are gone already do not matter."""
         for key in keys:
-            with self._asking("delete", key):
+            with self._request("delete", key):
                 self._client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
     @contextlib.contextmanager
-    def _asking(self, verb: str, key: str) -> Iterator[None]:
+    def _request(self, verb: str, key: str) -> Iterator[None]:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts.artifact import FORMAT, MANIFEST, AbsentError, read_manifest
-from storage.artifacts.files import describe_file, sync
-from storage.artifacts.model_files import NOTE, removed_weights, require_weights
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import FORMAT, MANIFEST, ArtifactMissingError, read_manifest
+from storage.artifacts.files import file_info, fsync
+from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files, require_weights
 from storage.artifacts.provenance import provenance
 from storage.runs.run import Attempt, Run
 from storage.runs.status import accepted_attempts, artifact_folders_of
@@ -24,11 +25,11 @@ def fork(source: Run, generation: int, name: str, recipe: Mapping[str, Any]) -> 
     """Begin the run `name` with generations 0 to `generation` of `source`; it appears whole or not at all.
 
     Raises:
-        ValueError: the name is taken, a generation is not finished, its model cannot speak any more, or a file is damaged.
+        HeirloomError: the name is taken, a generation is not finished, its model cannot speak any more, or a file is damaged.
     """
     made = Run(source.root, name)
     if made.folder.exists():
-        raise ValueError(f"there is already something at {made.folder}; choose another name")
+        raise HeirloomError(f"there is already something at {made.folder}; choose another name")
     attempts = accepted_until(source, generation)
     require_weights(attempts[-1].folder / "model")
     draft = made.folder.with_name(f".fork-{name}")
@@ -37,18 +38,18 @@ def fork(source: Run, generation: int, name: str, recipe: Mapping[str, Any]) -> 
     for attempt in attempts:
         for folder in artifact_folders_of(attempt):
             # An index is for one kind of sketch, which the recipe may change; it is made again where it is asked for.
-            if folder.name not in ("index", "reserve_index"):
+            if folder.name not in ("index", "human_train_index"):
                 _take_over(folder, draft / folder.relative_to(source.folder))
     _describe(source, attempts, draft, recipe)
-    sync(draft)
+    fsync(draft)
     draft.rename(made.folder)
-    sync(made.folder.parent)
+    fsync(made.folder.parent)
     return made
 
 
 def inherited_attempts(run: Run) -> list[Attempt]:
     """The attempts that a run took over from the one it was forked from; none for a run that began by itself."""
-    forked = run.forked()
+    forked = run.forked_from()
     return accepted_until(run, forked["generation"]) if forked else []
 
 
@@ -56,13 +57,13 @@ def accepted_until(run: Run, generation: int) -> list[Attempt]:
     """The accepted attempts of generations 0 to `generation`.
 
     Raises:
-        AbsentError: one of them is not finished.
+        ArtifactMissingError: one of them is not finished.
     """
     accepted = dict(accepted_attempts(run))
     attempts = [Attempt(run, number, accepted.get(number, 1)) for number in range(generation + 1)]
     for attempt in attempts:
         if not (attempt.folder / "verdict" / MANIFEST).exists():
-            raise AbsentError(f"{attempt} is not finished; heirloom show {run.name} says how far the run is")
+            raise ArtifactMissingError(f"{attempt} is not finished; heirloom show {run.name} says how far the run is")
     return attempts
 
 
@@ -70,15 +71,15 @@ def _take_over(folder: Path, target: Path) -> None:
     target.mkdir(parents=True)
     manifest = read_manifest(folder)
     for name, listed in manifest["files"].items():
-        if name in removed_weights(folder):
+        if name in removed_weight_files(folder):
             continue
-        if not (folder / name).exists() or describe_file(folder / name) != listed:
-            raise ValueError(f"{folder / name} is damaged, so nothing was forked; heirloom verify says what to do")
+        if not (folder / name).exists() or file_info(folder / name) != listed:
+            raise HeirloomError(f"{folder / name} is damaged, so nothing was forked; heirloom verify says what to do")
         _link(folder / name, target / name)
-    for name in (MANIFEST, NOTE):
+    for name in (MANIFEST, REMOVAL_NOTE):
         if (folder / name).exists():
             _link(folder / name, target / name)
-    sync(target)
+    fsync(target)
 
 
 def _link(path: Path, target: Path) -> None:
@@ -88,7 +89,7 @@ def _link(path: Path, target: Path) -> None:
     except OSError:
         # Not every disk has hard links.
         shutil.copyfile(path, target)
-        sync(target)
+        fsync(target)
 
 
 def _describe(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping[str, Any]) -> None:
@@ -120,4 +121,4 @@ def _describe(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping
     }
     (draft / "run.json").write_text(json.dumps(content, indent=1))
     for name in ("journal.jsonl", "run.json"):
-        sync(draft / name)
+        fsync(draft / name)

@@ -2,7 +2,7 @@
 
 <root>/runs/<run>/run.json                  recipe as resolved, site, provenance
                   journal.jsonl             what was accepted, rejected, stopped, and why
-                  generation=3/attempt=1/   kept_out/ candidates/ decisions/ index/ corpus/ contamination/ model/ metrics/ verdict/
+                  generation=3/attempt=1/   excluded_records/ candidates/ decisions/ index/ corpus/ contamination_report/ model/ metrics/ verdict/
 """
 
 import contextlib
@@ -17,18 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from storage.artifacts.artifact import FORMAT, AbsentError, Artifact, DriftError, differences, refuse_newer
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import (
+    FORMAT,
+    Artifact,
+    ArtifactMissingError,
+    DriftError,
+    check_format_version,
+    differences,
+)
 from storage.artifacts.provenance import provenance
 from storage.remote import mirror
-from storage.remote.lease import HeldError, holder, lease
+from storage.remote.lease import LeaseHeldError, lease, lease_holder
 
-_Told = float | str | list[str]
+_JournalValue = float | str | list[str]
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class BusyError(ValueError):
+class BusyError(HeirloomError):
     """Another process is writing this run."""
 
 
@@ -43,41 +51,47 @@ class Run:
         """Refuse a name that is no folder name.
 
         Raises:
-            ValueError: the name is empty or holds other characters than letters, digits, dot, dash, underscore.
+            HeirloomError: the name is empty or holds other characters than letters, digits, dot, dash, underscore.
         """
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} cannot name a run: use letters, digits, dots, dashes and underscores")
+            raise HeirloomError(f"{self.name!r} cannot name a run: use letters, digits, dots, dashes and underscores")
 
     @property
     def folder(self) -> Path:
         """Where everything of this run is."""
         return self.root / "runs" / self.name
 
-    def begin(
-        self, recipe: Mapping[str, Any], growing: set[str], site: Mapping[str, Any], said: Sequence[str] | None = None
+    def initialize(
+        self,
+        recipe: Mapping[str, Any],
+        mutable_fields: set[str],
+        site: Mapping[str, Any],
+        explicit_fields: Sequence[str] | None = None,
     ) -> None:
         """Write down what this run is, or check that it is still that; fields in `growing` may change, `said` never does.
 
         Raises:
             DriftError: the run was begun with another recipe.
         """
-        self.refuse_drift(recipe, growing)
+        self.check_drift(recipe, mutable_fields)
         path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
-        first = self._noted() if self.begun() else {"said": said}
-        content |= {name: first[name] for name in ("forked", "said") if first.get(name) is not None}
-        mirror.replace(path, json.dumps(content, indent=1).encode())
+        first = self._metadata() if self.exists() else {"explicit_fields": explicit_fields}
+        content |= {name: first[name] for name in ("forked", "explicit_fields") if first.get(name) is not None}
+        mirror.write_small(path, json.dumps(content, indent=1).encode())
 
-    def refuse_drift(self, recipe: Mapping[str, Any], growing: set[str]) -> None:
+    def check_drift(self, recipe: Mapping[str, Any], mutable_fields: set[str]) -> None:
         """Check that a run that was begun is still this recipe; fields in `growing` may differ.
 
         Raises:
             DriftError: it is another recipe; the message names the changed fields.
         """
-        if not self.begun():
+        if not self.exists():
             return
-        was, now = ({key: value for key, value in one.items() if key not in growing} for one in (self.recipe(), recipe))
+        was, now = (
+            {key: value for key, value in one.items() if key not in mutable_fields} for one in (self.recipe(), recipe)
+        )
         if changed := differences(was, now, ""):
             raise DriftError(
                 f"run {self.name} was begun with another recipe: {'; '.join(changed)}. "
@@ -88,7 +102,7 @@ class Run:
         """The recipe this run was begun with.
 
         Raises:
-            AbsentError: there is no such run.
+            ArtifactMissingError: there is no such run.
         """
         path = self.folder / "run.json"
         try:
@@ -96,61 +110,65 @@ class Run:
             recipe, found = content["recipe"], int(content.get("format", FORMAT))
         except FileNotFoundError as error:
             known = ", ".join(run.name for run in runs(self.root)) or "none yet"
-            raise AbsentError(f"there is no run {self.name} in {self.root}; runs there: {known}") from error
+            raise ArtifactMissingError(f"there is no run {self.name} in {self.root}; runs there: {known}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise AbsentError(f"{path} cannot be read: {error}; restore it from a copy") from error
-        refuse_newer(found, path)
+            raise ArtifactMissingError(f"{path} cannot be read: {error}; restore it from a copy") from error
+        check_format_version(found, path)
         return recipe
 
-    def forked(self) -> dict[str, Any]:
+    def forked_from(self) -> dict[str, Any]:
         """`run` and `generation` that this run was forked from; empty for a run that began by itself."""
-        return self._noted().get("forked", {}) if self.begun() else {}
+        return self._metadata().get("forked", {}) if self.exists() else {}
 
-    def said(self) -> list[str] | None:
+    def explicit_fields(self) -> list[str] | None:
         """Fields of the recipe that somebody had set when this run began; None of a run of an older Heirloom."""
-        return self._noted().get("said")
+        return self._metadata().get("explicit_fields")
 
-    def _noted(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "run.json").read_text()))
 
-    def begun(self) -> bool:
+    def exists(self) -> bool:
         """Whether this run was ever started."""
         return (self.folder / "run.json").exists()
 
-    def pin(
-        self, generation: int, attempt: int, newest: Callable[[], int], evaluation: Callable[[], list[str]] = list
+    def pin_snapshot(
+        self,
+        generation: int,
+        attempt: int,
+        latest_snapshot: Callable[[], int],
+        eval_sets: Callable[[], list[str]] = list,
     ) -> int:
         """The snapshot of human text that an attempt uses: what the journal says, or the newest one from now on.
 
-        With it are pinned the evaluation sets that the attempt knows; see `pinned_evaluation`.
+        With it are pinned the evaluation sets that the attempt knows; see `pinned_eval_sets`.
         """
-        if (began := self.noted("began", generation, attempt)) is None:
-            began = {"snapshot": newest(), "evaluation": evaluation()}
-            self.note("began", generation, attempt, **began)
+        if (began := self.journal_entry("began", generation, attempt)) is None:
+            began = {"snapshot": latest_snapshot(), "eval_sets": eval_sets()}
+            self.append("began", generation, attempt, **began)
         return int(began["snapshot"])
 
-    def pinned_evaluation(self, generation: int, attempt: int) -> list[str]:
+    def pinned_eval_sets(self, generation: int, attempt: int) -> list[str]:
         """Names of the evaluation sets that were there when an attempt began."""
-        return list((self.noted("began", generation, attempt) or {}).get("evaluation", []))
+        return list((self.journal_entry("began", generation, attempt) or {}).get("eval_sets", []))
 
-    def noted(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
+    def journal_entry(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
         """What the journal says of such an event of an attempt."""
         for entry in self.journal():
             if (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt):
                 return entry
         return None
 
-    def note(self, event: str, generation: int, attempt: int, reason: str = "", **more: _Told) -> None:
+    def append(self, event: str, generation: int, attempt: int, reason: str = "", **more: _JournalValue) -> None:
         """Append to the journal, once for each event of an attempt."""
-        if self.noted(event, generation, attempt):
+        if self.journal_entry(event, generation, attempt):
             return
         place = {"generation": generation, "attempt": attempt}
         entry = {"time": time.time(), "event": event, **place, "reason": reason, **more}
         path = self.folder / "journal.jsonl"
-        before = mirror.current(path)
+        before = mirror.read_latest(path)
         # A line cut off by a crash must not swallow the one that follows it.
         cut_off = b"\n" * (before != b"" and not before.endswith(b"\n"))
-        mirror.replace(path, before + cut_off + json.dumps(entry).encode() + b"\n")
+        mirror.write_small(path, before + cut_off + json.dumps(entry).encode() + b"\n")
 
     def journal(self) -> list[dict[str, Any]]:
         """Every entry, oldest first; a line cut off by a crash does not count."""
@@ -171,7 +189,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("a+") as lock:
             try:
-                _take(lock)
+                _acquire(lock)
             except BlockingIOError as error:
                 lock.seek(0)
                 by = lock.read().strip() or "another process"
@@ -183,20 +201,20 @@ class Run:
             try:
                 with lease(self.folder / ".lock", who):
                     yield
-            except HeldError as error:
+            except LeaseHeldError as error:
                 raise BusyError(f"run {self.name} is being written by {error}") from error
 
-    def writer(self) -> str:
+    def lock_holder(self) -> str:
         """Who is writing this run and since when; empty when nobody is, whatever a dead writer has left."""
         with contextlib.suppress(FileNotFoundError), (self.folder / ".lock").open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return lock.read().strip() or "another process"
-        return holder(self.folder / ".lock")
+        return lease_holder(self.folder / ".lock")
 
 
-def _take(lock: IO[str]) -> None:
+def _acquire(lock: IO[str]) -> None:
     for _ in range(10):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

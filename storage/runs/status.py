@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
-from storage.artifacts.files import bytes_of
-from storage.artifacts.model_files import removed_weights
+from storage.artifacts.files import folder_size
+from storage.artifacts.model_files import removed_weight_files
 from storage.runs.run import Attempt, Run, runs
 
 
 @dataclass(frozen=True)
-class Turn:
+class AttemptSummary:
     """One attempt at one generation in numbers; what is not made yet, or does not apply, is None."""
 
     generation: int
@@ -27,13 +27,13 @@ class Turn:
     human_fraction: float | None
     perplexity: float | None
     verdict: str | None
-    seconds: float
+    work_seconds: float
     bytes: int
-    weights: bool
+    has_weights: bool
     """Whether the model can still speak."""
     tokens: int
     """Tokens spoken and learned from."""
-    card_seconds: float
+    gpu_seconds: float
     """Seconds times the cards that could be used meanwhile: one that waits is paid, too."""
 
 
@@ -60,7 +60,7 @@ def attempt_folders(run: Run) -> list[Path]:
 
 def artifact_folders(root: Path, only: Sequence[str] = ()) -> Iterator[Path]:
     """Every artifact of a store, human text first; of the runs named in `only`, if any are. Drafts are none."""
-    human = (place for kind in ("snapshot=*", "evaluation/*") for place in (root / "human").glob(f"*/{kind}"))
+    human = (place for kind in ("snapshot=*", "eval_sets/*") for place in (root / "human").glob(f"*/{kind}"))
     places = [] if only else sorted(human)
     places += [folder for run in runs(root) if not only or run.name in only for folder in attempt_folders(run)]
     for place in places:
@@ -72,23 +72,23 @@ def is_human(artifact: Path) -> bool:
     return not artifact.parent.name.startswith("attempt=")
 
 
-def noted(attempt: Attempt, event: str) -> dict[str, Any] | None:
+def journal_entry(attempt: Attempt, event: str) -> dict[str, Any] | None:
     """What the journal says of such an event of an attempt."""
-    return attempt.run.noted(event, attempt.generation, attempt.number)
+    return attempt.run.journal_entry(event, attempt.generation, attempt.number)
 
 
-def refused(attempt: Attempt) -> dict[str, str]:
+def rejected_by_review(attempt: Attempt) -> dict[str, str]:
     """Records that people have rejected in reviews before this attempt began: id to what is said of it."""
     return {
         identity: f"rejected in the review of generation {entry['generation']}"
         for entry in attempt.run.journal()
         if entry["event"] == "reviewed"
         and (entry["generation"], entry["attempt"]) < (attempt.generation, attempt.number)
-        for identity in entry["rejected"]
+        for identity in entry["rejected_ids"]
     }
 
 
-def furthest(run: Run) -> int | None:
+def last_accepted_generation(run: Run) -> int | None:
     """The newest generation that was accepted, and not rejected since; None before the first is."""
     told: dict[str, set[tuple[int, int]]] = {"accepted": set(), "rejected": set()}
     for entry in run.journal():
@@ -96,11 +96,11 @@ def furthest(run: Run) -> int | None:
     return max((generation for generation, _ in told["accepted"] - told["rejected"]), default=None)
 
 
-def state(run: Run) -> str:
+def run_state(run: Run) -> str:
     """Where a run stands, in words."""
-    if writer := run.writer():
+    if writer := run.lock_holder():
         return f"being written by {writer}"
-    reached, last = furthest(run), run.recipe()["generations"]
+    reached, last = last_accepted_generation(run), run.recipe()["num_generations"]
     for entry in run.journal():
         if entry["event"] == "stopped" and entry["generation"] == reached:
             return f"stopped at generation {reached}: {entry['reason']}"
@@ -113,14 +113,14 @@ def state(run: Run) -> str:
     return f"interrupted in generation {following}" if begun else f"waits before generation {following}"
 
 
-def turns(run: Run) -> list[Turn]:
+def attempt_summaries(run: Run) -> list[AttemptSummary]:
     """Every attempt of a run, in order."""
     accepted = accepted_attempts(run)
-    return [_turn(folder, attempt_numbers(folder) in accepted) for folder in attempt_folders(run)]
+    return [_summarize_attempt(folder, attempt_numbers(folder) in accepted) for folder in attempt_folders(run)]
 
 
-def worked(
-    manifests: Collection[Mapping[str, Any]], times: Callable[[Mapping[str, Any]], float] = lambda _: 1
+def work_seconds(
+    manifests: Collection[Mapping[str, Any]], weight: Callable[[Mapping[str, Any]], float] = lambda _: 1
 ) -> float:
     """Seconds in which artifacts were in the making, by their manifests, each multiplied by the most that `times` says of one of them.
 
@@ -128,18 +128,19 @@ def worked(
     """
     edges = sorted({manifest[edge] for manifest in manifests for edge in ("started", "finished")})
     return sum(
-        (until - since) * max((times(one) for one in manifests if one["started"] <= since < one["finished"]), default=0)
+        (until - since)
+        * max((weight(one) for one in manifests if one["started"] <= since < one["finished"]), default=0)
         for since, until in pairwise(edges)
     )
 
 
-def _turn(folder: Path, accepted: bool) -> Turn:
+def _summarize_attempt(folder: Path, accepted: bool) -> AttemptSummary:
     found: dict[str, dict[str, Any]] = {
         path.parent.name: read_manifest(path.parent) for path in folder.glob(f"[!.]*/{MANIFEST}")
     }
     facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
     generation, attempt = attempt_numbers(folder)
-    return Turn(
+    return AttemptSummary(
         generation,
         attempt,
         accepted,
@@ -149,11 +150,11 @@ def _turn(folder: Path, accepted: bool) -> Turn:
         facts.get("human_fraction"),
         _perplexity(folder / "metrics") if "metrics" in found else None,
         facts.get("action"),
-        worked(found.values()),
-        bytes_of(folder),
-        "model" in found and not removed_weights(folder / "model"),
+        work_seconds(found.values()),
+        folder_size(folder),
+        "model" in found and not removed_weight_files(folder / "model"),
         (facts.get("tokens") or 0) + (facts.get("generated_tokens") or 0),
-        worked(found.values(), lambda manifest: manifest["provenance"].get("cards", 0)),
+        work_seconds(found.values(), lambda manifest: manifest["provenance"].get("visible_gpus", 0)),
     )
 
 

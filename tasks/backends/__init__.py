@@ -5,7 +5,7 @@ from tasks.backends.protocols import Scorer as Scorer
 from tasks.backends.protocols import Trainer as Trainer
 from tasks.backends.settings.base import Settings as Settings
 from tasks.backends.settings.resources import Resources as Resources
-from tasks.backends.settings.sampling import OWN as OWN
+from tasks.backends.settings.sampling import SELF_TEACHER as SELF_TEACHER
 from tasks.backends.settings.sampling import Sampling as Sampling
 from tasks.backends.settings.training import GaussianMixtureTraining as GaussianMixtureTraining
 from tasks.backends.settings.training import NgramTraining as NgramTraining
@@ -15,11 +15,11 @@ from tasks.backends.settings.training import Training as Training
 from tasks.backends.settings.training import TransformerTraining as TransformerTraining
 from tasks.backends.settings.training import VaeTraining as VaeTraining
 from tasks.backends.types import Completion as Completion
-from tasks.backends.types import Corpus as Corpus
-from tasks.backends.types import Lesson as Lesson
-from tasks.backends.types import Point as Point
-from tasks.backends.types import Preference as Preference
+from tasks.backends.types import LogPoint as LogPoint
+from tasks.backends.types import PreferencePair as PreferencePair
 from tasks.backends.types import Progress as Progress
 from tasks.backends.types import Prompt as Prompt
 from tasks.backends.types import Score as Score
 from tasks.backends.types import Text as Text
+from tasks.backends.types import TrainingCorpus as TrainingCorpus
+from tasks.backends.types import TrainingResult as TrainingResult

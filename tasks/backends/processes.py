@@ -9,7 +9,7 @@ SOURCE_ROOT = Path(__file__).parents[2]
 """Folder that holds our packages; put first on the path of every process that is started."""
 
 
-def end_with_owner(owner: int) -> None:
+def exit_with_parent(owner: int) -> None:
     """From now on, end this process and its group when it is nobody's or another's child than the owner's."""
 
     def watch() -> None:

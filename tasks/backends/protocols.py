@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
 
 
 class Trainer(Protocol):
@@ -12,17 +12,17 @@ class Trainer(Protocol):
 
     def train(
         self,
-        corpus: Corpus,
+        corpus: TrainingCorpus,
         heldout: Sequence[Text],
-        ancestor: Path | None,
+        gen0_model: Path | None,
         folder: Path,
         seed: int,
         progress: Progress,
-        beginning: Path | str | None = None,
-    ) -> Lesson:
+        initial_weights: Path | str | None = None,
+    ) -> TrainingResult:
         """Write a model to `folder`, which is empty or holds what a killed training of the same left there.
 
-        `ancestor` is generation 0's model, whose vocabulary stays; `beginning` the model whose weights are gone on with,
+        `gen0_model` is generation 0's model, whose vocabulary stays; `initial_weights` the model whose weights are gone on with,
         a folder or a name, none for a training from scratch.
         """
         ...

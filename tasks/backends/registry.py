@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heirloom.errors import HeirloomError
 from tasks.backends.protocols import Sampler, Scorer, Trainer
-from tasks.backends.settings.capabilities import refuse_beyond, servers_key
+from tasks.backends.settings.capabilities import api_key, require_supported
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import ToyTraining, Training, TransformerTraining
 from tasks.backends.workers.process import Worker
-from tasks.backends.workers.ray_cluster import Engines, Spread
-from tasks.backends.workers.sampler_client import MODULES, Speaker
-from tasks.backends.workers.trainer_client import Learner, module_of
+from tasks.backends.workers.ray_cluster import MapPieces, RayEngines
+from tasks.backends.workers.sampler_client import SAMPLER_MODULES, SamplerClient
+from tasks.backends.workers.trainer_client import TrainerClient, trainer_module
 
 _SAMPLERS = ("auto", "vllm", "server", "transformers")
 """Who speaks for a transformer."""
@@ -34,42 +35,42 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     """The settings with `auto` decided for this machine; decided once a run, then stored with it.
 
     Raises:
-        ValueError: the sampler asked for is not installed, cannot speak for this backend's models, or not with these settings.
+        HeirloomError: the sampler asked for is not installed, cannot speak for this backend's models, or not with these settings.
     """
     if isinstance(training, ToyTraining):
         if sampling.sampler not in ("auto", training.backend):
-            raise ValueError(
+            raise HeirloomError(
                 f"generate.sampler is {sampling.sampler!r}, but a model of backend {training.backend!r} is spoken for by "
                 f"{training.backend!r} (or 'auto')"
             )
-        return refuse_beyond(sampling.model_copy(update={"sampler": training.backend}))
+        return require_supported(sampling.model_copy(update={"sampler": training.backend}))
     if sampling.sampler not in _SAMPLERS:
-        raise ValueError(
+        raise HeirloomError(
             f"generate.sampler is {sampling.sampler!r}, but train.backend is 'transformer'; use 'auto', 'vllm', 'server' or "
             "'transformers'"
         )
     installed = importlib.util.find_spec("vllm") is not None
     if sampling.sampler == "vllm" and not installed:
-        raise ValueError(
+        raise HeirloomError(
             "generate.sampler is 'vllm', but vLLM is not installed; install it, or set generate.sampler = 'transformers'"
         )
     chosen = ("vllm" if installed else "transformers") if sampling.sampler == "auto" else sampling.sampler
-    return refuse_beyond(sampling.model_copy(update={"sampler": chosen}))
+    return require_supported(sampling.model_copy(update={"sampler": chosen}))
 
 
 def require_installed(training: Training) -> None:
     """Check that what a training needs is there.
 
     Raises:
-        ValueError: a library is missing.
+        HeirloomError: a library is missing.
     """
     needed = list(_NEEDED[training.backend])
     if isinstance(training, TransformerTraining):
-        needed += ["trl", "datasets"] if training.objective != "text" else []
-        needed += ["peft"] if training.lora_rank or training.objective != "text" else []
+        needed += ["trl", "datasets"] if training.objective != "lm" else []
+        needed += ["peft"] if training.lora_rank or training.objective != "lm" else []
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         extra = "embed" if "sklearn" in missing else "train"
-        raise ValueError(
+        raise HeirloomError(
             f"train.backend is {training.backend!r}, but {', '.join(missing)} is not installed; "
             f"pip install 'heirloom[{extra}]', or set train.backend = 'ngram'"
         )
@@ -81,7 +82,7 @@ class Backends:
 
     resources: Resources
     logs: Path
-    engines: Engines | None = None
+    engines: RayEngines | None = None
     """Those of the Ray cluster, which speak and score in the place of processes here."""
     _free: list[tuple[str, Path | None, Worker]] = field(default_factory=list)
     _workers: list[Worker] = field(default_factory=list)
@@ -89,43 +90,43 @@ class Backends:
 
     def trainer(self, training: Training) -> Trainer:
         """Who learns with these settings."""
-        return Learner(self, training)
+        return TrainerClient(self, training)
 
     def scorer(self, training: Training) -> Scorer:
         """Who says how likely texts are."""
-        return Learner(self, training)
+        return TrainerClient(self, training)
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """Who speaks with these settings; `auto` must have been resolved."""
-        return Speaker(self, sampling)
+        return SamplerClient(self, sampling)
 
-    def warm(self, training: Training, sampling: Sampling) -> None:
+    def preload(self, training: Training, sampling: Sampling) -> None:
         """Start the processes that this work will need, so that their imports overlap with other work.
 
         Raises:
-            ValueError: the site lacks what asking a server or a cluster needs; better said now than after a training.
+            HeirloomError: the site lacks what asking a server or a cluster needs; better said now than after a training.
         """
-        servers_key(sampling, self.resources)
+        api_key(sampling, self.resources)
         if self.engines:
             self.engines.connect()
-        self._top_up(module_of(training))
+        self._top_up(trainer_module(training))
         if not self.engines or sampling.sampler == "server":
-            self._top_up(MODULES[sampling.sampler])
+            self._top_up(SAMPLER_MODULES[sampling.sampler])
 
     @contextlib.contextmanager
     def lease(self, module: str, model: Path | None) -> Iterator[Worker]:
         """A worker for one piece of work, after waiting for a free one where all are busy."""
-        with self.lease_some(module, model, 1) as (worker,):
+        with self.lease_many(module, model, 1) as (worker,):
             yield worker
 
     @contextlib.contextmanager
-    def lease_some(self, module: str, model: Path | None, most: int) -> Iterator[list[Worker]]:
+    def lease_many(self, module: str, model: Path | None, max_workers: int) -> Iterator[list[Worker]]:
         """One worker, after waiting for it, and up to `most` where more are free."""
         with self._changed:
             while (worker := self._take(module, model)) is None:
                 self._changed.wait()
             workers = [worker]
-            while len(workers) < most and (worker := self._take(module, model)):
+            while len(workers) < max_workers and (worker := self._take(module, model)):
                 workers.append(worker)
         try:
             yield workers
@@ -161,7 +162,9 @@ class Backends:
                 self._free.append((module, None, self._start(module)))
 
     def _start(self, module: str) -> Worker:
-        worker = Worker(module, self.logs / f"{module}-{self._count(module) + 1}.log", self.resources.threads)
+        worker = Worker(
+            module, self.logs / f"{module}-{self._count(module) + 1}.log", self.resources.threads_per_worker
+        )
         self._workers.append(worker)
         return worker
 
@@ -169,7 +172,11 @@ class Backends:
         return sum(worker.module == module for worker in self._workers)
 
     def _limit(self, module: str) -> int:
-        return self.resources.samplers if module in ("vllm_engine", "server") else self.resources.trainers
+        return (
+            self.resources.num_sample_workers
+            if module in ("vllm_engine", "server")
+            else self.resources.num_train_workers
+        )
 
 
 _open: dict[tuple[Resources, Path], tuple[Backends, int]] = {}
@@ -177,13 +184,13 @@ _opening = threading.Lock()
 
 
 @contextlib.contextmanager
-def open_backends(resources: Resources, logs: Path, spread: Spread | None = None) -> Iterator[Backends]:
+def open_backends(resources: Resources, logs: Path, map_pieces: MapPieces | None = None) -> Iterator[Backends]:
     """The processes of this site; opened by whoever comes first, closed when the last one leaves.
 
     With `spread` and a cluster of the site, engines there speak and score.
     """
     site = (resources, logs)
-    engines = Engines(resources, logs, spread) if resources.ray and spread else None
+    engines = RayEngines(resources, logs, map_pieces) if resources.ray and map_pieces else None
     with _opening:
         backends, users = _open.get(site, (Backends(resources, logs, engines), 0))
         _open[site] = (backends, users + 1)

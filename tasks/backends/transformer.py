@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from tasks.backends.inference.transformers_decoding import complete, search
-from tasks.backends.models.loading import longest_of, open_network, read_tokenizer
-from tasks.backends.models.scoring import nats_of, spell
+from tasks.backends.inference.transformers_decoding import beam_search, sample_completion
+from tasks.backends.models.loading import load_model, load_tokenizer, max_positions
+from tasks.backends.models.scoring import batch_nll, tokenize
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
-from tasks.backends.training.launch import launched
-from tasks.backends.training.trainer import learn, short_of_memory
-from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
+from tasks.backends.training.launch import run_accelerate
+from tasks.backends.training.trainer import explain_oom, train_in_process
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
 
 _ROWS = 320
 """Beams that are advanced together."""
@@ -27,38 +27,40 @@ _ROWS = 320
 def train(
     settings: TransformerTraining,
     resources: Resources,
-    corpus: Corpus,
+    corpus: TrainingCorpus,
     heldout: Sequence[Text],
-    ancestor: Path | None,
-    beginning: Path | str | None,
+    gen0_model: Path | None,
+    initial_weights: Path | str | None,
     folder: Path,
     seed: int,
     progress: Progress,
-) -> Lesson:
+) -> TrainingResult:
     """Train on what the objective makes of the corpus, in the order that the human schedule asks for.
 
     Raises:
-        ValueError: nothing or too little to learn from, no model to start from, too little memory, or a loss that is
+        HeirloomError: nothing or too little to learn from, no model to start from, too little memory, or a loss that is
             not a number.
     """
-    asked = (settings, resources, corpus, heldout, ancestor, beginning, folder, seed)
-    if resources.accelerate:
-        return launched(resources.accelerate, asked, progress)
-    with short_of_memory(settings):
-        return learn(*asked, progress)
+    asked = (settings, resources, corpus, heldout, gen0_model, initial_weights, folder, seed)
+    if resources.accelerate_config:
+        return run_accelerate(resources.accelerate_config, asked, progress)
+    with explain_oom(settings):
+        return train_in_process(*asked, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Log-likelihood of each text, from its first token to its end, cut to the context of the model."""
-    tokenizer, network = read_tokenizer(model), open_network(model)
-    longest = longest_of(network)
-    encoded = [spell(tokenizer, text)[:longest] for text in texts]
+    tokenizer, network = load_tokenizer(model), load_model(model)
+    max_length = max_positions(network)
+    encoded = [tokenize(tokenizer, text)[:max_length] for text in texts]
     order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
     scores: list[Score | None] = [None] * len(encoded)
     for start in range(0, len(order), 32):
         batch = order[start : start + 32]
-        for place, nats in zip(batch, nats_of(network, [encoded[place] for place in batch], temperatures), strict=True):
-            scores[place] = Score(tokens=len(encoded[place]) - 1, nats=nats)
+        for place, nats in zip(
+            batch, batch_nll(network, [encoded[place] for place in batch], temperatures), strict=True
+        ):
+            scores[place] = Score(tokens=len(encoded[place]) - 1, nll=nats)
         progress(min(start + 32, len(order)), len(order))
     return [found for found in scores if found is not None]
 
@@ -71,17 +73,19 @@ def sample(
     progress: Progress,
 ) -> Iterator[list[Completion]]:
     """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching; or search for many at a time."""
-    tokenizer, network = read_tokenizer(model), open_network(model)
-    longest = longest_of(network)
+    tokenizer, network = load_tokenizer(model), load_model(model)
+    max_length = max_positions(network)
     if settings.beam_width > 1:
         some = max(1, _ROWS // settings.beam_width)
         for start in range(0, len(prompts), some):
-            spelled = [spell(tokenizer, one.text, closed=False)[: longest - 1] for one in prompts[start : start + some]]
-            yield search(settings, tokenizer, network, spelled, longest)
+            spelled = [
+                tokenize(tokenizer, one.text, closed=False)[: max_length - 1] for one in prompts[start : start + some]
+            ]
+            yield beam_search(settings, tokenizer, network, spelled, max_length)
             progress(min(start + some, len(prompts)), len(prompts))
         return
     for place, prompt in enumerate(prompts):
-        dice = torch.Generator().manual_seed(prompt.seed)
-        ids = spell(tokenizer, prompt.text, closed=False)[: longest - 1]
-        yield [complete(settings, tokenizer, network, ids, dice, longest)]
+        generator = torch.Generator().manual_seed(prompt.seed)
+        ids = tokenize(tokenizer, prompt.text, closed=False)[: max_length - 1]
+        yield [sample_completion(settings, tokenizer, network, ids, generator, max_length)]
         progress(place + 1, len(prompts))

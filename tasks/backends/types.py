@@ -20,14 +20,14 @@ class Prompt:
 class Completion:
     """What came back, in the order of the prompts.
 
-    `finish_reason` is `stop`, `length` where the text was cut, `invalid` where it breaks the schema, or a server's own word.
+    `finish_reason` is `stop`, `length` where the text was cut, `invalid_json` where it breaks the schema, or a server's own word.
     """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
-    log_probability: float | None
+    sum_logprob: float | None
     """In nats under the unmodified model; None from a server that does not say."""
     teacher: str = ""
     """Who a server says it was, where it was not the generation's own model."""
@@ -38,10 +38,10 @@ class Score:
     """Negative log-likelihood of one text in nats, at each temperature asked for."""
 
     tokens: int
-    nats: tuple[float, ...]
+    nll: tuple[float, ...]
 
 
-class Point(NamedTuple):
+class LogPoint(NamedTuple):
     """One point of a training's log; the held-out loss is known where it was measured."""
 
     step: int
@@ -52,15 +52,15 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingResult:
     """What a training reports: counts of tokens seen, its log, and the step that it resumed from; 0 where it began anew."""
 
     tokens: int
     human_tokens: int
     steps: int
     seconds: float
-    log: tuple[Point, ...]
-    resumed_from: int = 0
+    log: tuple[LogPoint, ...]
+    resumed_from_step: int = 0
 
 
 Text = str | tuple[str, str]
@@ -68,7 +68,7 @@ Text = str | tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Preference:
+class PreferencePair:
     """Two responses to a prompt, the better one first."""
 
     prompt: str
@@ -80,7 +80,7 @@ class Preference:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class TrainingCorpus:
     """Texts to learn from, with their origins apart, so that a schedule can tell them apart; or preferences.
 
     A weight says how often a text is seen in a pass, on average; without weights every text is seen once.
@@ -90,4 +90,4 @@ class Corpus:
     synthetic: Sequence[Text]
     human_weights: Sequence[float] = ()
     synthetic_weights: Sequence[float] = ()
-    preferences: Sequence[Preference] = ()
+    preferences: Sequence[PreferencePair] = ()

@@ -1,1 +1,1 @@
-"""Stage `curate`: filter candidates; reference indexes, decontamination, filter rates, and curation without a run."""
+"""FilterName `curate`: filter candidates; reference indexes, decontamination, filter rates, and curation without a run."""

@@ -10,51 +10,51 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation.decisions import NOBODY, Known
-from curation.embeddings.base import Vectors, unit
-from curation.embeddings.encoders import open_encoder
-from curation.metrics.filter_rates import find_heavy_tolls
-from curation.pipeline import CurateSettings, Traits, decide
+from curation.decisions import EMPTY_RECORDS, RecordSet
+from curation.embeddings.base import Vectors, l2_normalize
+from curation.embeddings.encoders import load_encoder
+from curation.metrics.filter_rates import find_filter_rate_alerts
+from curation.pipeline import CurateSettings, RecordMetadata, run_filters
 from storage.artifacts.artifact import Artifact, read_table
-from storage.artifacts.schemas import DECISIONS, embeddings
+from storage.artifacts.schemas import DECISIONS, embeddings_schema
 from storage.artifacts.survivors import dropped_ids, read_survivors
 from storage.runs.run import Attempt
 from tasks.backends import Progress
 from tasks.curation.decision_table import as_decisions
-from tasks.curation.decontaminate import Withheld, as_parents, read_withheld
-from tasks.curation.dedup_index import Pairs, index_survivors, open_past
-from tasks.curation.filter_rates import count_tolls, earlier_tolls
-from tasks.orchestration.prefect import verb
-from tasks.orchestration.progress import logger, stage
-from tasks.orchestration.runners import spread
+from tasks.curation.decontaminate import ProtectedSets, protected_parents, read_protected
+from tasks.curation.dedup_index import CandidateHistory, index_survivors, open_reference_indexes
+from tasks.curation.filter_rates import count_filter_rates, previous_filter_rates
+from tasks.orchestration.prefect import task
+from tasks.orchestration.progress import logger, progress
+from tasks.orchestration.runners import map_pieces
 
-_COLUMNS = ["id", "text", "born"]
+_COLUMNS = ["id", "text", "source_generation"]
 _PART = 4096
 """Texts in a part of embeddings: about a minute of a small encoder on one core."""
 
 
-@verb
+@task
 def curate(
     attempt: Attempt,
     candidates: Artifact,
-    reserve: Artifact,
-    withheld: Withheld,
-    earlier: Pairs,
+    human_train: Artifact,
+    protected: ProtectedSets,
+    history: CandidateHistory,
     settings: CurateSettings,
 ) -> Artifact:
     """Publish the decisions; `earlier` are the candidates and decisions of the generations before."""
-    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(earlier)}
+    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(history)}
     decisions = attempt.artifact(
         "decisions",
         settings.model_dump(mode="json"),
         candidates=candidates,
-        reserve=reserve,
-        **as_parents(withheld),
+        human_train=human_train,
+        **protected_parents(protected),
         **parents,
     )
-    if not decisions.finished():
-        _decide(attempt, decisions, candidates, reserve, withheld, earlier, settings)
-    if {"exact", "minhash"} & {*settings.stages} and settings.minhash.mask_common is None:
+    if not decisions.exists():
+        _decide(attempt, decisions, candidates, human_train, protected, history, settings)
+    if {"exact", "minhash"} & {*settings.filters} and settings.minhash.max_shingle_document_frequency is None:
         index_survivors(candidates, decisions, settings.minhash)
     return decisions
 
@@ -64,101 +64,103 @@ def _decide(
     decisions: Artifact,
     candidates: Artifact,
     reserve: Artifact,
-    withheld: Withheld,
-    earlier: Pairs,
+    withheld: ProtectedSets,
+    earlier: CandidateHistory,
     settings: CurateSettings,
 ) -> None:
     said = read_table(candidates.folder, [*_COLUMNS, "source"])
     known = _known(said)
-    with decisions.draft() as draft, stage(attempt, "curate") as told:
-        done = draft.parts()
-        past = open_past(attempt, reserve, earlier, settings)
+    with decisions.draft() as draft, progress(attempt, "curate") as told:
+        done = draft.num_parts()
+        past = open_reference_indexes(attempt, reserve, earlier, settings)
         # Whoever is found by an index is not read whole.
-        whole = "importance" in settings.stages or not past
-        sieves = decide(
-            known.without(dropped_ids(draft.read(DECISIONS)).to_pylist()),
-            read_withheld(withheld),
-            _known(read_table(reserve.folder, _COLUMNS)) if whole else NOBODY,
-            NOBODY if past else _survivors(earlier),
+        whole = "importance_resampling" in settings.filters or not past
+        sieves = run_filters(
+            known.exclude(dropped_ids(draft.read(DECISIONS)).to_pylist()),
+            read_protected(withheld),
+            _known(read_table(reserve.folder, _COLUMNS)) if whole else EMPTY_RECORDS,
+            EMPTY_RECORDS if past else _survivors(earlier),
             settings,
-            settings.stages[done:],
-            lambda alive: _embedded(attempt, decisions, alive, settings, told),
-            lambda alive: _traits(candidates, alive),
-            exist=lambda: _existing(reserve, earlier, settings),
-            past=past,
+            settings.filters[done:],
+            lambda records: _embedded(attempt, decisions, records, settings, told),
+            lambda records: _traits(candidates, records),
+            load_reference_vectors=lambda: _existing(reserve, earlier, settings),
+            indexes=past,
         )
-        for number in range(done, len(settings.stages)):
-            told(number, len(settings.stages))
+        for number in range(done, len(settings.filters)):
+            told(number, len(settings.filters))
             draft.write_part(as_decisions(next(sieves)), number)
-        if not settings.stages:
+        if not settings.filters:
             draft.write_part(DECISIONS.empty_table())
         made = draft.read(DECISIONS)
         dropped = len(dropped_ids(made))
-        heavy = find_heavy_tolls(count_tolls(said, made), earlier_tolls(decisions, earlier))
+        heavy = find_filter_rate_alerts(count_filter_rates(said, made), previous_filter_rates(decisions, earlier))
         for toll in heavy:
             logger.warning("%s · %s", attempt, toll.reason)
         told_of = {"survivors": len(known.ids) - dropped, "dropped": dropped}
-        draft.facts = {**told_of, "heavy_tolls": [asdict(toll) for toll in heavy]}
+        draft.facts = {**told_of, "filter_rate_alerts": [asdict(toll) for toll in heavy]}
 
 
-def _embedded(attempt: Attempt, decisions: Artifact, alive: Known, settings: CurateSettings, told: Progress) -> Vectors:
-    """Vectors of the records that are alive, stored beside the decisions; what is stored is not embedded again.
+def _embedded(
+    attempt: Attempt, decisions: Artifact, records: RecordSet, settings: CurateSettings, told: Progress
+) -> Vectors:
+    """Vectors of the records that are records, stored beside the decisions; what is stored is not embedded again.
 
     As stored, at half precision, so that an interrupted curation decides as one that was not.
     """
     artifact = Artifact(attempt.folder / "embeddings", decisions.settings, decisions.parents)
-    if not alive.ids:
+    if not records.ids:
         return np.zeros((0, 0), np.float32)
-    if not artifact.finished():
+    if not artifact.exists():
         # Long texts beside long texts: what a batch costs is its longest.
-        order = sorted(range(len(alive.ids)), key=lambda place: (len(alive.texts[place]), place))
+        order = sorted(range(len(records.ids)), key=lambda place: (len(records.texts[place]), place))
         with artifact.draft() as draft:
             parts = [order[start : start + _PART] for start in range(0, len(order), _PART)]
-            left = parts[draft.parts() :]
-            pieces = ((pa.array([alive.texts[place] for place in some]), settings) for some in left)
-            for number, vectors in enumerate(spread(_encoded, pieces, "embed"), draft.parts()):
+            left = parts[draft.num_parts() :]
+            pieces = ((pa.array([records.texts[place] for place in some]), settings) for some in left)
+            for number, vectors in enumerate(map_pieces(_encoded, pieces, "embed"), draft.num_parts()):
                 lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-                ids = pa.array([alive.ids[place] for place in parts[number]])
-                draft.write_part(pa.table([ids, lists], schema=embeddings(vectors.shape[1])), number)
+                ids = pa.array([records.ids[place] for place in parts[number]])
+                draft.write_part(pa.table([ids, lists], schema=embeddings_schema(vectors.shape[1])), number)
                 told((number + 1) * _PART, len(order))
-            opened = open_encoder(settings.encoder, settings.embedding)
-            draft.facts = {"truncated": opened.truncated(alive.texts)}
+            opened = load_encoder(settings.encoder, settings.embedding)
+            draft.facts = {"truncated": opened.count_truncated(records.texts)}
     stored = read_table(artifact.folder)
     rows = {identity: row for row, identity in enumerate(stored["id"].to_pylist())}
     vectors = stored["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).astype(np.float32)
-    return unit(vectors[[rows[identity] for identity in alive.ids]])
+    return l2_normalize(vectors[[rows[identity] for identity in records.ids]])
 
 
 def _encoded(texts: pa.Array, settings: CurateSettings) -> NDArray[np.float16]:
     """Vectors of one part, as they are stored; on whichever machine."""
-    return open_encoder(settings.encoder, settings.embedding).encode(texts.to_pylist()).astype(np.float16)
+    return load_encoder(settings.encoder, settings.embedding).encode(texts.to_pylist()).astype(np.float16)
 
 
-def _traits(candidates: Artifact, alive: Known) -> Traits:
-    columns = ["id", "source", "log_probability", "completion_tokens", "prompt", "asking"]
+def _traits(candidates: Artifact, records: RecordSet) -> RecordMetadata:
+    columns = ["id", "source", "sum_logprob", "completion_tokens", "prompt", "prompt_id"]
     table = read_table(candidates.folder, columns)
     rows = {row["id"]: row for row in table.to_pylist()}
-    told = [rows[identity] for identity in alive.ids]
+    told = [rows[identity] for identity in records.ids]
     means = [
-        row["log_probability"] / row["completion_tokens"]
-        if row["log_probability"] is not None and row["completion_tokens"]
+        row["sum_logprob"] / row["completion_tokens"]
+        if row["sum_logprob"] is not None and row["completion_tokens"]
         else np.nan
         for row in told
     ]
-    sources, prompts, askings = ([row[name] for row in told] for name in ("source", "prompt", "asking"))
-    return Traits(sources, np.array(means, np.float64), prompts, askings)
+    sources, prompts, askings = ([row[name] for row in told] for name in ("source", "prompt", "prompt_id"))
+    return RecordMetadata(sources, np.array(means, np.float64), prompts, askings)
 
 
-def _existing(reserve: Artifact, earlier: Pairs, settings: CurateSettings) -> Vectors:
+def _existing(reserve: Artifact, earlier: CandidateHistory, settings: CurateSettings) -> Vectors:
     """Vectors of the human records and of the survivors so far."""
     texts = [*read_table(reserve.folder, ["text"])["text"].to_pylist(), *_survivors(earlier).texts]
-    return open_encoder(settings.encoder, settings.embedding).encode(texts)
+    return load_encoder(settings.encoder, settings.embedding).encode(texts)
 
 
-def _survivors(earlier: Pairs) -> Known:
+def _survivors(earlier: CandidateHistory) -> RecordSet:
     tables = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in earlier]
-    return _known(pa.concat_tables(tables)) if tables else NOBODY
+    return _known(pa.concat_tables(tables)) if tables else EMPTY_RECORDS
 
 
-def _known(table: pa.Table) -> Known:
-    return Known(table["id"].to_pylist(), table["text"].to_pylist(), table["born"].to_pylist())
+def _known(table: pa.Table) -> RecordSet:
+    return RecordSet(table["id"].to_pylist(), table["text"].to_pylist(), table["source_generation"].to_pylist())

@@ -7,11 +7,13 @@ import pyarrow as pa
 from curation.decisions import Decision
 from storage.artifacts.schemas import DECISIONS
 
-KEPT = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("place", pa.int64())])
-"""A text that every sieve kept, and where it stands: row `place`, from 0, of the file `source`."""
+KEPT_SCHEMA = pa.schema(
+    [("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("row_number", pa.int64())]
+)
+"""A text that every sieve kept, and where it stands: row `row_number`, from 0, of the file `source`."""
 
 
-_OF_A_RUN = {"surprise": "log-probabilities", "best_of": "several answers to a prompt"}
+_OF_A_RUN = {"perplexity": "log-probabilities", "best_of": "several answers to a prompt"}
 
 
 def as_decisions(made: Sequence[Decision]) -> pa.Table:

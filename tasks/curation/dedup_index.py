@@ -14,94 +14,102 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation.decisions import Known
+from curation.decisions import RecordSet
 from curation.dedup.exact import exact_keys
-from curation.dedup.minhash import SIGNATURE_FORMAT, MinHashSettings, band_hashes, halves, signatures
-from curation.dedup.reference import Sketched
+from curation.dedup.minhash import SIGNATURE_FORMAT, MinHashSettings, band_hashes, signature_low16, signatures
+from curation.dedup.reference import SketchBatch
 from curation.pipeline import CurateSettings
 from storage.artifacts.artifact import MANIFEST, Artifact, read_manifest, read_table
 from storage.artifacts.parquet_io import write_parquet
-from storage.artifacts.schemas import index
+from storage.artifacts.schemas import index_schema
 from storage.artifacts.survivors import read_survivors
-from storage.index.sketch_index import Index
+from storage.index.sketch_index import SketchIndex
 from storage.runs.run import Attempt
-from tasks.orchestration.runners import spread
+from tasks.orchestration.runners import map_pieces
 
 _PART = 100_000
 """Records in a part: a second of work, some fifty megabytes."""
-_MADE_BY = {"shingle_unit", "shingle_length", "bands", "rows"}
-Pairs = Sequence[tuple[Artifact, Artifact]]
+_MADE_BY = {"shingle_unit", "shingle_length", "num_bands", "rows_per_band"}
+CandidateHistory = Sequence[tuple[Artifact, Artifact]]
 """Candidates and decisions of generations, oldest first."""
 
 
 def index_survivors(candidates: Artifact, decisions: Artifact, settings: MinHashSettings) -> Artifact:
     """The index of what survived, published beside the decisions if it is not there."""
     artifact = _artifact(decisions.folder.with_name("index"), settings, decisions=decisions)
-    if not artifact.finished():
+    if not artifact.exists():
         _write(artifact, read_survivors(candidates.folder, decisions.folder), settings)
     return artifact
 
 
-def index_reserve(attempt: Attempt, reserve: Artifact, settings: MinHashSettings, earlier: Pairs) -> Artifact:
+def index_human_train(
+    attempt: Attempt, human_train: Artifact, settings: MinHashSettings, history: CandidateHistory
+) -> Artifact:
     """The index of the reserve: an earlier generation's, or else this one's."""
-    for folder in [made.folder.with_name("reserve_index") for made, _ in earlier]:
-        artifact = _artifact(folder, settings, reserve=reserve)
+    for folder in [made.folder.with_name("human_train_index") for made, _ in history]:
+        artifact = _artifact(folder, settings, human_train=human_train)
         # Another one there is of another snapshot.
         if (folder / MANIFEST).exists() and read_manifest(folder)["fingerprint"] == artifact.fingerprint:
             return artifact
-    artifact = _artifact(attempt.folder / "reserve_index", settings, reserve=reserve)
-    if not artifact.finished():
-        _write(artifact, read_table(reserve.folder, ["id", "digest", "born", "text"]), settings)
+    artifact = _artifact(attempt.folder / "human_train_index", settings, human_train=human_train)
+    if not artifact.exists():
+        _write(artifact, read_table(human_train.folder, ["id", "text_hash", "source_generation", "text"]), settings)
     return artifact
 
 
-def open_past(attempt: Attempt, reserve: Artifact, earlier: Pairs, settings: CurateSettings) -> dict[str, "Indexed"]:
+def open_reference_indexes(
+    attempt: Attempt, human_train: Artifact, history: CandidateHistory, settings: CurateSettings
+) -> dict[str, "StoredIndex"]:
     """What each sieve of duplicates is held against, by its name; makes every index that is not there.
 
     Nothing where common shingles are masked: which these are depends on all texts, and the sketches on them.
     """
-    if settings.minhash.mask_common is not None:
+    if settings.minhash.max_shingle_document_frequency is not None:
         return {}
-    past: dict[str, Indexed] = {}
-    if "copying" in settings.stages:
-        past["copying"] = Indexed([(index_reserve(attempt, reserve, settings.minhash, earlier), reserve)])
-    if {"exact", "minhash"} & {*settings.stages}:
-        told = [(index_survivors(*pair, settings.minhash), pair[0]) for pair in earlier]
-        past["exact"] = past["minhash"] = Indexed(told)
+    past: dict[str, StoredIndex] = {}
+    if "human_overlap" in settings.filters:
+        past["human_overlap"] = StoredIndex(
+            [(index_human_train(attempt, human_train, settings.minhash, history), human_train)]
+        )
+    if {"exact", "minhash"} & {*settings.filters}:
+        told = [(index_survivors(*pair, settings.minhash), pair[0]) for pair in history]
+        past["exact"] = past["minhash"] = StoredIndex(told)
     return past
 
 
-def sketched_once(folder: Path, records: Iterable[pa.Table], settings: MinHashSettings) -> list[Path]:
-    """Files of sketches with their texts, one for each table of `id`, `digest`, `born` and `text`, for an `Indexed` that stays nowhere."""
+def build_temporary_index(folder: Path, records: Iterable[pa.Table], settings: MinHashSettings) -> list[Path]:
+    """Files of sketches with their texts, one for each table of `id`, `text_hash`, `source_generation` and `text`, for an `StoredIndex` that stays nowhere."""
     folder.mkdir(parents=True)
     files = []
     for number, table in enumerate(records):
         files.append(folder / f"{number:05d}.parquet")
-        write_parquet(sketch(table, settings).append_column("text", table["text"]), files[-1])
+        write_parquet(compute_sketches(table, settings).append_column("text", table["text"]), files[-1])
     return files
 
 
-class Indexed:
-    """A `curation.sketched.Past` of stored indexes, each with the artifact that holds its texts, or of files that hold both."""
+class StoredIndex:
+    """A `curation.sketched.ReferenceIndex` of stored indexes, each with the artifact that holds its texts, or of files that hold both."""
 
-    def __init__(self, tables: Pairs = (), files: Sequence[Path] = ()) -> None:
-        self._index = Index([(made.folder, texts.folder) for made, texts in tables] or [(file, file) for file in files])
+    def __init__(self, tables: CandidateHistory = (), files: Sequence[Path] = ()) -> None:
+        self._index = SketchIndex(
+            [(made.folder, texts.folder) for made, texts in tables] or [(file, file) for file in files]
+        )
 
-    def meet(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def intersect(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Places of these records in the index, and nothing more of them."""
-        return self._index.near(hashes)
+        return self._index.candidate_matches(hashes)
 
-    def same(self, keys: NDArray[np.uint64]) -> Known:
+    def exact_matches(self, keys: NDArray[np.uint64]) -> RecordSet:
         """Records with one of these exact keys."""
-        places = self._index.same(keys)
-        told = self._index.take(places, ["id", "born"])
-        return Known(told["id"].to_pylist(), self._index.texts(places), told["born"].to_pylist())
+        places = self._index.exact_matches(keys)
+        told = self._index.select(places, ["id", "source_generation"])
+        return RecordSet(told["id"].to_pylist(), self._index.texts(places), told["source_generation"].to_pylist())
 
-    def near(self, hashes: NDArray[np.uint64]) -> Sketched:
+    def candidates(self, hashes: NDArray[np.uint64]) -> SketchBatch:
         """Records that share a band with one of these."""
-        places = self.meet(hashes)
+        places = self.intersect(hashes)
         bands = [f"band_{band}" for band in range(hashes.shape[1])]
-        told = self._index.take(places, ["id", "born", "signature", *bands])
+        told = self._index.select(places, ["id", "source_generation", "signature", *bands])
         found = [told[name].to_numpy() for name in bands]
         texts: list[str] = []
 
@@ -111,9 +119,9 @@ class Indexed:
                 texts.extend(self._index.texts(places))
             return [texts[row] for row in rows]
 
-        return Sketched(
+        return SketchBatch(
             told["id"].to_pylist(),
-            told["born"].to_pylist(),
+            told["source_generation"].to_pylist(),
             stored_signatures(told["signature"]),
             np.stack(found, axis=1) if len(places) else hashes[:0],
             read,
@@ -126,20 +134,20 @@ def stored_signatures(column: pa.ChunkedArray) -> NDArray[np.uint32]:
     return np.frombuffer(told, "<u2").reshape(len(column), -1 if told else 0).astype(np.uint32)
 
 
-def sketch(records: pa.Table, settings: MinHashSettings) -> pa.Table:
-    """The rows of an index of records with `id`, `digest`, `born` and `text`."""
+def compute_sketches(records: pa.Table, settings: MinHashSettings) -> pa.Table:
+    """The rows of an index of records with `id`, `text_hash`, `source_generation` and `text`."""
     found = signatures(records["text"], settings)
     hashes = band_hashes(found, settings)
     keys = exact_keys(records["text"].to_pylist())
     values = found.shape[1]
-    stored = pa.py_buffer(np.ascontiguousarray(halves(found), "<u2"))
+    stored = pa.py_buffer(np.ascontiguousarray(signature_low16(found), "<u2"))
     columns = [
-        *(records[name] for name in ("id", "digest", "born")),
+        *(records[name] for name in ("id", "text_hash", "source_generation")),
         *keys.T,
         pa.Array.from_buffers(pa.binary(2 * values), len(found), [None, stored]),
         *hashes.T,
     ]
-    return pa.table(columns, schema=index(values, settings.bands))
+    return pa.table(columns, schema=index_schema(values, settings.num_bands))
 
 
 def _artifact(folder: Any, settings: MinHashSettings, **parents: Artifact) -> Artifact:  # noqa: ANN401
@@ -148,12 +156,16 @@ def _artifact(folder: Any, settings: MinHashSettings, **parents: Artifact) -> Ar
 
 
 def _write(artifact: Artifact, records: pa.Table, settings: MinHashSettings) -> None:
-    named = records.select(["id", "digest", "born", "text"])
+    named = records.select(["id", "text_hash", "source_generation", "text"])
     with artifact.draft() as draft:
-        starts = range(draft.parts() * _PART, max(1, len(records)), _PART)
+        starts = range(draft.num_parts() * _PART, max(1, len(records)), _PART)
         # Taken, not sliced: a slice travels with all that it was cut from.
         pieces = ((named.take(np.arange(start, min(start + _PART, len(named)))), settings) for start in starts)
         # A lone part is not worth the journey.
-        made = spread(sketch, pieces, "sketch", ahead=8) if len(starts) > 1 else starmap(sketch, pieces)
-        for number, part in enumerate(made, draft.parts()):
+        made = (
+            map_pieces(compute_sketches, pieces, "sketch", ahead=8)
+            if len(starts) > 1
+            else starmap(compute_sketches, pieces)
+        )
+        for number, part in enumerate(made, draft.num_parts()):
             draft.write_part(part, number)

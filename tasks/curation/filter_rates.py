@@ -6,33 +6,33 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.metrics.filter_rates import Toll, Tolls
+from curation.metrics.filter_rates import FilterRate, FilterRates
 from storage.artifacts.artifact import Artifact, read_table
 
 
-def count_tolls(records: pa.Table, decisions: pa.Table) -> Tolls:
-    """By source and sieve; of `records` with `id` and `source`, and decisions with `id`, `stage` and `kept`."""
+def count_filter_rates(records: pa.Table, decisions: pa.Table) -> FilterRates:
+    """By source and sieve; of `records` with `id` and `source`, and decisions with `id`, `filter` and `kept`."""
     places = pc.index_in(decisions["id"], value_set=records["id"].combine_chunks())
     told = pa.table(
         {
             "source": records["source"].take(places),
-            "stage": decisions["stage"],
+            "filter": decisions["filter"],
             "dropped": pc.cast(pc.invert(decisions["kept"]), pa.int64()),
         }
     )
     # What cannot be read has no source, and no sieve saw it.
-    counted = told.filter(pc.is_valid(told["source"])).group_by(["source", "stage"])
+    counted = told.filter(pc.is_valid(told["source"])).group_by(["source", "filter"])
     rows = counted.aggregate([("dropped", "sum"), ([], "count_all")]).to_pylist()
-    return {(row["source"], row["stage"]): Toll(row["dropped_sum"], row["count_all"]) for row in rows}
+    return {(row["source"], row["filter"]): FilterRate(row["dropped_sum"], row["count_all"]) for row in rows}
 
 
-def earlier_tolls(decisions: Artifact, earlier: Sequence[tuple[Artifact, Artifact]]) -> Tolls:
+def previous_filter_rates(decisions: Artifact, history: Sequence[tuple[Artifact, Artifact]]) -> FilterRates:
     """Those of all earlier generations whose sieves were set as those of `decisions` are."""
-    found: dict[tuple[str, str], Toll] = defaultdict(lambda: Toll(0, 0))
-    for candidates, decided in earlier:
+    found: dict[tuple[str, str], FilterRate] = defaultdict(lambda: FilterRate(0, 0))
+    for candidates, decided in history:
         if decided.settings == decisions.settings:
             records = read_table(candidates.folder, ["id", "source"])
-            told = read_table(decided.folder, ["id", "stage", "kept"])
-            for key, toll in count_tolls(records, told).items():
+            told = read_table(decided.folder, ["id", "filter", "kept"])
+            for key, toll in count_filter_rates(records, told).items():
                 found[key] += toll
     return found

@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from curation.decisions import NOBODY, Known
-from curation.dedup.reference import Past
+from curation.decisions import EMPTY_RECORDS, RecordSet
+from curation.dedup.reference import ReferenceIndex
 from curation.pipeline import CurateSettings
+from heirloom.errors import HeirloomError
 from storage.readers.discovery import find_files
 from storage.readers.documents import read_documents
 
-_WHOLE = {"contamination", "importance", "semantic"}
+_WHOLE = {"decontamination", "importance_resampling", "semantic"}
 """Sieves that look at every text that is known."""
-_SKETCHED = {"exact", "copying", "minhash"}
+_SKETCHED = {"exact", "human_overlap", "minhash"}
 _PART_ROWS, _PART_CHARACTERS = 65_536, 1 << 26
 
 
@@ -32,29 +33,29 @@ class Text(NamedTuple):
     id: str
     text: str
     file: str
-    place: int
+    row_number: int
     reason: str
 
 
 @dataclass(frozen=True)
-class Against:
+class ReferenceTexts:
     """What a corpus is held against: whole, or by its sketches."""
 
-    digest: str
-    known: Known = NOBODY
-    past: Mapping[str, Past] = field(default_factory=dict)
+    content_hash: str
+    records: RecordSet = EMPTY_RECORDS
+    indexes: Mapping[str, ReferenceIndex] = field(default_factory=dict)
     files: Sequence[Path] = ()
     """What holds the texts that are sketched."""
 
-    def wording(self, ids: Iterable[str]) -> dict[str, str]:
+    def lookup(self, ids: Iterable[str]) -> dict[str, str]:
         """These texts by their ids, as far as they are of this side."""
         asked = {*ids}
-        found = {one: text for one, text in zip(self.known.ids, self.known.texts, strict=True) if one in asked}
+        found = {one: text for one, text in zip(self.records.ids, self.records.texts, strict=True) if one in asked}
         if self.files:
-            from storage.index.sketch_index import texts_of
+            from storage.index.sketch_index import read_texts_by_id
 
             for file in self.files:
-                found |= texts_of(file, pa.array(sorted(asked), pa.string()))
+                found |= read_texts_by_id(file, pa.array(sorted(asked), pa.string()))
         return found
 
 
@@ -62,7 +63,7 @@ def read_texts(sources: Sequence[str], column: str, content: Any) -> Iterator[Te
     """Every text of some sources, in order; `content` is updated with those that can be read.
 
     Raises:
-        ValueError: a source cannot be read, or holds no text.
+        HeirloomError: a source cannot be read, or holds no text.
     """
     for source in sources:
         readable = 0
@@ -71,44 +72,44 @@ def read_texts(sources: Sequence[str], column: str, content: Any) -> Iterator[Te
             file = paths.get(document.source, f"{source}/{document.source}")
             # A lone surrogate can be read from JSON, and cannot be stored as UTF-8.
             encoded = document.content.encode("utf-8", "replace")
-            if not document.reason:
+            if not document.error:
                 readable += 1
                 content.update(b"%d\0%s" % (len(encoded), encoded))
-            yield Text(f"{file}#{document.place}", encoded.decode(), file, document.place, document.reason)
+            yield Text(f"{file}#{document.row_number}", encoded.decode(), file, document.row_number, document.error)
         if not readable:
-            raise ValueError(
-                f"{source} holds no text that can be read in column {column!r}; name another with --column"
+            raise HeirloomError(
+                f"{source} holds no text that can be read in column {column!r}; name another with --text-column"
             )
 
 
 @contextlib.contextmanager
-def held_against(
-    sources: Sequence[str], column: str, settings: CurateSettings, folder: Path, *, once_more: bool
-) -> Iterator[Against]:
+def load_reference(
+    sources: Sequence[str], column: str, settings: CurateSettings, folder: Path, *, hash_only: bool
+) -> Iterator[ReferenceTexts]:
     """The texts of these sources; `folder` is used for sketches and is gone at the end.
 
-    With `once_more` only their digest is wanted, of a corpus that is decided.
+    With `hash_only` only their digest is wanted, of a corpus that is decided.
     """
-    content, stages = hashlib.sha256(), {*settings.stages}
+    content, stages = hashlib.sha256(), {*settings.filters}
     texts = (one for one in read_texts(sources, column, content) if not one.reason)
     # What a killed one has left.
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        if once_more or not sources or not stages & (_WHOLE | _SKETCHED):
+        if hash_only or not sources or not stages & (_WHOLE | _SKETCHED):
             for _ in texts:
                 pass
-            yield Against(_told(content))
-        elif settings.minhash.mask_common is not None or stages & _WHOLE:
+            yield ReferenceTexts(_told(content))
+        elif settings.minhash.max_shingle_document_frequency is not None or stages & _WHOLE:
             rows = [(one.id, one.text) for one in texts]
             ids, said = ([row[side] for row in rows] for side in (0, 1))
-            yield Against(_told(content), Known(ids, said, [0] * len(ids)))
+            yield ReferenceTexts(_told(content), RecordSet(ids, said, [0] * len(ids)))
         else:
             # DuckDB is not loaded where nothing is held against anything.
-            from tasks.curation.dedup_index import Indexed, sketched_once
+            from tasks.curation.dedup_index import StoredIndex, build_temporary_index
 
-            files = sketched_once(folder, _tables(texts), settings.minhash)
-            past = dict.fromkeys(_SKETCHED, Indexed(files=files))
-            yield Against(_told(content), NOBODY, past, files)
+            files = build_temporary_index(folder, _tables(texts), settings.minhash)
+            past = dict.fromkeys(_SKETCHED, StoredIndex(files=files))
+            yield ReferenceTexts(_told(content), EMPTY_RECORDS, past, files)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -133,5 +134,5 @@ def _tables(texts: Iterable[Text]) -> Iterator[pa.Table]:
 
 def _table(ids: list[str], texts: list[str]) -> pa.Table:
     # Nothing of a store is meant: no digest, so that nothing here was ever forgotten.
-    rest = {"digest": [""] * len(ids), "born": pa.array([0] * len(ids), pa.int32())}
+    rest = {"text_hash": [""] * len(ids), "source_generation": pa.array([0] * len(ids), pa.int32())}
     return pa.table({"id": ids, "text": texts, **rest})

@@ -1,1 +1,1 @@
-"""Stage `evaluate`: eval samples, perplexity, text metrics, custom metrics and the forecast."""
+"""FilterName `evaluate`: eval samples, perplexity, text metrics, custom metrics and the forecast."""

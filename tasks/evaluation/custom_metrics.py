@@ -1,7 +1,7 @@
 """A user's own evaluation: a Python function by its import path, given texts or a model's folder, returning numbers by name.
 
 `module:function`, or `file.py:function` from the working directory. What it is given follows from the name of
-its first parameter: `texts`, a list of strings, or `model`, the folder of the model. Of what it returns, `accuracy` is the metric `own.accuracy`.
+its first parameter: `texts`, a list of strings, or `model`, the folder of the model. Of what it returns, `accuracy` is the metric `custom.accuracy`.
 """
 
 import hashlib
@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curation.metrics.settings import Measured
+from heirloom.errors import HeirloomError
 
 Given = Literal["texts", "model"]
 
 
-def digests_of(paths: Sequence[str]) -> dict[str, str]:
+def source_hashes(paths: Sequence[str]) -> dict[str, str]:
     """Digest of the source of each function's file, so that another evaluation is not taken for the same one."""
     files = {path: inspect.getsourcefile(_function(path)) for path in paths}
     return {path: hashlib.sha256(Path(file or "").read_bytes()).hexdigest()[:16] for path, file in files.items()}
 
 
-def evaluate(paths: Sequence[str], given: Given, what: Sequence[str] | Path, records: int) -> list[Measured]:
+def run_custom_metrics(paths: Sequence[str], given: Given, what: Sequence[str] | Path, records: int) -> list[Measured]:
     """What the functions that want `given` say of it; `records` is how many texts there are.
 
     Raises:
-        ValueError: there is no such function, it wants something else, it failed, or it returns no finite numbers by name.
+        HeirloomError: there is no such function, it wants something else, it failed, or it returns no finite numbers by name.
     """
     found = []
     for path in paths:
@@ -39,22 +40,26 @@ def evaluate(paths: Sequence[str], given: Given, what: Sequence[str] | Path, rec
         try:
             said = function(list(what) if not isinstance(what, Path) else what)
         except Exception as error:
-            raise ValueError(f"measure.own {path} failed: {type(error).__name__}: {error}") from error
-        found += [Measured(f"own.{name}", value, None, None, records) for name, value in _numbers(path, said).items()]
+            raise HeirloomError(f"evaluate.custom_metrics {path} failed: {type(error).__name__}: {error}") from error
+        found += [
+            Measured(f"custom.{name}", value, None, None, records) for name, value in _numbers(path, said).items()
+        ]
     return found
 
 
 def _function(path: str) -> Callable[..., Any]:
     place, colon, name = path.rpartition(":")
     if not colon or not place or not name:
-        raise ValueError(f"measure.own {path!r} is no import path; write module:function or file.py:function")
+        raise HeirloomError(
+            f"evaluate.custom_metrics {path!r} is no import path; write module:function or file.py:function"
+        )
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (ImportError, OSError, SyntaxError) as error:
-        raise ValueError(f"measure.own {path}: {place} cannot be imported: {error}") from error
+        raise HeirloomError(f"evaluate.custom_metrics {path}: {place} cannot be imported: {error}") from error
     found = getattr(module, name, None)
     if not callable(found):
-        raise ValueError(f"measure.own {path}: there is no function {name} in {place}")
+        raise HeirloomError(f"evaluate.custom_metrics {path}: there is no function {name} in {place}")
     return found
 
 
@@ -70,14 +75,18 @@ def _from_file(path: Path) -> object:
 def _wants(path: str, function: Callable[..., Any]) -> str:
     first = next(iter(inspect.signature(function).parameters), "")
     if first not in ("texts", "model"):
-        raise ValueError(f"measure.own {path}: its first parameter is {first!r}; name it texts or model")
+        raise HeirloomError(f"evaluate.custom_metrics {path}: its first parameter is {first!r}; name it texts or model")
     return first
 
 
 def _numbers(path: str, said: object) -> dict[str, float]:
     if not isinstance(said, Mapping):
-        raise ValueError(f"measure.own {path} returned {type(said).__name__}; return a dict of numbers by name")
+        raise HeirloomError(
+            f"evaluate.custom_metrics {path} returned {type(said).__name__}; return a dict of numbers by name"
+        )
     for name, value in said.items():
         if not isinstance(name, str) or not isinstance(value, Real) or not math.isfinite(value):
-            raise ValueError(f"measure.own {path} returned {name!r}: {value!r}; every value must be a finite number")
+            raise HeirloomError(
+                f"evaluate.custom_metrics {path} returned {name!r}: {value!r}; every value must be a finite number"
+            )
     return {name: float(value) for name, value in said.items()}

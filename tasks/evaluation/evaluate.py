@@ -5,65 +5,72 @@ Scores, text by text, are an artifact of their own; so is the voice.
 
 import pyarrow as pa
 
-from curation.metrics.settings import TEMPERATURES, MeasureSettings
+from curation.metrics.settings import TEMPERATURES, EvalSettings
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact
 from storage.artifacts.model_files import require_weights
 from storage.artifacts.schemas import METRICS
 from storage.runs.run import Attempt
 from tasks.backends import Sampling, Training
 from tasks.backends.registry import Backends
-from tasks.curation.decontaminate import Withheld, as_parents
-from tasks.evaluation.custom_metrics import digests_of
-from tasks.evaluation.inputs import Made
-from tasks.evaluation.perplexity import measure_losses
-from tasks.evaluation.samples import listen
-from tasks.evaluation.text_metrics import measure_copies, measure_own, measure_vectors, measure_words, said_by
-from tasks.orchestration.prefect import verb
-from tasks.orchestration.progress import stage
+from tasks.curation.decontaminate import ProtectedSets, protected_parents
+from tasks.evaluation.custom_metrics import source_hashes
+from tasks.evaluation.inputs import EvalInputs
+from tasks.evaluation.perplexity import measure_perplexity
+from tasks.evaluation.samples import sample_for_eval
+from tasks.evaluation.text_metrics import (
+    measure_custom_metrics,
+    measure_embeddings,
+    measure_memorization,
+    measure_words,
+    texts_by_subject,
+)
+from tasks.orchestration.prefect import task
+from tasks.orchestration.progress import progress
 
 
-@verb
-def measure(
+@task
+def evaluate(
     attempt: Attempt,
-    made: Made,
-    settings: MeasureSettings,
+    eval_inputs: EvalInputs,
+    settings: EvalSettings,
     training: Training,
     sampling: Sampling,
     seed: int,
     backends: Backends,
-    withheld: Withheld | None = None,
+    protected: ProtectedSets | None = None,
 ) -> Artifact:
     """Publish metrics of the model, its voice, the candidates, the corpus and the human text.
 
     Raises:
-        ValueError: an evaluation set that the settings name is not among the withheld ones, or an evaluation of the user's fails.
+        HeirloomError: an evaluation set that the settings name is not among the withheld ones, or an evaluation of the user's fails.
     """
-    sets = _named_sets(attempt, settings, withheld or {})
-    voice = listen(attempt, made.model, settings, sampling, seed, backends)
+    sets = _named_sets(attempt, settings, protected or {})
+    voice = sample_for_eval(attempt, eval_inputs.model, settings, sampling, seed, backends)
     identity = {**settings.model_dump(mode="json"), "seed": seed, "temperatures": list(TEMPERATURES)}
-    identity |= {"own": digests_of(settings.own)} if settings.own else {}
-    parents = {**made.parents, "voice": voice, **as_parents(sets)}
+    identity |= {"own": source_hashes(settings.custom_metrics)} if settings.custom_metrics else {}
+    parents = {**eval_inputs.parents, "eval_samples": voice, **protected_parents(sets)}
     metrics, scores = (attempt.artifact(name, identity, **parents) for name in ("metrics", "scores"))
-    if metrics.finished():
+    if metrics.exists():
         return metrics
-    require_weights(made.model.folder)
-    with metrics.draft() as draft, stage(attempt, "measure") as told:
-        rows, scored = measure_losses(attempt, made, sets, settings, seed, backends.scorer(training), told)
-        if not scores.finished():
+    require_weights(eval_inputs.model.folder)
+    with metrics.draft() as draft, progress(attempt, "evaluate") as told:
+        rows, scored = measure_perplexity(attempt, eval_inputs, sets, settings, seed, backends.scorer(training), told)
+        if not scores.exists():
             with scores.draft() as beside:
                 beside.write_part(scored)
-        texts = said_by(made, voice)
-        rows += measure_words(made, voice, texts, settings, seed) + measure_vectors(texts, settings, seed)
-        rows += measure_copies(made, settings) + measure_own(made, texts, settings)
+        texts = texts_by_subject(eval_inputs, voice)
+        rows += measure_words(eval_inputs, voice, texts, settings, seed) + measure_embeddings(texts, settings, seed)
+        rows += measure_memorization(eval_inputs, settings) + measure_custom_metrics(eval_inputs, texts, settings)
         draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))
     return metrics
 
 
-def _named_sets(attempt: Attempt, settings: MeasureSettings, withheld: Withheld) -> dict[str, Artifact]:
-    known = [name for name in withheld if name != "heldout"]
-    if missing := [name for name in settings.evaluation if name not in known]:
-        raise ValueError(
-            f"measure.evaluation names {', '.join(missing)}, and {attempt} began with these evaluation sets: "
-            f"{', '.join(known) or 'none'}; add a set with heirloom withhold before the run begins"
+def _named_sets(attempt: Attempt, settings: EvalSettings, withheld: ProtectedSets) -> dict[str, Artifact]:
+    known = [name for name in withheld if name != "human_heldout"]
+    if missing := [name for name in settings.eval_sets if name not in known]:
+        raise HeirloomError(
+            f"evaluate.eval_sets names {', '.join(missing)}, and {attempt} began with these evaluation sets: "
+            f"{', '.join(known) or 'none'}; add a set with heirloom add-eval-set before the run begins"
         )
-    return {name: withheld[name] for name in settings.evaluation}
+    return {name: withheld[name] for name in settings.eval_sets}

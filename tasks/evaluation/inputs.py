@@ -7,57 +7,63 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curation.metrics.settings import Measured, MeasureSettings
-from storage.artifacts.artifact import Artifact, as_made, read_table
-from storage.artifacts.ids import seed_of
+from curation.metrics.settings import EvalSettings, Measured
+from storage.artifacts.artifact import Artifact, load_artifact, read_table
+from storage.artifacts.ids import derive_seed
 from storage.runs.run import Attempt
 from tasks.orchestration.progress import logger
 
 
 @dataclass(frozen=True)
-class Made:
+class EvalInputs:
     """What a generation has made by the time it is measured, and what it is held against."""
 
     model: Artifact
     corpus: Artifact
-    reserve: Artifact
-    heldout: Artifact
+    human_train: Artifact
+    human_heldout: Artifact
     candidates: Artifact | None = None
-    learned: Artifact | None = None
+    previous_corpus: Artifact | None = None
     """The corpus that the speaker of the candidates learned from."""
-    first: Attempt | None = None
+    gen0_attempt: Attempt | None = None
     """Generation 0, unless it is this one."""
 
     @property
     def parents(self) -> dict[str, Artifact]:
         """By their names, those that are there."""
         found = {
-            name: getattr(self, name) for name in ("model", "corpus", "heldout", "reserve", "candidates", "learned")
+            name: getattr(self, name)
+            for name in ("model", "corpus", "human_heldout", "human_train", "candidates", "previous_corpus")
         }
-        if self.first:
-            found |= {f"first_{name}": as_made(self.first.folder / name) for name in ("model", "voice", "scores")}
+        if self.gen0_attempt:
+            found |= {
+                f"gen0_{name}": load_artifact(self.gen0_attempt.folder / name)
+                for name in ("model", "eval_samples", "scores")
+            }
         return {name: artifact for name, artifact in found.items() if artifact}
 
 
-def sampled(table: pa.Table, most: int) -> pa.Table:
+def sample_by_id(table: pa.Table, most: int) -> pa.Table:
     """So many records, chosen by their ids alone, so that the samples of two tables share the records that these share."""
     if table.num_rows <= most:
         return table
-    order = sorted(range(table.num_rows), key=lambda row: seed_of("sample", table["id"][row].as_py()))
+    order = sorted(range(table.num_rows), key=lambda row: derive_seed("sample", table["id"][row].as_py()))
     return table.take(sorted(order[:most]))
 
 
-def largest_sources(made: Made, settings: MeasureSettings) -> list[str]:
+def top_sources(eval_inputs: EvalInputs, settings: EvalSettings) -> list[str]:
     """The sources of human text that are measured by themselves: none where there is but one."""
-    counts = Counter(read_table(made.reserve.folder, ["source"])["source"].to_pylist())
+    counts = Counter(read_table(eval_inputs.human_train.folder, ["source"])["source"].to_pylist())
     if len(counts) < 2:
         return []
-    if len(counts) > settings.sources > 0:
-        logger.info("%d of %d sources are measured by themselves: measure.sources", settings.sources, len(counts))
-    return [source for source, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[: settings.sources]]
+    if len(counts) > settings.num_sources > 0:
+        logger.info(
+            "%d of %d sources are measured by themselves: evaluate.num_sources", settings.num_sources, len(counts)
+        )
+    return [source for source, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[: settings.num_sources]]
 
 
-def rows_of(subject: str, measured: Sequence[Measured], source: str = "all") -> list[dict[str, object]]:
+def metric_rows(subject: str, measured: Sequence[Measured], source: str = "all") -> list[dict[str, object]]:
     """A row a metric; what is no number is null."""
     return [
         {

@@ -5,41 +5,41 @@ The continuation of one opening comes first. It is stored, and never trained on.
 
 import pyarrow as pa
 
-from curation.metrics.settings import MeasureSettings
+from curation.metrics.settings import EvalSettings
 from storage.artifacts.artifact import Artifact
-from storage.artifacts.ids import seed_of
-from storage.artifacts.model_files import require_weights, speakable
-from storage.artifacts.schemas import VOICE
+from storage.artifacts.ids import derive_seed
+from storage.artifacts.model_files import ensure_loadable, require_weights
+from storage.artifacts.schemas import EVAL_SAMPLES
 from storage.runs.run import Attempt
 from tasks.backends import Prompt, Sampling
 from tasks.backends.registry import Backends
-from tasks.orchestration.progress import stage
+from tasks.orchestration.progress import progress
 
 
-def listen(
-    attempt: Attempt, model: Artifact, settings: MeasureSettings, sampling: Sampling, seed: int, backends: Backends
+def sample_for_eval(
+    attempt: Attempt, model: Artifact, settings: EvalSettings, sampling: Sampling, seed: int, backends: Backends
 ) -> Artifact:
     """Publish what the model says."""
     identity = {
-        "prompt": settings.prompt,
-        "records": settings.voice_records,
-        "sampling": sampling.own.model_dump(mode="json"),
+        "prompt": settings.showcase_prompt,
+        "records": settings.num_samples,
+        "sampling": sampling.without_teacher.model_dump(mode="json"),
         "seed": seed,
     }
-    voice = attempt.artifact("voice", identity, model=model)
-    if voice.finished():
+    voice = attempt.artifact("eval_samples", identity, model=model)
+    if voice.exists():
         return voice
     require_weights(model.folder)
-    with voice.draft() as draft, stage(attempt, "listen") as told:
-        prompts = [Prompt(settings.prompt, seed_of(seed, "showcase"))]
+    with voice.draft() as draft, progress(attempt, "sample_for_eval") as told:
+        prompts = [Prompt(settings.showcase_prompt, derive_seed(seed, "showcase"))]
         prompts += [
-            Prompt("", seed_of(seed, "voice", attempt.generation, place)) for place in range(settings.voice_records)
+            Prompt("", derive_seed(seed, "voice", attempt.generation, place)) for place in range(settings.num_samples)
         ]
-        answers = list(backends.sampler(sampling.own).sample(speakable(model), prompts, told))
+        answers = list(backends.sampler(sampling.without_teacher).sample(ensure_loadable(model), prompts, told))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        draft.write_part(pa.Table.from_pylist(rows, schema=VOICE))
-        draft.facts = {"voice_tokens": sum(answer.completion_tokens for answer in answers)}
+        draft.write_part(pa.Table.from_pylist(rows, schema=EVAL_SAMPLES))
+        draft.facts = {"eval_sample_tokens": sum(answer.completion_tokens for answer in answers)}
     return voice

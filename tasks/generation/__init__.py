@@ -1,1 +1,1 @@
-"""Stage `generate`: plan prompts and sample candidates."""
+"""FilterName `generate`: plan prompts and sample candidates."""

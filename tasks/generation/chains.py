@@ -7,9 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 from curation.theory.chains import Chains, run_chains
-from storage.artifacts.ids import seed_of
-from storage.readers.python_docs import docstrings
-from tasks.backends import Corpus, NgramTraining, Prompt, Sampling
+from heirloom.errors import HeirloomError
+from storage.artifacts.ids import derive_seed
+from storage.readers.python_docs import iter_docstrings
+from tasks.backends import NgramTraining, Prompt, Sampling, TrainingCorpus
 from tasks.backends.registry import Backends
 
 TEXT = "{text}"
@@ -19,20 +20,23 @@ _PASSAGE = (120, 600)
 _PASSAGES = 1500
 
 
-def chain(
+def run_chain(
     model: Path, seeds: Sequence[str], steps: int, sampling: Sampling, template: str, seed: int, backends: Backends
 ) -> Chains:
     """Chains from these texts; without a template a model goes on from the middle third of its last output.
 
     Raises:
-        ValueError: the template has no place for the last output.
+        HeirloomError: the template has no place for the last output.
     """
     if template and TEXT not in template:
-        raise ValueError(f"the template {template!r} holds no {TEXT}: write where the last output goes")
+        raise HeirloomError(f"the template {template!r} holds no {TEXT}: write where the last output goes")
 
     def speak(texts: Sequence[str], step: int) -> list[str]:
         asked = [
-            Prompt(template.replace(TEXT, text) if template else middle(text), seed_of(seed, "chain", step, place))
+            Prompt(
+                template.replace(TEXT, text) if template else middle_third(text),
+                derive_seed(seed, "chain", step, place),
+            )
             for place, text in enumerate(texts)
         ]
         return [one.text for one in backends.sampler(sampling).sample(model, asked, lambda *_: None)]
@@ -40,36 +44,36 @@ def chain(
     return run_chains(speak, seeds, steps)
 
 
-def middle(text: str) -> str:
+def middle_third(text: str) -> str:
     """The middle third of the words, each with the space before it, so that the text's end is not its own; nothing of one."""
     words = re.findall(r"\s*\S+", text)
     return "".join(words[len(words) // 3 : 2 * len(words) // 3])
 
 
-def small_model(folder: Path, chains: int, backends: Backends) -> list[str]:
+def train_demo_model(folder: Path, chains: int, backends: Backends) -> list[str]:
     """Leave a small n-gram model of Python's own documentation in a folder; returns so many passages that it has not seen.
 
     Raises:
-        ValueError: more chains are asked for than there are passages to begin from.
+        HeirloomError: more chains are asked for than there are passages to begin from.
     """
-    corpus = Corpus(human=[text for place, text in enumerate(_passages()) if place % 5], synthetic=())
+    corpus = TrainingCorpus(human=[text for place, text in enumerate(_passages()) if place % 5], synthetic=())
     backends.trainer(NgramTraining()).train(corpus, (), None, folder, 0, lambda *_: None)
-    return beginnings(chains)
+    return chain_seeds(chains)
 
 
-def beginnings(chains: int) -> list[str]:
+def chain_seeds(chains: int) -> list[str]:
     """So many passages of Python's own documentation, none of which the small model has seen.
 
     Raises:
-        ValueError: there are fewer.
+        HeirloomError: there are fewer.
     """
     apart = _passages()[::5]
     if chains > len(apart):
-        raise ValueError(f"{chains} chains were asked for, and there are {len(apart)} passages to begin from")
+        raise HeirloomError(f"{chains} chains were asked for, and there are {len(apart)} passages to begin from")
     return apart[:chains]
 
 
 @cache
 def _passages() -> list[str]:
-    fitting = (text for text, _ in docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1])
+    fitting = (text for text, _ in iter_docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1])
     return list(islice(fitting, _PASSAGES))

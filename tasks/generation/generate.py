@@ -14,17 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.prompts.plan import PromptSettings
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, Draft, read_table
-from storage.artifacts.ids import seed_of, synthetic_id, text_digest
-from storage.artifacts.model_files import require_weights, speakable
+from storage.artifacts.ids import derive_seed, synthetic_id, text_hash
+from storage.artifacts.model_files import ensure_loadable, require_weights
 from storage.artifacts.schemas import CANDIDATES, SYNTHETIC
 from storage.artifacts.survivors import without_dropped
 from storage.runs.run import Attempt
 from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.registry import Backends
-from tasks.generation.prompt_plan import Planned, Pool, as_table, plan, read_topics, tail_report
-from tasks.orchestration.prefect import verb
-from tasks.orchestration.progress import logger, stage
+from tasks.generation.prompt_plan import (
+    CandidateHistory,
+    PromptPlan,
+    as_table,
+    build_prompt_plan,
+    read_topics,
+    topic_coverage,
+)
+from tasks.orchestration.prefect import task
+from tasks.orchestration.progress import logger, progress
 
 PART = 1024
 """Candidates in a part: what a kill can cost."""
@@ -32,24 +40,24 @@ PART = 1024
 _WHOLE = ("stop", "length")
 
 
-@verb
+@task
 def generate(
     attempt: Attempt,
     model: Artifact,
-    reserve: Artifact,
+    human_train: Artifact,
     prompts: PromptSettings,
     sampling: Sampling,
     seed: int,
     backends: Backends,
-    kept_out: Artifact | None = None,
-    pool: Pool = (),
+    excluded: Artifact | None = None,
+    history: CandidateHistory = (),
 ) -> Artifact:
-    """Publish the candidates of this attempt; records of the reserve that `kept_out` names are not prompted from.
+    """Publish the candidates of this attempt; records of the reserve that `excluded_records` names are not prompted from.
 
     `pool` holds candidates and decisions of every generation so far, oldest first: what prompts can build on.
 
     Raises:
-        ValueError: more openings are asked for than the reserve has, or fewer candidates came back than were asked.
+        HeirloomError: more openings are asked for than the reserve has, or fewer candidates came back than were asked.
     """
     settings = {
         "prompts": prompts.model_dump(mode="json"),
@@ -58,30 +66,32 @@ def generate(
         "part": PART,
     }
     # What teachers say does not depend on the model whose place they take.
-    parents = {"model": model, "reserve": reserve} if "" in sampling.speakers else {"reserve": reserve}
-    parents |= {"kept_out": kept_out} if kept_out else {}
-    if prompts.builds_on_survivors or sampling.arbitrage == "routed":
-        parents |= {f"decisions_{place}": decided for place, (_, decided) in enumerate(pool)}
-    human = read_table(reserve.folder, ["id", "text", "source"])
-    human = without_dropped(human, kept_out.folder) if kept_out else human
-    tail = _steered(attempt, prompts, human, parents, pool) if prompts.steer.topics else None
+    parents = (
+        {"model": model, "human_train": human_train} if "" in sampling.model_names else {"human_train": human_train}
+    )
+    parents |= {"excluded_records": excluded} if excluded else {}
+    if prompts.needs_survivors or sampling.teacher_routing == "routed":
+        parents |= {f"decisions_{place}": decided for place, (_, decided) in enumerate(history)}
+    human = read_table(human_train.folder, ["id", "text", "source"])
+    human = without_dropped(human, excluded.folder) if excluded else human
+    tail = _steered(attempt, prompts, human, parents, history) if prompts.topic_steering.num_topics else None
     parents |= {"topics": tail} if tail else {}
     candidates = attempt.artifact("candidates", settings, **parents)
-    if candidates.finished():
+    if candidates.exists():
         return candidates
     require_weights(model.folder)
     topics = read_topics(tail, human) if tail else None
-    planned = plan(prompts, sampling, human, pool, topics, (seed, attempt.generation, attempt.number))
-    count = len(planned.turns)
-    seeds = [seed_of(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(count)]
-    with candidates.draft() as draft, stage(attempt, "generate") as told:
-        done = draft.parts() * PART
-        speed = _Speed(done, count, told)
+    planned = build_prompt_plan(prompts, sampling, human, history, topics, (seed, attempt.generation, attempt.number))
+    count = len(planned.assignments)
+    seeds = [derive_seed(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(count)]
+    with candidates.draft() as draft, progress(attempt, "generate") as told:
+        done = draft.num_parts() * PART
+        speed = _Throughput(done, count, told)
         with closing(_said(planned, seeds, done, model, sampling, backends, speed)) as answers:
             for start in range(done, count, PART):
                 part = list(islice(answers, PART))
                 if len(part) < min(PART, count - start):
-                    raise ValueError(
+                    raise HeirloomError(
                         f"{attempt}: {count} candidates were asked for, {start + len(part)} came back; run again to go on"
                     )
                 draft.write_part(_table(attempt, model, prompts, sampling, planned, seeds, start, part), start // PART)
@@ -93,7 +103,7 @@ def generate(
     return candidates
 
 
-class _Speed:
+class _Throughput:
     """How far the candidates are, and how many tokens a second come back."""
 
     def __init__(self, done: int, count: int, told: Any) -> None:  # noqa: ANN401  (the teller of a stage)
@@ -108,42 +118,46 @@ class _Speed:
 
 
 def _said(
-    planned: Planned,
+    planned: PromptPlan,
     seeds: Sequence[int],
     done: int,
     model: Artifact,
     sampling: Sampling,
     backends: Backends,
-    speed: _Speed,
+    speed: _Throughput,
 ) -> Generator[Completion]:
     """The candidates after the first `done`, in their order: one teacher after another."""
-    for name, group in groupby(range(done, len(planned.turns)), key=lambda serial: planned.turns[serial][1]):
+    for name, group in groupby(
+        range(done, len(planned.assignments)), key=lambda serial: planned.assignments[serial][1]
+    ):
         serials = list(group)
         speed.base = serials[0]
-        waiting = [Prompt(planned.asked[planned.turns[serial][0]].text, seeds[serial]) for serial in serials]
-        for answer in backends.sampler(sampling.by(name)).sample(speakable(model), waiting, speed):
+        waiting = [Prompt(planned.specs[planned.assignments[serial][0]].text, seeds[serial]) for serial in serials]
+        for answer in backends.sampler(sampling.for_teacher(name)).sample(ensure_loadable(model), waiting, speed):
             speed.tokens += answer.completion_tokens
             yield answer
 
 
 def _steered(
-    attempt: Attempt, prompts: PromptSettings, human: pa.Table, parents: dict[str, Artifact], pool: Pool
+    attempt: Attempt, prompts: PromptSettings, human: pa.Table, parents: dict[str, Artifact], pool: CandidateHistory
 ) -> Artifact:
     """Publish the tail report of the generation before, which says what this one is asked about."""
     before = {name: parent for name, parent in parents.items() if name != "model"}
-    tail = attempt.artifact("topics", prompts.steer.model_dump(mode="json"), **before)
-    if not tail.finished():
-        with tail.draft() as draft, stage(attempt, "steer"):
-            draft.write_part(as_table(tail_report(prompts.steer, human, pool), human))
+    tail = attempt.artifact("topics", prompts.topic_steering.model_dump(mode="json"), **before)
+    if not tail.exists():
+        with tail.draft() as draft, progress(attempt, "topic_coverage"):
+            draft.write_part(as_table(topic_coverage(prompts.topic_steering, human, pool), human))
     return tail
 
 
 def _counted(draft: Draft, sampling: Sampling) -> dict[str, Any]:
-    names = ("completion_tokens", "finish_reason", "model")
+    names = ("completion_tokens", "finish_reason", "model_fingerprint")
     table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
     ends = Counter(table["finish_reason"].to_pylist())
     facts = {"generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "finish_reasons": dict(ends)}
-    return facts | ({"teachers": dict(Counter(table["model"].to_pylist()))} if any(sampling.speakers) else {})
+    return facts | (
+        {"teachers": dict(Counter(table["model_fingerprint"].to_pylist()))} if any(sampling.model_names) else {}
+    )
 
 
 def _table(
@@ -151,7 +165,7 @@ def _table(
     model: Artifact,
     prompts: PromptSettings,
     sampling: Sampling,
-    planned: Planned,
+    planned: PromptPlan,
     seeds: Sequence[int],
     start: int,
     answers: Sequence[Completion],
@@ -160,31 +174,31 @@ def _table(
 
     def rows() -> Iterator[dict[str, object]]:
         for serial, answer in enumerate(answers, start):
-            number, teacher = planned.turns[serial]
-            asking = planned.asked[number]
-            text = prompts.record(asking.text, answer.text)
-            origins = (planned.human, asking.parent), (planned.earlier, asking.earlier)
+            number, teacher = planned.assignments[serial]
+            asking = planned.specs[number]
+            text = prompts.to_record(asking.text, answer.text)
+            origins = (planned.human_rows, asking.human_row), (planned.survivor_rows, asking.survivor_row)
             parents = [table.slice(row, 1) for table, row in origins if row >= 0]
             yield {
                 "id": synthetic_id(attempt.generation, attempt.number, serial),
                 "text": text,
                 "origin": SYNTHETIC,
-                "born": attempt.generation,
+                "source_generation": attempt.generation,
                 "parents": [parent["id"][0].as_py() for parent in parents],
                 "source": parents[0]["source"][0].as_py() if parents else "",
-                "digest": text_digest(text),
+                "text_hash": text_hash(text),
                 "prompt": asking.text,
-                "program": prompts.program,
+                "prompt_template": prompts.template_name,
                 "attributes": list(asking.attributes.items()),
                 "parameters": parameters,
-                "model": answer.teacher or model.fingerprint,
+                "model_fingerprint": answer.teacher or model.fingerprint,
                 "teacher": teacher or None,
-                "asking": number,
+                "prompt_id": number,
                 "seed": seeds[serial],
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens,
-                "log_probability": answer.log_probability,
+                "sum_logprob": answer.sum_logprob,
             }
 
     return pa.Table.from_pylist(list(rows()), schema=CANDIDATES)

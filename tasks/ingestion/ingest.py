@@ -18,70 +18,72 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from curation.splitting import IngestSettings
-from storage.artifacts.artifact import AbsentError, Artifact, Draft, DriftError, parts, read_manifest
-from storage.artifacts.schemas import RESERVE, SET_ASIDE
-from storage.artifacts.tombstones import digest_array, read_tombstones
-from storage.datasets.eval_sets import evaluation_sets
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import Artifact, ArtifactMissingError, Draft, DriftError, part_paths, read_manifest
+from storage.artifacts.schemas import HUMAN_RECORDS, REJECTED_DOCUMENTS
+from storage.artifacts.tombstones import read_tombstones, to_string_array
+from storage.datasets.eval_sets import list_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.index.partitioned_scratch import discard, scratch
-from storage.readers.base import Block, File
+from storage.readers.base import Block, SourceFile
 from storage.readers.discovery import find_files, read_sources
-from storage.readers.formats import LINES
+from storage.readers.formats import JSON_LINES_SUFFIXES
 from storage.runs.run import Attempt
-from tasks.ingestion.dedup import find_repeats
-from tasks.ingestion.read import Spills, columns_of, keep_former_keys, read_blocks
-from tasks.ingestion.split import SIDES, Parts, placed_sources, settle
-from tasks.orchestration.parallel import side_by_side
-from tasks.orchestration.prefect import verb
-from tasks.orchestration.progress import stage
+from tasks.ingestion.dedup import find_duplicates
+from tasks.ingestion.read import ScratchTables, index_previous_keys, input_columns, read_blocks
+from tasks.ingestion.split import SIDES, PartWriter, existing_split_by_group, split_and_write
+from tasks.orchestration.parallel import parallel_map
+from tasks.orchestration.prefect import task
+from tasks.orchestration.progress import progress
 
-_FEWEST = {"reserve": 20, "heldout": 5}
+_FEWEST = {"human_train": 20, "human_heldout": 5}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-@verb
+@task
 def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettings) -> dict[str, Artifact]:
     """Publish the next snapshot, or return the newest one if the same documents made it.
 
     Raises:
-        ValueError: a source cannot be read, or too little is left to train on or to measure with.
+        HeirloomError: a source cannot be read, or too little is left to train on or to measure with.
         BusyError: another process ingests under this name.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot name human text: use letters, digits, dots, dashes and underscores")
+        raise HeirloomError(f"{name!r} cannot name human text: use letters, digits, dots, dashes and underscores")
     listed = [(source, find_files(source)) for source in sources]
-    with stage(name, "ingest") as told, scratch(root / "human" / name / ".ingest") as folder:
+    with progress(name, "ingest") as told, scratch(root / "human" / name / ".ingest") as folder:
         before = _newest(root, name)
-        former = {side: human_folder(root, name, before) / side for side in SIDES} if before else {}
-        taken = _Taken(Spills.under(folder))
-        newcomers = taken.know(former)
+        previous_snapshot = {side: human_folder(root, name, before) / side for side in SIDES} if before else {}
+        taken = _Taken(ScratchTables.in_folder(folder))
+        first_new_order = taken.know(previous_snapshot)
         taken.read(listed, settings, told)
         made = {"documents": taken.content.hexdigest()[:32], **settings.model_dump(mode="json")}
-        if before and made == read_manifest(former["reserve"])["settings"]:
+        if before and made == read_manifest(previous_snapshot["human_train"])["settings"]:
             return _artifacts(root, name, before, made)
-        found = find_repeats(taken.spills, newcomers, list(former.values()), settings, folder)
-        placed = placed_sources(former, settings)
-        already = {side: read_manifest(former[side])["rows"] if before else 0 for side in SIDES}
-        most = {"reserve": settings.reserve_records, "heldout": settings.heldout_records}
+        found = find_duplicates(taken.spills, first_new_order, list(previous_snapshot.values()), settings, folder)
+        placed = existing_split_by_group(previous_snapshot, settings)
+        already = {side: read_manifest(previous_snapshot[side])["rows"] if before else 0 for side in SIDES}
+        most = {"human_train": settings.max_train_records, "human_heldout": settings.max_heldout_records}
         room = {side: None if (limit := most[side]) is None else max(0, limit - already[side]) for side in SIDES}
         artifacts = _next(root, name, before, made)
         with contextlib.ExitStack() as drafts:
             # What is entered last is published first: the reserve is what makes a snapshot count.
             opened = {
-                side: None if artifacts[side].finished() else drafts.enter_context(artifacts[side].draft())
-                for side in ("reserve", "heldout", "set_aside")
+                side: None if artifacts[side].exists() else drafts.enter_context(artifacts[side].draft())
+                for side in ("human_train", "human_heldout", "rejected_documents")
             }
             written = {
-                side: Parts(draft, SET_ASIDE if side == "set_aside" else RESERVE) for side, draft in opened.items()
+                side: PartWriter(draft, REJECTED_DOCUMENTS if side == "rejected_documents" else HUMAN_RECORDS)
+                for side, draft in opened.items()
             }
-            for side, earlier in former.items():
-                written[side].carry(earlier)
-            for rows in taken.spills.aside.batches():
-                written["set_aside"].add(rows)
-            forgotten = digest_array(one.digest for one in read_tombstones(root))
-            settle(found, placed, room, settings, forgotten, written, told)
+            for side, earlier in previous_snapshot.items():
+                written[side].copy_from(earlier)
+            for rows in taken.spills.rejected.iter_batches():
+                written["rejected_documents"].append(rows)
+            forgotten = to_string_array(one.text_hash for one in read_tombstones(root))
+            split_and_write(found, placed, room, settings, forgotten, written, told)
             for parts_of_side in written.values():
-                parts_of_side.finish()
+                parts_of_side.close()
             _refuse_too_little(taken.documents.total(), written, opened.values())
             for side, draft in opened.items():
                 if draft:
@@ -89,41 +91,44 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
         return artifacts
 
 
-def pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
+def load_pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
     """The human text of one attempt: its reserve and its held-out set.
 
     The reserve is the newest one of when the attempt began; the held-out set is the one that the run began
     with, so that its curve stays one curve. Pinned with them are the evaluation sets of when it began.
 
     Raises:
-        AbsentError: nothing of that name was ingested.
+        ArtifactMissingError: nothing of that name was ingested.
     """
     root = attempt.run.root
-    there = (lambda: newest_snapshot(root, name), lambda: evaluation_sets(root, name))
-    first = attempt.run.pin(0, 1, *there)
-    pinned = attempt.run.pin(attempt.generation, attempt.number, *there)
-    return {"reserve": _published(root, name, pinned)["reserve"], "heldout": _published(root, name, first)["heldout"]}
+    there = (lambda: newest_snapshot(root, name), lambda: list_eval_sets(root, name))
+    first = attempt.run.pin_snapshot(0, 1, *there)
+    pinned = attempt.run.pin_snapshot(attempt.generation, attempt.number, *there)
+    return {
+        "human_train": _published(root, name, pinned)["human_train"],
+        "human_heldout": _published(root, name, first)["human_heldout"],
+    }
 
 
 @dataclass
 class _Taken:
     """What one pass over the sources has left on disk, and what it counted."""
 
-    spills: Spills
+    spills: ScratchTables
     content: Any = field(default_factory=hashlib.sha256)
     documents: Counter[str] = field(default_factory=Counter)
     blocks: int = 0
 
-    def know(self, former: Mapping[str, Path]) -> int:
+    def know(self, previous_snapshot: Mapping[str, Path]) -> int:
         """Keep the keys of earlier records; returns the order from which on records are new."""
-        for side in former.values():
-            for path in parts(side):
+        for side in previous_snapshot.values():
+            for path in part_paths(side):
                 for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(16_384, columns=["text"]):
-                    keep_former_keys(self.spills.keys, self.blocks, batch.column(0).to_pylist())
+                    index_previous_keys(self.spills.keys, self.blocks, batch.column(0).to_pylist())
                     self.blocks += 1
         return self.blocks << 32
 
-    def read(self, listed: Sequence[tuple[str, Sequence[File]]], settings: IngestSettings, told: Any) -> None:  # noqa: ANN401
+    def read(self, listed: Sequence[tuple[str, Sequence[SourceFile]]], settings: IngestSettings, told: Any) -> None:  # noqa: ANN401
         """Read every document to the end of the last source."""
         began = time.monotonic()
         whole = sum(file.size for _, files in listed for file in files)
@@ -131,43 +136,49 @@ class _Taken:
         unread = Counter[str]()
 
         def numbered() -> Iterator[tuple[int, list[Block]]]:
-            for blocks in read_sources(listed, columns_of(settings)):
+            for blocks in read_sources(listed, input_columns(settings)):
                 ahead.append(blocks[-1].position)
                 yield self.blocks, blocks
                 self.blocks += 1
 
-        for harvest in side_by_side(partial(read_blocks, self.spills, settings), numbered()):
-            self.content.update(harvest.digest)
+        for harvest in parallel_map(partial(read_blocks, self.spills, settings), numbered()):
+            self.content.update(harvest.content_hash)
             self.documents.update(harvest.documents)
-            unread.update(harvest.unread)
+            unread.update(harvest.unreadable)
             read = self.documents.total()
             pace = read / max(1e-9, time.monotonic() - began)
             told(ahead.popleft(), whole, f"{read:,} documents, {pace:,.0f}/s")
-        for file in (file for _, files in listed for file in files if file.named):
-            if file.kind in LINES and 0 < self.documents[file.name] == unread[file.name]:
-                raise ValueError(f"{file.path} has no column {settings.column!r} with text; name another with --column")
+        for file in (file for _, files in listed for file in files if file.explicit):
+            if file.kind in JSON_LINES_SUFFIXES and 0 < self.documents[file.name] == unread[file.name]:
+                raise HeirloomError(
+                    f"{file.path} has no column {settings.text_column!r} with text; name another with --text-column"
+                )
 
 
-def _refuse_too_little(documents: int, written: Mapping[str, Parts], drafts: Iterable[Draft | None]) -> None:
+def _refuse_too_little(documents: int, written: Mapping[str, PartWriter], drafts: Iterable[Draft | None]) -> None:
     for side, fewest in _FEWEST.items():
         if written[side].rows < fewest:
             for draft in drafts:
                 if draft:
                     discard(draft.folder)
-            why = "; ".join(f"{count} {reason}" for reason, count in written["set_aside"].reasons.most_common(3))
-            raise ValueError(
+            why = "; ".join(
+                f"{count} {reason}" for reason, count in written["rejected_documents"].reasons.most_common(3)
+            )
+            raise HeirloomError(
                 f"{documents} documents left {written[side].rows} records for the {side}, and at least {fewest} are needed"
                 + (f"; set aside: {why}" if why else "")
             )
 
 
 def _published(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:
-    return _artifacts(root, name, snapshot, read_manifest(human_folder(root, name, snapshot) / "reserve")["settings"])
+    return _artifacts(
+        root, name, snapshot, read_manifest(human_folder(root, name, snapshot) / "human_train")["settings"]
+    )
 
 
 def _artifacts(root: Path, name: str, snapshot: int, made: dict[str, Any]) -> dict[str, Artifact]:
     folder = human_folder(root, name, snapshot)
-    return {side: Artifact(folder / side, made) for side in ("reserve", "heldout", "set_aside")}
+    return {side: Artifact(folder / side, made) for side in ("human_train", "human_heldout", "rejected_documents")}
 
 
 def _next(root: Path, name: str, before: int, made: dict[str, Any]) -> dict[str, Artifact]:
@@ -177,12 +188,12 @@ def _next(root: Path, name: str, before: int, made: dict[str, Any]) -> dict[str,
         artifacts = _artifacts(root, name, before, made)
         with contextlib.suppress(DriftError):
             for artifact in artifacts.values():
-                artifact.finished()
+                artifact.exists()
             return artifacts
 
 
 def _newest(root: Path, name: str) -> int:
     try:
         return newest_snapshot(root, name)
-    except AbsentError:
+    except ArtifactMissingError:
         return 0

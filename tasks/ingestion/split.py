@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.splitting import IngestSettings
-from storage.artifacts.artifact import Draft, parts
-from storage.artifacts.schemas import HUMAN, RESERVE, SET_ASIDE
-from storage.artifacts.tombstones import forgotten_digests, without
-from tasks.ingestion.dedup import Found, ids
+from storage.artifacts.artifact import Draft, part_paths
+from storage.artifacts.schemas import HUMAN, HUMAN_RECORDS, REJECTED_DOCUMENTS
+from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
+from tasks.ingestion.dedup import DedupResult, human_ids
 
-SIDES = ("reserve", "heldout")
+SIDES = ("human_train", "human_heldout")
 _PART_ROWS, _PART_BYTES = 262_144, 64 << 20
 
 
-class Parts:
+class PartWriter:
     """Rows of an artifact, written by the part as they come; None writes nothing and counts."""
 
     def __init__(self, draft: Draft | None, schema: pa.Schema) -> None:
@@ -34,7 +34,7 @@ class Parts:
         for stray in draft.folder.glob("part-*") if draft else ():
             stray.unlink()
 
-    def add(self, table: pa.Table) -> None:
+    def append(self, table: pa.Table) -> None:
         """Take rows; write a part when there are enough."""
         if "reason" in self._schema.names and table.num_rows:
             told = table.group_by("reason").aggregate([([], "count_all")])
@@ -45,15 +45,17 @@ class Parts:
         if self._rows >= _PART_ROWS or self._bytes >= _PART_BYTES:
             self._write()
 
-    def carry(self, folder: Path) -> None:
+    def copy_from(self, folder: Path) -> None:
         """Take over every part of a finished artifact, less what was forgotten; columns that it did not have yet are empty."""
-        gone = forgotten_digests(folder)
-        for path in parts(folder):
+        gone = tombstoned_hashes(folder)
+        for path in part_paths(folder):
             for batch in pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20).iter_batches():
                 table = pa.Table.from_batches([batch])
-                self.add(_widened(without(table, gone) if "digest" in table.column_names else table, self._schema))
+                self.append(
+                    _widened(drop_rows(table, gone) if "text_hash" in table.column_names else table, self._schema)
+                )
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Write what is left; an artifact has at least one part."""
         if self._rows or not self._number:
             self._write()
@@ -74,40 +76,40 @@ class Parts:
         self._pending, self._rows, self._bytes = [], 0, 0
 
 
-def settle(
-    found: Found,
-    placed: Mapping[str, Sequence[str]],
+def split_and_write(
+    found: DedupResult,
+    existing: Mapping[str, Sequence[str]],
     room: Mapping[str, int | None],
     settings: IngestSettings,
     forgotten: pa.Array,
-    written: Mapping[str, Parts],
-    told: Callable[[int, int], None],
+    written: Mapping[str, PartWriter],
+    report: Callable[[int, int], None],
 ) -> None:
-    """Write every record to its side, and what repeats, has no room or was forgotten to `set_aside`.
+    """Write every record to its side, and what repeats, has no room or was forgotten to `rejected_documents`.
 
     `placed` says which sources are on which side already; `forgotten` are digests of texts that must not come back.
     """
     left = dict(room)
-    spans = found.records.spans()
+    spans = found.records.spans_in_memory()
     for number, span in enumerate(spans, 1):
-        table, repeated = found.parted(span)
-        gone = pc.is_in(table["digest"], value_set=forgotten)
-        written["set_aside"].add(_aside(table.filter(gone), "forget", "was forgotten"))
+        table, repeated = found.partition(span)
+        gone = pc.is_in(table["text_hash"], value_set=forgotten)
+        written["rejected_documents"].append(_aside(table.filter(gone), "forget", "was forgotten"))
         table = table.filter(pc.invert(gone))
-        order = pc.sort_indices(table["digest"])
-        held_out = _held_out(table, placed).take(order)
-        for side, mask in (("reserve", pc.invert(held_out)), ("heldout", held_out)):
+        order = pc.sort_indices(table["text_hash"])
+        held_out = _held_out(table, existing).take(order)
+        for side, mask in (("human_train", pc.invert(held_out)), ("human_heldout", held_out)):
             rows = table.take(order.filter(mask.combine_chunks()))
             fits = rows.num_rows if (most := left[side]) is None else min(rows.num_rows, most)
             if most is not None:
                 left[side] = most - fits
-            written[side].add(_records(rows.slice(0, fits), settings))
-            written["set_aside"].add(_aside(rows.slice(fits), "limit", f"the {side} is full"))
-        written["set_aside"].add(repeated)
-        told(number, len(spans))
+            written[side].append(_records(rows.slice(0, fits), settings))
+            written["rejected_documents"].append(_aside(rows.slice(fits), "limit", f"the {side} is full"))
+        written["rejected_documents"].append(repeated)
+        report(number, len(spans))
 
 
-def placed_sources(folders: Mapping[str, Path], settings: IngestSettings) -> dict[str, list[str]]:
+def existing_split_by_group(folders: Mapping[str, Path], settings: IngestSettings) -> dict[str, list[str]]:
     """Which groups an earlier snapshot has on which side, where groups are sources."""
     if settings.split_by != "source":
         return {side: [] for side in SIDES}
@@ -115,18 +117,18 @@ def placed_sources(folders: Mapping[str, Path], settings: IngestSettings) -> dic
 
 
 def _groups(folder: Path) -> Iterator[str]:
-    for path in parts(folder):
-        for batch in pq.ParquetFile(path).iter_batches(columns=["group"]):
+    for path in part_paths(folder):
+        for batch in pq.ParquetFile(path).iter_batches(columns=["split_group"]):
             yield from pc.unique(batch.column(0)).to_pylist()
 
 
 def _held_out(table: pa.Table, placed: Mapping[str, Sequence[str]]) -> pa.ChunkedArray:
     """A group stays on the side it is on, whatever share of the groups is held out by now."""
-    held_out = table["heldout"]
+    held_out = table["is_heldout"]
     for side in SIDES:
         if placed[side]:
             known = pc.is_in(table["source"], value_set=pa.array(placed[side], pa.string()))
-            held_out = pc.if_else(known, side == "heldout", held_out)
+            held_out = pc.if_else(known, side == "human_heldout", held_out)
     return held_out
 
 
@@ -134,32 +136,32 @@ def _records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
     count = rows.num_rows
     return pa.table(
         {
-            "id": ids(rows["digest"]),
+            "id": human_ids(rows["text_hash"]),
             "text": rows["text"],
             "origin": pa.repeat(HUMAN, count),
-            "born": pa.array(np.zeros(count, np.int32)),
+            "source_generation": pa.array(np.zeros(count, np.int32)),
             "source": rows["source"],
-            "group": rows["source" if settings.split_by == "source" else "digest"],
-            "licence": rows["licence"],
-            "digest": rows["digest"],
-            "document": rows["document"],
+            "split_group": rows["source" if settings.split_by == "source" else "text_hash"],
+            "license": rows["license"],
+            "text_hash": rows["text_hash"],
+            "document_id": rows["document_id"],
             "messages": rows["messages"],
         },
-        schema=RESERVE,
+        schema=HUMAN_RECORDS,
     )
 
 
 def _aside(rows: pa.Table, stage: str, reason: str) -> pa.Table:
     count = rows.num_rows
     told = {
-        "id": ids(rows["digest"]),
+        "id": human_ids(rows["text_hash"]),
         "source": rows["source"],
-        "place": rows["place"],
-        "stage": pa.repeat(stage, count),
+        "row_number": rows["row_number"],
+        "filter": pa.repeat(stage, count),
         "reason": pa.repeat(reason, count),
-        "document": rows["document"],
+        "document_id": rows["document_id"],
     }
-    return _widened(pa.table(told), SET_ASIDE)
+    return _widened(pa.table(told), REJECTED_DOCUMENTS)
 
 
 def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -22,7 +22,7 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
-def side_by_side(work: Callable[[_Item], _Answer], items: Iterable[_Item]) -> Iterator[_Answer]:
+def parallel_map(work: Callable[[_Item], _Answer], items: Iterable[_Item]) -> Iterator[_Answer]:
     """What `work` makes of each item, in order; by several processes where there are many items."""
     waiting = iter(items)
     yield from map(work, islice(waiting, _ALONE))
@@ -31,7 +31,7 @@ def side_by_side(work: Callable[[_Item], _Answer], items: Iterable[_Item]) -> It
         return
     many = os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(many, mp_context=spawn, initializer=_end_with_owner, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(many, mp_context=spawn, initializer=_exit_with_parent, initargs=(os.getpid(),)) as pool:
         ahead: deque[Future[_Answer]] = deque()
         with _no_main():
             ahead.append(pool.submit(work, first[0]))
@@ -52,7 +52,7 @@ def _no_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _end_with_owner(owner: int) -> None:
+def _exit_with_parent(owner: int) -> None:
     """In a worker: leave an interrupt to the owner, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

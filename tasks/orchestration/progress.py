@@ -12,21 +12,21 @@ from contextlib import contextmanager
 from tasks.backends import Progress
 
 logger = logging.getLogger("tasks")
-drawing = logging.getLogger("heirloom.drawing")
+progress_logger = logging.getLogger("heirloom.progress")
 """Hears every record of progress, and nobody but a panel listens to it."""
 
 
 @contextmanager
-def stage(subject: object, name: str) -> Iterator[Progress]:
+def progress(subject: object, name: str) -> Iterator[Progress]:
     """Say that a stage of `subject` begins, goes on, and has ended."""
     started = time.monotonic()
     _say(logging.DEBUG, subject, name, 0, 0, f"{subject} · {name}")
-    yield _Teller(subject, name, started)
+    yield _ProgressReporter(subject, name, started)
     seconds = time.monotonic() - started
     _say(logging.INFO, subject, name, 1, 1, f"{subject} · {name} took {seconds:.1f} s", finished=True, seconds=seconds)
 
 
-class _Teller:
+class _ProgressReporter:
     def __init__(self, subject: object, name: str, started: float) -> None:
         self._subject, self._name, self._started = subject, name, started
         self._drawn = self._read = started
@@ -53,6 +53,6 @@ class _Teller:
 
 def _say(level: int, subject: object, name: str, done: int, of: int, message: str, **more: object) -> None:
     progress = {"subject": str(subject), "stage": name, "done": done, "of": of, **more}
-    drawing.log(level, message, extra={"progress": progress})
+    progress_logger.log(level, message, extra={"progress": progress})
     if level >= logging.INFO:
         logger.log(level, message)

@@ -16,8 +16,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.backends.workers.ray_cluster import ALONE, HERE, QUIET, require_ray
-from tasks.orchestration.prefect import watched
+from tasks.backends.workers.ray_cluster import LOCAL, LOCAL_RAY_INIT, QUIET_RAY_INIT, require_ray
+from tasks.orchestration.prefect import in_flow_run
 
 R = TypeVar("R")
 
@@ -25,11 +25,11 @@ _AHEAD = 32
 """Pieces that are on their way at once: what waits on this machine, and most machines that have work."""
 
 
-def runner(ray: str) -> TaskRunner[Any]:
-    """Who runs the pieces: threads, or the Ray cluster at an address; `here` starts one on this machine.
+def task_runner_for(ray: str) -> TaskRunner[Any]:
+    """Who runs the pieces: threads, or the Ray cluster at an address; `local` starts one on this machine.
 
     Raises:
-        ValueError: Ray is asked for and not installed.
+        HeirloomError: Ray is asked for and not installed.
     """
     if not ray:
         # Libraries use the cores themselves; a second piece would only wait for them.
@@ -37,14 +37,18 @@ def runner(ray: str) -> TaskRunner[Any]:
     require_ray()
     from prefect_ray import RayTaskRunner
 
-    return RayTaskRunner(init_kwargs=ALONE) if ray == HERE else RayTaskRunner(address=ray, init_kwargs=QUIET)
+    return (
+        RayTaskRunner(init_kwargs=LOCAL_RAY_INIT)
+        if ray == LOCAL
+        else RayTaskRunner(address=ray, init_kwargs=QUIET_RAY_INIT)
+    )
 
 
-def spread(
+def map_pieces(
     function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str, ahead: int = _AHEAD
 ) -> Iterator[R]:
     """What `function` makes of each piece, in order; outside a flow run one after the other."""
-    if not watched():
+    if not in_flow_run():
         for piece in pieces:
             yield function(*piece)
         return

@@ -14,10 +14,10 @@ from prefect.exceptions import PrefectException
 
 from storage.artifacts.artifact import read_manifest
 from storage.runs.run import Attempt
-from storage.runs.status import Turn, noted, turns
-from tasks.orchestration.prefect import seen
+from storage.runs.status import AttemptSummary, attempt_summaries, journal_entry
+from tasks.orchestration.prefect import has_persistent_server
 from tasks.orchestration.progress import logger
-from tasks.reporting.review_page import _asking, _slug, page
+from tasks.reporting.review_page import _asking, _slug, generation_page
 
 FINISHED = "heirloom.generation.finished"
 
@@ -25,12 +25,12 @@ FINISHED = "heirloom.generation.finished"
 _ASSETS = ("corpus", "model")
 
 
-def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
+def emit_generation_event(attempt: Attempt, action: str, reasons: str = "") -> None:
     """Tell the server that is set, once, of a generation that has its verdict; without a server, nothing.
 
     A server that cannot be reached is no reason to end a run: what it would have been told is in the store.
     """
-    if not seen() or _told(attempt):
+    if not has_persistent_server() or _told(attempt):
         return
     try:
         _announce(attempt, action, reasons)
@@ -40,18 +40,18 @@ def announce(attempt: Attempt, action: str, reasons: str = "") -> None:
 
 def _told(attempt: Attempt) -> bool:
     # A run that was suspended for a review comes by here again.
-    return bool(noted(attempt, "accepted") or noted(attempt, "asked"))
+    return bool(journal_entry(attempt, "accepted") or journal_entry(attempt, "asked"))
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:
-    lived = turns(attempt.run)
+    lived = attempt_summaries(attempt.run)
     (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
     slug = _slug(attempt)
     verdicts = _asking(attempt)(
-        'select metric, value, "limit", action, reason from verdicts_all where {here} order by metric'
+        'select metric, value, "limit", action, reason from gate_results_all_attempts where {here} order by metric'
     )
     summary = f"{attempt}: {action}" + (f", {reasons}" if reasons else "")
-    create_markdown_artifact(page(attempt, action, reasons, lived), f"{slug}-generation", summary)
+    create_markdown_artifact(generation_page(attempt, action, reasons, lived), f"{slug}-generation", summary)
     create_table_artifact(
         [dict(zip(("metric", "value", "limit", "action", "reason"), row, strict=True)) for row in verdicts],
         f"{slug}-gate",
@@ -70,10 +70,10 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
     )
 
 
-def label(**told: str) -> None:
+def tag_flow_run(**told: str) -> None:
     """Tag the flow run that is going on, as `policy:anchor`; a tag of the same kind is replaced."""
     context = FlowRunContext.get()
-    if not seen() or context is None or context.flow_run is None:
+    if not has_persistent_server() or context is None or context.flow_run is None:
         return
     kept = [tag for tag in context.flow_run.tags if tag.partition(":")[0] not in told]
     context.flow_run.tags = kept + [f"{kind}:{value}" for kind, value in told.items()]
@@ -84,7 +84,7 @@ def label(**told: str) -> None:
         logger.warning("the server was not told %s: %s", told, error)
 
 
-def _payload(turn: Turn, action: str, reasons: str) -> dict[str, Any]:
+def _payload(turn: AttemptSummary, action: str, reasons: str) -> dict[str, Any]:
     told = {
         "verdict": action,
         "reasons": reasons,
@@ -93,7 +93,7 @@ def _payload(turn: Turn, action: str, reasons: str) -> dict[str, Any]:
         "perplexity": turn.perplexity,
         "corpus": turn.corpus,
         "human_fraction": turn.human_fraction,
-        "seconds": round(turn.seconds, 1),
+        "seconds": round(turn.work_seconds, 1),
         "bytes": turn.bytes,
     }
     return {name: value for name, value in told.items() if value not in (None, "")}

@@ -4,16 +4,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-COLOURS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+COLORS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
 _PANELS = (
     ("perplexity", "Held-out perplexity", "lower is better; dashed: recalibrated", True),
     ("rare_word_coverage", "Rare human words still said", "share; higher is better", False),
-    ("types", "Distinct words said", "in a sample of one size", True),
+    ("vocabulary_size", "Distinct words said", "in a sample of one size", True),
     ("repetition", "Repetition", "share of four-word runs said before; lower is better", False),
 )
 
 
-def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> None:
+def plot_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> None:
     """Four panels over (run, generation, metric, value); a run of one generation is drawn as a level line."""
     import matplotlib as mpl
 
@@ -21,7 +21,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
     from matplotlib import pyplot as plt
 
     runs = list(dict.fromkeys(point[0] for point in points))
-    colours = dict(zip(runs, COLOURS * (1 + len(runs) // len(COLOURS)), strict=False))
+    colours = dict(zip(runs, COLORS * (1 + len(runs) // len(COLORS)), strict=False))
     values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for run, generation, metric, value in points:
         values[metric][run][generation] = value
@@ -31,7 +31,7 @@ def draw_curves(points: Sequence[tuple[str, int, str, float]], path: Path) -> No
         for run in runs:
             _line(axis, values[metric][run], colours[run], last, "-", run)
             if metric == "perplexity":
-                _line(axis, values["recalibrated_perplexity"][run], colours[run], last, "--", "")
+                _line(axis, values["perplexity_at_best_temperature"][run], colours[run], last, "--", "")
         axis.set_title(title, loc="left", fontsize=12, fontweight="bold", color="#1f2933")
         axis.text(0, 1.0, note, transform=axis.transAxes, fontsize=8.5, color="#616e7c", va="bottom")
         axis.title.set_position((0, 1.06))
@@ -98,7 +98,7 @@ _FORECAST = (
 )
 
 
-def draw_forecast(
+def plot_forecast(
     told: Sequence[tuple[str, int, str, float]], measured: Sequence[tuple[str, int, str, float]], path: Path
 ) -> None:
     """Three panels over (run, generation, metric, value): forecast dashed, what was measured as a line with points."""
@@ -108,7 +108,7 @@ def draw_forecast(
     from matplotlib import pyplot as plt
 
     runs = list(dict.fromkeys(point[0] for point in told))
-    colours = dict(zip(runs, COLOURS * (1 + len(runs) // len(COLOURS)), strict=False))
+    colours = dict(zip(runs, COLORS * (1 + len(runs) // len(COLORS)), strict=False))
     last = max(point[1] for point in told)
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), dpi=130, constrained_layout=True)
     for axis, (metric, title) in zip(axes, _FORECAST, strict=True):
@@ -135,7 +135,7 @@ _SHADES = "viridis"
 _BINS = 40
 
 
-def draw_surprise(points: Sequence[tuple[str, int, float]], path: Path) -> None:
+def plot_perplexity_histogram(points: Sequence[tuple[str, int, float]], path: Path) -> None:
     """One panel a run over (run, generation, perplexity of one text): a histogram of each generation, earlier ones darker.
 
     Generation 0 is human text, and dashed. The picture of Shumailov et al. 2024; all panels share their bins, which are even

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.reporting.plots import COLOURS
+from tasks.reporting.plots import COLORS
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,34 +26,34 @@ _TILES = 5
 _SHOWN = 1000
 
 
-def draw_said(catalog: "duckdb.DuckDBPyConnection", path: Path) -> bool:
+def plot_points_by_generation(catalog: "duckdb.DuckDBPyConnection", path: Path) -> bool:
     """Draw what the runs of a catalog say that speak points, if there are any; those on the human text of the first."""
     told = catalog.sql(_TOLD).fetchall()
     if not told:
         return False
     people = catalog.execute(_PEOPLE, [told[0][0]]).fetchall()
-    human = as_points([text for (text,) in people])
+    human = parse_points([text for (text,) in people])
     texts: dict[tuple[str, int], list[str]] = defaultdict(list)
     for name, run, generation, text in told:
         if name == told[0][0]:
             texts[run, generation].append(text)
-    found = {key: as_points(some) for key, some in texts.items()}
+    found = {key: parse_points(some) for key, some in texts.items()}
     said = {
         key: points
         for key, points in found.items()
         if human is not None and points is not None and points.shape[1] == human.shape[1]
     }
     if human is not None and said:
-        draw_points(human, said, path)
+        plot_points(human, said, path)
     return bool(said)
 
 
-_TOLD = """select human, run, generation, text from voice join runs using (run)
+_TOLD = """select dataset, run, generation, text from eval_samples join runs using (run)
     where backend in ('gaussian-mixture', 'vae') and prompt = '' order by run, generation"""
-_PEOPLE = "select text from reserve where human = ? order by id limit 1000"
+_PEOPLE = "select text from human_train where dataset = ? order by id limit 1000"
 
 
-def as_points(texts: Sequence[str]) -> Points | None:
+def parse_points(texts: Sequence[str]) -> Points | None:
     """Points, shape (texts, numbers), if every text is one of as many numbers that can be drawn; else None."""
     try:
         points = np.array([[float(number) for number in text.split()] for text in texts[:_SHOWN]])
@@ -64,7 +64,7 @@ def as_points(texts: Sequence[str]) -> Points | None:
     return points if points.shape[1] in (1, 2) or _side(points) else None
 
 
-def draw_points(human: Points, said: Mapping[tuple[str, int], Points], path: Path) -> None:
+def plot_points(human: Points, said: Mapping[tuple[str, int], Points], path: Path) -> None:
     """A row a run, a column a generation; `said` by run and generation, all of as many numbers as `human`."""
     import matplotlib as mpl
 
@@ -74,9 +74,7 @@ def draw_points(human: Points, said: Mapping[tuple[str, int], Points], path: Pat
     runs = list(dict.fromkeys(run for run, _ in said))
     columns = max(len(_chosen(said, run)) for run in runs)
     figure = plt.figure(figsize=(2.2 * columns + 0.4, 2.5 * len(runs)), dpi=130, layout="constrained")
-    for run, row, colour in zip(
-        runs, np.atleast_1d(figure.subfigures(len(runs), 1)), COLOURS * len(runs), strict=False
-    ):
+    for run, row, colour in zip(runs, np.atleast_1d(figure.subfigures(len(runs), 1)), COLORS * len(runs), strict=False):
         row.suptitle(run, x=0.01, ha="left", fontsize=11, fontweight="bold", color="#1f2933")
         _draw_row(row, human, {one: said[run, one] for one in _chosen(said, run)}, columns, colour)
     figure.savefig(path)

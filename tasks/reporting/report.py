@@ -7,47 +7,48 @@ from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
+from heirloom.errors import HeirloomError
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
-from storage.remote.mirror import push
-from tasks.orchestration.prefect import verb
-from tasks.reporting.plots import draw_curves, draw_forecast, draw_surprise
-from tasks.reporting.point_plots import draw_said
+from storage.query.named_queries import QUERIES
+from storage.remote.mirror import upload
+from tasks.orchestration.prefect import task
+from tasks.reporting.plots import plot_curves, plot_forecast, plot_perplexity_histogram
+from tasks.reporting.point_plots import plot_points_by_generation
 
 if TYPE_CHECKING:
     import duckdb
 
 
-@verb
+@task
 def report(root: Path, runs: Sequence[str], name: str) -> Path:
     """Write `report.md`, `report.html` and their pictures; returns their folder.
 
     Raises:
-        ValueError: none of the runs has been measured yet.
+        HeirloomError: none of the runs has been measured yet.
     """
     catalog = open_catalog(root, runs)
-    curve = catalog.sql(QUESTIONS["collapse_curve"]).fetchall()
+    curve = catalog.sql(QUERIES["collapse_curve"]).fetchall()
     if not curve:
-        raise ValueError(f"nothing to report on {', '.join(runs)}: no generation has been measured yet")
+        raise HeirloomError(f"nothing to report on {', '.join(runs)}: no generation has been measured yet")
     folder = root / "reports" / name
     folder.mkdir(parents=True, exist_ok=True)
     # In the order they were named, so that a loop keeps its colour from report to report.
     curve.sort(key=lambda row: list(runs).index(row[0]))
-    draw_curves([(row[0], row[1], row[3], row[4]) for row in curve], folder / "collapse.png")
-    foretold = catalog.sql(QUESTIONS["forecast"]).fetchall()
+    plot_curves([(row[0], row[1], row[3], row[4]) for row in curve], folder / "collapse.png")
+    foretold = catalog.sql(QUERIES["forecast_vs_measured"]).fetchall()
     if foretold:
         told, measured = (
             [(run, place, metric, values[at]) for run, place, metric, *values in foretold] for at in (0, 1)
         )
-        draw_forecast(told, measured, folder / "forecast.png")
+        plot_forecast(told, measured, folder / "forecast.png")
     if surprise := catalog.sql(_SURPRISE).fetchall():
         surprise.sort(key=lambda row: list(runs).index(row[0]))
-        draw_surprise(surprise, folder / "surprise.png")
-    drawn = draw_said(catalog, folder / "points.png")
+        plot_perplexity_histogram(surprise, folder / "surprise.png")
+    drawn = plot_points_by_generation(catalog, folder / "points.png")
     text = "\n\n".join(_sections(catalog, name, bool(surprise), drawn))
     (folder / "report.md").write_text(text + "\n")
     (folder / "report.html").write_text(_page(name, text, folder))
-    push(folder)
+    upload(folder)
     return folder
 
 
@@ -67,22 +68,22 @@ def _sections(catalog: "duckdb.DuckDBPyConnection", name: str, surprise: bool, d
         "## What the gate said",
         _table(
             catalog,
-            "select run, generation, action, reason from verdicts where action <> 'go' order by all",
+            "select run, generation, action, reason from gate_results where action <> 'go' order by all",
             "No limit was broken.",
         ),
         "## Collapse, by each meaning of the word",
-        _table(catalog, QUESTIONS["profile"], "Nothing has been compared with generation 0 yet."),
+        _table(catalog, QUERIES["collapse_tests"], "Nothing has been compared with generation 0 yet."),
         "## What was foretold",
         "![Forecast and what was measured, by generation](forecast.png)",
         _FORETOLD,
         "## What was dropped, and why",
-        _table(catalog, QUESTIONS["why_dropped"], "Nothing was dropped."),
+        _table(catalog, QUERIES["drop_reasons"], "Nothing was dropped."),
         _heavy(catalog),
         "## The closest calls",
         "The pairs least alike of those that were parted. Where they do not say the same, the threshold is too low.",
         _table(catalog, _CALLS, "No record was dropped for its likeness to another."),
         "## How much was human",
-        _table(catalog, QUESTIONS["human_share"], ""),
+        _table(catalog, QUERIES["human_share"], ""),
         "## The runs",
         _table(catalog, "select * from runs order by run", ""),
         "## Ask for more",
@@ -99,8 +100,8 @@ _DRAWN = (
     "![Points that each generation says, over the human ones](points.png)",
     "In grey what people gave; of pictures, the first that were said.",
 )
-_CALLS = f"""select run, generation, stage, similarity, id, text[:200] as text, keeper, keeper_text[:200] as keeper_text
-    from ({QUESTIONS["closest_calls"]})"""
+_CALLS = f"""select run, generation, filter, similarity, id, text[:200] as text, duplicate_of, duplicate_of_text[:200] as duplicate_of_text
+    from ({QUERIES["borderline_duplicates"]})"""
 _FORETOLD = (
     "Dashed: what mixing and sampling alone do to a vocabulary, told by `heirloom forecast`. What lies between it and the line is what "
     "curation dropped and what the model got wrong: it spreads words that it has seen too seldom, or sharpens what is likely."
@@ -115,7 +116,7 @@ _REMARKS = (
 
 def _sentences(catalog: "duckdb.DuckDBPyConnection") -> str:
     lines = []
-    for run, generations, *pairs in catalog.sql(QUESTIONS["outcome"]).fetchall():
+    for run, generations, *pairs in catalog.sql(QUERIES["run_outcomes"]).fetchall():
         first, last, plain_first, plain_last, rare_first, rare_last = pairs[:6]
         if not generations:
             lines.append(
@@ -134,8 +135,8 @@ def _sentences(catalog: "duckdb.DuckDBPyConnection") -> str:
     return "\n".join([*lines, *_unseen(catalog)])
 
 
-_SURPRISE = """select run, generation, exp(nats / greatest(1, tokens)) from scores
-    where (subject = 'candidates' or generation = 0) and nats is not null
+_SURPRISE = """select run, generation, exp(nll / greatest(1, tokens)) from scores
+    where (subject = 'candidates' or generation = 0) and nll is not null
     qualify bool_or(subject = 'candidates') over (partition by run) order by run, generation"""
 """What was said, and as generation 0 what is held out; of runs that said something."""
 _SURPRISING = (
@@ -144,10 +145,10 @@ _SURPRISING = (
     "Dashed is held-out human text. Where a loop collapses, mass moves to the left: its texts become what generation 0 held for likely.",
     "What grows on the right are texts that generation 0 would never have said. A mean of the two hides both.",
 )
-_UNSEEN = """with now as (select *, starts_with(metric, 'perplexity') or starts_with(metric, 'loss') as truth from verdicts
+_UNSEEN = """with now as (select *, starts_with(metric, 'perplexity') or starts_with(metric, 'loss') as truth from gate_results
     qualify generation = max(generation) over (partition by run))
 select run, string_agg(reason, '; ') filter (not truth and action <> 'go') from now group by run
-having count(*) filter (truth) > 0 and count(*) filter (truth and since is not null) = 0
+having count(*) filter (truth) > 0 and count(*) filter (truth and first_generation is not null) = 0
     and count(*) filter (not truth and action <> 'go') > 0 order by run"""
 """Runs whose loss breaks no limit while another metric does."""
 
@@ -160,7 +161,7 @@ def _unseen(catalog: "duckdb.DuckDBPyConnection") -> list[str]:
 
 
 def _heavy(catalog: "duckdb.DuckDBPyConnection") -> str:
-    rows = catalog.sql(f"select run, generation, reason from ({QUESTIONS['heavy_tolls']})").fetchall()
+    rows = catalog.sql(f"select run, generation, reason from ({QUERIES['filter_rate_alerts']})").fetchall()
     lines = [f"- **{run}**, generation {generation}: {_cell(reason)}." for run, generation, reason in rows]
     return "\n".join(lines) or "No sieve dropped more of a source than is usual."
 
@@ -170,7 +171,7 @@ def _outcome(catalog: "duckdb.DuckDBPyConnection") -> str:
         "| run | generations | perplexity | recalibrated | rare words | types | repetition |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for run, generations, *pairs in catalog.sql(QUESTIONS["outcome"]).fetchall():
+    for run, generations, *pairs in catalog.sql(QUERIES["run_outcomes"]).fetchall():
         cells = [
             arrow(first, last, digits)
             for first, last, digits in zip(pairs[::2], pairs[1::2], (0, 0, 3, 0, 3), strict=True)
@@ -185,9 +186,9 @@ def arrow(first: float, last: float, digits: int) -> str:
 
 
 def _continuations(catalog: "duckdb.DuckDBPyConnection") -> str:
-    rows = catalog.sql(QUESTIONS["one_prompt"]).fetchall()
+    rows = catalog.sql(QUERIES["showcase_completions"]).fetchall()
     if not rows:
-        return "No opening was given: `measure.prompt`."
+        return "No opening was given: `evaluate.showcase_prompt`."
     said = {(run, generation): text for run, generation, _, text in rows}
     runs = [run for run in dict.fromkeys(row[0] for row in rows) if (run, 1) in said] or list(
         dict.fromkeys(row[0] for row in rows)

@@ -8,7 +8,7 @@ from typing import Any
 from storage.artifacts.artifact import MANIFEST, read_manifest
 from storage.query.catalog import open_catalog
 from storage.runs.run import Attempt
-from storage.runs.status import Turn
+from storage.runs.status import AttemptSummary
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -22,16 +22,16 @@ _STYLE = (
 _Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
-def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> str:
+def generation_page(attempt: Attempt, action: str, reasons: str, attempts: Sequence[AttemptSummary]) -> str:
     """One generation for a reader: verdict, metrics, what was kept, what it says, what it cost. In Markdown."""
     name, ask = attempt.run.name, _asking(attempt)
-    perplexities = [one.perplexity for one in lived if one.perplexity is not None and one.accepted]
+    perplexities = [one.perplexity for one in attempts if one.perplexity is not None and one.accepted]
     return "\n\n".join(
         part
         for part in (
             f"# {attempt}: {action}",
             reasons,
-            f"Held-out perplexity {spark(perplexities)} {perplexities[-1]:,.1f}" if perplexities else "",
+            f"Held-out perplexity {sparkline(perplexities)} {perplexities[-1]:,.1f}" if perplexities else "",
             _chart(perplexities),
             "## Metrics",
             _metrics(ask),
@@ -48,7 +48,7 @@ def page(attempt: Attempt, action: str, reasons: str, lived: Sequence[Turn]) -> 
     )
 
 
-def brief(attempt: Attempt, action: str, reasons: str) -> str:
+def review_summary(attempt: Attempt, action: str, reasons: str) -> str:
     """What a person should have seen before deciding about an attempt, with ids to name. In Markdown."""
     ask = _asking(attempt)
     heard, held = ask(_HEARD), ask(_HELD)
@@ -57,40 +57,40 @@ def brief(attempt: Attempt, action: str, reasons: str) -> str:
         "\n".join(f"- {metric}: {value:,.4g}, {said} {limit:,.4g}" for metric, value, said, limit in held),
         "Of what it says, and was learned from:",
         "\n".join(f"- `{one}` {_plain(text)}" for one, text in heard),
-        f"All of it: the artifact `{_slug(attempt)}-generation`, and `heirloom sql \"select id, text from corpus_all where run = '{attempt.run.name}' and born = {attempt.generation}\"`",
+        f"All of it: the artifact `{_slug(attempt)}-generation`, and `heirloom sql \"select id, text from corpus_all_attempts where run = '{attempt.run.name}' and source_generation = {attempt.generation}\"`",
     ]
     return "\n\n".join(part for part in told if part)
 
 
-def spark(values: Sequence[float]) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """Numbers as a line of bars, the highest full: `▁▃█`; empty where there is no number to draw."""
     drawn = [value for value in values if math.isfinite(value)]
     low, high = min(drawn, default=0.0), max(drawn, default=0.0)
     return "".join(_BARS[round((value - low) / ((high - low) or 1) * (len(_BARS) - 1))] for value in drawn)
 
 
-_DROPPED = """select stage, reason, count(*) from decisions_all where not kept and {here} group by all
-    union all select 'kept', '', (select count(*) from candidates_all where {here})
-        - (select count(distinct id) from decisions_all where not kept and {here})
-    where exists (select 1 from candidates_all where {here}) order by 3 desc, 1, 2"""
+_DROPPED = """select filter, reason, count(*) from decisions_all_attempts where not kept and {here} group by all
+    union all select 'kept', '', (select count(*) from candidates_all_attempts where {here})
+        - (select count(distinct id) from decisions_all_attempts where not kept and {here})
+    where exists (select 1 from candidates_all_attempts where {here}) order by 3 desc, 1, 2"""
 
 
-_HEAVY = "select unnest(heavy_tolls).reason from generations_all where {here}"
+_HEAVY = "select unnest(filter_rate_alerts).reason from generations_all_attempts where {here}"
 
 
-_HEARD = "select id, text from corpus_all where {here} and origin = 'synthetic' and born = {generation} order by hash(id) limit 4"
+_HEARD = "select id, text from corpus_all_attempts where {here} and origin = 'synthetic' and source_generation = {generation} order by hash(id) limit 4"
 
 
-_HELD = """select metric, value, if(action = 'go', 'within', 'beyond') || ' the limit of', "limit" from verdicts_all
+_HELD = """select metric, value, if(action = 'go', 'within', 'beyond') || ' the limit of', "limit" from gate_results_all_attempts
     where {here} and value is not null and "limit" is not null order by metric"""
 
 
-_SAMPLES = "select text from voice_all where {here} and length(trim(text)) > 0 order by seed limit 3"
+_SAMPLES = "select text from eval_samples_all_attempts where {here} and length(trim(text)) > 0 order by seed limit 3"
 
 
 _METRICS = """select metric, max(value) filter (generation = 0), max(value) filter (generation = {before}),
     max(value) filter (generation = {generation} and attempt = {attempt})
-    from metrics_all where subject = 'model' and source = 'all' group by metric order by metric"""
+    from metrics_all_attempts where subject = 'model' and source = 'all' group by metric order by metric"""
 
 
 def _plain(text: str) -> str:

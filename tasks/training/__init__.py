@@ -1,1 +1,1 @@
-"""Stage `train`: build the training dataset and train the next model."""
+"""FilterName `train`: build the training dataset and train the next model."""

@@ -5,40 +5,41 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.chat import parse, responses
-from curation.selection.preferences import best_against_worst, marked_pair, merits
+from curation.chat import parse_chat_text, responses_with_context
+from curation.selection.preferences import annotated_pair, best_vs_worst_pairs, preference_scores
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import HUMAN, PAIRS, SYNTHETIC
 from storage.runs.run import Attempt
-from storage.runs.status import refused
-from tasks.backends import Corpus, Preference, Text, TransformerTraining
+from storage.runs.status import rejected_by_review
+from tasks.backends import PreferencePair, Text, TrainingCorpus, TransformerTraining
 
-Pool = Sequence[tuple[Artifact, Artifact]]
+CandidateHistory = Sequence[tuple[Artifact, Artifact]]
 """Candidates and decisions of every generation so far, oldest first."""
 
 
-def texts_of(corpus: Artifact) -> Corpus:
+def lm_dataset(corpus: Artifact) -> TrainingCorpus:
     """Every text of a corpus, to be learned whole."""
     return _by_origin(corpus, lambda row: [row["text"]])
 
 
-def responses_of(corpus: Artifact, reserve: Artifact, pool: Pool) -> Corpus:
+def sft_dataset(corpus: Artifact, human_train: Artifact, history: CandidateHistory) -> TrainingCorpus:
     """Every response in a corpus with its prompt: of conversations, and of candidates that were asked for by a prompt.
 
     Raises:
-        ValueError: there is none.
+        HeirloomError: there is none.
     """
-    turns, prompts = _turns(reserve), _prompts(pool)
+    turns, prompts = _turns(human_train), _prompts(history)
     found = _by_origin(corpus, lambda row: _pieces(row, turns.get(row["id"]), prompts.get(row["id"], "")))
     if not any(isinstance(text, tuple) for text in (*found.human, *found.synthetic)):
-        raise ValueError(
+        raise HeirloomError(
             "train.objective is 'sft', and no record of the corpus is a conversation or has a prompt; "
             "ingest conversations, ask with prompts, or set train.objective = 'text'"
         )
     return found
 
 
-def heldout_of(heldout: Artifact, objective: str) -> list[Text]:
+def eval_dataset(heldout: Artifact, objective: str) -> list[Text]:
     """The held-out texts, in the shape of what is learned."""
     rows = read_table(heldout.folder, ["text", "messages"]).to_pylist()
     return [
@@ -46,56 +47,62 @@ def heldout_of(heldout: Artifact, objective: str) -> list[Text]:
     ]
 
 
-def pairs_of(
-    attempt: Attempt, corpus: Artifact, reserve: Artifact, pool: Pool, settings: TransformerTraining
+def build_preference_pairs(
+    attempt: Attempt, corpus: Artifact, human_train: Artifact, history: CandidateHistory, settings: TransformerTraining
 ) -> Artifact:
     """Publish the pairs that DPO learns from; what a person has rejected in a review is on neither side of one.
 
     Raises:
-        ValueError: there is none.
+        HeirloomError: there is none.
     """
-    asked = {"pairs": settings.pairs, "by": settings.pairs_by}
-    newest = {"candidates": pool[-1][0]} if settings.pairs != "human" else {}
-    pairs = attempt.artifact("pairs", asked, corpus=corpus, reserve=reserve, **newest)
-    if pairs.finished():
+    asked = {"pairs": settings.preference_source, "by": settings.preference_score}
+    newest = {"candidates": history[-1][0]} if settings.preference_source != "human" else {}
+    pairs = attempt.artifact("pairs", asked, corpus=corpus, human_train=human_train, **newest)
+    if pairs.exists():
         return pairs
-    barred = {*refused(attempt)}
+    barred = {*rejected_by_review(attempt)}
     there = set(read_table(corpus.folder, ["id"])["id"].to_pylist()) - barred
-    rows = _marked(there, reserve) if settings.pairs == "human" else _ranked(there, barred, pool[-1][0], settings)
+    rows = (
+        _marked(there, human_train)
+        if settings.preference_source == "human"
+        else _ranked(there, barred, history[-1][0], settings)
+    )
     if not rows:
-        raise ValueError(
+        raise HeirloomError(
             "no human record of the corpus is a conversation that ends in an answer and a turn of role `rejected`; "
-            "ingest some, or set train.pairs = 'best-of-k'"
-            if settings.pairs == "human"
+            "ingest some, or set train.preference_source = 'best-of-k'"
+            if settings.preference_source == "human"
             else "no prompt has two different answers, one of them kept; ask each record more often "
-            "(prompts.answers, or prompts.rounds) by a program that prompts"
+            "(prompts.completions_per_prompt, or prompts.max_prompts_per_record) by a program that prompts"
         )
     with pairs.draft() as draft:
         draft.write_part(pa.Table.from_pylist(rows, schema=PAIRS))
     return pairs
 
 
-def preferences_of(pairs: Artifact, corpus: Artifact) -> Corpus:
+def dpo_dataset(pairs: Artifact, corpus: Artifact) -> TrainingCorpus:
     """The pairs as a trainer takes them, each with the weight of its better answer."""
     weights = dict(zip(*read_table(corpus.folder, ["id", "weight"]).to_pydict().values(), strict=True))
-    return Corpus(
+    return TrainingCorpus(
         [],
         [],
         preferences=[
-            Preference(row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN, weights[row["chosen_id"]])
+            PreferencePair(
+                row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN, weights[row["chosen_id"]]
+            )
             for row in read_table(pairs.folder).to_pylist()
         ],
     )
 
 
-def _by_origin(corpus: Artifact, pieces: Any) -> Corpus:  # noqa: ANN401  (from a row to its texts)
+def _by_origin(corpus: Artifact, pieces: Any) -> TrainingCorpus:  # noqa: ANN401  (from a row to its texts)
     texts: dict[str, list[Text]] = {HUMAN: [], SYNTHETIC: []}
     weights: dict[str, list[float]] = {HUMAN: [], SYNTHETIC: []}
     for row in read_table(corpus.folder, ["id", "text", "origin", "weight"]).to_pylist():
         found = pieces(row)
         texts[row["origin"]] += found
         weights[row["origin"]] += [row["weight"]] * len(found)
-    return Corpus(texts[HUMAN], texts[SYNTHETIC], weights[HUMAN], weights[SYNTHETIC])
+    return TrainingCorpus(texts[HUMAN], texts[SYNTHETIC], weights[HUMAN], weights[SYNTHETIC])
 
 
 def _pieces(row: dict[str, Any], turns: Any, prompt: str) -> list[Text]:  # noqa: ANN401
@@ -104,10 +111,10 @@ def _pieces(row: dict[str, Any], turns: Any, prompt: str) -> list[Text]:  # noqa
     if not turns and text.startswith("### "):
         # A model that learned conversations writes whole ones.
         try:
-            turns = parse(text)
+            turns = parse_chat_text(text)
         except ValueError:
             turns = None
-    if found := responses(turns or []):
+    if found := responses_with_context(turns or []):
         return list(found)
     return [(prompt, text.removeprefix(prompt))] if prompt else [text]
 
@@ -117,7 +124,7 @@ def _turns(reserve: Artifact) -> dict[str, Any]:
     return {row["id"]: row["messages"] for row in rows if row["messages"]}
 
 
-def _prompts(pool: Pool) -> dict[str, str]:
+def _prompts(pool: CandidateHistory) -> dict[str, str]:
     tables = [read_table(made.folder, ["id", "prompt"]) for made, _ in pool]
     return {row["id"]: row["prompt"] for table in tables for row in table.to_pylist()}
 
@@ -125,7 +132,7 @@ def _prompts(pool: Pool) -> dict[str, str]:
 def _marked(there: set[str], reserve: Artifact) -> list[dict[str, Any]]:
     rows = []
     for identity, turns in _turns(reserve).items():
-        if identity in there and (found := marked_pair(turns)):
+        if identity in there and (found := annotated_pair(turns)):
             said = dict(zip(("prompt", "chosen", "rejected"), found, strict=True))
             rows.append({**said, "chosen_id": identity, "rejected_id": identity, "origin": HUMAN})
     return rows
@@ -134,13 +141,15 @@ def _marked(there: set[str], reserve: Artifact) -> list[dict[str, Any]]:
 def _ranked(
     there: set[str], barred: set[str], candidates: Artifact, settings: TransformerTraining
 ) -> list[dict[str, Any]]:
-    names = ["id", "text", "prompt", "log_probability", "completion_tokens"]
+    names = ["id", "text", "prompt", "sum_logprob", "completion_tokens"]
     rows = read_table(candidates.folder, names).to_pylist()
     made = [row for row in rows if row["prompt"] and row["id"] not in barred]
     said = [row["text"].removeprefix(row["prompt"]) for row in made]
-    nats = [-(row["log_probability"] or float("nan")) / max(1, row["completion_tokens"]) for row in made]
+    nats = [-(row["sum_logprob"] or float("nan")) / max(1, row["completion_tokens"]) for row in made]
     kept = [row["id"] in there for row in made]
-    pairs = best_against_worst([row["prompt"] for row in made], said, kept, merits(settings.pairs_by, said, nats))
+    pairs = best_vs_worst_pairs(
+        [row["prompt"] for row in made], said, kept, preference_scores(settings.preference_score, said, nats)
+    )
     return [
         {
             "prompt": made[pair.chosen]["prompt"],

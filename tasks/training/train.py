@@ -9,194 +9,214 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.artifacts.artifact import MANIFEST, Artifact, as_made, read_manifest, read_table
-from storage.artifacts.files import describe_file
-from storage.artifacts.ids import seed_of
-from storage.artifacts.model_files import speakable
+from heirloom.errors import HeirloomError
+from storage.artifacts.artifact import MANIFEST, Artifact, load_artifact, read_manifest, read_table
+from storage.artifacts.files import file_info
+from storage.artifacts.ids import derive_seed
+from storage.artifacts.model_files import ensure_loadable
 from storage.artifacts.schemas import TRAINING
 from storage.runs.run import Attempt
-from tasks.backends import Corpus, Training, TransformerTraining
+from tasks.backends import Training, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends
-from tasks.orchestration.prefect import verb
-from tasks.orchestration.progress import logger, stage
-from tasks.training.datasets import heldout_of, pairs_of, preferences_of, responses_of, texts_of
+from tasks.orchestration.prefect import task
+from tasks.orchestration.progress import logger, progress
+from tasks.training.datasets import build_preference_pairs, dpo_dataset, eval_dataset, lm_dataset, sft_dataset
 
 _same_model: dict[str, threading.Lock] = defaultdict(threading.Lock)
-_SHAPE = {"hidden", "layers", "heads", "context", "vocabulary", "batch", "precision"}
+_SHAPE = {
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "context_length",
+    "vocab_size",
+    "batch_size",
+    "precision",
+}
 """What a base that is pre-trained from the reserve has of the recipe; the rest is as small models learn best."""
 
 
-@verb
+@task
 def train(
     attempt: Attempt,
     corpus: Artifact,
     heldout: Artifact,
-    ancestor: Artifact | None,
+    gen0_model: Artifact | None,
     settings: Training,
     seed: int,
     backends: Backends,
     previous: Artifact | None = None,
-    reserve: Artifact | None = None,
-    pool: Sequence[tuple[Artifact, Artifact]] = (),
+    human_train: Artifact | None = None,
+    history: Sequence[tuple[Artifact, Artifact]] = (),
 ) -> Artifact:
     """Publish the model.
 
-    `ancestor` is generation 0's, whose vocabulary every later model keeps; `previous` the last one's. `reserve` and
+    `gen0_model` is generation 0's, whose vocabulary every later model keeps; `previous` the last one's. `reserve` and
     `pool`, candidates and decisions of every generation so far, say what the records of the corpus answer.
 
     Raises:
-        ValueError: nothing or too little to learn from, no model to start from, or a training that came to nothing.
+        HeirloomError: nothing or too little to learn from, no model to start from, or a training that came to nothing.
     """
-    settings = settings if ancestor else _of_human_text_alone(settings)
+    settings = settings if gen0_model else _of_human_text_alone(settings)
     identity: dict[str, Any] = {"train": settings.model_dump(mode="json"), "seed": seed}
-    parents = {"corpus": corpus} | ({"ancestor": ancestor} if ancestor else {})
-    beginning: Path | str | None = None
+    parents = {"corpus": corpus} | ({"gen0_model": gen0_model} if gen0_model else {})
+    initial_weights: Path | str | None = None
     if isinstance(settings, TransformerTraining):
-        beginning, above, named = _beginning(attempt, corpus, ancestor, previous, settings, seed, backends)
+        initial_weights, above, named = _initial_weights(
+            attempt, corpus, gen0_model, previous, settings, seed, backends
+        )
         parents |= above
         identity |= named
-        if settings.stop_early:
-            parents["heldout"] = heldout
+        if settings.load_best_model_at_end:
+            parents["human_heldout"] = heldout
         if settings.objective == "dpo":
-            parents["pairs"] = pairs_of(attempt, corpus, _needed(reserve), pool, settings)
+            parents["pairs"] = build_preference_pairs(attempt, corpus, _require(human_train), history, settings)
     model = attempt.artifact("model", identity, **parents)
     with _same_model[model.fingerprint]:
-        if model.finished():
+        if model.exists():
             return model
-        if twin := _twin(attempt, model):
-            model.adopt(twin.folder)
+        if twin := _find_cached_model(attempt, model):
+            model.copy_from(twin.folder)
             return model
-        material = _material(settings, corpus, reserve, pool, parents.get("pairs"))
-        _learn(
-            attempt, model, material, heldout, ancestor, beginning, settings, seed, backends, _about(corpus, reserve)
+        dataset = _dataset(settings, corpus, human_train, history, parents.get("pairs"))
+        _run_training(
+            attempt,
+            model,
+            dataset,
+            heldout,
+            gen0_model,
+            initial_weights,
+            settings,
+            seed,
+            backends,
+            _license_facts(corpus, human_train),
         )
     return model
 
 
-def _beginning(
+def _initial_weights(
     attempt: Attempt,
     corpus: Artifact,
-    ancestor: Artifact | None,
+    gen0_model: Artifact | None,
     previous: Artifact | None,
     settings: TransformerTraining,
     seed: int,
     backends: Backends,
 ) -> tuple[Path | str | None, dict[str, Artifact], dict[str, Any]]:
     """The model that a training starts from, the artifact that it is, and what it holds where it is none of ours."""
-    if settings.start == "previous" and previous:
-        return speakable(previous), {"previous": previous}, {}
-    if settings.base:
-        return settings.base, {}, {"base": _content(settings.base)}
-    if settings.start != "base":
+    if settings.init_from == "previous" and previous:
+        return ensure_loadable(previous), {"previous": previous}, {}
+    if settings.base_model:
+        return settings.base_model, {}, {"base": _hash_base(settings.base_model)}
+    if settings.init_from != "base":
         return None, {}, {}
     base = (
-        as_made(ancestor.folder.with_name("base"))
-        if ancestor
-        else _pretrained(attempt, corpus, settings, seed, backends)
+        load_artifact(gen0_model.folder.with_name("base"))
+        if gen0_model
+        else _pretrain_base(attempt, corpus, settings, seed, backends)
     )
-    return base.whole(), {"base": base}, {}
+    return base.ensure_local(), {"base": base}, {}
 
 
-def _pretrained(
+def _pretrain_base(
     attempt: Attempt, corpus: Artifact, settings: TransformerTraining, seed: int, backends: Backends
 ) -> Artifact:
     """The base that generation 0 makes from its human text, for itself and for all that come after."""
     shape = settings.model_dump(include=_SHAPE)
-    plain = TransformerTraining.model_validate({**shape, "human_only_steps": settings.base_steps})
+    plain = TransformerTraining.model_validate({**shape, "generation_0_max_steps": settings.base_max_steps})
     base = attempt.artifact("base", {"train": plain.model_dump(mode="json"), "seed": seed}, corpus=corpus)
     with _same_model[base.fingerprint]:
-        if base.finished():
+        if base.exists():
             return base
-        if twin := _twin(attempt, base):
-            base.adopt(twin.folder)
+        if twin := _find_cached_model(attempt, base):
+            base.copy_from(twin.folder)
         else:
-            _learn(attempt, base, texts_of(corpus), None, None, None, plain, seed, backends, {})
+            _run_training(attempt, base, lm_dataset(corpus), None, None, None, plain, seed, backends, {})
     return base
 
 
-def _material(
+def _dataset(
     settings: Training,
     corpus: Artifact,
     reserve: Artifact | None,
     pool: Sequence[tuple[Artifact, Artifact]],
     pairs: Artifact | None,
-) -> Corpus:
+) -> TrainingCorpus:
     if pairs:
-        return preferences_of(pairs, corpus)
+        return dpo_dataset(pairs, corpus)
     if isinstance(settings, TransformerTraining) and settings.objective == "sft":
-        return responses_of(corpus, _needed(reserve), pool)
-    return texts_of(corpus)
+        return sft_dataset(corpus, _require(reserve), pool)
+    return lm_dataset(corpus)
 
 
-def _learn(
+def _run_training(
     attempt: Attempt,
     model: Artifact,
-    material: Corpus,
+    dataset: TrainingCorpus,
     heldout: Artifact | None,
-    ancestor: Artifact | None,
-    beginning: Path | str | None,
+    gen0_model: Artifact | None,
+    initial_weights: Path | str | None,
     settings: Training,
     seed: int,
     backends: Backends,
     about: dict[str, Any],
 ) -> None:
-    objective = settings.objective if isinstance(settings, TransformerTraining) else "text"
-    with model.draft() as draft, stage(attempt, "train" if model.name == "model" else model.name) as told:
-        lesson = backends.trainer(settings).train(
-            material,
-            heldout_of(heldout, objective) if heldout else [],
-            ancestor.whole() if ancestor else None,
+    objective = settings.objective if isinstance(settings, TransformerTraining) else "lm"
+    with model.draft() as draft, progress(attempt, "train" if model.name == "model" else model.name) as told:
+        result = backends.trainer(settings).train(
+            dataset,
+            eval_dataset(heldout, objective) if heldout else [],
+            gen0_model.ensure_local() if gen0_model else None,
             draft.folder,
-            seed_of(seed, "train", attempt.generation, attempt.number),
+            derive_seed(seed, "train", attempt.generation, attempt.number),
             told,
-            beginning,
+            initial_weights,
         )
-        curve = [point._asdict() for point in lesson.log]
+        curve = [point._asdict() for point in result.log]
         draft.write_part(pa.Table.from_pylist(curve, schema=TRAINING))
         draft.facts = {
-            "tokens": lesson.tokens,
-            "human_token_fraction": lesson.human_tokens / lesson.tokens,
-            "steps": lesson.steps,
-            "training_seconds": lesson.seconds,
-            "resumed_from_step": lesson.resumed_from,
+            "tokens": result.tokens,
+            "human_token_fraction": result.human_tokens / result.tokens,
+            "steps": result.steps,
+            "training_seconds": result.seconds,
+            "resumed_from_step": result.resumed_from_step,
             **about,
         }
-    if lesson.resumed_from:
-        logger.info("%s · training went on from its checkpoint at step %d", attempt, lesson.resumed_from)
+    if result.resumed_from_step:
+        logger.info("%s · training went on from its checkpoint at step %d", attempt, result.resumed_from_step)
 
 
-def _about(corpus: Artifact, reserve: Artifact | None) -> dict[str, Any]:
-    """Licences of the human records that a model learns from."""
+def _license_facts(corpus: Artifact, reserve: Artifact | None) -> dict[str, Any]:
+    """Licenses of the human records that a model learns from."""
     if not reserve:
         return {}
     there = set(read_table(corpus.folder, ["id"])["id"].to_pylist())
-    rows = read_table(reserve.folder, ["id", "licence"]).to_pylist()
-    return {"licences": sorted({row["licence"] for row in rows if row["licence"] and row["id"] in there})}
+    rows = read_table(reserve.folder, ["id", "license"]).to_pylist()
+    return {"licenses": sorted({row["license"] for row in rows if row["license"] and row["id"] in there})}
 
 
 def _of_human_text_alone(settings: Training) -> Training:
     """Settings of generation 0, where a schedule between human and synthetic text has no meaning, and nobody has answered."""
     if not isinstance(settings, TransformerTraining):
         return settings
-    changed: dict[str, Any] = {"steps": settings.human_only_steps, "human_schedule": "constant"}
-    if settings.objective == "dpo" and settings.pairs != "human":
-        changed["objective"] = "text"
+    changed: dict[str, Any] = {"max_steps": settings.generation_0_max_steps, "human_ratio_schedule": "constant"}
+    if settings.objective == "dpo" and settings.preference_source != "human":
+        changed["objective"] = "lm"
     return settings.model_copy(update=changed)
 
 
-def _content(base: str) -> dict[str, str]:
+def _hash_base(base: str) -> dict[str, str]:
     """What a base model in a folder holds; empty for one that is known by its name."""
     files = sorted(Path(base).glob("*.safetensors")) + sorted(Path(base).glob("*.json"))
-    return {path.name: str(describe_file(path)["sha256"]) for path in files}
+    return {path.name: str(file_info(path)["sha256"]) for path in files}
 
 
-def _needed(reserve: Artifact | None) -> Artifact:
+def _require(reserve: Artifact | None) -> Artifact:
     if reserve is None:
-        raise ValueError("responses and pairs are read from the reserve, which was not given")
+        raise HeirloomError("responses and pairs are read from the reserve, which was not given")
     return reserve
 
 
-def _twin(attempt: Attempt, model: Artifact) -> Artifact | None:
+def _find_cached_model(attempt: Attempt, model: Artifact) -> Artifact | None:
     """The same model in another run of this store, if one is finished."""
     if attempt.generation:
         return None

@@ -18,7 +18,7 @@ def test_the_shipped_recipe_is_the_loop_that_came_out_best_among_500_passages() 
     }
     asked = arms(SMALL)[min(loops, key=lambda arm: loops[arm])]
     shipped = load_recipe("gaining").model_dump()
-    assert shipped["generations"] == asked.pop("generations")
+    assert shipped["num_generations"] == asked.pop("num_generations")
     for table, values in asked.items():
         assert values.items() <= shipped[table].items()
 

@@ -55,10 +55,10 @@ def test_parts_of_a_loss_sum_to_it_whatever_the_order() -> None:
 def test_text_is_cut_and_edited_by_tokens() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tasks.backends.training.tokenizer import learn_vocabulary
+    from tasks.backends.training.tokenizer import train_bpe_tokenizer
 
     text = "The old river remembers the garden, and the garden forgets it. " * 3
-    tokenizer = learn_vocabulary([text], 300, 16)
+    tokenizer = train_bpe_tokenizer([text], 300, 16)
     size = len(tokenizer.encode(text, add_special_tokens=False))
     assert "".join(cut(text, tokenizer, 1)) == text
     assert len(cut(text, tokenizer, 10)) == size // 10

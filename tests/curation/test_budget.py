@@ -2,13 +2,13 @@
 
 import pytest
 
-from curation.budget import BudgetSettings, Spent, overspent
+from curation.budget import BudgetSettings, Cost, exceeded_budget
 
-COST = [Spent(0, 1000, 0.5, 0.1, 2), Spent(1, 3000, 1.5, 0.2, 6)]
+COST = [Cost(0, 1000, 0.5, 0.1, 2), Cost(1, 3000, 1.5, 0.2, 6)]
 
 
 def test_without_a_limit_nothing_is_ever_spent() -> None:
-    assert overspent(BudgetSettings(), [Spent(0, 10**15, 10**6, 10**6)]) == ""
+    assert exceeded_budget(BudgetSettings(), [Cost(0, 10**15, 10**6, 10**6)]) == ""
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ def test_without_a_limit_nothing_is_ever_spent() -> None:
     ],
 )
 def test_a_budget_that_is_spent_is_named_with_what_to_do(limit: dict[str, float], said: str) -> None:
-    assert overspent(BudgetSettings.model_validate(limit), COST).startswith(said)
+    assert exceeded_budget(BudgetSettings.model_validate(limit), COST).startswith(said)
 
 
 def test_what_is_just_below_a_limit_is_affordable() -> None:
     roomy = {"run_tokens": 4001, "run_hours": 2.01, "run_gib": 0.31, "generation_tokens": 3000, "generation_hours": 1.5}
-    assert overspent(BudgetSettings.model_validate(roomy), COST) == ""
+    assert exceeded_budget(BudgetSettings.model_validate(roomy), COST) == ""

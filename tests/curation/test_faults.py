@@ -1,8 +1,8 @@
 import numpy as np
 
-from curation.decisions import Faults
+from curation.decisions import FilterResult
 
 
 def test_a_text_without_a_reason_stays() -> None:
-    assert Faults(["", "too short"], np.array([np.nan, 3.0])).kept.tolist() == [True, False]
-    assert Faults([], np.zeros(0)).kept.tolist() == []
+    assert FilterResult(["", "too short"], np.array([np.nan, 3.0])).kept.tolist() == [True, False]
+    assert FilterResult([], np.zeros(0)).kept.tolist() == []

@@ -3,7 +3,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from curation.gates import GateSettings, Limit, Verdict, judge, worst
+from curation.gates import GateSettings, Limit, Verdict, evaluate_gate, most_severe
 from curation.metrics.settings import METRICS
 from curation.metrics.types import Value
 
@@ -13,7 +13,7 @@ def _told(**values: float) -> dict[tuple[str, str], Value]:
 
 
 def _judged(limit: Limit, *values: float) -> Verdict:
-    verdicts = judge(GateSettings(limits=(limit,)), [_told(**{limit.metric: value}) for value in values])
+    verdicts = evaluate_gate(GateSettings(limits=(limit,)), [_told(**{limit.metric: value}) for value in values])
     assert len(verdicts) == 1
     return verdicts[0]
 
@@ -32,7 +32,9 @@ def test_at_least_holds_down_to_its_bound(now: float, action: str) -> None:
     assert bool(verdict.reason) == (action != "go")
 
 
-@pytest.mark.parametrize("limit", [Limit(metric="perplexity", at_most=2), Limit(metric="types", at_least=0.5)])
+@pytest.mark.parametrize(
+    "limit", [Limit(metric="perplexity", at_most=2), Limit(metric="vocabulary_size", at_least=0.5)]
+)
 @pytest.mark.parametrize(("first", "now"), [(10.0, math.nan), (math.nan, 10.0), (math.nan, math.nan)])
 def test_a_value_that_is_no_number_holds_no_limit_and_is_not_stored(limit: Limit, first: float, now: float) -> None:
     verdict = _judged(limit, first, now)
@@ -45,68 +47,79 @@ def test_a_value_that_is_no_number_holds_no_limit_and_is_not_stored(limit: Limit
 def test_the_reason_says_metric_value_interval_generation_and_bound() -> None:
     above = _judged(Limit(metric="perplexity", at_most=1.5), 10, 12, 31)
     assert above.reason == "perplexity of the model is 31 in generation 2, above 15 = 1.5 x generation 0's"
-    told = [{("corpus", "types"): Value(1000)}, {("corpus", "types"): Value(5, 4, 6)}]
-    (below,) = judge(GateSettings(limits=(Limit(metric="types", subject="corpus", at_least=0.7),)), told)
+    told = [{("corpus", "vocabulary_size"): Value(1000)}, {("corpus", "vocabulary_size"): Value(5, 4, 6)}]
+    (below,) = evaluate_gate(
+        GateSettings(limits=(Limit(metric="vocabulary_size", subject="corpus", at_least=0.7),)), told
+    )
     assert below.reason == "types of the corpus is 5 [4, 6] in generation 1, below 700 = 0.7 x generation 0's"
-    assert (below.low, below.high, below.generation, below.since, below.subject) == (4, 6, 1, 1, "corpus")
+    assert (below.low, below.high, below.generation, below.first_generation, below.subject) == (4, 6, 1, 1, "corpus")
 
 
 def test_patience_waits_for_generations_in_a_row_and_says_since_when() -> None:
-    limit = Limit(metric="types", at_least=0.5, patience=2)
+    limit = Limit(metric="vocabulary_size", at_least=0.5, patience=2)
     assert _judged(limit, 10, 1).action == "go"
-    assert _judged(limit, 10, 1).since == 1
+    assert _judged(limit, 10, 1).first_generation == 1
     assert _judged(limit, 10, 1, 9, 1).action == "go"
     tired = _judged(limit, 10, 9, 1, 1)
-    assert (tired.action, tired.since) == ("warn", 2)
+    assert (tired.action, tired.first_generation) == ("warn", 2)
     assert tired.reason.endswith("since generation 2")
 
 
 def test_a_limit_can_be_absolute_or_against_human_text() -> None:
-    absolute = Limit(metric="loss_change", against="value", at_most=0.0)
+    absolute = Limit(metric="loss_change", baseline="value", at_most=0.0)
     assert _judged(absolute, 0.0).action == "go"
     assert _judged(absolute, 0.0, 0.1).action == "warn"
-    limit = Limit(metric="vendi", against="human", at_least=0.9)
+    limit = Limit(metric="vendi", baseline="human", at_least=0.9)
     told = [{("model", "vendi"): Value(80), ("human", "vendi"): Value(100)}]
-    (verdict,) = judge(GateSettings(limits=(limit,)), told)
+    (verdict,) = evaluate_gate(GateSettings(limits=(limit,)), told)
     assert (verdict.action, verdict.limit) == ("warn", 90)
     with pytest.raises(ValueError, match="holds vendi against human text, for which it is not measured"):
-        judge(GateSettings(limits=(limit,)), [{("model", "vendi"): Value(80)}])
+        evaluate_gate(GateSettings(limits=(limit,)), [{("model", "vendi"): Value(80)}])
 
 
 def test_a_certain_limit_is_broken_by_the_whole_interval() -> None:
-    limit = Limit(metric="type_coverage_change", against="value", at_least=0, certain=True)
+    limit = Limit(metric="type_coverage_change", baseline="value", at_least=0, require_significance=True)
     for value, action in ((Value(-0.1, -0.2, 0.01), "go"), (Value(-0.1, -0.2, -0.01), "warn"), (Value(-0.1), "warn")):
-        (verdict,) = judge(GateSettings(limits=(limit,)), [{("model", limit.metric): value}])
+        (verdict,) = evaluate_gate(GateSettings(limits=(limit,)), [{("model", limit.metric): value}])
         assert verdict.action == action
 
 
 def test_candidates_are_held_against_the_first_there_were() -> None:
-    gate = GateSettings(limits=(Limit(metric="types", subject="candidates", at_least=0.5),))
-    said = [{("candidates", "types"): Value(value)} for value in (100, 60, 40)]
-    assert judge(gate, [_told(types=1)])[0].action == "go"
-    assert [judge(gate, [_told(types=1), *said[: place + 1]])[0].action for place in range(3)] == ["go", "go", "warn"]
+    gate = GateSettings(limits=(Limit(metric="vocabulary_size", subject="candidates", at_least=0.5),))
+    said = [{("candidates", "vocabulary_size"): Value(value)} for value in (100, 60, 40)]
+    assert evaluate_gate(gate, [_told(types=1)])[0].action == "go"
+    assert [evaluate_gate(gate, [_told(types=1), *said[: place + 1]])[0].action for place in range(3)] == [
+        "go",
+        "go",
+        "warn",
+    ]
 
 
 def test_generation_0_passes_its_own_default_gate() -> None:
     metrics = {
         **_told(perplexity=123.4, rare_word_coverage=0.0, rare_bigram_coverage=0.5),
-        ("corpus", "words_kept"): Value(0.98),
+        ("corpus", "vocabulary_retained"): Value(0.98),
     }
-    assert {verdict.action for verdict in judge(GateSettings(), [metrics])} == {"go"}
+    assert {verdict.action for verdict in evaluate_gate(GateSettings(), [metrics])} == {"go"}
 
 
 def test_every_limit_has_its_verdict_in_order() -> None:
-    limits = (Limit(metric="types", at_least=0.5), Limit(metric="perplexity", at_most=1.1, action="stop"))
-    verdicts = judge(GateSettings(limits=limits), [_told(types=10, perplexity=10), _told(types=10, perplexity=12)])
-    assert [(verdict.metric, verdict.action) for verdict in verdicts] == [("types", "go"), ("perplexity", "stop")]
+    limits = (Limit(metric="vocabulary_size", at_least=0.5), Limit(metric="perplexity", at_most=1.1, action="stop"))
+    verdicts = evaluate_gate(
+        GateSettings(limits=limits), [_told(types=10, perplexity=10), _told(types=10, perplexity=12)]
+    )
+    assert [(verdict.metric, verdict.action) for verdict in verdicts] == [
+        ("vocabulary_size", "go"),
+        ("perplexity", "stop"),
+    ]
 
 
 def test_a_limit_on_something_not_measured_is_refused() -> None:
-    gate = GateSettings(limits=(Limit(metric="types", at_least=0.5),))
+    gate = GateSettings(limits=(Limit(metric="vocabulary_size", at_least=0.5),))
     with pytest.raises(ValueError, match=r"limit on types of the model.*measured: perplexity"):
-        judge(gate, [_told(types=1.0), _told(perplexity=1.0)])
-    with pytest.raises(ValueError, match=r"limit on own.happiness"):
-        judge(GateSettings(limits=(Limit(metric="own.happiness", at_least=0.5),)), [_told(perplexity=1.0)])
+        evaluate_gate(gate, [_told(types=1.0), _told(perplexity=1.0)])
+    with pytest.raises(ValueError, match=r"limit on custom.happiness"):
+        evaluate_gate(GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_told(perplexity=1.0)])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +133,7 @@ def test_a_limit_on_something_not_measured_is_refused() -> None:
         {"metric": "perplexity", "at_least": -1},
         {"metric": "perplexity", "at_most": 1, "action": "go"},
         {"metric": "perplexity", "at_most": 1, "floor": 0},
-        {"metric": "own.", "at_most": 1},
+        {"metric": "custom.", "at_most": 1},
         {"metric": "perplexity", "at_most": 1, "patience": 0},
         {"metric": "perplexity", "at_most": 1, "subject": "human"},
     ],
@@ -131,14 +144,14 @@ def test_wrong_limits_are_refused(wrong: dict[str, object]) -> None:
     assert isinstance(refused.value, ValueError)
 
 
-@pytest.mark.parametrize("metric", [*METRICS, "own.accuracy"])
+@pytest.mark.parametrize("metric", [*METRICS, "custom.accuracy"])
 def test_every_known_metric_can_be_limited(metric: str) -> None:
     assert _judged(Limit(metric=metric, at_most=1), 1.0, 2.0).action == "warn"
 
 
 def test_the_worst_action_speaks_for_all() -> None:
     def said(*actions: str) -> str:
-        return worst([Verdict(action, "types", 1.0, 1.0, "") for action in actions])  # type: ignore[arg-type]
+        return most_severe([Verdict(action, "vocabulary_size", 1.0, 1.0, "") for action in actions])  # type: ignore[arg-type]
 
     assert said() == "go"
     assert said("go", "go") == "go"

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.mixing import Mix, MixSettings, draw_mix
-from curation.selection.apportionment import quotas
+from curation.mixing import MixIndices, MixSettings, draw_mix
+from curation.selection.apportionment import largest_remainder
 
 
-def _rows(mix: Mix) -> tuple[list[int], list[int], list[int]]:
+def _rows(mix: MixIndices) -> tuple[list[int], list[int], list[int]]:
     return mix.human.tolist(), mix.newest.tolist(), mix.earlier.tolist()
 
 
@@ -39,7 +39,7 @@ def test_anchor_takes_every_human_record_and_the_newest_survivors() -> None:
 def test_fixed_fraction_is_exact_to_the_record_or_refused(
     human: int, newest: int, records: int, fraction: float, earlier: int, seed: int
 ) -> None:
-    chosen = MixSettings(policy="fixed-fraction", human_fraction=fraction, records=records)
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=fraction, num_records=records)
     asked = round(records * fraction)
     if asked > human or records - asked > newest:
         with pytest.raises(ValueError, match="the mix asks for"):
@@ -57,7 +57,7 @@ def test_fixed_fraction_is_exact_to_the_record_or_refused(
 def test_accumulate_subsample_draws_its_size_from_the_pool_or_is_refused(
     human: int, newest: int, earlier: int, records: int, seed: int
 ) -> None:
-    chosen = MixSettings(policy="accumulate-subsample", records=records)
+    chosen = MixSettings(policy="accumulate-subsample", num_records=records)
     if records > human + newest + earlier:
         with pytest.raises(ValueError, match="records in the pool"):
             draw_mix(chosen, human, newest, earlier, seed)
@@ -76,9 +76,11 @@ def test_quotas_of_human_records_are_exact_or_refused_by_name(
 ) -> None:
     parts = data.draw(st.lists(st.integers(1, 9), min_size=3, max_size=3))
     shares = {source: part / sum(parts) for source, part in zip("abc", parts, strict=True)}
-    chosen = MixSettings(policy="fixed-fraction", human_fraction=fraction, records=records, human_sources=shares)
+    chosen = MixSettings(
+        policy="fixed-fraction", human_fraction=fraction, num_records=records, human_source_shares=shares
+    )
     asked = round(records * fraction)
-    wanted, there = quotas(asked, shares), Counter(sources)
+    wanted, there = largest_remainder(asked, shares), Counter(sources)
     if asked > len(sources):
         with pytest.raises(ValueError, match=f"asks for {asked} human records, and there are {len(sources)}"):
             draw_mix(chosen, len(sources), 60, 0, seed, sources)
@@ -97,18 +99,18 @@ def test_quotas_of_human_records_are_exact_or_refused_by_name(
 
 def test_the_shares_of_the_reserve_can_be_kept_to_the_record() -> None:
     sources = ["letters"] * 70 + ["wiki"] * 30
-    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, records=50, human_sources="as-reserve")
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, num_records=50, human_source_shares="as-reserve")
     mix = draw_mix(chosen, 100, 100, 0, 3, sources)
     assert Counter(sources[row] for row in mix.human) == {"letters": 18, "wiki": 7}
 
 
 def test_a_whole_pool_drawn_is_the_pool() -> None:
-    mix = draw_mix(MixSettings(policy="accumulate-subsample", records=9), 4, 3, 2, seed=5)
+    mix = draw_mix(MixSettings(policy="accumulate-subsample", num_records=9), 4, 3, 2, seed=5)
     assert _rows(mix) == ([0, 1, 2, 3], [0, 1, 2], [0, 1])
 
 
 def test_every_record_of_the_pool_is_drawn_equally_often() -> None:
-    chosen = MixSettings(policy="accumulate-subsample", records=5)
+    chosen = MixSettings(policy="accumulate-subsample", num_records=5)
     times = np.zeros(20)
     for seed in range(1000):
         mix = draw_mix(chosen, 8, 7, 5, seed)
@@ -127,20 +129,20 @@ def test_a_size_that_is_not_given_is_the_size_of_the_reserve(policy: str) -> Non
 
 @pytest.mark.parametrize(("fraction", "human"), [(0.0, 0), (0.3, 3), (1.0, 10)])
 def test_the_share_of_human_records_is_what_was_asked(fraction: float, human: int) -> None:
-    mix = draw_mix(MixSettings(policy="fixed-fraction", human_fraction=fraction, records=10), 10, 10, 0, seed=0)
+    mix = draw_mix(MixSettings(policy="fixed-fraction", human_fraction=fraction, num_records=10), 10, 10, 0, seed=0)
     assert len(mix.human) == human
     assert mix.human_fraction == fraction
 
 
 def test_the_seed_alone_decides_the_draw() -> None:
-    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, records=20)
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, num_records=20)
     first, again, other = (draw_mix(chosen, 100, 100, 0, seed) for seed in (1, 1, 2))
     assert _rows(first) == _rows(again)
     assert _rows(first) != _rows(other)
 
 
 def test_a_refusal_says_what_was_asked_and_what_is_there() -> None:
-    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, records=20)
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.5, num_records=20)
     with pytest.raises(ValueError, match="asks for 10 survivors, and there are 4"):
         draw_mix(chosen, 100, 4, 50, seed=0)
     with pytest.raises(ValueError, match="asks for 10 human records, and there are 9"):
@@ -152,20 +154,20 @@ def test_a_refusal_says_what_was_asked_and_what_is_there() -> None:
     [
         {"policy": "fixed-fraction"},
         {"policy": "anchor", "human_fraction": 0.5},
-        {"policy": "replace", "records": 10},
-        {"policy": "accumulate", "records": 10},
+        {"policy": "replace", "num_records": 10},
+        {"policy": "accumulate", "num_records": 10},
         {"policy": "fixed-fraction", "human_fraction": 1.5},
-        {"policy": "accumulate-subsample", "records": 0},
+        {"policy": "accumulate-subsample", "num_records": 0},
         {"policy": "forget"},
         {"share": 0.5},
-        {"policy": "anchor", "human_sources": "as-reserve"},
-        {"policy": "fixed-fraction", "human_fraction": 0.5, "human_sources": {"a": 0.5}},
-        {"policy": "shares"},
-        {"policy": "anchor", "shares": [[1.0, 0.0, 0.0]]},
-        {"policy": "shares", "shares": []},
-        {"policy": "shares", "shares": [[0.5, 0.4, 0.0]]},
-        {"policy": "shares", "shares": [[1.5, -0.5, 0.0]]},
-        {"policy": "fixed-fraction", "human_fraction": 0.5, "human_sources": "by-heart"},
+        {"policy": "anchor", "human_source_shares": "as-reserve"},
+        {"policy": "fixed-fraction", "human_fraction": 0.5, "human_source_shares": {"a": 0.5}},
+        {"policy": "mixture"},
+        {"policy": "anchor", "mixture_weights": [[1.0, 0.0, 0.0]]},
+        {"policy": "mixture", "mixture_weights": []},
+        {"policy": "mixture", "mixture_weights": [[0.5, 0.4, 0.0]]},
+        {"policy": "mixture", "mixture_weights": [[1.5, -0.5, 0.0]]},
+        {"policy": "fixed-fraction", "human_fraction": 0.5, "human_source_shares": "by-heart"},
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
@@ -178,7 +180,7 @@ def test_a_mix_of_nothing_has_no_human_share() -> None:
 
 
 def test_survivors_are_taken_by_quota_as_human_records_are_spread() -> None:
-    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.0, records=10, strata="source")
+    chosen = MixSettings(policy="fixed-fraction", human_fraction=0.0, num_records=10, stratify_by="source")
     human, newest = np.array(["a"] * 5 + ["b"] * 5), np.array(["a"] * 40 + ["b"] * 5 + ["c"] * 9)
     for seed in range(3):
         taken = draw_mix(chosen, 10, 54, 0, seed, strata=(human, newest)).newest
@@ -190,8 +192,8 @@ def test_survivors_are_taken_by_quota_as_human_records_are_spread() -> None:
 
 
 def test_strata_belong_to_a_fixed_size() -> None:
-    with pytest.raises(ValidationError, match="strata belongs to policy 'fixed-fraction', not to 'replace'"):
-        MixSettings(policy="replace", strata="source")
+    with pytest.raises(ValidationError, match="stratify_by belongs to policy 'fixed-fraction', not to 'replace'"):
+        MixSettings(policy="replace", stratify_by="source")
 
 
 @given(
@@ -202,8 +204,8 @@ def test_shares_are_exact_to_the_record_without_any_twice_or_refused(
     records: int, newest: int, again: set[int], earlier: set[int], tenths: int
 ) -> None:
     triple = (tenths / 10, (10 - tenths) // 2 / 10, (10 - tenths - (10 - tenths) // 2) / 10)
-    chosen = MixSettings(policy="shares", shares=(triple,), records=records)
-    wanted = quotas(records, dict(zip("npo", triple, strict=True)))
+    chosen = MixSettings(policy="mixture", mixture_weights=(triple,), num_records=records)
+    wanted = largest_remainder(records, dict(zip("npo", triple, strict=True)))
     last = (np.array(sorted(again), np.int64), np.array(sorted(earlier), np.int64))
     there = len(earlier) + max(0, len(again) - wanted["o"])
     if wanted["n"] > newest or wanted["o"] > 20 or wanted["p"] > len(again) + len(earlier):
@@ -223,17 +225,17 @@ def test_shares_are_exact_to_the_record_without_any_twice_or_refused(
 
 
 def test_each_generation_can_have_its_own_shares_and_the_last_ones_stay() -> None:
-    chosen = MixSettings(policy="shares", shares=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), records=4)
+    chosen = MixSettings(policy="mixture", mixture_weights=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), num_records=4)
     last = (np.array([5]), np.array([0, 1, 2, 7]))
-    assert _rows(draw_mix(chosen.at(1), 9, 4, 8, 0, last=last)) == ([], [0, 1, 2, 3], [])
+    assert _rows(draw_mix(chosen.for_generation(1), 9, 4, 8, 0, last=last)) == ([], [0, 1, 2, 3], [])
     for generation in (2, 7):
-        human, newest, earlier = _rows(draw_mix(chosen.at(generation), 9, 4, 8, 0, last=last))
+        human, newest, earlier = _rows(draw_mix(chosen.for_generation(generation), 9, 4, 8, 0, last=last))
         assert (set(human) <= {5}, newest, set(earlier) <= {0, 1, 2, 7}) == (True, [], True)
         assert len(human) + len(earlier) == 4
-    assert MixSettings().at(3) == MixSettings()
+    assert MixSettings().for_generation(3) == MixSettings()
 
 
 def test_shares_that_are_not_set_are_not_told_so_that_older_runs_go_on() -> None:
-    assert "shares" not in MixSettings().model_dump(mode="json")
-    chosen = MixSettings(policy="shares", shares=((0.5, 0.25, 0.25),))
+    assert "mixture_weights" not in MixSettings().model_dump(mode="json")
+    chosen = MixSettings(policy="mixture", mixture_weights=((0.5, 0.25, 0.25),))
     assert MixSettings.model_validate(chosen.model_dump(mode="json")) == chosen

@@ -7,44 +7,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.decisions import Decision, Known
+from curation.decisions import Decision, RecordSet
 from curation.dedup.minhash import MinHashSettings
 from curation.embeddings.base import Vectors
 from curation.embeddings.encoders import HashingEncoder
-from curation.pipeline import CurateSettings, Stage, Traits, decide
+from curation.pipeline import CurateSettings, FilterName, RecordMetadata, run_filters
 from curation.selection.diversity import DiversitySettings
 
-NOBODY = Known((), (), ())
-WORDS = MinHashSettings(threshold=0.6, shingle_length=1, bands=60, rows=1)
+EMPTY_RECORDS = RecordSet((), (), ())
+WORDS = MinHashSettings(threshold=0.6, shingle_length=1, num_bands=60, rows_per_band=1)
 
 
-def _known(prefix: str, texts: Sequence[str], generation: int) -> Known:
-    return Known([f"{prefix}{place}" for place in range(len(texts))], texts, [generation] * len(texts))
+def _known(prefix: str, texts: Sequence[str], generation: int) -> RecordSet:
+    return RecordSet([f"{prefix}{place}" for place in range(len(texts))], texts, [generation] * len(texts))
 
 
 def _decided(
     texts: Sequence[str],
-    *stages: Stage,
+    *stages: FilterName,
     heldout: Sequence[str] = (),
     reserve: Sequence[str] = (),
-    earlier: Known = NOBODY,
+    earlier: RecordSet = EMPTY_RECORDS,
     **changes: object,
 ) -> list[Decision]:
-    chosen = CurateSettings.model_validate({"stages": stages, "encoder": "hashing", "minhash": WORDS, **changes})
-    sieves = decide(
+    chosen = CurateSettings.model_validate({"filters": stages, "encoder": "hashing", "minhash": WORDS, **changes})
+    sieves = run_filters(
         _known("g", texts, 3),
         _known("o", heldout, 0),
         _known("h", reserve, 0),
         earlier,
         chosen,
-        chosen.stages,
+        chosen.filters,
         _embed,
     )
     return [decision for made in sieves for decision in made]
 
 
-def _embed(alive: Known) -> Vectors:
-    return HashingEncoder().encode(alive.texts)
+def _embed(records: RecordSet) -> Vectors:
+    return HashingEncoder().encode(records.texts)
 
 
 def _dropped(decisions: list[Decision]) -> dict[str, str]:
@@ -62,21 +62,21 @@ def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
     ]
     decisions = _decided(
         texts,
-        *("empty", "exact", "contamination", "copying", "minhash"),
+        *("empty", "exact", "decontamination", "human_overlap", "minhash"),
         heldout=["held out words nobody may ever say"],
         reserve=["a human wrote these seven words once"],
     )
     looked_at = Counter(decision.stage for decision in decisions)
-    assert looked_at == {"empty": 6, "exact": 5, "contamination": 4, "copying": 3, "minhash": 2}
+    assert looked_at == {"empty": 6, "exact": 5, "decontamination": 4, "human_overlap": 3, "minhash": 2}
     assert _dropped(decisions) == {
         "g0": "empty",
         "g2": "exact",
-        "g3": "contamination",
-        "g4": "copying",
+        "g3": "decontamination",
+        "g4": "human_overlap",
         "g5": "minhash",
     }
     assert [decision.stage for decision in decisions if decision.id == "g1"] == list(looked_at)
-    assert {decision.id: decision.keeper for decision in decisions if not decision.kept} == {
+    assert {decision.id: decision.duplicate_of for decision in decisions if not decision.kept} == {
         "g0": None,
         "g2": "g1",
         "g3": "o0",
@@ -86,7 +86,15 @@ def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
 
 
 _SENTENCES = st.lists(st.sampled_from(["ant", "bee", "cat", "dog", "elk", "!"]), max_size=5).map(" ".join)
-_STAGES: tuple[Stage, ...] = ("empty", "exact", "contamination", "copying", "minhash", "semantic", "diversity")
+_STAGES: tuple[FilterName, ...] = (
+    "empty",
+    "exact",
+    "decontamination",
+    "human_overlap",
+    "minhash",
+    "semantic",
+    "diversity",
+)
 
 
 @given(
@@ -97,82 +105,84 @@ _STAGES: tuple[Stage, ...] = ("empty", "exact", "contamination", "copying", "min
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_there_is_one_decision_for_every_record_and_sieve_that_looked(
-    texts: list[str], heldout: list[str], reserve: list[str], stages: list[Stage]
+    texts: list[str], heldout: list[str], reserve: list[str], stages: list[FilterName]
 ) -> None:
     before = _known("e", ["ant bee cat"], 1)
     decisions = _decided(texts, *stages, heldout=heldout, reserve=reserve, earlier=before)
-    alive = [f"g{place}" for place in range(len(texts))]
+    records = [f"g{place}" for place in range(len(texts))]
     for stage in stages:
         made = [decision for decision in decisions if decision.stage == stage]
-        assert [decision.id for decision in made] == alive
-        alive = [decision.id for decision in made if decision.kept]
+        assert [decision.id for decision in made] == records
+        records = [decision.id for decision in made if decision.kept]
     assert len(decisions) == sum(1 for decision in decisions if decision.stage in stages)
     generations = {"g": 3, "e": 1, "o": 0, "h": 0}
     for decision in decisions:
         assert bool(decision.reason) != decision.kept
-        if decision.keeper is not None:
+        if decision.duplicate_of is not None:
             assert not decision.kept
-            assert decision.keeper_generation == generations[decision.keeper[0]]
-        assert decision.keeper != decision.id
+            assert decision.duplicate_of_generation == generations[decision.duplicate_of[0]]
+        assert decision.duplicate_of != decision.id
 
 
 def test_a_keeper_of_an_earlier_generation_is_named_with_it() -> None:
-    before = Known(["e0", "e1"], ["nothing like it", "the OLD river"], [1, 2])
+    before = RecordSet(["e0", "e1"], ["nothing like it", "the OLD river"], [1, 2])
     exact, near = (
         _decided(["the old river"], "exact", earlier=before),
         _decided(["old river"], "minhash", earlier=before),
     )
-    assert (exact[0].keeper, exact[0].keeper_generation, exact[0].evidence) == ("e1", 2, 1.0)
-    assert (near[0].keeper, near[0].keeper_generation, near[0].evidence) == ("e1", 2, 2 / 3)
-    assert near[0].estimate == pytest.approx(2 / 3, abs=4 * 0.061)
+    assert (exact[0].duplicate_of, exact[0].duplicate_of_generation, exact[0].score) == ("e1", 2, 1.0)
+    assert (near[0].duplicate_of, near[0].duplicate_of_generation, near[0].score) == ("e1", 2, 2 / 3)
+    assert near[0].estimated_jaccard == pytest.approx(2 / 3, abs=4 * 0.061)
 
 
 def test_a_record_dropped_once_keeps_nobody_else_away() -> None:
     # b repeats a human record; c is near b alone, so it stays.
-    decisions = _decided(["b c d e", "c d e f"], "copying", "minhash", reserve=["a b c d e"], overlap_threshold=0.7)
-    assert _dropped(decisions) == {"g0": "copying"}
+    decisions = _decided(
+        ["b c d e", "c d e f"], "human_overlap", "minhash", reserve=["a b c d e"], overlap_threshold=0.7
+    )
+    assert _dropped(decisions) == {"g0": "human_overlap"}
 
 
 def test_candidates_among_themselves_are_neither_copying_nor_contamination() -> None:
     same = ["the old river runs", "the old river runs"]
-    for stage in ("copying", "contamination"):
+    for stage in ("human_overlap", "decontamination"):
         decisions = _decided(same, stage, reserve=["something else"], heldout=["something else"])
         assert _dropped(decisions) == {}
-        assert [decision.evidence for decision in decisions] == [None, None]
+        assert [decision.score for decision in decisions] == [None, None]
 
 
-@pytest.mark.parametrize("stage", ["copying", "contamination"])
-def test_a_copy_goes_even_where_another_candidate_is_nearer_to_it(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", ["human_overlap", "decontamination"])
+def test_a_copy_goes_even_where_another_candidate_is_nearer_to_it(stage: FilterName) -> None:
     human = ["one two three four five six seven"]
     texts = [f"{human[0]} nine ten eleven twelve", f"{human[0]} nine ten eleven"]
     decisions = _decided(texts, stage, reserve=human, heldout=human, overlap_threshold=0.65)
-    assert [decision.evidence for decision in decisions] == [7 / 11, 7 / 10]
+    assert [decision.score for decision in decisions] == [7 / 11, 7 / 10]
     assert _dropped(decisions) == {"g1": stage}
-    assert decisions[1].keeper in ("h0", "o0")
+    assert decisions[1].duplicate_of in ("h0", "o0")
 
 
 def test_a_withheld_passage_quoted_inside_a_long_text_is_contamination() -> None:
     passage = "of all the letters that came home that winter only seven were ever answered"
     around = " ".join(f"word{number}" for number in range(90))
     texts = [f"{around} {passage} {around}", "so it went on and on"]
-    decisions = _decided(texts, "contamination", heldout=["nothing of the kind", passage])
+    decisions = _decided(texts, "decontamination", heldout=["nothing of the kind", passage])
     (dropped, kept) = decisions
-    assert (dropped.kept, dropped.reason, dropped.keeper) == (False, "quotes a withheld record", "o1")
-    assert (dropped.evidence, dropped.estimate) == (14.0, None)
+    assert (dropped.kept, dropped.reason, dropped.duplicate_of) == (False, "quotes a withheld record", "o1")
+    assert (dropped.score, dropped.estimated_jaccard) == (14.0, None)
     assert kept.kept
-    assert _dropped(_decided(texts, "contamination", heldout=[passage], shared_words=15)) == {"g0": "contamination"}
-    assert _dropped(_decided(texts, "contamination", heldout=[f"{passage} at all"], shared_words=16)) == {}
+    assert _dropped(_decided(texts, "decontamination", heldout=[passage], shared_words=15)) == {"g0": "decontamination"}
+    assert _dropped(_decided(texts, "decontamination", heldout=[f"{passage} at all"], shared_words=16)) == {}
 
 
 def test_copying_has_its_own_threshold() -> None:
     human, said = ["a b c d e f g h i j"], ["a b c d e f g"]
-    assert _dropped(_decided(said, "copying", reserve=human, overlap_threshold=0.7)) == {"g0": "copying"}
-    assert _dropped(_decided(said, "copying", reserve=human, overlap_threshold=0.71)) == {}
+    assert _dropped(_decided(said, "human_overlap", reserve=human, overlap_threshold=0.7)) == {"g0": "human_overlap"}
+    assert _dropped(_decided(said, "human_overlap", reserve=human, overlap_threshold=0.71)) == {}
 
 
 def test_the_held_out_set_and_the_reserve_are_not_mixed_up() -> None:
-    assert _dropped(_decided(["a b c d"], "contamination", reserve=["a b c d"])) == {}
-    assert _dropped(_decided(["a b c d"], "copying", heldout=["a b c d"])) == {}
+    assert _dropped(_decided(["a b c d"], "decontamination", reserve=["a b c d"])) == {}
+    assert _dropped(_decided(["a b c d"], "human_overlap", heldout=["a b c d"])) == {}
 
 
 def test_semantic_duplicates_go_by_their_vectors() -> None:
@@ -180,8 +190,8 @@ def test_semantic_duplicates_go_by_their_vectors() -> None:
     decisions = _decided(texts, "semantic", semantic={"threshold": 0.9})
     first, other, _ = HashingEncoder().encode(texts)
     assert _dropped(decisions) == {"g1": "semantic"}
-    assert decisions[1].keeper == "g0"
-    assert decisions[1].evidence == pytest.approx(float(first @ other), abs=1e-6)
+    assert decisions[1].duplicate_of == "g0"
+    assert decisions[1].score == pytest.approx(float(first @ other), abs=1e-6)
 
 
 def test_vectors_stay_with_their_records_after_a_drop() -> None:
@@ -189,8 +199,8 @@ def test_vectors_stay_with_their_records_after_a_drop() -> None:
     decisions = _decided(texts, "semantic", "diversity", semantic={"threshold": 0.99})
     assert _dropped(decisions) == {"g1": "semantic", "g4": "semantic"}
     alone = _decided(["aaaa", "bbbb", "cccc"], "diversity")
-    gains = [decision.evidence for decision in decisions if decision.stage == "diversity"]
-    assert gains == [decision.evidence for decision in alone]
+    gains = [decision.score for decision in decisions if decision.stage == "diversity"]
+    assert gains == [decision.score for decision in alone]
 
 
 @pytest.mark.parametrize(("fraction", "kept"), [(0.5, 5), (0.25, 2), (1.0, 10)])
@@ -200,17 +210,19 @@ def test_diversity_keeps_its_share_and_says_what_each_added(fraction: float, kep
     ]
     decisions = _decided(texts, "diversity", diversity=DiversitySettings(keep_fraction=fraction))
     assert sum(decision.kept for decision in decisions) == kept
-    assert all((decision.evidence is not None) == decision.kept for decision in decisions)
+    assert all((decision.score is not None) == decision.kept for decision in decisions)
     assert all(decision.kept or decision.reason == "others already cover it" for decision in decisions)
 
 
 def test_diversity_goes_by_sources_and_quality_where_it_is_asked_to() -> None:
     texts = _known("g", ["ant", "bee bee", "cat cat cat", "dog dog dog dog"], 1)
-    traits = Traits(["x", "x", "y", "y"], np.array([-1.0, -2, -3, -4]))
+    traits = RecordMetadata(["x", "x", "y", "y"], np.array([-1.0, -2, -3, -4]))
 
     def kept(**changes: object) -> set[str]:
         chosen = CurateSettings.model_validate({"diversity": {"keep_fraction": 0.5, **changes}})
-        (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, ("diversity",), _embed, lambda _: traits)
+        (made,) = run_filters(
+            texts, EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, chosen, ("diversity",), _embed, lambda _: traits
+        )
         return {decision.id for decision in made if decision.kept}
 
     assert kept(diversity_weight=0) == {"g0", "g1"}
@@ -221,22 +233,22 @@ def test_diversity_goes_by_sources_and_quality_where_it_is_asked_to() -> None:
 
 def test_how_vectors_are_made_is_decided_only_where_some_are() -> None:
     before = {"embedding": {"backend": "torch", "precision": "bfloat16"}}
-    assert CurateSettings().resolved(before).embedding.precision == "bfloat16"
-    assert CurateSettings().resolved().embedding.precision != "auto"
-    without = CurateSettings(stages=("exact", "minhash"))
-    assert without.resolved(before) == without
+    assert CurateSettings().resolve_auto(before).embedding.precision == "bfloat16"
+    assert CurateSettings().resolve_auto().embedding.precision != "auto"
+    without = CurateSettings(filters=("exact", "minhash"))
+    assert without.resolve_auto(before) == without
 
 
 @pytest.mark.parametrize(("stages", "times"), [(("empty", "exact", "minhash"), 0), (("semantic", "diversity"), 1)])
-def test_vectors_are_asked_for_once_and_only_if_a_sieve_needs_them(stages: tuple[Stage, ...], times: int) -> None:
-    asked: list[Known] = []
+def test_vectors_are_asked_for_once_and_only_if_a_sieve_needs_them(stages: tuple[FilterName, ...], times: int) -> None:
+    asked: list[RecordSet] = []
 
-    def embed(alive: Known) -> Vectors:
-        asked.append(alive)
-        return _embed(alive)
+    def embed(records: RecordSet) -> Vectors:
+        asked.append(records)
+        return _embed(records)
 
     texts = _known("g", ["one text", "two texts"], 1)
-    made = list(decide(texts, NOBODY, NOBODY, NOBODY, CurateSettings(), stages, embed))
+    made = list(run_filters(texts, EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, CurateSettings(), stages, embed))
     assert len(made) == len(stages)
     assert asked == [texts] * times
 
@@ -248,18 +260,28 @@ def test_no_sieves_make_no_decisions_and_no_candidates_pass_every_sieve() -> Non
 
 def test_stays_of_a_sieve_are_taken_in_order() -> None:
     known = _known("g", ["a", "b", "c"], 2)
-    assert known.rows(np.array([2, 0])) == Known(["g2", "g0"], ["c", "a"], [2, 2])
+    assert known.take(np.array([2, 0])) == RecordSet(["g2", "g0"], ["c", "a"], [2, 2])
 
 
 def test_texts_are_encoded_only_where_they_are_still_there() -> None:
     seen: list[Sequence[str]] = []
 
-    def embed(alive: Known) -> Vectors:
-        seen.append(alive.texts)
-        return _embed(alive)
+    def embed(records: RecordSet) -> Vectors:
+        seen.append(records.texts)
+        return _embed(records)
 
     texts = _known("g", ["same words", "same words", "other things"], 1)
-    list(decide(texts, NOBODY, NOBODY, NOBODY, CurateSettings(), ("exact", "semantic", "diversity"), embed))
+    list(
+        run_filters(
+            texts,
+            EMPTY_RECORDS,
+            EMPTY_RECORDS,
+            EMPTY_RECORDS,
+            CurateSettings(),
+            ("exact", "semantic", "diversity"),
+            embed,
+        )
+    )
     assert seen == [["same words", "other things"]]
 
 
@@ -267,16 +289,16 @@ def test_sieves_that_were_passed_before_are_not_passed_again() -> None:
     texts = ["aaaa", "aaaa", "bbbb", "cccc", "bbbb", "!"]
     whole = _decided(texts, "empty", "exact", "minhash", "diversity")
     for passed in range(5):
-        stages: tuple[Stage, ...] = ("empty", "exact", "minhash", "diversity")
+        stages: tuple[FilterName, ...] = ("empty", "exact", "minhash", "diversity")
         before = [decision for decision in whole if decision.stage in stages[:passed]]
-        alive = _known("g", texts, 3).without(_dropped(before))
-        chosen = CurateSettings(stages=stages, minhash=WORDS)
-        after = decide(alive, NOBODY, NOBODY, NOBODY, chosen, stages[passed:], _embed)
+        records = _known("g", texts, 3).exclude(_dropped(before))
+        chosen = CurateSettings(filters=stages, minhash=WORDS)
+        after = run_filters(records, EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, chosen, stages[passed:], _embed)
         assert before + [decision for made in after for decision in made] == whole
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stages": ["fuzzy"]}, {"overlap_threshold": 0}, {"overlap_threshold": 1.5}, {"threshold": 0.5}]
+    "wrong", [{"filters": ["fuzzy"]}, {"overlap_threshold": 0}, {"overlap_threshold": 1.5}, {"threshold": 0.5}]
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
@@ -285,22 +307,24 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
 
 def test_sieves_that_look_at_a_text_by_itself_say_why_and_by_which_number() -> None:
     decisions = _decided(["one two three four", "one"], "quality", quality={"words": (2, 9)})
-    assert [(one.kept, one.reason, one.evidence) for one in decisions] == [
+    assert [(one.kept, one.reason, one.score) for one in decisions] == [
         (True, "", None),
         (False, "words below 2", 1.0),
     ]
 
 
 def test_surprise_is_looked_up_by_id() -> None:
-    chosen = CurateSettings.model_validate({"stages": ["surprise"], "surprise": {"quantiles": (0.5, 1)}})
+    chosen = CurateSettings.model_validate({"filters": ["perplexity"], "perplexity": {"quantiles": (0.5, 1)}})
     texts = _known("g", ["a", "b", "c"], 1)
     said = {"g2": -1.0, "g0": -5.0}
 
-    def describe(alive: Known) -> Traits:
-        return Traits([""] * len(alive.ids), np.array([said.get(identity, np.nan) for identity in alive.ids]))
+    def describe(records: RecordSet) -> RecordMetadata:
+        return RecordMetadata(
+            [""] * len(records.ids), np.array([said.get(identity, np.nan) for identity in records.ids])
+        )
 
-    (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, describe)
-    assert [(one.id, one.kept, one.evidence) for one in made] == [
+    (made,) = run_filters(texts, EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, chosen, chosen.filters, _embed, describe)
+    assert [(one.id, one.kept, one.score) for one in made] == [
         ("g0", True, 5.0),
         ("g1", True, None),
         ("g2", False, 1.0),
@@ -308,32 +332,35 @@ def test_surprise_is_looked_up_by_id() -> None:
 
 
 def test_meaning_is_held_against_others_where_there_are_some() -> None:
-    chosen = CurateSettings(stages=("semantic",), encoder="hashing")
+    chosen = CurateSettings(filters=("semantic",), encoder="hashing")
     others = _known("o", ["nothing of it", "the old river runs"], 0)
     texts = _known("g", ["the old river runs", "fields of barley"], 1)
-    (made,) = decide(texts, NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, meant=others)
-    assert [(one.kept, one.keeper) for one in made] == [(False, "o1"), (True, None)]
+    (made,) = run_filters(
+        texts, EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, chosen, chosen.filters, _embed, semantic_reference=others
+    )
+    assert [(one.kept, one.duplicate_of) for one in made] == [(False, "o1"), (True, None)]
 
 
 def _answers(texts: Sequence[str], askings: Sequence[int], objective: str, **more: object) -> list[Decision]:
     chosen = CurateSettings.model_validate(
-        {"stages": ["best_of", *more.pop("then", ())], "encoder": "hashing", "best_of": {"objective": objective}}  # type: ignore[misc]
+        {"filters": ["best_of", *more.pop("then", ())], "encoder": "hashing", "best_of": {"objective": objective}}  # type: ignore[misc]
     )
     rows = dict(zip([f"g{place}" for place in range(len(texts))], askings, strict=True))
 
-    def describe(alive: Known) -> Traits:
-        return Traits((), np.zeros(0), ["?"] * len(alive.ids), [rows[identity] for identity in alive.ids])
+    def describe(records: RecordSet) -> RecordMetadata:
+        return RecordMetadata((), np.zeros(0), ["?"] * len(records.ids), [rows[identity] for identity in records.ids])
 
     exist = _embed(_known("h", ["the quiet garden sleeps"], 0))
-    sieves = decide(
-        *(_known("g", texts, 3), NOBODY, NOBODY, NOBODY, chosen, chosen.stages, _embed, describe), exist=lambda: exist
+    sieves = run_filters(
+        *(_known("g", texts, 3), EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, chosen, chosen.filters, _embed, describe),
+        load_reference_vectors=lambda: exist,
     )
     return [decision for made in sieves for decision in made]
 
 
 def test_the_best_answer_to_each_prompt_stays_and_the_others_name_it() -> None:
     made = _answers(["a b", "a b c", "a", "x"], [0, 0, 1, 1], "length")
-    assert [(one.id, one.kept, one.keeper, one.evidence) for one in made] == [
+    assert [(one.id, one.kept, one.duplicate_of, one.score) for one in made] == [
         ("g0", False, "g1", 2),
         ("g1", True, None, 3),
         ("g2", True, None, 1),
@@ -346,12 +373,14 @@ def test_the_answer_that_is_farthest_from_what_exists_stays_and_goes_on_to_the_n
     texts = ["the quiet garden sleeps", "old ships crossed oceans", "old ships crossed oceans"]
     made = _answers(texts, [0, 0, 1], "distance", then=("exact",))
     assert [(one.stage, one.id) for one in made if one.kept] == [("best_of", "g1"), ("best_of", "g2"), ("exact", "g1")]
-    assert made[0].evidence == pytest.approx(0, abs=1e-6)
+    assert made[0].score == pytest.approx(0, abs=1e-6)
 
 
 def test_only_a_best_of_by_distance_needs_an_encoder() -> None:
-    assert not CurateSettings(stages=("best_of",)).looks_at_meaning
-    assert CurateSettings.model_validate({"stages": ["best_of"], "best_of": {"objective": "distance"}}).looks_at_meaning
+    assert not CurateSettings(filters=("best_of",)).needs_embeddings
+    assert CurateSettings.model_validate(
+        {"filters": ["best_of"], "best_of": {"objective": "distance"}}
+    ).needs_embeddings
 
 
 _ODD = {
@@ -369,9 +398,9 @@ _ODD = {
 
 
 @pytest.mark.parametrize(
-    "stage", ["empty", "exact", "quality", "contamination", "copying", "minhash", "semantic", "diversity"]
+    "stage", ["empty", "exact", "quality", "decontamination", "human_overlap", "minhash", "semantic", "diversity"]
 )
-def test_an_odd_text_is_judged_like_any_other(stage: Stage) -> None:
+def test_an_odd_text_is_judged_like_any_other(stage: FilterName) -> None:
     texts = [*_ODD.values(), *_ODD.values(), "an ordinary text of a few words"]
     decisions = _decided(texts, stage, heldout=texts[:3], reserve=[*_ODD.values()])
     assert [decision.id for decision in decisions] == [f"g{place}" for place in range(len(texts))]
@@ -382,16 +411,16 @@ def test_an_odd_text_is_judged_like_any_other(stage: Stage) -> None:
     if stage == "empty":
         wordless = {place for place, name in enumerate(_ODD) if name in ("nothing", "signs", "control", "emoji")}
         assert dropped == wordless | {place + odd for place in wordless}
-    if stage in ("minhash", "copying"):
+    if stage in ("minhash", "human_overlap"):
         # A text without a word is like no other.
         assert {place % odd for place in dropped} == {2, 4, 6, 7, 8, 9}
-        assert stage == "copying" or min(dropped) >= odd
+        assert stage == "human_overlap" or min(dropped) >= odd
     if stage != "diversity":
         assert 2 * odd not in dropped
 
 
 @pytest.mark.parametrize("stage", ["empty", "exact", "quality", "minhash"])
-def test_ten_megabytes_in_one_text_are_judged_like_any_other(stage: Stage) -> None:
+def test_ten_megabytes_in_one_text_are_judged_like_any_other(stage: FilterName) -> None:
     huge = "the quick brown fox jumps over the lazy dog and runs away\n" * 180_000
     assert len(huge) > 10_000_000
     kept = [decision.kept for decision in _decided([huge, "a few words of the river"], stage)]

@@ -4,18 +4,18 @@ import pytest
 from pydantic import ValidationError
 
 from curation.gates import ACTIONS
-from curation.review import ASKED_AFTER, ReviewSettings
+from curation.review import REVIEWED_ACTIONS, ReviewSettings
 
 
 def test_nobody_is_asked_unless_the_recipe_says_so() -> None:
-    assert ASKED_AFTER[ReviewSettings().when] == ()
+    assert REVIEWED_ACTIONS[ReviewSettings().when] == ()
 
 
 def test_only_verdicts_that_would_be_accepted_are_asked_about() -> None:
-    assert {action for asked in ASKED_AFTER.values() for action in asked} == set(ACTIONS[:2])
+    assert {action for asked in REVIEWED_ACTIONS.values() for action in asked} == set(ACTIONS[:2])
 
 
 def test_silence_cannot_mean_to_make_a_generation_again() -> None:
     # It would be made again, asked about and made again for as long as nobody looks.
     with pytest.raises(ValidationError, match="'accept' or 'stop'"):
-        ReviewSettings.model_validate({"default": "redo"})
+        ReviewSettings.model_validate({"default_decision": "redo"})

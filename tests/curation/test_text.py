@@ -6,41 +6,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.text import (
-    fold,
-    holds_word,
-    normalise,
-    opening,
-    passages,
-    settled_characters,
+    casefold_invariant_codepoints,
+    casefold_nfc,
+    first_n_words,
+    has_word,
+    normalize,
     shingles,
+    split_passages,
+    tokenize_normalized,
     words,
-    words_of_folded,
 )
 
 
 def test_case_white_space_and_composition_do_not_count() -> None:
-    assert normalise("  The\tQuiet\n\nRIVER ") == "the quiet river"
-    assert normalise("cafe\u0301") == normalise("caf\u00e9")
-    assert normalise("Straße") == normalise("STRASSE")
-    assert normalise("") == ""
+    assert normalize("  The\tQuiet\n\nRIVER ") == "the quiet river"
+    assert normalize("cafe\u0301") == normalize("caf\u00e9")
+    assert normalize("Straße") == normalize("STRASSE")
+    assert normalize("") == ""
 
 
 def test_different_texts_stay_different() -> None:
-    assert normalise("the river") != normalise("the rivers")
-    assert normalise("résumé") != normalise("resume")
-    assert normalise("no where") != normalise("nowhere")
+    assert normalize("the river") != normalize("the rivers")
+    assert normalize("résumé") != normalize("resume")
+    assert normalize("no where") != normalize("nowhere")
 
 
 @given(st.text(max_size=60))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_equal_texts_in_either_unicode_form_normalise_alike(text: str) -> None:
-    assert normalise(unicodedata.normalize("NFD", text)) == normalise(unicodedata.normalize("NFC", text))
+    assert normalize(unicodedata.normalize("NFD", text)) == normalize(unicodedata.normalize("NFC", text))
 
 
 @given(st.text(max_size=60))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_normalised_text_has_no_outer_or_repeated_white_space(text: str) -> None:
-    found = normalise(text)
+    found = normalize(text)
     assert found == " ".join(found.split())
 
 
@@ -107,13 +107,13 @@ def test_shingles_of_characters_are_runs_over_the_words_joined_by_a_space() -> N
 
 
 def test_folding_is_what_normalising_does_besides_white_space() -> None:
-    assert fold("E\u0301  Straße") == "é  strasse"
-    assert words_of_folded(fold("E\u0301  Straße")) == words("E\u0301  Straße")
+    assert casefold_nfc("E\u0301  Straße") == "é  strasse"
+    assert tokenize_normalized(casefold_nfc("E\u0301  Straße")) == words("E\u0301  Straße")
 
 
 def test_passages_end_at_sentences_and_paragraphs() -> None:
     text = "One two three. Four five six. Seven eight nine.\n\nTen eleven twelve thirteen."
-    assert list(passages(text, 10, 30)) == [
+    assert list(split_passages(text, 10, 30)) == [
         "One two three. Four five six.",
         "Seven eight nine.",
         "Ten eleven twelve thirteen.",
@@ -121,7 +121,7 @@ def test_passages_end_at_sentences_and_paragraphs() -> None:
 
 
 def test_a_short_paragraph_joins_the_next() -> None:
-    assert list(passages("Title\n\nA sentence that is long enough.", 20, 80)) == [
+    assert list(split_passages("Title\n\nA sentence that is long enough.", 20, 80)) == [
         "Title A sentence that is long enough."
     ]
 
@@ -129,41 +129,41 @@ def test_a_short_paragraph_joins_the_next() -> None:
 def test_what_does_not_fit_is_left_out_and_its_neighbours_stay() -> None:
     long = "x" * 50
     text = f"Before it all was well. {long}. After it all was well."
-    assert list(passages(text, 10, 30)) == ["Before it all was well.", "After it all was well."]
-    assert list(passages("Too short.", 20, 30)) == []
-    assert list(passages("", 1, 30)) == []
+    assert list(split_passages(text, 10, 30)) == ["Before it all was well.", "After it all was well."]
+    assert list(split_passages("Too short.", 20, 30)) == []
+    assert list(split_passages("", 1, 30)) == []
 
 
 @given(st.text(alphabet="ab .!?\n", max_size=300), st.integers(1, 20), st.integers(0, 60))
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_every_passage_keeps_its_bounds_and_no_character_is_invented(text: str, shortest: int, more: int) -> None:
-    found = list(passages(text, shortest, shortest + more))
+    found = list(split_passages(text, shortest, shortest + more))
     assert all(shortest <= len(passage) <= shortest + more for passage in found)
     said, folded = " ".join(found).split(), iter(text.split())
     assert all(word in folded for word in said)
 
 
 def test_an_opening_ends_with_a_word_and_keeps_the_signs_among_them() -> None:
-    assert opening("“Well,” said  the\nold man.", 3) == "“Well,” said the"
-    assert opening("雨が降る", 2) == "雨が"
-    assert opening("two words", 5) == "two words"
-    assert opening("?!", 2) == ""
+    assert first_n_words("“Well,” said  the\nold man.", 3) == "“Well,” said the"
+    assert first_n_words("雨が降る", 2) == "雨が"
+    assert first_n_words("two words", 5) == "two words"
+    assert first_n_words("?!", 2) == ""
 
 
 @pytest.mark.parametrize("text", ["", "?!", "a", "雨", "\u0e3f", "_", "\u0301", "« é »", "...7"])
 def test_a_text_holds_a_word_exactly_if_it_has_words(text: str) -> None:
-    assert holds_word(normalise(text)) == bool(words(text))
+    assert has_word(normalize(text)) == bool(words(text))
 
 
 @pytest.mark.parametrize("space", [" ", "  ", "\t", "\n", "\x0b", "\x1c", "\x1f", "\x85", "\u3000"])
 def test_white_space_is_folded_wherever_it_stands(space: str) -> None:
-    assert normalise(f"{space}The{space}END{space}") == "the end"
+    assert normalize(f"{space}The{space}END{space}") == "the end"
 
 
 def test_settled_characters_stay_as_they_are_and_join_with_nothing_before_them() -> None:
-    settled = np.flatnonzero(settled_characters()).tolist()
+    settled = np.flatnonzero(casefold_invariant_codepoints()).tolist()
     assert len(settled) > 100_000 and not {0xC9, 0x301, 0x1161, 0x11A8, 0xD800} & {*settled} and 0xE9 in settled
-    assert all(fold(chr(code)) == chr(code) for code in settled)
+    assert all(casefold_nfc(chr(code)) == chr(code) for code in settled)
     joined = {unicodedata.decomposition(chr(code)).split()[-1] for code in range(0x110000) if _is_pair(chr(code))}
     assert not {int(code, 16) for code in joined} & {*settled}
 

@@ -48,13 +48,13 @@ def test_nobody_is_told_where_nobody_is_named() -> None:
         "gate.stopped",
         "gate.rolled_back",
         "budget.spent",
-        "review.asked",
+        "review.requested",
     ):
         assert f"heirloom: tell of heirloom.{event}" in names
 
 
 def test_no_flow_is_retried_by_itself() -> None:
     # With a concurrency limit Prefect crashes a retried flow.
-    from flows.orchestration.deployments import compare, evolve, ingest
+    from flows.orchestration.deployments import add_generations, compare, ingest
 
-    assert [flow.retries for flow in (ingest, evolve, compare)] == [0, 0, 0]
+    assert [flow.retries for flow in (ingest, add_generations, compare)] == [0, 0, 0]

@@ -17,17 +17,17 @@ import pytest
 from benchmarks.operations.postgres import free_port, postgres, programs
 from flows.config.recipe import Recipe
 from storage.query.catalog import open_catalog
-from tests.conftest import human_texts, without_prefect
+from tests.conftest import human_texts, prefect_free_environment
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
 QUIET = {
     "name": "quiet",
     "train": {"backend": "ngram"},
-    "curate": {"stages": []},
-    "measure": {"voice_records": 20},
+    "curate": {"filters": []},
+    "evaluate": {"num_samples": 20},
     "gate": {"limits": []},
-    "review": {"when": "always", "hours": 20 / 3600, "default": "stop"},
+    "review": {"when": "always", "timeout_hours": 20 / 3600, "default_decision": "stop"},
 }
 Ask = Callable[..., Any]
 
@@ -59,7 +59,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         pytest.skip("no PostgreSQL is installed")
     home, port = tmp_path_factory.mktemp("server"), free_port()
     with postgres() as database, (home / "server.log").open("w") as log:
-        found = without_prefect() | {
+        found = prefect_free_environment() | {
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.address,
@@ -112,7 +112,7 @@ def test_every_deployment_is_there_once_with_its_schedule_and_its_queue(ask: Ask
     found = {one["entrypoint"]: one for one in ask("POST", "/deployments/filter", {})}
     assert set(found) == {
         "flows.orchestration.deployments.ingest",
-        "flows.orchestration.deployments.evolve",
+        "flows.orchestration.deployments.add_generations",
         "flows.orchestration.deployments.compare",
     }
     for one in found.values():
@@ -132,7 +132,7 @@ def test_the_form_keeps_its_order_in_the_database(ask: Ask) -> None:
 
 def test_the_server_refuses_what_the_form_does_not_allow(ask: Ask) -> None:
     deployment = ask("GET", "/deployments/name/evolve/nightly")["id"]
-    wrong = {"recipe": {"name": "x", "human": "letters", "mix": {"policy": "hope"}}}
+    wrong = {"recipe": {"name": "x", "dataset": "letters", "mix": {"policy": "hope"}}}
     answer = ask("POST", f"/deployments/{deployment}/create_flow_run", {"parameters": wrong})
     assert "hope" in json.dumps(answer) and "id" not in answer
 
@@ -163,9 +163,9 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
     environment = {**environment, "HEIRLOOM_STORE": str(folder / "store")}
     subprocess.run([*heirloom, "ingest", str(texts), "--name", "letters"], cwd=ROOT, env=environment, check=True)
     small = [
-        "human=letters",
-        "measure.voice_records=20",
-        'gate.limits=[{metric="types", at_most=0.001, action="stop"}]',
+        "dataset=letters",
+        "evaluate.num_samples=20",
+        'gate.limits=[{metric="vocabulary_size", at_most=0.001, action="stop"}]',
     ]
     changes = [word for change in small for word in ("--set", change)]
     with (folder / "serve.log").open("w") as log:
@@ -186,9 +186,11 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
                 lambda: ask("GET", f"/flow_runs/{run}")["state_type"] in {"COMPLETED", "FAILED", "CRASHED"},
                 "the end of the served run",
             )
-            quiet = {**QUIET, "human": "letters"}
+            quiet = {**QUIET, "dataset": "letters"}
             silent = ask(
-                "POST", f"/deployments/{deployment}/create_flow_run", {"parameters": {"recipe": quiet, "more": 2}}
+                "POST",
+                f"/deployments/{deployment}/create_flow_run",
+                {"parameters": {"recipe": quiet, "num_generations": 2}},
             )["id"]
             until(
                 lambda: ask("GET", f"/flow_runs/{silent}")["state_type"] == "COMPLETED", "a run that goes on by default"
@@ -207,7 +209,7 @@ def test_a_review_that_nobody_answers_suspends_the_run_and_then_its_default_coun
     assert [name for name in states if name in ("Suspended", "Failed", "AwaitingRetry", "Completed")] == [
         *("Suspended", "Failed", "AwaitingRetry", "Completed")
     ]
-    told = "select generation, decision, decided_by from journal where event = 'reviewed'"
+    told = "select generation, decision, reviewer from journal where event = 'reviewed'"
     assert open_catalog(served["store"], ["quiet"]).sql(told).fetchall() == [(1, "stop", "time limit")]
 
 

@@ -9,8 +9,8 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from storage.artifacts.artifact import read_manifest
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
-from tasks.orchestration.prefect import without_coat
+from storage.query.named_queries import QUERIES
+from tasks.orchestration.prefect import without_prefect
 
 
 def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested: Site, recipe: Recipe) -> None:
@@ -21,7 +21,7 @@ def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested
             "mix": recipe.mix.model_copy(update={"policy": "replace"}),
         }
     )
-    with without_coat():
+    with without_prefect():
         folder = compare([recipe, cold], ingested, "both")
     page = (folder / "report.html").read_text()
     assert "tiny" in page
@@ -31,17 +31,17 @@ def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested
     first, second = (read_manifest(model) for model in models)
     assert first["fingerprint"] == second["fingerprint"]
     assert sorted("adopted_from" in manifest["facts"] for manifest in (first, second)) == [False, True]
-    rows = open_catalog(ingested.store).sql(QUESTIONS["outcome"]).fetchall()
+    rows = open_catalog(ingested.store).sql(QUERIES["run_outcomes"]).fetchall()
     types = {row[0]: row[9] for row in rows}
     assert types["cold"] < types["tiny"]
 
 
 def test_recipes_of_one_name_are_refused(ingested: Site, recipe: Recipe) -> None:
-    with without_coat(), pytest.raises(ValueError, match="names of their own"):
+    with without_prefect(), pytest.raises(ValueError, match="names of their own"):
         compare([recipe, recipe], ingested, "both")
 
 
 def test_an_arm_that_fails_fails_the_comparison(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    lost = recipe.model_copy(update={"name": "lost", "human": "nobody"})
-    with without_coat(), pytest.raises(ValueError, match="there is no human text 'nobody'"):
+    lost = recipe.model_copy(update={"name": "lost", "dataset": "nobody"})
+    with without_prefect(), pytest.raises(ValueError, match="there is no human text 'nobody'"):
         compare([recipe, lost], ingested, "both")

@@ -13,20 +13,20 @@ from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
-from storage.maintenance.gc import find_leftovers
+from storage.maintenance.gc import find_gc_candidates
 from storage.maintenance.verify import verify
 from storage.query.catalog import open_catalog
 from storage.runs.run import Run
-from storage.runs.status import furthest, state
+from storage.runs.status import last_accepted_generation, run_state
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tasks.reporting.report import report
 from tests.support.waiting import until
 
 
 def _recipe(recipe: Recipe, limit: dict[str, Any], **more: Any) -> Recipe:
     changed = {
-        "curate": {"stages": []},
+        "curate": {"filters": []},
         "mix": {"policy": "fixed-fraction", "human_fraction": 0.0},
         "gate": {"limits": [limit], **more.pop("gate", {})},
         **more,
@@ -66,19 +66,19 @@ def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Rec
     back = _recipe(recipe, {**_RISING, "action": "roll_back"})
     assert evolve(back, ingested) == "roll_back"
     run = Run(ingested.store, "tiny")
-    assert furthest(run) == 1
-    assert "rolled back: perplexity of the model is" in state(run) and "back to generation 1" in state(run)
+    assert last_accepted_generation(run) == 1
+    assert "rolled back: perplexity of the model is" in run_state(run) and "back to generation 1" in run_state(run)
     catalog = open_catalog(ingested.store)
     assert catalog.sql("select generation from generations order by all").fetchall() == [(0,), (1,)]
-    rejected = "select generation, attempt, accepted from generations_all where not accepted"
+    rejected = "select generation, attempt, accepted from generations_all_attempts where not accepted"
     assert catalog.sql(rejected).fetchall() == [(2, 1, False)]
-    said = "select action, metric, since, value > \"limit\", generation from verdicts_all where action <> 'go'"
+    said = "select action, metric, first_generation, value > \"limit\", generation from gate_results_all_attempts where action <> 'go'"
     assert catalog.sql(said).fetchall() == [("roll_back", "perplexity", 2, True, 2)]
     journal = catalog.sql("select event, generation from journal where event in ('rejected', 'rolled_back')").fetchall()
     assert journal == [("rejected", 2), ("rolled_back", 2)]
     # What was rejected can still be read.
-    assert catalog.sql("select count(*) > 0 from candidates_all where generation = 2").fetchall() == [(True,)]
-    assert verify(ingested.store).faults == ()
+    assert catalog.sql("select count(*) > 0 from candidates_all_attempts where generation = 2").fetchall() == [(True,)]
+    assert verify(ingested.store).errors == ()
     assert watched(3) == [
         ("heirloom.gate.passed", "heirloom.run.tiny", 0),
         ("heirloom.gate.passed", "heirloom.run.tiny", 1),
@@ -88,10 +88,12 @@ def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Rec
 
 def test_patience_goes_back_to_before_the_limit_was_first_broken(ingested: Site, recipe: Recipe) -> None:
     limit = {"metric": "perplexity", "at_most": 1.05, "patience": 2, "action": "roll_back"}
-    with without_coat():
+    with without_prefect():
         assert evolve(_recipe(recipe, limit), ingested) == "roll_back"
-    assert furthest(Run(ingested.store, "tiny")) == 0
-    accepted = open_catalog(ingested.store).sql("select generation, accepted from generations_all order by all")
+    assert last_accepted_generation(Run(ingested.store, "tiny")) == 0
+    accepted = open_catalog(ingested.store).sql(
+        "select generation, accepted from generations_all_attempts order by all"
+    )
     assert accepted.fetchall() == [(0, True), (1, False), (2, False)]
 
 
@@ -99,12 +101,12 @@ def test_a_run_that_went_back_stays_there_even_where_the_rejected_files_are_gone
     ingested: Site, recipe: Recipe
 ) -> None:
     back = _recipe(recipe, {**_RISING, "action": "roll_back"})
-    with without_coat():
+    with without_prefect():
         evolve(back, ingested)
-        for leftover in find_leftovers(ingested.store, rejected=True):
-            leftover.clear()
+        for leftover in find_gc_candidates(ingested.store, rejected=True):
+            leftover.delete()
         assert evolve(back, ingested) == "roll_back"
-    assert furthest(Run(ingested.store, "tiny")) == 1
+    assert last_accepted_generation(Run(ingested.store, "tiny")) == 1
     assert not (Run(ingested.store, "tiny").folder / "generation=2/attempt=1").exists()
 
 
@@ -112,7 +114,7 @@ _NARROW = {
     "metric": "type_coverage",
     "subject": "corpus",
     "at_least": 0.65,
-    "against": "value",
+    "baseline": "value",
     "action": "raise_human_fraction",
 }
 
@@ -120,10 +122,10 @@ _NARROW = {
 def test_a_generation_is_redone_with_more_human_text_and_recovers(
     ingested: Site, recipe: Recipe, watched: _Heard
 ) -> None:
-    assert evolve(_recipe(recipe, _NARROW, gate={"raise_by": 0.5}), ingested) == "go"
+    assert evolve(_recipe(recipe, _NARROW, gate={"human_fraction_step": 0.5}), ingested) == "go"
     catalog = open_catalog(ingested.store)
-    shares = "select generation, attempt, accepted, human_fraction, corpus from generations_all order by all"
-    records = catalog.sql("select count(*) from reserve").fetchall()[0][0]
+    shares = "select generation, attempt, accepted, human_fraction, corpus from generations_all_attempts order by all"
+    records = catalog.sql("select count(*) from human_train").fetchall()[0][0]
     half = round(records / 2) / records
     assert catalog.sql(shares).fetchall() == [
         (0, 1, True, 1.0, records),
@@ -133,27 +135,27 @@ def test_a_generation_is_redone_with_more_human_text_and_recovers(
         # What was raised stays raised.
         (3, 1, True, half, records),
     ]
-    said = "select generation, attempt, action, value < 0.65 from verdicts_all where generation = 2 order by all"
+    said = "select generation, attempt, action, value < 0.65 from gate_results_all_attempts where generation = 2 order by all"
     assert catalog.sql(said).fetchall() == [(2, 1, "raise_human_fraction", True), (2, 2, "go", False)]
     ((reason,),) = catalog.sql("select reason from journal where event = 'rejected'").fetchall()
     assert reason.endswith("redone with a human share of 0.5")
     assert ("heirloom.gate.raised_human_fraction", "heirloom.run.tiny", 2) in watched(5)
-    assert verify(ingested.store).faults == ()
+    assert verify(ingested.store).errors == ()
 
 
 def test_a_redo_is_taken_up_again_from_the_journal(ingested: Site, recipe: Recipe) -> None:
-    redone = _recipe(recipe, _NARROW, gate={"raise_by": 0.5})
-    with without_coat():
+    redone = _recipe(recipe, _NARROW, gate={"human_fraction_step": 0.5})
+    with without_prefect():
         evolve(redone, ingested)
         before = sorted(str(path) for path in ingested.store.rglob("_manifest.json"))
         evolve(redone, ingested)
         assert sorted(str(path) for path in ingested.store.rglob("_manifest.json")) == before
-        for leftover in find_leftovers(ingested.store, rejected=True):
-            leftover.clear()
+        for leftover in find_gc_candidates(ingested.store, rejected=True):
+            leftover.delete()
         evolve(redone, ingested)
-        evolve(load_recipe("tiny", ["generations=4"], ingested.store), ingested)
+        evolve(load_recipe("tiny", ["num_generations=4"], ingested.store), ingested)
     assert not (Run(ingested.store, "tiny").folder / "generation=2/attempt=1").exists()
-    last = "select min(human_fraction) > 0.49 from generations_all where generation > 1"
+    last = "select min(human_fraction) > 0.49 from generations_all_attempts where generation > 1"
     assert open_catalog(ingested.store).sql(last).fetchall() == [(True,)]
 
 
@@ -162,10 +164,16 @@ def test_a_redo_is_taken_up_again_from_the_journal(ingested: Site, recipe: Recip
     [
         ({"mix": {"policy": "accumulate"}}, "holds all 129 human records that it could"),
         (
-            {"mix": {"policy": "fixed-fraction", "human_fraction": 0.9, "records": 142}, "gate": {"raise_by": 0.05}},
+            {
+                "mix": {"policy": "fixed-fraction", "human_fraction": 0.9, "num_records": 142},
+                "gate": {"human_fraction_step": 0.05},
+            },
             "takes 135 human records, and the reserve has 129",
         ),
-        ({"gate": {"raise_by": 0.01, "tries": 1}}, "it did not help to raise the human share 1 time: gate.tries"),
+        (
+            {"gate": {"human_fraction_step": 0.01, "max_retries": 1}},
+            "it did not help to raise the human share 1 time: gate.max_retries",
+        ),
     ],
 )
 def test_what_cannot_be_raised_ends_the_run_and_says_why(
@@ -173,11 +181,11 @@ def test_what_cannot_be_raised_ends_the_run_and_says_why(
 ) -> None:
     hopeless = {**_NARROW, "at_least": 2.0, "metric": "missing_mass"}
     limit = {**hopeless, "subject": "candidates"}
-    with without_coat():
+    with without_prefect():
         assert evolve(_recipe(recipe, limit, **changes), ingested) == "stop"
     run = Run(ingested.store, "tiny")
-    assert said in state(run)
-    assert furthest(run) == 1
+    assert said in run_state(run)
+    assert last_accepted_generation(run) == 1
 
 
 def test_a_run_that_stops_says_so_to_prefect_and_to_sql(ingested: Site, recipe: Recipe, watched: _Heard) -> None:
@@ -185,21 +193,21 @@ def test_a_run_that_stops_says_so_to_prefect_and_to_sql(ingested: Site, recipe: 
     catalog = open_catalog(ingested.store)
     assert catalog.sql("select generation, attempt from journal where event = 'stopped'").fetchall() == [(2, 1)]
     assert catalog.sql("select generation from generations order by all").fetchall() == [(0,), (1,), (2,)]
-    assert catalog.sql("select generation, metric from verdicts where action = 'stop'").fetchall() == [
+    assert catalog.sql("select generation, metric from gate_results where action = 'stop'").fetchall() == [
         (2, "perplexity")
     ]
     assert watched(3)[-1] == ("heirloom.gate.stopped", "heirloom.run.tiny", 2)
 
 
 def test_with_no_good_generation_to_go_back_to_a_run_stops(ingested: Site, recipe: Recipe) -> None:
-    limit = {"metric": "perplexity", "against": "value", "at_most": 1, "action": "roll_back"}
-    with without_coat():
+    limit = {"metric": "perplexity", "baseline": "value", "at_most": 1, "action": "roll_back"}
+    with without_prefect():
         assert evolve(_recipe(recipe, limit), ingested) == "stop"
-    assert "there is no good generation to go back to" in state(Run(ingested.store, "tiny"))
+    assert "there is no good generation to go back to" in run_state(Run(ingested.store, "tiny"))
 
 
 def test_every_run_has_its_profile_in_sql(ripe: Any) -> None:
-    rows = open_catalog(ripe).sql("select definition, state, evidence from profile where generation = 3").fetchall()
+    rows = open_catalog(ripe).sql("select test, result, evidence from collapse_tests where generation = 3").fetchall()
     assert len(rows) == 8
     assert sum(state == "unknown" for _, state, _ in rows) <= 2
     assert all(evidence for *_, evidence in rows)
@@ -226,18 +234,22 @@ def _speakers(folder: Path, seed: int) -> Path:
 def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is(
     site: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
-    few = {"voice_records": 300, "sample_records": 60, "prompt": "w1"}
-    base = {"seed": 0, "curate": {"stages": []}, "measure": few, "generate": {"max_tokens": 24}}
-    with without_coat():
+    few = {"num_samples": 300, "embedding_sample_records": 60, "showcase_prompt": "w1"}
+    base = {"seed": 0, "curate": {"filters": []}, "evaluate": few, "generate": {"max_tokens": 24}}
+    with without_prefect():
         ingest(site.store, "letters", [str(_speakers(tmp_path, 0))], IngestSettings())
         for policy, generations in (("accumulate", 10), ("replace", 2)):
-            changed = {**base, "name": policy, "generations": generations, "mix": {"policy": policy}}
+            changed = {**base, "name": policy, "num_generations": generations, "mix": {"policy": policy}}
             evolve(Recipe.model_validate(recipe.model_dump() | changed), site)
     catalog = open_catalog(site.store)
-    false = catalog.sql("select generation, metric, reason from verdicts where run = 'accumulate' and action <> 'go'")
+    false = catalog.sql(
+        "select generation, metric, reason from gate_results where run = 'accumulate' and action <> 'go'"
+    )
     assert false.fetchall() == []
-    assert catalog.sql("select count(distinct generation) from verdicts where run = 'accumulate'").fetchall() == [(11,)]
-    alarm = "select min(generation) from verdicts where run = 'replace' and action <> 'go'"
+    assert catalog.sql("select count(distinct generation) from gate_results where run = 'accumulate'").fetchall() == [
+        (11,)
+    ]
+    alarm = "select min(generation) from gate_results where run = 'replace' and action <> 'go'"
     changed = """select min(generation) from metrics where run = 'replace' and subject = 'model'
         and ((metric like '%coverage_change' and high < 0) or (metric = 'loss_change' and low > 0))"""
     ((alarmed,),), ((beyond_doubt,),) = catalog.sql(alarm).fetchall(), catalog.sql(changed).fetchall()
@@ -248,20 +260,20 @@ def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is
 def test_early_signs_alarm_and_the_report_says_so_where_held_out_loss_sees_nothing(
     site: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
-    few = {"voice_records": 200, "sample_records": 40, "prompt": "w1"}
-    changed = {"generations": 2, "train": {"backend": "ngram", "order": 1}, "mix": {"policy": "accumulate"}}
-    changed |= {"curate": {"stages": []}, "measure": few, "generate": {"max_tokens": 24, "temperature": 0.7}}
-    with without_coat():
+    few = {"num_samples": 200, "embedding_sample_records": 40, "showcase_prompt": "w1"}
+    changed = {"num_generations": 2, "train": {"backend": "ngram", "order": 1}, "mix": {"policy": "accumulate"}}
+    changed |= {"curate": {"filters": []}, "evaluate": few, "generate": {"max_tokens": 24, "temperature": 0.7}}
+    with without_prefect():
         ingest(site.store, "letters", [str(_speakers(tmp_path, 7))], IngestSettings())
         evolve(Recipe.model_validate(recipe.model_dump() | changed), site)
         page = (report(site.store, ["tiny"], "tiny") / "report.md").read_text()
     catalog = open_catalog(site.store)
     said = "select value from metrics where subject = 'model' and source = 'all' and metric = '{}' order by generation"
     perplexity, types = (
-        [value for (value,) in catalog.sql(said.format(name)).fetchall()] for name in ("perplexity", "types")
+        [value for (value,) in catalog.sql(said.format(name)).fetchall()] for name in ("perplexity", "vocabulary_size")
     )
     assert perplexity[2] < 1.05 * perplexity[0]
     assert types[2] < 0.7 * types[0] < 300
-    alarms = {metric for (metric,) in catalog.sql("select metric from verdicts where action <> 'go'").fetchall()}
+    alarms = {metric for (metric,) in catalog.sql("select metric from gate_results where action <> 'go'").fetchall()}
     assert "rare_word_coverage" in alarms <= {"rare_word_coverage", "rare_bigram_coverage"}
     assert "**tiny** would pass by held-out loss alone, and yet it is losing its language: rare_" in page

@@ -5,8 +5,8 @@ from pathlib import Path
 from flows.config.site import Site
 from flows.demo import demo, demo_ingest, demo_recipes
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
-from tasks.orchestration.prefect import without_coat
+from storage.query.named_queries import QUERIES
+from tasks.orchestration.prefect import without_prefect
 from tests.conftest import human_texts
 
 
@@ -14,9 +14,9 @@ def test_one_loop_loses_its_language_and_the_other_does_not(tmp_path: Path) -> N
     source = tmp_path / "mine.txt"
     source.write_text("\n\n".join(human_texts(500)))
     site = Site(store=tmp_path / "store")
-    with without_coat():
+    with without_prefect():
         folder = demo(demo_recipes(quick=True, seed=0), site, str(source), 150)
-    rows = open_catalog(site.store).sql(QUESTIONS["outcome"]).fetchall()
+    rows = open_catalog(site.store).sql(QUERIES["run_outcomes"]).fetchall()
     ends = {
         row[0]: dict(
             zip(
@@ -44,7 +44,9 @@ def test_python_s_documentation_is_split_by_file_and_a_text_of_one_s_own_by_reco
 
 def test_the_full_demo_has_a_human_only_line_and_equal_steps() -> None:
     naive, guarded, human_only = demo_recipes(quick=False, seed=3)
-    assert naive.train.model_dump(exclude={"human_schedule"}) == guarded.train.model_dump(exclude={"human_schedule"})
-    assert human_only.generations == 0
+    assert naive.train.model_dump(exclude={"human_ratio_schedule"}) == guarded.train.model_dump(
+        exclude={"human_ratio_schedule"}
+    )
+    assert human_only.num_generations == 0
     assert {recipe.seed for recipe in (naive, guarded, human_only)} == {3}
-    assert human_only.train.model_dump()["stop_early"]
+    assert human_only.train.model_dump()["load_best_model_at_end"]

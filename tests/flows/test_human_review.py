@@ -12,18 +12,18 @@ from prefect.flow_runs import resume_flow_run
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
-from flows.human_review import require_reviewer
+from flows.human_review import require_review_server
 from storage.maintenance.verify import verify
 from storage.query.catalog import open_catalog
 from storage.runs.run import Run
-from storage.runs.status import state
-from tasks.orchestration.prefect import without_coat
+from storage.runs.status import run_state
+from tasks.orchestration.prefect import without_prefect
 
 
 def _recipe(recipe: Recipe, **review: Any) -> Recipe:
     # Nobody waits a day for a test whose answers do not come.
-    asked = {"when": "always", "hours": 0.1, **review}
-    small = {"generations": 1, "mix": {"policy": "accumulate"}, "review": asked}
+    asked = {"when": "always", "timeout_hours": 0.1, **review}
+    small = {"num_generations": 1, "mix": {"policy": "accumulate"}, "review": asked}
     return Recipe.model_validate(recipe.model_dump() | small)
 
 
@@ -60,7 +60,7 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
 
 @pytest.mark.usefixtures("prefect")
 def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(ingested: Site, recipe: Recipe) -> None:
-    ((human,),) = open_catalog(ingested.store).sql("select id from reserve order by id limit 1").fetchall()
+    ((human,),) = open_catalog(ingested.store).sql("select id from human_train order by id limit 1").fetchall()
     answers: list[dict[str, Any]] = [
         {"decision": "redo", "rejected_ids": ["nobody"]},
         {"decision": "redo", "human_fraction": 0.25, "rejected_ids": [human], "reason": "too much machine"},
@@ -70,25 +70,23 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
     thread.join(60)
     catalog = open_catalog(ingested.store)
-    told = "select attempt, decision, decided_by, human_fraction, rejected, reason from journal where event = 'reviewed' order by 1"
+    told = "select attempt, decision, reviewer, human_fraction, rejected_ids, reason from journal where event = 'reviewed' order by 1"
     assert catalog.sql(told).fetchall() == [
         (1, "redo", "person", 0.25, [human], "too much machine"),
         (2, "accept", "person", None, [], ""),
     ]
-    assert catalog.sql("select attempt, accepted from generations_all where generation = 1").fetchall() == [
+    assert catalog.sql("select attempt, accepted from generations_all_attempts where generation = 1").fetchall() == [
         (1, False),
         (2, True),
     ]
-    held = (
-        f"select attempt, count(*) filter (id = '{human}') from corpus_all where generation = 1 group by all order by 1"
-    )
+    held = f"select attempt, count(*) filter (id = '{human}') from corpus_all_attempts where generation = 1 group by all order by 1"
     assert catalog.sql(held).fetchall() == [(1, 1), (2, 0)]
-    why = f"select stage, reason from kept_out where id = '{human}' and generation = 1"
+    why = f"select filter, reason from excluded_records where id = '{human}' and generation = 1"
     assert catalog.sql(why).fetchall() == [("review", "rejected in the review of generation 1")]
     share = "select human_fraction from generations where generation = 1"
     assert catalog.sql(share).fetchall() == [(pytest.approx(0.25, abs=0.01),)]
     assert "- `g001-" in heads[0] and "has no record nobody" in heads[1]
-    assert verify(ingested.store).faults == ()
+    assert verify(ingested.store).errors == ()
     # The journal answers where the same run is gone through again.
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
 
@@ -106,12 +104,12 @@ def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_sl
         resume_flow_run(*arguments, **named)
 
     monkeypatch.setattr("flows.human_review.resume_flow_run", resume)
-    assert evolve(_recipe(recipe, hours=2 / 3600, default="stop"), ingested) == "stop"
-    assert "stopped in the review by time limit: nobody answered" in state(Run(ingested.store, "tiny"))
+    assert evolve(_recipe(recipe, timeout_hours=2 / 3600, default_decision="stop"), ingested) == "stop"
+    assert "stopped in the review by time limit: nobody answered" in run_state(Run(ingested.store, "tiny"))
     assert len(tried) >= 3
 
 
 def test_nobody_is_asked_where_nobody_could_answer(recipe: Recipe) -> None:
-    with without_coat(), pytest.raises(ValueError, match="no Prefect server is set"):
-        require_reviewer(_recipe(recipe).review)
-    require_reviewer(recipe.review)
+    with without_prefect(), pytest.raises(ValueError, match="no Prefect server is set"):
+        require_review_server(_recipe(recipe).review)
+    require_review_server(recipe.review)

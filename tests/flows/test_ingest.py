@@ -5,14 +5,14 @@ from pathlib import Path
 from curation.splitting import IngestSettings
 from flows.config.site import Site
 from flows.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 
 
 def test_the_flow_says_how_many_records_went_where(letters: Path, site: Site) -> None:
-    with without_coat():
+    with without_prefect():
         counts = ingest([str(letters)], "letters", IngestSettings(), site)
-    assert counts["reserve"] + counts["heldout"] + counts["set_aside"] == 160
-    assert counts["heldout"] >= 5
+    assert counts["human_train"] + counts["human_heldout"] + counts["rejected_documents"] == 160
+    assert counts["human_heldout"] >= 5
 
 
 def test_the_flow_is_a_prefect_run(letters: Path, site: Site, prefect: None) -> None:
@@ -25,8 +25,8 @@ def test_the_flow_is_a_prefect_run(letters: Path, site: Site, prefect: None) -> 
 
 
 def test_real_prose_comes_in_where_it_is_at_hand(site: Site, prose: list[str]) -> None:
-    settings = IngestSettings(passage_characters=(80, 400), split_by="record")
-    with without_coat():
+    settings = IngestSettings(passage_length_chars=(80, 400), split_by="record")
+    with without_prefect():
         counts = ingest(prose, "prose", settings, site)
-    assert counts["reserve"] > 50
-    assert counts["heldout"] > 5
+    assert counts["human_train"] > 50
+    assert counts["human_heldout"] > 5

@@ -14,9 +14,9 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.runs.run import Run
-from storage.runs.status import state
-from tasks.orchestration.prefect import without_coat
-from tests.conftest import without_prefect
+from storage.runs.status import run_state
+from tasks.orchestration.prefect import without_prefect
+from tests.conftest import prefect_free_environment
 from tests.support.waiting import until
 
 
@@ -36,7 +36,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     file = _file(recipe, tmp_path)
-    told = survive(folder_scene(ingested.store, tmp_path / "work", file, coat=False), 3, 1)
+    told = survive(folder_scene(ingested.store, tmp_path / "work", file, with_prefect=False), 3, 1)
     assert told.failed == []
     assert (told.half, told.changed, told.different) == ([], [], [])
     assert told.kills == 3
@@ -47,9 +47,11 @@ def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     whole = Site(store=Path(shutil.copytree(ingested.store, tmp_path / "whole")))
-    with without_coat():
-        evolve(recipe.model_copy(update={"generations": 1}), whole)
-    begun = Command(command(_file(recipe, tmp_path, generations=1), str(ingested.store), coat=True), tmp_path / "home")
+    with without_prefect():
+        evolve(recipe.model_copy(update={"num_generations": 1}), whole)
+    begun = Command(
+        command(_file(recipe, tmp_path, generations=1), str(ingested.store), with_prefect=True), tmp_path / "home"
+    )
     begun.killed_once(lambda: any(ingested.store.glob("runs/tiny/generation=0/attempt=1/model")))
     before = stored(ingested.store)
     assert before and half(ingested.store) == []
@@ -57,14 +59,14 @@ def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
     assert before.items() <= published(ingested.store).items()
     assert published(ingested.store) == published(whole.store)
     assert half(ingested.store) == []
-    assert state(Run(ingested.store, "tiny")) == "finished"
+    assert run_state(Run(ingested.store, "tiny")) == "finished"
 
 
 def test_a_command_that_is_killed_while_its_server_begins_leaves_none_behind(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    begun = Command(command(_file(recipe, tmp_path), str(ingested.store), coat=True), home)
+    begun = Command(command(_file(recipe, tmp_path), str(ingested.store), with_prefect=True), home)
     begun.killed_once(lambda: "uvicorn" in _begun_in(home))
 
 
@@ -77,7 +79,7 @@ class Command:
 
     def _begin(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self.words, env=without_prefect() | {"PREFECT_HOME": str(self.home)}, stderr=subprocess.DEVNULL
+            self.words, env=prefect_free_environment() | {"PREFECT_HOME": str(self.home)}, stderr=subprocess.DEVNULL
         )
 
     def whole(self) -> None:

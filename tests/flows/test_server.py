@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import without_prefect
+from tests.conftest import prefect_free_environment
 from tests.support.browser import open_browser
 from tests.support.paths import ROOT
 from tests.support.waiting import until
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     environment = {
-        **without_prefect(),
+        **prefect_free_environment(),
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
@@ -64,9 +64,13 @@ def watched(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     letters = folder / "letters.jsonl"
     code = f"from tests.conftest import human_texts; import json\nopen({str(letters)!r}, 'w').write(''.join(json.dumps({{'text': t}}) + chr(10) for t in human_texts(160)))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    environment = {**without_prefect(), "PREFECT_API_URL": f"{server}/api", "HEIRLOOM_STORE": str(folder / "store")}
-    small = ["--set", "human=letters", "--set", "generations=2", "--set", "measure.voice_records=20"]
-    for command in (["ingest", str(letters), "--name", "letters"], ["evolve", "ngram", *small]):
+    environment = {
+        **prefect_free_environment(),
+        "PREFECT_API_URL": f"{server}/api",
+        "HEIRLOOM_STORE": str(folder / "store"),
+    }
+    small = ["--set", "dataset=letters", "--set", "num_generations=2", "--set", "evaluate.num_samples=20"]
+    for command in (["ingest", str(letters), "--name", "letters"], ["run", "ngram", *small]):
         found = subprocess.run(
             [sys.executable, "-m", "flows", *command],
             cwd=ROOT,
@@ -96,7 +100,10 @@ def test_a_run_reads_like_the_story_in_the_server(watched: str) -> None:
     def verbs() -> set[str]:
         return {str(run["name"]).split("-")[0] for run in _post(f"{watched}/api/task_runs/filter", '{"limit": 200}')}
 
-    until(lambda: {"ingest", "generate", "curate", "mix", "train", "measure", "gate"} <= verbs(), "a run of each verb")
+    until(
+        lambda: {"ingest", "generate", "curate", "mix", "train", "evaluate", "judge_generation"} <= verbs(),
+        "a run of each verb",
+    )
 
 
 def test_a_generation_is_a_child_of_its_run(watched: str) -> None:

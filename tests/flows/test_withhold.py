@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from curation.splitting import IngestSettings, WithholdSettings, is_held_out
+from curation.splitting import EvalSetSettings, IngestSettings, is_held_out
 from curation.text import shingles, words
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
+from flows.ingest import add_eval_set
 from flows.ingest import ingest as ingest_flow
-from flows.ingest import withhold
-from storage.artifacts.artifact import AbsentError
-from storage.artifacts.ids import human_id, text_digest
+from storage.artifacts.artifact import ArtifactMissingError
+from storage.artifacts.ids import human_id, text_hash
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 from storage.runs.run import Attempt, Run
-from tasks.ingestion.ingest import ingest, pinned_human
-from tasks.orchestration.prefect import without_coat
+from tasks.ingestion.ingest import ingest, load_pinned_human
+from tasks.orchestration.prefect import without_prefect
 from tests.conftest import human_texts
 from tests.flows.test_evolve import content
 
@@ -32,7 +32,7 @@ def _written(path: Path, texts: Sequence[str]) -> str:
 
 
 def _is_held(text: str) -> bool:
-    return is_held_out(text_digest(text), IngestSettings().heldout_fraction)
+    return is_held_out(text_hash(text), IngestSettings().heldout_fraction)
 
 
 def _near(text: str) -> str:
@@ -82,11 +82,11 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
     assert held[3] in texts[:150] and held[-2] in texts[150:]
     chosen = Recipe.model_validate(
         recipe.model_dump()
-        | {"prompts": {"program": "opening", "candidates_per_human_record": 1.0}, "mix": {"policy": policy}}
+        | {"prompts": {"template_name": "prefix", "prompts_per_human_record": 1.0}, "mix": {"policy": policy}}
     )
-    with without_coat():
+    with without_prefect():
         ingest(site.store, "letters", [_written(tmp_path / "a.jsonl", [*texts[:150], *both])], IngestSettings())
-        evolve(chosen.model_copy(update={"generations": 1}), site)
+        evolve(chosen.model_copy(update={"num_generations": 1}), site)
         ingest(site.store, "letters", [_written(tmp_path / "b.jsonl", [*texts[150:], *later])], IngestSettings())
         evolve(chosen, site)
     catalog = open_catalog(site.store)
@@ -94,11 +94,11 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
     # The documents on both sides came into the reserve, and from there nowhere.
     twofold = [human_id(text) for text in (*both, *later)]
     assert catalog.execute(
-        "select count(*) from reserve where snapshot = 2 and list_contains(?, id)", [twofold]
+        "select count(*) from human_train where snapshot = 2 and list_contains(?, id)", [twofold]
     ).fetchall() == [(6,)]
-    assert catalog.sql("select count(distinct id) from kept_out where generation >= 2").fetchall() >= [(6,)]
+    assert catalog.sql("select count(distinct id) from excluded_records where generation >= 2").fetchall() >= [(6,)]
     for generation, snapshot in catalog.sql("select generation, snapshot from generations").fetchall():
-        withheld = catalog.execute("select id, text from heldout where snapshot = ?", [snapshot]).fetchall()
+        withheld = catalog.execute("select id, text from human_heldout where snapshot = ?", [snapshot]).fetchall()
         corpus = catalog.execute("select id, text from corpus where generation = ?", [generation]).fetchall()
         parents = catalog.execute(
             "select unnest(parents) from candidates where generation = ?", [generation]
@@ -109,7 +109,7 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
         )
         assert not [pair for pair in ((text, other) for _, text in corpus for _, other in withheld) if _overlaps(*pair)]
         told = catalog.execute(
-            "select sum(compared), sum(overlapping), max(similarity) < 0.6 from contamination where generation = ?",
+            "select sum(num_compared), sum(num_overlapping), max(max_jaccard) < 0.6 from contamination_report where generation = ?",
             [generation],
         ).fetchall()
         assert told == [(len(corpus), 0, True)]
@@ -118,82 +118,84 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
 def test_a_set_that_comes_later_is_kept_out_from_then_on_and_what_met_it_is_told(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
-    reserve = open_catalog(ingested.store).sql("select id, text from reserve order by id limit 3").fetchall()
-    chosen = recipe.model_copy(update={"generations": 1})
-    with without_coat():
+    reserve = open_catalog(ingested.store).sql("select id, text from human_train order by id limit 3").fetchall()
+    chosen = recipe.model_copy(update={"num_generations": 1})
+    with without_prefect():
         evolve(chosen, ingested)
         exam = _written(tmp_path / "exam.jsonl", [*(text for _, text in reserve), *human_texts(9, seed=8)])
-        counts = withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        counts = add_eval_set([exam], "letters", "exam", EvalSetSettings(), ingested)
         evolve(recipe, ingested)
-    assert counts == {"records": 12, "set_aside": 0}
+    assert counts == {"records": 12, "rejected_documents": 0}
     catalog = open_catalog(ingested.store)
     ids = [identity for identity, _ in reserve]
     count = "select generation, count(*) from corpus where list_contains(?, id) group by all order by all"
     assert catalog.execute(count, [ids]).fetchall() == [(0, 3), (1, 3)]
-    told = catalog.sql(f"select place, run, generation, records from ({QUESTIONS['met_evaluation']})").fetchall()
-    assert {("corpus", "tiny", 0, 3), ("corpus", "tiny", 1, 3), ("reserve", None, None, 3)} <= set(told)
-    proof = "select generation, withheld, sum(overlapping) from contamination group by all order by all"
+    told = catalog.sql(f"select found_in, run, generation, records from ({QUERIES['eval_exposure']})").fetchall()
+    assert {("corpus", "tiny", 0, 3), ("corpus", "tiny", 1, 3), ("human_train", None, None, 3)} <= set(told)
+    proof = "select generation, eval_set, sum(num_overlapping) from contamination_report group by all order by all"
     assert catalog.sql(proof).fetchall() == [
-        *((generation, "heldout", 0) for generation in (0, 1)),
-        *((generation, name, 0) for generation in (2, 3) for name in ("exam", "heldout")),
+        *((generation, "human_heldout", 0) for generation in (0, 1)),
+        *((generation, name, 0) for generation in (2, 3) for name in ("exam", "human_heldout")),
     ]
-    assert catalog.sql(QUESTIONS["decontamination"]).fetchall()
+    assert catalog.sql(QUERIES["contamination"]).fetchall()
 
 
 def test_a_loop_without_the_sieve_shows_its_contamination(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    reserve = open_catalog(ingested.store).sql("select text from reserve order by id limit 60").fetchall()
+    reserve = open_catalog(ingested.store).sql("select text from human_train order by id limit 60").fetchall()
     careless = Recipe.model_validate(
         recipe.model_dump()
         | {
-            "generations": 1,
-            "prompts": {"candidates_per_human_record": 8.0},
-            "curate": {"stages": []},
+            "num_generations": 1,
+            "prompts": {"prompts_per_human_record": 8.0},
+            "curate": {"filters": []},
             "mix": {"policy": "replace"},
             "train": {"backend": "ngram", "order": 5},
             "generate": {"temperature": 0.5},
         }
     )
-    with without_coat():
-        evolve(careless.model_copy(update={"generations": 0}), ingested)
+    with without_prefect():
+        evolve(careless.model_copy(update={"num_generations": 0}), ingested)
         exam = _written(tmp_path / "exam.jsonl", [text for (text,) in reserve])
-        withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        add_eval_set([exam], "letters", "exam", EvalSetSettings(), ingested)
         evolve(careless, ingested)
     catalog = open_catalog(ingested.store)
     ((contaminated,),) = catalog.sql("select contaminated from generations where generation = 1").fetchall()
     assert contaminated > 0
-    told = "select overlapping from contamination where generation = 1 and withheld = 'exam' and origin = 'synthetic'"
+    told = "select num_overlapping from contamination_report where generation = 1 and eval_set = 'exam' and origin = 'synthetic'"
     assert catalog.sql(told).fetchall() == [(contaminated,)]
 
 
 def test_an_attempt_that_began_before_a_set_ends_as_if_it_had_not_come(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
-    reserve = open_catalog(ingested.store).sql("select text from reserve limit 9").fetchall()
+    reserve = open_catalog(ingested.store).sql("select text from human_train limit 9").fetchall()
     other = Site(store=tmp_path / "other")
-    with without_coat():
-        evolve(recipe.model_copy(update={"generations": 1}), ingested)
-        pinned_human(Attempt(Run(ingested.store, "tiny"), 2), "letters")  # begun, and killed there
+    with without_prefect():
+        evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
+        load_pinned_human(Attempt(Run(ingested.store, "tiny"), 2), "letters")  # begun, and killed there
         shutil.copytree(ingested.store, other.store)
         exam = _written(tmp_path / "exam.jsonl", [text for (text,) in reserve])
-        withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        add_eval_set([exam], "letters", "exam", EvalSetSettings(), ingested)
         for site in (ingested, other):
-            evolve(recipe.model_copy(update={"generations": 2}), site)
+            evolve(recipe.model_copy(update={"num_generations": 2}), site)
         assert content(ingested.store, "tiny") == content(other.store, "tiny")
         evolve(recipe, ingested)
-    lineage = "select distinct generation from lineage where parent = 'evaluation_exam'"
+    lineage = "select distinct generation from lineage where parent = 'eval_set_exam'"
     assert open_catalog(ingested.store).sql(lineage).fetchall() == [(3,)]
 
 
 def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     chosen = Recipe.model_validate(
-        recipe.model_dump() | {"generations": 1, "measure": {"voice_records": 20, "evaluation": ["exam"]}}
+        recipe.model_dump() | {"num_generations": 1, "evaluate": {"num_samples": 20, "eval_sets": ["exam"]}}
     )
-    with without_coat():
-        with pytest.raises(AbsentError, match="there is no evaluation set 'exam' of letters; there are: none yet"):
+    with without_prefect():
+        with pytest.raises(
+            ArtifactMissingError, match="there is no evaluation set 'exam' of letters; there are: none yet"
+        ):
             evolve(chosen, ingested)
         assert not (ingested.store / "runs").exists()
         exam = _written(tmp_path / "exam.jsonl", human_texts(30, seed=8))
-        withhold([exam], "letters", "exam", WithholdSettings(), ingested)
+        add_eval_set([exam], "letters", "exam", EvalSetSettings(), ingested)
         evolve(chosen, ingested)
     catalog = open_catalog(ingested.store)
     told = catalog.sql("select generation, source, sample_size from metrics where metric = 'perplexity' order by all")
@@ -201,7 +203,7 @@ def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, r
     assert held != 30
     assert told.fetchall() == [(0, "all", held), (0, "exam", 30), (1, "all", held), (1, "exam", 30)]
     # Curve, outcome and gate are about the held-out set alone.
-    curve = catalog.sql(f"select count(*) from ({QUESTIONS['collapse_curve']}) where metric = 'perplexity'")
+    curve = catalog.sql(f"select count(*) from ({QUERIES['collapse_curve']}) where metric = 'perplexity'")
     assert curve.fetchall() == [(2,)]
 
 
@@ -209,7 +211,7 @@ def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect: None
     from prefect.client.orchestration import get_client
 
     exam = _written(tmp_path / "exam.jsonl", human_texts(9, seed=8))
-    withhold([exam], "letters", "exam-by-prefect", WithholdSettings(), ingested)
+    add_eval_set([exam], "letters", "exam-by-prefect", EvalSetSettings(), ingested)
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs()
     assert ("exam-by-prefect", "Completed") in {(run.name, run.state_name) for run in runs}
@@ -218,14 +220,18 @@ def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect: None
 def test_a_set_in_a_bucket_is_kept_out_on_every_machine(
     bucket_url: str, letters: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    one, other = (Site(store=tmp_path / name, remote=bucket_url) for name in ("one", "other"))
+    one, other = (Site(store=tmp_path / name, store_url=bucket_url) for name in ("one", "other"))
     exam = _written(tmp_path / "exam.jsonl", human_texts(3))
-    with without_coat():
+    with without_prefect():
         ingest_flow([str(letters)], "letters", IngestSettings(), one)
-        withhold([exam], "letters", "exam", WithholdSettings(), one)
-        evolve(recipe.model_copy(update={"generations": 1}), other)
+        add_eval_set([exam], "letters", "exam", EvalSetSettings(), one)
+        evolve(recipe.model_copy(update={"num_generations": 1}), other)
     catalog = open_catalog(other.store)
-    reserve = catalog.execute("select count(*) from reserve where list_contains(?, text)", [human_texts(3)]).fetchall()
+    reserve = catalog.execute(
+        "select count(*) from human_train where list_contains(?, text)", [human_texts(3)]
+    ).fetchall()
     assert reserve > [(0,)]
-    assert catalog.sql("select count(distinct id) from kept_out").fetchall() == reserve
-    assert catalog.sql("select sum(overlapping) from contamination where withheld = 'exam'").fetchall() == [(0,)]
+    assert catalog.sql("select count(distinct id) from excluded_records").fetchall() == reserve
+    assert catalog.sql("select sum(num_overlapping) from contamination_report where eval_set = 'exam'").fetchall() == [
+        (0,)
+    ]

@@ -11,18 +11,22 @@ import pytest
 from storage.artifacts import schemas as records
 from storage.artifacts.artifact import Artifact
 from storage.artifacts.ids import synthetic_id
-from storage.datasets.eval_sets import evaluation_folder
+from storage.datasets.eval_sets import eval_set_folder
 from storage.datasets.snapshots import human_folder
 from storage.runs.run import Attempt, Run
 
-HUMAN_VIEWS = {"reserve": records.RESERVE, "heldout": records.RESERVE, "set_aside": records.SET_ASIDE}
+HUMAN_VIEWS = {
+    "human_train": records.HUMAN_RECORDS,
+    "human_heldout": records.HUMAN_RECORDS,
+    "rejected_documents": records.REJECTED_DOCUMENTS,
+}
 RECIPE = {
-    "question": "does it collapse?",
-    "human": "letters",
+    "description": "does it collapse?",
+    "dataset": "letters",
     "mix": {"policy": "anchor"},
     "train": {"backend": "ngram"},
     "generate": {"sampler": "ngram"},
-    "generations": 2,
+    "num_generations": 2,
     "seed": 7,
 }
 
@@ -37,7 +41,7 @@ def publish(artifact: Artifact, schema: pa.Schema, rows: Sequence[Mapping[str, A
 def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -> None:
     """Publish a small attempt: two candidates, of which one goes, and what follows from that."""
     attempt = Attempt(run, generation, number)
-    run.note("began", generation, number, snapshot=1)
+    run.append("began", generation, number, snapshot=1)
     names = [synthetic_id(generation, number, serial) for serial in range(2)]
     candidates = publish(
         attempt.artifact("candidates", {"seed": number}),
@@ -47,27 +51,34 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
                 "id": one,
                 "text": f"text {one}",
                 "origin": "synthetic",
-                "born": generation,
-                "program": "blank",
+                "source_generation": generation,
+                "prompt_template": "unconditional",
                 "attributes": [("tone", "plain"), ("topic", "0")],
-                "asking": place,
-                "model": "m",
+                "prompt_id": place,
+                "model_fingerprint": "m",
             }
             for place, one in enumerate(names)
         ],
         generated_tokens=20,
     )
-    toll = {"source": "letters.txt", "stage": "exact", "dropped": 1, "looked_at": 2, "usual": 0.1, "reason": "too much"}
+    toll = {
+        "source": "letters.txt",
+        "filter": "exact",
+        "dropped": 1,
+        "num_seen": 2,
+        "baseline_rate": 0.1,
+        "reason": "too much",
+    }
     decisions = publish(
         attempt.artifact("decisions", {}, candidates=candidates),
         records.DECISIONS,
         [
-            {"id": names[0], "stage": "best_of", "kept": True, "reason": "", "evidence": 5.0},
-            {"id": names[0], "stage": "exact", "kept": True, "reason": ""},
-            {"id": names[1], "stage": "exact", "kept": False, "reason": "says the same", "evidence": 1.0},
+            {"id": names[0], "filter": "best_of", "kept": True, "reason": "", "score": 5.0},
+            {"id": names[0], "filter": "exact", "kept": True, "reason": ""},
+            {"id": names[1], "filter": "exact", "kept": False, "reason": "says the same", "score": 1.0},
         ],
         survivors=1,
-        heavy_tolls=[toll],
+        filter_rate_alerts=[toll],
     )
     corpus = publish(
         attempt.artifact("corpus", {}, decisions=decisions),
@@ -87,20 +98,31 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         [{"subject": "model", "metric": "perplexity", "source": "all", "value": perplexity}],
     )
     publish(
-        attempt.artifact("voice", {}, model=model),
-        records.VOICE,
+        attempt.artifact("eval_samples", {}, model=model),
+        records.EVAL_SAMPLES,
         [{"prompt": "The", "text": "The old", "seed": 1}, {"prompt": "", "text": "free", "seed": 2}],
     )
-    publish(attempt.artifact("kept_out", {}), records.DECISIONS, [{"id": "h-1", "stage": "contamination"}])
-    tail = {"topic": 0, "words": ["the", "old"], "human": 3, "said": 0, "share": 1.0, "members": ["h-1"]}
+    publish(attempt.artifact("excluded_records", {}), records.DECISIONS, [{"id": "h-1", "filter": "decontamination"}])
+    tail = {
+        "topic": 0,
+        "words": ["the", "old"],
+        "human_count": 3,
+        "synthetic_count": 0,
+        "prompt_share": 1.0,
+        "human_ids": ["h-1"],
+    }
     publish(attempt.artifact("topics", {}), records.TOPICS, [tail])
-    row = {"withheld": "heldout", "origin": "human", "compared": 3, "overlapping": 1, "similarity": 0.7}
-    publish(attempt.artifact("contamination", {}), records.CONTAMINATION, [row], contaminated=1)
-    publish(attempt.artifact("verdict", {}), records.VERDICTS, [{"action": "go", "metric": "perplexity", "since": 1}])
+    row = {"eval_set": "human_heldout", "origin": "human", "num_compared": 3, "num_overlapping": 1, "max_jaccard": 0.7}
+    publish(attempt.artifact("contamination_report", {}), records.CONTAMINATION_REPORT, [row], contaminated=1)
+    publish(
+        attempt.artifact("verdict", {}),
+        records.GATE_RESULTS,
+        [{"action": "go", "metric": "perplexity", "first_generation": 1}],
+    )
     told = {"metric": "perplexity", "value": 9.0, "low": 8.0, "high": 10.0}
     publish(attempt.artifact("forecast", {}), records.FORECAST, [told])
-    finding = {"definition": "lost_tails", "state": "absent", "evidence": "none"}
-    publish(attempt.artifact("profile", {}), records.PROFILE, [finding])
+    finding = {"test": "lost_tails", "result": "absent", "evidence": "none"}
+    publish(attempt.artifact("collapse_tests", {}), records.COLLAPSE_TESTS, [finding])
 
 
 @pytest.fixture
@@ -116,22 +138,22 @@ def _two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {
             "id": "h-1",
             "source": "letters.txt",
-            **({} if side == "set_aside" else {"text": side, "origin": "human", "licence": "CC0-1.0"}),
+            **({} if side == "rejected_documents" else {"text": side, "origin": "human", "license": "CC0-1.0"}),
         }
         publish(Artifact(human_folder(root, "letters", 1) / side, {}), schema, [row])
-    exam = evaluation_folder(root, "letters", "exam")
-    publish(Artifact(exam / "records", {}), records.RESERVE, [{"id": "h-2", "text": "exam", "origin": "human"}])
-    publish(Artifact(exam / "set_aside", {}), records.SET_ASIDE, [{"stage": "read"}])
-    met = {"place": "corpus", "run": "first", "generation": 0, "attempt": 1, "keeper": "h-2"}
+    exam = eval_set_folder(root, "letters", "exam")
+    publish(Artifact(exam / "records", {}), records.HUMAN_RECORDS, [{"id": "h-2", "text": "exam", "origin": "human"}])
+    publish(Artifact(exam / "rejected_documents", {}), records.REJECTED_DOCUMENTS, [{"filter": "read"}])
+    met = {"found_in": "corpus", "run": "first", "generation": 0, "attempt": 1, "duplicate_of": "h-2"}
     for look in (1, 2):
         rows = [{**met, "id": f"h-{look}", "similarity": look / 2}]
-        publish(Artifact(exam / f"met={look}", {}), records.MET, rows)
+        publish(Artifact(exam / f"eval_exposures={look}", {}), records.EVAL_EXPOSURES, rows)
     for name in ("first", "second"):
         run = Run(root, name)
-        run.begin(RECIPE, set(), {})
+        run.initialize(RECIPE, set(), {})
         live(run, 0)
         live(run, 1, 1, perplexity=99.0)
         if name == "first":
-            run.note("rejected", 1, 1, "perplexity rose")
+            run.append("rejected", 1, 1, "perplexity rose")
             live(run, 1, 2, perplexity=12.0)
     return root

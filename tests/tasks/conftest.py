@@ -16,12 +16,20 @@ import pytest
 from curation.mixing import MixSettings
 from flows.config.site import Site
 from storage.artifacts.artifact import Artifact
-from storage.artifacts.ids import synthetic_id, text_digest
+from storage.artifacts.ids import synthetic_id, text_hash
 from storage.artifacts.schemas import CANDIDATES, DECISIONS, SYNTHETIC
 from storage.runs.run import Attempt, Run
-from tasks.backends import Completion, Corpus, Lesson, NgramTraining, Prompt, Resources, TransformerTraining
+from tasks.backends import (
+    Completion,
+    NgramTraining,
+    Prompt,
+    Resources,
+    TrainingCorpus,
+    TrainingResult,
+    TransformerTraining,
+)
 from tasks.backends.registry import Backends, open_backends
-from tasks.ingestion.ingest import pinned_human
+from tasks.ingestion.ingest import load_pinned_human
 from tasks.mix import mix
 from tasks.training.train import train
 from tests.conftest import human_texts
@@ -68,12 +76,12 @@ def begin(ingested: Site, backends: Backends) -> Callable[[str], Beginning]:
 
     def made(name: str) -> Beginning:
         run = Run(ingested.store, name)
-        run.begin({}, set(), {})
+        run.initialize({}, set(), {})
         attempt = Attempt(run, 0)
-        human = pinned_human(attempt, "letters")
-        corpus = mix(attempt, human["reserve"], [], MixSettings(), 0)
-        model = train(attempt, corpus, human["heldout"], None, NgramTraining(), 0, backends)
-        return Beginning(run, human["reserve"], human["heldout"], corpus, model)
+        human = load_pinned_human(attempt, "letters")
+        corpus = mix(attempt, human["human_train"], [], MixSettings(), 0)
+        model = train(attempt, corpus, human["human_heldout"], None, NgramTraining(), 0, backends)
+        return Beginning(run, human["human_train"], human["human_heldout"], corpus, model)
 
     return made
 
@@ -92,14 +100,14 @@ def said() -> Said:
                 "id": identity,
                 "text": text,
                 "origin": SYNTHETIC,
-                "born": attempt.generation,
+                "source_generation": attempt.generation,
                 "source": "",
-                "digest": text_digest(text),
+                "text_hash": text_hash(text),
             }
             for identity, text in zip(ids, texts, strict=True)
         ]
         decided = [
-            {"id": identity, "stage": "exact", "kept": place not in dropped, "reason": ""}
+            {"id": identity, "filter": "exact", "kept": place not in dropped, "reason": ""}
             for place, identity in enumerate(ids)
         ]
         candidates = attempt.artifact("candidates", {"by": "hand"})
@@ -116,14 +124,14 @@ def said() -> Said:
 def tiny() -> TransformerTraining:
     """The smallest transformer that vLLM's CPU kernels take."""
     return TransformerTraining(
-        steps=8,
-        human_only_steps=8,
-        hidden=64,
-        layers=1,
-        heads=2,
-        context=64,
-        vocabulary=400,
-        batch=4,
+        max_steps=8,
+        generation_0_max_steps=8,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        context_length=64,
+        vocab_size=400,
+        batch_size=4,
         precision="float32",
     )
 
@@ -133,15 +141,15 @@ class Trained:
     """A model folder, and what its training reported."""
 
     folder: Path
-    lesson: Lesson
-    corpus: Corpus
+    lesson: TrainingResult
+    corpus: TrainingCorpus
 
 
 @pytest.fixture(scope="session")
 def first(backends: Backends, tiny: TransformerTraining, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A transformer of human text alone."""
     folder = tmp_path_factory.mktemp("first")
-    corpus = Corpus(human_texts(60), [])
+    corpus = TrainingCorpus(human_texts(60), [])
     return Trained(folder, backends.trainer(tiny).train(corpus, [], None, folder, 1, lambda *_: None), corpus)
 
 
@@ -151,7 +159,7 @@ def second(
 ) -> Trained:
     """A descendant of it, one part in three human; the same shape, other weights."""
     folder = tmp_path_factory.mktemp("second")
-    corpus = Corpus(human_texts(20, seed=5), human_texts(40, seed=6))
+    corpus = TrainingCorpus(human_texts(20, seed=5), human_texts(40, seed=6))
     return Trained(folder, backends.trainer(tiny).train(corpus, [], first.folder, folder, 2, lambda *_: None), corpus)
 
 

@@ -7,32 +7,32 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.runs.run import Run
-from storage.runs.status import furthest, state
-from tasks.budget import affordable, spent
-from tasks.orchestration.prefect import without_coat
+from storage.runs.status import last_accepted_generation, run_state
+from tasks.budget import cost_by_generation, within_budget
+from tasks.orchestration.prefect import without_prefect
 
 
 def test_cost_is_counted_from_what_is_stored(ripe: Path) -> None:
-    found = spent(Run(ripe, "tiny"))
+    found = cost_by_generation(Run(ripe, "tiny"))
     assert [one.generation for one in found] == [0, 1, 2, 3]
     assert all(one.tokens > 0 and one.gib > 0 for one in found)
     assert found[1].tokens > found[0].tokens
 
 
 def test_what_is_finished_is_always_affordable(ripe: Path) -> None:
-    assert list(affordable(Run(ripe, "tiny"), range(4), BudgetSettings(run_tokens=1))) == [0, 1, 2, 3]
+    assert list(within_budget(Run(ripe, "tiny"), range(4), BudgetSettings(run_tokens=1))) == [0, 1, 2, 3]
 
 
 def test_a_run_stops_when_its_budget_is_spent_and_goes_on_when_it_is_raised(ingested: Site, recipe: Recipe) -> None:
     run = Run(ingested.store, "tiny")
     poor = recipe.model_copy(update={"budget": BudgetSettings(run_tokens=1)})
-    with without_coat():
+    with without_prefect():
         evolve(poor, ingested)
-        assert furthest(run) == 0
-        assert "stopped at generation 0: the run has cost" in state(run)
-        assert "raise budget.run_tokens" in state(run)
+        assert last_accepted_generation(run) == 0
+        assert "stopped at generation 0: the run has cost" in run_state(run)
+        assert "raise budget.run_tokens" in run_state(run)
         evolve(poor, ingested)
-        assert furthest(run) == 0
+        assert last_accepted_generation(run) == 0
         evolve(recipe.model_copy(update={"budget": BudgetSettings(run_tokens=10**9)}), ingested)
-    assert furthest(run) == 3
-    assert state(run) == "finished"
+    assert last_accepted_generation(run) == 3
+    assert run_state(run) == "finished"

@@ -8,7 +8,7 @@ from curation.gates import GateSettings, Limit
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.artifacts.schemas import METRICS
 from storage.runs.run import Attempt, Run
-from tasks.gate import gate
+from tasks.gate import judge_generation
 
 
 def _attempt(tmp_path: Path, generation: int) -> Attempt:
@@ -32,13 +32,13 @@ _LIMITS = GateSettings(
     limits=(
         Limit(metric="perplexity", at_most=1.5),
         Limit(metric="perplexity", at_most=3, action="stop"),
-        Limit(metric="types", at_least=0.5),
+        Limit(metric="vocabulary_size", at_least=0.5),
     )
 )
 
 
 @pytest.mark.parametrize(
-    ("perplexity", "types", "actions", "worst"),
+    ("perplexity", "vocabulary_size", "actions", "worst"),
     [
         (140.0, 900.0, ["go", "go", "go"], "go"),
         (150.0, 500.0, ["go", "go", "go"], "go"),
@@ -52,7 +52,7 @@ def test_each_limit_has_its_say_and_the_worst_one_counts(
 ) -> None:
     first = _metrics(tmp_path, 0, perplexity=100.0, types=1000.0)
     now = _metrics(tmp_path, 2, perplexity=perplexity, types=types)
-    verdict = gate(_attempt(tmp_path, 2), [first, now], _LIMITS)
+    verdict = judge_generation(_attempt(tmp_path, 2), [first, now], _LIMITS)
     rows = read_table(verdict.folder).to_pylist()
     assert [row["action"] for row in rows] == actions
     assert [row["limit"] for row in rows] == [150.0, 300.0, 500.0]
@@ -65,7 +65,7 @@ def test_each_limit_has_its_say_and_the_worst_one_counts(
 def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, now = (_metrics(tmp_path, place, perplexity=value, types=9.0) for place, value in ((0, 100.0), (2, 200.0)))
     with caplog.at_level(logging.WARNING, logger="tasks"):
-        gate(_attempt(tmp_path, 2), [first, now], _LIMITS)
+        judge_generation(_attempt(tmp_path, 2), [first, now], _LIMITS)
     assert caplog.messages == [
         "tiny · generation 2 · perplexity of the model is 200 in generation 1, above 150 = 1.5 x generation 0's",
     ]
@@ -73,8 +73,8 @@ def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: p
 
 def test_without_limits_it_goes_on(tmp_path: Path) -> None:
     first, now = (_metrics(tmp_path, place, perplexity=value) for place, value in ((0, 100.0), (2, 1e9)))
-    verdict = gate(_attempt(tmp_path, 2), [first, now], GateSettings(limits=()))
-    assert read_manifest(verdict.folder)["facts"] == {"action": "go", "reasons": [], "since": None}
+    verdict = judge_generation(_attempt(tmp_path, 2), [first, now], GateSettings(limits=()))
+    assert read_manifest(verdict.folder)["facts"] == {"action": "go", "reasons": [], "first_generation": None}
 
 
 def test_a_limit_on_what_was_not_measured_is_refused(tmp_path: Path) -> None:
@@ -82,5 +82,5 @@ def test_a_limit_on_what_was_not_measured_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="the gate has a limit on types of the model, which was not measured; measured: perplexity"
     ):
-        gate(_attempt(tmp_path, 2), [first, now], _LIMITS)
+        judge_generation(_attempt(tmp_path, 2), [first, now], _LIMITS)
     assert not (_attempt(tmp_path, 2).folder / "verdict").exists()

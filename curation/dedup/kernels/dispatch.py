@@ -30,7 +30,7 @@ _LITTLE = 4 << 20
 
 
 @dataclass(frozen=True)
-class Kernel:
+class HashKernel:
     """Five functions, and how many bytes of text they like at a time. Sets of hashes lie one after the other."""
 
     name: str
@@ -47,41 +47,41 @@ class Kernel:
     block: int
 
 
-def suited(size: int) -> Kernel:
+def choose_kernel(size: int) -> HashKernel:
     """The kernel that is done first with so many bytes: the compiled one, but for a little numpy is quicker than loading it."""
-    return vectorised() if size < _LITTLE else fastest()
+    return numpy_kernel() if size < _LITTLE else default_kernel()
 
 
 @lru_cache(maxsize=1)
-def fastest() -> Kernel:
-    """The compiled kernel, or without numba the vectorised one, said once in the log."""
+def default_kernel() -> HashKernel:
+    """The compiled kernel, or without numba the numpy one, said once in the log."""
     if importlib.util.find_spec("numba"):
-        return compiled()
+        return numba_kernel()
     _log.warning("numba is not installed: near-duplicates are found by numpy, with the same answers and more time")
-    return vectorised()
+    return numpy_kernel()
 
 
 @lru_cache(maxsize=1)
-def compiled() -> Kernel:
+def numba_kernel() -> HashKernel:
     """The kernel made by numba."""
     from curation.dedup.kernels import numba_sets as compiled_sets
     from curation.dedup.kernels import numba_words as compiled_words
 
     shingle_hashes = partial(compiled_words.shingle_hashes, classes=character_classes())
     sets = compiled_sets
-    return Kernel(
+    return HashKernel(
         "numba", shingle_hashes, sets.signatures, sets.band_hashes, sets.agreement, sets.jaccard, block=1 << 18
     )
 
 
 @lru_cache(maxsize=1)
-def vectorised() -> Kernel:
+def numpy_kernel() -> HashKernel:
     """The kernel made of numpy alone."""
     from curation.dedup.kernels import numpy_sets as vectorised_sets
     from curation.dedup.kernels import numpy_words as vectorised_words
 
     sets = vectorised_sets
-    return Kernel(
+    return HashKernel(
         "numpy",
         vectorised_words.shingle_hashes,
         sets.signatures,
@@ -92,7 +92,7 @@ def vectorised() -> Kernel:
     )
 
 
-def in_blocks(work: Callable[[int, int], None], sizes: Places, block: int, threads: int | None) -> None:
+def map_blocks(work: Callable[[int, int], None], sizes: Places, block: int, threads: int | None) -> None:
     """`work(start, stop)` over all places, about `block` in size at a time, on `threads` threads (default: all cores)."""
     parts = list(_blocks(sizes, block))
     workers = min(threads or cores(), len(parts))

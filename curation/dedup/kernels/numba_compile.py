@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
-def compiled(function: _Function) -> _Function:
+def jit(function: _Function) -> _Function:
     """The function, compiled at its first call."""
     try:
         return njit(nogil=True, cache=True)(function)
@@ -24,7 +24,7 @@ def compiled(function: _Function) -> _Function:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def eight_bytes(_context, array, place):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+def load_u64(_context, array, place):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
     """Eight bytes from `place` on, little-endian, aligned or not."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202

@@ -7,7 +7,7 @@ numba looks for changes in the file of a cached function alone, so this file cal
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.dedup.kernels.numba_compile import compiled
+from curation.dedup.kernels.numba_compile import jit
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -17,7 +17,7 @@ _U32, _U64 = np.uint32, np.uint64
 _BASE, _MIX, _MIX_2 = _U64(0x9E3779B97F4A7C15), _U64(0xFF51AFD7ED558CCD), _U64(0xC4CEB9FE1A85EC53)
 
 
-@compiled
+@jit
 def _mix32(value: np.uint32) -> np.uint32:
     # The product of two uint32 is uint64 to numba, so it is cut back each time.
     value = _U32(_U32(value ^ (value >> _U32(16))) * _U32(0x85EBCA6B))
@@ -25,12 +25,12 @@ def _mix32(value: np.uint32) -> np.uint32:
     return _U32(value ^ (value >> _U32(16)))
 
 
-@compiled
+@jit
 def _permuted(code: np.uint32, scale: np.uint32, shift: np.uint32) -> np.uint32:
     return _U32(_U32(scale * code) + shift)
 
 
-@compiled
+@jit
 def _least(codes: Values, scale: Values, shift: Values, least: Values) -> None:
     """Least permuted code for each permutation. Eight codes a pass keep the permutations in registers."""
     least[:] = _U32(0xFFFFFFFF)
@@ -53,7 +53,7 @@ def _least(codes: Values, scale: Values, shift: Values, least: Values) -> None:
             least[j] = min(least[j], _permuted(codes[i], scale[j], shift[j]))
 
 
-@compiled
+@jit
 def signatures(hashes: Hashes, starts: Places, scale: Values, shift: Values, out: Values) -> None:
     """MinHash values of each set, shape (sets, permutations); all ones for an empty set."""
     permutations = out.shape[1]
@@ -73,7 +73,7 @@ def signatures(hashes: Hashes, starts: Places, scale: Values, shift: Values, out
         out[row] = least[:permutations]
 
 
-@compiled
+@jit
 def band_hashes(found: Values, rows: int, out: Hashes) -> None:
     """One hash a band of `rows` values."""
     for row in range(len(found)):
@@ -89,7 +89,7 @@ def band_hashes(found: Values, rows: int, out: Hashes) -> None:
             out[row, band] = value ^ (value >> _U64(33))
 
 
-@compiled
+@jit
 def agreement(found: Values, left: Places, right: Places, out: NDArray[np.float64]) -> None:
     """Share of values in which two signatures agree: the estimate of their similarity."""
     size = found.shape[1]
@@ -101,7 +101,7 @@ def agreement(found: Values, left: Places, right: Places, out: NDArray[np.float6
         out[pair] = agreeing / size
 
 
-@compiled
+@jit
 def _slot(keys: Hashes, marks: Places, seen: int, shift: np.uint64, key: np.uint64) -> np.int64:
     """Where this key is, or should go, in a table whose other marks are below `seen`."""
     slot = np.int64(key >> shift)
@@ -110,7 +110,7 @@ def _slot(keys: Hashes, marks: Places, seen: int, shift: np.uint64, key: np.uint
     return slot
 
 
-@compiled
+@jit
 def _similarity(one: Hashes, other: Hashes, keys: Hashes, marks: Places, seen: int, shift: np.uint64) -> float:
     distinct, shared = 0, 0
     for key in one:
@@ -125,7 +125,7 @@ def _similarity(one: Hashes, other: Hashes, keys: Hashes, marks: Places, seen: i
     return shared / distinct if distinct else 0.0
 
 
-@compiled
+@jit
 def jaccard(hashes: Hashes, starts: Places, left: Places, right: Places, out: NDArray[np.float64]) -> None:
     """Exact Jaccard similarity of pairs of sets; 0 for two empty ones."""
     keys, marks, shift = np.empty(2, np.uint64), np.zeros(2, np.int64), _U64(63)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation import text
-from curation.dedup.kernels.numba_compile import compiled, eight_bytes, trailing_zeros
+from curation.dedup.kernels.numba_compile import jit, load_u64, trailing_zeros
 
 Bytes = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]
@@ -30,7 +30,7 @@ _LETTER, _MARK, _UNSPACED, _UNSPACED_MARK, _APOSTROPHE = (
 )
 
 
-@compiled
+@jit
 def _mix64(value: np.uint64) -> np.uint64:
     value ^= value >> _U64(33)
     value *= _MIX
@@ -39,17 +39,17 @@ def _mix64(value: np.uint64) -> np.uint64:
     return value ^ (value >> _U64(33))
 
 
-@compiled
+@jit
 def _is_letter(byte: np.uint8) -> np.bool_:
     return (_U8(_U8(byte | _U8(32)) - _U8(97)) < _U8(26)) | (_U8(byte - _U8(48)) < _U8(10)) | (byte == _U8(95))
 
 
-@compiled
+@jit
 def _lowered(byte: np.uint8) -> np.uint8:
     return _U8(byte | _U8(32)) if _U8(byte - _U8(65)) < _U8(26) else byte
 
 
-@compiled
+@jit
 def _plain_words(source: Bytes, low: Bytes) -> None:
     """Lowered ASCII letters in `low`, 0 elsewhere."""
     for i in range(len(source)):
@@ -57,7 +57,7 @@ def _plain_words(source: Bytes, low: Bytes) -> None:
         low[i] = _lowered(byte) if _is_letter(byte) else _U8(0)
 
 
-@compiled
+@jit
 def _code_point(content: Bytes, i: Place) -> tuple[Place, int]:
     """Code point at `i` and its bytes in UTF-8 (surrogates included)."""
     first = np.int64(content[i])
@@ -72,13 +72,13 @@ def _code_point(content: Bytes, i: Place) -> tuple[Place, int]:
     ] & 0x3F, 4
 
 
-@compiled
+@jit
 def _is_next(content: Bytes, i: Place, stop: int, classes: Bytes) -> bool:
     """Whether a letter begins at `i`."""
     return bool(i < stop and classes[_code_point(content, i)[0]] == _LETTER)
 
 
-@compiled
+@jit
 def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes) -> int:
     """Words in `low`, each followed by a 0; returns how many bytes that makes."""
     size = 0
@@ -105,7 +105,7 @@ def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes
     return size
 
 
-@compiled
+@jit
 def _settle_signs(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> bool:
     """What is no plain letter, where it belongs to a word; False where a character is a word by itself.
 
@@ -114,7 +114,7 @@ def _settle_signs(content: Bytes, start: int, stop: int, classes: Bytes, low: By
     i: Place = start
     while i < stop:
         if i + 8 <= stop:
-            block = eight_bytes(content, i)
+            block = load_u64(content, i)
             quotes = block ^ (_ONES * _U64(39))
             found = (block | ((quotes - _ONES) & ~quotes)) & _HIGHS
             if found == _U64(0):
@@ -136,7 +136,7 @@ def _settle_signs(content: Bytes, start: int, stop: int, classes: Bytes, low: By
     return True
 
 
-@compiled
+@jit
 def _words_of(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> int:
     """Fill `low` with lowered words between zeros, 16 zeros behind them; returns its length without those."""
     size = stop - start
@@ -147,17 +147,17 @@ def _words_of(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes)
     return size
 
 
-@compiled
+@jit
 def _word_hash(low: Bytes, i: Place) -> tuple[np.uint64, Place]:
     """Hash of the word that begins at `i`, eight bytes a step, and where it ends."""
     value = _BASIS
-    block = eight_bytes(low, i)
+    block = load_u64(low, i)
     zero = (block - _ONES) & ~block & _HIGHS
     while zero == _U64(0):
         value = (value ^ block) * _MIX
         value ^= value >> _U64(32)
         i += 8
-        block = eight_bytes(low, i)
+        block = load_u64(low, i)
         zero = (block - _ONES) & ~block & _HIGHS
     width = trailing_zeros(zero) >> _U64(3)
     value = (value ^ (block & ((_U64(1) << (width << _U64(3))) - _U64(1)))) * _MIX
@@ -165,19 +165,19 @@ def _word_hash(low: Bytes, i: Place) -> tuple[np.uint64, Place]:
     return value ^ (value >> _U64(29)), i + np.int64(width)
 
 
-@compiled
+@jit
 def _rolled(total: np.uint64) -> np.uint64:
     return (total ^ (total >> _U64(33))) * _MIX
 
 
-@compiled
+@jit
 def _word_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, out: Hashes) -> int:
     length = len(ring)
     words, slot, total = 0, 0, _U64(0)
     i: Place = 0
     while i < size:
         if low[i] == _U8(0):
-            block = eight_bytes(low, i)
+            block = load_u64(low, i)
             i += np.int64(trailing_zeros(block) >> _U64(3)) if block != _U64(0) else 8
             continue
         value, i = _word_hash(low, i)
@@ -194,7 +194,7 @@ def _word_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, out: H
     return max(words - length + 1, min(words, 1))
 
 
-@compiled
+@jit
 def _character_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, out: Hashes) -> int:
     """As `_word_shingles` over characters, a run of zeros being one space; the ends of `low` do not count."""
     length = len(ring)
@@ -209,7 +209,7 @@ def _character_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, o
             value, pending = _mix64(_U64(32)), False
         else:
             width = _code_point(low, i)[1]
-            value = _mix64(eight_bytes(low, i) & ((_U64(1) << _U64(8 * width)) - _U64(1)))
+            value = _mix64(load_u64(low, i) & ((_U64(1) << _U64(8 * width)) - _U64(1)))
             i += width
         total = total * _BASE + value
         if found >= length:
@@ -224,7 +224,7 @@ def _character_shingles(low: Bytes, size: int, ring: Hashes, power: np.uint64, o
     return max(found - length + 1, min(found, 1))
 
 
-@compiled
+@jit
 def shingle_hashes(
     content: Bytes, begins: Places, ends: Places, by_word: bool, length: int, classes: Bytes
 ) -> tuple[Hashes, Places]:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.dedup.kernels.text_buffer import wide_characters
-from curation.text import APOSTROPHE, LETTER, MARK, OTHER, UNSPACED_MARK, character_classes, words_of_folded
+from curation.dedup.kernels.text_buffer import decode_non_ascii
+from curation.text import APOSTROPHE, LETTER, MARK, OTHER, UNSPACED_MARK, character_classes, tokenize_normalized
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -48,14 +48,14 @@ def _words_of(content: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Plac
     """Words between zeros, and where each text begins; eight zeros at the end."""
     pieces = [content[begin:end].tobytes() for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
     laid, edges = _laid(pieces)
-    places, points, widths = wide_characters(laid)
+    places, points, widths = decode_non_ascii(laid)
     kinds = character_classes()[points] if len(points) else np.zeros(0, np.uint8)
     special = (kinds >= MARK) & (kinds <= UNSPACED_MARK)
     if special.any():
         for row in np.unique(np.searchsorted(edges, places[special], side="right") - 1).tolist():
-            pieces[row] = "\0".join(words_of_folded(pieces[row].decode("utf-8", "surrogatepass"))).encode()
+            pieces[row] = "\0".join(tokenize_normalized(pieces[row].decode("utf-8", "surrogatepass"))).encode()
         laid, edges = _laid(pieces)
-        places, points, widths = wide_characters(laid)
+        places, points, widths = decode_non_ascii(laid)
         kinds = character_classes()[points]
         # Those that are still there are of words.
         kinds[(kinds >= MARK) & (kinds <= UNSPACED_MARK)] = LETTER

@@ -1,7 +1,7 @@
 """Many texts as one run of bytes: the form in which the kernels read them.
 
 A text of ASCII and of characters that folding leaves alone keeps its bytes, and an Arrow column of such texts is not even copied:
-the kernels fold ASCII themselves. Any other text is folded here (see `curation.text.fold`), before it is written as UTF-8.
+the kernels fold ASCII themselves. Any other text is folded here (see `curation.text.casefold_nfc`), before it is written as UTF-8.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.text import fold, settled_characters
+from curation.text import casefold_invariant_codepoints, casefold_nfc
 
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 """Strings, or an Arrow column of them; a null is a text without words."""
@@ -21,7 +21,7 @@ Places: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class FoldedTexts:
+class TextBuffer:
     """Text `i` is `content[starts[i] : stops[i]]`."""
 
     content: NDArray[np.uint8]
@@ -41,19 +41,19 @@ class FoldedTexts:
         """Bytes of each text."""
         return self.stops - self.starts
 
-    def behind(self, count: int) -> "FoldedTexts":
+    def padded(self, count: int) -> "TextBuffer":
         """The same texts behind so many that are empty."""
         blank = np.zeros(count, np.int64)
-        return FoldedTexts(self.content, np.concatenate((blank, self.starts)), np.concatenate((blank, self.stops)))
+        return TextBuffer(self.content, np.concatenate((blank, self.starts)), np.concatenate((blank, self.stops)))
 
-    def filled(self, rows: NDArray[np.int64], texts: "FoldedTexts") -> "FoldedTexts":
+    def with_rows(self, rows: NDArray[np.int64], texts: "TextBuffer") -> "TextBuffer":
         """The same texts but for those at `rows`."""
         starts, stops = self.starts.copy(), self.stops.copy()
         starts[rows], stops[rows] = texts.starts + len(self.content), texts.stops + len(self.content)
-        return FoldedTexts(np.concatenate((self.content, texts.content)), starts, stops)
+        return TextBuffer(np.concatenate((self.content, texts.content)), starts, stops)
 
 
-def fold_texts(*columns: Texts) -> FoldedTexts:
+def to_text_buffer(*columns: Texts) -> TextBuffer:
     """All texts of these columns, in their order. A lone surrogate is kept as three bytes that are no letter."""
     pile = _Pile()
     for column in columns:
@@ -64,7 +64,7 @@ def fold_texts(*columns: Texts) -> FoldedTexts:
             pile.texts(*pile.lay([text.encode() if text.isascii() else _folded(text) for text in column]))
     # What comes alone is not copied.
     content = pile.contents[0].view() if len(pile.contents) == 1 else np.concatenate([_NOTHING, *pile.contents])
-    return FoldedTexts(content, np.concatenate([_NOWHERE, *pile.starts]), np.concatenate([_NOWHERE, *pile.stops]))
+    return TextBuffer(content, np.concatenate([_NOWHERE, *pile.starts]), np.concatenate([_NOWHERE, *pile.stops]))
 
 
 _TWO_BYTES = 0xC0
@@ -115,7 +115,7 @@ def _lay_chunk(pile: _Pile, column: pa.Array) -> None:
     pile.texts(starts, stops)
 
 
-def wide_characters(content: NDArray[np.uint8]) -> tuple[Places, Places, Places]:
+def decode_non_ascii(content: NDArray[np.uint8]) -> tuple[Places, Places, Places]:
     """Where characters beyond ASCII begin in UTF-8, which code points they are, and how many bytes they take."""
     # Most stretches of most texts have none.
     whole = content[: len(content) // _STRETCH * _STRETCH].reshape(-1, _STRETCH)
@@ -134,10 +134,10 @@ def wide_characters(content: NDArray[np.uint8]) -> tuple[Places, Places, Places]
 
 def _unsettled(content: NDArray[np.uint8], starts: Places) -> Places:
     """Rows of the texts that folding may change, beyond ASCII."""
-    places, points, _ = wide_characters(content)
-    changing = places[~settled_characters()[points]] if len(places) else _NOWHERE
+    places, points, _ = decode_non_ascii(content)
+    changing = places[~casefold_invariant_codepoints()[points]] if len(places) else _NOWHERE
     return np.unique(np.searchsorted(starts, changing, side="right") - 1)
 
 
 def _folded(text: str) -> bytes:
-    return fold(text).encode("utf-8", "surrogatepass")
+    return casefold_nfc(text).encode("utf-8", "surrogatepass")

@@ -1,7 +1,7 @@
 """Many requests to a few servers: each answered once, in the order asked, whatever the servers do meanwhile.
 
 A request goes to the server with the most room. How many a server gets at a time follows its answers as TCP
-follows a network: more while it keeps up, half when it is busy or slow, one when it is silent. A request that
+follows a network: more while it keeps up, half when it is busy or slow, one when it is unreachable. A request that
 found nobody, a busy server or a broken answer is asked again after a pause with jitter; a refusal ends the run.
 """
 
@@ -19,8 +19,9 @@ from typing import Any, Generic, TypeVar
 import aiohttp
 import httpx
 
-from tasks.backends.inference.concurrency import Capacity, pause
-from tasks.backends.inference.http_protocol import Manners, TroubleError, parsed
+from heirloom.errors import HeirloomError
+from tasks.backends.inference.concurrency import ConcurrencyLimit, backoff_seconds
+from tasks.backends.inference.http_protocol import ClientConfig, TransientServerError, parse_response
 
 _TRIES = 6
 """How often one request may be answered badly, while others are answered well."""
@@ -28,11 +29,11 @@ _TRIES = 6
 T = TypeVar("T")
 
 
-def answers(
+def stream_responses(
     servers: Sequence[str],
     path: str,
     requests: Sequence[Mapping[str, Any]],
-    manners: Manners,
+    client_config: ClientConfig,
     read: Callable[[Any], T],
 ) -> Iterator[list[T]]:
     """Yield what `read` makes of each answer, in the order of `requests`, in lists as they become complete.
@@ -40,18 +41,24 @@ def answers(
     `read` gets parsed JSON; whatever it raises means that the answer cannot be used and the request is asked again.
 
     Raises:
-        ValueError: a server refused a request, one request is always answered badly, or nobody answered for too long.
+        HeirloomError: a server refused a request, one request is always answered badly, or nobody answered for too long.
     """
-    desk = _Desk([Capacity(address, float(manners.begin_with)) for address in servers], path, requests, manners, read)
-    thread = threading.Thread(target=desk.run, name="asking", daemon=True)
+    scheduler = _RequestScheduler(
+        [ConcurrencyLimit(address, float(client_config.initial_concurrency)) for address in servers],
+        path,
+        requests,
+        client_config,
+        read,
+    )
+    thread = threading.Thread(target=scheduler.run, name="asking", daemon=True)
     thread.start()
     finished: dict[int, T] = {}
     due = 0
     try:
         while due < len(requests):
-            found = [desk.said.get()]
-            while not desk.said.empty():
-                found.append(desk.said.get())
+            found = [scheduler.results.get()]
+            while not scheduler.results.empty():
+                found.append(scheduler.results.get())
             for number, answer in found:
                 if isinstance(answer, Exception):
                     raise answer
@@ -63,20 +70,20 @@ def answers(
             if ready:
                 yield ready
     finally:
-        desk.leave()
+        scheduler.cancel()
         thread.join()
 
 
 @dataclass
-class _Desk(Generic[T]):
+class _RequestScheduler(Generic[T]):
     """Hands out requests to servers, in a thread and an event loop of its own."""
 
-    servers: list[Capacity]
+    servers: list[ConcurrencyLimit]
     path: str
     requests: Sequence[Mapping[str, Any]]
-    manners: Manners
+    client_config: ClientConfig
     read: Callable[[Any], T]
-    said: "SimpleQueue[tuple[int, T | Exception]]" = field(default_factory=SimpleQueue)
+    results: "SimpleQueue[tuple[int, T | Exception]]" = field(default_factory=SimpleQueue)
 
     def run(self) -> None:
         try:
@@ -84,9 +91,9 @@ class _Desk(Generic[T]):
         except* asyncio.CancelledError:
             pass
         except* Exception as group:  # noqa: BLE001  (whatever it is, the caller must hear of it)
-            self.said.put((-1, _first(group)))
+            self.results.put((-1, _first(group)))
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         self._left = True
         with contextlib.suppress(AttributeError, RuntimeError):
             self._loop.call_soon_threadsafe(self._main.cancel)
@@ -110,88 +117,95 @@ class _Desk(Generic[T]):
     async def _serve(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for one in self.servers:
-                self._sessions[one.address] = await stack.enter_async_context(self.manners.session(one.address))
+                self._sessions[one.address] = await stack.enter_async_context(self.client_config.session(one.address))
             group = await stack.enter_async_context(asyncio.TaskGroup())
             while self._unanswered:
                 while self._waiting and (server := self._with_room()):
-                    server.flying += 1
+                    server.in_flight += 1
                     group.create_task(self._attempt(server, heapq.heappop(self._waiting)))
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._shortest_rest()):
                         await self._changed.wait()
 
-    def _with_room(self) -> Capacity | None:
+    def _with_room(self) -> ConcurrencyLimit | None:
         now = time.monotonic()
-        able = [one for one in self.servers if one.flying < int(one.limit) and one.resting_until <= now]
-        return min(able, key=lambda one: one.flying / one.limit, default=None)
+        able = [one for one in self.servers if one.in_flight < int(one.limit) and one.backoff_until <= now]
+        return min(able, key=lambda one: one.in_flight / one.limit, default=None)
 
     def _shortest_rest(self) -> float | None:
         now = time.monotonic()
-        rests = [one.resting_until - now for one in self.servers if one.resting_until > now]
+        rests = [one.backoff_until - now for one in self.servers if one.backoff_until > now]
         return min(rests, default=None) if self._waiting else None
 
-    async def _attempt(self, server: Capacity, number: int) -> None:
+    async def _attempt(self, server: ConcurrencyLimit, number: int) -> None:
         began = time.monotonic()
         try:
             answer = self._understood(await self._asked(server, number))
-        except TroubleError as trouble:
+        except TransientServerError as trouble:
             self._failed(server, number, began, trouble)
         else:
             self._trouble_since = None
             self._unanswered -= 1
-            slow = time.monotonic() - began > self.manners.request_seconds / 2
-            server.succeeded(slow, began, self.manners.at_most)
-            self.said.put((number, answer))
+            slow = time.monotonic() - began > self.client_config.request_timeout_s / 2
+            server.succeeded(slow, began, self.client_config.max_concurrency)
+            self.results.put((number, answer))
         finally:
-            server.flying -= 1
+            server.in_flight -= 1
             self._changed.set()
 
-    async def _asked(self, server: Capacity, number: int) -> Any:  # noqa: ANN401  (JSON)
+    async def _asked(self, server: ConcurrencyLimit, number: int) -> Any:  # noqa: ANN401  (JSON)
         url = server.address + self.path
         try:
             async with (
-                asyncio.timeout(self.manners.request_seconds),
+                asyncio.timeout(self.client_config.request_timeout_s),
                 self._sessions[server.address].post(url, json=self.requests[number]) as response,
             ):
                 content = await response.read()
         except TimeoutError as error:
-            raise TroubleError(f"no answer in {self.manners.request_seconds:g} s", silent=True) from error
+            raise TransientServerError(
+                f"no answer in {self.client_config.request_timeout_s:g} s", unreachable=True
+            ) from error
         except aiohttp.ClientError as error:
             # One connection that broke says little about a server; one that cannot be made says that nobody is there.
             nobody = isinstance(error, aiohttp.ClientConnectorError)
-            raise TroubleError(f"{type(error).__name__} {error}".strip(), busy=not nobody, silent=nobody) from error
+            raise TransientServerError(
+                f"{type(error).__name__} {error}".strip(), busy=not nobody, unreachable=nobody
+            ) from error
         request = httpx.Request("POST", url)
-        return parsed(
-            httpx.Response(response.status, headers=response.headers, content=content, request=request), self.manners
+        return parse_response(
+            httpx.Response(response.status, headers=response.headers, content=content, request=request),
+            self.client_config,
         )
 
     def _understood(self, answer: Any) -> T:  # noqa: ANN401  (JSON)
         try:
             return self.read(answer)
         except Exception as error:
-            raise TroubleError(f"an answer that cannot be used: {type(error).__name__} {error}") from error
+            raise TransientServerError(f"an answer that cannot be used: {type(error).__name__} {error}") from error
 
-    def _failed(self, server: Capacity, number: int, began: float, trouble: TroubleError) -> None:
+    def _failed(self, server: ConcurrencyLimit, number: int, began: float, trouble: TransientServerError) -> None:
         now = time.monotonic()
         server.failed(trouble, began)
         self._trouble_since = self._trouble_since or now
-        if ended := self.manners.ended():
-            raise ValueError(ended)
-        if now - self._trouble_since > self.manners.patience_seconds:
-            raise ValueError(f"nobody answered for {self.manners.patience_seconds:g} s: {self._story()}")
-        self._bad[number] += not (trouble.silent or trouble.busy)
+        if ended := self.client_config.exit_reason():
+            raise HeirloomError(ended)
+        if now - self._trouble_since > self.client_config.server_unavailable_timeout_s:
+            raise HeirloomError(
+                f"nobody answered for {self.client_config.server_unavailable_timeout_s:g} s: {self._story()}"
+            )
+        self._bad[number] += not (trouble.unreachable or trouble.busy)
         if self._bad[number] >= _TRIES:
-            raise ValueError(f"request {number} was answered badly {_TRIES} times: {self._story()}")
-        self._loop.call_later(pause(min(self._bad[number], 3)), self._again, number)
+            raise HeirloomError(f"request {number} was answered badly {_TRIES} times: {self._story()}")
+        self._loop.call_later(backoff_seconds(min(self._bad[number], 3)), self._again, number)
 
     def _again(self, number: int) -> None:
         heapq.heappush(self._waiting, number)
         self._changed.set()
 
     def _story(self) -> str:
-        def said(server: Capacity) -> str:
-            worst = ", ".join(f"{words} ({count} times)" for words, count in server.seen.most_common(3))
+        def said(server: ConcurrencyLimit) -> str:
+            worst = ", ".join(f"{words} ({count} times)" for words, count in server.errors.most_common(3))
             return f"{server.address}: {worst or 'nothing'}"
 
         return "; ".join(map(said, self.servers))

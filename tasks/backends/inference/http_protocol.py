@@ -8,26 +8,28 @@ import aiohttp
 import httpx
 import orjson
 
+from heirloom.errors import HeirloomError
+
 _BUSY = (408, 425, 429, 503)
 _HERE = {"127.0.0.1": "127.0.0.1", "localhost": "localhost", "::1": "[::1]"}
 """This machine's names, and how each is written in an address."""
 
 
 @dataclass(frozen=True)
-class Manners:
+class ClientConfig:
     """How servers are asked."""
 
     key: str
     """Sent as a bearer token; appears in no message."""
-    begin_with: int
+    initial_concurrency: int
     """Requests in flight at each server at first."""
-    at_most: int
-    request_seconds: float
-    patience_seconds: float
-    ended: Callable[[], str] = lambda: ""
+    max_concurrency: int
+    request_timeout_s: float
+    server_unavailable_timeout_s: float
+    exit_reason: Callable[[], str] = lambda: ""
     """Says why no server will ever answer again, if that is so; asked after each trouble."""
 
-    def opener(self) -> dict[str, Any]:
+    def httpx_options(self) -> dict[str, Any]:
         """What an httpx client for single questions is opened with; a server on this machine is never asked through a proxy."""
         return {
             "headers": self._headers(),
@@ -50,38 +52,38 @@ class Manners:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
-    def without_key(self, words: str) -> str:
+    def redact_key(self, words: str) -> str:
         """The words of a server, cut short and without the key, which some repeat."""
         shown = words.replace(self.key, "***") if self.key else words
         return " ".join(shown.split())[:300]
 
 
-class TroubleError(Exception):
+class TransientServerError(Exception):
     """A server gave no answer that can be used, and may give one later."""
 
-    def __init__(self, words: str, *, busy: bool = False, silent: bool = False, pause: float = 0.0) -> None:
+    def __init__(self, words: str, *, busy: bool = False, unreachable: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(words)
-        self.busy, self.silent, self.pause = busy, silent, pause
+        self.busy, self.unreachable, self.retry_after = busy, unreachable, retry_after
 
 
-def parsed(response: httpx.Response, manners: Manners) -> Any:  # noqa: ANN401  (JSON)
+def parse_response(response: httpx.Response, client_config: ClientConfig) -> Any:  # noqa: ANN401  (JSON)
     """The JSON of an answer.
 
     Raises:
-        TroubleError: the server is busy or broken, and may not be later.
-        ValueError: it refused.
+        TransientServerError: the server is busy or broken, and may not be later.
+        HeirloomError: it refused.
     """
     if response.is_success:
         try:
             return _read(response)
         except ValueError as error:
-            raise TroubleError(f"{response.status_code} with a body that is not JSON") from error
-    words = f"{response.status_code} {manners.without_key(_message(response))}".strip()
+            raise TransientServerError(f"{response.status_code} with a body that is not JSON") from error
+    words = f"{response.status_code} {client_config.redact_key(_message(response))}".strip()
     if response.status_code in _BUSY or response.status_code >= 500:
-        pause = response.headers.get("Retry-After", "")
+        retry_after = response.headers.get("Retry-After", "")
         busy = response.status_code in _BUSY
-        raise TroubleError(words, busy=busy, pause=float(pause) if pause.isdigit() else 0.0)
-    raise ValueError(f"{response.request.url} refused: {words}")
+        raise TransientServerError(words, busy=busy, retry_after=float(retry_after) if retry_after.isdigit() else 0.0)
+    raise HeirloomError(f"{response.request.url} refused: {words}")
 
 
 def _read(response: httpx.Response) -> Any:  # noqa: ANN401  (JSON)

@@ -12,10 +12,10 @@ from jsonschema.exceptions import ValidationError
 
 from tasks.backends.types import Completion
 
-INVALID = "invalid"
+INVALID = "invalid_json"
 
 
-def marker(schema: str) -> Callable[[Completion], Completion]:
+def invalid_json_marker(schema: str) -> Callable[[Completion], Completion]:
     """Marks a completion that does not keep to `schema`; one that was cut stays `length`, which says why it does not."""
     if not schema:
         return lambda completion: completion

@@ -11,25 +11,25 @@ from tasks.backends.types import Completion
 
 
 @torch.inference_mode()
-def complete(
+def sample_completion(
     settings: Sampling,
     tokenizer: PreTrainedTokenizerFast,
     network: LlamaForCausalLM,
-    ids: list[int],
-    dice: torch.Generator,
-    longest: int,
+    input_ids: list[int],
+    generator: torch.Generator,
+    max_length: int,
 ) -> Completion:
-    """Continue `ids` until the end token, a stop string, `max_tokens`, or `longest` tokens in all, by the dice given."""
+    """Continue `input_ids` until the end token, a stop string, `max_tokens`, or `max_length` tokens in all, by the dice given."""
     spoken: list[int] = []
     total, cache, reason, text = 0.0, None, "length", ""
-    fed = torch.tensor([ids], device=network.device)
-    while len(spoken) < settings.max_tokens and len(ids) + len(spoken) < longest:
+    fed = torch.tensor([input_ids], device=network.device)
+    while len(spoken) < settings.max_tokens and len(input_ids) + len(spoken) < max_length:
         answer = network(input_ids=fed, past_key_values=cache, use_cache=True)
         cache, logits = answer.past_key_values, answer.logits[0, -1].float().cpu()
-        shaped = _penalised(logits, settings, ids, spoken)
+        shaped = _penalised(logits, settings, input_ids, spoken)
         if len(spoken) < settings.min_tokens:
             shaped[tokenizer.eos_token_id] = -torch.inf
-        token = int(torch.multinomial(_filtered(shaped / settings.temperature, settings), 1, generator=dice))
+        token = int(torch.multinomial(_filtered(shaped / settings.temperature, settings), 1, generator=generator))
         total += float(logits.log_softmax(-1)[token])
         spoken.append(token)
         if token == tokenizer.eos_token_id:
@@ -39,19 +39,19 @@ def complete(
         # As vLLM does: only what ends in the newest token counts, so what was said before `min_tokens` stays.
         found = [place for stop in settings.stop if (place := text.find(stop, max(0, before + 1 - len(stop)))) >= 0]
         if found and len(spoken) > settings.min_tokens:
-            return Completion(text[: found[0]], "stop", len(ids), len(spoken), total)
+            return Completion(text[: found[0]], "stop", len(input_ids), len(spoken), total)
         fed = torch.tensor([[token]], device=network.device)
     text = tokenizer.decode(spoken, skip_special_tokens=True)
-    return Completion(text, reason, len(ids), len(spoken), total)
+    return Completion(text, reason, len(input_ids), len(spoken), total)
 
 
 @torch.inference_mode()
-def search(
+def beam_search(
     settings: Sampling,
     tokenizer: PreTrainedTokenizerFast,
     network: LlamaForCausalLM,
     prompts: Sequence[list[int]],
-    longest: int,
+    max_length: int,
 ) -> list[Completion]:
     """The likeliest continuation of each prompt that `beam_width` beams find, in the order of the prompts.
 
@@ -59,10 +59,10 @@ def search(
     """
     found: dict[int, Completion] = {}
     alike = defaultdict[int, list[int]](list)
-    for place, ids in enumerate(prompts):
-        alike[len(ids)].append(place)
+    for place, input_ids in enumerate(prompts):
+        alike[len(input_ids)].append(place)
     for length, places in alike.items():
-        room = min(settings.max_tokens, longest - length)
+        room = min(settings.max_tokens, max_length - length)
         fed = torch.tensor([prompts[place] for place in places], device=network.device)
         said = network.generate(
             input_ids=fed,
@@ -90,10 +90,10 @@ def _found(tokenizer: PreTrainedTokenizerFast, spoken: list[int], logs: list[flo
     return Completion(text, "stop" if ended else "length", asked, size, sum(logs[:size]))
 
 
-def _penalised(logits: torch.Tensor, settings: Sampling, ids: list[int], spoken: list[int]) -> torch.Tensor:
+def _penalised(logits: torch.Tensor, settings: Sampling, input_ids: list[int], spoken: list[int]) -> torch.Tensor:
     """Logits less their penalties, in vLLM's order: repetition (Keskar et al. 2019), then frequency and presence."""
     shaped = logits.clone()
-    known = torch.tensor(sorted({*ids, *spoken}))
+    known = torch.tensor(sorted({*input_ids, *spoken}))
     shaped[known] = torch.where(
         shaped[known] > 0, shaped[known] / settings.repetition_penalty, shaped[known] * settings.repetition_penalty
     )

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import HeirloomError
+
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ["VLLM_NO_USAGE_STATS"] = "1"
@@ -28,18 +30,18 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import BeamSearchParams, RequestOutputKind, StructuredOutputsParams
 
-from tasks.backends.models.adapters import adapter_base, rank_of
+from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
 
 _PROBE = "probe.json"
-_TELL_SECONDS = 0.1
+_PROGRESS_INTERVAL_S = 0.1
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 """Largest difference to the probe, in nats a token."""
 
 
-class _Speaking:
+class _LoadedEngine:
     """The engine that is loaded, and for which model."""
 
     model: Path | None = None
@@ -56,7 +58,7 @@ def sample(
     """Yield completions in the order of the prompts, in batches as they become complete.
 
     Raises:
-        ValueError: the model folder is not one that vLLM can open, or does not answer as its probe says.
+        HeirloomError: the model folder is not one that vLLM can open, or does not answer as its probe says.
     """
     engine, tokenizer = _load(settings, resources, model)
     core = engine.llm_engine
@@ -72,7 +74,10 @@ def sample(
         return
     for place, (prompt, ids) in enumerate(zip(prompts, spelled, strict=True)):
         core.add_request(
-            str(place), {"prompt_token_ids": ids}, _parameters(settings, prompt.seed), lora_request=_Speaking.adapter
+            str(place),
+            {"prompt_token_ids": ids},
+            _parameters(settings, prompt.seed),
+            lora_request=_LoadedEngine.adapter,
         )
     finished: dict[int, Completion] = {}
     due, told = 0, time.monotonic()
@@ -81,7 +86,7 @@ def sample(
             if output.finished:
                 finished[int(output.request_id)] = _completion(output)
         # A message a step would cost more than what it says.
-        if time.monotonic() - told < _TELL_SECONDS and core.has_unfinished_requests():
+        if time.monotonic() - told < _PROGRESS_INTERVAL_S and core.has_unfinished_requests():
             continue
         ready = []
         while due in finished:
@@ -94,31 +99,31 @@ def sample(
 
 
 def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
-    base = adapter_base(model)
+    base = adapter_base_path(model)
     whole = Path(base) if base else model
     if not all(path.is_file() for path in (whole / "config.json", model / "tokenizer.json")):
-        raise ValueError(f"{model} is no model: expected a folder with config.json and weights, and tokenizer.json")
-    if _Speaking.model != model:
+        raise HeirloomError(f"{model} is no model: expected a folder with config.json and weights, and tokenizer.json")
+    if _LoadedEngine.model != model:
         # Text is made by the engine's own tokenizer, so a model with another one needs another engine.
         spelling = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
         # A base is loaded once for all its adapters, which are as wide as the first at most.
-        laid_over = (str(whole), str(rank_of(model))) if base else ()
+        laid_over = (str(whole), str(vllm_max_lora_rank(model))) if base else ()
         shape = (settings.dtype, (whole / "config.json").read_text(), spelling, *laid_over)
-        if _Speaking.engine is None or _Speaking.shape != shape:
+        if _LoadedEngine.engine is None or _LoadedEngine.shape != shape:
             _unload()
-            _Speaking.engine = _engine(settings, resources, whole, rank_of(model) if base else 0)
+            _LoadedEngine.engine = _engine(settings, resources, whole, vllm_max_lora_rank(model) if base else 0)
         elif not base:
-            _reload(_Speaking.engine, model)
-        _Speaking.shape, _Speaking.model, _Speaking.adapter = shape, None, None
+            _reload(_LoadedEngine.engine, model)
+        _LoadedEngine.shape, _LoadedEngine.model, _LoadedEngine.adapter = shape, None, None
         if base:
-            _Speaking.adapters += 1
-            _Speaking.adapter = LoRARequest(str(model), _Speaking.adapters, str(model.resolve()))
-        _Speaking.tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-        _check_probe(_Speaking.engine, model, settings.dtype)
-        _Speaking.model = model
-    assert _Speaking.engine is not None
-    assert _Speaking.tokenizer is not None
-    return _Speaking.engine, _Speaking.tokenizer
+            _LoadedEngine.adapters += 1
+            _LoadedEngine.adapter = LoRARequest(str(model), _LoadedEngine.adapters, str(model.resolve()))
+        _LoadedEngine.tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
+        _verify_reference_logprob(_LoadedEngine.engine, model, settings.dtype)
+        _LoadedEngine.model = model
+    assert _LoadedEngine.engine is not None
+    assert _LoadedEngine.tokenizer is not None
+    return _LoadedEngine.engine, _LoadedEngine.tokenizer
 
 
 def _engine(settings: Sampling, resources: Resources, model: Path, rank: int) -> LLM:
@@ -140,7 +145,7 @@ def _engine(settings: Sampling, resources: Resources, model: Path, rank: int) ->
 
 
 def _reload(engine: LLM, model: Path) -> None:
-    _Speaking.model = None
+    _LoadedEngine.model = None
     engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.resolve())})
     engine.apply_model(_pack_head)
     engine.reset_prefix_cache()
@@ -157,23 +162,23 @@ def _pack_head(network: Any) -> None:  # noqa: ANN401  (whatever network vLLM ha
 
 
 def _unload() -> None:
-    if _Speaking.engine is not None:
-        _Speaking.engine.llm_engine.engine_core.shutdown()
-        _Speaking.model = _Speaking.engine = _Speaking.tokenizer = None
+    if _LoadedEngine.engine is not None:
+        _LoadedEngine.engine.llm_engine.engine_core.shutdown()
+        _LoadedEngine.model = _LoadedEngine.engine = _LoadedEngine.tokenizer = None
         gc.collect()
 
 
-def _check_probe(engine: LLM, model: Path, dtype: str) -> None:
+def _verify_reference_logprob(engine: LLM, model: Path, dtype: str) -> None:
     if not (model / _PROBE).is_file():
         return
     probe = json.loads((model / _PROBE).read_text())
     ids, expected = probe["token_ids"], probe["log_probability"]
     asked = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
-    (output,) = engine.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False, lora_request=_Speaking.adapter)
+    (output,) = engine.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False, lora_request=_LoadedEngine.adapter)
     found = sum(entry[token].logprob for entry, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True))
     if abs(found - expected) > _TOLERANCE[dtype] * len(ids):
-        _Speaking.model = None
-        raise ValueError(
+        _LoadedEngine.model = None
+        raise HeirloomError(
             f"vLLM does not speak for {model}: its probe has log-probability {expected:.3f}, the engine says {found:.3f}"
         )
 
@@ -197,7 +202,7 @@ def _searched(
             places = [place for place, ids in enumerate(batch) if min(settings.max_tokens, longest - len(ids)) == room]
             asked = BeamSearchParams(beam_width=settings.beam_width, max_tokens=room)
             opened = [{"prompt_token_ids": batch[place]} for place in places]
-            outputs = engine.beam_search(opened, asked, lora_request=_Speaking.adapter)
+            outputs = engine.beam_search(opened, asked, lora_request=_LoadedEngine.adapter)
             for place, output in zip(places, outputs, strict=True):
                 found[place] = _best(output.sequences[0], tokenizer, len(batch[place]))
         yield [found[place] for place in range(len(batch))]
@@ -211,7 +216,7 @@ def _best(beam: Any, tokenizer: PreTrainedTokenizerFast, prompt_tokens: int) -> 
         finish_reason="stop" if spoken[-1:] == [tokenizer.eos_token_id] else "length",
         prompt_tokens=prompt_tokens,
         completion_tokens=len(spoken),
-        log_probability=float(beam.cum_logprob),
+        sum_logprob=float(beam.cum_logprob),
     )
 
 
@@ -242,5 +247,5 @@ def _completion(output: Any) -> Completion:  # noqa: ANN401  (vLLM's RequestOutp
         finish_reason=str(spoken.finish_reason),
         prompt_tokens=len(output.prompt_token_ids),
         completion_tokens=len(spoken.token_ids),
-        log_probability=float(spoken.cumulative_logprob),
+        sum_logprob=float(spoken.cumulative_logprob),
     )

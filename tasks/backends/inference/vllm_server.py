@@ -20,8 +20,9 @@ from pathlib import Path
 
 import httpx
 
-from tasks.backends.models.adapters import adapter_base, rank_of
-from tasks.backends.processes import SOURCE_ROOT, end_with_owner
+from heirloom.errors import HeirloomError
+from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
+from tasks.backends.processes import SOURCE_ROOT, exit_with_parent
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 
@@ -37,7 +38,7 @@ class ModelServer:
     name: str
     _process: "subprocess.Popen[bytes]"
 
-    def ended(self) -> str:
+    def exit_reason(self) -> str:
         """Why it will not answer any more, and then nothing of it is left; empty while it runs."""
         code = self._process.poll()
         if code is not None:
@@ -58,11 +59,11 @@ def start(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
     What it says goes to this process's own output.
 
     Raises:
-        ValueError: vLLM is not installed, or the server ended before it answered.
+        HeirloomError: vLLM is not installed, or the server ended before it answered.
     """
     if importlib.util.find_spec("vllm") is None:
-        raise ValueError(
-            "without resources.servers, a server is vLLM's own, and vLLM is not installed; install it, or name servers"
+        raise HeirloomError(
+            "without resources.server_urls, a server is vLLM's own, and vLLM is not installed; install it, or name servers"
         )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -83,13 +84,13 @@ def start(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
 
 def main(owner: int) -> None:
     """The server's side: watch the owner, then be vLLM's server."""
-    end_with_owner(owner)
+    exit_with_parent(owner)
     # Its command `vllm serve` asks for the metadata of a package that the CPU build does not have.
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
 
 def _arguments(model: Path, settings: Sampling, resources: Resources, port: int) -> Iterator[str]:
-    base = adapter_base(model)
+    base = adapter_base_path(model)
     given = {
         "model": base or str(model),
         "served-model-name": base or str(model),
@@ -103,7 +104,7 @@ def _arguments(model: Path, settings: Sampling, resources: Resources, port: int)
         # Or it takes sampling settings that a request leaves out from a file of the model.
         "generation-config": "vllm",
         "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
-        **({"lora-modules": f"{model}={model}", "max-lora-rank": rank_of(model)} if base else {}),
+        **({"lora-modules": f"{model}={model}", "max-lora-rank": vllm_max_lora_rank(model)} if base else {}),
     }
     for name, value in given.items():
         yield from (f"--{name}", str(value))
@@ -116,7 +117,7 @@ def _environment(resources: Resources) -> dict[str, str]:
     return {
         **_QUIET,
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "OMP_NUM_THREADS": str(resources.threads),
+        "OMP_NUM_THREADS": str(resources.threads_per_worker),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
     }
@@ -126,10 +127,10 @@ def _wait(server: ModelServer) -> None:
     deadline = time.monotonic() + _START_SECONDS
     with httpx.Client(trust_env=False, timeout=5) as client:
         while time.monotonic() < deadline:
-            if ended := server.ended():
-                raise ValueError(f"{ended} before it answered; what it said last is in the log of this process")
+            if ended := server.exit_reason():
+                raise HeirloomError(f"{ended} before it answered; what it said last is in the log of this process")
             with contextlib.suppress(httpx.HTTPError):
                 if client.get(f"{server.address}/health").is_success:
                     return
             time.sleep(0.25)
-    raise ValueError(f"the vLLM server for {server.name} did not answer within {_START_SECONDS} s")
+    raise HeirloomError(f"the vLLM server for {server.name} did not answer within {_START_SECONDS} s")

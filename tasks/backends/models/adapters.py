@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-ADAPTER = "adapter_config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
-def adapter_base(model: Path) -> str | None:
+def adapter_base_path(model: Path) -> str | None:
     """What an adapter is to be laid over, as its folder says, by a path from itself or by name; None for a whole model."""
-    described = model / ADAPTER
+    described = model / ADAPTER_CONFIG
     if not described.is_file():
         return None
     named = str(json.loads(described.read_text())["base_model_name_or_path"])
@@ -16,7 +16,7 @@ def adapter_base(model: Path) -> str | None:
     return str(beside) if beside.is_dir() else named
 
 
-def rank_of(adapter: Path) -> int:
+def vllm_max_lora_rank(adapter: Path) -> int:
     """The least of the ranks that vLLM knows which an adapter fits in."""
-    asked = int(json.loads((adapter / ADAPTER).read_text()).get("r", 16))
+    asked = int(json.loads((adapter / ADAPTER_CONFIG).read_text()).get("r", 16))
     return next(rank for rank in (8, 16, 32, 64, 128, 256, 320, 512) if rank >= asked)

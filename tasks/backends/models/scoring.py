@@ -7,14 +7,14 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 
-def spell(tokenizer: PreTrainedTokenizerFast, text: str, closed: bool = True) -> list[int]:
+def tokenize(tokenizer: PreTrainedTokenizerFast, text: str, closed: bool = True) -> list[int]:
     """Tokens of a text with its begin, and where it is closed its end."""
     ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
     return [*ids, tokenizer.eos_token_id] if closed else ids
 
 
 @torch.inference_mode()
-def nats_of(network: Any, batch: list[list[int]], temperatures: Sequence[float]) -> list[tuple[float, ...]]:  # noqa: ANN401
+def batch_nll(network: Any, batch: list[list[int]], temperatures: Sequence[float]) -> list[tuple[float, ...]]:  # noqa: ANN401
     """Negative log-likelihood of each row of tokens but its first, at each temperature."""
     longest = max(len(ids) for ids in batch)
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in batch], device=network.device)

@@ -2,6 +2,7 @@
 
 import os
 
+from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 
@@ -10,7 +11,9 @@ _NOT_IN_A_SEARCH = {"vllm": ("repetition_penalty", "min_tokens")}
 _OF_WORDS = tuple(
     name
     for name in Sampling.model_fields
-    if name not in ("sampler", "temperature", "dtype") and "teacher" not in name and name not in ("arbitrage", "route")
+    if name not in ("sampler", "temperature", "dtype")
+    and "teacher" not in name
+    and name not in ("teacher_routing", "teacher_map")
 )
 """What has a meaning for words, and none for points."""
 _CANNOT = {
@@ -26,17 +29,17 @@ _CANNOT = {
 }
 
 
-def refuse_beyond(sampling: Sampling) -> Sampling:
+def require_supported(sampling: Sampling) -> Sampling:
     """The settings, if whoever is to speak with them can honour them all.
 
     Raises:
-        ValueError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
+        HeirloomError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
     """
     asked = {name for name, one in Sampling.model_fields.items() if getattr(sampling, name) != one.get_default()}
-    for sampler in {sampling.sampler: "", **({"server": ""} if any(sampling.speakers) else {})}:
+    for sampler in {sampling.sampler: "", **({"server": ""} if any(sampling.model_names) else {})}:
         if unlike := [name for name in _cannot(sampler, sampling) if name in asked]:
             able = [name for name in _CANNOT if not asked & set(_cannot(name, sampling))]
-            raise ValueError(
+            raise HeirloomError(
                 f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able) or 'none'}"
             )
     return sampling
@@ -46,20 +49,20 @@ def _cannot(sampler: str, sampling: Sampling) -> tuple[str, ...]:
     return _CANNOT[sampler] + (_NOT_IN_A_SEARCH.get(sampler, ()) if sampling.beam_width > 1 else ())
 
 
-def servers_key(sampling: Sampling, resources: Resources) -> str:
+def api_key(sampling: Sampling, resources: Resources) -> str:
     """The key of the servers that are to be asked, from the environment; empty where none is needed.
 
     Raises:
-        ValueError: the variable that the site names is not set, or a teacher is to be asked and the site names no server.
+        HeirloomError: the variable that the site names is not set, or a teacher is to be asked and the site names no server.
     """
-    remote = [name for name in sampling.speakers if name and not resources.folder_of(name)]
-    if remote and not resources.servers:
-        raise ValueError(
-            f"the teacher is {remote[0]!r}, but the site names no resources.servers to ask, nor a folder in resources.models"
+    remote = [name for name in sampling.model_names if name and not resources.model_folder(name)]
+    if remote and not resources.server_urls:
+        raise HeirloomError(
+            f"the teacher is {remote[0]!r}, but the site names no resources.server_urls to ask, nor a folder in resources.local_models"
         )
-    name = resources.server_key_variable
-    if not name or not resources.servers or not (remote or sampling.sampler == "server"):
+    name = resources.api_key_env_var
+    if not name or not resources.server_urls or not (remote or sampling.sampler == "server"):
         return ""
     if not os.environ.get(name):
-        raise ValueError(f"resources.server_key_variable names {name}, which is not set in the environment")
+        raise HeirloomError(f"resources.api_key_env_var names {name}, which is not set in the environment")
     return os.environ[name]

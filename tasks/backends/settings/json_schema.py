@@ -5,20 +5,22 @@ import json
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from heirloom.errors import HeirloomError
 
-def check_schema(schema: str) -> str:
+
+def validate_json_schema(schema: str) -> str:
     """The schema, if it is one.
 
     Raises:
-        ValueError: it is not JSON, or no JSON schema.
+        HeirloomError: it is not JSON, or no JSON schema.
     """
     try:
         parsed = json.loads(schema)
         Draft202012Validator.check_schema(parsed)
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from error
+        raise HeirloomError(f"it is not JSON: {error}") from error
     except SchemaError as error:
-        raise ValueError(f"it is no JSON schema: {error.message}") from error
+        raise HeirloomError(f"it is no JSON schema: {error.message}") from error
     if not isinstance(parsed, dict):
-        raise ValueError(f"it is no JSON schema that says anything: {schema}")
+        raise HeirloomError(f"it is no JSON schema that says anything: {schema}")
     return schema

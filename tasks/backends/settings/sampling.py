@@ -5,13 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from heirloom.errors import HeirloomError
 from tasks.backends.settings.base import Settings
 
 # Settings are keys of caches, which a dictionary cannot be.
 _PAIRS = BeforeValidator(lambda value: tuple(sorted(value.items())) if isinstance(value, dict) else value)
 
 
-OWN = "own"
+SELF_TEACHER = "self"
 """What the generation's own model is called among teachers."""
 
 
@@ -26,20 +27,20 @@ class Sampling(Settings):
     teacher: str = Field(
         "",
         description="name of a model of the site that writes the candidates in the place of the generation's own: one that "
-        "`resources.servers` serve, or one of `resources.models`",
+        "`resources.server_urls` serve, or one of `resources.local_models`",
     )
     teachers: tuple[str, ...] = Field(
         (),
-        description="names of several such models, and `own` for the generation's own; each candidate records its teacher",
+        description="names of several such models, and `self` for the generation's own; each candidate records its teacher",
     )
-    arbitrage: Literal["fixed", "reward", "routed"] = Field(
+    teacher_routing: Literal["fixed", "reward", "routed"] = Field(
         "fixed",
-        description="which teacher gets a prompt: fixed, the one of `route`, else all alike; reward, every one, and the sieve "
+        description="which teacher gets a prompt: fixed, the one of `teacher_map`, else all alike; reward, every one, and the sieve "
         "best_of keeps the best answer; routed, by what best_of found their answers to be worth in earlier generations",
     )
-    route: Annotated[tuple[tuple[str, str], ...], _PAIRS] = Field(
+    teacher_map: Annotated[tuple[tuple[str, str], ...], _PAIRS] = Field(
         (),
-        description="arbitrage fixed: source of the record, or value of an attribute, to the teacher who gets its prompts: a "
+        description="teacher_routing fixed: source of the record, or value of an attribute, to the teacher who gets its prompts: a "
         "table, `{letters = 'wise'}`",
     )
     teacher_api: Literal["completions", "chat"] = Field(
@@ -64,7 +65,7 @@ class Sampling(Settings):
     )
     json_schema: str = Field(
         "",
-        description="JSON schema, as a table or as text, that completions are held to; one that breaks it is marked `invalid`",
+        description="JSON schema, as a table or as text, that completions are held to; one that breaks it is marked `invalid_json`",
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the sampler")
 
@@ -76,46 +77,52 @@ class Sampling(Settings):
     @field_validator("json_schema")
     @classmethod
     def _is_a_schema(cls, value: str) -> str:
-        from tasks.backends.settings.json_schema import check_schema
+        from tasks.backends.settings.json_schema import validate_json_schema
 
-        return check_schema(value) if value else ""
+        return validate_json_schema(value) if value else ""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.min_tokens > self.max_tokens:
-            raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}")
+            raise HeirloomError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}")
         dice = {
             name: getattr(self, name) for name in _DICE if getattr(self, name) != type(self).model_fields[name].default
         }
         if self.beam_width > 1 and dice:
-            raise ValueError(f"a search with beam_width {self.beam_width} throws no dice; leave out {', '.join(dice)}")
+            raise HeirloomError(
+                f"a search with beam_width {self.beam_width} throws no dice; leave out {', '.join(dice)}"
+            )
         return self
 
     @model_validator(mode="after")
     def _has_teachers(self) -> Self:
         if self.teachers and (self.teacher or len(set(self.teachers)) < max(2, len(self.teachers))):
-            raise ValueError("teachers are two or more, each once, and stand in the place of teacher")
-        if (self.route or self.arbitrage != "fixed") and not self.teachers:
-            raise ValueError("route and arbitrage belong to several teachers; name them as generate.teachers")
-        if self.route and self.arbitrage != "fixed":
-            raise ValueError(f"a route is arbitrage 'fixed', not {self.arbitrage!r}")
-        if unknown := sorted({name for _, name in self.route} - set(self.teachers)):
-            raise ValueError(f"route names {unknown[0]!r}, and the teachers are {', '.join(self.teachers)}")
+            raise HeirloomError("teachers are two or more, each once, and stand in the place of teacher")
+        if (self.teacher_map or self.teacher_routing != "fixed") and not self.teachers:
+            raise HeirloomError(
+                "teacher_map and teacher_routing belong to several teachers; name them as generate.teachers"
+            )
+        if self.teacher_map and self.teacher_routing != "fixed":
+            raise HeirloomError(f"teacher_map belongs to teacher_routing 'fixed', not {self.teacher_routing!r}")
+        if unknown := sorted({name for _, name in self.teacher_map} - set(self.teachers)):
+            raise HeirloomError(f"teacher_map names {unknown[0]!r}, and the teachers are {', '.join(self.teachers)}")
         return self
 
     @property
-    def own(self) -> "Sampling":
+    def without_teacher(self) -> "Sampling":
         """The same without a teacher: how the generation's own model is made to speak."""
-        return self.by("")
+        return self.for_teacher("")
 
     @property
-    def speakers(self) -> tuple[str, ...]:
+    def model_names(self) -> tuple[str, ...]:
         """Everybody who is asked, by name; the generation's own model has none."""
-        return tuple("" if name == OWN else name for name in self.teachers) or (self.teacher,)
+        return tuple("" if name == SELF_TEACHER else name for name in self.teachers) or (self.teacher,)
 
-    def by(self, teacher: str) -> "Sampling":
+    def for_teacher(self, teacher: str) -> "Sampling":
         """How this one teacher is made to speak; the generation's own model where it has no name."""
-        return self.model_copy(update={"teacher": teacher, "teachers": (), "arbitrage": "fixed", "route": ()})
+        return self.model_copy(
+            update={"teacher": teacher, "teachers": (), "teacher_routing": "fixed", "teacher_map": ()}
+        )
 
 
 _DICE = (

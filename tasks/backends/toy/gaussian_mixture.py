@@ -18,11 +18,20 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
+from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import GaussianMixtureTraining
-from tasks.backends.toy.points import Points, answered, decimals_of, learned_points, points_of, require_model, surprise
-from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
+from tasks.backends.toy.points import (
+    Points,
+    infer_decimals,
+    nll_from_density,
+    points_of,
+    require_model,
+    to_completions,
+    training_points,
+)
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
 
 _FILE = "mixture.json"
 _STARTS = 3
@@ -32,29 +41,29 @@ _STARTS = 3
 def train(
     settings: GaussianMixtureTraining,
     resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
-    corpus: Corpus,
+    corpus: TrainingCorpus,
     heldout: Sequence[Text],  # noqa: ARG001  (a fit has nothing to stop early)
-    ancestor: Path | None,
-    beginning: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
+    gen0_model: Path | None,
+    initial_weights: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
     folder: Path,
     seed: int,
     progress: Progress,
-) -> Lesson:
+) -> TrainingResult:
     """Fit the mixture by expectation maximisation.
 
     Raises:
-        ValueError: the corpus is empty, holds a text that is no point, or fewer points than the mixture has components.
+        HeirloomError: the corpus is empty, holds a text that is no point, or fewer points than the mixture has components.
     """
     started = time.monotonic()
-    points, human = learned_points(corpus)
-    if len(points) < max(2, settings.components):
-        raise ValueError(
-            f"{settings.components} Gaussians take {max(2, settings.components)} points at least, and the corpus has "
-            f"{len(points)}; lower train.components, or give it more"
+    points, human = training_points(corpus)
+    if len(points) < max(2, settings.num_components):
+        raise HeirloomError(
+            f"{settings.num_components} Gaussians take {max(2, settings.num_components)} points at least, and the corpus has "
+            f"{len(points)}; lower train.num_components, or give it more"
         )
-    decimals = _load(ancestor).decimals if ancestor else decimals_of([*corpus.human, *corpus.synthetic])
+    decimals = _load(gen0_model).decimals if gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
     fit = GaussianMixture(
-        settings.components, reg_covar=0.01**decimals / 12, n_init=_STARTS, random_state=seed % 2**32, tol=1e-4
+        settings.num_components, reg_covar=0.01**decimals / 12, n_init=_STARTS, random_state=seed % 2**32, tol=1e-4
     )
     with warnings.catch_warnings():
         # Fewer distinct points than components, or a fit that goes on: both belong to the end of a collapse.
@@ -63,7 +72,7 @@ def train(
     stored = {"decimals": decimals, "weights": fit.weights_, "means": fit.means_, "covariances": fit.covariances_}
     (folder / _FILE).write_text(json.dumps(stored, default=np.ndarray.tolist))
     progress(1, 1)
-    return Lesson(points.size, human * points.shape[1], fit.n_iter_, time.monotonic() - started, ())
+    return TrainingResult(points.size, human * points.shape[1], fit.n_iter_, time.monotonic() - started, ())
 
 
 def sample(
@@ -77,15 +86,15 @@ def sample(
     mixture = _load(model)
 
     def drawn(batch: Sequence[Prompt]) -> Points:
-        return np.array([mixture.drawn(prompt.seed, settings.temperature) for prompt in batch])
+        return np.array([mixture.draw(prompt.seed, settings.temperature) for prompt in batch])
 
-    return answered(prompts, drawn, lambda points: mixture.nats(points, (1.0,))[:, 0], mixture.decimals, progress)
+    return to_completions(prompts, drawn, lambda points: mixture.nll(points, (1.0,))[:, 0], mixture.decimals, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Log-likelihood of each point at each temperature; its tokens are its numbers."""
     mixture, points = _load(model), points_of(texts)
-    nats = mixture.nats(points, temperatures)
+    nats = mixture.nll(points, temperatures)
     progress(len(texts), len(texts))
     return [Score(points.shape[1], tuple(row)) for row in nats.tolist()]
 
@@ -105,14 +114,14 @@ class _Mixture:
         weights, means, covariances = (np.array(stored[name]) for name in ("weights", "means", "covariances"))
         return cls(stored["decimals"], weights / weights.sum(), means, np.linalg.cholesky(covariances))
 
-    def drawn(self, seed: int, temperature: float) -> Points:
+    def draw(self, seed: int, temperature: float) -> Points:
         """One point, shape (dimensions,)."""
         dice = np.random.default_rng(seed)
         which = dice.choice(len(self.weights), p=self.weights)
         noise = dice.standard_normal(self.means.shape[1])
         return np.asarray(self.means[which] + np.sqrt(temperature) * self.roots[which] @ noise)
 
-    def nats(self, points: Points, temperatures: Sequence[float]) -> Points:
+    def nll(self, points: Points, temperatures: Sequence[float]) -> Points:
         """Surprise at each point, shape (points, temperatures)."""
         size, hot = self.means.shape[1], np.array(temperatures)
         by_component = []
@@ -120,7 +129,7 @@ class _Mixture:
             apart = np.square(solve_triangular(root, (points.reshape(-1, size) - mean).T, lower=True)).sum(0)
             volume = size * np.log(2 * np.pi * hot) + 2 * np.log(np.diag(root)).sum()
             by_component.append(np.log(max(weight, 1e-300)) - (apart[:, None] / hot + volume) / 2)
-        return surprise(logsumexp(by_component, axis=0), size, self.decimals)
+        return nll_from_density(logsumexp(by_component, axis=0), size, self.decimals)
 
 
 @lru_cache(maxsize=4)

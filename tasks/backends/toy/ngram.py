@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import NgramTraining
-from tasks.backends.types import Completion, Corpus, Lesson, Progress, Prompt, Score, Text
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
 
 _TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 _BEGIN, _END, _UNKNOWN = 0, 1, 2
@@ -35,25 +36,27 @@ Counts = dict[tuple[int, ...], Counter[int]]
 def train(
     settings: NgramTraining,
     resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
-    corpus: Corpus,
+    corpus: TrainingCorpus,
     heldout: Sequence[Text],  # noqa: ARG001  (counting has nothing to stop early)
-    ancestor: Path | None,
-    beginning: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
+    gen0_model: Path | None,
+    initial_weights: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
     folder: Path,
     seed: int,  # noqa: ARG001  (counting throws no dice)
     progress: Progress,
-) -> Lesson:
+) -> TrainingResult:
     """Count every run of up to `order` words.
 
     Raises:
-        ValueError: the corpus is empty.
+        HeirloomError: the corpus is empty.
     """
     started = time.monotonic()
     if not corpus.human and not corpus.synthetic:
-        raise ValueError("the corpus is empty: there is nothing to learn from")
+        raise HeirloomError("the corpus is empty: there is nothing to learn from")
     texts = [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
     vocabulary = (
-        _load(ancestor).vocabulary if ancestor else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
+        _load(gen0_model).vocabulary
+        if gen0_model
+        else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
     )
     ids = {token: place for place, token in enumerate(vocabulary) if token}
     counts: Counts = defaultdict(Counter)
@@ -68,7 +71,7 @@ def train(
             progress(place, len(texts))
     rows = [[list(context), list(after.items())] for context, after in counts.items()]
     (folder / _FILE).write_text(json.dumps({"order": settings.order, "vocabulary": vocabulary, "counts": rows}))
-    return Lesson(sum(sizes), sum(sizes[: len(corpus.human)]), len(texts), time.monotonic() - started, ())
+    return TrainingResult(sum(sizes), sum(sizes[: len(corpus.human)]), len(texts), time.monotonic() - started, ())
 
 
 def sample(
@@ -102,7 +105,7 @@ def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], prog
     return scores
 
 
-def expect(
+def token_distributions(
     model: Path, text: str, top_k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
     """What the model expected at every token of a text, as token editing asks.
@@ -123,14 +126,14 @@ def expect(
     return tokens, probabilities, likeliest, np.array(beside, np.float64).reshape(shape)
 
 
-def reword(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
+def replace_tokens(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
     """The text with its tokens in place of those that differ; what is the same stays as it was written."""
     speaker = _load(model)
     before = zip(_TOKEN.findall(text), speaker.encode(text), tokens.tolist(), strict=True)
     return "".join(written if token == now else speaker.vocabulary[now] for written, token, now in before)
 
 
-class _Speaker:
+class _NgramModel:
     """Counts in memory, and the distributions that follow from them."""
 
     def __init__(self, order: int, vocabulary: list[str], counts: Counts) -> None:
@@ -181,15 +184,15 @@ class _Speaker:
 
 
 @lru_cache(maxsize=2)
-def _load(model: Path) -> _Speaker:
+def _load(model: Path) -> _NgramModel:
     if not (model / _FILE).is_file():
-        raise ValueError(f"{model} is no n-gram model: expected {_FILE} in it")
+        raise HeirloomError(f"{model} is no n-gram model: expected {_FILE} in it")
     stored = json.loads((model / _FILE).read_text())
     counts = {tuple(context): Counter(dict(after)) for context, after in stored["counts"]}
-    return _Speaker(stored["order"], stored["vocabulary"], counts)
+    return _NgramModel(stored["order"], stored["vocabulary"], counts)
 
 
-def _complete(settings: Sampling, speaker: _Speaker, prompt: Prompt) -> Completion:
+def _complete(settings: Sampling, speaker: _NgramModel, prompt: Prompt) -> Completion:
     dice = random.Random(prompt.seed)  # noqa: S311  (sampling, not a secret)
     opening = speaker.encode(prompt.text)
     ids = [_BEGIN] * (speaker.order - 1) + opening

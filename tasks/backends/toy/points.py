@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.backends.types import Completion, Corpus, Progress, Prompt, Text
+from heirloom.errors import HeirloomError
+from tasks.backends.types import Completion, Progress, Prompt, Text, TrainingCorpus
 
 Points = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ def points_of(texts: Sequence[Text]) -> Points:
     """The points that some texts say, shape (texts, dimensions); (0, 0) for none.
 
     Raises:
-        ValueError: a text is no point, or has more or fewer numbers than the first.
+        HeirloomError: a text is no point, or has more or fewer numbers than the first.
     """
     found: list[list[float]] = []
     for text in texts:
@@ -33,40 +34,40 @@ def points_of(texts: Sequence[Text]) -> Points:
             found.append([])
         if not found[-1] or len(found[-1]) != len(found[0]) or not np.isfinite(found[-1]).all():
             wanted = f"{len(found[0])} numbers" if found[0] else "numbers with spaces between, as 0.412 -1.305"
-            raise ValueError(f"a backend of points reads {wanted}, and found {whole[:60]!r}")
+            raise HeirloomError(f"a backend of points reads {wanted}, and found {whole[:60]!r}")
     return np.array(found).reshape(len(found), len(found[0]) if found else 0)
 
 
-def learned_points(corpus: Corpus) -> tuple[Points, int]:
+def training_points(corpus: TrainingCorpus) -> tuple[Points, int]:
     """Every point of a corpus, human ones first, and how many of them are human.
 
     Raises:
-        ValueError: there is none, or a text is no point.
+        HeirloomError: there is none, or a text is no point.
     """
     if not corpus.human and not corpus.synthetic:
-        raise ValueError("the corpus is empty: there is nothing to learn from")
+        raise HeirloomError("the corpus is empty: there is nothing to learn from")
     return points_of([*corpus.human, *corpus.synthetic]), len(corpus.human)
 
 
-def decimals_of(texts: Sequence[Text]) -> int:
+def infer_decimals(texts: Sequence[Text]) -> int:
     """The most decimals that any of the numbers has."""
     written = " ".join(text if isinstance(text, str) else "".join(text) for text in texts)
     return max((len(number.partition(".")[2]) for number in written.split()), default=0)
 
 
-def spelled(points: Points, decimals: int) -> list[str]:
+def format_points(points: Points, decimals: int) -> list[str]:
     """The texts that say these points, shape (points, dimensions)."""
     # A nought has no sign: two spellings of one point would be two texts.
     rounded = np.round(points, decimals) + 0.0
     return [" ".join(f"{number:.{decimals}f}" for number in point) for point in rounded.tolist()]
 
 
-def surprise(densities: Points, dimensions: int, decimals: int) -> Points:
+def nll_from_density(densities: Points, dimensions: int, decimals: int) -> Points:
     """Nats of texts whose points have these log densities; of any shape."""
     return -densities + dimensions * decimals * np.log(10)
 
 
-def answered(
+def to_completions(
     prompts: Sequence[Prompt],
     drawn: Callable[[Sequence[Prompt]], Points],
     nats: Callable[[Points], Points],
@@ -76,7 +77,7 @@ def answered(
     """Answers to prompts, a batch at a time: points as they are `drawn`, and the surprise of what is written of them."""
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
-        texts = spelled(drawn(batch), decimals)
+        texts = format_points(drawn(batch), decimals)
         yield _said(texts, batch, nats(points_of(texts)))
         progress(start + len(batch), len(prompts))
 
@@ -93,8 +94,8 @@ def require_model(model: Path, name: str) -> Path:
     """The file that a model lies in.
 
     Raises:
-        ValueError: it is not there.
+        HeirloomError: it is not there.
     """
     if not (model / name).is_file():
-        raise ValueError(f"{model} is no model of points: expected {name} in it")
+        raise HeirloomError(f"{model} is no model of points: expected {name} in it")
     return model / name

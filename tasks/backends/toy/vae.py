@@ -23,14 +23,14 @@ from tasks.backends.settings.training import VaeTraining
 from tasks.backends.toy.points import (
     BATCH,
     Points,
-    answered,
-    decimals_of,
-    learned_points,
+    infer_decimals,
+    nll_from_density,
     points_of,
     require_model,
-    surprise,
+    to_completions,
+    training_points,
 )
-from tasks.backends.types import Completion, Corpus, Lesson, Point, Progress, Prompt, Score, Text
+from tasks.backends.types import Completion, LogPoint, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
 
 _FILE = "vae.safetensors"
 _DRAWS = 64
@@ -41,29 +41,29 @@ _TOLD = 200
 def train(
     settings: VaeTraining,
     resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
-    corpus: Corpus,
+    corpus: TrainingCorpus,
     heldout: Sequence[Text],  # noqa: ARG001  (trained for so many steps)
-    ancestor: Path | None,
-    beginning: Path | str | None,  # noqa: ARG001  (and always from scratch)
+    gen0_model: Path | None,
+    initial_weights: Path | str | None,  # noqa: ARG001  (and always from scratch)
     folder: Path,
     seed: int,
     progress: Progress,
-) -> Lesson:
+) -> TrainingResult:
     """Train from scratch.
 
     Raises:
-        ValueError: the corpus is empty, or holds a text that is no point.
+        HeirloomError: the corpus is empty, or holds a text that is no point.
     """
     started = time.monotonic()
-    points, human = learned_points(corpus)
-    decimals = _load(ancestor).decimals if ancestor else decimals_of([*corpus.human, *corpus.synthetic])
+    points, human = training_points(corpus)
+    decimals = _load(gen0_model).decimals if gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
     torch.manual_seed(seed % 2**63)
-    network = _Vae(points.shape[1], settings.hidden, settings.latent, decimals)
+    network = _Vae(points.shape[1], settings.hidden_size, settings.latent_size, decimals)
     network.fit_scale(torch.tensor(points, dtype=torch.float32))
     log = _descend(network, torch.tensor(points, dtype=torch.float32), settings, progress)
     save_file(network.state_dict(), folder / _FILE, {"decimals": str(decimals)})
-    seen = settings.steps * settings.batch * points.shape[1]
-    return Lesson(seen, seen * human // len(points), settings.steps, time.monotonic() - started, log)
+    seen = settings.max_steps * settings.batch_size * points.shape[1]
+    return TrainingResult(seen, seen * human // len(points), settings.max_steps, time.monotonic() - started, log)
 
 
 def sample(
@@ -79,16 +79,16 @@ def sample(
     def drawn(batch: Sequence[Prompt]) -> Points:
         size = network.latent + network.size
         noise = [np.random.default_rng(prompt.seed).standard_normal(size) for prompt in batch]
-        return network.said(np.array(noise), settings.temperature)
+        return network.sample_points(np.array(noise), settings.temperature)
 
-    return answered(prompts, drawn, lambda points: network.nats(points, (1.0,))[:, 0], network.decimals, progress)
+    return to_completions(prompts, drawn, lambda points: network.nll(points, (1.0,))[:, 0], network.decimals, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """A bound of the log-likelihood of each point at each temperature; its tokens are its numbers."""
     network, found = _load(model), list[Score]()
     for start in range(0, len(texts), BATCH):
-        nats = network.nats(points_of(texts[start : start + BATCH]), temperatures)
+        nats = network.nll(points_of(texts[start : start + BATCH]), temperatures)
         found += [Score(network.size, tuple(row)) for row in nats.tolist()]
         progress(len(found), len(texts))
     return found
@@ -124,14 +124,14 @@ class _Vae(nn.Module):
         return (told.sum(1) + kept.sum(1)).mean() / 2
 
     @torch.inference_mode()
-    def said(self, noise: Points, temperature: float) -> Points:
+    def sample_points(self, noise: Points, temperature: float) -> Points:
         """Points from standard normal noise, shape (points, latent + size)."""
         drawn = torch.tensor(noise, dtype=torch.float32) * math.sqrt(temperature)
         inside = self.decoder(drawn[:, : self.latent]) + drawn[:, self.latent :] * self.variance().sqrt()
         return (inside * self.scale + self.centre).double().numpy()
 
     @torch.inference_mode()
-    def nats(self, points: Points, temperatures: Sequence[float]) -> Points:
+    def nll(self, points: Points, temperatures: Sequence[float]) -> Points:
         """Surprise at each point, shape (points, temperatures); the same draws for the same points in any company."""
         inside = (torch.tensor(points, dtype=torch.float32) - self.centre) / self.scale
         mean, log_variance = self.encoder(inside).chunk(2, 1)
@@ -144,7 +144,7 @@ class _Vae(nn.Module):
             told = _normal(apart, hot) - self.variance().log().sum() / 2
             weights = told + _normal(latent.square(), hot) - proposed
             found.append(weights.logsumexp(0) - math.log(_DRAWS) - self.size * self.scale.log())
-        return surprise(torch.stack(found, 1).double().numpy(), self.size, self.decimals)
+        return nll_from_density(torch.stack(found, 1).double().numpy(), self.size, self.decimals)
 
 
 def _normal(squares: Tensor, variance: float) -> Tensor:
@@ -152,21 +152,21 @@ def _normal(squares: Tensor, variance: float) -> Tensor:
     return -(squares / variance + math.log(2 * math.pi * variance)).sum(-1) / 2
 
 
-def _descend(network: _Vae, points: Tensor, settings: VaeTraining, progress: Progress) -> tuple[Point, ...]:
+def _descend(network: _Vae, points: Tensor, settings: VaeTraining, progress: Progress) -> tuple[LogPoint, ...]:
     inside = (points - network.centre) / network.scale
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.0)
-    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, settings.steps)
-    log, since = list[Point](), time.monotonic()
-    for step in range(1, settings.steps + 1):
+    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, settings.max_steps)
+    log, since = list[LogPoint](), time.monotonic()
+    for step in range(1, settings.max_steps + 1):
         optimiser.zero_grad()
-        loss = network.loss(inside[torch.randint(len(inside), (settings.batch,))])
+        loss = network.loss(inside[torch.randint(len(inside), (settings.batch_size,))])
         loss.backward()
         optimiser.step()
         falling.step()
-        if step % _TOLD == 0 or step == settings.steps:
-            speed = step * settings.batch * network.size / (time.monotonic() - since)
-            log.append(Point(step, loss.item() / network.size, falling.get_last_lr()[0], speed))
-            progress(step, settings.steps)
+        if step % _TOLD == 0 or step == settings.max_steps:
+            speed = step * settings.batch_size * network.size / (time.monotonic() - since)
+            log.append(LogPoint(step, loss.item() / network.size, falling.get_last_lr()[0], speed))
+            progress(step, settings.max_steps)
     return tuple(log)
 
 

@@ -17,12 +17,13 @@ from accelerate.utils import broadcast_object_list
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 from transformers import TrainerCallback
 
-from tasks.backends.types import Point, Progress
+from heirloom.errors import HeirloomError
+from tasks.backends.types import LogPoint, Progress
 
 _average = get_swa_multi_avg_fn()
 
 
-class Averaging(TrainerCallback):
+class WeightAveragingCallback(TrainerCallback):
     """Ends a training of `max_steps` with the mean over the last `share` of them; a checkpoint holds the mean so far.
 
     Must come before whatever marks a checkpoint as whole.
@@ -34,9 +35,9 @@ class Averaging(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
         """Take up the mean that the checkpoint holds, where a training goes on; refuse weights that are not here between steps."""
         if any(hasattr(weight, "ds_tensor") for weight in model.parameters()):
-            raise ValueError(
-                "train.averaged needs the weights after each step, and DeepSpeed's ZeRO stage 3 takes them away: let this site's "
-                "configuration of accelerate say stage 2 or FSDP, or set train.averaged = 0"
+            raise HeirloomError(
+                "train.weight_averaging_fraction needs the weights after each step, and DeepSpeed's ZeRO stage 3 takes them away: let this site's "
+                "configuration of accelerate say stage 2 or FSDP, or set train.weight_averaging_fraction = 0"
             )
         if state.global_step and (held := _file(args, state)).exists():
             self._mean, self._taken = torch.load(held)
@@ -70,13 +71,13 @@ def _file(args: Any, state: Any) -> Path:  # noqa: ANN401
     return Path(args.output_dir) / f"checkpoint-{state.global_step}" / f"mean-{args.process_index}.pt"
 
 
-FOLDER = "checkpoints"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 _WHOLE = "whole"
 
 
-class Keeping(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Asks for a checkpoint each so many seconds, and marks each one that is whole."""
 
     def __init__(self, seconds: float) -> None:
@@ -106,23 +107,23 @@ def _agreed(due: bool, processes: int) -> bool:
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of an interrupted training; what was cut off is removed, by the first of all processes."""
     with PartialState().main_process_first():
-        found = sorted((folder / FOLDER).glob("checkpoint-*"), key=step_of)
+        found = sorted((folder / CHECKPOINTS_FOLDER).glob("checkpoint-*"), key=checkpoint_step)
         for cut in (one for one in found if not (one / _WHOLE).exists()):
             shutil.rmtree(cut)
         return next((one for one in reversed(found) if one.exists()), None)
 
 
-def step_of(checkpoint: Path) -> int:
+def checkpoint_step(checkpoint: Path) -> int:
     """After how many steps a checkpoint was written."""
     return int(checkpoint.name.split("-")[1])
 
 
-def clear(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove every checkpoint: the training is over."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS_FOLDER, ignore_errors=True)
 
 
-class Reporting(TrainerCallback):
+class LoggingCallback(TrainerCallback):
     """Tells each step, notes the speed with each loss, and stops at the first loss that is not a number."""
 
     def __init__(self, progress: Progress, tokens_per_step: float) -> None:
@@ -151,21 +152,21 @@ class Reporting(TrainerCallback):
             control.should_training_stop = True
 
 
-def points(history: Sequence[dict[str, float]]) -> tuple[Point, ...]:
+def training_log(history: Sequence[dict[str, float]]) -> tuple[LogPoint, ...]:
     """The log of a training from the Trainer's history.
 
     Raises:
-        ValueError: a loss is not a number.
+        HeirloomError: a loss is not a number.
     """
     heldout = {int(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry}
     found = {int(entry["step"]): entry for entry in history if "loss" in entry}
     for step, entry in sorted(found.items()):
         if not math.isfinite(entry["loss"]):
-            raise ValueError(
+            raise HeirloomError(
                 f"training lost its way: the loss is not a number after {step} steps; lower train.learning_rate, "
                 "or set train.precision = 'float32'"
             )
     return tuple(
-        Point(step, entry["loss"], entry["learning_rate"], entry["tokens_per_second"], heldout.get(step))
+        LogPoint(step, entry["loss"], entry["learning_rate"], entry["tokens_per_second"], heldout.get(step))
         for step, entry in sorted(found.items())
     )

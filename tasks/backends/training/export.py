@@ -9,15 +9,17 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
 from transformers.integrations import unset_hf_deepspeed_config
 
-from tasks.backends.models.adapters import ADAPTER, adapter_base
-from tasks.backends.models.loading import longest_of, open_network
-from tasks.backends.models.scoring import nats_of, spell
-from tasks.backends.training.loss import SlicedHeadLlama
+from tasks.backends.models.adapters import ADAPTER_CONFIG, adapter_base_path
+from tasks.backends.models.loading import load_model, max_positions
+from tasks.backends.models.scoring import batch_nll, tokenize
+from tasks.backends.training.loss import LlamaWithChunkedLoss
 
 PROBE = "probe.json"
 
 
-def publish(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, keep_adapter: bool, probe: str) -> None:
+def export_model(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, keep_adapter: bool, probe: str
+) -> None:
     """Write weights, configuration, tokenizer and the probe: the text `probe` and its log-likelihood.
 
     A network with an adapter is written merged, or as the adapter alone. Called by every process that trains; the first writes.
@@ -39,9 +41,9 @@ def publish(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, 
     else:
         _as_plain(network).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    written = open_network(folder)
-    ids = spell(tokenizer, probe)[: longest_of(written) - 1]
-    (nats,) = nats_of(written, [ids], [1.0])
+    written = load_model(folder)
+    ids = tokenize(tokenizer, probe)[: max_positions(written) - 1]
+    (nats,) = batch_nll(written, [ids], [1.0])
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 
 
@@ -56,17 +58,17 @@ def _make_whole(network: Any, weights: dict[str, torch.Tensor]) -> None:  # noqa
 def _as_plain(network: Any) -> Any:  # noqa: ANN401
     """The network without an adapter or a head of ours, so that every library opens it."""
     plain = network.merge_and_unload(adapter_names=["default"]) if hasattr(network, "peft_config") else network
-    if isinstance(plain, SlicedHeadLlama):
+    if isinstance(plain, LlamaWithChunkedLoss):
         plain.__class__ = LlamaForCausalLM
     return plain
 
 
 def _point_to_base(folder: Path) -> None:
     """Say where the base is from the adapter's own folder, where it is a folder too: a store can be moved."""
-    below = str(adapter_base(folder))
-    described = json.loads((folder / ADAPTER).read_text())
+    below = str(adapter_base_path(folder))
+    described = json.loads((folder / ADAPTER_CONFIG).read_text())
     if Path(below).is_dir():
         described["base_model_name_or_path"] = os.path.relpath(Path(below).resolve(), folder.resolve())
     # Sets of names are written in any order.
     described["target_modules"] = sorted(described["target_modules"])
-    (folder / ADAPTER).write_text(json.dumps(described, indent=2, sort_keys=True))
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True))

@@ -11,29 +11,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import HeirloomError
 from tasks.backends.processes import SOURCE_ROOT
-from tasks.backends.types import Lesson, Progress
+from tasks.backends.types import Progress, TrainingResult
 
 _ASKED, _ANSWER = ".asked.pickle", ".lesson.pickle"
 _MARK = "heirloom-step "
 
 
-def launched(configuration: str, asked: tuple[Any, ...], progress: Progress) -> Lesson:
+def run_accelerate(configuration: str, asked: tuple[Any, ...], progress: Progress) -> TrainingResult:
     """Train in processes of accelerate's; `asked` is what `transformer.train` was.
 
     Raises:
-        ValueError: there is no such configuration, or the training was refused.
+        HeirloomError: there is no such configuration, or the training was refused.
         RuntimeError: a process failed.
     """
     if not Path(configuration).is_file():
-        raise ValueError(
+        raise HeirloomError(
             f"there is no configuration of accelerate at {configuration}; write one with `accelerate config`"
         )
     folder: Path = asked[6]
     (folder / _ASKED).write_bytes(pickle.dumps(asked))
     (folder / _ANSWER).unlink(missing_ok=True)
     root = str(SOURCE_ROOT)
-    code = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.training.launch import main; main({str(folder)!r})"
+    code = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.training.launch import worker_main; worker_main({str(folder)!r})"
     starter = folder / ".launched.py"
     starter.write_text(code)
     words = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", configuration, str(starter)]
@@ -50,32 +51,32 @@ def launched(configuration: str, asked: tuple[Any, ...], progress: Progress) -> 
     for written in (answer, folder / _ASKED, starter):
         written.unlink(missing_ok=True)
     if isinstance(found, str):
-        raise ValueError(found)
-    if code_of_exit or not isinstance(found, Lesson):
+        raise HeirloomError(found)
+    if code_of_exit or not isinstance(found, TrainingResult):
         raise RuntimeError(f"accelerate ended with code {code_of_exit}")
     return found
 
 
-def main(folder: str) -> None:
+def worker_main(folder: str) -> None:
     """One process of a launched training."""
     from accelerate import PartialState
 
-    from tasks.backends.training.trainer import learn, short_of_memory
+    from tasks.backends.training.trainer import explain_oom, train_in_process
 
     asked = pickle.loads((Path(folder) / _ASKED).read_bytes())  # noqa: S301  (written by our own process)
     try:
-        with short_of_memory(asked[0]):
-            answer: Lesson | str = learn(*(*asked, _tell))
+        with explain_oom(asked[0]):
+            answer: TrainingResult | str = train_in_process(*(*asked, _report_progress))
     except ValueError as error:
         answer = str(error)
     processes = PartialState()
     if processes.is_main_process:
         (Path(folder) / _ANSWER).write_bytes(pickle.dumps(answer))
-    if isinstance(answer, Lesson):
+    if isinstance(answer, TrainingResult):
         processes.wait_for_everyone()
     # The group's threads hold tensors, and must not outlive the interpreter.
     processes.destroy_process_group()
 
 
-def _tell(done: int, of: int) -> None:
+def _report_progress(done: int, of: int) -> None:
     print(f"{_MARK}{json.dumps([done, of])}", flush=True)  # noqa: T201  (read by whoever launched this)

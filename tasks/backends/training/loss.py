@@ -15,7 +15,7 @@ _ROWS = {"cpu": 256}
 _ROWS_ELSEWHERE = 8192
 
 
-class SlicedHeadLlama(LlamaForCausalLM):
+class LlamaWithChunkedLoss(LlamaForCausalLM):
     """A Llama whose training loss is computed slice by slice; without labels it is the plain Llama."""
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -35,10 +35,10 @@ class SlicedHeadLlama(LlamaForCausalLM):
             rows, targets = rows[learned], targets[learned]
         # A step that learns nothing has loss nought.
         count = max(1, len(rows) if num_items_in_batch is None else int(num_items_in_batch))
-        return CausalLMOutputWithPast(loss=_SlicedCrossEntropy.apply(rows, self.lm_head.weight, targets, count))
+        return CausalLMOutputWithPast(loss=_ChunkedCrossEntropy.apply(rows, self.lm_head.weight, targets, count))
 
 
-class _SlicedCrossEntropy(torch.autograd.Function):
+class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, count: int) -> Any:  # noqa: ANN401
         kind = hidden.device.type

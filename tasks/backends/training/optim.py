@@ -14,12 +14,12 @@ from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.muon import StackedMuon
 
 
-def optimiser_of(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer | None:
+def build_optimizer(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer | None:
     """The optimiser that the settings name; None for AdamW, which the Trainer makes by itself."""
-    return muon_and_adamw(model, settings) if settings.optimiser == "muon" else None
+    return build_muon_adamw(model, settings) if settings.optimizer == "muon" else None
 
 
-def muon_and_adamw(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer:
+def build_muon_adamw(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer:
     """One optimiser over all parameters of `model`, learning rates as the settings say."""
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
@@ -33,10 +33,10 @@ def muon_and_adamw(model: PreTrainedModel, settings: TransformerTraining) -> tor
     adamw = torch.optim.AdamW(
         others, lr=settings.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
     )
-    return _Both([muon, adamw])
+    return _CombinedOptimizer([muon, adamw])
 
 
-class _Both(torch.optim.Optimizer):
+class _CombinedOptimizer(torch.optim.Optimizer):
     """Steps its parts in turn; their parameter groups are shared, so one schedule moves them all."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:

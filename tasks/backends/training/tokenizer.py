@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 _SPECIAL = ("<pad>", "<begin>", "<end>")
 
 
-def learn_vocabulary(texts: Sequence[str], size: int, context: int) -> PreTrainedTokenizerFast:
+def train_bpe_tokenizer(texts: Sequence[str], size: int, context: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE of `size` tokens, special ones included; any text can be spelled with it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

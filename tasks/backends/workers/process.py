@@ -20,7 +20,8 @@ from pathlib import Path
 from types import GeneratorType
 from typing import Any
 
-from tasks.backends.processes import SOURCE_ROOT, end_with_owner
+from heirloom.errors import HeirloomError
+from tasks.backends.processes import SOURCE_ROOT, exit_with_parent
 from tasks.backends.types import Progress
 
 _LEAST_ROOM = 1 << 18
@@ -70,7 +71,7 @@ class Worker:
         """Ask for one answer.
 
         Raises:
-            ValueError: the child refused the arguments.
+            HeirloomError: the child refused the arguments.
             WorkerError: the child failed or died.
         """
         answers = list(self.stream(function, progress, *arguments))
@@ -103,7 +104,7 @@ class Worker:
             if not finished:
                 self.close()
         if kind == "refused":
-            raise ValueError(content)
+            raise HeirloomError(content)
         if kind == "failed":
             raise WorkerError(f"the {self.module} process failed during {function}: {content}; {self._last_words()}")
 
@@ -130,7 +131,7 @@ class Worker:
 def serve(module: str, descriptor: int, threads: int, owner: int) -> None:
     """The child's side: import the backend and answer calls until the owner is gone."""
     pipe = connection.Connection(descriptor)
-    end_with_owner(owner)
+    exit_with_parent(owner)
     # Read by torch and vLLM when they are imported, so set before the backend module is.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     backend, missing = _imported(module)
@@ -139,11 +140,11 @@ def serve(module: str, descriptor: int, threads: int, owner: int) -> None:
             function, arguments = pipe.recv()
             try:
                 if missing:
-                    raise ValueError(missing)
+                    raise HeirloomError(missing)
                 _answer(pipe, backend, function, arguments)
             except (BrokenPipeError, ConnectionResetError):
                 raise
-            except ValueError as error:
+            except HeirloomError as error:
                 traceback.print_exc()
                 pipe.send(("refused", str(error)))
             except Exception as error:  # noqa: BLE001  (whatever it is, the owner must hear of it)

@@ -12,16 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import HeirloomError
 from tasks.backends.workers.process import Worker, WorkerError
 
 _IDLE_SECONDS = 600
 
 
-def ask(namespace: str, name: str, function: str, arguments: tuple[Any, ...]) -> list[Any]:
+def call_engine(namespace: str, name: str, function: str, arguments: tuple[Any, ...]) -> list[Any]:
     """Every answer of an engine, from any machine of its cluster.
 
     Raises:
-        ValueError: it refused the arguments.
+        HeirloomError: it refused the arguments.
         WorkerError: it failed, or is not there any more.
     """
     import ray
@@ -32,14 +33,14 @@ def ask(namespace: str, name: str, function: str, arguments: tuple[Any, ...]) ->
     except ValueError as error:
         raise WorkerError(f"the engine {name} has ended before {function}; run again to go on") from error
     try:
-        return list(ray.get(engine.ask.remote(function, arguments)))
+        return list(ray.get(engine.call.remote(function, arguments)))
     except RayTaskError as error:
         raise error.cause from None
     except RayActorError as error:
         raise WorkerError(f"the engine {name} died during {function}: {error}; run again to go on") from error
 
 
-class Host:
+class EngineActor:
     """The actor: one worker process, asked one thing at a time."""
 
     def __init__(self, module: str, log: Path, threads: int) -> None:
@@ -49,19 +50,19 @@ class Host:
         if _in_actor():
             threading.Thread(target=self._end_when_idle, daemon=True).start()
 
-    def stay(self) -> None:
+    def keep_alive(self) -> None:
         """Answer, and count the minutes from now."""
         self._asked = time.monotonic()
 
-    def ask(self, function: str, arguments: tuple[Any, ...]) -> list[Any]:
+    def call(self, function: str, arguments: tuple[Any, ...]) -> list[Any]:
         """Every answer of the process; one that died is started again.
 
         Raises:
-            ValueError: the process refused the arguments, or a folder among them is not seen from here.
+            HeirloomError: the process refused the arguments, or a folder among them is not seen from here.
             WorkerError: the process failed or died.
         """
         for folder in [one for one in arguments if isinstance(one, Path) and not one.exists()]:
-            raise ValueError(
+            raise HeirloomError(
                 f"{socket.gethostname()} does not see {folder}: every machine of the cluster must see the store under the same path"
             )
         with self._busy:

@@ -16,20 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.types import Progress
 from tasks.backends.workers.process import WorkerError
-from tasks.backends.workers.ray_actor import Host, ask
+from tasks.backends.workers.ray_actor import EngineActor, call_engine
 
-HERE = "here"
+LOCAL = "local"
 """The address that starts a cluster on this machine, and ends it."""
-QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-ALONE: dict[str, Any] = {"address": "local", "include_dashboard": False, **QUIET}
+QUIET_RAY_INIT: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+LOCAL_RAY_INIT: dict[str, Any] = {"address": "local", "include_dashboard": False, **QUIET_RAY_INIT}
 """How a cluster of this machine is started, whatever other one it knows."""
 TRAINING = "training"
 """The kind of work beside which no engine lives."""
 
-Spread = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]], str, int], Iterator[Any]]
+MapPieces = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]], str, int], Iterator[Any]]
 """Who sends pieces to the cluster and brings the answers back in order: a function, its pieces, a name, how many at once."""
 _LOST_MACHINES = 3
 """How often an engine is started again, on another machine, because its own was lost."""
@@ -39,17 +40,17 @@ def require_ray() -> None:
     """Check that what a cluster is reached by is there.
 
     Raises:
-        ValueError: it is not installed.
+        HeirloomError: it is not installed.
     """
     if importlib.util.find_spec("ray") is None or importlib.util.find_spec("prefect_ray") is None:
-        raise ValueError("resources.ray names a cluster, but Ray is not installed; pip install 'heirloom[ray]'")
+        raise HeirloomError("resources.ray names a cluster, but Ray is not installed; pip install 'heirloom[ray]'")
 
 
 def connect(address: str) -> bool:
     """Reach the cluster, or start one here; whether the connection is the caller's to end, since it was not there before.
 
     Raises:
-        ValueError: Ray is not installed, or no cluster answers at the address.
+        HeirloomError: Ray is not installed, or no cluster answers at the address.
     """
     require_ray()
     import ray
@@ -58,14 +59,14 @@ def connect(address: str) -> bool:
         return False
     try:
         _knock(address)
-        ray.init(**ALONE) if address == HERE else ray.init(address, **QUIET)
+        ray.init(**LOCAL_RAY_INIT) if address == LOCAL else ray.init(address, **QUIET_RAY_INIT)
     except (Exception, SystemExit) as error:
         said = str(error).partition("\n")[0]
         if "AuthenticationError" in str(error.__cause__):
             said = "it asks for a token: set RAY_AUTH_MODE=token, and have the head's ~/.ray/auth_token"
-        raise ValueError(
+        raise HeirloomError(
             f"resources.ray is {address!r}, and no Ray cluster answers there ({said}); write `auto` on a machine of the cluster, "
-            f"`ray://host:10001` beside it, or `{HERE}` to start one"
+            f"`ray://host:10001` beside it, or `{LOCAL}` to start one"
         ) from error
     return True
 
@@ -78,12 +79,12 @@ def _knock(address: str) -> None:
 
 
 @dataclass
-class Engines:
+class RayEngines:
     """Those of one pool of processes; of one kind at a time, since they and trainings want the same cards."""
 
     resources: Resources
     logs: Path
-    spread: Spread
+    map_pieces: MapPieces
     _namespace: str = field(default_factory=lambda: f"heirloom-{uuid.uuid4().hex[:12]}")
     _names: list[str] = field(default_factory=list)
     _connected: bool = False
@@ -96,37 +97,37 @@ class Engines:
         """Reach the cluster, once.
 
         Raises:
-            ValueError: Ray is not installed, or no cluster answers.
+            HeirloomError: Ray is not installed, or no cluster answers.
         """
         with self._changed:
             if not self._connected:
                 self._ours, self._connected = connect(self.resources.ray), True
 
-    def ask(
+    def map(
         self, module: str, function: str, pieces: Sequence[tuple[Any, ...]], of: int, progress: Progress
     ) -> Iterator[Any]:
         """What engines of a module answer to the pieces, in order and `of` so many in all.
 
         Raises:
-            ValueError: an engine refused a piece, or the cluster has no room for engines.
+            HeirloomError: an engine refused a piece, or the cluster has no room for engines.
             WorkerError: an engine failed.
         """
         if not pieces:
             return
-        with self.turn(module):
-            names = self._started(module, min(len(pieces), self.resources.samplers))
+        with self.reserve_gpus(module):
+            names = self._started(module, min(len(pieces), self.resources.num_sample_workers))
             asked = (
                 (self._namespace, names[place % len(names)], function, piece) for place, piece in enumerate(pieces)
             )
             done = 0
-            for batches in self.spread(ask, asked, function, 2 * len(names)):
+            for batches in self.map_pieces(call_engine, asked, function, 2 * len(names)):
                 for batch in batches:
                     done += len(batch)
                     yield from batch
                 progress(done, of)
 
     @contextlib.contextmanager
-    def turn(self, kind: str) -> Iterator[None]:
+    def reserve_gpus(self, kind: str) -> Iterator[None]:
         """Time for one kind of work: a module's engines, or training; another arm's work of another kind is waited for."""
         with self._changed:
             while self._users and self._kind != kind:
@@ -161,27 +162,29 @@ class Engines:
         wanted = [f"{module}-{number}" for number in range(1, count + 1)]
         settings: dict[str, Any] = {"namespace": self._namespace, "lifetime": "detached", "get_if_exists": True}
         # What it computes with are its own threads: it rests while other pieces of the run have the cores.
-        settings |= {"num_cpus": 0, "num_gpus": self.resources.engine_gpus, "scheduling_strategy": "SPREAD"}
+        settings |= {"num_cpus": 0, "num_gpus": self.resources.gpus_per_engine, "scheduling_strategy": "SPREAD"}
         settings |= {"max_restarts": _LOST_MACHINES, "max_task_retries": _LOST_MACHINES}
         with self._changed:
             # What another arm is asking is there, and answers when it is through; of others one may have ended, for nobody asked.
             unsure = [name for name in wanted if self._users == 1 or name not in self._names]
             self._names += [name for name in wanted if name not in self._names]
             engines = [
-                cast("Any", ray.remote(Host))
+                cast("Any", ray.remote(EngineActor))
                 .options(name=name, **settings)
-                .remote(module, self.logs.resolve() / f"engine-{name}.log", self.resources.threads)
+                .remote(module, self.logs.resolve() / f"engine-{name}.log", self.resources.threads_per_worker)
                 for name in unsure
             ]
         try:
-            ray.get([engine.stay.remote() for engine in engines], timeout=self.resources.patience_seconds)
+            ray.get(
+                [engine.keep_alive.remote() for engine in engines], timeout=self.resources.server_unavailable_timeout_s
+            )
         except GetTimeoutError as error:
             for engine in engines:
                 ray.kill(engine)
-            cards = f"{self.resources.engine_gpus:g} GPUs each; it has {ray.cluster_resources().get('GPU', 0):g}"
-            raise ValueError(
-                f"of {count} engines, some had not begun on the Ray cluster within {self.resources.patience_seconds:g} s, of {cards}: "
-                "free some, change resources.samplers or resources.engine_gpus, or raise resources.patience_seconds"
+            cards = f"{self.resources.gpus_per_engine:g} GPUs each; it has {ray.cluster_resources().get('GPU', 0):g}"
+            raise HeirloomError(
+                f"of {count} engines, some had not begun on the Ray cluster within {self.resources.server_unavailable_timeout_s:g} s, of {cards}: "
+                "free some, change resources.num_sample_workers or resources.gpus_per_engine, or raise resources.server_unavailable_timeout_s"
             ) from error
         except RayError as error:
             raise WorkerError(

@@ -12,15 +12,16 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.backends.inference.json_schema import marker
+from heirloom.errors import HeirloomError
+from tasks.backends.inference.json_schema import invalid_json_marker
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
 
 if TYPE_CHECKING:
     from tasks.backends.registry import Backends
 
-MODULES = {"vllm": "vllm_engine", "server": "server", "transformers": "transformer"}
-MODULES |= {"ngram": "ngram", "gaussian-mixture": "gaussian_mixture", "vae": "vae"}
+SAMPLER_MODULES = {"vllm": "vllm_engine", "server": "server", "transformers": "transformer"}
+SAMPLER_MODULES |= {"ngram": "ngram", "gaussian-mixture": "gaussian_mixture", "vae": "vae"}
 """Sampler: the backend module that speaks in a worker process."""
 _TOYS = {"ngram.json": "ngram", "mixture.json": "gaussian-mixture", "vae.safetensors": "vae"}
 """File that a toy's model lies in: who speaks for it."""
@@ -32,7 +33,7 @@ _SHARE = 64
 
 
 @dataclass(frozen=True)
-class Speaker:
+class SamplerClient:
     """Samples in worker processes of the sampler's module, or on engines of a cluster."""
 
     backends: "Backends"
@@ -40,17 +41,17 @@ class Speaker:
 
     def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         """Yield one completion a prompt, in order; those that break the schema are marked."""
-        marked = marker(self.sampling.json_schema)
+        marked = invalid_json_marker(self.sampling.json_schema)
         yield from map(marked, self._spoken(model, prompts, progress))
 
     def _spoken(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         resources, teacher = self.backends.resources, self.sampling.teacher
-        if folder := resources.folder_of(teacher):
-            module, name = module_for(folder, self.sampling), f"{teacher}:{mark_of(folder)}"
-            said = self._spoken_by(module, self.sampling.own, folder.resolve(), prompts, progress)
+        if folder := resources.model_folder(teacher):
+            module, name = sampler_module(folder, self.sampling), f"{teacher}:{weights_hash(folder)}"
+            said = self._spoken_by(module, self.sampling.without_teacher, folder.resolve(), prompts, progress)
             yield from (replace(one, teacher=name) for one in said)
         else:
-            module = "server" if teacher else MODULES[self.sampling.sampler]
+            module = "server" if teacher else SAMPLER_MODULES[self.sampling.sampler]
             yield from self._spoken_by(module, self.sampling, model, prompts, progress)
 
     def _spoken_by(
@@ -60,10 +61,10 @@ class Speaker:
         if engines and module != "server":
             pieces = [prompts[start : start + _PIECE] for start in range(0, len(prompts), _PIECE)]
             asked = [(sampling, resources, model.resolve(), some) for some in pieces]
-            yield from engines.ask(module, "sample", asked, len(prompts), progress)
+            yield from engines.map(module, "sample", asked, len(prompts), progress)
             return
         # Servers of the site are many already, and asked together by one process.
-        most = 1 if module == "server" and (sampling.teacher or resources.servers) else len(prompts) // _SHARE
+        most = 1 if module == "server" and (sampling.teacher or resources.server_urls) else len(prompts) // _SHARE
         done: dict[int, int] = {}
 
         def told(place: int) -> Progress:
@@ -73,7 +74,7 @@ class Speaker:
 
             return tell
 
-        with self.backends.lease_some(module, model, max(1, most)) as workers:
+        with self.backends.lease_many(module, model, max(1, most)) as workers:
             ended = False
             try:
                 streams = [
@@ -92,24 +93,24 @@ class Speaker:
                         worker.close()
 
 
-def module_for(folder: Path, sampling: Sampling) -> str:
+def sampler_module(folder: Path, sampling: Sampling) -> str:
     """Who can speak for the model in a folder: the recipe's sampler, or whoever is installed where that is of another kind.
 
     Raises:
-        ValueError: there is no model in it.
+        HeirloomError: there is no model in it.
     """
     for name, toy in _TOYS.items():
         if (folder / name).is_file():
-            return MODULES[toy]
+            return SAMPLER_MODULES[toy]
     if not (folder / "config.json").is_file():
-        raise ValueError(
+        raise HeirloomError(
             f"{folder} is no model: expected a folder with config.json and weights, or with {', '.join(_TOYS)}"
         )
     installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
-    return MODULES[installed if sampling.sampler in _TOYS.values() else sampling.sampler]
+    return SAMPLER_MODULES[installed if sampling.sampler in _TOYS.values() else sampling.sampler]
 
 
-def mark_of(folder: Path) -> str:
+def weights_hash(folder: Path) -> str:
     """Sixteen digits of the digest of the weights in a folder: which model it was."""
     weights = [
         *sorted(folder.glob("*.safetensors")),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.backends.settings.training import Training
-from tasks.backends.types import Corpus, Lesson, Progress, Score, Text
+from tasks.backends.types import Progress, Score, Text, TrainingCorpus, TrainingResult
 from tasks.backends.workers.ray_cluster import TRAINING
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _TEXTS = 4096
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainerClient:
     """Learns and scores with these settings."""
 
     backends: "Backends"
@@ -29,32 +29,32 @@ class Learner:
 
     def train(
         self,
-        corpus: Corpus,
+        corpus: TrainingCorpus,
         heldout: Sequence[Text],
-        ancestor: Path | None,
+        gen0_model: Path | None,
         folder: Path,
         seed: int,
         progress: Progress,
-        beginning: Path | str | None = None,
-    ) -> Lesson:
+        initial_weights: Path | str | None = None,
+    ) -> TrainingResult:
         """Write a model to the folder, as `tasks.backends.Trainer` says, when no engine is left that holds a card."""
-        asked = (self.training, self.backends.resources, corpus, heldout, ancestor, beginning, folder, seed)
+        asked = (self.training, self.backends.resources, corpus, heldout, gen0_model, initial_weights, folder, seed)
         engines = self.backends.engines
         with (
-            self.backends.lease(module_of(self.training), None) as worker,
-            engines.turn(TRAINING) if engines else contextlib.nullcontext(),
+            self.backends.lease(trainer_module(self.training), None) as worker,
+            engines.reserve_gpus(TRAINING) if engines else contextlib.nullcontext(),
         ):
-            lesson: Lesson = worker.call("train", progress, *asked)
+            lesson: TrainingResult = worker.call("train", progress, *asked)
             return lesson
 
     def score(
         self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
     ) -> list[Score]:
         """Negative log-likelihood of each text at each temperature, in order."""
-        module, pieces = module_of(self.training), [texts[at : at + _TEXTS] for at in range(0, len(texts), _TEXTS)]
+        module, pieces = trainer_module(self.training), [texts[at : at + _TEXTS] for at in range(0, len(texts), _TEXTS)]
         if engines := self.backends.engines:
             asked = [(model.resolve(), some, temperatures) for some in pieces]
-            return list(engines.ask(module, "score", asked, len(texts), progress))
+            return list(engines.map(module, "score", asked, len(texts), progress))
         scores: list[Score] = []
         with self.backends.lease(module, None) as worker:
             for some in pieces:
@@ -66,6 +66,6 @@ def _behind(progress: Progress, done: int, of: int) -> Progress:
     return lambda some, _: progress(done + some, of)
 
 
-def module_of(training: Training) -> str:
+def trainer_module(training: Training) -> str:
     """The backend module that learns and scores."""
     return training.backend.replace("-", "_")

@@ -3,15 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
 
 
-def _outlook(probabilities: list[float], width: int = 8) -> Outlook:
+def _outlook(probabilities: list[float], width: int = 8) -> TokenDistribution:
     dice = np.random.default_rng(0)
     rows = len(probabilities)
     likeliest = np.array([dice.permutation(100)[:width] for _ in range(rows)], np.int64).reshape(rows, width)
     beside = dice.random((rows, width))
-    return Outlook(np.arange(1000, 1000 + rows), np.array(probabilities), likeliest, beside)
+    return TokenDistribution(np.arange(1000, 1000 + rows), np.array(probabilities), likeliest, beside)
 
 
 @given(st.lists(st.floats(0, 1), max_size=40), st.floats(0.01, 1), st.integers(1, 8), st.integers(0, 9))
@@ -24,15 +24,15 @@ def test_tokens_below_the_threshold_are_untouched_and_the_rest_come_from_the_lik
     assert edited.tolist() == [one >= threshold for one in probabilities]
     assert tokens[~edited].tolist() == outlook.tokens[~edited].tolist()
     for place in np.flatnonzero(edited):
-        best = np.argsort(-outlook.likeliest_probabilities[place])[:top_k]
-        assert tokens[place] in outlook.likeliest[place][best]
+        best = np.argsort(-outlook.top_k_probabilities[place])[:top_k]
+        assert tokens[place] in outlook.top_k_ids[place][best]
     again, _ = edit_tokens(outlook, EditSettings(threshold=threshold, top_k=top_k), seed)
     assert again.tolist() == tokens.tolist()
 
 
 def test_new_tokens_are_drawn_in_proportion_to_their_probability() -> None:
     rows = 6000
-    outlook = Outlook(
+    outlook = TokenDistribution(
         np.zeros(rows, np.int64), np.ones(rows), np.tile([5, 6, 7], (rows, 1)), np.tile([0.1, 0.6, 0.3], (rows, 1))
     )
     tokens, _ = edit_tokens(outlook, EditSettings(top_k=2), 0)

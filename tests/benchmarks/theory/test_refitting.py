@@ -6,12 +6,12 @@ import pytest
 from benchmarks.theory.refitting import (
     POLICIES,
     counts_of,
-    course,
     density_loss,
     die,
     gaussian,
     kernel_density,
     regression_errors,
+    training_data_by_generation,
 )
 from curation.forecast.closed_form import gaussian_variance, regression_error
 
@@ -27,7 +27,9 @@ def test_regression_forgets_by_the_law_of_its_policy() -> None:
 
 def test_a_replaced_gaussian_loses_its_variance_and_an_accumulated_one_keeps_it() -> None:
     human = np.random.default_rng(0).standard_normal((150, 100))
-    left = {policy: [*course(gaussian(100), policy, human, 60, 0)][-1].var(1) for policy in POLICIES}
+    left = {
+        policy: [*training_data_by_generation(gaussian(100), policy, human, 60, 0)][-1].var(1) for policy in POLICIES
+    }
     fading, likeliest = gaussian_variance(100, 60)
     assert np.median(left["replace"]) == pytest.approx(fading * likeliest, abs=0.06)
     assert min(np.median(left[policy]) for policy in POLICIES[1:]) > 0.85
@@ -38,7 +40,9 @@ def test_a_kernel_density_gets_worse_fastest_where_it_replaces(bandwidth: float)
     dice = np.random.default_rng(0)
     human, heldout = dice.standard_normal((10, 100)), dice.standard_normal(200)
     ends = [
-        density_loss([*course(kernel_density(100, bandwidth), policy, human, 20, 0)][-1], bandwidth, heldout)
+        density_loss(
+            [*training_data_by_generation(kernel_density(100, bandwidth), policy, human, 20, 0)][-1], bandwidth, heldout
+        )
         for policy in POLICIES
     ]
     assert ends == sorted(ends, reverse=True)
@@ -47,17 +51,19 @@ def test_a_kernel_density_gets_worse_fastest_where_it_replaces(bandwidth: float)
 def test_a_cold_die_is_one_outcome_within_a_few_rounds() -> None:
     human = np.random.default_rng(0).integers(0, 50, (20, 500)).astype(float)
     for temperature, least, most in ((1.0, 30, 50), (0.3, 1, 3)):
-        *_, last = course(die(500, 50, temperature), "replace", human, 4, 0)
+        *_, last = training_data_by_generation(die(500, 50, temperature), "replace", human, 4, 0)
         kinds = (counts_of(last, 50) > 0).sum(1).mean()
         assert least <= kinds <= most
 
 
 def test_accumulating_keeps_every_outcome_and_subsampling_its_size() -> None:
     human = np.random.default_rng(0).integers(0, 50, (5, 200)).astype(float)
-    kept = [*course(die(200, 50), "accumulate", human, 6, 0)]
+    kept = [*training_data_by_generation(die(200, 50), "accumulate", human, 6, 0)]
     assert [data.shape[1] for data in kept] == [200 * (turn + 1) for turn in range(7)]
     assert ((counts_of(kept[-1], 50) > 0) >= (counts_of(human, 50) > 0)).all()
-    assert {data.shape for data in course(die(200, 50), "accumulate-subsample", human, 6, 0)} == {(5, 200)}
+    assert {data.shape for data in training_data_by_generation(die(200, 50), "accumulate-subsample", human, 6, 0)} == {
+        (5, 200)
+    }
 
 
 def test_the_loss_of_a_density_is_that_of_its_formula() -> None:

@@ -3,28 +3,28 @@
 import numpy as np
 import pytest
 
-from benchmarks.theory.sources import POINTS, Switches, divergences, one_hump, two_humps
+from benchmarks.theory.sources import POINTS, ErrorSources, divergences, one_hump, two_humps
 
 
 def test_without_any_of_them_nothing_drifts() -> None:
-    assert divergences(two_humps(), Switches(), 10, 0, 1) == [0.0] * 10
+    assert divergences(two_humps(), ErrorSources(), 10, 0, 1) == [0.0] * 10
 
 
 def test_finite_samples_drift_in_every_round_and_less_with_more_of_them() -> None:
-    few, many = (divergences(two_humps(), Switches(samples=size), 10, 0, 30) for size in (300, 30_000))
+    few, many = (divergences(two_humps(), ErrorSources(samples=size), 10, 0, 30) for size in (300, 30_000))
     assert (np.diff(few) > 0).all()
     assert many[-1] < few[-1] / 5
 
 
 def test_limited_capacity_bites_in_the_first_round_alone() -> None:
-    found = divergences(two_humps(), Switches(one_gaussian=True), 10, 0, 1)
+    found = divergences(two_humps(), ErrorSources(one_gaussian=True), 10, 0, 1)
     assert found[0] > 0.3
     assert found == pytest.approx([found[0]] * 10, abs=1e-9)
-    assert divergences(one_hump(), Switches(one_gaussian=True), 10, 0, 1)[-1] < 1e-9
+    assert divergences(one_hump(), ErrorSources(one_gaussian=True), 10, 0, 1)[-1] < 1e-9
 
 
 def test_an_optimiser_that_stops_early_adds_its_error_in_every_round() -> None:
-    short, long = (divergences(two_humps(), Switches(steps=steps), 6, 0, 1) for steps in (100, 400))
+    short, long = (divergences(two_humps(), ErrorSources(steps=steps), 6, 0, 1) for steps in (100, 400))
     assert (np.diff(short) > 0).all()
     assert long[-1] < short[-1]
 

@@ -3,29 +3,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.dedup.exact import exact_key, find_exact_duplicates, find_repeated_keys
-from curation.text import normalise
+from curation.text import normalize
 
 
 def test_the_earliest_of_equal_texts_is_the_keeper() -> None:
     found = find_exact_duplicates(["a b", "c", "A  B", "a b ", "C"])
-    assert found.keeper.tolist() == [-1, -1, 0, 0, 1]
+    assert found.duplicate_of.tolist() == [-1, -1, 0, 0, 1]
     assert found.kept.tolist() == [True, True, False, False, False]
 
 
 def test_the_reference_keeps_before_the_texts() -> None:
     found = find_exact_duplicates(["new", "old", "OLD"], ["older", "Old", "old"])
-    assert found.keeper.tolist() == [-1, 1, 1]
+    assert found.duplicate_of.tolist() == [-1, 1, 1]
 
 
 def test_only_duplicates_have_a_similarity_and_none_has_an_estimate() -> None:
     found = find_exact_duplicates(["same", "same", "other"])
     assert np.isnan(found.similarity).tolist() == [True, False, True]
     assert found.similarity[1] == 1.0
-    assert np.isnan(found.estimate).all()
+    assert np.isnan(found.estimated).all()
 
 
 def test_no_text_gives_no_answer() -> None:
-    assert len(find_exact_duplicates([], ["something"]).keeper) == 0
+    assert len(find_exact_duplicates([], ["something"]).duplicate_of) == 0
 
 
 @given(
@@ -34,20 +34,20 @@ def test_no_text_gives_no_answer() -> None:
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_what_stays_is_each_new_text_once(texts: list[str], reference: list[str]) -> None:
     found = find_exact_duplicates(texts, reference)
-    stays = [normalise(text) for text, kept in zip(texts, found.kept, strict=True) if kept]
+    stays = [normalize(text) for text, kept in zip(texts, found.kept, strict=True) if kept]
     assert len(stays) == len(set(stays))
-    assert set(stays) == {normalise(text) for text in texts} - {normalise(text) for text in reference}
+    assert set(stays) == {normalize(text) for text in texts} - {normalize(text) for text in reference}
 
 
 def test_keys_find_what_texts_find() -> None:
     texts = ["One  text", "another", "one text", "ANOTHER", "third", "One text"]
-    keys = np.frombuffer(b"".join(exact_key(normalise(text)) for text in texts), ">u8").reshape(-1, 2)
+    keys = np.frombuffer(b"".join(exact_key(normalize(text)) for text in texts), ">u8").reshape(-1, 2)
     order = np.arange(len(texts), dtype=np.uint64)
     shuffled = np.array([5, 0, 3, 1, 4, 2])
     high, low = (keys[shuffled, half].astype(np.uint64) for half in (0, 1))
     rows, keepers = find_repeated_keys(high, low, order[shuffled])
     found = dict(zip(shuffled[rows].tolist(), shuffled[keepers].tolist(), strict=True))
-    expected = find_exact_duplicates(texts).keeper
+    expected = find_exact_duplicates(texts).duplicate_of
     assert found == {row: keeper for row, keeper in enumerate(expected.tolist()) if keeper >= 0} == {2: 0, 3: 1, 5: 0}
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curation.decisions import Duplicates
-from curation.dedup.kernels.dispatch import Kernel, compiled, vectorised
-from curation.dedup.kernels.text_buffer import fold_texts
+from curation.decisions import DuplicateMatches
+from curation.dedup.kernels.dispatch import HashKernel, numba_kernel, numpy_kernel
+from curation.dedup.kernels.text_buffer import to_text_buffer
 from curation.dedup.minhash import (
     EMPTY,
     MinHashSettings,
@@ -24,9 +24,9 @@ from curation.dedup.minhash import (
 )
 from curation.text import shingles
 
-KERNELS = pytest.mark.parametrize("kernel", [compiled(), vectorised()], ids=lambda kernel: kernel.name)
+KERNELS = pytest.mark.parametrize("kernel", [numba_kernel(), numpy_kernel()], ids=lambda kernel: kernel.name)
 
-ONE_WORD = MinHashSettings(threshold=0.5, shingle_length=1, bands=60, rows=1)
+ONE_WORD = MinHashSettings(threshold=0.5, shingle_length=1, num_bands=60, rows_per_band=1)
 """Sets of single words, and bands enough that no pair worth comparing is missed."""
 
 
@@ -61,20 +61,22 @@ def test_two_texts_by_eye() -> None:
     found = find_near_duplicates(
         ["the old river runs slowly east", "the old river runs slowly west"],
         [],
-        MinHashSettings(threshold=0.6, shingle_length=2, bands=60, rows=1),
+        MinHashSettings(threshold=0.6, shingle_length=2, num_bands=60, rows_per_band=1),
     )
-    assert found.keeper.tolist() == [-1, 0]
+    assert found.duplicate_of.tolist() == [-1, 0]
     assert found.similarity[1] == 4 / 6
 
 
 def test_a_similarity_at_the_threshold_is_a_duplicate_and_just_below_is_none() -> None:
     texts = ["a b c d e f g h i j", "a b c d e f g"]
     at, above = (
-        find_near_duplicates(texts, [], MinHashSettings(threshold=value, shingle_length=1, bands=60, rows=1))
+        find_near_duplicates(
+            texts, [], MinHashSettings(threshold=value, shingle_length=1, num_bands=60, rows_per_band=1)
+        )
         for value in (0.7, 0.71)
     )
-    assert at.keeper.tolist() == [-1, 0]
-    assert above.keeper.tolist() == [-1, -1]
+    assert at.duplicate_of.tolist() == [-1, 0]
+    assert above.duplicate_of.tolist() == [-1, -1]
     assert above.similarity[1] == 0.7
 
 
@@ -85,14 +87,14 @@ def test_no_pair_is_called_duplicate_on_an_estimate() -> None:
     dropped = np.flatnonzero(~found.kept)
     assert len(dropped) > 50
     for place in dropped:
-        similarity = _jaccard(texts[place], texts[found.keeper[place]], 2)
+        similarity = _jaccard(texts[place], texts[found.duplicate_of[place]], 2)
         assert similarity >= chosen.threshold
         assert found.similarity[place] == similarity
 
 
 def test_the_answer_is_that_of_comparing_every_pair() -> None:
     texts = _related_texts(200, seed=2)
-    thorough = MinHashSettings(threshold=0.6, shingle_length=2, bands=60, rows=2)
+    thorough = MinHashSettings(threshold=0.6, shingle_length=2, num_bands=60, rows_per_band=2)
     reference, candidates = texts[:60], texts[60:]
     stays, keepers = list(range(60)), []
     for row in range(60, 200):
@@ -101,7 +103,7 @@ def test_the_answer_is_that_of_comparing_every_pair() -> None:
         if keepers[-1] < 0:
             stays.append(row)
     found = find_near_duplicates(candidates, reference, thorough)
-    assert found.keeper.tolist() == keepers
+    assert found.duplicate_of.tolist() == keepers
     assert 20 < sum(keeper >= 0 for keeper in keepers) < 130
 
 
@@ -110,44 +112,46 @@ def test_at_least_97_of_100_pairs_at_the_default_threshold_are_found() -> None:
     chosen = MinHashSettings()
     pairs = [(a, b) for place, a in enumerate(texts) for b in texts[:place] if _jaccard(a, b, 3) >= chosen.threshold]
     assert len(pairs) > 60
-    found = sum(int(find_near_duplicates([a], [b], chosen).keeper[0] == 0) for a, b in pairs)
+    found = sum(int(find_near_duplicates([a], [b], chosen).duplicate_of[0] == 0) for a, b in pairs)
     assert found >= 0.97 * len(pairs)
 
 
 def test_an_estimate_is_within_four_standard_deviations() -> None:
     texts = _related_texts(120, seed=4)
-    found = find_near_duplicates(texts, [], MinHashSettings(threshold=0.3, shingle_length=2, bands=125, rows=1))
-    compared = np.flatnonzero(~np.isnan(found.estimate))
+    found = find_near_duplicates(
+        texts, [], MinHashSettings(threshold=0.3, shingle_length=2, num_bands=125, rows_per_band=1)
+    )
+    compared = np.flatnonzero(~np.isnan(found.estimated))
     assert len(compared) > 60
     for place in compared:
         similarity = found.similarity[place]
-        assert abs(found.estimate[place] - similarity) <= 4 * math.sqrt(similarity * (1 - similarity) / 125) + 1e-9
+        assert abs(found.estimated[place] - similarity) <= 4 * math.sqrt(similarity * (1 - similarity) / 125) + 1e-9
 
 
 def test_the_first_of_a_cluster_is_its_keeper() -> None:
     found = find_near_duplicates(["a b c d", "a b c d e", "a b c d f", "x y z"], [], ONE_WORD)
-    assert found.keeper.tolist() == [-1, 0, 0, -1]
+    assert found.duplicate_of.tolist() == [-1, 0, 0, -1]
 
 
 def test_the_reference_keeps_even_where_a_text_says_exactly_the_same() -> None:
     found = find_near_duplicates(["a b c d", "a b c d"], ["a b c d e"], ONE_WORD)
-    assert found.keeper.tolist() == [0, 0]
+    assert found.duplicate_of.tolist() == [0, 0]
 
 
 def test_of_two_equally_similar_texts_the_earlier_is_named() -> None:
     found = find_near_duplicates(["a b c d"], ["a b c d e", "a b c d f"], ONE_WORD)
-    assert found.keeper.tolist() == [0]
+    assert found.duplicate_of.tolist() == [0]
 
 
 def test_a_text_never_goes_because_of_one_that_went() -> None:
     # a~b and b~c at 3/5, a and c share 2/6: b goes because of a, c stays.
     found = find_near_duplicates(["a b c d", "b c d e", "c d e f"], [], ONE_WORD)
-    assert found.keeper.tolist() == [-1, 0, -1]
+    assert found.duplicate_of.tolist() == [-1, 0, -1]
 
 
 def test_every_keeper_stays_itself() -> None:
     found = find_near_duplicates(_related_texts(250, seed=5), [], MinHashSettings(threshold=0.3, shingle_length=2))
-    keepers = found.keeper[found.keeper >= 0]
+    keepers = found.duplicate_of[found.duplicate_of >= 0]
     assert len(keepers) > 50
     assert found.kept[keepers].all()
 
@@ -155,7 +159,7 @@ def test_every_keeper_stays_itself() -> None:
 def test_without_the_texts_themselves_only_the_reference_counts() -> None:
     texts = ["a b c d e f", "a b c d e f", "a b c d"]
     found = find_near_duplicates(texts, ["a b c"], ONE_WORD, among_texts=False)
-    assert found.keeper.tolist() == [0, 0, 0]
+    assert found.duplicate_of.tolist() == [0, 0, 0]
     assert found.similarity.tolist() == [0.5, 0.5, 0.75]
 
 
@@ -167,15 +171,15 @@ def test_texts_without_a_word_are_never_near_duplicates() -> None:
 
 def test_short_texts_repeat_each_other_whole() -> None:
     found = find_near_duplicates(["Hello", "hello!", "hello there"], [], MinHashSettings())
-    assert found.keeper.tolist() == [-1, 0, -1]
+    assert found.duplicate_of.tolist() == [-1, 0, -1]
 
 
 def test_no_texts_give_no_answer() -> None:
-    assert len(find_near_duplicates([], ["a b c"], ONE_WORD).keeper) == 0
+    assert len(find_near_duplicates([], ["a b c"], ONE_WORD).duplicate_of) == 0
 
 
 def test_a_lone_surrogate_can_be_compared() -> None:
-    assert find_near_duplicates(["a \ud800 b", "a \ud800 b"], [], ONE_WORD).keeper.tolist() == [-1, 0]
+    assert find_near_duplicates(["a \ud800 b", "a \ud800 b"], [], ONE_WORD).duplicate_of.tolist() == [-1, 0]
 
 
 TEXTS = [
@@ -191,8 +195,8 @@ TEXTS = [
 ]
 
 
-def _shingle_codes(text: str, chosen: MinHashSettings, kernel: Kernel) -> np.ndarray:
-    folded = fold_texts([text])
+def _shingle_codes(text: str, chosen: MinHashSettings, kernel: HashKernel) -> np.ndarray:
+    folded = to_text_buffer([text])
     by_word = chosen.shingle_unit == "words"
     hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, by_word, chosen.shingle_length)
     return (hashes >> np.uint64(32)).astype(np.uint32)
@@ -202,9 +206,9 @@ def _shingle_codes(text: str, chosen: MinHashSettings, kernel: Kernel) -> np.nda
 @pytest.mark.parametrize("unit", ["words", "characters"])
 @pytest.mark.parametrize(("bands", "rows"), [(25, 5), (1, 1), (9, 7)])
 def test_a_signature_is_datasketchs_over_the_same_shingle_hashes(
-    kernel: Kernel, unit: str, bands: int, rows: int
+    kernel: HashKernel, unit: str, bands: int, rows: int
 ) -> None:
-    chosen = MinHashSettings(shingle_unit=unit, bands=bands, rows=rows)
+    chosen = MinHashSettings(shingle_unit=unit, num_bands=bands, rows_per_band=rows)
     for text, ours in zip(TEXTS, signatures(TEXTS, chosen, kernel=kernel), strict=True):
         theirs = MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)
         theirs.update_batch(_shingle_codes(text, chosen, kernel).tolist())
@@ -224,7 +228,7 @@ def test_a_stored_signature_opens_as_datasketchs_and_is_found_by_its_index() -> 
         assert set(similar) <= set(index.query(sketch))
         assert row in similar
     merged = opened[0].copy()
-    merged.update_batch(_shingle_codes("another text altogether", MinHashSettings(), compiled()).tolist())
+    merged.update_batch(_shingle_codes("another text altogether", MinHashSettings(), numba_kernel()).tolist())
     merged_text = signatures(["another text altogether"], MinHashSettings())[0]
     assert merged.hashvalues.tolist() == np.minimum(found[0], merged_text).tolist()
 
@@ -234,15 +238,15 @@ GOLDEN_BANDS = [[18158150753567619916, 12238072584046628046], [16492881805565028
 
 
 def test_signatures_and_band_hashes_of_format_1_stay_what_they_are() -> None:
-    chosen = MinHashSettings(shingle_length=2, bands=2, rows=2)
+    chosen = MinHashSettings(shingle_length=2, num_bands=2, rows_per_band=2)
     found = signatures(["the old river runs", "l’été, 日本 ÉCOLE"], chosen)
     assert found.tolist() == GOLDEN_SIGNATURES
     assert band_hashes(found, chosen).tolist() == GOLDEN_BANDS
 
 
 @KERNELS
-def test_bands_are_equal_exactly_where_their_values_are(kernel: Kernel) -> None:
-    chosen = MinHashSettings(bands=5, rows=2)
+def test_bands_are_equal_exactly_where_their_values_are(kernel: HashKernel) -> None:
+    chosen = MinHashSettings(num_bands=5, rows_per_band=2)
     found = signatures(TEXTS, chosen)
     hashes = band_hashes(found, chosen, kernel=kernel)
     assert hashes.shape == (len(TEXTS), 5)
@@ -253,7 +257,7 @@ def test_bands_are_equal_exactly_where_their_values_are(kernel: Kernel) -> None:
 
 
 @KERNELS
-def test_a_text_without_a_word_has_no_signature_and_no_band(kernel: Kernel) -> None:
+def test_a_text_without_a_word_has_no_signature_and_no_band(kernel: HashKernel) -> None:
     found = signatures(["", "?! ...", "word"], MinHashSettings(), kernel=kernel)
     assert (found[:2] == EMPTY).all() and not (found[2] == EMPTY).all()
     hashes = band_hashes(found, MinHashSettings(), kernel=kernel)
@@ -267,7 +271,7 @@ def test_a_signature_does_not_follow_the_order_or_number_of_its_shingles() -> No
 
 @KERNELS
 @pytest.mark.parametrize("threads", [1, 2])
-def test_verified_similarities_are_those_of_sets(kernel: Kernel, threads: int) -> None:
+def test_verified_similarities_are_those_of_sets(kernel: HashKernel, threads: int) -> None:
     dice = np.random.default_rng(0)
     pairs = dice.integers(0, len(TEXTS), (300, 2))
     for unit in ("words", "characters"):
@@ -302,38 +306,38 @@ def test_decisions_are_those_of_comparing_every_pair(
 ) -> None:
     reference = min(reference, len(texts))
     expected = _by_comparing_every_pair(texts, reference, threshold, among_texts)
-    chosen = MinHashSettings(threshold=threshold, shingle_length=1, bands=150, rows=1)
-    for kernel, threads in ((compiled(), 1), (compiled(), 2), (vectorised(), 1)):
+    chosen = MinHashSettings(threshold=threshold, shingle_length=1, num_bands=150, rows_per_band=1)
+    for kernel, threads in ((numba_kernel(), 1), (numba_kernel(), 2), (numpy_kernel(), 1)):
         found = find_near_duplicates(
             texts[reference:], texts[:reference], chosen, among_texts=among_texts, kernel=kernel, threads=threads
         )
         assert found.kept.tolist() == expected
         for place in np.flatnonzero(~found.kept):
-            keeper = found.keeper[place]
+            keeper = found.duplicate_of[place]
             assert keeper < reference + place
             assert keeper < reference or (among_texts and found.kept[keeper - reference])
             one, other = set(texts[reference + place].split()), set(texts[keeper].split())
             assert found.similarity[place] == len(one & other) / len(one | other)
 
 
-def _same(one: Duplicates, other: Duplicates) -> bool:
+def _same(one: DuplicateMatches, other: DuplicateMatches) -> bool:
     return (
-        np.array_equal(one.keeper, other.keeper)
+        np.array_equal(one.duplicate_of, other.duplicate_of)
         and np.array_equal(one.similarity, other.similarity, equal_nan=True)
-        and np.array_equal(one.estimate, other.estimate, equal_nan=True)
+        and np.array_equal(one.estimated, other.estimated, equal_nan=True)
     )
 
 
 def test_the_answer_does_not_depend_on_kernel_threads_or_how_a_column_is_cut() -> None:
     texts = _related_texts(3000, seed=7)
-    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=compiled(), threads=1)
+    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=numba_kernel(), threads=1)
     assert 100 < int(first.kept.sum()) < 2400
     column, before = pa.array(texts[500:]), pa.array(["left out", *texts[:500]]).slice(1)
     pieces = pa.chunked_array([column.slice(0, 7), column.slice(7, 0), column.slice(7)])
     for again in (
-        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=compiled(), threads=2),
-        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=vectorised(), threads=2),
-        find_near_duplicates(pieces, before, MinHashSettings(), kernel=compiled(), threads=2),
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=numba_kernel(), threads=2),
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=numpy_kernel(), threads=2),
+        find_near_duplicates(pieces, before, MinHashSettings(), kernel=numba_kernel(), threads=2),
         find_near_duplicates(column.cast(pa.large_string()), texts[:500], MinHashSettings()),
     ):
         assert _same(first, again)
@@ -342,13 +346,13 @@ def test_the_answer_does_not_depend_on_kernel_threads_or_how_a_column_is_cut() -
 def test_a_repeat_of_a_text_that_went_is_held_against_those_who_stay() -> None:
     # b repeats a and goes; c repeats b and not a, so c stays; d repeats c and goes because of c.
     texts = ["a b c d", "b c d e", "c d e f", "c d e f g"]
-    assert find_near_duplicates(texts, [], ONE_WORD).keeper.tolist() == [-1, 0, -1, 2]
+    assert find_near_duplicates(texts, [], ONE_WORD).duplicate_of.tolist() == [-1, 0, -1, 2]
 
 
 def test_a_million_copies_are_told_by_the_first() -> None:
     found = find_near_duplicates(pa.array(["the same old story again"] * 1_000_000), [], MinHashSettings())
-    assert found.keeper[0] == -1
-    assert (found.keeper[1:] == 0).all()
+    assert found.duplicate_of[0] == -1
+    assert (found.duplicate_of[1:] == 0).all()
     assert (found.similarity[1:] == 1).all()
 
 
@@ -357,7 +361,7 @@ def test_a_document_of_ten_megabytes_is_compared_like_any_other() -> None:
     huge = " ".join(dice.choice("abcdefgh") * dice.randint(1, 12) for _ in range(1_500_000))
     assert len(huge) > 9_000_000
     found = find_near_duplicates([huge, "short", huge + " and more", "z" * 3_000_000], [], MinHashSettings())
-    assert found.keeper.tolist() == [-1, -1, 0, -1]
+    assert found.duplicate_of.tolist() == [-1, -1, 0, -1]
     assert found.similarity[2] == verify([huge, huge + " and more"], np.array([[0, 1]]), MinHashSettings())[0]
 
 
@@ -367,23 +371,24 @@ def test_templates_are_masked_only_when_asked_and_counted() -> None:
     own = [" ".join(f"w{dice.randrange(10_000)}" for _ in range(20)) for _ in range(40)]
     texts = [*(f"{template} {text}" for text in own), f"{template} {own[3]}", template, template]
     open_, masked = (
-        find_near_duplicates(texts, [], MinHashSettings(threshold=0.5, mask_common=share)) for share in (None, 0.5)
+        find_near_duplicates(texts, [], MinHashSettings(threshold=0.5, max_shingle_document_frequency=share))
+        for share in (None, 0.5)
     )
     assert open_.masked == 0 and int(open_.kept.sum()) == 1
     assert masked.masked == 118
     assert np.flatnonzero(~masked.kept).tolist() == [40, 42]
-    assert masked.keeper[[40, 42]].tolist() == [3, 41]
+    assert masked.duplicate_of[[40, 42]].tolist() == [3, 41]
 
 
 def test_nothing_is_common_among_a_few_texts() -> None:
-    found = find_near_duplicates(["a b c"] * 5, [], MinHashSettings(mask_common=0.1))
+    found = find_near_duplicates(["a b c"] * 5, [], MinHashSettings(max_shingle_document_frequency=0.1))
     assert found.masked == 0
-    assert found.keeper.tolist() == [-1, 0, 0, 0, 0]
+    assert found.duplicate_of.tolist() == [-1, 0, 0, 0, 0]
 
 
 def test_the_probability_of_a_comparison_by_hand() -> None:
     def probability(similarity: float, bands: int, rows: int) -> float:
-        return candidate_probability(similarity, MinHashSettings(bands=bands, rows=rows))
+        return candidate_probability(similarity, MinHashSettings(num_bands=bands, rows_per_band=rows))
 
     assert probability(0.5, 1, 1) == 0.5
     assert probability(0.5, 2, 1) == 0.75
@@ -405,9 +410,9 @@ def test_what_is_compared_by_words_has_a_number_of_words_for_every_unit() -> Non
         {"threshold": 1.1},
         {"shingle_length": 0},
         {"shingle_unit": "lines"},
-        {"bands": 0},
-        {"rows": 0},
-        {"mask_common": 1},
+        {"num_bands": 0},
+        {"rows_per_band": 0},
+        {"max_shingle_document_frequency": 1},
         {"permutations": 9},
     ],
 )

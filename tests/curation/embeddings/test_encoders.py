@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from curation.embeddings.base import EmbeddingSettings
-from curation.embeddings.encoders import HashingEncoder, open_encoder, resolve_embedding
+from curation.embeddings.encoders import HashingEncoder, load_encoder, resolve_embedding
 from tests.support.paths import ROOT
 
 
 def test_hashed_vectors_have_length_1() -> None:
-    vectors = open_encoder("hashing").encode(["The old river", "x", "日本語", "👋", "a \ud800 b"])
+    vectors = load_encoder("hashing").encode(["The old river", "x", "日本語", "👋", "a \ud800 b"])
     assert vectors.shape == (5, 256)
     assert vectors.dtype == np.float32
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
@@ -44,7 +44,7 @@ def test_a_vector_does_not_follow_its_neighbours() -> None:
 
 
 def test_minilm_gives_unit_vectors_and_puts_like_meanings_together() -> None:
-    encoder = open_encoder("minilm")
+    encoder = load_encoder("minilm")
     vectors = encoder.encode(
         ["A man is playing a guitar.", "Someone plays an instrument.", "The stock market fell sharply today.", ""]
     )
@@ -53,7 +53,7 @@ def test_minilm_gives_unit_vectors_and_puts_like_meanings_together() -> None:
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
     assert encoder.encode([]).shape == (0, 384)
-    assert open_encoder("minilm") is encoder
+    assert load_encoder("minilm") is encoder
 
 
 def test_weights_that_are_not_the_known_ones_are_refused(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_weights_that_are_not_the_known_ones_are_refused(tmp_path: Path) -> None
     program = f"""
 import sys
 sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
-from curation.embeddings.encoders import open_encoder
+from curation.embeddings.encoders import load_encoder
 try:
-    open_encoder("minilm")
+    load_encoder("minilm")
 except ValueError as error:
     print("refused:", error)
 """
@@ -83,7 +83,7 @@ except ValueError as error:
 
 def test_a_text_of_any_length_is_hashed_to_its_end() -> None:
     texts = ["a" * 5000, "a" * 5000 + "b"]
-    assert HashingEncoder().truncated(texts) == 0
+    assert HashingEncoder().count_truncated(texts) == 0
     assert (HashingEncoder().encode(texts)[0] != HashingEncoder().encode(texts)[1]).any()
 
 
@@ -107,14 +107,14 @@ def test_openvino_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_near_points_have_near_vectors_and_no_two_points_the_same() -> None:
-    here, near, far, opposite = open_encoder("numbers").encode(["0.5 1", "0.51 1.0", "4 -3", "-0.5 -1"])
+    here, near, far, opposite = load_encoder("numbers").encode(["0.5 1", "0.51 1.0", "4 -3", "-0.5 -1"])
     assert np.linalg.norm(here) == pytest.approx(1, abs=1e-6)
     assert here @ near > 0.999 > here @ far > here @ opposite - 1
     assert here.shape == (3,)
-    assert open_encoder("numbers").encode([]).shape[0] == 0
+    assert load_encoder("numbers").encode([]).shape[0] == 0
 
 
 @pytest.mark.parametrize("texts", [["1 2", "the old river"], ["1 2", "3"], ["the old river", "1"]])
 def test_a_text_that_is_no_point_is_refused_with_what_to_do(texts: list[str]) -> None:
     with pytest.raises(ValueError, match=r"encoder 'numbers' reads points.*set encoder = 'hashing'"):
-        open_encoder("numbers").encode(texts)
+        load_encoder("numbers").encode(texts)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation.embeddings.base import EmbeddingSettings, Encoder
-from curation.embeddings.encoders import open_encoder
+from curation.embeddings.encoders import load_encoder
 
 _PLAIN = EmbeddingSettings(backend="torch", precision="float32")
 _LONG = "The old river runs east. " * 60
@@ -19,7 +19,7 @@ _TEXTS = [
 
 
 def _opened(**changes: str) -> Encoder:
-    return open_encoder("minilm", _PLAIN.model_copy(update=changes))
+    return load_encoder("minilm", _PLAIN.model_copy(update=changes))
 
 
 def test_texts_of_any_length_stay_in_their_order() -> None:
@@ -31,15 +31,15 @@ def test_texts_of_any_length_stay_in_their_order() -> None:
 
 def test_what_is_cut_is_counted_and_the_end_has_no_part_in_the_vector() -> None:
     opened = _opened()
-    assert opened.truncated(_TEXTS) == 2
-    assert opened.truncated(["word " * 253, "word " * 254, "word " * 255, "日本" * 40, ""]) == 1
+    assert opened.count_truncated(_TEXTS) == 2
+    assert opened.count_truncated(["word " * 253, "word " * 254, "word " * 255, "日本" * 40, ""]) == 1
     vectors = opened.encode(_TEXTS)
     assert vectors[1] @ vectors[3] == pytest.approx(1, abs=1e-5)
 
 
 def test_in_pieces_a_text_is_read_to_its_end() -> None:
-    opened = _opened(long_texts="pieces")
-    assert opened.truncated(_TEXTS) == 0
+    opened = _opened(long_texts="chunk")
+    assert opened.count_truncated(_TEXTS) == 0
     vectors = opened.encode(_TEXTS)
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
     assert 0.7 < vectors[1] @ vectors[3] < 0.9999
@@ -64,4 +64,4 @@ def test_openvino_gives_the_same_vectors_and_reports_to_nobody(precision: str, l
 def test_a_model_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "no-such-model").mkdir()
     with pytest.raises(ValueError, match="no-such-model"):
-        open_encoder(str(tmp_path / "no-such-model"), _PLAIN)
+        load_encoder(str(tmp_path / "no-such-model"), _PLAIN)

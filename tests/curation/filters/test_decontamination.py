@@ -14,16 +14,16 @@ _SENTENCES = st.lists(st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "!", "
 
 def _by_hand(texts: list[str], reference: list[str], chosen: OverlapSettings) -> list[tuple[float, int]]:
     """Largest Jaccard similarity and longest shared run of each text, by the definitions."""
-    sets = [set(shingles(text, chosen.shingle_words)) for text in reference]
+    sets = [set(shingles(text, chosen.ngram_length_jaccard)) for text in reference]
     runs = set()
     for text in reference:
         found = words(text)
-        length = min(len(found), chosen.shared_words)
-        if length >= min(8, chosen.shared_words):
+        length = min(len(found), chosen.ngram_length)
+        if length >= min(8, chosen.ngram_length):
             runs |= {tuple(found[i : i + length]) for i in range(len(found) - length + 1)}
     answers = []
     for text in texts:
-        mine, found = set(shingles(text, chosen.shingle_words)), words(text)
+        mine, found = set(shingles(text, chosen.ngram_length_jaccard)), words(text)
         similarity = max((len(mine & other) / len(mine | other) for other in sets if mine & other), default=0.0)
         longest = 0
         for length in {len(run) for run in runs}:
@@ -36,7 +36,7 @@ def _by_hand(texts: list[str], reference: list[str], chosen: OverlapSettings) ->
 
 
 def _told(found: Overlaps) -> list[tuple[float, int]]:
-    return list(zip(np.nan_to_num(found.similarity).tolist(), found.shared_words.tolist(), strict=True))
+    return list(zip(np.nan_to_num(found.jaccard).tolist(), found.shared_run.tolist(), strict=True))
 
 
 @given(st.lists(_SENTENCES, max_size=8), st.lists(_SENTENCES, max_size=5), st.integers(1, 4), st.integers(2, 10))
@@ -44,25 +44,28 @@ def _told(found: Overlaps) -> list[tuple[float, int]]:
 def test_every_overlap_is_found_and_none_is_made_up(
     texts: list[str], reference: list[str], shingle_words: int, shared_words: int
 ) -> None:
-    chosen = OverlapSettings(shingle_words=shingle_words, shared_words=shared_words)
+    chosen = OverlapSettings(ngram_length_jaccard=shingle_words, ngram_length=shared_words)
     found = find_overlaps(texts, reference, chosen)
     assert _told(found) == _by_hand(texts, reference, chosen)
     for row in np.flatnonzero(found.nearest >= 0):
         mine, other = (set(shingles(text, shingle_words)) for text in (texts[row], reference[found.nearest[row]]))
-        assert len(mine & other) / len(mine | other) == found.similarity[row]
-    assert (found.found == (found.keeper >= 0)).all()
-    assert found.repeats.tolist() == [similarity >= 0.6 for similarity, _ in _told(found)]
+        assert len(mine & other) / len(mine | other) == found.jaccard[row]
+    assert (found.is_contaminated == (found.source_row >= 0)).all()
+    assert found.is_near_duplicate.tolist() == [similarity >= 0.6 for similarity, _ in _told(found)]
 
 
 def test_batches_and_cuts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(3)
     some = [" ".join(dice.choices("abcdefg", k=dice.randint(1, 40))) for _ in range(60)]
-    whole = find_overlaps(some, some[:20], OverlapSettings(shared_words=4))
+    whole = find_overlaps(some, some[:20], OverlapSettings(ngram_length=4))
     monkeypatch.setattr(overlap, "_BATCH_CHARACTERS", 100)
     monkeypatch.setattr(overlap, "_MOST_PAIRS", 7)
-    parts = find_overlaps(some, some[:20], OverlapSettings(shared_words=4))
+    parts = find_overlaps(some, some[:20], OverlapSettings(ngram_length=4))
     assert _told(parts) == _told(whole)
-    assert (parts.keeper.tolist(), parts.found.all()) == (whole.keeper.tolist(), whole.found.all())
+    assert (parts.source_row.tolist(), parts.is_contaminated.all()) == (
+        whole.source_row.tolist(),
+        whole.is_contaminated.all(),
+    )
 
 
 def test_a_short_passage_inside_a_long_text_is_quoted_and_not_repeated() -> None:
@@ -71,15 +74,15 @@ def test_a_short_passage_inside_a_long_text_is_quoted_and_not_repeated() -> None
     found = find_overlaps(
         [f"{around} {passage.upper()}! {around}"], ["something else entirely", passage], OverlapSettings()
     )
-    assert found.similarity[0] < 0.1
-    assert not found.repeats[0]
-    assert (found.quoted[0], found.shared_words[0], found.keeper[0]) == (1, 14, 1)
+    assert found.jaccard[0] < 0.1
+    assert not found.is_near_duplicate[0]
+    assert (found.shared_from[0], found.shared_run[0], found.source_row[0]) == (1, 14, 1)
 
 
 @pytest.mark.parametrize(("length", "words_shared"), [(7, 0), (8, 8), (12, 12), (13, 13), (40, 40)])
 def test_a_record_shorter_than_a_run_is_quoted_whole_from_eight_words_on(length: int, words_shared: int) -> None:
     record = " ".join(f"w{number}" for number in range(length))
-    (found,) = find_overlaps([f"before it {record} and after"], [record], OverlapSettings()).shared_words
+    (found,) = find_overlaps([f"before it {record} and after"], [record], OverlapSettings()).shared_run
     assert found == words_shared
 
 
@@ -87,7 +90,7 @@ def test_part_of_a_long_record_shorter_than_a_run_is_no_quotation() -> None:
     record = [f"w{number}" for number in range(40)]
     texts = [" ".join(record[5 : 5 + length]) for length in (8, 12, 13, 20)]
     short = " ".join(f"v{number}" for number in range(8))
-    assert find_overlaps(texts, [" ".join(record), short], OverlapSettings()).shared_words.tolist() == [0, 0, 13, 20]
+    assert find_overlaps(texts, [" ".join(record), short], OverlapSettings()).shared_run.tolist() == [0, 0, 13, 20]
 
 
 def test_of_two_as_near_the_earlier_is_the_keeper() -> None:
@@ -96,12 +99,12 @@ def test_of_two_as_near_the_earlier_is_the_keeper() -> None:
         ["nothing", "The old river runs east", "the OLD river runs east"],
         OverlapSettings(),
     )
-    assert (found.keeper[0], found.similarity[0]) == (1, 1.0)
+    assert (found.source_row[0], found.jaccard[0]) == (1, 1.0)
 
 
 def test_texts_without_words_overlap_nothing() -> None:
     found = find_overlaps(["", "?!"], ["?!", ""], OverlapSettings())
-    assert not found.found.any()
-    assert np.isnan(found.similarity).all()
-    assert not find_overlaps(["some words"], [], OverlapSettings()).found.any()
-    assert len(find_overlaps([], ["some words"], OverlapSettings()).found) == 0
+    assert not found.is_contaminated.any()
+    assert np.isnan(found.jaccard).all()
+    assert not find_overlaps(["some words"], [], OverlapSettings()).is_contaminated.any()
+    assert len(find_overlaps([], ["some words"], OverlapSettings()).is_contaminated) == 0

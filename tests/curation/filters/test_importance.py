@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from curation.filters.importance import (
     ImportanceSettings,
-    SurpriseSettings,
-    draw_weighted,
-    find_unimportant,
-    find_unsurprising,
-    human_probability,
+    PerplexityFilterSettings,
+    human_classifier_scores,
+    importance_filter,
+    perplexity_filter,
+    weighted_sample_without_replacement,
 )
 from tests.conftest import human_texts
 
@@ -33,9 +33,9 @@ def _synthetic(count: int) -> list[str]:
 def test_a_detector_tells_human_texts_it_never_saw_from_others() -> None:
     human = human_texts(200)
     mixed = [*human_texts(40, seed=9), *_synthetic(160)]
-    said = human_probability(mixed, human, 0)
+    said = human_classifier_scores(mixed, human, 0)
     assert said[:40].mean() > said[40:].mean() + 0.3
-    assert said.tolist() == human_probability(mixed, human, 0).tolist()
+    assert said.tolist() == human_classifier_scores(mixed, human, 0).tolist()
 
 
 @pytest.mark.usefixtures("_learner")
@@ -43,7 +43,7 @@ def test_resampling_raises_the_human_share_and_power_0_does_not() -> None:
     human, mixed = human_texts(200), [*human_texts(40, seed=9), *_synthetic(160)]
     share = {
         power: float(
-            find_unimportant(mixed, human, ImportanceSettings(keep_fraction=0.5, power=power)).kept[:40].mean()
+            importance_filter(mixed, human, ImportanceSettings(keep_fraction=0.5, exponent=power)).kept[:40].mean()
         )
         for power in (0, 10)
     }
@@ -53,17 +53,17 @@ def test_resampling_raises_the_human_share_and_power_0_does_not() -> None:
 
 @pytest.mark.usefixtures("_learner")
 def test_what_is_not_drawn_says_so_with_its_probability() -> None:
-    faults = find_unimportant(_synthetic(20), human_texts(20), ImportanceSettings(keep_fraction=0.25))
+    faults = importance_filter(_synthetic(20), human_texts(20), ImportanceSettings(keep_fraction=0.25))
     assert int(faults.kept.sum()) == 5
     assert set(faults.reason) == {"", "was not drawn: looks synthetic"}
-    assert ((faults.evidence >= 0) & (faults.evidence <= 1)).all()
+    assert ((faults.score >= 0) & (faults.score <= 1)).all()
 
 
 @pytest.mark.usefixtures("_learner")
 def test_too_little_to_learn_from_is_refused_and_nothing_is_nothing() -> None:
     with pytest.raises(ValueError, match="at least 5 human texts and 5 others to learn from, found 2 and 9"):
-        human_probability(human_texts(9), human_texts(2), 0)
-    assert human_probability([], [], 0).tolist() == []
+        human_classifier_scores(human_texts(9), human_texts(2), 0)
+    assert human_classifier_scores([], [], 0).tolist() == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 30), st.integers(0, 5))
@@ -71,29 +71,29 @@ def test_too_little_to_learn_from_is_refused_and_nothing_is_nothing() -> None:
 def test_a_draw_has_its_size_never_repeats_and_takes_weightless_rows_last(
     weights: list[float], keep: int, seed: int
 ) -> None:
-    drawn = draw_weighted(np.array(weights), keep, seed)
+    drawn = weighted_sample_without_replacement(np.array(weights), keep, seed)
     assert int(drawn.sum()) == min(keep, len(weights))
     weighty = np.array(weights) > 0
     assert not drawn[~weighty].any() or drawn[weighty].all()
-    assert drawn.tolist() == draw_weighted(np.array(weights), keep, seed).tolist()
+    assert drawn.tolist() == weighted_sample_without_replacement(np.array(weights), keep, seed).tolist()
 
 
 def test_the_first_draw_is_in_proportion_to_the_weights() -> None:
     weights = np.array([1.0, 2.0, 5.0])
-    counts = np.sum([draw_weighted(weights, 1, seed) for seed in range(4000)], axis=0)
+    counts = np.sum([weighted_sample_without_replacement(weights, 1, seed) for seed in range(4000)], axis=0)
     expected = 4000 * weights / weights.sum()
     assert (abs(counts - expected) < 4 * np.sqrt(expected)).all()
 
 
 def test_what_surprises_too_little_or_too_much_goes() -> None:
-    faults = find_unsurprising(np.array([1.0, 9.0, 3.0, np.nan, 5.0]), SurpriseSettings(quantiles=(0.25, 0.75)))
+    faults = perplexity_filter(np.array([1.0, 9.0, 3.0, np.nan, 5.0]), PerplexityFilterSettings(quantiles=(0.25, 0.75)))
     assert faults.reason == ["surprises too little", "surprises too much", "", "", ""]
 
 
 def test_mean_surprise_rises_by_a_low_bound_and_falls_by_a_high_one() -> None:
     nats = np.random.default_rng(0).gamma(2, size=500)
     means = [
-        nats[find_unsurprising(nats, SurpriseSettings(quantiles=bounds)).kept].mean()
+        nats[perplexity_filter(nats, PerplexityFilterSettings(quantiles=bounds)).kept].mean()
         for bounds in ((0.0, 0.8), (0.0, 1.0), (0.2, 1.0))
     ]
     assert means[0] < means[1] == nats.mean() < means[2]
@@ -101,11 +101,11 @@ def test_mean_surprise_rises_by_a_low_bound_and_falls_by_a_high_one() -> None:
 
 def test_surprise_without_a_single_score_is_refused() -> None:
     with pytest.raises(ValueError, match="needs log-probabilities"):
-        find_unsurprising(np.array([np.nan]), SurpriseSettings())
-    assert find_unsurprising(np.zeros(0), SurpriseSettings()).reason == []
+        perplexity_filter(np.array([np.nan]), PerplexityFilterSettings())
+    assert perplexity_filter(np.zeros(0), PerplexityFilterSettings()).reason == []
 
 
 @pytest.mark.parametrize("quantiles", [(0.5, 0.5), (0.9, 0.1), (-0.1, 1.0)])
 def test_quantiles_in_the_wrong_order_are_refused(quantiles: tuple[float, float]) -> None:
     with pytest.raises(ValidationError, match="quantiles must be"):
-        SurpriseSettings(quantiles=quantiles)
+        PerplexityFilterSettings(quantiles=quantiles)

@@ -2,7 +2,7 @@ import importlib.util
 
 import pytest
 
-from curation.filters.language import LanguageSettings, find_language_faults
+from curation.filters.language import LanguageSettings, language_filter
 from tests.conftest import human_texts
 
 _SENTENCES = {
@@ -21,28 +21,26 @@ def _library() -> None:
 
 
 def test_texts_in_another_language_go_and_name_it() -> None:
-    faults = find_language_faults(list(_SENTENCES.values()), LanguageSettings())
+    faults = language_filter(list(_SENTENCES.values()), LanguageSettings())
     assert faults.reason == ["", *(f"is in another language: {code}" for code in list(_SENTENCES)[1:])]
-    assert ((faults.evidence > 0.3) & (faults.evidence <= 1)).all()
+    assert ((faults.score > 0.3) & (faults.score <= 1)).all()
 
 
 def test_several_languages_may_stay() -> None:
-    faults = find_language_faults(list(_SENTENCES.values()), LanguageSettings(keep=("de", "zh")))
+    faults = language_filter(list(_SENTENCES.values()), LanguageSettings(languages=("de", "zh")))
     assert faults.kept.tolist() == [False, True, False, True, False]
 
 
 def test_clean_texts_stay() -> None:
-    assert find_language_faults(human_texts(50), LanguageSettings()).kept.all()
+    assert language_filter(human_texts(50), LanguageSettings()).kept.all()
 
 
 def test_what_nobody_can_tell_stays() -> None:
-    assert find_language_faults(["", "1 2 3", "x = y\n\nz", "?!"], LanguageSettings()).kept.all()
+    assert language_filter(["", "1 2 3", "x = y\n\nz", "?!"], LanguageSettings()).kept.all()
 
 
 def test_surer_is_looser() -> None:
     texts = ["Bonjour", "def f(x): return x", *_SENTENCES.values()]
-    kept = [
-        int(find_language_faults(texts, LanguageSettings(least_probability=sure)).kept.sum()) for sure in (0, 0.5, 1)
-    ]
+    kept = [int(language_filter(texts, LanguageSettings(min_probability=sure)).kept.sum()) for sure in (0, 0.5, 1)]
     assert kept == sorted(kept)
     assert kept[0] < kept[-1]

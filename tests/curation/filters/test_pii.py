@@ -2,7 +2,7 @@ import importlib.util
 
 import pytest
 
-from curation.filters.pii import Kind, PiiSettings, find_pii, find_pii_faults, mask_pii
+from curation.filters.pii import Kind, PiiSettings, find_pii, mask_pii, pii_filter
 from tests.conftest import human_texts
 
 _ALL = PiiSettings()
@@ -50,15 +50,15 @@ def test_what_only_looks_like_it_is_not(text: str) -> None:
 
 
 def test_a_text_goes_with_its_reason_and_the_number_of_findings() -> None:
-    faults = find_pii_faults([*human_texts(20), "Write to a.b@c.org or d@e.org from 8.8.8.8."], _ALL)
+    faults = pii_filter([*human_texts(20), "Write to a.b@c.org or d@e.org from 8.8.8.8."], _ALL)
     assert faults.reason == [""] * 20 + ["holds personal data: email"]
-    assert faults.evidence.tolist() == [0.0] * 20 + [3.0]
+    assert faults.score.tolist() == [0.0] * 20 + [3.0]
 
 
 def test_a_text_that_is_masked_stays_and_has_nothing_left_to_find() -> None:
     settings = PiiSettings(action="mask")
     text = " / ".join(planted for _, planted in _PLANTED)
-    assert find_pii_faults([text], settings).reason == [""]
+    assert pii_filter([text], settings).reason == [""]
     masked = mask_pii(text, settings)
     assert masked == " / ".join(f"[{kind}]" for kind, _ in _PLANTED)
     assert find_pii(masked, settings) == []

@@ -4,7 +4,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, QualitySettings, find_quality_faults, measure_quality
+from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, QualitySettings, quality_filter, quality_stats
 from tests.conftest import human_texts
 
 _ENDINGS = (
@@ -23,13 +23,13 @@ _FAULTY = {
     "mean_word_length": " ".join("abc de f. to" for _ in range(100)),
     "alphabetic_word_fraction": _PAGE + " 100,000" * 80,
     "stop_words": " ".join(text.replace("The ", "A ").replace(" the ", " a ") for text in human_texts(8)),
-    "hash_fraction": _PAGE + " #tag" * 50,
+    "hash_to_word_ratio": _PAGE + " #tag" * 50,
     "ellipsis_fraction": _PAGE.replace(" ", "... ", 60),
     "bullet_line_fraction": "\n".join(f"- {line}" for line in _PAGE.split("\n")),
     "ellipsis_line_fraction": "\n".join(f"{line}.." for line in _PAGE.split("\n")),
     "sentences": re.sub(r"[.!?]", ",", _PAGE),
-    "placeholders": f"{_PAGE}\nLorem ipsum dolor sit amet.",
-    "curly_brackets": f"{_PAGE} {{",
+    "lorem_ipsum_count": f"{_PAGE}\nLorem ipsum dolor sit amet.",
+    "curly_brace_count": f"{_PAGE} {{",
     "terminal_line_fraction": "\n".join(f"{line.rstrip('.')} and then so" for line in _PAGE.split("\n")),
     "short_line_fraction": _PAGE + "\nNext." * 15,
     "newline_fraction": _PAGE.replace(" ", "\n"),
@@ -46,20 +46,20 @@ _FAULTY = {
 
 def test_a_page_of_prose_passes_every_rule_of_both_presets() -> None:
     for settings in (_DOCUMENTS, QualitySettings()):
-        faults = find_quality_faults([_PAGE], settings)
+        faults = quality_filter([_PAGE], settings)
         assert faults.reason == [""]
-        assert math.isnan(faults.evidence[0])
+        assert math.isnan(faults.score[0])
 
 
 @pytest.mark.parametrize("rule", list(_RULES))
 def test_each_rule_drops_what_it_is_for_and_says_the_number(rule: str) -> None:
     limit = _RULES[rule].documents or (0, 0)
     alone = QualitySettings.model_validate(dict.fromkeys(_RULES, False) | {rule: limit})
-    faults = find_quality_faults([_PAGE, _FAULTY[rule]], alone)
+    faults = quality_filter([_PAGE, _FAULTY[rule]], alone)
     assert faults.kept.tolist() == [True, False]
     assert faults.reason[1].startswith(f"{rule} ")
-    assert not limit[0] <= faults.evidence[1] <= limit[1]
-    assert faults.evidence[1] == measure_quality([_FAULTY[rule]])[rule][0].as_py()
+    assert not limit[0] <= faults.score[1] <= limit[1]
+    assert faults.score[1] == quality_stats([_FAULTY[rule]])[rule][0].as_py()
 
 
 @pytest.mark.parametrize("rule", list(_RULES))
@@ -86,7 +86,7 @@ def test_published_values_are_those_of_the_papers() -> None:
     "text", ["Yes, of course.", "The capital of France is Paris.", "今天天气很好，我们去公园。", "O que é isso?"]
 )
 def test_short_answers_pass_the_short_preset(text: str) -> None:
-    assert find_quality_faults([text], QualitySettings()).reason == [""]
+    assert quality_filter([text], QualitySettings()).reason == [""]
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,13 @@ def test_short_answers_pass_the_short_preset(text: str) -> None:
 )
 def test_what_is_no_answer_does_not(text: str, rule: str) -> None:
     expected = "top_2_gram_fraction above 0.5" if text.startswith("ha") else rule
-    assert find_quality_faults([text], QualitySettings()).reason == [expected]
+    assert quality_filter([text], QualitySettings()).reason == [expected]
 
 
 def test_a_looser_limit_drops_no_more() -> None:
     texts = [text[: 20 * place] for place, text in enumerate(human_texts(30), 1)]
     dropped = [
-        int((~find_quality_faults(texts, QualitySettings(words=(least, math.inf))).kept).sum())
-        for least in (30, 20, 10, 3)
+        int((~quality_filter(texts, QualitySettings(words=(least, math.inf))).kept).sum()) for least in (30, 20, 10, 3)
     ]
     assert dropped == sorted(dropped, reverse=True)
     assert dropped[0] > dropped[-1]
@@ -114,17 +113,17 @@ def test_a_looser_limit_drops_no_more() -> None:
 
 def test_texts_of_many_blocks_are_answered_in_order() -> None:
     texts = ["x" * (_BLOCK_CHARACTERS // 3), "one two three."] * 5
-    faults = find_quality_faults(texts, QualitySettings())
+    faults = quality_filter(texts, QualitySettings())
     assert faults.kept.tolist() == [False, True] * 5
 
 
 def test_a_lone_surrogate_is_looked_at_as_a_question_mark() -> None:
-    assert find_quality_faults(["one \ud800 two three"], QualitySettings()).reason == [""]
+    assert quality_filter(["one \ud800 two three"], QualitySettings()).reason == [""]
 
 
 def test_no_texts_have_no_faults() -> None:
-    assert find_quality_faults([], _DOCUMENTS).reason == []
-    assert measure_quality([]).num_rows == 0
+    assert quality_filter([], _DOCUMENTS).reason == []
+    assert quality_stats([]).num_rows == 0
 
 
 @pytest.mark.parametrize("wrong", [{"words": (5, 2)}, {"words": True}, {"wrds": (1, 2)}, {"preset": "web"}])

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.filters.repetition import Runs
+from curation.filters.repetition import NgramRepetition
 
 
-def _runs(texts: list[list[str]]) -> Runs:
+def _runs(texts: list[list[str]]) -> NgramRepetition:
     spellings = sorted({word for text in texts for word in text})
     said = [(spellings.index(word), place, float(len(word))) for place, text in enumerate(texts) for word in text]
     codes, owners, lengths = (np.array([one[part] for one in said]) for part in range(3))
-    return Runs(codes.astype(np.int64), owners.astype(np.int64), lengths.astype(float), len(texts))
+    return NgramRepetition(codes.astype(np.int64), owners.astype(np.int64), lengths.astype(float), len(texts))
 
 
 def _top_by_hand(text: list[str], length: int) -> float:

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.filters.text_stats import Shape
+from curation.filters.text_stats import TextStats
 
 
 def _measured(measure: str, *texts: str) -> list[float]:
-    return getattr(Shape(pa.array(texts, pa.string())), measure)().tolist()
+    return getattr(TextStats(pa.array(texts, pa.string())), measure)().tolist()
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ def _measured(measure: str, *texts: str) -> list[float]:
         ("alphabetic_word_fraction", "one , two .", 1),
         ("stop_words", "The the THE, and x", 2),
         ("stop_words", "“With” (that) of", 3),
-        ("hash_fraction", "# one ## two", 0.75),
+        ("hash_to_word_ratio", "# one ## two", 0.75),
         ("ellipsis_fraction", "one... two… three four", 0.5),
-        ("curly_brackets", "{a} {", 2),
-        ("placeholders", "Lorem Ipsum dolor", 1),
+        ("curly_brace_count", "{a} {", 2),
+        ("lorem_ipsum_count", "Lorem Ipsum dolor", 1),
         ("sentences", 'One. "Two!" Three? 3.5 four', 3),
         ("sentences", "今天天气很好。我们去公园。", 2),
         ("bullet_line_fraction", "• one\n- two\nthree - four\n\n-five", 0.5),
@@ -45,14 +45,14 @@ def test_a_measure_is_what_a_hand_counts(measure: str, text: str, value: float) 
 
 
 @pytest.mark.parametrize(
-    "measure", ["mean_word_length", "alphabetic_word_fraction", "hash_fraction", "short_line_fraction"]
+    "measure", ["mean_word_length", "alphabetic_word_fraction", "hash_to_word_ratio", "short_line_fraction"]
 )
 def test_a_share_of_nothing_says_nothing(measure: str) -> None:
     assert np.isnan(_measured(measure, "", " \n ")).all()
 
 
 def test_runs_are_counted_over_words() -> None:
-    shape = Shape(pa.array(["a b a b", "a b c d"], pa.string()))
+    shape = TextStats(pa.array(["a b a b", "a b c d"], pa.string()))
     assert shape.top_fraction(2).tolist() == [1, 0]
     assert shape.repeated_fraction(2).tolist() == [0.5, 0]
 

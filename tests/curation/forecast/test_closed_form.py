@@ -5,17 +5,17 @@ import pytest
 
 from curation.forecast.closed_form import (
     admissible_synthetic,
+    collision_probability,
     compounded_temperature,
     fresh_loop_error,
     gaussian_variance,
     human_fraction_needed,
     label_shift_error,
     nucleus_mass,
-    purity,
     regression_error,
-    tail_floor,
-    type_presence,
-    type_presence_within,
+    truncated_tail_error,
+    type_presence_after,
+    type_presence_at_equilibrium,
     type_survival,
     verifier_break_even,
 )
@@ -51,7 +51,7 @@ def test_the_forecast_of_survival_is_the_published_table_and_above_the_published
     ("count", "share", "absent"), [(1, 0.1, 0.670), (1, 0.5, 0.419), (5, 0.05, 0.275), (5, 0.25, 0.038)]
 )
 def test_the_human_share_keeps_types_as_forecast(count: int, share: float, absent: float) -> None:
-    assert 1 - type_presence(np.array([count]), share)[0] == pytest.approx(absent, abs=0.001)
+    assert 1 - type_presence_at_equilibrium(np.array([count]), share)[0] == pytest.approx(absent, abs=0.001)
     types, dice = 2000, np.random.default_rng(count)
     records = types * count
     human = np.full(types, 1 / types)
@@ -66,8 +66,8 @@ def test_the_human_share_keeps_types_as_forecast(count: int, share: float, absen
 def test_the_planner_is_turned_round_within_a_hundredth() -> None:
     for count, presence in ((5, 0.95), (1, 0.5), (20, 0.999)):
         share = human_fraction_needed(count, presence)
-        assert type_presence(np.array([count]), share)[0] == pytest.approx(presence, abs=1e-6)
-        assert type_presence(np.array([count]), share - 0.01)[0] < presence
+        assert type_presence_at_equilibrium(np.array([count]), share)[0] == pytest.approx(presence, abs=1e-6)
+        assert type_presence_at_equilibrium(np.array([count]), share - 0.01)[0] < presence
     with pytest.raises(ValueError, match=r"with chance 0\.632 at most; asked for 0\.9"):
         human_fraction_needed(1, 0.9)
 
@@ -83,7 +83,7 @@ def test_purity_rises_as_forecast() -> None:
             for _ in range(generations):
                 shares = dice.multinomial(500, shares) / 500
             found.append((shares**2).sum())
-        assert np.mean(found) == pytest.approx(purity(first, 500, generations), rel=0.03)
+        assert np.mean(found) == pytest.approx(collision_probability(first, 500, generations), rel=0.03)
 
 
 def test_the_variance_of_a_refitted_gaussian_goes_as_forecast() -> None:
@@ -165,7 +165,7 @@ def test_narrow_sampling_compounds() -> None:
 def test_the_floor_of_a_cut_tail_falls_with_its_rank() -> None:
     ranks = np.arange(1, 2_000_000)
     mass = ranks**-2.0
-    assert mass[1000:].sum() == pytest.approx(tail_floor(1000, 2.0), rel=0.01)
+    assert mass[1000:].sum() == pytest.approx(truncated_tail_error(1000, 2.0), rel=0.01)
 
 
 @pytest.mark.parametrize(("count", "share"), [(5, 0.1), (2, 0.3)])
@@ -178,9 +178,9 @@ def test_for_a_number_of_generations_less_human_text_does(count: int, share: flo
         own = dice.multinomial(records - round(share * records), counts / counts.sum())
         counts = own + dice.multinomial(round(share * records), human)
         if turn in (1, 10):
-            kept = type_presence_within(np.array([count]), share, turn)[0]
+            kept = type_presence_after(np.array([count]), share, turn)[0]
             assert (counts > 0).mean() == pytest.approx(kept, abs=0.02)
     assert human_fraction_needed(5, 0.95, 10) < human_fraction_needed(5, 0.95)
-    assert type_presence_within(np.array([5]), 0.2, 2000)[0] == pytest.approx(
-        type_presence(np.array([5]), 0.2)[0], abs=1e-3
+    assert type_presence_after(np.array([5]), 0.2, 2000)[0] == pytest.approx(
+        type_presence_at_equilibrium(np.array([5]), 0.2)[0], abs=1e-3
     )

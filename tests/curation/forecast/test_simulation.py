@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from curation.forecast.closed_form import type_presence, type_survival
-from curation.forecast.simulation import FORETOLD, Foretold, Loop, foretell
+from curation.forecast.closed_form import type_presence_at_equilibrium, type_survival
+from curation.forecast.simulation import FORECAST_METRICS, ForecastPoint, LoopSpec, simulate_forecast
 from curation.metrics.settings import METRICS
 from curation.mixing import MixSettings
 
 
 def _told(policy: str, last: int = 6, loop: dict[str, float] | None = None, **mix: object) -> dict[str, list[float]]:
     human = np.round(8000 / np.arange(1, 3001)).astype(np.int64)
-    settings = Loop(MixSettings.model_validate({"policy": policy, **mix}), **(loop or {}))
-    found: list[Foretold] = foretell(human, human, 1000, settings, range(last + 1), 0)
-    return {name: [one.value for one in found if one.metric == name] for name in FORETOLD}
+    settings = LoopSpec(MixSettings.model_validate({"policy": policy, **mix}), **(loop or {}))
+    found: list[ForecastPoint] = simulate_forecast(human, human, 1000, settings, range(last + 1), 0)
+    return {name: [one.value for one in found if one.metric == name] for name in FORECAST_METRICS}
 
 
 def test_what_is_foretold_is_what_is_measured() -> None:
-    assert set(FORETOLD) <= set(METRICS)
-    assert [len(values) for values in _told("replace", 2).values()] == [3] * len(FORETOLD)
+    assert set(FORECAST_METRICS) <= set(METRICS)
+    assert [len(values) for values in _told("replace", 2).values()] == [3] * len(FORECAST_METRICS)
 
 
 def test_replacing_loses_types_as_the_closed_form_says() -> None:
@@ -31,11 +31,11 @@ def test_replacing_loses_types_as_the_closed_form_says() -> None:
 
 def test_a_human_share_keeps_what_the_planner_says() -> None:
     human = np.full(2000, 5)
-    loop = Loop(MixSettings(policy="fixed-fraction", human_fraction=0.25))
-    found = foretell(human, human, 1000, loop, [40], 0)
+    loop = LoopSpec(MixSettings(policy="fixed-fraction", human_fraction=0.25))
+    found = simulate_forecast(human, human, 1000, loop, [40], 0)
     # The voice is a sample of a corpus in which a word stands with this chance, 5 times at the mean.
     (kept,) = [one.value for one in found if one.metric == "type_coverage"]
-    assert kept < type_presence(np.array([5]), 0.25)[0] < kept + 0.1
+    assert kept < type_presence_at_equilibrium(np.array([5]), 0.25)[0] < kept + 0.1
 
 
 def test_policies_keep_words_in_the_known_order() -> None:
@@ -70,7 +70,7 @@ def test_shares_are_foretold_as_the_policies_that_they_are() -> None:
         (_told("replace"), [[1.0, 0.0, 0.0]]),
         (_told("fixed-fraction", human_fraction=0.5), [[0.5, 0.0, 0.5]]),
     ):
-        told = _told("shares", shares=shares)["type_coverage"]
+        told = _told("mixture", mixture_weights=shares)["type_coverage"]
         assert told == pytest.approx(same["type_coverage"], abs=0.01)
-    kept = _told("shares", shares=[[0.5, 0.5, 0.0]])["type_coverage"][-1]
+    kept = _told("mixture", mixture_weights=[[0.5, 0.5, 0.0]])["type_coverage"][-1]
     assert _told("replace")["type_coverage"][-1] < kept

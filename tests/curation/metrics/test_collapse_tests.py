@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.metrics.collapse_tests import profile
+from curation.metrics.collapse_tests import run_collapse_tests
 from curation.metrics.types import Value
 
 
@@ -19,14 +19,14 @@ def _told(perplexity: list[float], **others: list[Value]) -> list[dict[tuple[str
 
 
 def _states(told: list[dict[tuple[str, str], Value]]) -> dict[str, tuple[str, int | None]]:
-    return {one.definition: (one.state, one.since) for one in profile(told)}
+    return {one.test: (one.result, one.first_generation) for one in run_collapse_tests(told)}
 
 
 def test_before_anything_was_compared_all_is_unknown() -> None:
     states = _states(_told([100.0]))
     assert len(states) == 8
     assert set(states.values()) == {("unknown", None)}
-    assert all(one.evidence for one in profile(_told([100.0])))
+    assert all(one.evidence for one in run_collapse_tests(_told([100.0])))
 
 
 def test_loss_that_rises_without_end_is_all_three_kinds_of_risk() -> None:

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from curation.gates import GateSettings, Limit, judge, worst
+from curation.gates import GateSettings, Limit, evaluate_gate, most_severe
 from curation.metrics.coverage import (
     STRATA,
-    coverage,
     coverage_change,
-    divergence,
     hapax_share,
+    js_divergence,
     missing_mass,
-    words_kept,
+    ngram_coverage,
+    vocabulary_retained,
 )
 from curation.metrics.lexical_diversity import entropy
 from curation.metrics.types import Value
@@ -19,9 +19,9 @@ from curation.metrics.types import Value
 
 def test_coverage_by_hand() -> None:
     human, said = np.array([1, 1, 2, 10, 11, 0]), np.array([0, 3, 1, 0, 9, 4])
-    assert [coverage(human, said, *span) for span in STRATA.values()] == [0.5, 0.5, 1.0]
-    assert coverage(human, said) == 3 / 5
-    assert coverage(np.zeros(3, int), said[:3]) == 0
+    assert [ngram_coverage(human, said, *span) for span in STRATA.values()] == [0.5, 0.5, 1.0]
+    assert ngram_coverage(human, said) == 3 / 5
+    assert ngram_coverage(np.zeros(3, int), said[:3]) == 0
 
 
 def test_what_is_said_once_by_hand() -> None:
@@ -31,10 +31,10 @@ def test_what_is_said_once_by_hand() -> None:
 
 
 def test_divergence_runs_from_nothing_to_everything() -> None:
-    assert divergence(np.array([2, 4]), np.array([1, 2])) == pytest.approx(0)
-    assert divergence(np.array([2, 0]), np.array([0, 5])) == pytest.approx(1)
-    assert divergence(np.array([2, 1]), np.zeros(2, int)) == 1
-    assert divergence(np.zeros(2, int), np.zeros(2, int)) == 0
+    assert js_divergence(np.array([2, 4]), np.array([1, 2])) == pytest.approx(0)
+    assert js_divergence(np.array([2, 0]), np.array([0, 5])) == pytest.approx(1)
+    assert js_divergence(np.array([2, 1]), np.zeros(2, int)) == 1
+    assert js_divergence(np.zeros(2, int), np.zeros(2, int)) == 0
 
 
 def test_a_change_is_paired_over_what_people_say() -> None:
@@ -64,7 +64,7 @@ def _loop(policy: str, rounds: int, seed: int) -> list[np.ndarray]:
 def test_types_alarm_at_once_entropy_late_and_tail_mass_never(seed: int) -> None:
     told = _loop("replace", 20, seed)
     human = told[0]
-    kept = [coverage(human, said) for said in told]
+    kept = [ngram_coverage(human, said) for said in told]
     entropies = [entropy(said) for said in told]
     tail = [said[100:].sum() / said.sum() for said in told]
     assert kept[1] < 0.9 * kept[0]
@@ -87,22 +87,24 @@ def test_nothing_alarms_where_human_and_synthetic_words_accumulate(seed: int) ->
 
     def measured(said: np.ndarray) -> dict[tuple[str, str], Value]:
         values = {
-            "type_coverage": coverage(told[0], said),
-            "rare_word_coverage": coverage(told[0], said, 2, 10),
+            "type_coverage": ngram_coverage(told[0], said),
+            "rare_word_coverage": ngram_coverage(told[0], said, 2, 10),
             "entropy": entropy(said),
         }
         return {("model", name): Value(value) for name, value in values.items()}
 
     # A model of the human corpus is generation 0: what it says, not what it learned, is what later ones are held against.
     metrics = [measured(said) for said in told[1:]]
-    assert [worst(judge(gate, metrics[: place + 1])) for place in range(len(metrics))] == ["go"] * len(metrics)
+    assert [most_severe(evaluate_gate(gate, metrics[: place + 1])) for place in range(len(metrics))] == ["go"] * len(
+        metrics
+    )
     replaced = [measured(said) for said in _loop("replace", 2, seed)[1:]]
-    assert worst(judge(gate, replaced)) == "warn"
+    assert most_severe(evaluate_gate(gate, replaced)) == "warn"
 
 
 def test_words_kept_looks_at_all_of_a_corpus() -> None:
     human = ["The old river", "the new bridge"]
-    assert words_kept(human, ["River, OLD river", "a bridge"]) == (3 / 5, 5)
-    assert words_kept(human, iter([*human, *["noise"] * 100])) == (1.0, 5)
-    assert words_kept(["..."], ["the"]) == (0.0, 0)
-    assert words_kept(human, []) == (0.0, 5)
+    assert vocabulary_retained(human, ["River, OLD river", "a bridge"]) == (3 / 5, 5)
+    assert vocabulary_retained(human, iter([*human, *["noise"] * 100])) == (1.0, 5)
+    assert vocabulary_retained(["..."], ["the"]) == (0.0, 0)
+    assert vocabulary_retained(human, []) == (0.0, 5)

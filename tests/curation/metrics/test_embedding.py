@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from curation.embeddings.base import unit
-from curation.metrics.embedding import NAMES, neighbourhoods
+from curation.embeddings.base import l2_normalize
+from curation.metrics.embedding import PRDC_METRICS, prdc
 from curation.metrics.settings import METRICS
 
 
 def _cloud(count: int, centre: float, seed: int) -> np.ndarray:
-    return unit(np.random.default_rng(seed).normal(0, 0.3, (count, 8)) + np.eye(8)[0] * centre)
+    return l2_normalize(np.random.default_rng(seed).normal(0, 0.3, (count, 8)) + np.eye(8)[0] * centre)
 
 
 def _by_name(human: np.ndarray, said: np.ndarray) -> dict[str, float]:
-    return {one.metric: one.value for one in neighbourhoods(human, said, 0)}
+    return {one.metric: one.value for one in prdc(human, said, 0)}
 
 
 def test_the_same_cloud_is_covered_and_another_is_not() -> None:
@@ -40,7 +40,7 @@ def test_fewer_than_two_have_no_neighbours(human: int, said: int) -> None:
 
 
 def test_the_names_are_published() -> None:
-    assert set(NAMES) <= set(METRICS)
-    one = neighbourhoods(_cloud(40, 1, 0), _cloud(30, 1, 1), 0)[0]
+    assert set(PRDC_METRICS) <= set(METRICS)
+    one = prdc(_cloud(40, 1, 0), _cloud(30, 1, 1), 0)[0]
     assert one.sample_size == 30
     assert one.low is not None and one.high is not None and one.low <= one.value <= one.high

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from curation.metrics.lexical_diversity import compression_ratio, distinct, entropy, zipf_exponent
+from curation.metrics.lexical_diversity import compression_ratio, distinct_n, entropy, zipf_exponent
 
 
 def test_entropy_of_equal_shares_is_the_log_of_their_number() -> None:
@@ -13,8 +13,8 @@ def test_entropy_of_equal_shares_is_the_log_of_their_number() -> None:
 
 
 def test_distinct_by_hand() -> None:
-    assert distinct(np.array([1, 3, 0])) == 2 / 4
-    assert distinct(np.zeros(2, int)) == 0
+    assert distinct_n(np.array([1, 3, 0])) == 2 / 4
+    assert distinct_n(np.zeros(2, int)) == 0
 
 
 @pytest.mark.parametrize("exponent", [0.7, 1.0, 1.4])

@@ -1,33 +1,33 @@
-from curation.metrics.ngram_counts import compare, first_words, size, tallies
+from curation.metrics.ngram_counts import count_ngrams, count_words, take_words, word_counts
 
 
 def test_first_words_run_on_over_the_texts_and_stop_in_time() -> None:
     texts = ["The old river.", "", "Runs east, slowly!"]
-    assert first_words(texts, 4) == [["the", "old", "river"], ["runs"]]
-    assert size(first_words(texts, 100)) == 6
-    assert first_words([], 5) == []
-    assert first_words(["!!", "--"], 5) == []
+    assert take_words(texts, 4) == [["the", "old", "river"], ["runs"]]
+    assert count_words(take_words(texts, 100)) == 6
+    assert take_words([], 5) == []
+    assert take_words(["!!", "--"], 5) == []
 
 
 def test_texts_behind_the_last_word_are_not_read() -> None:
     texts = iter(["one two", "three four", "five six"])
-    assert size(first_words(texts, 3)) == 3
+    assert count_words(take_words(texts, 3)) == 3
     assert list(texts) == ["five six"]
 
 
 def test_runs_are_counted_within_texts_and_by_groups() -> None:
-    found = compare([["a", "b", "a", "b"], ["c"]], [["a", "b"], ["b", "c"]], 2)
+    found = count_ngrams([["a", "b", "a", "b"], ["c"]], [["a", "b"], ["b", "c"]], 2)
     # a b and b a by people; a b, and b c which people never say, by the others.
-    assert sorted(zip(found.human.tolist(), found.whole.tolist(), strict=True)) == [(0, 1), (1, 0), (2, 1)]
-    assert [one.sum() for one in found.said] == [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
-    assert [one.sum() for one in found.without()] == [1, 1]
+    assert sorted(zip(found.human.tolist(), found.total.tolist(), strict=True)) == [(0, 1), (1, 0), (2, 1)]
+    assert [one.sum() for one in found.synthetic] == [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert [one.sum() for one in found.leave_one_out()] == [1, 1]
 
 
 def test_runs_that_nobody_says_are_none() -> None:
-    found = compare([], [["a"]], 3)
-    assert found.human.tolist() == found.whole.tolist() == []
+    found = count_ngrams([], [["a"]], 3)
+    assert found.human.tolist() == found.total.tolist() == []
 
 
 def test_tallies_are_of_human_words_alone_and_of_one_shape() -> None:
-    human, said = tallies([["a", "b"], ["a"]], [["b", "x"], ["b"]])
+    human, said = word_counts([["a", "b"], ["a"]], [["b", "x"], ["b"]])
     assert (human.tolist(), said.tolist()) == ([2, 1], [0, 2])

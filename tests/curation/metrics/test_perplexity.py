@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.metrics.perplexity import loss_change, perplexities, surprises
+from curation.metrics.perplexity import paired_loss_difference, perplexities, perplexity_quantiles
 from curation.metrics.settings import TEMPERATURES, Measured
 
 
@@ -52,8 +52,8 @@ def test_recalibration_takes_the_one_best_temperature() -> None:
     nats = _flat({1.0: math.log(16), 0.7: math.log(20), 1.75: math.log(8), 4.0: math.log(9)}, tokens)
     found = _by_name(perplexities(nats, np.array(tokens), 100, seed=0))
     assert found["perplexity"].value == pytest.approx(16)
-    assert found["recalibrated_perplexity"].value == pytest.approx(8)
-    assert found["recalibrated_perplexity"].low == pytest.approx(8)
+    assert found["perplexity_at_best_temperature"].value == pytest.approx(8)
+    assert found["perplexity_at_best_temperature"].low == pytest.approx(8)
     assert found["best_temperature"].value == 1.75
 
 
@@ -61,7 +61,7 @@ def test_a_model_that_is_best_as_it_is_needs_no_recalibration() -> None:
     tokens = [4, 6]
     found = _by_name(perplexities(_flat({1.0: 1.0, 1.2: 1.0}, tokens), np.array(tokens), 100, seed=0))
     assert found["best_temperature"].value == 1.0
-    assert found["recalibrated_perplexity"].value == found["perplexity"].value
+    assert found["perplexity_at_best_temperature"].value == found["perplexity"].value
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(0.01, 8)), min_size=1, max_size=12), st.integers(0, 5))
@@ -72,7 +72,7 @@ def test_recalibration_never_makes_a_model_worse(texts: list[tuple[int, float]],
     nats = (tokens * np.array([loss for _, loss in texts]))[:, None] * factors
     found = perplexities(nats, tokens, int(tokens.sum()) * 3, seed)
     values = _by_name(found)
-    assert 1 <= values["recalibrated_perplexity"].value <= values["perplexity"].value
+    assert 1 <= values["perplexity_at_best_temperature"].value <= values["perplexity"].value
     assert all(math.isfinite(one.value) for one in found)
 
 
@@ -88,7 +88,7 @@ def test_the_change_of_loss_is_paired_text_by_text() -> None:
     dice = np.random.default_rng(0)
     tokens = dice.integers(5, 40, 80)
     before = tokens * dice.uniform(1, 9, 80)
-    found = loss_change(before, before + 0.1 * tokens + dice.normal(0, 0.05, 80), tokens, 0)
+    found = paired_loss_difference(before, before + 0.1 * tokens + dice.normal(0, 0.05, 80), tokens, 0)
     assert found.metric == "loss_change"
     assert found.value == pytest.approx(0.1, abs=0.01)
     # The texts differ by nats, the pairs by hundredths.
@@ -96,14 +96,14 @@ def test_the_change_of_loss_is_paired_text_by_text() -> None:
 
 
 def test_no_change_is_none_whatever_the_texts() -> None:
-    same = loss_change(np.array([3.0, 9.0]), np.array([3.0, 9.0]), np.array([1, 2]), 0)
+    same = paired_loss_difference(np.array([3.0, 9.0]), np.array([3.0, 9.0]), np.array([1, 2]), 0)
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
 def test_quantiles_of_surprise_are_those_of_the_texts() -> None:
     nats = np.log(np.arange(1, 102.0))
-    found = _by_name(surprises(nats, np.ones(101, np.int64), 0))
+    found = _by_name(perplexity_quantiles(nats, np.ones(101, np.int64), 0))
     assert [round(one.value) for one in found.values()] == [2, 6, 26, 51, 76, 96, 100]
     assert all(one.low is not None and one.high is not None and one.low <= one.high for one in found.values())
-    assert surprises(nats[:0], np.zeros(0, np.int64), 0) == []
-    assert surprises(nats[:1], np.ones(1, np.int64), 0)[0].low is None
+    assert perplexity_quantiles(nats[:0], np.zeros(0, np.int64), 0) == []
+    assert perplexity_quantiles(nats[:1], np.ones(1, np.int64), 0)[0].low is None

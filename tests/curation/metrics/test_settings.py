@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from curation.metrics.settings import METRICS, TEMPERATURES, MeasureSettings
+from curation.metrics.settings import METRICS, TEMPERATURES, EvalSettings
 from tests.support.paths import ROOT
 
 
@@ -14,10 +14,10 @@ def test_every_metric_has_a_name_of_its_own() -> None:
     assert len(set(METRICS)) == len(METRICS)
 
 
-@pytest.mark.parametrize("wrong", [{"voice_records": 9}, {"sample_words": 99}, {"words": 500}])
+@pytest.mark.parametrize("wrong", [{"num_samples": 9}, {"vocab_sample_words": 99}, {"words": 500}])
 def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
-        MeasureSettings.model_validate(wrong)
+        EvalSettings.model_validate(wrong)
 
 
 def test_every_metric_is_documented() -> None:

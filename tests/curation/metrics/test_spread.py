@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from curation.embeddings.base import unit
-from curation.metrics.embedding import SPREAD, coverage, spread, vendi_score
+from curation.embeddings.base import l2_normalize
+from curation.metrics.embedding import DISPERSION_METRICS, embedding_dispersion, representation_similarity, vendi_score
 from curation.metrics.settings import METRICS
 
 
@@ -15,41 +15,43 @@ def test_vectors_count_as_many_as_they_are_different() -> None:
 
 
 def test_the_small_matrix_gives_what_the_large_one_gives() -> None:
-    vectors = unit(np.random.default_rng(0).normal(size=(5000, 12)).astype(np.float32))[::20]
+    vectors = l2_normalize(np.random.default_rng(0).normal(size=(5000, 12)).astype(np.float32))[::20]
     values = np.linalg.eigvalsh((vectors @ vectors.T).astype(np.float64) / len(vectors))
     values = values[values > 1e-9]
     assert vendi_score(vectors) == pytest.approx(np.exp(-(values * np.log(values)).sum()), rel=1e-4)
 
 
 def test_coverage_is_the_similarity_to_the_nearest_chosen() -> None:
-    vectors = unit(np.array([[1, 0], [0, 1], [-1, -1]], np.float32))
-    found = coverage(vectors, np.array([0]))
-    assert (found.mean, found.least, found.location) == pytest.approx(((1 - 2**-0.5) / 3, -(2**-0.5), 1))
+    vectors = l2_normalize(np.array([[1, 0], [0, 1], [-1, -1]], np.float32))
+    found = representation_similarity(vectors, np.array([0]))
+    assert (found.mean, found.minimum, found.facility_location) == pytest.approx(((1 - 2**-0.5) / 3, -(2**-0.5), 1))
 
 
 def test_spread_is_told_under_its_names_and_stays_finite() -> None:
-    human = unit(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
+    human = l2_normalize(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
     for count in (0, 1, 2, 5, 60):
-        found = spread(human, human[:count], 0)
-        assert tuple(one.metric for one in found) == SPREAD
-        assert set(SPREAD) <= set(METRICS)
+        found = embedding_dispersion(human, human[:count], 0)
+        assert tuple(one.metric for one in found) == DISPERSION_METRICS
+        assert set(DISPERSION_METRICS) <= set(METRICS)
         assert all(np.isfinite(one.value) for one in found)
-    assert {one.metric: one.value for one in spread(human[:0], human, 0)}["mode_separation"] == 0
+    assert {one.metric: one.value for one in embedding_dispersion(human[:0], human, 0)}["mode_separation"] == 0
 
 
 def test_the_same_text_again_and_again_has_no_spread() -> None:
-    human = unit(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
-    found = {one.metric: one for one in spread(human, human[:1].repeat(40, 0), 0)}
+    human = l2_normalize(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
+    found = {one.metric: one for one in embedding_dispersion(human, human[:1].repeat(40, 0), 0)}
     assert found["vendi"].value == pytest.approx(1)
     assert found["embedding_trace"].value == pytest.approx(0, abs=1e-6)
     assert found["self_similarity"].value == pytest.approx(1)
-    whole = {one.metric: one for one in spread(human, human, 0)}
+    whole = {one.metric: one for one in embedding_dispersion(human, human, 0)}
     assert whole["vendi"].value == pytest.approx(vendi_score(human))
     assert whole["vendi"].low is not None and whole["vendi"].low < whole["vendi"].value < (whole["vendi"].high or 0)
 
 
 def test_what_lies_between_the_modes_belongs_to_none() -> None:
     modes = np.eye(8, dtype=np.float32)[:4].repeat(30, 0)
-    between = unit(np.ones((50, 8), np.float32))
-    apart = {one.metric: one.value for one in spread(modes, modes, 0)}["mode_separation"]
-    assert apart > 5 * abs({one.metric: one.value for one in spread(modes, between, 0)}["mode_separation"])
+    between = l2_normalize(np.ones((50, 8), np.float32))
+    apart = {one.metric: one.value for one in embedding_dispersion(modes, modes, 0)}["mode_separation"]
+    assert apart > 5 * abs(
+        {one.metric: one.value for one in embedding_dispersion(modes, between, 0)}["mode_separation"]
+    )

@@ -5,25 +5,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.metrics.settings import METRICS
-from curation.metrics.suite import CHANGES, SIGNS, changes, signs
+from curation.metrics.suite import COVERAGE_CHANGE_METRICS, TEXT_METRICS, coverage_changes, text_metrics
 
 
 def test_every_sign_is_published_under_its_name() -> None:
-    found = [one.metric for one in signs([["a", "b", "c", "d"]], [["a"]])]
-    assert tuple(found) == SIGNS
-    assert set(SIGNS) | set(CHANGES) <= set(METRICS)
+    found = [one.metric for one in text_metrics([["a", "b", "c", "d"]], [["a"]])]
+    assert tuple(found) == TEXT_METRICS
+    assert set(TEXT_METRICS) | set(COVERAGE_CHANGE_METRICS) <= set(METRICS)
 
 
 def test_signs_by_hand() -> None:
     # Said once: once. Two to ten times: bee, cat, dog, ten. Eleven times: the.
     human = [["the"] * 11, ["once"], ["bee"] * 2 + ["cat"] * 2, ["dog"] * 3, ["ten"] * 10]
     said = [["the", "bee", "the", "ten", "the", "bee", "the", "ten", "new"]]
-    found = {one.metric: one.value for one in signs(human, said)}
-    assert found["once_word_coverage"] == 0
+    found = {one.metric: one.value for one in text_metrics(human, said)}
+    assert found["hapax_word_coverage"] == 0
     assert found["rare_word_coverage"] == 2 / 4
     assert found["common_word_coverage"] == 1
     assert found["type_coverage"] == 3 / 6
-    assert found["types"] == 4
+    assert found["vocabulary_size"] == 4
     assert found["type_token"] == 4 / 9
     assert found["hapax_share"] == 1 / 4
     assert found["missing_mass"] == 1 / 9
@@ -34,18 +34,18 @@ def test_signs_by_hand() -> None:
 
 def test_a_model_that_says_the_human_text_has_kept_all_of_it() -> None:
     human = [[f"word{number}" for number in range(50)]] * 2
-    found = {one.metric: one.value for one in signs(human, human)}
+    found = {one.metric: one.value for one in text_metrics(human, human)}
     assert found["rare_word_coverage"] == found["type_coverage"] == found["rare_trigram_coverage"] == 1
-    assert found["unigram_divergence"] == pytest.approx(0)
+    assert found["unigram_js_divergence"] == pytest.approx(0)
 
 
 def test_an_interval_is_of_whole_texts() -> None:
     human = [[f"w{number % 37}", f"w{number % 11}"] for number in range(60)]
-    found = {one.metric: one for one in signs(human, human[:30])}
-    types = found["types"]
+    found = {one.metric: one for one in text_metrics(human, human[:30])}
+    types = found["vocabulary_size"]
     assert types.low is not None and types.high is not None and types.low <= types.value <= types.high
-    alone = {one.metric: one for one in signs(human, human[:1])}
-    assert (alone["types"].low, alone["types"].high) == (None, None)
+    alone = {one.metric: one for one in text_metrics(human, human[:1])}
+    assert (alone["vocabulary_size"].low, alone["vocabulary_size"].high) == (None, None)
 
 
 @given(
@@ -54,7 +54,7 @@ def test_an_interval_is_of_whole_texts() -> None:
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_every_sign_is_a_number_however_little_is_said(human: list[list[str]], said: list[list[str]]) -> None:
-    for one in [*signs(human, said), *changes(human, said, said, 0)]:
+    for one in [*text_metrics(human, said), *coverage_changes(human, said, said, 0)]:
         assert math.isfinite(one.value)
         assert one.sample_size == sum(map(len, said))
         assert not one.metric.endswith("coverage") or 0 <= one.value <= 1
@@ -62,5 +62,5 @@ def test_every_sign_is_a_number_however_little_is_said(human: list[list[str]], s
 
 def test_a_change_is_against_what_was_said_before() -> None:
     human = [["a", "b", "c", "d", "a", "b"]]
-    found = {one.metric: one.value for one in changes(human, [["a", "b", "c"]], [["a"]], 0)}
+    found = {one.metric: one.value for one in coverage_changes(human, [["a", "b", "c"]], [["a"]], 0)}
     assert found == {"type_coverage_change": -2 / 4, "rare_word_coverage_change": -1 / 2}

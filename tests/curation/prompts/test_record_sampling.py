@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from curation.prompts.record_sampling import asked_alike, asked_by_source, asked_by_topic, cycled
-from curation.selection.topics import Topics
+from curation.prompts.record_sampling import cycle_shuffled, sample_by_source, sample_by_topic, sample_uniform
+from curation.selection.topics import TopicModel
 
 
 def _dice() -> np.random.Generator:
@@ -12,28 +12,28 @@ def _dice() -> np.random.Generator:
 
 
 def test_every_record_is_asked_before_one_is_asked_again() -> None:
-    rows = asked_alike(_dice(), 5, 8, rounds=2)
+    rows = sample_uniform(_dice(), 5, 8, rounds=2)
     assert sorted(rows[:5].tolist()) == [0, 1, 2, 3, 4]
     assert set(Counter(rows.tolist()).values()) == {1, 2}
-    assert cycled(_dice(), np.arange(0), 0).tolist() == []
+    assert cycle_shuffled(_dice(), np.arange(0), 0).tolist() == []
 
 
 def test_sources_get_their_shares() -> None:
-    rows = asked_by_source(_dice(), ["a", "b", "a", "b"], {"a": 0.25, "b": 0.75}, 4, rounds=2)
+    rows = sample_by_source(_dice(), ["a", "b", "a", "b"], {"a": 0.25, "b": 0.75}, 4, rounds=2)
     assert Counter("ab"[row % 2] for row in rows.tolist()) == {"a": 1, "b": 3}
 
 
-def _topics(shares: list[float]) -> Topics:
+def _topics(shares: list[float]) -> TopicModel:
     of_human, words = np.array([0, 0, 0, 0, 1, 1]), [("a",), ("b",)]
-    return Topics(of_human, np.array([4, 2]), np.array([0, 0]), np.array(shares), words)
+    return TopicModel(of_human, np.array([4, 2]), np.array([0, 0]), np.array(shares), words)
 
 
 def test_topics_get_their_shares_as_far_as_there_is_room() -> None:
-    by_share = asked_by_topic(_dice(), _topics([0.5, 0.5]), 4, rounds=1)
+    by_share = sample_by_topic(_dice(), _topics([0.5, 0.5]), 4, rounds=1)
     assert Counter((by_share >= 4).tolist()) == {False: 2, True: 2}
-    full = asked_by_topic(_dice(), _topics([0.0, 1.0]), 4, rounds=1)
+    full = sample_by_topic(_dice(), _topics([0.0, 1.0]), 4, rounds=1)
     assert Counter((full >= 4).tolist()) == {False: 2, True: 2}
-    again = asked_by_topic(_dice(), _topics([0.0, 1.0]), 4, rounds=2)
+    again = sample_by_topic(_dice(), _topics([0.0, 1.0]), 4, rounds=2)
     assert Counter(again.tolist()) == {4: 2, 5: 2}
 
 
@@ -42,4 +42,4 @@ def test_more_than_the_rounds_allow_is_refused(rounds: int) -> None:
     with pytest.raises(
         ValueError, match=rf"asks for {rounds * 6 + 1} prompts from reserve records.*there are {rounds * 6}"
     ):
-        asked_by_topic(_dice(), _topics([0.5, 0.5]), rounds * 6 + 1, rounds)
+        sample_by_topic(_dice(), _topics([0.5, 0.5]), rounds * 6 + 1, rounds)

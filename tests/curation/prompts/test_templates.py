@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from curation.prompts.templates import (
     TEMPLATES,
-    asked_by_cell,
-    cell_shares,
-    cells,
-    checked_template,
-    fill,
-    question,
-    slots,
+    attribute_grid,
+    first_user_message,
+    grid_counts,
+    grid_shares,
+    placeholders,
+    render_template,
+    validate_template,
 )
-from curation.user_code import own_program
+from curation.user_code import load_user_function
 
 GRID = {
     "subject": ["river", "garden", "letter", "winter", "village"],
@@ -26,12 +26,15 @@ GRID = {
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_shipped_templates_have_slots_that_are_filled(name: str) -> None:
-    checked_template(TEMPLATES[name], {"persona": ["a sailor"]} if name == "persona" else {})
-    assert slots(TEMPLATES[name])
+    validate_template(TEMPLATES[name], {"persona": ["a sailor"]} if name == "persona" else {})
+    assert placeholders(TEMPLATES[name])
 
 
 def test_a_template_is_filled_and_braces_inside_values_are_left() -> None:
-    assert fill("A {format} about {subject}: {{}}", {"format": "list", "subject": "{x}"}) == "A list about {x}: {}"
+    assert (
+        render_template("A {format} about {subject}: {{}}", {"format": "list", "subject": "{x}"})
+        == "A list about {x}: {}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,27 +53,27 @@ def test_a_template_that_cannot_be_filled_is_refused(
     template: str, attributes: dict[str, list[str]], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said.replace("{", r"\{").replace("}", r"\}")):
-        checked_template(template, attributes)
+        validate_template(template, attributes)
 
 
 def test_a_grid_has_every_cell_once_and_equal_quotas() -> None:
-    shares = cell_shares(GRID, {})
-    assert len(cells(GRID)) == len(shares) == 60
-    assert set(asked_by_cell(600, shares, {}).values()) == {10}
-    asked = asked_by_cell(100, shares, {})
+    shares = grid_shares(GRID, {})
+    assert len(attribute_grid(GRID)) == len(shares) == 60
+    assert set(grid_counts(600, shares, {}).values()) == {10}
+    asked = grid_counts(100, shares, {})
     assert sum(asked.values()) == 100
     assert set(asked.values()) == {1, 2}
 
 
 def test_weights_make_a_value_more_frequent() -> None:
-    shares = cell_shares({"tone": ["plain", "odd"], "form": ["a", "b"]}, {"tone": {"odd": 3}})
-    assert asked_by_cell(80, shares, {}) == {("plain", "a"): 10, ("plain", "b"): 10, ("odd", "a"): 30, ("odd", "b"): 30}
+    shares = grid_shares({"tone": ["plain", "odd"], "form": ["a", "b"]}, {"tone": {"odd": 3}})
+    assert grid_counts(80, shares, {}) == {("plain", "a"): 10, ("plain", "b"): 10, ("odd", "a"): 30, ("odd", "b"): 30}
 
 
 def test_what_was_delivered_short_is_asked_for_again() -> None:
-    shares = cell_shares({"tone": ["plain", "odd"]}, {})
-    assert asked_by_cell(10, shares, {("plain",): 5, ("odd",): 1}) == {("plain",): 3, ("odd",): 7}
-    assert asked_by_cell(4, shares, {("plain",): 50, ("odd",): 1}) == {("plain",): 0, ("odd",): 4}
+    shares = grid_shares({"tone": ["plain", "odd"]}, {})
+    assert grid_counts(10, shares, {("plain",): 5, ("odd",): 1}) == {("plain",): 3, ("odd",): 7}
+    assert grid_counts(4, shares, {("plain",): 50, ("odd",): 1}) == {("plain",): 0, ("odd",): 4}
 
 
 @given(
@@ -83,39 +86,39 @@ def test_the_prompts_of_all_cells_are_as_many_as_were_asked(
     count: int, survivors: list[int], weights: dict[str, float]
 ) -> None:
     grid = {"one": ["a", "b", "c"], "two": ["d", "e", "f", "g"]}
-    shares = cell_shares(grid, {"one": weights})
-    delivered = dict(zip(cells(grid), survivors, strict=True))
-    asked = asked_by_cell(count, shares, delivered)
+    shares = grid_shares(grid, {"one": weights})
+    delivered = dict(zip(attribute_grid(grid), survivors, strict=True))
+    asked = grid_counts(count, shares, delivered)
     assert sum(asked.values()) == count
     assert min(asked.values()) >= 0
     assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_without_attributes_there_is_one_cell() -> None:
-    assert asked_by_cell(7, cell_shares({}, {}), {}) == {(): 7}
+    assert grid_counts(7, grid_shares({}, {}), {}) == {(): 7}
 
 
 def test_a_function_of_ones_own_is_found_by_its_path() -> None:
-    assert own_program("collections:Counter") is Counter
+    assert load_user_function("collections:Counter") is Counter
 
 
 @pytest.mark.parametrize("path", ["nowhere.to_be:found", "collections:nothing", "string:digits", "collections"])
 def test_a_function_that_is_not_there_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=path):
-        own_program(path)
+        load_user_function(path)
 
 
 def test_a_question_is_the_first_turn_of_a_conversation_or_all_of_another_text() -> None:
-    assert question("### user\nWhat is rain?\n\n### assistant\nWater.") == "What is rain?"
-    assert question("### no turn at all") == "### no turn at all"
-    assert question("A letter.") == "A letter."
+    assert first_user_message("### user\nWhat is rain?\n\n### assistant\nWater.") == "What is rain?"
+    assert first_user_message("### no turn at all") == "### no turn at all"
+    assert first_user_message("A letter.") == "A letter."
 
 
 def test_a_grid_of_sixty_cells_is_delivered_exactly_after_losses_are_topped_up() -> None:
-    shares, dice = cell_shares(GRID, {}), random.Random(0)
+    shares, dice = grid_shares(GRID, {}), random.Random(0)
     delivered = dict.fromkeys(shares, 0)
     for lost in (0.5, 0.3, 0.0):
-        asked = asked_by_cell(600, shares, delivered)
+        asked = grid_counts(600, shares, delivered)
         for cell, times in asked.items():
             delivered[cell] += sum(dice.random() >= lost for _ in range(times))
     total = sum(delivered.values())

@@ -4,52 +4,62 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.selection.apportionment import checked, enough, quotas, rows_of, source_quotas
+from curation.selection.apportionment import (
+    largest_remainder,
+    quotas_by_source,
+    require_enough,
+    rows_where,
+    validate_shares,
+)
 
 
 @given(st.integers(0, 10**9), st.lists(st.integers(1, 10**6), min_size=1, max_size=12))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_quotas_sum_to_the_total_and_miss_no_share_by_a_whole_record(total: int, parts: list[int]) -> None:
     shares = {f"source {place}": part / sum(parts) for place, part in enumerate(parts)}
-    counts = quotas(total, shares)
+    counts = largest_remainder(total, shares)
     assert sum(counts.values()) == total
     for place, part in enumerate(parts):
         # Shares are floats: of a thousand million records they can be off by some ten-millionth of one.
         exact = total * part / sum(parts)
         assert math.floor(exact - 1e-6) <= counts[f"source {place}"] <= math.ceil(exact + 1e-6)
-    assert counts == quotas(total, shares)
+    assert counts == largest_remainder(total, shares)
 
 
 def test_what_is_left_goes_to_the_largest_remainders() -> None:
-    assert quotas(10, {"a": 0.46, "b": 0.38, "c": 0.16}) == {"a": 5, "b": 4, "c": 1}
-    assert quotas(10, {"c": 0.16, "b": 0.38, "a": 0.46}) == {"a": 4, "b": 4, "c": 2}
-    assert quotas(3, {"a": 0.5, "b": 0.5}) == {"a": 2, "b": 1}
-    assert quotas(100, {"a": 0.29, "b": 0.71}) == {"a": 29, "b": 71}
-    assert quotas(7, {"a": 1.0, "b": 0.0}) == {"a": 7, "b": 0}
+    assert largest_remainder(10, {"a": 0.46, "b": 0.38, "c": 0.16}) == {"a": 5, "b": 4, "c": 1}
+    assert largest_remainder(10, {"c": 0.16, "b": 0.38, "a": 0.46}) == {"a": 4, "b": 4, "c": 2}
+    assert largest_remainder(3, {"a": 0.5, "b": 0.5}) == {"a": 2, "b": 1}
+    assert largest_remainder(100, {"a": 0.29, "b": 0.71}) == {"a": 29, "b": 71}
+    assert largest_remainder(7, {"a": 1.0, "b": 0.0}) == {"a": 7, "b": 0}
 
 
 def test_the_shares_of_the_reserve_are_those_of_its_records() -> None:
-    assert source_quotas(5, "as-reserve", ["b", "a", "a", "a"]) == {"a": 4, "b": 1}
-    assert source_quotas(5, {"b": 1.0}, ["b", "a"]) == {"b": 5}
+    assert quotas_by_source(5, "as-reserve", ["b", "a", "a", "a"]) == {"a": 4, "b": 1}
+    assert quotas_by_source(5, {"b": 1.0}, ["b", "a"]) == {"b": 5}
 
 
 def test_the_order_in_which_sources_are_written_changes_nothing() -> None:
     one, other = ({"b": 0.5, "a": 0.5}, {"a": 0.5, "b": 0.5})
-    assert list(source_quotas(3, one, []).items()) == list(source_quotas(3, other, []).items()) == [("a", 2), ("b", 1)]
+    assert (
+        list(quotas_by_source(3, one, []).items())
+        == list(quotas_by_source(3, other, []).items())
+        == [("a", 2), ("b", 1)]
+    )
 
 
 @pytest.mark.parametrize("wrong", [{}, {"a": 0.5}, {"a": 1.5, "b": -0.5}])
 def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="human_sources are shares that sum to 1; these sum to"):
-        checked(wrong, "human_sources")
+    with pytest.raises(ValueError, match="human_source_shares are shares that sum to 1; these sum to"):
+        validate_shares(wrong, "human_source_shares")
 
 
 def test_what_cannot_be_had_is_refused_with_what_was_asked_and_what_is_there() -> None:
-    enough("the mix", 3, 3, "letters", "write more")
+    require_enough("the mix", 3, 3, "letters", "write more")
     with pytest.raises(ValueError, match=r"^the mix asks for 4 letters, and there are 3; write more$"):
-        enough("the mix", 4, 3, "letters", "write more")
+        require_enough("the mix", 4, 3, "letters", "write more")
 
 
 def test_rows_of_a_source_are_its_places() -> None:
-    assert rows_of("b", ["a", "b", "c", "b"]).tolist() == [1, 3]
-    assert rows_of("b", []).tolist() == []
+    assert rows_where("b", ["a", "b", "c", "b"]).tolist() == [1, 3]
+    assert rows_where("b", []).tolist() == []

@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.metrics.lexical_diversity import lexical_diversity
-from curation.selection.best_of import BestOfSettings, best_of, distances, lengths, scores
-from curation.selection.routing import dealt, routed, steered
-from curation.selection.sampling import filled, rarity, systematic
+from curation.selection.best_of import (
+    BestOfSettings,
+    nearest_distance,
+    score_responses,
+    select_best_of_n,
+    words_per_text,
+)
+from curation.selection.routing import assign_by_thompson_sampling, assign_round_robin, underrepresented_shares
+from curation.selection.sampling import fill_to_total, rarest_word_bin, systematic_sample
 
 _NAN = float("nan")
 
@@ -18,23 +24,23 @@ _NAN = float("nan")
 def test_each_group_keeps_its_best_and_of_equals_the_first() -> None:
     groups = np.array([0, 0, 0, 1, 1, 2, 2])
     scores = np.array([1.0, 3.0, 2.0, 5.0, 5.0, _NAN, -1.0])
-    assert best_of(groups, scores).tolist() == [False, True, False, True, False, False, True]
-    assert best_of(np.array([0]), np.array([_NAN])).tolist() == [False]
-    assert best_of(np.array([], np.int64), np.array([])).tolist() == []
+    assert select_best_of_n(groups, scores).tolist() == [False, True, False, True, False, False, True]
+    assert select_best_of_n(np.array([0]), np.array([_NAN])).tolist() == [False]
+    assert select_best_of_n(np.array([], np.int64), np.array([])).tolist() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 5)), min_size=1, max_size=30))
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_one_of_each_group_stays_and_none_of_it_is_better(answers: list[tuple[int, float]]) -> None:
     groups, scores = np.array([group for group, _ in answers]), np.array([score for _, score in answers])
-    kept = best_of(groups, scores)
+    kept = select_best_of_n(groups, scores)
     assert sorted(groups[kept]) == sorted(set(groups.tolist()))
     for group, score in zip(groups[kept], scores[kept], strict=True):
         assert score == scores[groups == group].max()
 
 
 def test_longer_texts_are_longer_and_richer_ones_richer() -> None:
-    assert lengths(["one two three", ""]).tolist() == [3, 0]
+    assert words_per_text(["one two three", ""]).tolist() == [3, 0]
     plain, rich, nothing = lexical_diversity(["the cat " * 30, " ".join(f"word{n}" for n in range(60)), "?!"])
     assert plain < 5 < rich == 60
     assert nothing == 0
@@ -50,21 +56,21 @@ def test_lexical_diversity_is_mtld_as_published() -> None:
 
 def test_distance_is_from_the_nearest_of_what_exists() -> None:
     vectors = np.eye(3, dtype=np.float32)
-    assert distances(vectors, vectors[:1]).tolist() == [0, 1, 1]
-    assert distances(vectors, vectors[:0]).tolist() == [1, 1, 1]
+    assert nearest_distance(vectors, vectors[:1]).tolist() == [0, 1, 1]
+    assert nearest_distance(vectors, vectors[:0]).tolist() == [1, 1, 1]
 
 
 @given(st.lists(st.floats(0, 20), min_size=1, max_size=40), st.integers(0, 1000))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_systematic_counts_follow_their_expectation(expected: list[float], seed: int) -> None:
-    counts = systematic(np.array(expected), seed)
+    counts = systematic_sample(np.array(expected), seed)
     assert (np.abs(counts - np.array(expected)) < 1 + 1e-9).all()
     assert (np.abs(np.cumsum(counts) - np.cumsum(expected)) <= 1 + 1e-9).all()
 
 
 def test_systematic_counts_are_right_on_average() -> None:
     expected = np.array([0.25, 1.5, 0.1, 3.0])
-    average = np.mean([systematic(expected, seed) for seed in range(4000)], axis=0)
+    average = np.mean([systematic_sample(expected, seed) for seed in range(4000)], axis=0)
     assert np.allclose(average, expected, atol=0.04)
 
 
@@ -77,21 +83,25 @@ def test_systematic_sampling_keeps_more_types_than_dice_under_replacement() -> N
         for turn in range(rounds):
             size = int(dice.integers(4000, 5000))
             by_dice = dice.multinomial(size, by_dice / by_dice.sum()).astype(float)
-            by_quota = systematic(by_quota / by_quota.sum() * size, seed * 100 + turn).astype(float)
+            by_quota = systematic_sample(by_quota / by_quota.sum() * size, seed * 100 + turn).astype(float)
         assert (by_quota > 0).sum() > 2 * (by_dice > 0).sum()
 
 
 def test_prompts_are_steered_to_what_was_said_too_little() -> None:
     human, said = np.array([50.0, 30.0, 20.0]), np.array([90.0, 10.0, 0.0])
-    shares = steered(human, said)
+    shares = underrepresented_shares(human, said)
     assert shares.sum() == pytest.approx(1)
     assert shares.tolist() == pytest.approx([0.1, 0.5, 0.4])
-    assert steered(human, np.zeros(3)).tolist() == pytest.approx([0.5, 0.3, 0.2])
+    assert underrepresented_shares(human, np.zeros(3)).tolist() == pytest.approx([0.5, 0.3, 0.2])
 
 
 def test_teachers_are_dealt_alike_to_the_prompt() -> None:
-    assert Counter(dealt(10, ["a", "b", "c"], 0)) == {"a": 4, "b": 3, "c": 3}
-    assert dealt(9, ["a", "b"], 1) == dealt(9, ["a", "b"], 1) != dealt(9, ["a", "b"], 2)
+    assert Counter(assign_round_robin(10, ["a", "b", "c"], 0)) == {"a": 4, "b": 3, "c": 3}
+    assert (
+        assign_round_robin(9, ["a", "b"], 1)
+        == assign_round_robin(9, ["a", "b"], 1)
+        != assign_round_robin(9, ["a", "b"], 2)
+    )
 
 
 def test_prompts_are_routed_to_whoever_earns_most_in_their_stratum() -> None:
@@ -101,7 +111,7 @@ def test_prompts_are_routed_to_whoever_earns_most_in_their_stratum() -> None:
     earned: dict[tuple[str, str], list[float]] = {}
     worth = []
     for turn in range(4):
-        asked = routed(strata, teachers, earned, turn)
+        asked = assign_by_thompson_sampling(strata, teachers, earned, turn)
         found = [truth[pair] for pair in zip(strata, asked, strict=True)]
         for pair, one in zip(zip(strata, asked, strict=True), found, strict=True):
             earned.setdefault(pair, []).append(one + dice.normal(0, 0.3))
@@ -112,10 +122,10 @@ def test_prompts_are_routed_to_whoever_earns_most_in_their_stratum() -> None:
 
 
 def test_a_teacher_with_few_answers_is_given_a_chance_and_one_without_any_too() -> None:
-    asked = routed(["s"] * 200, ["a", "b"], {("s", "a"): [1.0, 5.0], ("s", "b"): [3.0, 3.1]}, 0)
+    asked = assign_by_thompson_sampling(["s"] * 200, ["a", "b"], {("s", "a"): [1.0, 5.0], ("s", "b"): [3.0, 3.1]}, 0)
     assert set(asked) == {"a", "b"}
-    assert set(routed(["s"] * 200, ["a", "new"], {("s", "a"): [1.0, 2.0] * 20}, 0)) == {"a", "new"}
-    assert Counter(routed(["s"] * 10, ["a", "b"], {("s", "a"): [_NAN]}, 0)) == {"a": 5, "b": 5}
+    assert set(assign_by_thompson_sampling(["s"] * 200, ["a", "new"], {("s", "a"): [1.0, 2.0] * 20}, 0)) == {"a", "new"}
+    assert Counter(assign_by_thompson_sampling(["s"] * 10, ["a", "b"], {("s", "a"): [_NAN]}, 0)) == {"a": 5, "b": 5}
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), min_size=1, max_size=12), st.data())
@@ -125,21 +135,21 @@ def test_counts_fill_their_total_and_no_stratum_beyond_its_room(
 ) -> None:
     room, shares = np.array([one for one, _ in strata]), np.array([share for _, share in strata])
     total = data.draw(st.integers(0, int(room.sum())))
-    counts = filled(total, shares, room, 3)
+    counts = fill_to_total(total, shares, room, 3)
     assert counts.sum() == total
     assert (counts >= 0).all()
     assert (counts <= room).all()
 
 
 def test_counts_follow_their_shares_where_there_is_room() -> None:
-    assert filled(100, np.array([0.5, 0.3, 0.2]), np.array([99, 99, 99]), 0).tolist() == [50, 30, 20]
+    assert fill_to_total(100, np.array([0.5, 0.3, 0.2]), np.array([99, 99, 99]), 0).tolist() == [50, 30, 20]
     with pytest.raises(ValueError, match="7 are asked for, and there are 6"):
-        filled(7, np.array([0.5, 0.5]), np.array([3, 3]), 0)
+        fill_to_total(7, np.array([0.5, 0.5]), np.array([3, 3]), 0)
 
 
 def test_the_rarest_human_word_says_how_rare_a_text_is() -> None:
     counts = {"the": 100, "river": 9, "heron": 1}
-    assert rarity(["the river", "the heron of the river", "the xyz", "?!"], counts).tolist() == [3, 0, 6, -1]
+    assert rarest_word_bin(["the river", "the heron of the river", "the xyz", "?!"], counts).tolist() == [3, 0, 6, -1]
 
 
 def by_vowels(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
@@ -152,10 +162,10 @@ def too_few(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
 
 def test_a_function_of_ones_own_scores_prompts_with_their_texts() -> None:
     own = BestOfSettings(objective="tests.curation.selection.test_best_of:by_vowels")
-    assert scores(own, ["p", ""], ["aah", "brr"]).tolist() == [3, 0]
-    assert scores(BestOfSettings(objective="length"), ["", ""], ["one two", "one"]).tolist() == [2, 1]
+    assert score_responses(own, ["p", ""], ["aah", "brr"]).tolist() == [3, 0]
+    assert score_responses(BestOfSettings(objective="length"), ["", ""], ["one two", "one"]).tolist() == [2, 1]
     with pytest.raises(ValueError, match=r"was given 2 texts and gave scores of shape \(1,\)"):
-        scores(BestOfSettings(objective="tests.curation.selection.test_best_of:too_few"), ["", ""], ["a", "b"])
+        score_responses(BestOfSettings(objective="tests.curation.selection.test_best_of:too_few"), ["", ""], ["a", "b"])
 
 
 @pytest.mark.parametrize("objective", ["beauty", "nowhere:found"])

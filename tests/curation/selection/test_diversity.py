@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from curation.embeddings.base import Vectors, unit
+from curation.embeddings.base import Vectors, l2_normalize
 from curation.selection.diversity import DiversitySettings
-from curation.selection.diversity import choose_diverse as choose
+from curation.selection.diversity import select_diverse as choose
 
 
 def _vectors(rows: int, dimensions: int, seed: int) -> Vectors:
@@ -15,7 +15,7 @@ def _vectors(rows: int, dimensions: int, seed: int) -> Vectors:
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
-def choose_diverse(vectors: Vectors, keep: int) -> np.ndarray:
+def select_diverse(vectors: Vectors, keep: int) -> np.ndarray:
     share = keep / len(vectors) if keep else 1e-9
     return choose(vectors, DiversitySettings(keep_fraction=share, strata="none"))
 
@@ -32,7 +32,7 @@ def _chosen(gains: np.ndarray) -> list[int]:
 def test_the_choice_covers_at_least_its_share_of_the_best_one(seed: int) -> None:
     vectors = _vectors(10, 3, seed)
     best = max(_coverage(vectors, list(some)) for some in combinations(range(10), 3))
-    found = _coverage(vectors, _chosen(choose_diverse(vectors, 3)))
+    found = _coverage(vectors, _chosen(select_diverse(vectors, 3)))
     assert (1 - 1 / math.e) * best <= found <= best + 1e-5
 
 
@@ -44,36 +44,36 @@ def test_the_lazy_choice_is_the_greedy_one(seed: int) -> None:
         chosen.append(
             max((row for row in range(60) if row not in chosen), key=lambda row: _coverage(vectors, [*chosen, row]))
         )
-    assert _chosen(choose_diverse(vectors, 12)) == sorted(chosen)
+    assert _chosen(select_diverse(vectors, 12)) == sorted(chosen)
 
 
 def test_gains_add_up_to_what_is_covered() -> None:
     vectors = _vectors(80, 4, seed=9)
-    gains = choose_diverse(vectors, 20)
+    gains = select_diverse(vectors, 20)
     assert np.nansum(gains) == pytest.approx(_coverage(vectors, _chosen(gains)), rel=1e-4)
     assert (gains[~np.isnan(gains)] >= 0).all()
 
 
 def test_of_three_groups_each_gives_one() -> None:
     groups = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2]]
-    gains = choose_diverse(groups, 3)
+    gains = select_diverse(groups, 3)
     assert sorted(int(groups[row].argmax()) for row in _chosen(gains)) == [0, 1, 2]
     assert sorted(gains[~np.isnan(gains)].tolist()) == [1, 2, 4]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 20])
 def test_exactly_as_many_are_chosen_as_asked(keep: int) -> None:
-    assert len(_chosen(choose_diverse(_vectors(20, 3, 1), keep))) == keep
+    assert len(_chosen(select_diverse(_vectors(20, 3, 1), keep))) == keep
 
 
 def test_every_block_of_a_long_table_gives_its_exact_share() -> None:
-    gains = choose_diverse(_vectors(4096 + 1024, 4, seed=2), 50)
+    gains = select_diverse(_vectors(4096 + 1024, 4, seed=2), 50)
     assert len(_chosen(gains[:4096])) == 40
     assert len(_chosen(gains[4096:])) == 10
 
 
 def test_copies_of_one_vector_can_all_be_chosen() -> None:
-    gains = choose_diverse(np.ones((5, 1), np.float32), 5)
+    gains = select_diverse(np.ones((5, 1), np.float32), 5)
     assert sorted(gains.tolist()) == [0, 0, 0, 0, 5]
 
 
@@ -81,12 +81,12 @@ def test_nothing_to_choose_from_gives_nothing() -> None:
     assert len(choose(np.zeros((0, 4), np.float32), DiversitySettings())) == 0
 
 
-@pytest.mark.parametrize("method", ["facility-location", "k-centre", "dpp"])
+@pytest.mark.parametrize("method", ["facility-location", "k-center", "dpp"])
 def test_no_source_loses_more_than_its_share(method: str) -> None:
     sources = np.array(["letters"] * 880 + ["poems"] * 100 + ["laws"] * 10 + ["jokes"] * 9 + ["runes"])
     dice = np.random.default_rng(3)
     order = dice.permutation(1000)
-    settings = DiversitySettings(method=method, strata="source", keep_fraction=0.3, block_rows=128)
+    settings = DiversitySettings(method=method, strata="source", keep_fraction=0.3, block_size=128)
     scores = choose(_vectors(1000, 6, 3), settings, sources[order])
     kept = dict(zip(*np.unique(sources[order][_chosen(scores)], return_counts=True), strict=True))
     assert {str(name): int(count) for name, count in kept.items()} == {
@@ -100,7 +100,7 @@ def test_no_source_loses_more_than_its_share(method: str) -> None:
 def test_cells_protect_a_tail_that_a_free_choice_thins_out() -> None:
     dice = np.random.default_rng(4)
     centres = np.eye(12)[np.repeat(np.arange(12), [2000, *[60] * 11])]
-    vectors = unit((centres + dice.normal(scale=0.12, size=centres.shape)).astype(np.float32))
+    vectors = l2_normalize((centres + dice.normal(scale=0.12, size=centres.shape)).astype(np.float32))
     tail = np.arange(len(vectors)) >= 2000
     settings = DiversitySettings(keep_fraction=0.2)
     kept = ~np.isnan(choose(vectors, settings))
@@ -138,9 +138,9 @@ def test_quality_or_sources_that_are_asked_for_and_not_there_are_refused() -> No
         choose(vectors, DiversitySettings(strata="source"))
 
 
-@pytest.mark.parametrize("method", ["facility-location", "k-centre", "dpp"])
+@pytest.mark.parametrize("method", ["facility-location", "k-center", "dpp"])
 def test_the_same_vectors_give_the_same_choice(method: str) -> None:
-    vectors, settings = _vectors(1500, 8, 7), DiversitySettings(method=method, keep_fraction=0.2, block_rows=700)
+    vectors, settings = _vectors(1500, 8, 7), DiversitySettings(method=method, keep_fraction=0.2, block_size=700)
     assert np.array_equal(choose(vectors, settings), choose(vectors, settings), equal_nan=True)
 
 

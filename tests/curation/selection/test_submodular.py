@@ -4,19 +4,19 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from curation.embeddings.base import Vectors, unit
-from curation.selection.submodular import Scores, Wish, dpp, facility_location, k_centre
+from curation.embeddings.base import Vectors, l2_normalize
+from curation.selection.submodular import Scores, SelectionRequest, dpp, facility_location, k_center
 
-_ALL = {"facility-location": facility_location, "k-centre": k_centre, "dpp": dpp}
+_ALL = {"facility-location": facility_location, "k-center": k_center, "dpp": dpp}
 
 
 def _vectors(rows: int, dimensions: int, seed: int) -> Vectors:
-    return unit(np.random.default_rng(seed).normal(size=(rows, dimensions)).astype(np.float32))
+    return l2_normalize(np.random.default_rng(seed).normal(size=(rows, dimensions)).astype(np.float32))
 
 
-def _wish(rows: int, keep: int, weight: float = 1.0, seed: int = 0) -> Wish:
+def _wish(rows: int, keep: int, weight: float = 1.0, seed: int = 0) -> SelectionRequest:
     merit = np.random.default_rng(seed).random(rows)
-    return Wish(np.zeros(rows, np.int64), np.array([keep]), merit, weight)
+    return SelectionRequest(np.zeros(rows, np.int64), np.array([keep]), merit, weight)
 
 
 def _chosen(scores: Scores) -> list[int]:
@@ -32,7 +32,7 @@ def _farthest(vectors: Vectors, chosen: list[int]) -> float:
 def test_no_centres_leave_less_than_half_of_what_these_leave(seed: int) -> None:
     vectors = _vectors(12, 3, seed)
     best = min(_farthest(vectors, list(some)) for some in combinations(range(12), 3))
-    assert best <= _farthest(vectors, _chosen(k_centre(vectors, _wish(12, 3)))) <= 2 * best + 1e-5
+    assert best <= _farthest(vectors, _chosen(k_center(vectors, _wish(12, 3)))) <= 2 * best + 1e-5
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
@@ -40,11 +40,11 @@ def test_batches_choose_centres_as_one_after_another_does(weight: float) -> None
     vectors, wish = _vectors(900, 6, 1), _wish(900, 300, weight)
     adds, expected = np.full(900, 2.0), []
     for _ in range(300):
-        score = weight * adds + (1 - weight) * 2 * wish.merit
+        score = weight * adds + (1 - weight) * 2 * wish.quality
         score[expected] = -np.inf
         expected.append(int(score.argmax()))
         adds = np.minimum(adds, 1 - vectors @ vectors[expected[-1]])
-    assert _chosen(k_centre(vectors, wish)) == sorted(expected)
+    assert _chosen(k_center(vectors, wish)) == sorted(expected)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.6])
@@ -53,7 +53,7 @@ def test_lazily_chosen_representatives_are_those_of_looking_at_every_row(weight:
     similar = np.maximum(vectors @ vectors.T, 0).astype(np.float64)
     covered, expected, top = np.zeros(120), [], float(similar.sum(1).max())
     for _ in range(25):
-        score = weight * np.maximum(similar - covered, 0).sum(1) + (1 - weight) * top * wish.merit
+        score = weight * np.maximum(similar - covered, 0).sum(1) + (1 - weight) * top * wish.quality
         score[expected] = -np.inf
         expected.append(int(score.argmax()))
         covered = np.maximum(covered, similar[expected[-1]])
@@ -93,14 +93,14 @@ def test_what_a_row_adds_never_grows(method: str) -> None:
 @pytest.mark.parametrize("method", _ALL)
 def test_without_weight_the_best_are_chosen(method: str) -> None:
     wish = _wish(300, 40, weight=0.0)
-    assert _chosen(_ALL[method](_vectors(300, 8, 5), wish)) == sorted(np.argsort(-wish.merit)[:40].tolist())
+    assert _chosen(_ALL[method](_vectors(300, 8, 5), wish)) == sorted(np.argsort(-wish.quality)[:40].tolist())
 
 
 @pytest.mark.parametrize("method", _ALL)
 def test_quotas_of_strata_are_met_exactly(method: str) -> None:
     strata = np.random.default_rng(6).integers(0, 4, 250)
     quotas = np.array([7, 0, 30, 1])
-    scores = _ALL[method](_vectors(250, 8, 6), Wish(strata, quotas, np.zeros(250), 1.0))
+    scores = _ALL[method](_vectors(250, 8, 6), SelectionRequest(strata, quotas, np.zeros(250), 1.0))
     assert np.bincount(strata[_chosen(scores)], minlength=4).tolist() == quotas.tolist()
 
 

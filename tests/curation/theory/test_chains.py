@@ -5,31 +5,31 @@ import pytest
 
 from curation.theory.chains import (
     Chains,
-    counted,
+    bigram_jaccard,
+    empirical_kernel,
+    example_kernel,
     first_recurrence,
-    known_kernel,
-    likeness,
     recurrent_classes,
     recurrent_set,
     run_chains,
-    walk,
+    simulate_walks,
 )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_classes_of_a_known_kernel_are_recovered_from_it_and_from_walks_alone(seed: int) -> None:
-    kernel, classes = known_kernel(seed)
+    kernel, classes = example_kernel(seed)
     assert sorted(map(len, classes)) == [1, 2, 5]
     assert recurrent_classes(kernel) == classes
-    walks = walk(kernel, list(range(20)) * 20, 200, seed)
+    walks = simulate_walks(kernel, list(range(20)) * 20, 200, seed)
     assert walks.shape == (400, 201)
-    assert recurrent_classes(counted(walks, 20)) == classes
+    assert recurrent_classes(empirical_kernel(walks, 20)) == classes
 
 
 def test_a_walk_steps_as_often_as_its_kernel_says() -> None:
     kernel = np.array([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
-    walks = walk(kernel, [0, 2] * 500, 30, 0)
-    assert counted(walks, 3) == pytest.approx(kernel, abs=0.02)
+    walks = simulate_walks(kernel, [0, 2] * 500, 30, 0)
+    assert empirical_kernel(walks, 3) == pytest.approx(kernel, abs=0.02)
 
 
 def test_a_chain_comes_back_at_its_first_repetition_or_after_its_end() -> None:
@@ -51,9 +51,9 @@ def test_chains_are_told_step_by_step() -> None:
 
 
 def test_likeness_is_of_pairs_of_words() -> None:
-    assert likeness("the old river", "the old river") == 1
-    assert likeness("the old river", "river old the") == 0
-    assert likeness("a b c", "a b d") == pytest.approx(1 / 3)
-    assert likeness("word", "word again") == 0.5
-    assert likeness("", "") == 1
+    assert bigram_jaccard("the old river", "the old river") == 1
+    assert bigram_jaccard("the old river", "river old the") == 0
+    assert bigram_jaccard("a b c", "a b d") == pytest.approx(1 / 3)
+    assert bigram_jaccard("word", "word again") == 0.5
+    assert bigram_jaccard("", "") == 1
     assert Chains((("x y", "x y"),)).similarity() == [1]

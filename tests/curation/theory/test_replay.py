@@ -5,7 +5,7 @@ import pytest
 
 from curation.theory.languages import negative_and_first, overlapping, positive, residues
 from curation.theory.players import burn_in, in_the_limit, uniform, witness_protection
-from curation.theory.replay import counting_then_echoing, enumerating, errors, play, starving
+from curation.theory.replay import counting_then_echoing, enumerating, error_rounds, play, starving
 
 
 def test_an_adversary_that_invents_is_refused() -> None:
@@ -15,7 +15,7 @@ def test_an_adversary_that_invents_is_refused() -> None:
 
 def test_a_turn_tells_where_its_number_came_from() -> None:
     turns = play(uniform([positive()]), counting_then_echoing(1), positive(), 3)
-    assert [(turn.shown, turn.said_in, turn.answer, turn.fault) for turn in turns] == [
+    assert [(turn.shown, turn.first_answered_in, turn.answer, turn.error) for turn in turns] == [
         (1, 0, 2, ""),
         (2, 1, 3, ""),
         (3, 2, 4, ""),
@@ -27,14 +27,14 @@ def test_with_burn_in_replay_costs_no_example_more(target: int) -> None:
     languages = overlapping()
     for seed in range(5):
         turns = play(burn_in(uniform(languages), 5), enumerating(languages[target], 2, seed), languages[target], 40)
-        assert all(not turn.fault for turn in turns if len({one.shown for one in turns[: turn.number]}) >= 5)
+        assert all(not turn.error for turn in turns if len({one.shown for one in turns[: turn.number]}) >= 5)
         assert all(turn.answer in languages[target] for turn in turns)
 
 
 def test_without_burn_in_a_player_pollutes_its_own_evidence() -> None:
     languages = overlapping()
     turns = play(uniform(languages), enumerating(languages[1], 2, 0), languages[1], 40)
-    assert all(turn.fault for turn in turns[-20:])
+    assert all(turn.error for turn in turns[-20:])
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])
@@ -47,8 +47,8 @@ def test_no_player_keeps_a_promise_for_each_language(count: int) -> None:
 
 def test_witness_protection_errs_for_a_while_and_its_negative_control_for_ever() -> None:
     languages = residues()
-    protected = errors(play(witness_protection(languages), starving(), languages[2], 300))
-    unprotected = errors(play(in_the_limit(languages, sure=True, protect=False), starving(), languages[2], 300))
+    protected = error_rounds(play(witness_protection(languages), starving(), languages[2], 300))
+    unprotected = error_rounds(play(in_the_limit(languages, sure=True, protect=False), starving(), languages[2], 300))
     assert max(protected) <= 30
     assert max(unprotected) > 285
     assert len(unprotected) > 10 * len(protected)
@@ -57,7 +57,7 @@ def test_witness_protection_errs_for_a_while_and_its_negative_control_for_ever()
 def test_trust_in_every_number_fails_where_sure_evidence_does_not() -> None:
     languages = [positive(), negative_and_first(1), negative_and_first(2)]
     games = [
-        errors(play(player, enumerating(languages[2], 2, 0), languages[2], 120))
+        error_rounds(play(player, enumerating(languages[2], 2, 0), languages[2], 120))
         for player in (in_the_limit(languages, sure=False, protect=False), witness_protection(languages))
     ]
     assert len([number for number in games[0] if number > 4]) == 116

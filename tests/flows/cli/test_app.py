@@ -36,24 +36,24 @@ def empty_store(tmp_path: Path) -> str:
 
 MISTAKES = {
     "missing file": (["ingest", "nowhere.jsonl", "--name", "x"], "nowhere.jsonl does not exist"),
-    "unknown recipe": (["evolve", "nonsense"], "there is no recipe nonsense"),
-    "unknown key": (["evolve", "anchor", "--set", "mix.polcy=replace"], "mix.polcy is no known key"),
-    "nothing ingested": (["evolve", "ngram"], "there is no human text 'python-docs'"),
-    "nothing ingested, checked": (["check", "ngram"], "there is no human text 'python-docs'"),
+    "unknown recipe": (["run", "nonsense"], "there is no recipe nonsense"),
+    "unknown key": (["run", "anchor", "--set", "mix.polcy=replace"], "mix.polcy is no known key"),
+    "nothing ingested": (["run", "ngram"], "there is no human text 'python-docs'"),
+    "nothing ingested, checked": (["plan", "ngram"], "there is no human text 'python-docs'"),
     "nothing to withhold from": (
-        ["withhold", "README.md", "--human", "nobody", "--name", "exam"],
+        ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam"],
         "there is no human text 'nobody'",
     ),
     "unknown setting of a set": (
-        ["withhold", "README.md", "--human", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
+        ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
         "overlap.treshold is no known key",
     ),
     "unknown run": (["report", "ghost"], "there is no run ghost"),
     "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB says: Catalog Error"),
-    "unknown question": (["ask", "why"], "named questions: collapse_curve"),
+    "unknown question": (["query", "why"], "named questions: collapse_curve"),
     "unknown command": (["evolv"], "No such command"),
     "unknown option": (["sql", "--stor", "x", "select 1"], "No such option"),
-    "missing argument": (["evolve"], "Missing argument"),
+    "missing argument": (["run"], "Missing argument"),
     "not enough to curate": (["curate", "nowhere.jsonl"], "Missing option '--out'"),
     "a limit the wrong way round": (
         ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words=[5, 2]"],
@@ -88,8 +88,8 @@ def test_a_store_that_is_not_there_is_said_so(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"body": "a text"}\n', "has no column 'text' with text; name another with --column"),
-        ("", "0 documents left 0 records for the reserve"),
+        ('{"body": "a text"}\n', "has no column 'text' with text; name another with --text-column"),
+        ("", "0 documents left 0 records for the human_train"),
         ('{"text": "one two three"}\n' * 50, "at least 20 are needed; set aside: 49 says the same"),
     ],
 )
@@ -113,22 +113,22 @@ def test_a_loop_is_run_and_asked_from_the_command_line(
 ) -> None:
     store = str(tmp_path / "store")
     monkeypatch.setenv("HEIRLOOM_STORE", store)
-    small = ["--set", "human=letters", "--set", "generations=2", "--set", "measure.voice_records=20"]
+    small = ["--set", "dataset=letters", "--set", "num_generations=2", "--set", "evaluate.num_samples=20"]
     assert heirloom(monkeypatch, "ingest", str(letters), "--name", "letters") == 0
     assert "records in the reserve" in capsys.readouterr().out
-    assert heirloom(monkeypatch, "check", "ngram", *small) == 0
+    assert heirloom(monkeypatch, "plan", "ngram", *small) == 0
     assert "to make" in capsys.readouterr().out
-    assert heirloom(monkeypatch, "evolve", "ngram", *small) == 0
+    assert heirloom(monkeypatch, "run", "ngram", *small) == 0
     assert "report.html" in capsys.readouterr().out
-    assert heirloom(monkeypatch, "check", "ngram", *small) == 0
+    assert heirloom(monkeypatch, "plan", "ngram", *small) == 0
     assert "to make" not in capsys.readouterr().out
     assert (
         heirloom(monkeypatch, "sql", "select generation, origin, count(*) from corpus group by all order by all") == 0
     )
     assert "synthetic" in capsys.readouterr().out
-    assert heirloom(monkeypatch, "ask", "human_share") == 0
+    assert heirloom(monkeypatch, "query", "human_share") == 0
     assert "human_fraction" in capsys.readouterr().out
-    assert heirloom(monkeypatch, "check", "ngram", *small, "--set", "seed=3") == 2
+    assert heirloom(monkeypatch, "plan", "ngram", *small, "--set", "seed=3") == 2
     assert "seed was 0, is now 3" in capsys.readouterr().err
 
 
@@ -149,10 +149,10 @@ def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
 
     from flows.config.loading import load_recipe
     from flows.evolve import evolve
-    from tasks.orchestration.prefect import without_coat
+    from tasks.orchestration.prefect import without_prefect
 
-    with without_coat():
-        evolve(load_recipe("ngram", ["human=letters", "generations=1", "measure.voice_records=20"]), ingested)
+    with without_prefect():
+        evolve(load_recipe("ngram", ["dataset=letters", "num_generations=1", "evaluate.num_samples=20"]), ingested)
     files = ingested.store / "runs/*/generation=*/attempt=*/corpus/*.parquet"
     rows = duckdb.sql(
         f"select generation, origin, count(*) from read_parquet('{files}', hive_partitioning=true) group by all order by all"
@@ -172,9 +172,9 @@ def test_no_secret_of_the_environment_reaches_a_manifest(ingested: Site, monkeyp
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     from flows.config.loading import load_recipe
     from flows.evolve import evolve
-    from tasks.orchestration.prefect import without_coat
+    from tasks.orchestration.prefect import without_prefect
 
-    with without_coat():
-        evolve(load_recipe("ngram", ["human=letters", "generations=0", "measure.voice_records=20"]), ingested)
+    with without_prefect():
+        evolve(load_recipe("ngram", ["dataset=letters", "num_generations=0", "evaluate.num_samples=20"]), ingested)
     for path in ingested.store.rglob("*.json"):
         assert "sk-very-secret" not in json.dumps(json.loads(path.read_text()))

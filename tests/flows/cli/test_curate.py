@@ -24,7 +24,7 @@ def repeated(tmp_path: Path) -> Path:
 
 def _curate(path: Path, *arguments: str) -> Path:
     out = path.parent / "out"
-    app(["curate", str(path), "--out", str(out), "--column", "body", *arguments], standalone_mode=False)
+    app(["curate", str(path), "--out", str(out), "--text-column", "body", *arguments], standalone_mode=False)
     return out
 
 
@@ -70,12 +70,12 @@ def test_a_sieve_that_takes_most_of_what_it_saw_is_pointed_at(
 
 
 def test_more_sieves_and_other_limits_can_be_asked_for(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = _curate(repeated, "--also", "diversity", "--set", "encoder=hashing", "--set", "quality.words=false")
+    out = _curate(repeated, "--filter", "diversity", "--set", "encoder=hashing", "--set", "quality.words=false")
     capsys.readouterr()
-    stages = set(pq.read_table(out / "decisions.parquet")["stage"].to_pylist())
+    stages = set(pq.read_table(out / "decisions.parquet")["filter"].to_pylist())
     assert stages == {"exact", "quality", "minhash", "diversity"}
     with pytest.raises(ValueError, match="there is no sieve fuzzy; sieves: empty, best_of, exact"):
-        _curate(repeated, "--also", "fuzzy")
+        _curate(repeated, "--filter", "fuzzy")
 
 
 def test_a_sieve_that_drops_most_of_what_it_saw_is_pointed_at(
@@ -111,7 +111,7 @@ def test_a_sieve_that_drops_nothing_is_seen_to_have_looked(tmp_path: Path, capsy
 
 def test_it_starts_without_prefect_torch_or_vllm(repeated: Path) -> None:
     heavy = "{'prefect', 'torch', 'vllm', 'transformers', 'sentence_transformers', 'sklearn', 'duckdb'}"
-    arguments = ["heirloom", "curate", str(repeated), "--out", str(repeated.parent / "alone"), "--column", "body"]
+    arguments = ["heirloom", "curate", str(repeated), "--out", str(repeated.parent / "alone"), "--text-column", "body"]
     code = (
         f"import sys; sys.argv = {arguments!r}; from flows.cli.app import main\n"
         f"main()\nprint('heavy:', sorted({heavy} & set(sys.modules)))"

@@ -13,7 +13,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.query.catalog import open_catalog
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tests.support.paths import ROOT
 
 
@@ -23,7 +23,7 @@ def test_asking_without_a_store_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_a_question_is_answered(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    app(["sql", "select count(*) as n from heldout", "--store", str(ingested.store)], standalone_mode=False)
+    app(["sql", "select count(*) as n from human_heldout", "--store", str(ingested.store)], standalone_mode=False)
     assert "n" in capsys.readouterr().out
 
 
@@ -33,23 +33,23 @@ def test_a_pipe_is_read_and_its_first_mistake_ends_it(ingested: Site) -> None:
         return subprocess.run(command, input=text, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert piped("select 1 as a; select 2 as b;").stdout == "a\n1\nb\n2\n"
-    mistaken = piped("select 1 as a; drop view reserve; select 2 as b")
+    mistaken = piped("select 1 as a; drop view human_train; select 2 as b")
     assert (mistaken.returncode, mistaken.stdout) == (2, "")
     assert mistaken.stderr.startswith("heirloom: the store is only asked, and this is DROP")
 
 
 def test_a_question_is_asked_by_name_with_its_argument(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    ((record,),) = open_catalog(ingested.store).execute("select id from reserve limit 1").fetchall()
-    app(["ask", "life_of", record, "--format", "json", "--store", str(ingested.store)], standalone_mode=False)
+    ((record,),) = open_catalog(ingested.store).execute("select id from human_train limit 1").fetchall()
+    app(["query", "record_history", record, "--format", "json", "--store", str(ingested.store)], standalone_mode=False)
     ((life),) = [json.loads(capsys.readouterr().out)]
-    assert [row["place"] for row in life] == ["reserve"]
+    assert [row["found_in"] for row in life] == ["human_train"]
     with pytest.raises(ValueError, match="there is no record 'nobody'"):
-        app(["ask", "life_of", "nobody", "--store", str(ingested.store)], standalone_mode=False)
+        app(["query", "record_history", "nobody", "--store", str(ingested.store)], standalone_mode=False)
 
 
 def test_questions_are_listed_without_a_store(capsys: pytest.CaptureFixture[str]) -> None:
-    app(["ask", "--store", "nowhere"], standalone_mode=False)
-    assert "life_of RECORD" in capsys.readouterr().out
+    app(["query", "--store", "nowhere"], standalone_mode=False)
+    assert "record_history RECORD" in capsys.readouterr().out
 
 
 def test_a_catalog_file_is_written_and_told_how_to_open(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +57,7 @@ def test_a_catalog_file_is_written_and_told_how_to_open(ingested: Site, capsys: 
     file = ingested.store / "catalog.duckdb"
     assert f'duckdb "{file}"' in capsys.readouterr().out
     with duckdb.connect(file, read_only=True) as opened:
-        assert opened.sql("select count(*) > 100 from reserve").fetchall() == [(True,)]
+        assert opened.sql("select count(*) > 100 from human_train").fetchall() == [(True,)]
 
 
 _READER = """import json, sys
@@ -78,7 +78,7 @@ print(json.dumps([asked, failed]))
 def test_a_run_goes_on_while_several_processes_ask_about_it(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _READER, str(ingested.store), str(tmp_path / "over")]
     readers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    with without_coat():
+    with without_prefect():
         action = evolve(recipe, ingested)
     (tmp_path / "over").touch()
     told = [json.loads(reader.communicate()[0]) for reader in readers]
@@ -90,8 +90,8 @@ def test_a_run_goes_on_while_several_processes_ask_about_it(ingested: Site, reci
 def test_a_corpus_is_exported_and_the_folder_named(
     ingested: Site, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with without_coat():
-        evolve(recipe.model_copy(update={"generations": 1}), ingested)
+    with without_prefect():
+        evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
     folder = tmp_path / "out"
     words = ["export", "tiny", "--to", "jsonl", "--out", str(folder), "--store", str(ingested.store)]
     capsys.readouterr()

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import without_prefect
+from tests.conftest import prefect_free_environment
 from tests.support.paths import ROOT
 
 
 def serve(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = without_prefect() | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = prefect_free_environment() | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "flows", "serve", *words]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 

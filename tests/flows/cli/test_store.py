@@ -12,7 +12,7 @@ from flows.terminal.console import console
 from storage.maintenance.verify import verify
 from storage.query.catalog import open_catalog
 from storage.runs.run import BusyError, Run
-from storage.runs.status import furthest
+from storage.runs.status import last_accepted_generation
 from tests.support.paths import ROOT
 
 
@@ -26,20 +26,20 @@ def _do(store: Path, *arguments: str) -> int:
 
 
 def test_a_store_without_runs_says_how_to_begin_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="heirloom evolve"):
-        _do(tmp_path, "runs")
+    with pytest.raises(ValueError, match="heirloom run"):
+        _do(tmp_path, "list")
     with pytest.raises(ValueError, match="there is no store"):
         _do(tmp_path / "nowhere", "verify")
 
 
 def test_runs_says_how_far_each_is_and_where_it_stands(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _do(store, "runs")
+    _do(store, "list")
     said = capsys.readouterr().out
     assert "tiny" in said
     assert "3 of 3" in said
     assert "finished" in said
     with Run(store, "tiny").lock():
-        _do(store, "runs")
+        _do(store, "list")
     assert "being written by process" in capsys.readouterr().out
 
 
@@ -71,9 +71,9 @@ def test_rm_asks_refuses_a_live_run_and_then_removes(store: Path, monkeypatch: p
     assert _do(store, "rm", "tiny") == 1
     with Run(store, "tiny").lock(), pytest.raises(BusyError, match="nothing was removed"):
         _do(store, "rm", "tiny", "--yes")
-    assert Run(store, "tiny").begun()
+    assert Run(store, "tiny").exists()
     _do(store, "rm", "tiny", "--yes")
-    assert not Run(store, "tiny").begun()
+    assert not Run(store, "tiny").exists()
 
 
 def test_gc_lists_and_removes_only_with_yes(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,10 +89,10 @@ def test_gc_lists_and_removes_only_with_yes(store: Path, capsys: pytest.CaptureF
 
 
 def test_a_fork_says_how_to_go_on_and_where_it_is_from(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _do(store, "fork", "tiny", "--generation", "1", "--as", "other", "--set", "generate.temperature=1.2")
-    assert "go on with: heirloom evolve other" in capsys.readouterr().out
-    assert furthest(Run(store, "other")) == 1
-    _do(store, "runs")
+    _do(store, "fork", "tiny", "--generation", "1", "--name", "other", "--set", "generate.temperature=1.2")
+    assert "go on with: heirloom run other" in capsys.readouterr().out
+    assert last_accepted_generation(Run(store, "other")) == 1
+    _do(store, "list")
     assert "tiny generation 1" in capsys.readouterr().out
     _do(store, "show", "other")
     said = capsys.readouterr().out
@@ -103,13 +103,13 @@ def test_a_fork_says_how_to_go_on_and_where_it_is_from(store: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--generation", "3", "--as", "other"], "--set generations=6"),
-        (["--generation", "9", "--as", "other", "--set", "generations=12"], "generation 4 is not finished"),
-        (["--generation", "1", "--as", "anchor"], "is the name of a shipped recipe"),
-        (["--generation", "1", "--as", "tiny"], "there is already something"),
-        (["--generation", "1", "--as", "other", "--set", "human=else"], "keeps the human text"),
-        (["--generation", "1", "--as", "other", "--set", "mix.polcy=x"], "polcy"),
-        (["--generation", "1", "--as", "../up"], "name"),
+        (["--generation", "3", "--name", "other"], "--set num_generations=6"),
+        (["--generation", "9", "--name", "other", "--set", "num_generations=12"], "generation 4 is not finished"),
+        (["--generation", "1", "--name", "anchor"], "is the name of a shipped recipe"),
+        (["--generation", "1", "--name", "tiny"], "there is already something"),
+        (["--generation", "1", "--name", "other", "--set", "dataset=else"], "keeps the human text"),
+        (["--generation", "1", "--name", "other", "--set", "mix.polcy=x"], "polcy"),
+        (["--generation", "1", "--name", "../up"], "name"),
     ],
 )
 def test_a_fork_that_cannot_go_on_is_refused(words: list[str], sentence: str, store: Path) -> None:
@@ -124,28 +124,28 @@ def test_forget_tells_what_saw_a_text_and_rewrites_only_if_asked(
 ) -> None:
     query = "select unnest(parents) as p from candidates order by p limit 1"
     ((identity,),) = open_catalog(store).sql(query).fetchall()
-    _do(store, "forget", identity, "--reason", "licence withdrawn")
+    _do(store, "erase", identity, "--reason", "license withdrawn")
     said = capsys.readouterr().out
     assert "runs/tiny/generation=3/attempt=1/corpus" in said
     assert "the model beside it" in said
-    assert "--descendants forgets them too" in said
+    assert "--include-descendants forgets them too" in said
     assert "files still hold the text" in said
     with pytest.raises(ValueError, match="say --yes"):
-        _do(store, "forget", identity, "--rewrite")
-    _do(store, "forget", identity, "--rewrite", "--descendants", "--yes")
+        _do(store, "erase", identity, "--redact-files")
+    _do(store, "erase", identity, "--redact-files", "--include-descendants", "--yes")
     assert "rewritten without it" in capsys.readouterr().out
     assert _do(store, "verify") == 0
     assert open_catalog(store).sql(f"from candidates where list_contains(parents, '{identity}')").fetchall() == []
-    reasons = open_catalog(store).sql("select reason, count(*) from forgotten group by all order by all").fetchall()
-    assert ("licence withdrawn", 1) in reasons
+    reasons = open_catalog(store).sql("select reason, count(*) from tombstones group by all order by all").fetchall()
+    assert ("license withdrawn", 1) in reasons
 
 
 def test_forget_says_which_run_is_being_written(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Run(store, "tiny").lock():
-        _do(store, "forget", "tiny/g001-0000000")
+        _do(store, "erase", "tiny/g001-0000000")
     assert "ask again when it has ended" in capsys.readouterr().out
     with pytest.raises(ValueError, match="there is no record nothing"):
-        _do(store, "forget", "nothing")
+        _do(store, "erase", "nothing")
 
 
 def test_keeping_imports_no_prefect(store: Path) -> None:
@@ -154,7 +154,7 @@ def test_keeping_imports_no_prefect(store: Path) -> None:
 
     code = (
         "import sys; from flows.cli.app import app; app(['verify', '--store', sys.argv[1]], standalone_mode=False)\n"
-        "app(['runs', '--store', sys.argv[1]], standalone_mode=False); print('prefect' in sys.modules)"
+        "app(['list', '--store', sys.argv[1]], standalone_mode=False); print('prefect' in sys.modules)"
     )
     root = ROOT
     found = subprocess.run(
@@ -167,34 +167,34 @@ def test_keeping_imports_no_prefect(store: Path) -> None:
 def test_a_mirrored_store_is_verified_and_what_cannot_be_done_there_is_refused(
     store: Path, bucket_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from storage.remote.mirror import attach
+    from storage.remote.mirror import sync
     from storage.remote.s3 import Bucket
 
     for path in sorted(path for path in store.rglob("*") if path.is_file() and not path.name.startswith(".")):
         Bucket(bucket_url).upload(path, path.relative_to(store).as_posix())
-    attach(tmp_path / "mirror", bucket_url)
+    sync(tmp_path / "mirror", bucket_url)
     mirror = tmp_path / "mirror"
     assert not list(mirror.rglob("*.parquet"))
-    assert verify(mirror).faults == ()
+    assert verify(mirror).errors == ()
     assert list(mirror.rglob("*.parquet"))
     assert _do(mirror, "verify") == 0
-    part = next(key for key in Bucket(bucket_url).tags() if key.endswith("candidates/part-00000.parquet"))
+    part = next(key for key in Bucket(bucket_url).list_etags() if key.endswith("candidates/part-00000.parquet"))
     whole = Bucket(bucket_url).read(part)
     assert whole is not None
-    Bucket(bucket_url).write(part, whole.content[:-1] + b"?", instead_of=None)
+    Bucket(bucket_url).put(part, whole.content[:-1] + b"?", if_match=None)
     capsys.readouterr()
     # What is at hand is whole, and what the bucket has is not: that is what every other reader would get.
-    assert verify(mirror).faults == ()
+    assert verify(mirror).errors == ()
     assert _do(mirror, "verify") == 1
     assert "part-00000.parquet is damaged" in capsys.readouterr().out
-    Bucket(bucket_url).write(part, whole.content, instead_of=None)
+    Bucket(bucket_url).put(part, whole.content, if_match=None)
     for words in (
-        ["forget", "tiny/g001-0000000"],
+        ["erase", "tiny/g001-0000000"],
         ["gc", "--keep-models", "1", "--yes"],
-        ["fork", "tiny", "--generation", "1", "--as", "other"],
+        ["fork", "tiny", "--generation", "1", "--name", "other"],
     ):
         with pytest.raises(ValueError, match="there yet; nothing was changed"):
             _do(mirror, *words)
     _do(mirror, "rm", "tiny", "--yes")
     assert "removed" in capsys.readouterr().out
-    assert not [key for key in Bucket(bucket_url).tags() if key.startswith("runs/tiny")]
+    assert not [key for key in Bucket(bucket_url).list_etags() if key.startswith("runs/tiny")]

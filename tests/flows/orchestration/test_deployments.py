@@ -13,7 +13,7 @@ import pytest
 
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from flows.orchestration.deployments import evolve, ingest, reach
+from flows.orchestration.deployments import add_generations, ingest, target_generation
 from storage.query.catalog import open_catalog
 from storage.runs.run import Run
 from tests.conftest import human_texts
@@ -32,24 +32,24 @@ def at(due: datetime, recipe: Recipe, site: Site, more: int = 1) -> str:
     from prefect.flow_engine import run_flow
     from prefect.states import Scheduled
 
-    parameters = {"recipe": recipe, "site": site, "more": more}
+    parameters = {"recipe": recipe, "site": site, "num_generations": more}
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run(evolve, parameters=parameters, state=Scheduled(scheduled_time=due))
-    return str(run_flow(evolve, flow_run=run, parameters=parameters))
+        run = client.create_flow_run(add_generations, parameters=parameters, state=Scheduled(scheduled_time=due))
+    return str(run_flow(add_generations, flow_run=run, parameters=parameters))
 
 
 def test_a_run_that_nobody_has_begun_is_asked_for_its_first_generations(site: Site) -> None:
-    assert reach(Run(site.store, "new"), 1, datetime.now(UTC)) == 0
-    assert reach(Run(site.store, "new"), 3, datetime.now(UTC)) == 2
+    assert target_generation(Run(site.store, "new"), 1, datetime.now(UTC)) == 0
+    assert target_generation(Run(site.store, "new"), 3, datetime.now(UTC)) == 2
 
 
 def test_it_goes_on_from_the_last_generation_of_when_it_was_due(ripe: Path) -> None:
     run = Run(ripe, "tiny")
-    assert reach(run, 1, datetime.now(UTC)) == 4
-    assert reach(run, 2, datetime.now(UTC)) == 5
-    assert reach(run, 1, BEFORE) == 3
+    assert target_generation(run, 1, datetime.now(UTC)) == 4
+    assert target_generation(run, 2, datetime.now(UTC)) == 5
+    assert target_generation(run, 1, BEFORE) == 3
     (second,) = [entry["time"] for entry in run.journal() if (entry["event"], entry["generation"]) == ("accepted", 2)]
-    assert reach(run, 1, datetime.fromtimestamp(second, UTC) + timedelta(milliseconds=1)) == 3
+    assert target_generation(run, 1, datetime.fromtimestamp(second, UTC) + timedelta(milliseconds=1)) == 3
 
 
 @pytest.mark.usefixtures("prefect")
@@ -91,7 +91,7 @@ def test_a_second_copy_waits_for_the_first_and_makes_nothing_again(ingested: Sit
 
 
 def test_every_form_is_in_source_order_with_help() -> None:
-    schema = evolve.parameters.model_dump()
+    schema = add_generations.parameters.model_dump()
     recipe = schema["definitions"]["Recipe"]["properties"]
     assert [recipe[name]["position"] for name in Recipe.model_fields] == list(range(len(Recipe.model_fields)))
     fields = [
@@ -99,7 +99,7 @@ def test_every_form_is_in_source_order_with_help() -> None:
     ]
     assert len(fields) > 60
     assert [(title, name) for title, name, field in fields if "position" not in field] == []
-    assert schema["properties"]["more"]["description"].startswith("generations to add")
+    assert schema["properties"]["num_generations"]["description"].startswith("generations to add")
 
 
 def form_fields(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -6,12 +6,10 @@ import sys
 from pathlib import Path
 
 from flows.cli.environment import HEARTBEAT
-from tests.conftest import without_prefect
+from tests.conftest import prefect_free_environment
 from tests.support.paths import ROOT
 
-_SHOW = (
-    "import os; from flows.cli.environment import quiet_libraries; quiet_libraries(); print(os.environ.get({name!r}))"
-)
+_SHOW = "import os; from flows.cli.environment import configure_environment; configure_environment(); print(os.environ.get({name!r}))"
 
 
 def after(name: str, **given: str) -> str:
@@ -53,7 +51,7 @@ def test_a_watched_run_shows_signs_of_life_as_often_as_the_automation_expects() 
 
 def test_a_server_that_cannot_begin_is_an_error_that_names_it(tmp_path: Path) -> None:
     """Not a wait for one that will never answer."""
-    environment = without_prefect()
+    environment = prefect_free_environment()
     nowhere = f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"
     environment |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_DATABASE_CONNECTION_URL": nowhere}
     words = [sys.executable, "-m", "flows", "ingest", str(Path(__file__)), "--name", "own", "--store", str(tmp_path)]

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from flows.config.site import Site
-from flows.terminal.chains import Asked, show_chains
+from flows.terminal.chains import ChainOptions, show_chains
 from tasks.backends import Resources
 from tests.support.openai_server import answering
 
@@ -23,7 +23,7 @@ def _shown(store: Path, resources: Resources | None = None, **asked: object) -> 
         "template": "",
         "seed": 0,
     }
-    show_chains(console, Asked(**(values | asked)), Site(store=store, resources=resources or Resources()))
+    show_chains(console, ChainOptions(**(values | asked)), Site(store=store, resources=resources or Resources()))
     return console.export_text()
 
 
@@ -41,7 +41,7 @@ def test_both_ways_of_speaking_are_shown_step_by_step(ripe: Path) -> None:
         ({"chains": 900}, "900 chains were asked for, and letters holds out"),
         ({"template": "again"}, "holds no {text}"),
         ({"teacher": "wise"}, "either run tiny speaks, or teacher wise: leave one of them out"),
-        ({"run": "", "teacher": "wise"}, "the teacher is 'wise', but the site names no resources.servers"),
+        ({"run": "", "teacher": "wise"}, "the teacher is 'wise', but the site names no resources.server_urls"),
         ({"human": "letters"}, "the text letters is what a teacher's chains begin from, and no teacher is named"),
     ],
 )
@@ -52,7 +52,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(ripe: Path, asked: dict[s
 
 def test_a_teacher_in_a_folder_begins_from_a_text_of_the_store(ripe: Path) -> None:
     folder = ripe / "runs/tiny/generation=0/attempt=1/model"
-    site = Resources.model_validate({"models": {"wise": str(folder)}})
+    site = Resources.model_validate({"local_models": {"wise": str(folder)}})
     said = _shown(ripe, site, run="", teacher="wise", human="letters")
     assert "2 chains of 3 steps by wise" in said
     # As the run's own model does, from the same texts.
@@ -62,7 +62,7 @@ def test_a_teacher_in_a_folder_begins_from_a_text_of_the_store(ripe: Path) -> No
 def test_a_served_teacher_hears_the_template_as_the_message_of_a_user(tmp_path: Path) -> None:
     with answering(models=("wise",)) as talk:
         said = _shown(
-            tmp_path, Resources(servers=(talk.address,)), run="", teacher="wise", template="Otherwise: {text}"
+            tmp_path, Resources(server_urls=(talk.address,)), run="", teacher="wise", template="Otherwise: {text}"
         )
     assert "2 chains of 3 steps by wise" in said
     assert len(talk.bodies) == 12

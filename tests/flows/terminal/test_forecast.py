@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from curation.forecast.simulation import FORETOLD
+from curation.forecast.simulation import FORECAST_METRICS
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from flows.terminal.forecast import foretell, loop_of, share_of
+from flows.terminal.forecast import loop_spec, parse_share, print_forecast
 
 
 def _said(
     recipe: Recipe, site: Site, keep: float = 0.95, seen: int = 5, picture: Path | None = None, width: int = 250
 ) -> str:
     console = Console(record=True, width=width)
-    foretell(console, recipe, site, keep, seen, 10, picture)
+    print_forecast(console, recipe, site, keep, seen, 10, picture)
     return console.export_text()
 
 
@@ -33,7 +33,9 @@ def test_a_recipe_is_foretold_before_anything_is_made(ingested: Site, recipe: Re
 def test_every_column_has_its_whole_name_in_eighty_columns(ingested: Site, recipe: Recipe) -> None:
     lines = _said(recipe, ingested, width=80).splitlines()
     heads = lines[: 1 + next(at for at, line in enumerate(lines) if line.startswith("generation"))][1:]
-    assert sorted(" ".join(heads).split()) == sorted(["generation", *" ".join(FORETOLD).replace("_", " ").split()])
+    assert sorted(" ".join(heads).split()) == sorted(
+        ["generation", *" ".join(FORECAST_METRICS).replace("_", " ").split()]
+    )
 
 
 def test_time_is_told_by_what_the_store_has_seen(ripe: Path) -> None:
@@ -54,18 +56,18 @@ def _tokens(recipe: Recipe, site: Site) -> int:
 
 def test_tokens_are_those_of_the_steps_the_budget_or_the_passes(ingested: Site) -> None:
     def tokens(**train: object) -> int:
-        asked = {"name": "x", "human": "letters", "generations": 3, "prompts": {"candidates_per_human_record": 2}}
+        asked = {"name": "x", "dataset": "letters", "num_generations": 3, "prompts": {"prompts_per_human_record": 2}}
         return _tokens(Recipe.model_validate({**asked, "train": {"backend": "transformer", **train}}), ingested)
 
-    assert tokens(steps=10, human_only_steps=5, batch=4, context=32) == (5 + 3 * 10) * 4 * 32
-    assert tokens(token_budget=1000) == 4 * 1000
+    assert tokens(max_steps=10, generation_0_max_steps=5, batch_size=4, context_length=32) == (5 + 3 * 10) * 4 * 32
+    assert tokens(max_tokens=1000) == 4 * 1000
     # Anchor: generation 0 has the human records, each later one these and two candidates for each.
-    assert abs(tokens(epochs=4) - 4 * tokens(epochs=1)) <= 4
+    assert abs(tokens(num_epochs=4) - 4 * tokens(num_epochs=1)) <= 4
     human = _tokens(
-        Recipe.model_validate({"name": "x", "human": "letters", "generations": 0, "train": {"backend": "ngram"}}),
+        Recipe.model_validate({"name": "x", "dataset": "letters", "num_generations": 0, "train": {"backend": "ngram"}}),
         ingested,
     )
-    assert abs(tokens(epochs=1) - (1 + 3 * 3) * human) <= 10
+    assert abs(tokens(num_epochs=1) - (1 + 3 * 3) * human) <= 10
 
 
 @pytest.mark.parametrize(
@@ -90,15 +92,15 @@ def test_nothing_ingested_is_an_error(tmp_path: Path, recipe: Recipe) -> None:
 
 @pytest.mark.parametrize(("text", "share"), [("95%", 0.95), ("0.5", 0.5)])
 def test_a_share_is_written_either_way(text: str, share: float) -> None:
-    assert share_of(text) == share
+    assert parse_share(text) == share
 
 
 @pytest.mark.parametrize("text", ["95", "0", "100%", "many", "", "nan"])
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no share between 0 and 1"):
-        share_of(text)
+        parse_share(text)
 
 
 def test_a_loop_is_what_the_recipe_says(recipe: Recipe) -> None:
-    assert loop_of(recipe).mix == recipe.mix
-    assert loop_of(recipe).temperature == recipe.generate.temperature
+    assert loop_spec(recipe).mix == recipe.mix
+    assert loop_spec(recipe).temperature == recipe.generate.temperature

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from flows.terminal.query_output import Format, writer
+from flows.terminal.query_output import OutputFormat, result_writer
 
 QUESTION = """select 1 as id, 'a "text", and' as text, ['x', null] as parents, {'p': 0.5} as parameters, 'nan'::double as odd,
     null as nothing, date '2026-01-02' as day"""
 
 
 def test_json_holds_every_kind_of_value(capsys: pytest.CaptureFixture[str]) -> None:
-    writer(Format.json, None)(duckdb.sql(QUESTION))
+    result_writer(OutputFormat.json, None)(duckdb.sql(QUESTION))
     assert json.loads(capsys.readouterr().out) == [
         {
             "id": 1,
@@ -31,19 +31,19 @@ def test_json_holds_every_kind_of_value(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_no_rows_are_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
-    writer(Format.json, None)(duckdb.sql("select 1 as id where false"))
+    result_writer(OutputFormat.json, None)(duckdb.sql("select 1 as id where false"))
     assert json.loads(capsys.readouterr().out) == []
 
 
 def test_csv_is_read_back(capsys: pytest.CaptureFixture[str]) -> None:
-    writer(Format.csv, None)(duckdb.sql(QUESTION))
+    result_writer(OutputFormat.csv, None)(duckdb.sql(QUESTION))
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert (row["text"], json.loads(row["parents"]), row["nothing"]) == ('a "text", and', ["x", None], "")
 
 
 @pytest.mark.parametrize("name", ["answer.parquet", "answer.json", "answer.csv"])
 def test_a_file_has_the_format_of_its_ending(name: str, tmp_path: Path) -> None:
-    writer(None, tmp_path / name)(duckdb.sql("select range as id from range(3000)"))
+    result_writer(None, tmp_path / name)(duckdb.sql("select range as id from range(3000)"))
     path = tmp_path / name
     readers = {
         ".parquet": lambda: pq.read_table(path).num_rows,
@@ -56,32 +56,32 @@ def test_a_file_has_the_format_of_its_ending(name: str, tmp_path: Path) -> None:
 
 def test_a_question_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(duckdb.Error):
-        writer(None, tmp_path / "answer.csv")(duckdb.sql("select error('no') from range(2)"))
+        result_writer(None, tmp_path / "answer.csv")(duckdb.sql("select error('no') from range(2)"))
     assert not (tmp_path / "answer.csv").exists()
 
 
 @pytest.mark.parametrize(
     ("kind", "out", "sentence"),
     [
-        (Format.parquet, None, "Parquet goes to a file; name it with --out FILE"),
-        (Format.table, "answer.csv", "a table is for the screen"),
+        (OutputFormat.parquet, None, "Parquet goes to a file; name it with --out FILE"),
+        (OutputFormat.table, "answer.csv", "a table is for the screen"),
         (None, "answer.doc", "says no format by its name; add --format json, csv or parquet"),
         (None, "there.csv", "is there already; name another file, or remove it"),
     ],
 )
 def test_a_format_that_does_not_fit_is_refused(
-    kind: Format | None, out: str | None, sentence: str, tmp_path: Path
+    kind: OutputFormat | None, out: str | None, sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / "there.csv").write_text("mine")
     with pytest.raises(ValueError, match=sentence):
-        writer(kind, tmp_path / out if out else None)
+        result_writer(kind, tmp_path / out if out else None)
     assert (tmp_path / "there.csv").read_text() == "mine"
 
 
 def _shown(question: str, monkeypatch: pytest.MonkeyPatch, width: int = 80) -> list[str]:
     screen = Console(record=True, width=width, highlight=False)
     monkeypatch.setattr("flows.terminal.query_output.console", screen)
-    writer(None, None)(duckdb.sql(question))
+    result_writer(None, None)(duckdb.sql(question))
     return [line.rstrip() for line in screen.export_text().splitlines()]
 
 

@@ -3,12 +3,12 @@
 import pytest
 from rich.console import Console
 
-from flows.terminal.replay_game import tell
+from flows.terminal.replay_game import print_transcript
 
 
 def _told(scene: str, rounds: int = 60) -> str:
     console = Console(record=True, width=110)
-    tell(console, scene, rounds)
+    print_transcript(console, scene, rounds)
     return " ".join(console.export_text().split())
 
 

@@ -6,22 +6,22 @@ import math
 
 from rich.console import Console
 
-from curation.splitting import WithholdSettings
+from curation.splitting import EvalSetSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.demo import demo_recipes
 from flows.evolve import evolve
-from flows.terminal.run_summary import _number, tell_ending, tell_met, tell_opening
+from flows.terminal.run_summary import _number, print_eval_exposure, print_start, print_summary
 from storage.query.catalog import open_catalog
-from tasks.ingestion.eval_sets import withhold
-from tasks.orchestration.prefect import without_coat
+from tasks.ingestion.eval_sets import add_eval_set
+from tasks.orchestration.prefect import without_prefect
 from tasks.reporting.report import report
 from tests.conftest import human_texts
 
 
 def test_the_opening_names_every_arm_with_its_question_and_its_steps() -> None:
     out = io.StringIO()
-    tell_opening(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 400)
+    print_start(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 400)
     for words in ("400 passages", "naive", "guarded", "human-only", "105 steps on human text, then 210 a generation"):
         assert words in out.getvalue()
 
@@ -30,11 +30,11 @@ def test_the_ending_tells_the_story_in_eighty_columns_whatever_the_loop_is_calle
     ingested: Site, recipe: Recipe
 ) -> None:
     name = "tiny-and-with-a-name-that-is-far-too-long"
-    with without_coat():
-        evolve(recipe.model_copy(update={"name": name, "generations": 1}), ingested)
+    with without_prefect():
+        evolve(recipe.model_copy(update={"name": name, "num_generations": 1}), ingested)
         folder = report(ingested.store, [name], name)
     out = io.StringIO()
-    tell_ending(Console(file=out, width=80), ingested.store, folder, {"train": 3.2, "mix": 0.01})
+    print_summary(Console(file=out, width=80), ingested.store, folder, {"train": 3.2, "mix": 0.01})
     (row,) = [line for line in out.getvalue().splitlines() if "→" in line]
     assert row.startswith("tiny-and")
     assert (row.count("→"), len(row)) == (5, 80)
@@ -49,16 +49,16 @@ def test_large_numbers_are_said_shortly_and_small_ones_as_they_are() -> None:
 
 
 def test_what_met_a_set_is_told_by_place_and_nothing_is_told_too(ingested: Site) -> None:
-    reserve = open_catalog(ingested.store).sql("select text from reserve limit 3").fetchall()
+    reserve = open_catalog(ingested.store).sql("select text from human_train limit 3").fetchall()
     for name, texts in (("exam", [text for (text,) in reserve]), ("quiz", human_texts(5, seed=8))):
         source = ingested.store / f"{name}.jsonl"
         source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        with without_coat():
-            withhold(ingested.store, "letters", name, [str(source)], WithholdSettings())
+        with without_prefect():
+            add_eval_set(ingested.store, "letters", name, [str(source)], EvalSetSettings())
     out = io.StringIO()
-    tell_met(Console(file=out, width=80), ingested.store, "letters", "exam")
-    (line,) = [line.split() for line in out.getvalue().splitlines() if line.strip().startswith("reserve")]
-    assert line[:3] == ["reserve", "3", "1"]
+    print_eval_exposure(Console(file=out, width=80), ingested.store, "letters", "exam")
+    (line,) = [line.split() for line in out.getvalue().splitlines() if line.strip().startswith("human_train")]
+    assert line[:3] == ["human_train", "3", "1"]
     out = io.StringIO()
-    tell_met(Console(file=out, width=80), ingested.store, "letters", "quiz")
+    print_eval_exposure(Console(file=out, width=80), ingested.store, "letters", "quiz")
     assert out.getvalue() == "nothing in the store has met quiz so far\n"

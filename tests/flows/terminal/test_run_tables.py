@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.terminal.console import counting, size
-from flows.terminal.run_tables import show_leftovers, show_run
+from flows.terminal.console import format_bytes, progress_counter
+from flows.terminal.run_tables import show_gc_candidates, show_run
 from storage.artifacts.model_files import remove_weights
-from storage.maintenance.gc import find_leftovers
+from storage.maintenance.gc import find_gc_candidates
 from storage.runs.run import Run
 
 
@@ -15,12 +15,12 @@ from storage.runs.run import Run
     [(0, "0 bytes"), (1023, "1,023 bytes"), (1024, "1.0 KiB"), (1536 * 1024, "1.5 MiB"), (2**50, "1,024.0 TiB")],
 )
 def test_bytes_are_told_in_a_unit_that_a_person_reads(count: int, said: str) -> None:
-    assert size(count) == said
+    assert format_bytes(count) == said
 
 
 def test_what_is_over_soon_says_nothing() -> None:
     console = Console(record=True, width=100)
-    with counting(console, "verified", "artifacts") as told:
+    with progress_counter(console, "verified", "artifacts") as told:
         told(1, 2)
     assert console.export_text().strip() == ""
 
@@ -28,7 +28,7 @@ def test_what_is_over_soon_says_nothing() -> None:
 def test_what_takes_long_counts_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.terminal.run_tables._PATIENCE", -1)
     console = Console(record=True, width=100)
-    with counting(console, "verified", "artifacts") as told:
+    with progress_counter(console, "verified", "artifacts") as told:
         told(1, 2)
     assert "verified 1 of 2 artifacts" in console.export_text()
 
@@ -38,7 +38,7 @@ def test_what_is_special_about_a_generation_is_noted(store: Path) -> None:
     run = Run(store, "tiny")
     remove_weights(run.folder / "generation=1/attempt=1/model")
     (run.folder / "generation=3/attempt=2").mkdir()
-    run.note("rejected", 3, 2, "worse")
+    run.append("rejected", 3, 2, "worse")
     show_run(console, run)
     said = console.export_text()
     assert "without weights" in said
@@ -48,7 +48,7 @@ def test_what_is_special_about_a_generation_is_noted(store: Path) -> None:
 
 def test_what_can_go_is_added_up(store: Path) -> None:
     console = Console(record=True, width=200)
-    show_leftovers(console, store, find_leftovers(store, keep_models=1))
+    show_gc_candidates(console, store, find_gc_candidates(store, keep_models=1))
     assert "2 in all" in console.export_text()
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from flows.config.site import Site
-from flows.terminal.query_output import show
-from flows.terminal.sql_shell import Asking, list_questions
-from storage.query.named_queries import QUESTIONS
+from flows.terminal.query_output import print_result
+from flows.terminal.sql_shell import SqlSession, list_queries
+from storage.query.named_queries import QUERIES
 from storage.runs.run import Run
 from tests.support.paths import ROOT
 
@@ -71,15 +71,15 @@ def terminal(ingested: Site, tmp_path: Path) -> Iterator[Terminal]:
 
 def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.hears("heirloom> ")
-    terminal.say("select count(*)\nfrom reser\t;\n")
+    terminal.say("select count(*)\nfrom human_tr\t;\n")
     terminal.hears("count_star()")
-    terminal.say("drop view reserve;\n")
+    terminal.say("drop view human_train;\n")
     terminal.hears("the store is only asked, and this is DROP")
     terminal.say("select nothing;\n")
     terminal.hears("DuckDB says: Binder Error")
     terminal.say(".tables\n")
-    terminal.hears("voice")
-    terminal.say(".ask life_of nobody\n")
+    terminal.hears("eval_samples")
+    terminal.say(".ask record_history nobody\n")
     terminal.hears("there is no record 'nobody'")
     terminal.say("select 'half; of\n")
     terminal.hears("… ")
@@ -89,8 +89,8 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.say("\x04")
     assert terminal.process.wait(120) == 0
     history = (tmp_path / ".heirloom_history").read_text()
-    assert "select count(*) from reserve" in history
-    assert ".ask life_of nobody" in history
+    assert "select count(*) from human_train" in history
+    assert ".ask record_history nobody" in history
 
 
 def test_ctrl_c_stops_a_question_and_not_the_shell(terminal: Terminal) -> None:
@@ -109,31 +109,31 @@ def test_ctrl_c_stops_a_question_and_not_the_shell(terminal: Terminal) -> None:
 def test_a_question_is_about_the_store_as_it_is_when_it_is_asked(
     ingested: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asking = Asking(ingested.store, allow_files=False)
+    asking = SqlSession(ingested.store, allow_files=False)
     before = asking.catalog
-    asking.ask("select count(*) from runs", show)
+    asking.execute("select count(*) from runs", print_result)
     assert asking.catalog is before
-    Run(ingested.store, "new").begin(
+    Run(ingested.store, "new").initialize(
         {
-            "question": "",
-            "human": "letters",
+            "description": "",
+            "dataset": "letters",
             "mix": {"policy": "anchor"},
             "train": {"backend": "ngram"},
             "generate": {"sampler": "ngram"},
-            "generations": 1,
+            "num_generations": 1,
             "seed": 0,
         },
         set(),
         {},
     )
-    Run(ingested.store, "new").note("began", 0, 1, snapshot=1)
+    Run(ingested.store, "new").append("began", 0, 1, snapshot=1)
     capsys.readouterr()
-    asking.ask("select run from runs", show)
+    asking.execute("select run from runs", print_result)
     assert "new" in capsys.readouterr().out
 
 
 def test_every_question_is_listed_with_what_it_wants(capsys: pytest.CaptureFixture[str]) -> None:
-    list_questions()
+    list_queries()
     said = capsys.readouterr().out
-    assert all(name in said for name in QUESTIONS)
-    assert "what_changed RUN OTHER_RUN" in said
+    assert all(name in said for name in QUERIES)
+    assert "diff_runs RUN OTHER_RUN" in said

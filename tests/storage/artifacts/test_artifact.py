@@ -12,11 +12,11 @@ import pytest
 from storage.artifacts.artifact import (
     FORMAT,
     MANIFEST,
-    AbsentError,
     Artifact,
+    ArtifactMissingError,
     DriftError,
     differences,
-    parts,
+    part_paths,
     read_manifest,
     read_table,
     write_parquet,
@@ -56,14 +56,14 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def test_an_artifact_is_absent_until_its_draft_ends(tmp_path: Path) -> None:
     artifact = Artifact(tmp_path / "corpus", {"seed": 1})
-    assert not artifact.finished()
+    assert not artifact.exists()
     with artifact.draft() as draft:
         draft.write_part(_table(1, 2, 3))
-        assert not artifact.finished()
+        assert not artifact.exists()
         assert not artifact.folder.exists()
-        with pytest.raises(AbsentError, match="no finished artifact"):
+        with pytest.raises(ArtifactMissingError, match="no finished artifact"):
             read_table(artifact.folder)
-    assert artifact.finished()
+    assert artifact.exists()
     assert read_table(artifact.folder).equals(_table(1, 2, 3))
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
@@ -72,7 +72,7 @@ def test_a_fault_inside_a_draft_leaves_nothing_visible(tmp_path: Path) -> None:
     artifact = Artifact(tmp_path / "corpus", {})
     with pytest.raises(KeyboardInterrupt):
         _interrupted(artifact, _table(1))
-    assert not artifact.finished()
+    assert not artifact.exists()
     assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
 
 
@@ -81,7 +81,7 @@ def test_an_interrupted_draft_goes_on_behind_its_last_whole_part(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         _interrupted(artifact, _table(1, 2), _table(3))
     with artifact.draft() as draft:
-        assert draft.parts() == 2
+        assert draft.num_parts() == 2
         assert draft.rows == 3
         draft.write_part(_table(4, 5), 2)
         assert draft.rows == 5
@@ -104,28 +104,28 @@ with Artifact(Path({str(tmp_path / "candidates")!r}), {{"seed": 1}}).draft() as 
     ended = subprocess.run([sys.executable, "-c", program], check=False)
     artifact = Artifact(tmp_path / "candidates", {"seed": 1})
     assert ended.returncode == -9
-    assert not artifact.finished()
+    assert not artifact.exists()
     with artifact.draft() as draft:
-        assert draft.parts() == 1
+        assert draft.num_parts() == 1
 
 
 def test_a_draft_of_something_else_is_not_built_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _interrupted(Artifact(tmp_path / "candidates", {"seed": 1}), _table(1))
     with Artifact(tmp_path / "candidates", {"seed": 2}).draft() as draft:
-        assert draft.parts() == 0
+        assert draft.num_parts() == 0
         draft.write_part(_table(9), 0)
     assert read_table(tmp_path / "candidates")["number"].to_pylist() == [9]
 
 
 def test_drift_names_the_changed_field_with_both_values(tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
-    before = Artifact(folder, {"mix": {"policy": "anchor", "records": None}, "seed": 1}, {"reserve": "aaaa"})
+    before = Artifact(folder, {"mix": {"policy": "anchor", "num_records": None}, "seed": 1}, {"human_train": "aaaa"})
     with before.draft() as draft:
         draft.write_part(_table(1))
-    now = Artifact(folder, {"mix": {"policy": "replace", "records": None}, "seed": 1}, {"reserve": "bbbb"})
+    now = Artifact(folder, {"mix": {"policy": "replace", "num_records": None}, "seed": 1}, {"human_train": "bbbb"})
     with pytest.raises(DriftError) as drift:
-        now.finished()
+        now.exists()
     assert str(drift.value) == (
         f'{folder} was made differently: settings.mix.policy was "anchor", is now "replace"; '
         'parents.reserve was "aaaa", is now "bbbb"'
@@ -135,9 +135,9 @@ def test_drift_names_the_changed_field_with_both_values(tmp_path: Path) -> None:
 def test_a_field_that_came_or_went_is_drift_too(tmp_path: Path) -> None:
     folder = _published(tmp_path / "corpus", seed=1).folder
     with pytest.raises(DriftError, match=r"settings\.seed was 1, is now null"):
-        Artifact(folder, {}).finished()
+        Artifact(folder, {}).exists()
     with pytest.raises(DriftError, match=r"settings\.draws was null, is now 3"):
-        Artifact(folder, {"seed": 1, "draws": 3}).finished()
+        Artifact(folder, {"seed": 1, "draws": 3}).exists()
 
 
 def test_differences_are_one_sentence_a_field() -> None:
@@ -148,20 +148,20 @@ def test_differences_are_one_sentence_a_field() -> None:
 
 
 def test_a_fingerprint_follows_name_settings_and_parents_alone(tmp_path: Path) -> None:
-    one = Artifact(tmp_path / "corpus", {"seed": 1}, {"reserve": "a"})
-    assert one.fingerprint == Artifact(tmp_path / "elsewhere" / "corpus", {"seed": 1}, {"reserve": "a"}).fingerprint
+    one = Artifact(tmp_path / "corpus", {"seed": 1}, {"human_train": "a"})
+    assert one.fingerprint == Artifact(tmp_path / "elsewhere" / "corpus", {"seed": 1}, {"human_train": "a"}).fingerprint
     others = [
-        Artifact(tmp_path / "model", {"seed": 1}, {"reserve": "a"}),
-        Artifact(tmp_path / "corpus", {"seed": 2}, {"reserve": "a"}),
-        Artifact(tmp_path / "corpus", {"seed": 1}, {"reserve": "b"}),
-        Artifact(tmp_path / "corpus", {"seed": 1}, {"heldout": "a"}),
-        Artifact(tmp_path / "corpus", {"seed": 1, "reserve": "a"}),
+        Artifact(tmp_path / "model", {"seed": 1}, {"human_train": "a"}),
+        Artifact(tmp_path / "corpus", {"seed": 2}, {"human_train": "a"}),
+        Artifact(tmp_path / "corpus", {"seed": 1}, {"human_train": "b"}),
+        Artifact(tmp_path / "corpus", {"seed": 1}, {"human_heldout": "a"}),
+        Artifact(tmp_path / "corpus", {"seed": 1, "human_train": "a"}),
     ]
     assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
 def test_a_fingerprint_is_the_same_in_every_process_and_key_order(tmp_path: Path) -> None:
-    settings = {"seed": 1, "mix": {"policy": "anchor", "records": None}, "temperatures": [1.0, 0.7], "name": "é"}
+    settings = {"seed": 1, "mix": {"policy": "anchor", "num_records": None}, "temperatures": [1.0, 0.7], "name": "é"}
     program = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -186,22 +186,22 @@ print(Artifact(Path("corpus"), turned, {{"b": "2", "a": "1"}}).fingerprint)
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     artifact = _published(tmp_path / "corpus")
     _edit_manifest(artifact.folder, format=FORMAT + 1)
-    for reading in (artifact.finished, lambda: read_table(artifact.folder), lambda: read_manifest(artifact.folder)):
-        with pytest.raises(AbsentError, match=f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}"):
+    for reading in (artifact.exists, lambda: read_table(artifact.folder), lambda: read_manifest(artifact.folder)):
+        with pytest.raises(ArtifactMissingError, match=f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}"):
             reading()
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     artifact = _published(tmp_path / "corpus")
     (artifact.folder / MANIFEST).write_text('{"format": 1, "na')
-    with pytest.raises(AbsentError, match="cannot be read"):
-        artifact.finished()
+    with pytest.raises(ArtifactMissingError, match="cannot be read"):
+        artifact.exists()
 
 
 def test_a_lost_part_is_named(tmp_path: Path) -> None:
     artifact = _published(tmp_path / "corpus", _table(1), _table(2), _table(3))
     (artifact.folder / "part-00001.parquet").unlink()
-    with pytest.raises(AbsentError, match=r"has lost part-00001\.parquet"):
+    with pytest.raises(ArtifactMissingError, match=r"has lost part-00001\.parquet"):
         read_table(artifact.folder)
 
 
@@ -209,7 +209,7 @@ def test_a_file_that_the_manifest_does_not_list_is_not_read(tmp_path: Path) -> N
     artifact = _published(tmp_path / "corpus", _table(1))
     write_parquet(_table(2), artifact.folder / "part-00001.parquet")
     assert read_table(artifact.folder)["number"].to_pylist() == [1]
-    assert parts(artifact.folder) == [artifact.folder / "part-00000.parquet"]
+    assert part_paths(artifact.folder) == [artifact.folder / "part-00000.parquet"]
 
 
 def test_parts_are_read_in_order_and_columns_as_asked(tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_a_twin_is_adopted_with_its_files_rows_and_facts(tmp_path: Path) -> None
         (draft.folder / "deep" / "weights").write_bytes(b"abc")
         draft.facts = {"tokens": 7}
     second = Artifact(tmp_path / "two" / "model", {"seed": 1})
-    second.adopt(first.folder)
-    assert second.finished()
+    second.copy_from(first.folder)
+    assert second.exists()
     one, other = _contents(first.folder), _contents(second.folder)
     assert {name: content for name, content in one.items() if name != MANIFEST} == {
         name: content for name, content in other.items() if name != MANIFEST
@@ -272,7 +272,7 @@ def test_a_twin_is_adopted_with_its_files_rows_and_facts(tmp_path: Path) -> None
 def test_an_adopted_model_lives_on_when_its_twin_is_removed(tmp_path: Path) -> None:
     first = _published(tmp_path / "one" / "model", _table(1))
     second = Artifact(tmp_path / "two" / "model", {})
-    second.adopt(first.folder)
+    second.copy_from(first.folder)
     (first.folder / "part-00000.parquet").write_bytes(b"")
     assert read_table(second.folder)["number"].to_pylist() == [1]
 
@@ -281,10 +281,10 @@ def test_what_was_made_differently_or_is_not_there_is_not_adopted(tmp_path: Path
     other = _published(tmp_path / "one" / "model", seed=2)
     mine = Artifact(tmp_path / "two" / "model", {"seed": 1})
     with pytest.raises(DriftError, match=r"settings\.seed was 2, is now 1"):
-        mine.adopt(other.folder)
-    with pytest.raises(AbsentError):
-        mine.adopt(tmp_path / "nowhere")
-    assert not mine.finished()
+        mine.copy_from(other.folder)
+    with pytest.raises(ArtifactMissingError):
+        mine.copy_from(tmp_path / "nowhere")
+    assert not mine.exists()
 
 
 def test_long_tables_are_written_in_row_groups(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-from storage.artifacts.ids import human_id, seed_of, synthetic_id, text_digest
+from storage.artifacts.ids import derive_seed, human_id, synthetic_id, text_hash
 
 
 def test_a_digest_is_of_the_text_as_it_stands() -> None:
-    assert text_digest("héllo") == "3c48591d8d098a4538f5e013dfcf406e"
-    assert text_digest("héllo") != text_digest("Héllo")
-    assert text_digest("\ud800") != text_digest("\ud801")
+    assert text_hash("héllo") == "3c48591d8d098a4538f5e013dfcf406e"
+    assert text_hash("héllo") != text_hash("Héllo")
+    assert text_hash("\ud800") != text_hash("\ud801")
 
 
 def test_a_human_id_follows_from_the_text_alone() -> None:
@@ -21,13 +21,13 @@ def test_a_synthetic_id_says_generation_attempt_and_number() -> None:
 
 
 def test_a_seed_is_the_same_everywhere_and_below_two_to_the_31() -> None:
-    assert seed_of(0, "train", 1) == 1312450192
-    assert seed_of("a", "b") == 125259203
-    seeds = {seed_of("candidate", number) for number in range(2000)}
+    assert derive_seed(0, "train", 1) == 1312450192
+    assert derive_seed("a", "b") == 125259203
+    seeds = {derive_seed("candidate", number) for number in range(2000)}
     assert len(seeds) == 2000
     assert 0 <= min(seeds) < 2**31 // 10
     assert 2**31 - 2**31 // 10 < max(seeds) < 2**31
 
 
 def test_the_order_and_the_kind_of_its_parts_change_a_seed() -> None:
-    assert len({seed_of(1, 2), seed_of(2, 1), seed_of(12), seed_of("1", 2), seed_of(1, 2, 0)}) == 5
+    assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(12), derive_seed("1", 2), derive_seed(1, 2, 0)}) == 5

@@ -2,17 +2,17 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifacts.artifact import MANIFEST, AbsentError, Artifact, read_table
+from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_table
 from storage.artifacts.model_files import (
-    ADAPTER,
-    base_below,
+    ADAPTER_CONFIG,
+    base_artifact_of,
+    ensure_loadable,
     remove_weights,
-    removed_weights,
+    removed_weight_files,
     require_weights,
-    speakable,
     weight_files,
 )
-from storage.remote.mirror import attach
+from storage.remote.mirror import sync
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_model_keeps_its_loss_curve_and_its_manifest(model: Path) -> None:
     assert files == ["ngram.json"]
     require_weights(model)
     remove_weights(model)
-    assert removed_weights(model) == set(files)
+    assert removed_weight_files(model) == set(files)
     assert not (model / "ngram.json").exists()
     assert read_table(model).equals(curve)
     assert (model / "_manifest.json").read_bytes() == manifest
@@ -34,7 +34,7 @@ def test_a_model_keeps_its_loss_curve_and_its_manifest(model: Path) -> None:
 
 def test_who_needs_removed_weights_is_told_when_they_went(model: Path) -> None:
     remove_weights(model)
-    with pytest.raises(AbsentError, match=r"removed by heirloom gc on \d{4}-\d\d-\d\d"):
+    with pytest.raises(ArtifactMissingError, match=r"removed by heirloom gc on \d{4}-\d\d-\d\d"):
         require_weights(model)
 
 
@@ -43,7 +43,7 @@ def test_a_removal_that_was_cut_off_is_brought_to_its_end(model: Path) -> None:
     remove_weights(model)
     (model / "ngram.json").write_bytes(content)
     remove_weights(model)
-    assert removed_weights(model) == {"ngram.json"}
+    assert removed_weight_files(model) == {"ngram.json"}
 
 
 def test_weights_that_are_put_back_are_there(model: Path) -> None:
@@ -51,7 +51,7 @@ def test_weights_that_are_put_back_are_there(model: Path) -> None:
     remove_weights(model)
     (model / "ngram.json").write_bytes(content)
     require_weights(model)
-    assert not removed_weights(model)
+    assert not removed_weight_files(model)
 
 
 def _adapter_over(root: Path) -> tuple[Artifact, Artifact]:
@@ -61,27 +61,27 @@ def _adapter_over(root: Path) -> tuple[Artifact, Artifact]:
     with base.draft() as draft:
         (draft.folder / "model.safetensors").write_bytes(b"weights")
     with model.draft() as draft:
-        (draft.folder / ADAPTER).write_text('{"base_model_name_or_path": "../base"}')
+        (draft.folder / ADAPTER_CONFIG).write_text('{"base_model_name_or_path": "../base"}')
         (draft.folder / "adapter_model.safetensors").write_bytes(b"a few")
     return base, model
 
 
 def test_an_adapter_of_a_bucket_comes_with_its_base(bucket_url: str, tmp_path: Path) -> None:
-    attach(tmp_path / "here", bucket_url)
+    sync(tmp_path / "here", bucket_url)
     _, model = _adapter_over(tmp_path / "here")
-    attach(tmp_path / "there", bucket_url)
+    sync(tmp_path / "there", bucket_url)
     folder = tmp_path / "there" / model.folder.relative_to(tmp_path / "here")
     assert [path.name for path in (folder.parent / "base").iterdir()] == [MANIFEST]
-    assert speakable(Artifact(folder, {})) == folder
+    assert ensure_loadable(Artifact(folder, {})) == folder
     assert (folder.parent / "base" / "model.safetensors").read_bytes() == b"weights"
     assert (folder / "adapter_model.safetensors").read_bytes() == b"a few"
 
 
 def test_an_adapter_whose_base_has_lost_its_weights_cannot_speak(tmp_path: Path) -> None:
     base, model = _adapter_over(tmp_path)
-    assert base_below(model.folder) == base.folder
-    assert base_below(base.folder) is None
-    assert speakable(model) == model.folder
+    assert base_artifact_of(model.folder) == base.folder
+    assert base_artifact_of(base.folder) is None
+    assert ensure_loadable(model) == model.folder
     remove_weights(base.folder)
-    with pytest.raises(AbsentError, match=r"the weights of .*base were removed by heirloom gc"):
-        speakable(model)
+    with pytest.raises(ArtifactMissingError, match=r"the weights of .*base were removed by heirloom gc"):
+        ensure_loadable(model)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.artifacts.parquet_io import DamagedError, read_parquet, write_parquet
-from storage.artifacts.schemas import embeddings
+from storage.artifacts.schemas import embeddings_schema
 
 
 def test_long_tables_are_written_in_row_groups(tmp_path: Path) -> None:
@@ -24,9 +24,9 @@ def test_only_repeating_columns_have_a_dictionary_and_text_is_packed(tmp_path: P
 
 
 def test_vectors_are_fixed_half_precision_lists_and_not_packed(tmp_path: Path) -> None:
-    table = pa.table([pa.array(["a"]), pa.array([[1.0, 0.0]], pa.list_(pa.float16(), 2))], schema=embeddings(2))
+    table = pa.table([pa.array(["a"]), pa.array([[1.0, 0.0]], pa.list_(pa.float16(), 2))], schema=embeddings_schema(2))
     write_parquet(table, tmp_path / "vectors.parquet")
-    assert pq.read_table(tmp_path / "vectors.parquet").schema == embeddings(2)
+    assert pq.read_table(tmp_path / "vectors.parquet").schema == embeddings_schema(2)
     assert pq.ParquetFile(tmp_path / "vectors.parquet").metadata.row_group(0).column(1).compression == "UNCOMPRESSED"
 
 

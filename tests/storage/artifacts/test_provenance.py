@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifacts.provenance import cards, commit, machine, provenance, versions, without_secrets
+from storage.artifacts.provenance import commit, machine, provenance, redact_arguments, versions, visible_gpus
 from tests.support.paths import ROOT
 
 
@@ -26,7 +26,7 @@ def _of_a_command(*arguments: str, folder: Path = ROOT, **environment: str) -> d
 
 def test_it_says_who_made_it_with_what_and_where() -> None:
     found = provenance()
-    assert set(found) == {"commit", "versions", "machine", "cards", "command"}
+    assert set(found) == {"commit", "versions", "machine", "visible_gpus", "command"}
     assert found["versions"]["python"] == platform.python_version()
     assert {"pyarrow", "duckdb", "numpy", "datasketch"} <= set(versions())
     assert machine().startswith(f"{platform.system()} {platform.machine()}, ")
@@ -37,13 +37,13 @@ def test_it_says_who_made_it_with_what_and_where() -> None:
 def test_cards_are_those_that_are_there_and_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("storage.artifacts.provenance._CARDS", tmp_path / "gpus")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert cards() == 0
+    assert visible_gpus() == 0
     for name in ("a", "b", "c"):
         (tmp_path / "gpus" / name).mkdir(parents=True)
-    assert cards() == 3
+    assert visible_gpus() == 3
     for named, may in {"0,2": 2, "1": 1, "": 0, "-1": 0, "0,-1,1": 1, "0,1,2,3,4": 3}.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-        assert cards() == may, named
+        assert visible_gpus() == may, named
 
 
 def test_it_can_be_stored_as_json() -> None:
@@ -51,8 +51,8 @@ def test_it_can_be_stored_as_json() -> None:
 
 
 def test_the_command_is_kept_as_it_was_typed() -> None:
-    found = _of_a_command("evolve", "anchor", "--set", "generate.max_tokens=50", "--set", "seed=3")
-    assert found["command"] == ["-c", "evolve", "anchor", "--set", "generate.max_tokens=50", "--set", "seed=3"]
+    found = _of_a_command("run", "anchor", "--set", "generate.max_tokens=50", "--set", "seed=3")
+    assert found["command"] == ["-c", "run", "anchor", "--set", "generate.max_tokens=50", "--set", "seed=3"]
 
 
 def test_secrets_are_stored_neither_from_the_command_nor_from_the_environment() -> None:
@@ -73,8 +73,8 @@ def test_secrets_are_stored_neither_from_the_command_nor_from_the_environment() 
 
 
 def test_only_values_named_like_secrets_are_hidden() -> None:
-    assert without_secrets(["--token", "a", "b"]) == ["--token", "***", "b"]
-    assert without_secrets(["--api_key=a", "--API-KEY=b", "client.secret=c"]) == [
+    assert redact_arguments(["--token", "a", "b"]) == ["--token", "***", "b"]
+    assert redact_arguments(["--api_key=a", "--API-KEY=b", "client.secret=c"]) == [
         "--api_key=***",
         "--API-KEY=***",
         "client.secret=***",
@@ -89,7 +89,7 @@ def test_only_values_named_like_secrets_are_hidden() -> None:
         "monkey=1",
         "--set",
     ]
-    assert without_secrets(plain) == plain
+    assert redact_arguments(plain) == plain
 
 
 def _copy_module(folder: Path) -> None:

@@ -46,20 +46,20 @@ def test_an_empty_table_of_every_schema_keeps_its_columns(name: str, tmp_path: P
 
 def test_there_is_a_schema_for_every_kind_of_row() -> None:
     assert set(SCHEMAS) == {
-        "RESERVE",
-        "SET_ASIDE",
+        "HUMAN_RECORDS",
+        "REJECTED_DOCUMENTS",
         "CANDIDATES",
         "DECISIONS",
         "CORPUS",
-        "VOICE",
+        "EVAL_SAMPLES",
         "METRICS",
-        "VERDICTS",
+        "GATE_RESULTS",
         "TRAINING",
-        "CONTAMINATION",
-        "MET",
+        "CONTAMINATION_REPORT",
+        "EVAL_EXPOSURES",
         "TOPICS",
         "PAIRS",
         "SCORES",
         "FORECAST",
-        "PROFILE",
+        "COLLAPSE_TESTS",
     }

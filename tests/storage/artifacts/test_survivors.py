@@ -20,7 +20,7 @@ def _candidates(*ids: str) -> pa.Table:
 
 def _decisions(**kept: list[bool]) -> pa.Table:
     rows = [
-        {"id": one, "stage": f"stage {place}", "kept": word}
+        {"id": one, "filter": f"stage {place}", "kept": word}
         for one, said in kept.items()
         for place, word in enumerate(said)
     ]
@@ -37,7 +37,7 @@ def test_a_survivor_is_one_that_no_decision_dropped(tmp_path: Path) -> None:
 
 
 def test_records_that_no_decision_names_stay(tmp_path: Path) -> None:
-    decisions = _stored(tmp_path / "kept_out", _decisions(b=[False]))
+    decisions = _stored(tmp_path / "excluded_records", _decisions(b=[False]))
     assert without_dropped(_candidates("a", "b", "c"), decisions)["id"].to_pylist() == ["a", "c"]
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.artifacts import schemas as records
-from storage.export.corpus import export
+from storage.export.corpus import export_corpus
 from storage.runs.run import Attempt, Run
 from tests.storage.conftest import publish
 
@@ -19,20 +19,20 @@ def mixed(two_runs: Path) -> Path:
     rows = [
         {
             "id": "h-1",
-            "text": "reserve",
+            "text": "human_train",
             "origin": "human",
-            "born": 0,
+            "source_generation": 0,
             "source": "letters.txt",
-            "digest": "d",
+            "text_hash": "d",
             "weight": 1.0,
         },
         {
             "id": "g002-0000000",
             "text": 'said "so"\n',
             "origin": "synthetic",
-            "born": 2,
+            "source_generation": 2,
             "source": "",
-            "digest": "e",
+            "text_hash": "e",
             "weight": 1.0,
         },
     ]
@@ -42,10 +42,10 @@ def mixed(two_runs: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["hf", "jsonl", "parquet"])
-def test_an_export_holds_the_records_with_their_licences(kind: str, mixed: Path, tmp_path: Path) -> None:
-    rows = _rows(export(mixed, "first", None, kind, tmp_path / "out"))
-    assert [(row["id"], row["text"], row["licence"]) for row in rows] == [
-        ("h-1", "reserve", "CC0-1.0"),
+def test_an_export_holds_the_records_with_their_licenses(kind: str, mixed: Path, tmp_path: Path) -> None:
+    rows = _rows(export_corpus(mixed, "first", None, kind, tmp_path / "out"))
+    assert [(row["id"], row["text"], row["license"]) for row in rows] == [
+        ("h-1", "human_train", "CC0-1.0"),
         ("g002-0000000", 'said "so"\n', ""),
     ]
 
@@ -64,7 +64,7 @@ def test_datasets_opens_an_export(kind: str, mixed: Path, tmp_path: Path, monkey
         import datasets
     except ImportError:
         pytest.skip("datasets is not installed")
-    folder = export(mixed, "first", 2, kind, tmp_path / "out")
+    folder = export_corpus(mixed, "first", 2, kind, tmp_path / "out")
     opened = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert opened["train"]["id"][:] == ["h-1", "g002-0000000"]
 
@@ -77,7 +77,7 @@ def test_the_standard_validator_accepts_the_metadata_and_reads_the_records(
         import mlcroissant
     except ImportError:
         pytest.skip("mlcroissant is not installed")
-    folder = export(mixed, "first", 2, kind, tmp_path / "out")
+    folder = export_corpus(mixed, "first", 2, kind, tmp_path / "out")
     described = mlcroissant.Dataset(jsonld=folder / "croissant.json")
     assert not described.metadata.issues.errors
     assert not described.metadata.issues.warnings
@@ -96,21 +96,21 @@ def test_what_is_not_there_cannot_be_exported_and_leaves_nothing(
     run: str, generation: int | None, kind: str, sentence: str, mixed: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        export(mixed, run, generation, kind, tmp_path / "out")
+        export_corpus(mixed, run, generation, kind, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
 
 
 def test_a_folder_that_is_there_is_not_overwritten(mixed: Path, tmp_path: Path) -> None:
-    folder = export(mixed, "first", 2, "jsonl", tmp_path / "out")
+    folder = export_corpus(mixed, "first", 2, "jsonl", tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="is there already; name another folder with --out, or remove it"):
-        export(mixed, "first", 1, "jsonl", folder)
+        export_corpus(mixed, "first", 1, "jsonl", folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_what_a_killed_export_left_behind_is_replaced(mixed: Path, tmp_path: Path) -> None:
     (tmp_path / ".out.draft").mkdir()
     (tmp_path / ".out.draft" / "half").write_text("a record")
-    folder = export(mixed, "first", 2, "hf", tmp_path / "out")
+    folder = export_corpus(mixed, "first", 2, "hf", tmp_path / "out")
     assert {path.name for path in folder.iterdir()} == {"README.md", "croissant.json", "data"}
     assert {path.name for path in tmp_path.iterdir()} == {"store", "out"}

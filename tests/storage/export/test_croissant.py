@@ -9,7 +9,7 @@ def test_every_column_is_a_field_of_the_metadata() -> None:
     (records,) = described["recordSet"]
     assert [(field["name"], field["dataType"]) for field in records["field"]] == [
         ("id", "sc:Text"),
-        ("born", "sc:Integer"),
+        ("source_generation", "sc:Integer"),
         ("weight", "sc:Float"),
     ]
     assert described["license"] == ["CC0-1.0"]

@@ -5,36 +5,36 @@ from typing import Any
 
 import pytest
 
-from storage.export.dataset_card import Exported, data_card
+from storage.export.dataset_card import ExportedCorpus, dataset_card
 
 
-def told(**changes: Any) -> Exported:
+def told(**changes: Any) -> ExportedCorpus:
     told: dict[str, Any] = {
         "name": "anchor-generation-2-hf",
         "run": "anchor",
         "generation": 2,
         "recipe": {
-            "question": "does it | hold?",
-            "mix": {"policy": "anchor", "records": None},
+            "description": "does it | hold?",
+            "mix": {"policy": "anchor", "num_records": None},
             "generate": {"sampler": "ngram", "temperature": 0.7},
             "train": {"backend": "ngram"},
-            "curate": {"stages": ["exact", "minhash"]},
+            "curate": {"filters": ["exact", "minhash"]},
             "seed": 7,
         },
         "file": "corpus.parquet",
         "bytes": 10,
         "sha256": "0" * 64,
-        "columns": [("id", "string"), ("born", "int32"), ("weight", "double")],
+        "columns": [("id", "string"), ("source_generation", "int32"), ("weight", "double")],
         "counts": [("human", "letters.txt", "CC0-1.0", 3), ("synthetic", "", "", 1)],
         "facts": {"human_token_fraction": 0.5, "candidates": 2, "survivors": 1, "snapshot": 1},
         "metrics": [("model", "perplexity", 12.34567), ("model", "lost", None)],
         "lineage": [("corpus", "aaaa", "decisions_0", "bbbb")],
     }
-    return Exported(**{**told, **changes})
+    return ExportedCorpus(**{**told, **changes})
 
 
-def test_a_card_says_shares_sources_licences_policy_sampler_metrics_and_lineage() -> None:
-    card = data_card(told())
+def test_a_card_says_shares_sources_licenses_policy_sampler_metrics_and_lineage() -> None:
+    card = dataset_card(told())
     for line in (
         "| human | 3 | 75.00% |",
         "| synthetic | 1 | 25.00% |",
@@ -53,7 +53,7 @@ def test_a_card_says_shares_sources_licences_policy_sampler_metrics_and_lineage(
 
 
 @pytest.mark.parametrize(
-    ("licences", "lines"),
+    ("licenses", "lines"),
     [
         (["CC0-1.0"], ["license: cc0-1.0"]),
         (["PSF-2.0"], ["license: other", 'license_name: "PSF-2.0"']),
@@ -61,15 +61,15 @@ def test_a_card_says_shares_sources_licences_policy_sampler_metrics_and_lineage(
         ([], ["license: unknown"]),
     ],
 )
-def test_the_front_matter_names_the_licence_as_a_hub_knows_it(licences: list[str], lines: list[str]) -> None:
-    counts = [("human", "letters.txt", licence, 1) for licence in licences] or [("synthetic", "", "", 1)]
-    front = data_card(told(counts=counts)).split("---")[1].splitlines()
+def test_the_front_matter_names_the_license_as_a_hub_knows_it(licenses: list[str], lines: list[str]) -> None:
+    counts = [("human", "letters.txt", license, 1) for license in licenses] or [("synthetic", "", "", 1)]
+    front = dataset_card(told(counts=counts)).split("---")[1].splitlines()
     assert [line for line in front if line.startswith("license")] == lines
     assert "    path: corpus.parquet" in front
 
 
 def test_many_sources_are_cut_and_counted() -> None:
     counts = [("human", f"{number}.txt", "", 1) for number in range(50)]
-    card = data_card(told(counts=counts))
+    card = dataset_card(told(counts=counts))
     assert len(re.findall(r"\d+\.txt", card)) == 20
     assert "And 30 sources with fewer records" in card

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from storage.artifacts.artifact import FORMAT, MANIFEST
-from storage.artifacts.files import seal
+from storage.artifacts.files import manifest_digest
 from storage.artifacts.model_files import remove_weights
-from storage.artifacts.tombstones import FILE
+from storage.artifacts.tombstones import TOMBSTONES_FILE
 from storage.maintenance.verify import verify
 from storage.runs.run import Run
 
@@ -17,7 +17,7 @@ ATTEMPT = "runs/tiny/generation=2/attempt=1"
 
 def _fault(store: Path) -> str:
     """The one fault of a store."""
-    (fault,) = verify(store).faults
+    (fault,) = verify(store).errors
     return fault
 
 
@@ -27,8 +27,8 @@ def _edit(path: Path, **changes: object) -> None:
 
 def test_a_store_as_it_was_written_has_no_fault_and_is_counted(store: Path) -> None:
     told: list[tuple[int, int]] = []
-    found = verify(store, told=lambda done, of: told.append((done, of)))
-    assert found.faults == ()
+    found = verify(store, on_progress=lambda done, of: told.append((done, of)))
+    assert found.errors == ()
     assert found.artifacts == len(list(store.rglob(MANIFEST))) == told[-1][0] == told[-1][1]
     assert found.bytes == sum(
         listed["bytes"] for path in store.rglob(MANIFEST) for listed in json.loads(path.read_text())["files"].values()
@@ -59,24 +59,24 @@ def test_any_flipped_bit_of_any_file_of_an_artifact_is_a_fault(store: Path) -> N
         path.write_bytes(content)
         # White space between the values of a manifest says nothing.
         if path.name != MANIFEST or not before[place : place + 1].isspace():
-            assert any(path.parent.name in fault for fault in verify(store).faults), (path, place)
+            assert any(path.parent.name in fault for fault in verify(store).errors), (path, place)
         path.write_bytes(before)
-    assert verify(store).faults == ()
+    assert verify(store).errors == ()
 
 
 def test_a_vanished_part_is_named_with_what_to_do(store: Path) -> None:
     (store / ATTEMPT / "corpus/part-00000.parquet").unlink()
     assert "corpus/part-00000.parquet has vanished; restore it" in _fault(store)
-    assert "let heirloom evolve tiny make it anew" in _fault(store)
+    assert "let heirloom run tiny make it anew" in _fault(store)
 
 
 def test_human_text_is_made_anew_by_ingest(store: Path) -> None:
-    (store / "human/letters/snapshot=1/heldout/part-00000.parquet").unlink()
+    (store / "human/letters/snapshot=1/human_heldout/part-00000.parquet").unlink()
     assert "let heirloom ingest with the same documents make it anew" in _fault(store)
 
 
 def test_a_truncated_file_is_told_from_a_changed_one(store: Path) -> None:
-    path = store / ATTEMPT / "voice/part-00000.parquet"
+    path = store / ATTEMPT / "eval_samples/part-00000.parquet"
     content = path.read_bytes()
     path.write_bytes(content[:100])
     assert f"is truncated: 100 of {len(content):,} bytes" in _fault(store)
@@ -98,7 +98,7 @@ def test_a_changed_manifest_is_named_whatever_was_changed_in_it(store: Path) -> 
 def test_a_manifest_without_a_seal_has_been_changed(store: Path) -> None:
     path = store / ATTEMPT / "verdict" / MANIFEST
     manifest = json.loads(path.read_text())
-    del manifest["seal"]
+    del manifest["manifest_digest"]
     path.write_text(json.dumps(manifest))
     assert "has been changed since it was written" in _fault(store)
 
@@ -112,7 +112,7 @@ def test_a_manifest_that_was_sealed_anew_still_answers_for_its_fingerprint_and_i
 ) -> None:
     path = store / ATTEMPT / "verdict" / MANIFEST
     manifest = {**json.loads(path.read_text()), **change}
-    path.write_text(json.dumps({**manifest, "seal": seal(manifest)}))
+    path.write_text(json.dumps({**manifest, "manifest_digest": manifest_digest(manifest)}))
     assert fault in _fault(store)
 
 
@@ -137,8 +137,8 @@ def test_a_missing_parent_is_named_once_with_its_children(store: Path) -> None:
 
 def test_human_text_that_is_gone_is_missed(store: Path) -> None:
     shutil.rmtree(store / "human")
-    faults = verify(store, ["tiny"]).faults
-    assert sorted(fault.split()[0] for fault in faults) == ["heldout", "reserve"]
+    faults = verify(store, ["tiny"]).errors
+    assert sorted(fault.split()[0] for fault in faults) == ["human_heldout", "human_train"]
 
 
 def test_an_accepted_generation_without_its_verdict_is_named(store: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_torn_line_of_the_journal_is_named_but_not_the_last_one_of_a_live_run(
     with (run.folder / "journal.jsonl").open("a") as journal:
         journal.write('{"event": "acc')
     with run.lock():
-        assert verify(store).faults == ()
+        assert verify(store).errors == ()
     assert "is torn and does not count" in _fault(store)
 
 
@@ -159,13 +159,13 @@ def test_drafts_are_no_fault(store: Path) -> None:
     draft = store / ATTEMPT / ".corpus.draft"
     draft.mkdir()
     (draft / "part-00000.parquet").write_bytes(b"half")
-    assert verify(store).faults == ()
+    assert verify(store).errors == ()
 
 
 def test_weights_that_were_removed_on_purpose_are_no_fault(store: Path) -> None:
     remove_weights(store / ATTEMPT / "model")
     found = verify(store)
-    assert found.faults == ()
+    assert found.errors == ()
     assert found.without_weights == 1
     (store / ATTEMPT / "model/part-00000.parquet").unlink()
     assert "model/part-00000.parquet has vanished" in _fault(store)
@@ -174,5 +174,5 @@ def test_weights_that_were_removed_on_purpose_are_no_fault(store: Path) -> None:
 def test_a_recipe_and_tombstones_that_cannot_be_read_are_named(store: Path) -> None:
     (store / "runs/tiny/run.json").write_text("{")
     assert "run.json cannot be read" in _fault(store)
-    (store / FILE).write_text("{")
-    assert any(FILE in fault for fault in verify(store).faults)
+    (store / TOMBSTONES_FILE).write_text("{")
+    assert any(TOMBSTONES_FILE in fault for fault in verify(store).errors)

@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.artifacts import schemas as records
-from storage.artifacts.artifact import AbsentError, Artifact, read_manifest
+from storage.artifacts.artifact import Artifact, ArtifactMissingError, read_manifest
 from storage.artifacts.parquet_io import write_parquet
 from storage.datasets.snapshots import human_folder
 from storage.query.catalog import open_catalog, write_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 from storage.runs.run import Attempt, Run
 from tests.storage.conftest import HUMAN_VIEWS, RECIPE, live, publish
 
@@ -19,13 +19,17 @@ VIEWS = {
     "decisions": records.DECISIONS.names,
     "corpus": records.CORPUS.names,
     "metrics": records.METRICS.names,
-    "verdicts": records.VERDICTS.names,
-    "voice": records.VOICE.names,
+    "gate_results": records.GATE_RESULTS.names,
+    "eval_samples": records.EVAL_SAMPLES.names,
     "training": records.TRAINING.names,
-    "kept_out": records.DECISIONS.names,
-    "contamination": records.CONTAMINATION.names,
+    "excluded_records": records.DECISIONS.names,
+    "contamination_report": records.CONTAMINATION_REPORT.names,
 }
-EVALUATION_VIEWS = {"evaluation": records.RESERVE, "evaluation_set_aside": records.SET_ASIDE, "met": records.MET}
+EVALUATION_VIEWS = {
+    "eval_records": records.HUMAN_RECORDS,
+    "eval_rejected_documents": records.REJECTED_DOCUMENTS,
+    "eval_exposures": records.EVAL_EXPOSURES,
+}
 
 
 def _columns(catalog: duckdb.DuckDBPyConnection, view: str) -> list[str]:
@@ -39,14 +43,14 @@ def _asked(root: Path, question: str) -> list[tuple[Any, ...]]:
 def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
     catalog = open_catalog(tmp_path)
     for view, columns in VIEWS.items():
-        for name in (view, f"{view}_all"):
+        for name in (view, f"{view}_all_attempts"):
             assert _columns(catalog, name) == [*columns, "run", "generation", "attempt"]
             assert catalog.execute(f"select count(*) from {name}").fetchall() == [(0,)]
     for view, schema in HUMAN_VIEWS.items():
-        assert _columns(catalog, view) == [*schema.names, "human", "snapshot"]
+        assert _columns(catalog, view) == [*schema.names, "dataset", "snapshot"]
     for view, schema in EVALUATION_VIEWS.items():
-        assert _columns(catalog, view) == [*schema.names, "human", "withheld"]
-    for view in ("journal", "generations", "generations_all", "runs", "recipes", "lineage", "records"):
+        assert _columns(catalog, view) == [*schema.names, "dataset", "eval_set"]
+    for view in ("journal", "generations", "generations_all_attempts", "runs", "recipes", "lineage", "records"):
         assert _columns(catalog, view)[0] in ("run", "id")
         assert catalog.execute(f"select * from {view}").fetchall() == []
 
@@ -54,8 +58,8 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
 def test_views_have_the_same_columns_and_types_with_and_without_records(two_runs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     full, empty = open_catalog(two_runs), open_catalog(tmp_path / "empty")
-    others = ("journal", "generations", "generations_all", "runs", "recipes", "lineage", "records")
-    for name in (*VIEWS, *(f"{view}_all" for view in VIEWS), *HUMAN_VIEWS, *EVALUATION_VIEWS, *others):
+    others = ("journal", "generations", "generations_all_attempts", "runs", "recipes", "lineage", "records")
+    for name in (*VIEWS, *(f"{view}_all_attempts" for view in VIEWS), *HUMAN_VIEWS, *EVALUATION_VIEWS, *others):
         one, other = (catalog.execute(f"describe {name}").fetchall() for catalog in (full, empty))
         assert [row[:2] for row in one] == [row[:2] for row in other]
 
@@ -69,18 +73,18 @@ def test_views_show_accepted_attempts_and_all_show_every_attempt(two_runs: Path)
         ("second", 0, 1, 10.0),
         ("second", 1, 1, 99.0),
     ]
-    assert ("first", 1, 1, 99.0) in catalog.execute(values.format("metrics_all")).fetchall()
+    assert ("first", 1, 1, 99.0) in catalog.execute(values.format("metrics_all_attempts")).fetchall()
     for view in VIEWS:
         counts = f"select count(distinct (run, generation, attempt)) from {view}"
         assert catalog.execute(counts).fetchall() == [(4,)]
-        assert catalog.execute(f"{counts}_all").fetchall() == [(5,)]
+        assert catalog.execute(f"{counts}_all_attempts").fetchall() == [(5,)]
 
 
 def test_a_rejected_attempt_stays_queryable_with_its_reason(two_runs: Path) -> None:
     assert _asked(two_runs, "select run, generation, attempt, reason from journal where event = 'rejected'") == [
         ("first", 1, 1, "perplexity rose")
     ]
-    assert _asked(two_runs, "select run, attempt from generations_all where not accepted") == [("first", 1)]
+    assert _asked(two_runs, "select run, attempt from generations_all_attempts where not accepted") == [("first", 1)]
 
 
 def test_a_generation_is_summed_up_from_its_manifests(two_runs: Path) -> None:
@@ -103,7 +107,7 @@ def test_lineage_joins_every_artifact_to_what_it_was_made_from(two_runs: Path) -
         ("decisions", "candidates"),
         ("metrics", "model"),
         ("model", "corpus"),
-        ("voice", "model"),
+        ("eval_samples", "model"),
     ]
     joined = """select count(*) from lineage child join lineage parent
         on child.parent_fingerprint = parent.fingerprint and child.run = parent.run
@@ -120,23 +124,23 @@ def test_records_hold_human_and_synthetic_texts_side_by_side(two_runs: Path) -> 
 
 
 def test_evaluation_sets_say_their_human_text_and_name_and_every_look_counts(two_runs: Path) -> None:
-    assert _asked(two_runs, "select text, human, withheld from evaluation") == [("exam", "letters", "exam")]
-    assert _asked(two_runs, "select id from met order by all") == [("h-1",), ("h-2",)]
+    assert _asked(two_runs, "select text, dataset, eval_set from eval_records") == [("exam", "letters", "exam")]
+    assert _asked(two_runs, "select id from eval_exposures order by all") == [("h-1",), ("h-2",)]
     model = read_manifest(Attempt(Run(two_runs, "first"), 0).folder / "model")["fingerprint"]
-    assert _asked(two_runs, QUESTIONS["met_evaluation"]) == [
+    assert _asked(two_runs, QUERIES["eval_exposure"]) == [
         ("letters", "exam", "corpus", "first", 0, 1, model, 2, 1, 1.0, None)
     ]
 
 
 def test_contamination_is_told_by_generation_and_never_of_a_rejected_attempt(two_runs: Path) -> None:
-    told = _asked(two_runs, QUESTIONS["decontamination"])
-    assert told[0] == ("first", 0, "heldout", "human", 3, 1, 0.7, None)
+    told = _asked(two_runs, QUERIES["contamination"])
+    assert told[0] == ("first", 0, "human_heldout", "human", 3, 1, 0.7, None)
     assert len(told) == 4
     assert _asked(two_runs, "select distinct contaminated from generations") == [(1,)]
 
 
 def test_human_texts_say_their_name_and_snapshot(two_runs: Path) -> None:
-    assert _asked(two_runs, "select text, human, snapshot from heldout") == [("heldout", "letters", 1)]
+    assert _asked(two_runs, "select text, dataset, snapshot from human_heldout") == [("human_heldout", "letters", 1)]
 
 
 def test_one_run_can_be_asked_alone(two_runs: Path) -> None:
@@ -149,7 +153,7 @@ def test_what_is_not_finished_is_not_there(two_runs: Path) -> None:
     draft = Attempt(Run(two_runs, "first"), 2).folder / ".metrics.draft"
     draft.mkdir(parents=True)
     (draft / "part-00000.parquet").write_bytes(b"half")
-    assert _asked(two_runs, "select max(generation) from metrics_all") == [(1,)]
+    assert _asked(two_runs, "select max(generation) from metrics_all_attempts") == [(1,)]
 
 
 def test_a_file_that_no_manifest_lists_is_not_counted(two_runs: Path) -> None:
@@ -161,14 +165,14 @@ def test_a_file_that_no_manifest_lists_is_not_counted(two_runs: Path) -> None:
 
 def test_a_lost_part_is_an_error_and_not_fewer_rows(two_runs: Path) -> None:
     (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
-    with pytest.raises(AbsentError, match=r"has lost part-00000\.parquet"):
+    with pytest.raises(ArtifactMissingError, match=r"has lost part-00000\.parquet"):
         open_catalog(two_runs)
 
 
 @pytest.mark.parametrize("name", ["it's mine", "runs [old]", "what?", "a*b"])
 def test_any_folder_name_can_hold_a_store(name: str, tmp_path: Path) -> None:
     run = Run(tmp_path / name, "first")
-    run.begin(RECIPE, set(), {})
+    run.initialize(RECIPE, set(), {})
     live(run, 0)
     assert _asked(tmp_path / name, "select run, value from metrics") == [("first", 10.0)]
 
@@ -194,8 +198,8 @@ def test_asking_changes_nothing(two_runs: Path) -> None:
 
 
 def test_a_record_of_several_snapshots_is_one_record(two_runs: Path) -> None:
-    row = [{"id": "h-1", "text": "reserve", "origin": "human"}, {"id": "h-2", "text": "new", "origin": "human"}]
-    publish(Artifact(human_folder(two_runs, "letters", 2) / "reserve", {}), records.RESERVE, row)
+    row = [{"id": "h-1", "text": "human_train", "origin": "human"}, {"id": "h-2", "text": "new", "origin": "human"}]
+    publish(Artifact(human_folder(two_runs, "letters", 2) / "human_train", {}), records.HUMAN_RECORDS, row)
     assert _asked(two_runs, "select id, count(*) from records where run is null group by all order by all") == [
         ("h-1", 1),
         ("h-2", 1),

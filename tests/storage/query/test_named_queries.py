@@ -9,7 +9,7 @@ import pytest
 from storage.artifacts import schemas as records
 from storage.artifacts.artifact import Artifact
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS, answers, bound, wanted
+from storage.query.named_queries import QUERIES, bind, description, parameters
 from storage.runs.run import Attempt, Run
 from tests.storage.conftest import RECIPE, publish
 
@@ -18,10 +18,10 @@ GIVEN = {"record": "g001-0000001", "run": "first", "other_run": "second"}
 
 def _asked(root: Path, name: str, *arguments: str) -> list[tuple[Any, ...]]:
     catalog = open_catalog(root)
-    return catalog.execute(QUESTIONS[name], bound(catalog, name, arguments)).fetchall()
+    return catalog.execute(QUERIES[name], bind(catalog, name, arguments)).fetchall()
 
 
-@pytest.mark.parametrize("name", [name for name in QUESTIONS if not wanted(name) and name != "closest_calls"])
+@pytest.mark.parametrize("name", [name for name in QUERIES if not parameters(name) and name != "borderline_duplicates"])
 def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_store(
     name: str, two_runs: Path, tmp_path: Path
 ) -> None:
@@ -30,72 +30,74 @@ def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_st
     assert _asked(tmp_path / "empty", name) == []
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", QUERIES)
 def test_a_question_says_what_it_answers(name: str) -> None:
-    assert re.fullmatch(r"[A-Z].+\.", answers(name))
+    assert re.fullmatch(r"[A-Z].+\.", description(name))
 
 
-@pytest.mark.parametrize("name", [name for name in QUESTIONS if name not in ("one_prompt", "closest_calls")])
+@pytest.mark.parametrize(
+    "name", [name for name in QUERIES if name not in ("showcase_completions", "borderline_duplicates")]
+)
 def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> None:
-    given = {key: GIVEN[key] for key in wanted(name)}
-    ((_, plan),) = open_catalog(two_runs).execute(f"explain (format json) {QUESTIONS[name]}", given).fetchall()
+    given = {key: GIVEN[key] for key in parameters(name)}
+    ((_, plan),) = open_catalog(two_runs).execute(f"explain (format json) {QUERIES[name]}", given).fetchall()
     assert '"text"' not in plan
 
 
 def test_quotas_are_counted_by_cell(two_runs: Path) -> None:
-    told = _asked(two_runs, "quotas")
+    told = _asked(two_runs, "quota_fill")
     assert {row[2] for row in told} == {"{tone=plain, topic=0}"}
     assert {row[3:] for row in told} == {(2, 1, 1)}
 
 
 def test_choices_and_what_steered_them_are_told(two_runs: Path) -> None:
-    assert ("second", 1, "own", 1, 1, 5.0, 5.0, 0.0) in _asked(two_runs, "choices")
-    assert ("second", 1, 0, "the old", 3, 0, 1.0, 2, 1) in _asked(two_runs, "tail")
+    assert ("second", 1, "self", 1, 1, 5.0, 5.0, 0.0) in _asked(two_runs, "best_of_stats")
+    assert ("second", 1, 0, "the old", 3, 0, 1.0, 2, 1) in _asked(two_runs, "topic_coverage")
 
 
 def test_of_several_answers_to_a_prompt_one_that_is_left_delivers_it(tmp_path: Path) -> None:
     run = Run(tmp_path, "one")
-    run.begin(RECIPE, set(), {})
+    run.initialize(RECIPE, set(), {})
     rows = [
-        {"id": f"g001-{place:07d}", "asking": place // 2, "attributes": [("tone", "odd")], "born": 1}
+        {"id": f"g001-{place:07d}", "prompt_id": place // 2, "attributes": [("tone", "odd")], "source_generation": 1}
         for place in range(4)
     ]
     publish(Attempt(run, 1).artifact("candidates", {}), records.CANDIDATES, rows)
-    lost = [{"id": rows[place]["id"], "stage": "best_of", "kept": False} for place in (0, 2, 3)]
+    lost = [{"id": rows[place]["id"], "filter": "best_of", "kept": False} for place in (0, 2, 3)]
     publish(Attempt(run, 1).artifact("decisions", {}), records.DECISIONS, lost)
-    assert _asked(tmp_path, "quotas") == [("one", 1, "{tone=odd}", 2, 1, 1)]
+    assert _asked(tmp_path, "quota_fill") == [("one", 1, "{tone=odd}", 2, 1, 1)]
 
 
 def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
-    assert _asked(two_runs, "life_of", "g001-0000000") == [
-        ("first", 1, 1, "candidates", "blank by model m"),
+    assert _asked(two_runs, "record_history", "g001-0000000") == [
+        ("first", 1, 1, "candidates", "unconditional by model m"),
         ("first", 1, 1, "decisions", "best_of: kept"),
         ("first", 1, 1, "decisions", "exact: kept"),
         ("first", 1, 1, "corpus", "weight 1.0"),
         ("first", 1, 1, "model", _model(two_runs, "first", 1, 1)),
-        ("second", 1, 1, "candidates", "blank by model m"),
+        ("second", 1, 1, "candidates", "unconditional by model m"),
         ("second", 1, 1, "decisions", "best_of: kept"),
         ("second", 1, 1, "decisions", "exact: kept"),
         ("second", 1, 1, "corpus", "weight 1.0"),
         ("second", 1, 1, "model", _model(two_runs, "second", 1, 1)),
     ]
-    (candidate, dropped) = _asked(two_runs, "life_of", "g001a2-0000001")
+    (candidate, dropped) = _asked(two_runs, "record_history", "g001a2-0000001")
     assert candidate[:4] == ("first", 1, 2, "candidates")
     assert dropped[3:] == ("decisions", "exact: dropped, says the same 1.0")
 
 
 def _model(root: Path, run: str, generation: int, attempt: int) -> str:
     where = f"run = '{run}' and generation = {generation} and attempt = {attempt}"
-    ((model,),) = open_catalog(root).execute(f"select model from generations_all where {where}").fetchall()
+    ((model,),) = open_catalog(root).execute(f"select model from generations_all_attempts where {where}").fetchall()
     return f"{model} learned from it"
 
 
 def test_a_human_record_begins_where_it_came_in(two_runs: Path) -> None:
-    places = [row[3:] for row in _asked(two_runs, "life_of", "h-1")]
+    places = [row[3:] for row in _asked(two_runs, "record_history", "h-1")]
     assert places == [
-        ("reserve", "letters, snapshot 1, from letters.txt"),
-        ("heldout", "letters, snapshot 1, from letters.txt"),
-        ("set_aside", "letters, snapshot 1: "),
+        ("human_train", "letters, snapshot 1, from letters.txt"),
+        ("human_heldout", "letters, snapshot 1, from letters.txt"),
+        ("rejected_documents", "letters, snapshot 1: "),
     ]
 
 
@@ -104,36 +106,36 @@ def family(tmp_path: Path) -> Path:
     """A record with a child, a grandchild, and a namesake of the child's in another run."""
     for name in ("one", "other"):
         run = Run(tmp_path, name)
-        run.begin({**RECIPE, "seed": len(name)}, set(), {})
+        run.initialize({**RECIPE, "seed": len(name)}, set(), {})
         for generation, parent in ((1, "h-0"), (2, "g001-0000000")):
             row = {"id": f"g{generation:03d}-0000000", "parents": [parent if name == "one" else "h-9"]}
             publish(Attempt(run, generation).artifact("candidates", {}), records.CANDIDATES, [row])
         said = {
             "id": "g002-0000000",
-            "stage": "minhash",
+            "filter": "minhash",
             "kept": False,
             "reason": "near",
-            "keeper": "h-0",
-            "evidence": 0.9,
+            "duplicate_of": "h-0",
+            "score": 0.9,
         }
         publish(Attempt(run, 2).artifact("decisions", {}), records.DECISIONS, [said])
         value = {"subject": "model", "metric": "perplexity", "source": "all", "value": float(len(name))}
         publish(Attempt(run, 1).artifact("metrics", {}), records.METRICS, [value])
     human = tmp_path / "human" / "letters" / "snapshot=1"
     rows = [{"id": "h-0", "origin": "human"}, {"id": "h-9", "origin": "human"}]
-    publish(Artifact(human / "reserve", {}), records.RESERVE, rows)
-    aside = {"id": "h-8", "stage": "exact", "reason": "says the same", "keeper": "h-0", "evidence": 1.0}
-    publish(Artifact(human / "set_aside", {}), records.SET_ASIDE, [aside])
+    publish(Artifact(human / "human_train", {}), records.HUMAN_RECORDS, rows)
+    aside = {"id": "h-8", "filter": "exact", "reason": "says the same", "duplicate_of": "h-0", "score": 1.0}
+    publish(Artifact(human / "rejected_documents", {}), records.REJECTED_DOCUMENTS, [aside])
     return tmp_path
 
 
 def test_descendants_are_found_over_generations_and_within_their_run(family: Path) -> None:
-    assert _asked(family, "who_descends_from", "h-0") == [
+    assert _asked(family, "descendants", "h-0") == [
         ("one", 1, 1, "g001-0000000", "h-0"),
         ("one", 2, 2, "g002-0000000", "g001-0000000"),
     ]
-    assert [row[:2] for row in _asked(family, "who_descends_from", "g001-0000000")] == [("one", 1)]
-    assert {row[0] for row in _asked(family, "who_descends_from", "h-9")} == {"other"}
+    assert [row[:2] for row in _asked(family, "descendants", "g001-0000000")] == [("one", 1)]
+    assert {row[0] for row in _asked(family, "descendants", "h-9")} == {"other"}
 
 
 def test_duplicates_are_told_in_both_directions_and_those_of_the_ingest_too(family: Path) -> None:
@@ -144,34 +146,34 @@ def test_duplicates_are_told_in_both_directions_and_those_of_the_ingest_too(fami
 
 
 def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -> None:
-    assert _asked(family, "what_changed", "one", "other") == [
+    assert _asked(family, "diff_runs", "one", "other") == [
         ("seed", None, "3", "5", None),
         ("model perplexity", 1, "3", "5", "+2"),
     ]
-    assert _asked(family, "what_changed", "one", "one") == [("model perplexity", 1, "3", "3", "+0")]
+    assert _asked(family, "diff_runs", "one", "one") == [("model perplexity", 1, "3", "3", "+0")]
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
         ("why", [], "there is no question 'why'; named questions: collapse_curve"),
-        ("life_of", [], "life_of wants 1 argument, found 0; write: heirloom ask life_of RECORD"),
-        ("what_changed", ["first"], "wants 2 arguments, found 1; write: heirloom ask what_changed RUN OTHER_RUN"),
-        ("outcome", ["x"], "outcome wants no arguments, found 1"),
-        ("life_of", ["h-none"], "there is no record 'h-none' in this store"),
-        ("life_of", ["' or true --"], "there is no record"),
-        ("what_changed", ["first", "third"], "there is no run 'third' in this store; runs here: first, second"),
+        ("record_history", [], "record_history wants 1 argument, found 0; write: heirloom query record_history RECORD"),
+        ("diff_runs", ["first"], "wants 2 arguments, found 1; write: heirloom query diff_runs RUN OTHER_RUN"),
+        ("run_outcomes", ["x"], "run_outcomes wants no arguments, found 1"),
+        ("record_history", ["h-none"], "there is no record 'h-none' in this store"),
+        ("record_history", ["' or true --"], "there is no record"),
+        ("diff_runs", ["first", "third"], "there is no run 'third' in this store; runs here: first, second"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, two_runs: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        bound(open_catalog(two_runs), name, arguments)
+        bind(open_catalog(two_runs), name, arguments)
 
 
 def test_the_closest_calls_are_three_a_sieve_and_shown_with_both_texts(two_runs: Path) -> None:
-    assert _asked(two_runs, "closest_calls") == []
+    assert _asked(two_runs, "borderline_duplicates") == []
     attempt = Attempt(Run(two_runs, "first"), 2)
-    reserved, human = open_catalog(two_runs).sql("select id, text from reserve order by id").fetchall()[0]
+    reserved, human = open_catalog(two_runs).sql("select id, text from human_train order by id").fetchall()[0]
     texts = {"g002-0000000": "the river", "g002-0000001": "the rivers", "g002-0000002": "our river"}
     publish(
         attempt.artifact("candidates", {}),
@@ -179,14 +181,14 @@ def test_the_closest_calls_are_three_a_sieve_and_shown_with_both_texts(two_runs:
         [{"id": one, "text": text} for one, text in texts.items()],
     )
     gone = [("semantic", "g002-0000001", "g002-0000000", 0.95), ("semantic", "g002-0000002", "g002-0000000", 0.93)]
-    gone += [("copying", "g002-0000002", reserved, 0.7), ("exact", "g002-0000001", "g002-0000000", 1.0)]
+    gone += [("human_overlap", "g002-0000002", reserved, 0.7), ("exact", "g002-0000001", "g002-0000000", 1.0)]
     rows = [
-        {"id": one, "stage": stage, "kept": False, "reason": "so", "keeper": keeper, "evidence": evidence}
+        {"id": one, "filter": stage, "kept": False, "reason": "so", "duplicate_of": keeper, "score": evidence}
         for stage, one, keeper, evidence in gone
     ]
     publish(attempt.artifact("decisions", {}), records.DECISIONS, rows)
-    assert _asked(two_runs, "closest_calls") == [
-        ("first", 2, "copying", 0.7, "g002-0000002", "our river", reserved, human),
+    assert _asked(two_runs, "borderline_duplicates") == [
+        ("first", 2, "human_overlap", 0.7, "g002-0000002", "our river", reserved, human),
         ("first", 2, "semantic", 0.93, "g002-0000002", "our river", "g002-0000000", "the river"),
         ("first", 2, "semantic", 0.95, "g002-0000001", "the rivers", "g002-0000000", "the river"),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage.query.sandbox import open_readonly, run, statements
+from storage.query.sandbox import execute, open_readonly, statements
 from storage.runs.run import Attempt, Run
 
 HONEST = {
@@ -19,7 +19,7 @@ HONEST = {
     "the views": "show tables",
     "a plan": "explain analyze select count(*) from corpus",
     "a recursion": "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3) select * from n",
-    "a union": "select id from reserve union select id from candidates order by 1 limit 3",
+    "a union": "select id from human_train union select id from candidates order by 1 limit 3",
     "a pivot": "pivot metrics on metric in ('perplexity') using first(value) group by run",
     "a series": "select * from range(3), generate_series(1, 2)",
     "a comment": "-- how many?\nselect 1 /* one */;",
@@ -41,7 +41,7 @@ HOSTILE = {
     "replacement of a view": "create or replace view corpus as select 1",
     "a table": "create table mine as select 1",
     "a macro": "create macro f(x) as x",
-    "update": "update generations_all set human_fraction = 1",
+    "update": "update generations_all_attempts set human_fraction = 1",
     "delete": "delete from journal",
     "insert": "insert into journal select * from journal",
     "truncate": "truncate journal",
@@ -76,7 +76,7 @@ HOSTILE = {
 def test_an_honest_question_is_answered(kind: str, two_runs: Path) -> None:
     catalog = open_readonly(two_runs)
     for statement in statements(catalog, HONEST[kind]):
-        assert run(catalog, statement, {}, lambda answer: answer.fetchall())
+        assert execute(catalog, statement, {}, lambda answer: answer.fetchall())
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -101,7 +101,7 @@ def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, two_runs: 
 
 def _ask(catalog: duckdb.DuckDBPyConnection, question: str) -> None:
     for statement in statements(catalog, question):
-        run(catalog, statement, {}, lambda answer: answer.fetchall())
+        execute(catalog, statement, {}, lambda answer: answer.fetchall())
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
@@ -121,16 +121,16 @@ def test_files_outside_are_read_where_that_is_allowed_and_still_not_written(two_
     (tmp_path / "mine.csv").write_text("id\ng001-0000000\n")
     question = f"select count(*) from '{tmp_path}/mine.csv' join corpus using (id)"
     catalog = open_readonly(two_runs, allow_files=True)
-    assert run(catalog, *statements(catalog, question), {}, lambda answer: answer.fetchall()) == [(1,)]
+    assert execute(catalog, *statements(catalog, question), {}, lambda answer: answer.fetchall()) == [(1,)]
     with pytest.raises(ValueError, match="this is COPY"):
         statements(catalog, f"copy corpus to '{tmp_path}/out.csv'")
     with pytest.raises(ValueError, match=r"Cannot access file .*mine.csv.*--allow-files"):
-        run(open_readonly(two_runs), question, {}, lambda answer: answer.fetchall())
+        execute(open_readonly(two_runs), question, {}, lambda answer: answer.fetchall())
 
 
 def test_files_of_the_store_itself_can_be_asked(two_runs: Path) -> None:
     recipe = f"select recipe.seed from read_json('{two_runs}/runs/first/run.json')"
-    assert run(open_readonly(two_runs), recipe, {}, lambda answer: answer.fetchall()) == [(7,)]
+    assert execute(open_readonly(two_runs), recipe, {}, lambda answer: answer.fetchall()) == [(7,)]
 
 
 @pytest.mark.parametrize("name", ["it's mine", "runs [old]", "a*b"])
@@ -142,16 +142,16 @@ def test_any_folder_name_can_hold_a_store_that_is_asked(name: str, two_runs: Pat
 STOPPED = """
 import os, signal, sys, threading
 from pathlib import Path
-from storage.query.sandbox import open_readonly, run
+from storage.query.sandbox import execute, open_readonly
 
 # Ctrl-C as a person has it: who was begun in the background ignores it, and passes that on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 catalog = open_readonly(Path(sys.argv[1]))
 threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    run(catalog, "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) = 3", {}, len)
+    execute(catalog, "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) = 3", {}, len)
 except KeyboardInterrupt:
-    print("stopped", run(catalog, "select 1", {}, lambda answer: answer.fetchall()))
+    print("stopped", execute(catalog, "select 1", {}, lambda answer: answer.fetchall()))
 """
 
 
@@ -171,12 +171,12 @@ def test_a_part_that_goes_while_it_is_asked_says_to_ask_again(two_runs: Path) ->
     catalog = open_readonly(two_runs)
     (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
     with pytest.raises(ValueError, match="if a run was removed meanwhile, ask again"):
-        run(catalog, "select max(value) from metrics", {}, lambda answer: answer.fetchall())
+        execute(catalog, "select max(value) from metrics", {}, lambda answer: answer.fetchall())
 
 
 def test_a_question_leaves_no_folder_behind(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     catalog = open_readonly(two_runs)
-    run(catalog, "select count(*) from (select range from range(1000000) order by hash(range))", {}, len)
+    execute(catalog, "select count(*) from (select range from range(1000000) order by hash(range))", {}, len)
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
     assert json.loads((two_runs / "runs/first/run.json").read_text())["recipe"]["seed"] == 7

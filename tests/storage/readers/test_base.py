@@ -4,7 +4,7 @@ from storage.readers.base import Block, Columns, Document
 
 
 def test_a_column_that_is_named_twice_is_read_once_and_the_text_comes_first() -> None:
-    assert Columns("prompt", "answer", "id", "id").wanted == ["prompt", "answer", "id"]
+    assert Columns("prompt", "answer", "id", "id").names == ["prompt", "answer", "id"]
 
 
 def test_the_size_of_a_block_is_about_its_text_whatever_its_kind() -> None:

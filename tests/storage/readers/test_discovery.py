@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.readers.base import Columns, Document
-from storage.readers.discovery import DOCSTRINGS, find_files, read_sources
+from storage.readers.discovery import PYTHON_DOCS, find_files, read_sources
 from storage.readers.documents import documents
-from storage.readers.python_docs import LICENCE
+from storage.readers.python_docs import LICENSE
 
 TEXTS = ["One text.", "Zwei: Grüße, 日本語 👋", "Three, with a comma\nand a second line"]
 
@@ -40,7 +40,7 @@ def _read(path: Path, column: str = "text") -> list[Document]:
 
 
 def _said(path: Path, column: str = "text") -> list[tuple[str, str]]:
-    return [(document.content, document.reason) for document in _read(path, column)]
+    return [(document.content, document.error) for document in _read(path, column)]
 
 
 @pytest.mark.parametrize("kind", _WRITERS)
@@ -84,7 +84,7 @@ def test_every_kind_of_file_in_a_folder_is_read_in_order_of_its_path(tmp_path: P
         "picture.png",
     ]
     assert [document.content for document in found] == ["first", "x", "x", "x", "x", "last", ""]
-    assert found[-1].reason == "of no known kind"
+    assert found[-1].error == "of no known kind"
 
 
 def test_a_folder_named_like_a_file_is_walked_and_not_opened(tmp_path: Path) -> None:
@@ -215,10 +215,10 @@ def test_what_is_not_there_of_no_known_kind_or_empty_is_refused(tmp_path: Path) 
         _read(tmp_path)
 
 
-def test_the_docstrings_of_python_have_a_name_and_a_licence() -> None:
-    together = next(read_sources([(DOCSTRINGS, find_files(DOCSTRINGS))], Columns()))
+def test_the_docstrings_of_python_have_a_name_and_a_license() -> None:
+    together = next(read_sources([(PYTHON_DOCS, find_files(PYTHON_DOCS))], Columns()))
     first, second = (block.rows[0] for block in together[:2])
-    assert (first.place, second.place, first.licence) == (0, 1, LICENCE)
+    assert (first.place, second.place, first.license) == (0, 1, LICENSE)
     assert first.content
     assert first.source.endswith(".py")
 

@@ -8,10 +8,10 @@ from storage.readers.documents import documents, read_documents
 
 
 def _said(rows: list[object], kind: str, columns: Columns | None = None) -> list[tuple[object, str]]:
-    return [(one.content, one.reason) for one in documents(Block("a", 0, rows, kind), columns or Columns())]
+    return [(one.content, one.error) for one in documents(Block("a", 0, rows, kind), columns or Columns())]
 
 
-def test_a_row_keeps_its_id_its_licence_and_where_it_is_from() -> None:
+def test_a_row_keeps_its_id_its_license_and_where_it_is_from() -> None:
     columns = Columns("body", None, "n", "terms", "author")
     line = b'{"body": "hello", "n": 7, "terms": "CC0", "author": "Ada", "more": []}'
     assert list(documents(Block("a.jsonl", 3, [line], "lines"), columns)) == [
@@ -25,7 +25,7 @@ def test_a_prompt_needs_its_response() -> None:
     columns = Columns("prompt", "answer")
     rows = [b'{"prompt": "why?", "answer": "so"}', b'{"prompt": "why?"}', b'{"answer": "so"}']
     found = list(documents(Block("a", 0, rows, "lines"), columns))
-    assert [(one.content, one.response, one.reason) for one in found] == [
+    assert [(one.content, one.response, one.error) for one in found] == [
         ("why?", "so", ""),
         ("", None, "no text in column answer"),
         ("", "so", "no text in column prompt"),
@@ -72,7 +72,7 @@ def test_conversations_and_dictionaries_of_parquet_come_as_values() -> None:
 
 def test_every_text_of_a_source_can_be_had_one_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": [{"role": "user", "content": "hi"}]}\n')
-    assert [(one.content, one.reason) for one in read_documents(str(tmp_path / "a.jsonl"), "text")] == [
+    assert [(one.content, one.error) for one in read_documents(str(tmp_path / "a.jsonl"), "text")] == [
         ("one", ""),
         ("", "no text in column text"),
     ]

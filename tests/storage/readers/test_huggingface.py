@@ -4,7 +4,7 @@ import pytest
 
 from storage.readers.base import Columns
 from storage.readers.documents import documents
-from storage.readers.huggingface import PREFIX, read_dataset
+from storage.readers.huggingface import HF_PREFIX, read_dataset
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_a_data_set_from_disk_gives_its_rows(saved: Path) -> None:
-    columns = Columns(document="id")
-    found = [one for block in read_dataset(f"{PREFIX}{saved}", columns) for one in documents(block, columns)]
-    assert [(one.content, one.document, one.reason) for one in found] == [
+    columns = Columns(document_id="id")
+    found = [one for block in read_dataset(f"{HF_PREFIX}{saved}", columns) for one in documents(block, columns)]
+    assert [(one.content, one.document_id, one.error) for one in found] == [
         ("one", "1", ""),
         ("two", "2", ""),
         ("", "3", "no text in column text"),
@@ -33,14 +33,14 @@ def test_a_data_set_from_disk_gives_its_rows(saved: Path) -> None:
 
 
 def test_a_split_can_be_asked_for(saved: Path) -> None:
-    (block,) = read_dataset(f"{PREFIX}{saved}?split=test", Columns())
+    (block,) = read_dataset(f"{HF_PREFIX}{saved}?split=test", Columns())
     assert [one.content for one in documents(block, Columns())] == ["held"]
 
 
 def test_what_a_data_set_does_not_have_is_refused_in_one_sentence(saved: Path) -> None:
     with pytest.raises(ValueError, match="has no split 'dev'; its splits: train, test"):
-        list(read_dataset(f"{PREFIX}{saved}?split=dev", Columns()))
+        list(read_dataset(f"{HF_PREFIX}{saved}?split=dev", Columns()))
     with pytest.raises(ValueError, match="has no column 'body'; its columns: text, id"):
-        list(read_dataset(f"{PREFIX}{saved}", Columns("body")))
+        list(read_dataset(f"{HF_PREFIX}{saved}", Columns("body")))
     with pytest.raises(ValueError, match="cannot be opened"):
-        list(read_dataset(f"{PREFIX}{saved.parent}", Columns()))
+        list(read_dataset(f"{HF_PREFIX}{saved.parent}", Columns()))

@@ -3,16 +3,24 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from storage.readers.base import CHUNK_BYTES, File, UnreadableError, cannot, chunks_of, lines_of, one_line
+from storage.readers.base import (
+    CHUNK_BYTES,
+    SourceFile,
+    UnreadableFileError,
+    iter_chunks,
+    iter_lines,
+    single_line,
+    truncation_reason,
+)
 
 
-def _file(path: Path, content: bytes, packing: str | None = None) -> File:
+def _file(path: Path, content: bytes, packing: str | None = None) -> SourceFile:
     path.write_bytes(content)
-    return File(path, path.name, ".jsonl", packing, len(content), named=True)
+    return SourceFile(path, path.name, ".jsonl", packing, len(content), explicit=True)
 
 
-def _lines(file: File, longest: int = 100) -> list[bytes | None]:
-    return [line for lines, _, _ in lines_of(file, longest) for line in lines]
+def _lines(file: SourceFile, longest: int = 100) -> list[bytes | None]:
+    return [line for lines, _, _ in iter_lines(file, longest) for line in lines]
 
 
 def test_lines_are_the_same_wherever_chunks_end(tmp_path: Path) -> None:
@@ -31,18 +39,18 @@ def test_a_line_that_is_too_long_is_passed_over_and_never_held(tmp_path: Path) -
 def test_what_breaks_off_gives_what_came_before_and_says_so(tmp_path: Path) -> None:
     lines = b"".join(b"line %d of this file\n" % number for number in range(2_000_000))
     packed = pa.compress(lines, "zstd", asbytes=True)
-    found = list(lines_of(_file(tmp_path / "a.zst", packed[: len(packed) // 2], "zstd"), 100))
+    found = list(iter_lines(_file(tmp_path / "a.zst", packed[: len(packed) // 2], "zstd"), 100))
     assert found[0][0][:2] == [b"line 0 of this file", b"line 1 of this file"]
-    assert found[-1] == ([], len(packed) // 2, cannot("Truncated compressed stream"))
+    assert found[-1] == ([], len(packed) // 2, truncation_reason("Truncated compressed stream"))
 
 
 def test_what_is_not_packed_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableError, match="is no whole gzip file; zlib inflate failed"):
-        list(chunks_of(_file(tmp_path / "a.gz", b"plain text", "gzip")))
-    with pytest.raises(UnreadableError, match="cannot be opened"):
-        list(chunks_of(File(tmp_path / "gone", "gone", ".txt", None, 0, named=True)))
+    with pytest.raises(UnreadableFileError, match="is no whole gzip file; zlib inflate failed"):
+        list(iter_chunks(_file(tmp_path / "a.gz", b"plain text", "gzip")))
+    with pytest.raises(UnreadableFileError, match="cannot be opened"):
+        list(iter_chunks(SourceFile(tmp_path / "gone", "gone", ".txt", None, 0, explicit=True)))
 
 
 def test_a_refusal_can_be_printed_on_one_line() -> None:
-    assert str(UnreadableError("a.csv", "is odd", "found: x\r\n\ud800")) == "a.csv is odd; found: x ?"
-    assert one_line(OSError("two\nlines")) == "two lines"
+    assert str(UnreadableFileError("a.csv", "is odd", "found: x\r\n\ud800")) == "a.csv is odd; found: x ?"
+    assert single_line(OSError("two\nlines")) == "two lines"

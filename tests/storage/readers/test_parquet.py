@@ -3,12 +3,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.readers.base import BLOCK_BYTES, Columns, File
+from storage.readers.base import BLOCK_BYTES, Columns, SourceFile
 from storage.readers.parquet import read_batches
 
 
-def _file(path: Path) -> File:
-    return File(path, path.name, ".parquet", None, path.stat().st_size, named=True)
+def _file(path: Path) -> SourceFile:
+    return SourceFile(path, path.name, ".parquet", None, path.stat().st_size, explicit=True)
 
 
 def test_every_row_group_is_read_with_the_position(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@ import re
 import pytest
 
 from curation.text import words
-from storage.readers.python_docs import docstrings, prose
+from storage.readers.python_docs import iter_docstrings, strip_non_prose
 
 
 @pytest.fixture(scope="module")
 def found() -> list[tuple[str, str]]:
-    return list(docstrings())
+    return list(iter_docstrings())
 
 
 def test_there_are_thousands_and_nearly_all_say_something(found: list[tuple[str, str]]) -> None:
@@ -36,16 +36,16 @@ def test_every_run_reads_the_same_in_the_same_order(found: list[tuple[str, str]]
 
 def test_prose_loses_examples_with_what_they_print() -> None:
     text = "Add two numbers.\n\n    >>> add(1, 2)\n    3\n\nRaises nothing."
-    assert prose(text).split("\n") == ["Add two numbers.", "", "", "", "", "Raises nothing."]
+    assert strip_non_prose(text).split("\n") == ["Add two numbers.", "", "", "", "", "Raises nothing."]
 
 
 @pytest.mark.parametrize(
     "line", [">>> f()", "... more", "======", "+---+---+", "| a | b |", ":param x: y", "@decorated"]
 )
 def test_prose_loses_rules_tables_and_fields(line: str) -> None:
-    assert prose(f"Before.\n{line}\nAfter.") == "Before.\n\nAfter."
+    assert strip_non_prose(f"Before.\n{line}\nAfter.") == "Before.\n\nAfter."
 
 
 @pytest.mark.parametrize("line", ["A plain line.", "    An indented one.", "It costs 3 + 4.", "x = 1, they say", ""])
 def test_prose_keeps_what_a_person_would_read_aloud(line: str) -> None:
-    assert prose(f"Before.\n{line}\nAfter.") == f"Before.\n{line}\nAfter."
+    assert strip_non_prose(f"Before.\n{line}\nAfter.") == f"Before.\n{line}\nAfter."

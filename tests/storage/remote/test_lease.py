@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 import storage.remote.lease
-from storage.remote.lease import STALE, HeldError, lease
-from storage.remote.mirror import attach
+from storage.remote.lease import STALE, LeaseHeldError, lease
+from storage.remote.mirror import sync
 from storage.remote.s3 import Bucket
 from tests.support.waiting import until
 
 
 @pytest.fixture
 def place(bucket_url: str, tmp_path: Path) -> Path:
-    attach(tmp_path / "mirror", bucket_url)
+    sync(tmp_path / "mirror", bucket_url)
     return tmp_path / "mirror" / "runs" / "tiny" / ".lock"
 
 
@@ -30,10 +30,10 @@ def test_a_folder_asks_for_nothing(tmp_path: Path) -> None:
 
 def test_a_second_owner_is_told_of_the_first_and_may_follow_him(place: Path, bucket_url: str) -> None:
     with lease(place, "the first"):
-        with pytest.raises(HeldError, match="the first"), lease(place, "the second"):
+        with pytest.raises(LeaseHeldError, match="the first"), lease(place, "the second"):
             pass
-        assert list(Bucket(bucket_url).tags()) == ["runs/tiny/.lock"]
-    assert Bucket(bucket_url).tags() == {}
+        assert list(Bucket(bucket_url).list_etags()) == ["runs/tiny/.lock"]
+    assert Bucket(bucket_url).list_etags() == {}
     with lease(place, "the second"):
         pass
 
@@ -42,7 +42,7 @@ def test_the_lease_of_a_process_that_died_here_is_taken_over_at_once(place: Path
     died = subprocess.Popen([sys.executable, "-c", ""])
     died.wait()
     claim = {"who": "the dead", "host": socket.gethostname(), "process": died.pid, "token": "t"}
-    Bucket(bucket_url).write("runs/tiny/.lock", json.dumps(claim).encode())
+    Bucket(bucket_url).put("runs/tiny/.lock", json.dumps(claim).encode())
     with lease(place, "the heir"):
         assert json.loads(Bucket(bucket_url).read("runs/tiny/.lock").content)["who"] == "the heir"  # type: ignore[union-attr]
 
@@ -51,8 +51,8 @@ def test_a_lease_of_another_machine_counts_until_it_is_stale(
     place: Path, bucket_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = {"who": "far away", "host": "another", "process": os.getpid(), "token": "t"}
-    Bucket(bucket_url).write("runs/tiny/.lock", json.dumps(claim).encode())
-    with pytest.raises(HeldError, match="far away"), lease(place, "me"):
+    Bucket(bucket_url).put("runs/tiny/.lock", json.dumps(claim).encode())
+    with pytest.raises(LeaseHeldError, match="far away"), lease(place, "me"):
         pass
     time.sleep(2.1)  # ages are told in whole seconds
     monkeypatch.setattr(storage.remote.lease, "STALE", STALE / 60)
@@ -69,7 +69,7 @@ def test_a_lease_is_renewed_and_one_that_is_lost_interrupts_its_owner(
         first = bucket.read("runs/tiny/.lock")
         until(lambda: (bucket.read("runs/tiny/.lock") or first) != first, "a renewal")
         renewed = bucket.read("runs/tiny/.lock")
-        assert renewed and first and renewed.tag != first.tag
-        bucket.write("runs/tiny/.lock", b'{"who": "a thief", "token": "another"}', instead_of=None)
+        assert renewed and first and renewed.etag != first.etag
+        bucket.put("runs/tiny/.lock", b'{"who": "a thief", "token": "another"}', if_match=None)
         until(lambda: False, "the interrupt")
     assert json.loads(bucket.read("runs/tiny/.lock").content)["who"] == "a thief"  # type: ignore[union-attr]

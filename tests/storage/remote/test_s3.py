@@ -16,23 +16,23 @@ def test_a_url_is_a_bucket_and_a_prefix() -> None:
 def test_what_is_written_is_read_with_a_tag_that_changes(bucket_url: str) -> None:
     bucket = Bucket(bucket_url)
     assert bucket.read("a") is None
-    first = bucket.write("a", b"one")
+    first = bucket.put("a", b"one")
     assert (there := bucket.read("a")) is not None
-    assert (there.content, there.tag) == (b"one", first)
-    assert there.seconds >= 0
-    second = bucket.write("a", b"two", instead_of=first)
+    assert (there.content, there.etag) == (b"one", first)
+    assert there.age_seconds >= 0
+    second = bucket.put("a", b"two", if_match=first)
     assert second not in (None, first)
-    assert bucket.tags() == {"a": second}
+    assert bucket.list_etags() == {"a": second}
 
 
 def test_a_conditional_write_happens_once(bucket_url: str) -> None:
     bucket = Bucket(bucket_url)
-    first = bucket.write("a", b"mine")
-    assert bucket.write("a", b"theirs") is None
-    assert bucket.write("a", b"theirs", instead_of='"another"') is None
-    assert bucket.write("gone", b"theirs", instead_of=first) is None
+    first = bucket.put("a", b"mine")
+    assert bucket.put("a", b"theirs") is None
+    assert bucket.put("a", b"theirs", if_match='"another"') is None
+    assert bucket.put("gone", b"theirs", if_match=first) is None
     assert bucket.read("a").content == b"mine"  # type: ignore[union-attr]
-    assert bucket.write("a", b"whatever", instead_of=None)
+    assert bucket.put("a", b"whatever", if_match=None)
     assert bucket.read("a").content == b"whatever"  # type: ignore[union-attr]
 
 
@@ -42,7 +42,7 @@ def test_a_write_whose_answer_was_lost_knows_itself(
     with losing(s3_address, "/a") as (door, lost):
         monkeypatch.setenv("AWS_ENDPOINT_URL", door)
         _client.cache_clear()
-        tag = Bucket(bucket_url).write("a", b"mine")
+        tag = Bucket(bucket_url).put("a", b"mine")
         assert lost == ["/" + bucket_url.removeprefix("s3://") + "/a"]
         assert tag
         assert Bucket(bucket_url).read("a").content == b"mine"  # type: ignore[union-attr]
@@ -56,7 +56,7 @@ def test_files_go_there_and_come_back(bucket_url: str, tmp_path: Path) -> None:
     bucket.fetch("deep/down/file", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == (tmp_path / "there").read_bytes()
     bucket.delete(["deep/down/file", "never/there"])
-    assert bucket.tags() == {}
+    assert bucket.list_etags() == {}
     with pytest.raises(BucketError, match=r"could not read s3://.*/deep/down/file"):
         bucket.fetch("deep/down/file", tmp_path / "again")
 
@@ -64,4 +64,4 @@ def test_files_go_there_and_come_back(bucket_url: str, tmp_path: Path) -> None:
 def test_a_bucket_that_is_not_there_is_said_in_one_sentence(s3_address: str) -> None:
     assert s3_address
     with pytest.raises(BucketError, match="could not list s3://no-such-bucket-of-ours/x/"):
-        Bucket("s3://no-such-bucket-of-ours/x").tags()
+        Bucket("s3://no-such-bucket-of-ours/x").list_etags()

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifacts.artifact import AbsentError, Artifact, DriftError
+from storage.artifacts.artifact import Artifact, ArtifactMissingError, DriftError
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Attempt, BusyError, Run, runs
 from tests.support.paths import ROOT
 
-RECIPE = {"name": "tiny", "generations": 3, "mix": {"policy": "anchor"}, "seed": 0}
+RECIPE = {"name": "tiny", "num_generations": 3, "mix": {"policy": "anchor"}, "seed": 0}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     found = Run(tmp_path, "tiny")
-    found.begin(RECIPE, set(), {"store": "here"})
+    found.initialize(RECIPE, set(), {"store": "here"})
     return found
 
 
@@ -30,7 +30,7 @@ def _told(run: Run) -> list[tuple[str, int, int]]:
 
 
 def test_a_run_remembers_its_recipe_and_its_site(run: Run) -> None:
-    assert run.begun()
+    assert run.exists()
     assert run.recipe() == RECIPE
     written = json.loads((run.folder / "run.json").read_text())
     assert written["site"] == {"store": "here"}
@@ -38,31 +38,31 @@ def test_a_run_remembers_its_recipe_and_its_site(run: Run) -> None:
 
 
 def test_the_same_recipe_may_begin_again_in_another_place(run: Run) -> None:
-    run.begin(RECIPE, set(), {"store": "there"})
+    run.initialize(RECIPE, set(), {"store": "there"})
     assert json.loads((run.folder / "run.json").read_text())["site"] == {"store": "there"}
 
 
 def test_another_recipe_is_refused_with_the_field_and_both_values(run: Run) -> None:
     other = {**RECIPE, "mix": {"policy": "replace"}, "seed": 4}
     with pytest.raises(DriftError, match=r'mix\.policy was "anchor", is now "replace"; seed was 0, is now 4'):
-        run.begin(other, {"generations"}, {})
+        run.initialize(other, {"num_generations"}, {})
     assert run.recipe() == RECIPE
 
 
 def test_growing_fields_may_change_and_are_remembered(run: Run) -> None:
-    longer = {**RECIPE, "generations": 9}
+    longer = {**RECIPE, "num_generations": 9}
     with pytest.raises(DriftError, match="generations was 3, is now 9"):
-        run.begin(longer, set(), {})
-    run.begin(longer, {"generations"}, {})
-    assert run.recipe()["generations"] == 9
+        run.initialize(longer, set(), {})
+    run.initialize(longer, {"num_generations"}, {})
+    assert run.recipe()["num_generations"] == 9
 
 
 def test_a_run_that_never_began_names_those_that_did(run: Run) -> None:
     other = Run(run.root, "other")
-    assert not other.begun()
-    with pytest.raises(AbsentError, match=r"no run other .*runs there: tiny"):
+    assert not other.exists()
+    with pytest.raises(ArtifactMissingError, match=r"no run other .*runs there: tiny"):
         other.recipe()
-    with pytest.raises(AbsentError, match="none yet"):
+    with pytest.raises(ArtifactMissingError, match="none yet"):
         Run(run.root / "empty", "other").recipe()
 
 
@@ -79,7 +79,7 @@ def test_nothing_else_names_a_run(name: str, tmp_path: Path) -> None:
 
 def test_runs_are_found_by_name_once_they_began(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
-        Run(tmp_path, name).begin(RECIPE, set(), {})
+        Run(tmp_path, name).initialize(RECIPE, set(), {})
     (tmp_path / "runs" / "never-begun").mkdir()
     assert [found.name for found in runs(tmp_path)] == ["a", "b", "c"]
     assert runs(tmp_path / "nowhere") == []
@@ -87,10 +87,10 @@ def test_runs_are_found_by_name_once_they_began(tmp_path: Path) -> None:
 
 def test_the_journal_keeps_what_happened_in_order_and_once(run: Run) -> None:
     assert run.journal() == []
-    run.note("began", 0, 1, snapshot=2)
-    run.note("accepted", 0, 1)
-    run.note("accepted", 0, 1, "said again")
-    run.note("rejected", 1, 1, "perplexity rose")
+    run.append("began", 0, 1, snapshot=2)
+    run.append("accepted", 0, 1)
+    run.append("accepted", 0, 1, "said again")
+    run.append("rejected", 1, 1, "perplexity rose")
     assert _told(run) == [("began", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
     assert run.journal()[0]["snapshot"] == 2
     assert [entry["reason"] for entry in run.journal()] == ["", "", "perplexity rose"]
@@ -99,39 +99,39 @@ def test_the_journal_keeps_what_happened_in_order_and_once(run: Run) -> None:
 
 @pytest.mark.parametrize("missing", [1, 10, 60])
 def test_a_line_cut_off_by_a_crash_costs_itself_alone(run: Run, missing: int) -> None:
-    run.note("began", 0, 1, snapshot=1)
-    run.note("accepted", 0, 1)
+    run.append("began", 0, 1, snapshot=1)
+    run.append("accepted", 0, 1)
     path = run.folder / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-missing])
     before = _told(run)
     assert before[0] == ("began", 0, 1)
-    run.note("stopped", 5, 1, "enough")
-    run.note("accepted", 6, 1)
+    run.append("stopped", 5, 1, "enough")
+    run.append("accepted", 6, 1)
     assert _told(run) == [*before, ("stopped", 5, 1), ("accepted", 6, 1)]
     assert (("accepted", 0, 1) in before) == (missing == 1)
 
 
 def test_a_reason_may_hold_any_character(run: Run) -> None:
     reason = "line\nbreak \u2028 and \u0085 and 'quotes' and \"more\" and é"
-    run.note("rejected", 1, 1, reason)
+    run.append("rejected", 1, 1, reason)
     assert run.journal()[0]["reason"] == reason
 
 
 def test_an_attempt_keeps_the_snapshot_that_was_newest_when_it_began(run: Run) -> None:
-    assert run.pin(1, 1, lambda: 4) == 4
-    assert run.pin(1, 1, lambda: 5) == 4
-    assert run.pin(1, 2, lambda: 5) == 5
-    assert run.pin(2, 1, lambda: 6) == 6
-    assert Run(run.root, run.name).pin(1, 1, lambda: 9) == 4
+    assert run.pin_snapshot(1, 1, lambda: 4) == 4
+    assert run.pin_snapshot(1, 1, lambda: 5) == 4
+    assert run.pin_snapshot(1, 2, lambda: 5) == 5
+    assert run.pin_snapshot(2, 1, lambda: 6) == 6
+    assert Run(run.root, run.name).pin_snapshot(1, 1, lambda: 9) == 4
 
 
 def test_an_attempt_keeps_the_evaluation_sets_that_were_there_when_it_began(run: Run) -> None:
-    assert run.pinned_evaluation(1, 1) == []
-    run.pin(1, 1, lambda: 4, lambda: ["exam"])
-    run.pin(1, 1, lambda: 5, lambda: ["exam", "quiz"])
-    run.pin(2, 1, lambda: 5, lambda: ["exam", "quiz"])
-    run.note("began", 3, 1, snapshot=1)  # as it was written before there were evaluation sets
-    assert [run.pinned_evaluation(generation, 1) for generation in (1, 2, 3)] == [["exam"], ["exam", "quiz"], []]
+    assert run.pinned_eval_sets(1, 1) == []
+    run.pin_snapshot(1, 1, lambda: 4, lambda: ["exam"])
+    run.pin_snapshot(1, 1, lambda: 5, lambda: ["exam", "quiz"])
+    run.pin_snapshot(2, 1, lambda: 5, lambda: ["exam", "quiz"])
+    run.append("began", 3, 1, snapshot=1)  # as it was written before there were evaluation sets
+    assert [run.pinned_eval_sets(generation, 1) for generation in (1, 2, 3)] == [["exam"], ["exam", "quiz"], []]
 
 
 def test_a_second_process_is_refused_and_told_who_writes(run: Run) -> None:
@@ -180,19 +180,21 @@ def test_a_lock_is_held_by_one_and_freed_by_a_fault(run: Run) -> None:
 
 def test_the_newest_snapshot_is_the_last_finished_one(tmp_path: Path) -> None:
     for number in (1, 2, 10):
-        with Artifact(human_folder(tmp_path, "letters", number) / "reserve", {}).draft():
+        with Artifact(human_folder(tmp_path, "letters", number) / "human_train", {}).draft():
             pass
-    with Artifact(human_folder(tmp_path, "letters", 11) / "heldout", {}).draft():
+    with Artifact(human_folder(tmp_path, "letters", 11) / "human_heldout", {}).draft():
         pass
     assert newest_snapshot(tmp_path, "letters") == 10
 
 
 def test_a_human_text_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(AbsentError, match="ingested: none yet"):
+    with pytest.raises(ArtifactMissingError, match="ingested: none yet"):
         newest_snapshot(tmp_path, "letters")
-    with Artifact(human_folder(tmp_path, "letters", 1) / "reserve", {}).draft():
+    with Artifact(human_folder(tmp_path, "letters", 1) / "human_train", {}).draft():
         pass
-    with pytest.raises(AbsentError, match=r"no human text 'diaries' .*ingested: letters\. Run: heirloom ingest"):
+    with pytest.raises(
+        ArtifactMissingError, match=r"no human text 'diaries' .*ingested: letters\. Run: heirloom ingest"
+    ):
         newest_snapshot(tmp_path, "diaries")
 
 
@@ -203,17 +205,17 @@ def test_an_attempt_knows_its_place_and_its_name(run: Run) -> None:
 
 
 def test_an_artifact_of_an_attempt_names_its_parents_by_fingerprint(run: Run, tmp_path: Path) -> None:
-    reserve = Artifact(tmp_path / "reserve", {"a": 1})
-    corpus = Attempt(run, 0).artifact("corpus", {"seed": 1}, reserve=reserve)
+    reserve = Artifact(tmp_path / "human_train", {"a": 1})
+    corpus = Attempt(run, 0).artifact("corpus", {"seed": 1}, human_train=reserve)
     assert corpus.folder == run.folder / "generation=0" / "attempt=1" / "corpus"
-    assert corpus.parents == {"reserve": reserve.fingerprint}
+    assert corpus.parents == {"human_train": reserve.fingerprint}
 
 
 def test_who_writes_is_known_while_they_do(run: Run) -> None:
-    assert run.writer() == ""
+    assert run.lock_holder() == ""
     with run.lock():
-        assert run.writer().startswith(f"process {os.getpid()} on ")
-    assert run.writer() == ""
+        assert run.lock_holder().startswith(f"process {os.getpid()} on ")
+    assert run.lock_holder() == ""
 
 
 def test_asking_who_writes_does_not_keep_a_writer_out(run: Run) -> None:
@@ -226,7 +228,7 @@ def test_asking_who_writes_does_not_keep_a_writer_out(run: Run) -> None:
         fcntl.flock(looking, fcntl.LOCK_SH)
         threading.Timer(0.05, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
         with run.lock():
-            assert run.writer()
+            assert run.lock_holder()
 
 
 def test_a_run_of_a_newer_format_or_a_torn_one_is_refused_and_left_as_it_is(run: Run) -> None:
@@ -234,8 +236,8 @@ def test_a_run_of_a_newer_format_or_a_torn_one_is_refused_and_left_as_it_is(run:
     newer = {**json.loads(path.read_text()), "format": 99}
     for content, sentence in ((json.dumps(newer), "has format 99"), ("{", "restore it from a copy")):
         path.write_text(content)
-        with pytest.raises(AbsentError, match=sentence):
-            run.begin(RECIPE, set(), {})
+        with pytest.raises(ArtifactMissingError, match=sentence):
+            run.initialize(RECIPE, set(), {})
         assert path.read_text() == content
 
 

@@ -11,10 +11,10 @@ from storage.runs.status import (
     artifact_folders,
     attempt_folders,
     attempt_numbers,
-    furthest,
-    state,
-    turns,
-    worked,
+    attempt_summaries,
+    last_accepted_generation,
+    run_state,
+    work_seconds,
 )
 
 
@@ -24,64 +24,64 @@ def run(store: Path) -> Run:
 
 
 def test_a_finished_run_says_so_and_each_generation_is_told_in_numbers(run: Run) -> None:
-    assert state(run) == "finished"
-    assert furthest(run) == 3
-    told = turns(run)
+    assert run_state(run) == "finished"
+    assert last_accepted_generation(run) == 3
+    told = attempt_summaries(run)
     assert [turn.generation for turn in told] == [0, 1, 2, 3]
     assert told[0].candidates is None
     assert told[0].human_fraction == 1
     assert told[3].candidates > told[3].survivors > 0
     assert all(
-        turn.accepted and turn.weights and turn.verdict in ("go", "warn") and turn.perplexity > 1 for turn in told
+        turn.accepted and turn.has_weights and turn.verdict in ("go", "warn") and turn.perplexity > 1 for turn in told
     )
-    assert all(turn.bytes > 1000 and turn.seconds > 0 for turn in told)
+    assert all(turn.bytes > 1000 and turn.work_seconds > 0 for turn in told)
 
 
 def test_no_second_of_a_generation_counts_twice_and_idle_ones_do_not_count() -> None:
     made = [
-        {"started": 10.0, "finished": 30.0, "cards": 1},
-        {"started": 12.0, "finished": 29.0, "cards": 2},
-        {"started": 30.0, "finished": 40.0, "cards": 0},
-        {"started": 100.0, "finished": 101.0, "cards": 4},
+        {"started": 10.0, "finished": 30.0, "visible_gpus": 1},
+        {"started": 12.0, "finished": 29.0, "visible_gpus": 2},
+        {"started": 30.0, "finished": 40.0, "visible_gpus": 0},
+        {"started": 100.0, "finished": 101.0, "visible_gpus": 4},
     ]
-    assert worked(made) == 31
-    assert worked(made, lambda one: one["cards"]) == 3 + 2 * 17 + 4
-    assert worked([]) == 0
+    assert work_seconds(made) == 31
+    assert work_seconds(made, lambda one: one["visible_gpus"]) == 3 + 2 * 17 + 4
+    assert work_seconds([]) == 0
 
 
 def test_a_model_without_weights_is_told(run: Run) -> None:
     remove_weights(run.folder / "generation=2/attempt=1/model")
-    assert [turn.weights for turn in turns(run)] == [True, True, False, True]
+    assert [turn.has_weights for turn in attempt_summaries(run)] == [True, True, False, True]
 
 
 def test_who_writes_is_told_while_the_lock_is_held_and_no_longer(run: Run) -> None:
     with run.lock():
-        assert state(run).startswith("being written by process ")
+        assert run_state(run).startswith("being written by process ")
     assert (run.folder / ".lock").read_text().startswith("process ")
-    assert state(run) == "finished"
+    assert run_state(run) == "finished"
 
 
 def test_a_run_that_was_cut_off_says_where(run: Run) -> None:
     lines = (run.folder / "journal.jsonl").read_text().splitlines(keepends=True)
     (run.folder / "journal.jsonl").write_text("".join(lines[:-1]))
     shutil.rmtree(run.folder / "generation=3/attempt=1/verdict")
-    assert state(run) == "interrupted in generation 3"
-    assert turns(run)[-1].verdict is None
+    assert run_state(run) == "interrupted in generation 3"
+    assert attempt_summaries(run)[-1].verdict is None
     shutil.rmtree(run.folder / "generation=3")
-    assert state(run) == "waits before generation 3"
+    assert run_state(run) == "waits before generation 3"
 
 
 def test_a_run_that_the_gate_stopped_says_why(run: Run) -> None:
-    run.note("stopped", 3, 1, "perplexity 9 is above 8")
-    assert state(run) == "stopped at generation 3: perplexity 9 is above 8"
+    run.append("stopped", 3, 1, "perplexity 9 is above 8")
+    assert run_state(run) == "stopped at generation 3: perplexity 9 is above 8"
 
 
 def test_a_rejected_attempt_does_not_count(run: Run) -> None:
     shutil.copytree(run.folder / "generation=3/attempt=1", run.folder / "generation=3/attempt=2")
     assert (3, 2) in accepted_attempts(run)
-    run.note("rejected", 3, 2, "worse")
+    run.append("rejected", 3, 2, "worse")
     assert (3, 1) in accepted_attempts(run)
-    assert [turn.accepted for turn in turns(run)] == [True, True, True, True, False]
+    assert [turn.accepted for turn in attempt_summaries(run)] == [True, True, True, True, False]
 
 
 def test_attempts_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling, TransformerTraining
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends, open_backends, require_installed, resolve_sampler
 from tasks.backends.workers.process import Worker, WorkerError
 
@@ -40,14 +40,14 @@ def pool(tmp_path: Path) -> Iterator[Backends]:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Backends]:
-    opened = Backends(Resources(trainers=2), tmp_path / "logs")
+    opened = Backends(Resources(num_train_workers=2), tmp_path / "logs")
     yield opened
     opened.close()
 
 
 def _model(backends: Backends, folder: Path) -> Path:
     folder.mkdir()
-    backends.trainer(NgramTraining()).train(Corpus(_TEXTS, []), [], None, folder, 0, _untold)
+    backends.trainer(NgramTraining()).train(TrainingCorpus(_TEXTS, []), [], None, folder, 0, _untold)
     return folder
 
 
@@ -160,21 +160,21 @@ def test_a_worker_without_a_model_comes_before_one_that_holds_another(two: Backe
 
 
 def test_warming_starts_what_the_work_needs_and_no_more(two: Backends) -> None:
-    two.warm(NgramTraining(), Sampling(sampler="ngram"))
-    two.warm(NgramTraining(), Sampling(sampler="ngram"))
+    two.preload(NgramTraining(), Sampling(sampler="ngram"))
+    two.preload(NgramTraining(), Sampling(sampler="ngram"))
     assert [(module, worker.alive) for module, _, worker in two._free] == [("ngram", True)] * 2
 
 
 def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None:
     with pytest.raises(ValueError, match=r"names no resources\.servers"):
-        two.warm(NgramTraining(), Sampling(sampler="ngram", teacher="tiny"))
+        two.preload(NgramTraining(), Sampling(sampler="ngram", teacher="tiny"))
     assert two._workers == []
 
 
 def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
 
-    asked = (NgramTraining(), Resources(), Corpus(_TEXTS, []), [], None, None, tmp_path, 0)
+    asked = (NgramTraining(), Resources(), TrainingCorpus(_TEXTS, []), [], None, None, tmp_path, 0)
     with pool.lease("ngram", None) as dying:
         # Stopped first, so that it cannot have answered before it dies.
         os.kill(dying._process.pid, signal.SIGSTOP)
@@ -220,7 +220,7 @@ def test_closing_ends_idle_workers_and_those_at_work(two: Backends, tmp_path: Pa
     model = _model(two, tmp_path / "model")
     answers = two.sampler(Sampling(sampler="ngram")).sample(model, [Prompt("", seed) for seed in range(50)], _untold)
     next(answers)
-    two.warm(NgramTraining(), Sampling(sampler="ngram"))
+    two.preload(NgramTraining(), Sampling(sampler="ngram"))
     (idle,) = [worker for _, _, worker in two._free]
     two.close()
     assert not idle.alive

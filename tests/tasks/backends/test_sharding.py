@@ -13,9 +13,9 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from tasks.backends import Lesson, Resources, Text, TransformerTraining
+from tasks.backends import Resources, Text, TrainingResult, TransformerTraining
 from tasks.backends.registry import Backends
-from tasks.backends.training.trainer import learn
+from tasks.backends.training.trainer import train_in_process
 from tasks.backends.transformer import train
 from tests.conftest import human_texts
 from tests.support.paths import ROOT
@@ -65,13 +65,13 @@ def sharded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
     def site(kept: str) -> Resources:
         shards = two_processes(tmp_path, "FSDP", _SHARDS.format(kept=kept))
-        return Resources(accelerate=shards, checkpoint_seconds=1e-6)
+        return Resources(accelerate_config=shards, checkpoint_interval_s=1e-6)
 
     return site
 
 
 def _settings(tiny: TransformerTraining, **more: object) -> TransformerTraining:
-    asked = {**tiny.model_dump(), "optimiser": "adamw", "learning_rate": 0.003, **more}
+    asked = {**tiny.model_dump(), "optimizer": "adamw", "learning_rate": 0.003, **more}
     return TransformerTraining.model_validate(asked)
 
 
@@ -87,9 +87,9 @@ def _is_the_same_model(one: Path, other: Path) -> bool:
 @pytest.mark.parametrize(
     ("kept", "more"),
     [
-        ("SHARDED_STATE_DICT", {"start": "base", "lora_rank": 4}),
-        ("SHARDED_STATE_DICT", {"start": "base", "lora_rank": 4, "adapter": True}),
-        ("FULL_STATE_DICT", {"objective": "sft", "stop_early": True}),
+        ("SHARDED_STATE_DICT", {"init_from": "base", "lora_rank": 4}),
+        ("SHARDED_STATE_DICT", {"init_from": "base", "lora_rank": 4, "save_adapter_only": True}),
+        ("FULL_STATE_DICT", {"objective": "sft", "load_best_model_at_end": True}),
     ],
 )
 def test_shards_learn_what_one_process_would(
@@ -104,7 +104,7 @@ def test_shards_learn_what_one_process_would(
     settings, texts = _settings(tiny, **more), human_texts(60, seed=3)
     told: list[Text] = [(text[:12], text[12:]) for text in texts] if "objective" in more else list(texts)
     corpus = type(first.corpus)(told, [])
-    beginning = first.folder if "start" in more else None
+    beginning = first.folder if "init_from" in more else None
     for name in ("shards", "whole"):
         (tmp_path / name).mkdir()
     asked = (corpus, human_texts(20, seed=4), first.folder)
@@ -117,7 +117,7 @@ def test_shards_learn_what_one_process_would(
 def test_a_killed_training_in_shards_resumes(
     sharded: Site, backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    settings, site = _settings(tiny, averaged=0.8), sharded("SHARDED_STATE_DICT")
+    settings, site = _settings(tiny, weight_averaging_fraction=0.8), sharded("SHARDED_STATE_DICT")
     for name in ("shards", "whole"):
         (tmp_path / name).mkdir()
 
@@ -127,13 +127,13 @@ def test_a_killed_training_in_shards_resumes(
                 if any(word.endswith(".launched.py") for word in process.cmdline()):
                     process.kill()
 
-    def shards(progress: Callable[[int, int], None]) -> Lesson:
+    def shards(progress: Callable[[int, int], None]) -> TrainingResult:
         return train(settings, site, first.corpus, [], first.folder, None, tmp_path / "shards", 4, progress)
 
     with pytest.raises(RuntimeError, match="accelerate ended with code"):
         shards(kill)
     (tmp_path / "shards" / "checkpoints" / "checkpoint-7").mkdir()
-    assert 4 <= shards(lambda *_: None).resumed_from < 8
+    assert 4 <= shards(lambda *_: None).resumed_from_step < 8
     backends.trainer(settings).train(first.corpus, [], first.folder, tmp_path / "whole", 4, lambda *_: None)
     assert _is_the_same_model(tmp_path / "shards", tmp_path / "whole")
 
@@ -141,8 +141,12 @@ def test_a_killed_training_in_shards_resumes(
 @pytest.mark.parametrize(
     ("more", "site", "refused"),
     [
-        ({"optimiser": "muon"}, {}, "Muon steps on whole matrices"),
-        ({"stop_early": True}, {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, "fsdp_state_dict_type: FULL_STATE_DICT"),
+        ({"optimizer": "muon"}, {}, "Muon steps on whole matrices"),
+        (
+            {"load_best_model_at_end": True},
+            {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"},
+            "fsdp_state_dict_type: FULL_STATE_DICT",
+        ),
         ({}, {"FSDP_VERSION": "1"}, "write fsdp_version: 2"),
     ],
 )
@@ -158,6 +162,6 @@ def test_what_cannot_be_done_in_shards_is_refused(
     for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **site}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=refused):
-        learn(
+        train_in_process(
             _settings(tiny, **more), Resources(), first.corpus, human_texts(20, seed=4), None, None, tmp_path, 0, print
         )

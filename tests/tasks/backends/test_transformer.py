@@ -10,9 +10,9 @@ pytest.importorskip("torch", reason="a transformer needs the train extra")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.backends import Completion, Corpus, Prompt, Sampling, TransformerTraining
+from tasks.backends import Completion, Prompt, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends
-from tasks.backends.training.data import human_share_plan
+from tasks.backends.training.data import schedule_human_blocks
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
@@ -26,7 +26,7 @@ def _untold(*_: int) -> None:
     pass
 
 
-def _learn(backends: Backends, settings: TransformerTraining, folder: Path, corpus: Corpus, **more: Any) -> Any:
+def _learn(backends: Backends, settings: TransformerTraining, folder: Path, corpus: TrainingCorpus, **more: Any) -> Any:
     folder.mkdir(exist_ok=True)
     heldout, ancestor, seed = more.get("heldout", []), more.get("ancestor"), more.get("seed", 1)
     return backends.trainer(settings).train(corpus, heldout, ancestor, folder, seed, _untold)
@@ -87,8 +87,8 @@ def test_a_trained_model_knows_its_texts_better_than_noise(backends: Backends, f
         first.folder, [first.corpus.human[0], "qZ#9 " * 30], (1.0,), _untold
     )
     uniform = math.log(400)
-    assert known.nats[0] / known.tokens < uniform < noise.nats[0] / noise.tokens + 1
-    assert known.nats[0] / known.tokens < noise.nats[0] / noise.tokens
+    assert known.nll[0] / known.tokens < uniform < noise.nll[0] / noise.tokens + 1
+    assert known.nll[0] / known.tokens < noise.nll[0] / noise.tokens
 
 
 def test_the_same_seed_makes_the_same_bytes(
@@ -114,13 +114,13 @@ def test_scores_equal_a_direct_computation(backends: Backends, first: Trained) -
         ids = _ids(first.folder, text)[:64]
         assert found.tokens == len(ids) - 1
         expected = [_nats(first.folder, ids, temperature) for temperature in (1.0, 0.7, 2.0)]
-        assert found.nats == pytest.approx(expected, abs=1e-3)
+        assert found.nll == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_text_longer_than_the_context_is_scored_up_to_it(backends: Backends, first: Trained) -> None:
     (found,) = backends.scorer(TransformerTraining()).score(first.folder, [_LONG], (1.0,), _untold)
     assert found.tokens == 63
-    assert found.nats[0] == pytest.approx(_nats(first.folder, _ids(first.folder, _LONG)[:64]), abs=1e-3)
+    assert found.nll[0] == pytest.approx(_nats(first.folder, _ids(first.folder, _LONG)[:64]), abs=1e-3)
 
 
 def test_more_texts_than_a_batch_are_scored_in_their_order(backends: Backends, first: Trained) -> None:
@@ -129,7 +129,7 @@ def test_more_texts_than_a_batch_are_scored_in_their_order(backends: Backends, f
     told: list[tuple[int, int]] = []
     together = scorer.score(first.folder, texts, (1.0,), lambda *said: told.append(said))
     alone = [scorer.score(first.folder, [texts[place]], (1.0,), _untold)[0] for place in (0, 17, 39)]
-    assert [together[place].nats[0] for place in (0, 17, 39)] == pytest.approx([one.nats[0] for one in alone], abs=1e-3)
+    assert [together[place].nll[0] for place in (0, 17, 39)] == pytest.approx([one.nll[0] for one in alone], abs=1e-3)
     assert told == [(32, 40), (40, 40)]
 
 
@@ -149,7 +149,7 @@ def test_the_narrowest_settings_say_the_likeliest_token(backends: Backends, firs
     for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-4}):
         said = _say(backends, first.folder, [Prompt("The old", seed) for seed in range(3)], max_tokens=1, **narrow)
         assert {one.text for one in said} == {expected}
-        assert said[0].log_probability == pytest.approx(float(logits.log_softmax(-1).max()), abs=1e-3)
+        assert said[0].sum_logprob == pytest.approx(float(logits.log_softmax(-1).max()), abs=1e-3)
 
 
 def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Backends, first: Trained) -> None:
@@ -162,7 +162,7 @@ def test_human_tokens_are_reported_as_the_plan_has_them(second: Trained, tiny: T
         sum(len(_ids(second.folder, text)) for text in texts)
         for texts in (second.corpus.human, second.corpus.synthetic)
     ]
-    plan = human_share_plan("constant", *tokens, tiny.steps * tiny.batch)
+    plan = schedule_human_blocks("constant", *tokens, tiny.max_steps * tiny.batch_size)
     assert second.lesson.steps == 8
     assert second.lesson.tokens == 8 * 4 * 64
     assert second.lesson.human_tokens == sum(plan) * 64
@@ -187,9 +187,9 @@ def test_stopping_early_keeps_the_best_model_and_no_checkpoint(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     # Six texts are soon known by heart, and then the held-out ones become less likely.
-    settings = tiny.model_copy(update={"human_only_steps": 120, "steps": 120, "stop_early": True})
+    settings = tiny.model_copy(update={"generation_0_max_steps": 120, "max_steps": 120, "load_best_model_at_end": True})
     heldout = human_texts(12, seed=11)
-    corpus = Corpus(human_texts(6, seed=12), [])
+    corpus = TrainingCorpus(human_texts(6, seed=12), [])
     lesson = _learn(backends, settings, tmp_path / "model", corpus, heldout=heldout, ancestor=first.folder)
     curve = [(point.step, point.heldout_loss) for point in lesson.log if point.heldout_loss is not None]
     best = min(loss for _, loss in curve)
@@ -211,12 +211,14 @@ def test_stopping_early_with_too_little_held_out_text_is_refused(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="held-out text is shorter than one block of 64 tokens"):
-        _learn(backends, tiny.model_copy(update={"stop_early": True}), tmp_path, first.corpus, heldout=["a"])
+        _learn(
+            backends, tiny.model_copy(update={"load_best_model_at_end": True}), tmp_path, first.corpus, heldout=["a"]
+        )
 
 
 def test_an_empty_corpus_is_refused(backends: Backends, tiny: TransformerTraining, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the corpus is empty: there is nothing to learn from"):
-        _learn(backends, tiny, tmp_path, Corpus([], []))
+        _learn(backends, tiny, tmp_path, TrainingCorpus([], []))
 
 
 @pytest.mark.parametrize("averaged", [0.0, 0.2])
@@ -224,7 +226,12 @@ def test_a_training_that_loses_its_way_is_refused(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path, averaged: float
 ) -> None:
     wild = tiny.model_copy(
-        update={"learning_rate": 1e30, "embedding_learning_rate": 1e30, "averaged": averaged, "steps": 40}
+        update={
+            "learning_rate": 1e30,
+            "embedding_learning_rate": 1e30,
+            "weight_averaging_fraction": averaged,
+            "max_steps": 40,
+        }
     )
     with pytest.raises(ValueError, match="training lost its way"):
         _learn(backends, wild, tmp_path, first.corpus)
@@ -242,12 +249,12 @@ def test_a_base_without_places_of_its_own_learns_and_speaks_and_is_scored(
     BloomForCausalLM(shape).save_pretrained(tmp_path / "base")
     AutoTokenizer.from_pretrained(first.folder).save_pretrained(tmp_path / "base")
     settings = TransformerTraining.model_validate(
-        {**tiny.model_dump(), "start": "base", "base": str(tmp_path / "base")}
+        {**tiny.model_dump(), "init_from": "base", "base_model": str(tmp_path / "base")}
     )
     asked = (first.corpus, [], first.folder, tmp_path / "model", 1, _untold, tmp_path / "base")
     assert backends.trainer(settings).train(*asked).steps == 8
     (score,) = backends.scorer(settings).score(tmp_path / "model", ["the old river " * 60], (1.0,), _untold)
-    assert score.tokens > 64 and math.isfinite(score.nats[0])
+    assert score.tokens > 64 and math.isfinite(score.nll[0])
     (said,) = _say(backends, tmp_path / "model", [Prompt("", 3)])
     assert 0 < said.completion_tokens <= 12
 
@@ -256,7 +263,7 @@ def test_progress_is_told_step_by_step(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     told: list[tuple[int, int]] = []
-    settings = tiny.model_copy(update={"steps": 2})
+    settings = tiny.model_copy(update={"max_steps": 2})
     backends.trainer(settings).train(first.corpus, [], first.folder, tmp_path, 1, lambda *said: told.append(said))
     assert told == [(1, 2), (2, 2)]
 
@@ -274,7 +281,7 @@ def test_a_search_finds_the_same_for_one_prompt_as_among_others_and_goes_on_as_l
         ids = AutoTokenizer.from_pretrained(first.folder)(prompt.text + one.text)["input_ids"]
         if len(ids) + 1 == one.prompt_tokens + 12:
             both = _nats(first.folder, _ids(first.folder, prompt.text + one.text)[:-1])
-            assert one.log_probability == pytest.approx(nats - both, abs=1e-3)
+            assert one.sum_logprob == pytest.approx(nats - both, abs=1e-3)
 
 
 def test_a_search_is_no_less_likely_than_dice_and_heeds_a_penalty(backends: Backends, first: Trained) -> None:
@@ -282,8 +289,8 @@ def test_a_search_is_no_less_likely_than_dice_and_heeds_a_penalty(backends: Back
     greedy = _say(backends, first.folder, prompts, top_k=1, max_tokens=2)
     found = _say(backends, first.folder, prompts, beam_width=5, max_tokens=2)
     for one, plain in zip(found, greedy, strict=True):
-        assert (one.log_probability or 0) / one.completion_tokens >= (
-            plain.log_probability or 0
+        assert (one.sum_logprob or 0) / one.completion_tokens >= (
+            plain.sum_logprob or 0
         ) / plain.completion_tokens - 1e-4
     long = {"beam_width": 4, "max_tokens": 40, "min_tokens": 40}
     plain_words, penalised = (

@@ -8,7 +8,7 @@ import pytest
 from curation.embeddings.encoders import HashingEncoder
 from curation.pipeline import CurateSettings
 from storage.artifacts.artifact import Artifact, Draft, read_manifest, read_table
-from storage.artifacts.schemas import CANDIDATES, embeddings
+from storage.artifacts.schemas import CANDIDATES, embeddings_schema
 from storage.artifacts.survivors import read_survivors
 from tasks.backends.registry import Backends
 from tasks.curation.curate import curate
@@ -16,7 +16,9 @@ from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
 _SETTINGS = CurateSettings(encoder="hashing")
-_DUPLICATES = CurateSettings(stages=("empty", "exact", "contamination", "copying", "minhash"), encoder="hashing")
+_DUPLICATES = CurateSettings(
+    filters=("empty", "exact", "decontamination", "human_overlap", "minhash"), encoder="hashing"
+)
 _NEW = human_texts(12, seed=50)
 
 
@@ -40,32 +42,32 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
     copied, leaked = human["text"] + " Indeed.", held["text"] + " Indeed."
     near = _NEW[0].replace(" It was", " Then it was")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _DUPLICATES)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _DUPLICATES)
     last = {identity: rows[-1] for identity, rows in _decided(decisions).items()}
-    told = [(last[f"g001-{place:07d}"]["stage"], last[f"g001-{place:07d}"]["keeper"]) for place in range(12, 17)]
+    told = [(last[f"g001-{place:07d}"]["filter"], last[f"g001-{place:07d}"]["duplicate_of"]) for place in range(12, 17)]
     assert told == [
         ("empty", None),
         ("exact", "g001-0000001"),
-        ("contamination", held["id"]),
-        ("copying", human["id"]),
+        ("decontamination", held["id"]),
+        ("human_overlap", human["id"]),
         ("minhash", "g001-0000000"),
     ]
     assert [row["id"] for row in read_survivors(candidates.folder, decisions.folder).to_pylist()] == [
         f"g001-{place:07d}" for place in range(12)
     ]
     facts = read_manifest(decisions.folder)["facts"]
-    assert facts == {"survivors": 12, "dropped": 5, "heavy_tolls": []}
+    assert facts == {"survivors": 12, "dropped": 5, "filter_rate_alerts": []}
 
 
 def test_a_dropped_record_is_shown_to_no_later_sieve(begin: Callable[[str], Beginning], said: Said) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
     for rows in _decided(decisions).values():
-        assert [row["stage"] for row in rows] == list(_SETTINGS.stages)[: len(rows)]
+        assert [row["filter"] for row in rows] == list(_SETTINGS.filters)[: len(rows)]
         assert all(row["kept"] for row in rows[:-1])
         # The last sieve of all may keep it or drop it.
-        assert not rows[-1]["kept"] or len(rows) == len(_SETTINGS.stages)
+        assert not rows[-1]["kept"] or len(rows) == len(_SETTINGS.filters)
     assert len(_decided(decisions)["g001-0000012"]) == 1
     assert len(_decided(decisions)["g001-0000013"]) == 2
 
@@ -76,11 +78,13 @@ def test_survivors_of_earlier_generations_are_known_and_what_was_dropped_is_not(
     begun = begin("tiny")
     earlier = said(begun.attempt(1), _NEW[:4], dropped=[2])
     candidates, _ = said(begun.attempt(2), [_NEW[0], _NEW[2], _NEW[5]])
-    decisions = curate(begun.attempt(3), candidates, begun.reserve, {"heldout": begun.heldout}, [earlier], _DUPLICATES)
+    decisions = curate(
+        begun.attempt(3), candidates, begun.reserve, {"human_heldout": begun.heldout}, [earlier], _DUPLICATES
+    )
     decided = _decided(decisions)
     repeated = decided["g002-0000000"][-1]
-    assert (repeated["stage"], repeated["kept"]) == ("exact", False)
-    assert (repeated["keeper"], repeated["keeper_generation"]) == ("g001-0000000", 1)
+    assert (repeated["filter"], repeated["kept"]) == ("exact", False)
+    assert (repeated["duplicate_of"], repeated["duplicate_of_generation"]) == ("g001-0000000", 1)
     assert decided["g002-0000001"][-1]["kept"]
     assert decided["g002-0000002"][-1]["kept"]
 
@@ -92,12 +96,12 @@ def test_no_sieves_keep_every_candidate(begin: Callable[[str], Beginning], said:
         begun.attempt(2),
         candidates,
         begun.reserve,
-        {"heldout": begun.heldout},
+        {"human_heldout": begun.heldout},
         [],
-        CurateSettings(stages=(), encoder="hashing"),
+        CurateSettings(filters=(), encoder="hashing"),
     )
     assert read_survivors(candidates.folder, decisions.folder).num_rows == 2
-    assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0, "heavy_tolls": []}
+    assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0, "filter_rate_alerts": []}
 
 
 def test_what_is_decided_is_not_decided_again(
@@ -105,9 +109,9 @@ def test_what_is_decided_is_not_decided_again(
 ) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), _NEW)
-    first = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+    first = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
     written = read_manifest(first.folder)["finished"]
-    again = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+    again = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
     assert again == first
     assert read_manifest(again.folder)["finished"] == written
 
@@ -117,9 +121,9 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
 ) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), _NEW[0].replace(" It was", " Then it was")])
-    whole = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+    whole = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
     write = Draft.write_part
-    for sieves in range(len(_SETTINGS.stages)):
+    for sieves in range(len(_SETTINGS.filters)):
         attempt = begun.attempt(3 + sieves)
         written: list[str] = []
 
@@ -133,10 +137,10 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
         with monkeypatch.context() as patched:
             patched.setattr(Draft, "write_part", dying)
             with pytest.raises(KeyboardInterrupt):
-                curate(attempt, candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+                curate(attempt, candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
         assert written.count(".decisions.draft") == sieves
         assert not (attempt.folder / "decisions").exists()
-        again = curate(attempt, candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+        again = curate(attempt, candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
         parts = sorted(path.name for path in whole.folder.glob("*.parquet"))
         assert [path.name for path in sorted(again.folder.glob("*.parquet"))] == parts
         for part in parts:
@@ -148,10 +152,10 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
 ) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
     stored = read_table(begun.attempt(2).folder / "embeddings")
-    assert stored.schema == embeddings(256)
-    looked_at = {row["id"] for row in read_table(decisions.folder).to_pylist() if row["stage"] == "semantic"}
+    assert stored.schema == embeddings_schema(256)
+    looked_at = {row["id"] for row in read_table(decisions.folder).to_pylist() if row["filter"] == "semantic"}
     assert set(stored["id"].to_pylist()) == looked_at
     texts = dict(zip(*(read_table(candidates.folder)[name].to_pylist() for name in ("id", "text")), strict=True))
     expected = HashingEncoder().encode([texts[identity] for identity in stored["id"].to_pylist()])
@@ -162,7 +166,7 @@ def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked
 def test_what_was_dropped_is_stored_first(begin: Callable[[str], Beginning], said: Said) -> None:
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], _SETTINGS)
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
     parts = [pq.read_table(path)["kept"].to_pylist() for path in sorted(decisions.folder.glob("*.parquet"))]
     assert all(kept == sorted(kept) for kept in parts)
     assert any(not all(kept) for kept in parts)
@@ -173,16 +177,16 @@ def test_surprise_is_nats_per_token_of_the_stored_log_probability(begin: Callabl
     candidates = begun.attempt(1).artifact("candidates", {"by": "hand"})
     scores = [(-12.0, 4), (-3.0, 3), (None, 5), (-2.0, 0)]
     rows = [
-        {"id": f"g001-{place}", "text": text, "born": 1, "log_probability": nats, "completion_tokens": tokens}
+        {"id": f"g001-{place}", "text": text, "source_generation": 1, "sum_logprob": nats, "completion_tokens": tokens}
         for place, (text, (nats, tokens)) in enumerate(zip(_NEW, scores, strict=False))
     ]
     with candidates.draft() as draft:
         draft.write_part(pa.Table.from_pylist(rows, schema=CANDIDATES))
-    settings = CurateSettings.model_validate({"stages": ["surprise"], "surprise": {"quantiles": (0.5, 1)}})
+    settings = CurateSettings.model_validate({"filters": ["perplexity"], "perplexity": {"quantiles": (0.5, 1)}})
     decisions = read_table(
-        curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], settings).folder
+        curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], settings).folder
     )
-    told = {row["id"]: (row["evidence"], row["kept"]) for row in decisions.to_pylist()}
+    told = {row["id"]: (row["score"], row["kept"]) for row in decisions.to_pylist()}
     assert [told[f"g001-{place}"] for place in range(4)] == [(3.0, True), (1.0, False), (None, True), (None, True)]
 
 
@@ -192,8 +196,8 @@ def test_diversity_keeps_the_likeliest_of_each_source_where_the_recipe_says_so(
     begun = begin("tiny")
     candidates, _ = said(begun.attempt(1), _NEW)
     choice = {"keep_fraction": 0.5, "diversity_weight": 0, "quality": "words", "strata": "source"}
-    settings = CurateSettings.model_validate({"stages": ["diversity"], "encoder": "hashing", "diversity": choice})
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"heldout": begun.heldout}, [], settings)
+    settings = CurateSettings.model_validate({"filters": ["diversity"], "encoder": "hashing", "diversity": choice})
+    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], settings)
     words = {row["id"]: len(row["text"].split()) for row in read_table(candidates.folder).to_pylist()}
     kept = [words[row["id"]] for row in read_table(decisions.folder).to_pylist() if row["kept"]]
     gone = [words[row["id"]] for row in read_table(decisions.folder).to_pylist() if not row["kept"]]

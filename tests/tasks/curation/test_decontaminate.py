@@ -9,34 +9,34 @@ import pytest
 from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
-from curation.splitting import WithholdSettings
-from storage.artifacts.artifact import AbsentError, Artifact, read_manifest, read_table
+from curation.splitting import EvalSetSettings
+from storage.artifacts.artifact import Artifact, ArtifactMissingError, read_manifest, read_table
 from storage.runs.run import Attempt
 from tasks.backends import Sampling
 from tasks.backends.registry import Backends
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import pinned_withheld, prove, screen
+from tasks.curation.decontaminate import check_contamination, find_excluded_records, load_protected_sets
 from tasks.generation.generate import generate
-from tasks.ingestion.eval_sets import withhold
-from tasks.ingestion.ingest import pinned_human
+from tasks.ingestion.eval_sets import add_eval_set
+from tasks.ingestion.ingest import load_pinned_human
 from tasks.mix import mix
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
 _SETTINGS = CurateSettings(encoder="hashing")
-_UNSIEVED = CurateSettings(encoder="hashing", stages=("exact",))
+_UNSIEVED = CurateSettings(encoder="hashing", filters=("exact",))
 _NEW = human_texts(8, seed=60)
 
 
 def _withhold(begun: Beginning, folder: Path, texts: Sequence[str], name: str = "exam") -> None:
     source = folder / f"{name}.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    withhold(begun.run.root, "letters", name, [str(source)], WithholdSettings())
+    add_eval_set(begun.run.root, "letters", name, [str(source)], EvalSetSettings())
 
 
 def _pinned(begun: Beginning, generation: int) -> tuple[Attempt, dict[str, Artifact]]:
     attempt = begun.attempt(generation)
-    return attempt, pinned_withheld(attempt, pinned_human(attempt, "letters")["reserve"])
+    return attempt, load_protected_sets(attempt, load_pinned_human(attempt, "letters")["human_train"])
 
 
 def _rows(artifact: Artifact) -> list[dict]:
@@ -47,13 +47,13 @@ def test_an_attempt_withholds_what_was_there_when_it_began(begin: Callable[[str]
     begun = begin("tiny")
     _pinned(begun, 1)
     _withhold(begun, tmp_path, _NEW)
-    assert list(_pinned(begun, 1)[1]) == ["heldout"]
+    assert list(_pinned(begun, 1)[1]) == ["human_heldout"]
     attempt, withheld = _pinned(begun, 2)
-    assert list(withheld) == ["heldout", "exam"]
-    assert withheld["heldout"].finished()
-    assert withheld["heldout"].fingerprint == begun.heldout.fingerprint
-    kept_out = screen(attempt, begun.reserve, withheld, [], _SETTINGS)
-    assert set(kept_out.parents) == {"reserve", "heldout", "evaluation_exam"}
+    assert list(withheld) == ["human_heldout", "exam"]
+    assert withheld["human_heldout"].exists()
+    assert withheld["human_heldout"].fingerprint == begun.heldout.fingerprint
+    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS)
+    assert set(excluded_records.parents) == {"human_train", "human_heldout", "eval_set_exam"}
 
 
 def test_a_set_that_was_lost_is_an_error_and_not_an_empty_one(
@@ -62,8 +62,8 @@ def test_a_set_that_was_lost_is_an_error_and_not_an_empty_one(
     begun = begin("tiny")
     _withhold(begun, tmp_path, _NEW)
     _pinned(begun, 1)
-    (begun.run.root / "human/letters/evaluation/exam").rename(tmp_path / "gone")
-    with pytest.raises(AbsentError, match="there is no evaluation set 'exam' of letters; there are: none yet"):
+    (begun.run.root / "human/letters/eval_sets/exam").rename(tmp_path / "gone")
+    with pytest.raises(ArtifactMissingError, match="there is no evaluation set 'exam' of letters; there are: none yet"):
         _pinned(begun, 1)
 
 
@@ -76,22 +76,22 @@ def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from
     padding = " ".join(f"word{number}" for number in range(200))
     _withhold(begun, tmp_path, [exact, near + " Indeed so.", f"{padding} {quoted} {padding}", *_NEW])
     attempt, withheld = _pinned(begun, 1)
-    kept_out = screen(attempt, begun.reserve, withheld, [], _SETTINGS)
+    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS)
     gone = {row["id"] for row in reserve[:3]}
-    assert {row["id"] for row in _rows(kept_out)} == gone
-    assert [row["reason"] for row in _rows(kept_out)].count("quotes a withheld record") == 1
+    assert {row["id"] for row in _rows(excluded_records)} == gone
+    assert [row["reason"] for row in _rows(excluded_records)].count("quotes a withheld record") == 1
     exam = {row["id"] for row in _rows(withheld["exam"])}
-    assert all(row["keeper"] in exam and not row["kept"] for row in _rows(kept_out))
-    assert read_manifest(kept_out.folder)["facts"] == {"screened": len(reserve), "kept_out": 3}
+    assert all(row["duplicate_of"] in exam and not row["kept"] for row in _rows(excluded_records))
+    assert read_manifest(excluded_records.folder)["facts"] == {"screened": len(reserve), "excluded_records": 3}
 
     sampling = Sampling(sampler="ngram", max_tokens=12)
-    opening = PromptSettings(program="opening")
-    candidates = generate(attempt, begun.model, begun.reserve, opening, sampling, 1, backends, kept_out)
+    opening = PromptSettings(template_name="prefix")
+    candidates = generate(attempt, begun.model, begun.reserve, opening, sampling, 1, backends, excluded_records)
     stays = [row["id"] for row in reserve if row["id"] not in gone]
     assert sorted(row["parents"][0] for row in _rows(candidates)) == sorted(stays)
-    corpus = mix(attempt, begun.reserve, [], MixSettings(), 0, kept_out)
+    corpus = mix(attempt, begun.reserve, [], MixSettings(), 0, excluded_records)
     assert [row["id"] for row in _rows(corpus)] == stays
-    assert all(row["overlapping"] == 0 for row in _rows(prove(attempt, corpus, withheld, _SETTINGS)))
+    assert all(row["num_overlapping"] == 0 for row in _rows(check_contamination(attempt, corpus, withheld, _SETTINGS)))
 
 
 def test_a_reserve_that_overlaps_as_a_whole_is_an_error(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_reserve_that_overlaps_as_a_whole_is_an_error(begin: Callable[[str], B
     _withhold(begun, tmp_path, [row["text"] for row in _rows(begun.reserve)])
     attempt, withheld = _pinned(begun, 1)
     with pytest.raises(ValueError, match="every record of the reserve overlaps what is withheld"):
-        screen(attempt, begun.reserve, withheld, [], _SETTINGS)
-    assert not (attempt.folder / "kept_out").exists()
+        find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS)
+    assert not (attempt.folder / "excluded_records").exists()
 
 
 def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
@@ -112,11 +112,15 @@ def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
     attempt, withheld = _pinned(begun, 2)
     decisions = curate(attempt, candidates, begun.reserve, withheld, [], _SETTINGS)
     exam = {row["text"]: row["id"] for row in _rows(withheld["exam"])}
-    dropped = {row["id"]: (row["stage"], row["keeper"]) for row in _rows(decisions) if row["stage"] == "contamination"}
-    assert dropped["g001-0000000"] == ("contamination", exam[_NEW[0]])
-    assert dropped["g001-0000001"] == ("contamination", None)
-    assert dropped["g001-0000002"] == ("contamination", exam[_NEW[1]])
-    assert set(decisions.parents) >= {"heldout", "evaluation_exam"}
+    dropped = {
+        row["id"]: (row["filter"], row["duplicate_of"])
+        for row in _rows(decisions)
+        if row["filter"] == "decontamination"
+    }
+    assert dropped["g001-0000000"] == ("decontamination", exam[_NEW[0]])
+    assert dropped["g001-0000001"] == ("decontamination", None)
+    assert dropped["g001-0000002"] == ("decontamination", exam[_NEW[1]])
+    assert set(decisions.parents) >= {"human_heldout", "eval_set_exam"}
 
 
 def test_survivors_of_before_a_set_was_there_are_kept_out_of_later_corpora(
@@ -126,9 +130,9 @@ def test_survivors_of_before_a_set_was_there_are_kept_out_of_later_corpora(
     pool = [said(begun.attempt(1), _NEW[:4])]
     _withhold(begun, tmp_path, [_NEW[2]])
     attempt, withheld = _pinned(begun, 2)
-    kept_out = screen(attempt, begun.reserve, withheld, pool, _SETTINGS)
-    assert [row["id"] for row in _rows(kept_out)] == ["g001-0000002"]
-    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="accumulate"), 0, kept_out)
+    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, pool, _SETTINGS)
+    assert [row["id"] for row in _rows(excluded_records)] == ["g001-0000002"]
+    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="accumulate"), 0, excluded_records)
     texts = [row["text"] for row in _rows(corpus) if row["origin"] == "synthetic"]
     assert texts == [_NEW[0], _NEW[1], _NEW[3]]
 
@@ -142,8 +146,8 @@ def test_survivors_that_were_sieved_against_every_set_are_not_looked_at_again(
     candidates, _ = said(begun.attempt(5), _NEW)
     decided = curate(first, candidates, begun.reserve, withheld, [], _SETTINGS)
     attempt, withheld = _pinned(begun, 2)
-    kept_out = screen(attempt, begun.reserve, withheld, [(candidates, decided)], _SETTINGS)
-    assert set(kept_out.parents) == {"reserve", "heldout", "evaluation_exam"}
+    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, [(candidates, decided)], _SETTINGS)
+    assert set(excluded_records.parents) == {"human_train", "human_heldout", "eval_set_exam"}
 
 
 def test_the_proof_shows_what_a_loop_without_the_sieve_lets_in(
@@ -154,17 +158,17 @@ def test_the_proof_shows_what_a_loop_without_the_sieve_lets_in(
     held = _rows(begun.heldout)[0]
     pool = [said(begun.attempt(1), [_NEW[0], _NEW[1], _NEW[5], held["text"] + " Indeed."])]
     attempt, withheld = _pinned(begun, 2)
-    kept_out = screen(attempt, begun.reserve, withheld, pool, _UNSIEVED)
-    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="replace"), 0, kept_out)
-    proof = prove(attempt, corpus, withheld, _UNSIEVED)
-    rows = {(row["withheld"], row["origin"]): row for row in _rows(proof)}
-    assert set(rows) == {(name, origin) for name in ("heldout", "exam") for origin in ("human", "synthetic")}
-    human, exam, heldout = rows["exam", "human"], rows["exam", "synthetic"], rows["heldout", "synthetic"]
-    assert (human["compared"], human["overlapping"], human["similarity"], human["id"]) == (0, 0, 0.0, None)
-    assert (exam["compared"], exam["overlapping"], exam["similarity"]) == (4, 2, 1.0)
-    assert exam["shared_words"] >= 13
-    assert (heldout["compared"], heldout["overlapping"]) == (4, 1)
-    assert (heldout["id"], heldout["keeper"]) == ("g001-0000003", held["id"])
+    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, pool, _UNSIEVED)
+    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="replace"), 0, excluded_records)
+    proof = check_contamination(attempt, corpus, withheld, _UNSIEVED)
+    rows = {(row["eval_set"], row["origin"]): row for row in _rows(proof)}
+    assert set(rows) == {(name, origin) for name in ("human_heldout", "exam") for origin in ("human", "synthetic")}
+    human, exam, heldout = rows["exam", "human"], rows["exam", "synthetic"], rows["human_heldout", "synthetic"]
+    assert (human["num_compared"], human["num_overlapping"], human["max_jaccard"], human["id"]) == (0, 0, 0.0, None)
+    assert (exam["num_compared"], exam["num_overlapping"], exam["max_jaccard"]) == (4, 2, 1.0)
+    assert exam["shared_run_words"] >= 13
+    assert (heldout["num_compared"], heldout["num_overlapping"]) == (4, 1)
+    assert (heldout["id"], heldout["duplicate_of"]) == ("g001-0000003", held["id"])
     assert read_manifest(proof.folder)["facts"] == {"contaminated": 3}
 
 
@@ -172,8 +176,11 @@ def test_what_is_screened_and_proven_is_not_done_again(begin: Callable[[str], Be
     begun = begin("tiny")
     attempt, withheld = _pinned(begun, 0)
     made = [
-        (screen(attempt, begun.reserve, withheld, [], _SETTINGS), prove(attempt, begun.corpus, withheld, _SETTINGS))
+        (
+            find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS),
+            check_contamination(attempt, begun.corpus, withheld, _SETTINGS),
+        )
         for _ in range(2)
     ]
     assert made[0] == made[1]
-    assert [read_manifest(one.folder)["name"] for one in made[0]] == ["kept_out", "contamination"]
+    assert [read_manifest(one.folder)["name"] for one in made[0]] == ["excluded_records", "contamination_report"]

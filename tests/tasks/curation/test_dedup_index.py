@@ -12,44 +12,56 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.decisions import NOBODY, Known, by_duplicates
+from curation.decisions import EMPTY_RECORDS, RecordSet, decisions_from_duplicates
 from curation.dedup.exact import exact_keys
 from curation.dedup.minhash import (
     MinHashSettings,
     band_hashes,
     find_near_duplicates,
-    find_near_sketched,
-    halves,
+    find_near_duplicates_indexed,
+    signature_low16,
     signatures,
 )
 from curation.embeddings.encoders import HashingEncoder
-from curation.pipeline import CurateSettings, Stage, decide
+from curation.pipeline import CurateSettings, FilterName, run_filters
 from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
-from storage.artifacts.ids import text_digest
+from storage.artifacts.ids import text_hash
 from storage.artifacts.schemas import CANDIDATES
-from storage.artifacts.tombstones import bury
-from storage.maintenance.erase import rewrite
+from storage.artifacts.tombstones import add_tombstones
+from storage.maintenance.erase import redact
 from storage.maintenance.verify import verify
 from storage.runs.fork import fork
 from storage.runs.run import Run
 from tasks.curation.curate import curate
-from tasks.curation.dedup_index import Indexed, index_reserve, index_survivors, open_past, sketch, stored_signatures
+from tasks.curation.dedup_index import (
+    StoredIndex,
+    compute_sketches,
+    index_human_train,
+    index_survivors,
+    open_reference_indexes,
+    stored_signatures,
+)
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
-LOOSE = MinHashSettings(threshold=0.5, shingle_length=1, bands=4, rows=1)
+LOOSE = MinHashSettings(threshold=0.5, shingle_length=1, num_bands=4, rows_per_band=1)
 """So few and so short bands that every bucket is large."""
 
 
 def _table(texts: Sequence[str], generation: int = 1) -> pa.Table:
     rows = [
-        {"id": f"g{generation:03d}-{row:07d}", "text": text, "born": generation, "digest": text_digest(text)}
+        {
+            "id": f"g{generation:03d}-{row:07d}",
+            "text": text,
+            "source_generation": generation,
+            "text_hash": text_hash(text),
+        }
         for row, text in enumerate(texts)
     ]
     return pa.Table.from_pylist(rows, schema=CANDIDATES)
 
 
-def _stored(root: Path, chosen: MinHashSettings, *generations: Sequence[str], part: int = 1000) -> Indexed:
+def _stored(root: Path, chosen: MinHashSettings, *generations: Sequence[str], part: int = 1000) -> StoredIndex:
     tables = []
     for number, texts in enumerate(generations, 1):
         attempt = root / f"runs/tiny/generation={number}/attempt=1"
@@ -59,9 +71,9 @@ def _stored(root: Path, chosen: MinHashSettings, *generations: Sequence[str], pa
             draft.write_part(table)
         with made.draft() as draft:
             for place, start in enumerate(range(0, max(1, len(table)), part)):
-                draft.write_part(sketch(table.slice(start, part), chosen), place)
+                draft.write_part(compute_sketches(table.slice(start, part), chosen), place)
         tables.append((made, said))
-    return Indexed(tables)
+    return StoredIndex(tables)
 
 
 def _related(count: int, seed: int) -> list[str]:
@@ -90,29 +102,29 @@ def test_decisions_beside_an_index_are_those_beside_the_texts(
     past = _stored(tmp_path, chosen, *tables, part=70)
     ids = [f"g{place:03d}-{row:07d}" for place, table in enumerate(tables, 1) for row in range(len(table))]
     whole = find_near_duplicates(new, old, chosen, among_texts=among)
-    alive = Known([f"new-{row}" for row in range(len(new))], new, [9] * len(new))
-    expected = by_duplicates("minhash", alive, Known(ids, old, [int(one[1:4]) for one in ids]), whole)
+    records = RecordSet([f"new-{row}" for row in range(len(new))], new, [9] * len(new))
+    expected = decisions_from_duplicates("minhash", records, RecordSet(ids, old, [int(one[1:4]) for one in ids]), whole)
     for threads in (1, 2):
-        near, found = find_near_sketched(new, past.near, chosen, among_texts=among, threads=threads)
-        assert by_duplicates("minhash", alive, near, found) == expected
+        near, found = find_near_duplicates_indexed(new, past.candidates, chosen, among_texts=among, threads=threads)
+        assert decisions_from_duplicates("minhash", records, near, found) == expected
     assert sum(not decision.kept for decision in expected) > 60
 
 
 def test_whoever_shares_a_band_is_met_and_read_when_asked(tmp_path: Path) -> None:
     old = ["a b c d e f g h", "a b c d p q r s", "i j k l m n o p"]
-    past = _stored(tmp_path, MinHashSettings(shingle_length=1, bands=100, rows=1), old)
-    near, found = find_near_sketched(
-        ["a b c d e f g h x"], past.near, MinHashSettings(shingle_length=1, bands=100, rows=1)
+    past = _stored(tmp_path, MinHashSettings(shingle_length=1, num_bands=100, rows_per_band=1), old)
+    near, found = find_near_duplicates_indexed(
+        ["a b c d e f g h x"], past.candidates, MinHashSettings(shingle_length=1, num_bands=100, rows_per_band=1)
     )
     assert near.ids == ["g001-0000000", "g001-0000001"]
-    assert (found.keeper.tolist(), found.similarity.tolist()) == ([0], [8 / 9])
-    assert near.read(np.array([1])) == [old[1]]
+    assert (found.duplicate_of.tolist(), found.similarity.tolist()) == ([0], [8 / 9])
+    assert near.read_texts(np.array([1])) == [old[1]]
 
 
 def test_of_a_bucket_of_many_the_first_sixteen_and_the_last_are_met(tmp_path: Path) -> None:
     past = _stored(tmp_path, MinHashSettings(), ["the same words"] * 40, ["the same words"] * 3)
     hashes = band_hashes(signatures(["the same words"], MinHashSettings()), MinHashSettings())
-    assert past.near(hashes).ids == [*(f"g001-{row:07d}" for row in range(16)), "g002-0000002"]
+    assert past.candidates(hashes).ids == [*(f"g001-{row:07d}" for row in range(16)), "g002-0000002"]
 
 
 _WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join)
@@ -123,36 +135,43 @@ _WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join)
 def test_every_sieve_of_duplicates_says_the_same_with_an_index_and_without(
     tmp_path_factory: pytest.TempPathFactory, generations: list[list[str]], texts: list[str]
 ) -> None:
-    likeness = MinHashSettings(threshold=0.5, shingle_length=1, bands=12, rows=1)
-    stages: tuple[Stage, ...] = ("exact", "copying", "minhash")
-    chosen = CurateSettings(stages=stages, minhash=likeness)
+    likeness = MinHashSettings(threshold=0.5, shingle_length=1, num_bands=12, rows_per_band=1)
+    stages: tuple[FilterName, ...] = ("exact", "human_overlap", "minhash")
+    chosen = CurateSettings(filters=stages, minhash=likeness)
     past = _stored(tmp_path_factory.mktemp("store"), likeness, *generations)
     old = [
         (f"g{place:03d}-{row:07d}", text, place)
         for place, some in enumerate(generations, 1)
         for row, text in enumerate(some)
     ]
-    known = Known(*map(list, zip(*old, strict=True))) if old else NOBODY
-    alive = Known([f"new-{row}" for row in range(len(texts))], texts, [9] * len(texts))
+    known = RecordSet(*map(list, zip(*old, strict=True))) if old else EMPTY_RECORDS
+    records = RecordSet([f"new-{row}" for row in range(len(texts))], texts, [9] * len(texts))
     encode = HashingEncoder().encode
-    whole = list(decide(alive, NOBODY, known, known, chosen, stages, lambda some: encode(some.texts)))
-    told = decide(
-        alive, NOBODY, NOBODY, NOBODY, chosen, stages, lambda some: encode(some.texts), past=dict.fromkeys(stages, past)
+    whole = list(run_filters(records, EMPTY_RECORDS, known, known, chosen, stages, lambda some: encode(some.texts)))
+    told = run_filters(
+        records,
+        EMPTY_RECORDS,
+        EMPTY_RECORDS,
+        EMPTY_RECORDS,
+        chosen,
+        stages,
+        lambda some: encode(some.texts),
+        indexes=dict.fromkeys(stages, past),
     )
     assert list(told) == whole
-    said = dict(zip([*alive.ids, *known.ids], [*texts, *known.texts], strict=True))
+    said = dict(zip([*records.ids, *known.ids], [*texts, *known.texts], strict=True))
     for made in whole:
         for decision in made:
             if not decision.kept and decision.stage != "exact":
-                one, other = (set(said[identity].split()) for identity in (decision.id, decision.keeper or ""))
-                assert decision.evidence == len(one & other) / len(one | other) >= 0.5
+                one, other = (set(said[identity].split()) for identity in (decision.id, decision.duplicate_of or ""))
+                assert decision.score == len(one & other) / len(one | other) >= 0.5
 
 
 def test_stored_signatures_open_as_datasketchs_and_are_found_by_its_index() -> None:
     texts = [*_related(40, seed=1), "!?"]
-    stored = sketch(_table(texts), LOOSE.model_copy(update={"bands": 60}))["signature"]
+    stored = compute_sketches(_table(texts), LOOSE.model_copy(update={"num_bands": 60}))["signature"]
     values = stored_signatures(pa.chunked_array([stored.combine_chunks()]))
-    assert values.tolist() == halves(signatures(texts, LOOSE.model_copy(update={"bands": 60}))).tolist()
+    assert values.tolist() == signature_low16(signatures(texts, LOOSE.model_copy(update={"num_bands": 60}))).tolist()
     opened = [MinHash(num_perm=60, seed=1, hashvalues=row, scheme="affine32") for row in values]
     index = MinHashLSH(num_perm=60, params=(30, 2))
     for row, one in enumerate(opened):
@@ -171,7 +190,7 @@ def test_a_sketch_takes_less_than_five_hundred_bytes(tmp_path: Path) -> None:
 
 
 _NEW = human_texts(30, seed=50)
-_STAGES = CurateSettings(stages=("exact", "copying", "minhash"), encoder="hashing")
+_STAGES = CurateSettings(filters=("exact", "human_overlap", "minhash"), encoder="hashing")
 
 
 Curated = Callable[..., tuple[Artifact, Artifact]]
@@ -187,7 +206,7 @@ def curated(begin: Callable[[str], Beginning], said: Said) -> tuple[Beginning, C
     ) -> tuple[Artifact, Artifact]:
         candidates, by_hand = said(begun.attempt(generation), texts)
         shutil.rmtree(by_hand.folder)
-        withheld = {"heldout": begun.heldout}
+        withheld = {"human_heldout": begun.heldout}
         return candidates, curate(begun.attempt(generation), candidates, begun.reserve, withheld, earlier, chosen)
 
     return begun, made
@@ -202,17 +221,23 @@ def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[Beginning,
     assert np.column_stack((stored["high"], stored["low"])).tolist() == exact_keys(_NEW).tolist()
     manifest = read_manifest(begun.attempt(1).folder / "index")
     assert manifest["parents"] == {"decisions": decisions.fingerprint}
-    assert manifest["settings"] == {"format": 1, "shingle_unit": "words", "shingle_length": 3, "bands": 25, "rows": 5}
-    assert len(read_table(begun.attempt(1).folder / "reserve_index")) == read_manifest(begun.reserve.folder)["rows"]
+    assert manifest["settings"] == {
+        "format": 1,
+        "shingle_unit": "words",
+        "shingle_length": 3,
+        "num_bands": 25,
+        "rows_per_band": 5,
+    }
+    assert len(read_table(begun.attempt(1).folder / "human_train_index")) == read_manifest(begun.reserve.folder)["rows"]
 
 
 def test_the_reserve_is_sketched_once_a_run(curated: tuple[Beginning, Curated]) -> None:
     begun, made = curated
     first = made(1, _NEW[:4])
-    reserve = index_reserve(begun.attempt(1), begun.reserve, _STAGES.minhash, [])
-    assert index_reserve(begun.attempt(2), begun.reserve, _STAGES.minhash, [first]) == reserve
+    reserve = index_human_train(begun.attempt(1), begun.reserve, _STAGES.minhash, [])
+    assert index_human_train(begun.attempt(2), begun.reserve, _STAGES.minhash, [first]) == reserve
     made(2, _NEW[4:8], [first])
-    assert not (begun.attempt(2).folder / "reserve_index").exists()
+    assert not (begun.attempt(2).folder / "human_train_index").exists()
 
 
 def test_of_a_store_without_an_index_one_is_made_when_it_is_asked_for(
@@ -222,7 +247,7 @@ def test_of_a_store_without_an_index_one_is_made_when_it_is_asked_for(
     earlier = said(begun.attempt(1), _NEW[:6], dropped=[2])
     decisions = read_table(made(2, [_NEW[0], _NEW[2], _NEW[7]], [earlier])[1].folder).to_pylist()
     assert read_manifest(begun.attempt(1).folder / "index")["rows"] == 5
-    told = {row["id"]: (row["keeper"], row["keeper_generation"]) for row in decisions if not row["kept"]}
+    told = {row["id"]: (row["duplicate_of"], row["duplicate_of_generation"]) for row in decisions if not row["kept"]}
     assert told == {"g002-0000000": ("g001-0000000", 1)}
 
 
@@ -232,7 +257,7 @@ def test_a_lost_index_is_made_again_as_it_was(curated: tuple[Beginning, Curated]
     (part,) = (begun.attempt(1).folder / "index").glob("*.parquet")
     content = part.read_bytes()
     shutil.rmtree(part.parent)
-    curate(begun.attempt(1), candidates, begun.reserve, {"heldout": begun.heldout}, [], _STAGES)
+    curate(begun.attempt(1), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _STAGES)
     assert part.read_bytes() == content
 
 
@@ -254,33 +279,33 @@ def test_a_fork_may_sketch_otherwise(ripe: Path, tmp_path: Path) -> None:
 def test_a_forgotten_record_keeps_nobody_away(curated: tuple[Beginning, Curated]) -> None:
     begun, made = curated
     first = made(1, _NEW[:6])
-    human = read_table(begun.reserve.folder, ["id", "text", "digest"]).slice(0, 2).to_pylist()
-    bury(begun.run.root, {"g001-0000000": text_digest(_NEW[0]), human[0]["id"]: human[0]["digest"]}, "")
+    human = read_table(begun.reserve.folder, ["id", "text", "text_hash"]).slice(0, 2).to_pylist()
+    add_tombstones(begun.run.root, {"g001-0000000": text_hash(_NEW[0]), human[0]["id"]: human[0]["text_hash"]}, "")
     assert "g001-0000000" not in read_table(begun.attempt(1).folder / "index", ["id"])["id"].to_pylist()
     said = [_NEW[0], _NEW[1], f"{_NEW[0]} Indeed.", *(f"{one['text']} Indeed." for one in human)]
     told = read_table(made(2, said, [first])[1].folder).to_pylist()
-    assert {row["keeper"] for row in told if row["keeper"]} == {"g001-0000001", human[1]["id"]}
+    assert {row["duplicate_of"] for row in told if row["duplicate_of"]} == {"g001-0000001", human[1]["id"]}
 
 
 def test_rewriting_takes_the_sketch_out_too(curated: tuple[Beginning, Curated]) -> None:
     begun, made = curated
     made(1, _NEW[:6])
-    human = read_table(begun.reserve.folder, ["digest"])["digest"][0].as_py()
-    rewrite(begun.run.root, [text_digest(_NEW[0]), human])
-    for name, gone in (("index", text_digest(_NEW[0])), ("reserve_index", human)):
+    human = read_table(begun.reserve.folder, ["text_hash"])["text_hash"][0].as_py()
+    redact(begun.run.root, [text_hash(_NEW[0]), human])
+    for name, gone in (("index", text_hash(_NEW[0])), ("human_train_index", human)):
         stored = pq.read_table(begun.attempt(1).folder / name)
-        assert gone not in stored["digest"].to_pylist()
+        assert gone not in stored["text_hash"].to_pylist()
         assert read_manifest(begun.attempt(1).folder / name)["rows"] == len(stored)
-    assert not [fault for fault in verify(begun.run.root).faults if "index" in fault]
+    assert not [fault for fault in verify(begun.run.root).errors if "index" in fault]
 
 
 def test_where_common_shingles_are_masked_texts_are_compared_themselves(
     curated: tuple[Beginning, Curated], said: Said
 ) -> None:
     begun, made = curated
-    masked = _STAGES.model_copy(update={"minhash": MinHashSettings(mask_common=0.5)})
+    masked = _STAGES.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
     earlier = said(begun.attempt(1), _NEW[:6])
-    assert open_past(begun.attempt(2), begun.reserve, [earlier], masked) == {}
+    assert open_reference_indexes(begun.attempt(2), begun.reserve, [earlier], masked) == {}
     told = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked)[1].folder).to_pylist()
-    assert [row["keeper"] for row in told if not row["kept"]] == ["g001-0000000"]
+    assert [row["duplicate_of"] for row in told if not row["kept"]] == ["g001-0000000"]
     assert not [*begun.run.folder.rglob("*index")]

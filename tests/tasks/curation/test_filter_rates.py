@@ -7,18 +7,18 @@ import pyarrow as pa
 import pytest
 
 from curation.dedup.minhash import MinHashSettings
-from curation.metrics.filter_rates import Toll
+from curation.metrics.filter_rates import FilterRate
 from curation.pipeline import CurateSettings
 from storage.artifacts.artifact import Artifact, read_manifest
 from storage.artifacts.schemas import CANDIDATES
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 from tasks.curation.curate import curate
-from tasks.curation.filter_rates import count_tolls, earlier_tolls
+from tasks.curation.filter_rates import count_filter_rates, previous_filter_rates
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning
 
-_STAGES = CurateSettings(stages=("exact", "minhash"), minhash=MinHashSettings(threshold=0.5))
+_STAGES = CurateSettings(filters=("exact", "minhash"), minhash=MinHashSettings(threshold=0.5))
 _TEMPLATE = "Dear sir or madam, I write to you today about the matter of the"
 
 
@@ -27,9 +27,9 @@ def _said(begun: Beginning, generation: int, texts: Sequence[tuple[str, str]]) -
         {
             "id": f"g{generation:03d}-{place:07d}",
             "text": text,
-            "born": generation,
+            "source_generation": generation,
             "source": source,
-            "digest": f"{place}",
+            "text_hash": f"{place}",
         }
         for place, (source, text) in enumerate(texts)
     ]
@@ -57,11 +57,11 @@ def test_every_sieve_is_counted_by_source_and_what_has_none_is_left_out() -> Non
         ("a", "minhash", False),
         ("?", "read", False),
     ]
-    decisions = pa.table(dict(zip(("id", "stage", "kept"), map(list, zip(*told, strict=True)), strict=True)))
-    assert count_tolls(records, decisions) == {
-        ("x", "exact"): Toll(1, 2),
-        ("", "exact"): Toll(0, 1),
-        ("x", "minhash"): Toll(1, 1),
+    decisions = pa.table(dict(zip(("id", "filter", "kept"), map(list, zip(*told, strict=True)), strict=True)))
+    assert count_filter_rates(records, decisions) == {
+        ("x", "exact"): FilterRate(1, 2),
+        ("", "exact"): FilterRate(0, 1),
+        ("x", "minhash"): FilterRate(1, 1),
     }
 
 
@@ -69,35 +69,35 @@ def test_a_template_in_one_source_alarms_once_and_a_clean_generation_is_silent(
     begin: Callable[[str], Beginning], caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = begin("tiny")
-    described = {"question": "", "human": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
-    described |= {"generate": {"sampler": "ngram"}, "generations": 2, "seed": 0}
-    begun.run.begin(described, {*described}, {})
+    described = {"description": "", "dataset": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
+    described |= {"generate": {"sampler": "ngram"}, "num_generations": 2, "seed": 0}
+    begun.run.initialize(described, {*described}, {})
     clean = [("letters" if place % 2 else "wiki", text) for place, text in enumerate(human_texts(120, seed=50))]
     planted = [("letters", f"{_TEMPLATE} case numbered {number}.") for number in range(40)]
     earlier: list[tuple[Artifact, Artifact]] = []
     for generation, texts in enumerate((clean[:60], clean[60:] + planted), 1):
         candidates = _said(begun, generation, texts)
-        withheld = {"heldout": begun.heldout}
+        withheld = {"human_heldout": begun.heldout}
         with caplog.at_level(logging.WARNING, "tasks"):
             decisions = curate(begun.attempt(generation), candidates, begun.reserve, withheld, earlier, _STAGES)
         earlier.append((candidates, decisions))
         if generation == 1:
-            assert (_warned(caplog), read_manifest(decisions.folder)["facts"]["heavy_tolls"]) == ([], [])
-    heavy = read_manifest(decisions.folder)["facts"]["heavy_tolls"]
+            assert (_warned(caplog), read_manifest(decisions.folder)["facts"]["filter_rate_alerts"]) == ([], [])
+    heavy = read_manifest(decisions.folder)["facts"]["filter_rate_alerts"]
     assert {one["source"] for one in heavy} == {"letters"}
-    assert "mask_common" in heavy[-1]["reason"]
+    assert "max_shingle_document_frequency" in heavy[-1]["reason"]
     assert _warned(caplog) == [f"tiny · generation 2 · {one['reason']}" for one in heavy]
-    asked = open_catalog(begun.run.root).sql(QUESTIONS["heavy_tolls"])
+    asked = open_catalog(begun.run.root).sql(QUERIES["filter_rate_alerts"])
     assert [tuple(row) for row in asked.fetchall()] == [("tiny", 2, *one.values()) for one in heavy]
-    told = open_catalog(begun.run.root).sql(QUESTIONS["tolls"]).fetchall()
+    told = open_catalog(begun.run.root).sql(QUERIES["filter_rates"]).fetchall()
     assert ("tiny", 1, "wiki", "minhash", 0, 30, 0.0) in told
 
 
 def test_earlier_generations_count_where_their_sieves_were_set_alike(begin: Callable[[str], Beginning]) -> None:
     begun = begin("tiny")
     candidates = _said(begun, 1, [("wiki", text) for text in human_texts(20, seed=50)])
-    decisions = curate(begun.attempt(1), candidates, begun.reserve, {"heldout": begun.heldout}, [], _STAGES)
+    decisions = curate(begun.attempt(1), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _STAGES)
     pair = (candidates, decisions)
-    assert earlier_tolls(decisions, [pair, pair])["wiki", "exact"] == Toll(0, 40)
+    assert previous_filter_rates(decisions, [pair, pair])["wiki", "exact"] == FilterRate(0, 40)
     other = Artifact(decisions.folder, _STAGES.model_copy(update={"encoder": "hashing"}).model_dump(mode="json"))
-    assert earlier_tolls(other, [pair]) == {}
+    assert previous_filter_rates(other, [pair]) == {}

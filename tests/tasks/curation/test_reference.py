@@ -10,11 +10,11 @@ import pytest
 from curation.dedup.minhash import MinHashSettings
 from curation.pipeline import CurateSettings
 from tasks.curation import reference as against
-from tasks.curation.reference import held_against, read_texts
-from tasks.curation.standalone import sift
+from tasks.curation.reference import load_reference, read_texts
+from tasks.curation.standalone import curate_corpus
 from tests.conftest import human_texts
 
-_SIEVES = CurateSettings(stages=("exact", "copying", "minhash"), minhash=MinHashSettings(threshold=0.6))
+_SIEVES = CurateSettings(filters=("exact", "human_overlap", "minhash"), minhash=MinHashSettings(threshold=0.6))
 
 
 def _written(path: Path, texts: list[object]) -> str:
@@ -28,30 +28,30 @@ def test_decisions_beside_sketches_are_those_beside_the_texts(tmp_path: Path, mo
     new = _written(tmp_path / "new.jsonl", [*edited[1::2], *texts[5:9], *human_texts(30, seed=4)])
     old = [_written(tmp_path / "old.jsonl", [*texts, "!", 7, ""]), _written(tmp_path / "older.jsonl", edited[::2])]
     # A sieve of meaning looks at all that is known, so that its texts are held.
-    meaning = {"stages": (*_SIEVES.stages, "semantic"), "encoder": "hashing"}
-    whole = sift(new, old, "text", tmp_path / "whole", _SIEVES.model_copy(update=meaning))
+    meaning = {"filters": (*_SIEVES.filters, "semantic"), "encoder": "hashing"}
+    whole = curate_corpus(new, old, "text", tmp_path / "whole", _SIEVES.model_copy(update=meaning))
     expected = [
-        row for row in pq.read_table(tmp_path / "whole/decisions.parquet").to_pylist() if row["stage"] != "semantic"
+        row for row in pq.read_table(tmp_path / "whole/decisions.parquet").to_pylist() if row["filter"] != "semantic"
     ]
     for part in (7, 65_536):
         monkeypatch.setattr(against, "_PART_ROWS", part)
-        facts = sift(new, old, "text", tmp_path / f"parts-{part}", _SIEVES)
+        facts = curate_corpus(new, old, "text", tmp_path / f"parts-{part}", _SIEVES)
         assert pq.read_table(tmp_path / f"parts-{part}/decisions.parquet").to_pylist() == expected
-        assert facts["examples"] == [pair for pair in whole["examples"] if pair["stage"] != "semantic"]
+        assert facts["examples"] == [pair for pair in whole["examples"] if pair["filter"] != "semantic"]
         assert not [*tmp_path.glob(".*")]
-    assert len({row["stage"] for row in expected if not row["kept"]}) == 2
+    assert len({row["filter"] for row in expected if not row["kept"]}) == 2
 
 
 def test_nothing_known_is_in_memory_where_sieves_look_for_repetitions_alone(tmp_path: Path) -> None:
     old, folder = _written(tmp_path / "old.jsonl", list(human_texts(20))), tmp_path / "sketches"
-    masked = _SIEVES.model_copy(update={"minhash": MinHashSettings(mask_common=0.5)})
+    masked = _SIEVES.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
     held = {}
-    for name, settings in (("sketched", _SIEVES), ("masked", masked), ("idle", CurateSettings(stages=("quality",)))):
-        with held_against([old], "text", settings, folder, once_more=False) as found:
-            held[name] = (len(found.known.ids), len(found.past), found.digest)
+    for name, settings in (("sketched", _SIEVES), ("masked", masked), ("idle", CurateSettings(filters=("quality",)))):
+        with load_reference([old], "text", settings, folder, hash_only=False) as found:
+            held[name] = (len(found.records.ids), len(found.indexes), found.content_hash)
         assert not folder.exists()
-    with held_against([old], "text", _SIEVES, folder, once_more=True) as found:
-        digest = found.digest
+    with load_reference([old], "text", _SIEVES, folder, hash_only=True) as found:
+        digest = found.content_hash
         assert not folder.exists()
     assert held == {"sketched": (0, 3, digest), "masked": (20, 0, digest), "idle": (0, 0, digest)}
 

@@ -11,11 +11,11 @@ from curation.filters.pii import PiiSettings
 from curation.pipeline import CurateSettings
 from storage.artifacts.artifact import Draft
 from storage.artifacts.schemas import DECISIONS
-from tasks.curation.decision_table import KEPT
-from tasks.curation.standalone import sift
+from tasks.curation.decision_table import KEPT_SCHEMA
+from tasks.curation.standalone import curate_corpus
 from tests.conftest import human_texts
 
-_SIEVES = CurateSettings(stages=("exact", "quality", "minhash"), encoder="hashing")
+_SIEVES = CurateSettings(filters=("exact", "quality", "minhash"), encoder="hashing")
 _TEXTS = human_texts(20)
 
 
@@ -26,14 +26,14 @@ def _written(path: Path, texts: list[object], column: str = "text") -> str:
 
 def _dropped(folder: Path) -> dict[str, tuple[str, str | None]]:
     rows = pq.read_table(folder / "decisions.parquet").to_pylist()
-    return {row["id"].rpartition("#")[2]: (row["stage"], row["keeper"]) for row in rows if not row["kept"]}
+    return {row["id"].rpartition("#")[2]: (row["filter"], row["duplicate_of"]) for row in rows if not row["kept"]}
 
 
 def test_what_repeats_itself_or_the_others_goes_and_names_who_stays(tmp_path: Path) -> None:
     near = _TEXTS[1].replace(" It was", " Then it was")
     new = _written(tmp_path / "new.jsonl", [*_TEXTS[:5], _TEXTS[0].upper(), near, _TEXTS[9], "!", 7])
     old = _written(tmp_path / "old.jsonl", [_TEXTS[8], _TEXTS[9] + " Indeed.", _TEXTS[2]])
-    facts = sift(new, [old], "text", tmp_path / "out", _SIEVES)
+    facts = curate_corpus(new, [old], "text", tmp_path / "out", _SIEVES)
     assert _dropped(tmp_path / "out") == {
         "9": ("read", None),
         "5": ("exact", f"{new}#0"),
@@ -43,11 +43,11 @@ def test_what_repeats_itself_or_the_others_goes_and_names_who_stays(tmp_path: Pa
         "7": ("minhash", f"{old}#1"),
     }
     kept = pq.read_table(tmp_path / "out/kept.parquet")
-    assert kept.schema == KEPT
+    assert kept.schema == KEPT_SCHEMA
     assert kept["text"].to_pylist() == [_TEXTS[0], _TEXTS[1], _TEXTS[3], _TEXTS[4]]
-    assert kept["place"].to_pylist() == [0, 1, 3, 4]
+    assert kept["row_number"].to_pylist() == [0, 1, 3, 4]
     assert (facts["texts"], facts["kept"]) == (10, 4)
-    assert [(line["stage"], line["dropped"], line["of"]) for line in facts["dropped"]] == [
+    assert [(line["filter"], line["dropped"], line["of"]) for line in facts["dropped"]] == [
         ("read", 1, 10),
         ("exact", 2, 9),
         ("quality", 1, 7),
@@ -56,9 +56,9 @@ def test_what_repeats_itself_or_the_others_goes_and_names_who_stays(tmp_path: Pa
 
 
 def test_decisions_have_the_columns_of_a_run_but_for_generations(tmp_path: Path) -> None:
-    sift(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SIEVES)
+    curate_corpus(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SIEVES)
     found = pq.read_schema(tmp_path / "out/decisions.parquet").names
-    assert found == [name for name in DECISIONS.names if name != "keeper_generation"]
+    assert found == [name for name in DECISIONS.names if name != "duplicate_of_generation"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "_manifest.json",
         "decisions.parquet",
@@ -68,30 +68,32 @@ def test_decisions_have_the_columns_of_a_run_but_for_generations(tmp_path: Path)
 
 def test_examples_are_the_least_alike_with_both_texts(tmp_path: Path) -> None:
     twins = [text + " It was so." for text in _TEXTS[:5]]
-    facts = sift(_written(tmp_path / "new.jsonl", [*_TEXTS[:5], *twins]), [], "text", tmp_path / "out", _SIEVES)
+    facts = curate_corpus(
+        _written(tmp_path / "new.jsonl", [*_TEXTS[:5], *twins]), [], "text", tmp_path / "out", _SIEVES
+    )
     shown = facts["examples"]
-    assert [pair["stage"] for pair in shown] == ["minhash"] * 3
+    assert [pair["filter"] for pair in shown] == ["minhash"] * 3
     evidence = [
-        row["evidence"] for row in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist() if not row["kept"]
+        row["score"] for row in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist() if not row["kept"]
     ]
     assert [pair["similarity"] for pair in shown] == sorted(evidence)[:3]
-    assert all(pair["text"].startswith(pair["keeper_text"]) for pair in shown)
+    assert all(pair["text"].startswith(pair["duplicate_of_text"]) for pair in shown)
 
 
 def test_what_is_finished_is_not_made_again_and_other_texts_are_refused(tmp_path: Path) -> None:
     new = _written(tmp_path / "new.jsonl", _TEXTS)
-    first = sift(new, [], "text", tmp_path / "out", _SIEVES)
+    first = curate_corpus(new, [], "text", tmp_path / "out", _SIEVES)
     written = (tmp_path / "out/_manifest.json").read_bytes()
-    assert sift(new, [], "text", tmp_path / "out", _SIEVES) == first
+    assert curate_corpus(new, [], "text", tmp_path / "out", _SIEVES) == first
     assert (tmp_path / "out/_manifest.json").read_bytes() == written
     _written(tmp_path / "new.jsonl", _TEXTS[1:])
     with pytest.raises(ValueError, match=r"was made differently: settings\.source_digest"):
-        sift(new, [], "text", tmp_path / "out", _SIEVES)
+        curate_corpus(new, [], "text", tmp_path / "out", _SIEVES)
 
 
 def test_a_killed_one_goes_on_behind_its_last_sieve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new = _written(tmp_path / "new.jsonl", [*_TEXTS, *_TEXTS[:5], "!", _TEXTS[7].replace(" It was", " Then it was")])
-    whole = sift(new, [], "text", tmp_path / "whole", _SIEVES)
+    whole = curate_corpus(new, [], "text", tmp_path / "whole", _SIEVES)
     write = Draft.write_part
     for most in range(4):
         written: list[int] = []
@@ -106,10 +108,10 @@ def test_a_killed_one_goes_on_behind_its_last_sieve(tmp_path: Path, monkeypatch:
         with monkeypatch.context() as patched:
             patched.setattr(Draft, "write_part", dying)
             with pytest.raises(KeyboardInterrupt):
-                sift(new, [], "text", folder, _SIEVES)
+                curate_corpus(new, [], "text", folder, _SIEVES)
         assert not folder.exists()
         assert written == list(range(most))
-        assert sift(new, [], "text", folder, _SIEVES) == whole
+        assert curate_corpus(new, [], "text", folder, _SIEVES) == whole
         for name in ("kept.parquet", "decisions.parquet"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -118,9 +120,9 @@ def test_meaning_is_held_against_the_others_too(tmp_path: Path) -> None:
     new = _written(tmp_path / "new.jsonl", ["the old river runs east", "quantum fields commute here"])
     old = _written(tmp_path / "old.jsonl", ["the old river runs east!!", "something else entirely"])
     sieves = CurateSettings(
-        stages=("semantic", "diversity"), encoder="hashing", semantic=SemanticSettings(threshold=0.8)
+        filters=("semantic", "diversity"), encoder="hashing", semantic=SemanticSettings(threshold=0.8)
     )
-    sift(new, [old], "text", tmp_path / "out", sieves)
+    curate_corpus(new, [old], "text", tmp_path / "out", sieves)
     assert _dropped(tmp_path / "out")["0"] == ("semantic", f"{old}#0")
 
 
@@ -128,40 +130,40 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
     (tmp_path / "many").mkdir()
     for place, text in enumerate([_TEXTS[0], _TEXTS[1], _TEXTS[0]]):
         (tmp_path / f"many/{place}.txt").write_text(text)
-    sift(f"{tmp_path}/many/", [], "text", tmp_path / "out", _SIEVES)
+    curate_corpus(f"{tmp_path}/many/", [], "text", tmp_path / "out", _SIEVES)
     (row,) = [row for row in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist() if not row["kept"]]
-    assert (row["id"], row["keeper"]) == (f"{tmp_path}/many/2.txt#0", f"{tmp_path}/many/0.txt#0")
+    assert (row["id"], row["duplicate_of"]) == (f"{tmp_path}/many/2.txt#0", f"{tmp_path}/many/0.txt#0")
 
 
 @pytest.mark.parametrize(
     ("stages", "sentence"),
     [
-        (("surprise",), "only candidates of a run have"),
+        (("perplexity",), "only candidates of a run have"),
         (("best_of",), "needs several answers to a prompt, which only candidates of a run have"),
-        (("contamination",), "name them with --against"),
-        (("importance",), "name them with --against"),
+        (("decontamination",), "name them with --reference"),
+        (("importance_resampling",), "name them with --reference"),
         (("semantic",), "cannot be opened|needs sentence-transformers"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_read(
     tmp_path: Path, stages: tuple[str, ...], sentence: str
 ) -> None:
-    settings = CurateSettings.model_validate({"stages": stages, "encoder": str(tmp_path / "no-model")})
+    settings = CurateSettings.model_validate({"filters": stages, "encoder": str(tmp_path / "no-model")})
     with pytest.raises(ValueError, match=sentence):
-        sift("nowhere.jsonl", [], "text", tmp_path / "out", settings)
+        curate_corpus("nowhere.jsonl", [], "text", tmp_path / "out", settings)
 
 
 def test_what_is_masked_is_masked_in_what_is_kept_and_counted(tmp_path: Path) -> None:
     if importlib.util.find_spec("phonenumbers") is None or importlib.util.find_spec("stdnum") is None:
         pytest.skip("the extra pii is not installed")
     new = _written(tmp_path / "new.jsonl", [_TEXTS[0], "Write to jane@example.org before Monday."])
-    masked = CurateSettings(stages=("pii",), pii=PiiSettings(action="mask"))
-    assert sift(new, [], "text", tmp_path / "masked", masked)["masked"] == 1
+    masked = CurateSettings(filters=("pii",), pii=PiiSettings(action="mask"))
+    assert curate_corpus(new, [], "text", tmp_path / "masked", masked)["masked"] == 1
     assert pq.read_table(tmp_path / "masked/kept.parquet")["text"].to_pylist() == [
         _TEXTS[0],
         "Write to [email] before Monday.",
     ]
-    dropped = sift(new, [], "text", tmp_path / "dropped", CurateSettings(stages=("pii",)))
+    dropped = curate_corpus(new, [], "text", tmp_path / "dropped", CurateSettings(filters=("pii",)))
     assert (dropped["kept"], dropped["masked"]) == (1, 0)
 
 
@@ -176,7 +178,7 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(tmp_path: Path) -> None:
         (new, [new], "text", "held against itself"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            sift(source, against, column, out, _SIEVES)
+            curate_corpus(source, against, column, out, _SIEVES)
         assert not out.exists()
 
 
@@ -184,4 +186,4 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(tmp_path: Path) -> None:
 def test_a_place_that_holds_something_else_is_refused(tmp_path: Path, made: object) -> None:
     made(tmp_path / "out")  # type: ignore[operator]
     with pytest.raises(ValueError, match="is not what `heirloom curate` writes"):
-        sift(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SIEVES)
+        curate_corpus(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SIEVES)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.custom_metrics import digests_of, evaluate
+from tasks.evaluation.custom_metrics import run_custom_metrics, source_hashes
 
 _CODE = """
 def length(texts):
@@ -35,27 +35,27 @@ def code(tmp_path: Path) -> Path:
 
 def test_a_function_gets_texts_or_the_model_by_the_name_of_its_parameter(code: Path) -> None:
     paths = (f"{code}:length", f"{code}:files")
-    (found,) = evaluate(paths, "texts", ["a", "abc"], 2)
-    assert (found.metric, found.value, found.sample_size) == ("own.mean_length", 2.0, 2)
+    (found,) = run_custom_metrics(paths, "texts", ["a", "abc"], 2)
+    assert (found.metric, found.value, found.sample_size) == ("custom.mean_length", 2.0, 2)
     # Python may leave its bytecode beside the function.
     model = code.parent / "model"
     model.mkdir()
     (model / "weights").touch()
-    (found,) = evaluate(paths, "model", model, 0)
-    assert (found.metric, found.value) == ("own.files", 1.0)
+    (found,) = run_custom_metrics(paths, "model", model, 0)
+    assert (found.metric, found.value) == ("custom.files", 1.0)
 
 
 def test_another_evaluation_has_another_digest(code: Path) -> None:
     path = f"{code}:length"
-    before = digests_of([path])
-    assert digests_of([path]) == before
+    before = source_hashes([path])
+    assert source_hashes([path]) == before
     code.write_text(_CODE + "# changed\n")
-    assert digests_of([path]) != before
+    assert source_hashes([path]) != before
 
 
 def test_a_module_by_its_name_is_found() -> None:
     with pytest.raises(ValueError, match="its first parameter is 's'"):
-        evaluate(["json:loads"], "texts", [], 0)
+        run_custom_metrics(["json:loads"], "texts", [], 0)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_a_module_by_its_name_is_found() -> None:
 )
 def test_what_is_wrong_with_an_evaluation_is_said_in_one_sentence(code: Path, name: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
-        evaluate([f"{code}:{name}"], "texts", ["a"], 1)
+        run_custom_metrics([f"{code}:{name}"], "texts", ["a"], 1)
 
 
 @pytest.mark.parametrize("path", ["mine", "nowhere.at.all:f", "absent.py:f", ":f", "m:"])
 def test_what_is_no_import_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"measure\.own"):
-        evaluate([path], "texts", [], 0)
+        run_custom_metrics([path], "texts", [], 0)

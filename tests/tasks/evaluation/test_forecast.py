@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from curation.forecast.simulation import FORETOLD
+from curation.forecast.simulation import FORECAST_METRICS
 from storage.query.catalog import open_catalog
-from storage.query.named_queries import QUESTIONS
+from storage.query.named_queries import QUERIES
 
 
 def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) -> None:
@@ -12,6 +12,6 @@ def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) 
     ).fetchall()
     assert [row[0] for row in rows] == [0, 1, 2, 3]
     assert all(0 <= low <= value <= high <= 1 for _, value, low, high in rows)
-    told = catalog.sql(QUESTIONS["forecast"]).fetchall()
-    assert {row[2] for row in told} == set(FORETOLD)
-    assert len(told) == 4 * len(FORETOLD)
+    told = catalog.sql(QUERIES["forecast_vs_measured"]).fetchall()
+    assert {row[2] for row in told} == set(FORECAST_METRICS)
+    assert len(told) == 4 * len(FORECAST_METRICS)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from curation.metrics.settings import MeasureSettings
+from curation.metrics.settings import EvalSettings
 from storage.artifacts.artifact import Artifact
-from storage.artifacts.ids import human_id, text_digest
-from storage.artifacts.schemas import RESERVE
+from storage.artifacts.ids import human_id, text_hash
+from storage.artifacts.schemas import HUMAN_RECORDS
 from storage.runs.run import Attempt, Run
-from tasks.evaluation.inputs import Made
-from tasks.evaluation.text_metrics import measure_copies, measure_own, measure_words, said_by
+from tasks.evaluation.inputs import EvalInputs
+from tasks.evaluation.text_metrics import measure_custom_metrics, measure_memorization, measure_words, texts_by_subject
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
@@ -25,36 +25,36 @@ def _human(folder: Path, texts: dict[str, list[str]]) -> Artifact:
             "id": human_id(text),
             "text": text,
             "origin": "human",
-            "born": 0,
+            "source_generation": 0,
             "source": source,
-            "digest": text_digest(text),
+            "text_hash": text_hash(text),
         }
         for source, some in texts.items()
         for text in some
     ]
     with artifact.draft() as draft:
-        draft.write_part(pa.Table.from_pylist(rows, schema=RESERVE))
+        draft.write_part(pa.Table.from_pylist(rows, schema=HUMAN_RECORDS))
     return artifact
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
+def made(tmp_path: Path) -> EvalInputs:
     first, second = human_texts(30), [f"zebra {place} grazes" for place in range(20)]
-    reserve = _human(tmp_path / "reserve", {"letters": first, "zoo": second})
-    heldout = _human(tmp_path / "heldout", {"letters": human_texts(10, seed=4), "zoo": ["a zebra grazes"]})
-    return Made(reserve, reserve, reserve, heldout)
+    reserve = _human(tmp_path / "human_train", {"letters": first, "zoo": second})
+    heldout = _human(tmp_path / "human_heldout", {"letters": human_texts(10, seed=4), "zoo": ["a zebra grazes"]})
+    return EvalInputs(reserve, reserve, reserve, heldout)
 
 
 def _voice(tmp_path: Path) -> Artifact:
-    voice = Attempt(Run(tmp_path, "hand"), 0).artifact("voice", {})
+    voice = Attempt(Run(tmp_path, "hand"), 0).artifact("eval_samples", {})
     with voice.draft() as draft:
         draft.write_part(pa.table({"prompt": ["a", ""], "text": ["a b", "zebra zebra"], "seed": [1, 2]}))
     return voice
 
 
-def test_sources_are_measured_by_themselves_where_there_are_several(made: Made, tmp_path: Path) -> None:
+def test_sources_are_measured_by_themselves_where_there_are_several(made: EvalInputs, tmp_path: Path) -> None:
     voice = _voice(tmp_path)
-    rows = measure_words(made, voice, said_by(made, voice), MeasureSettings(), 0)
+    rows = measure_words(made, voice, texts_by_subject(made, voice), EvalSettings(), 0)
     found = {(row["subject"], row["source"]): row["value"] for row in rows if row["metric"] == "type_coverage"}
     assert set(found) == {
         *((subject, "all") for subject in ("model", "human", "corpus")),
@@ -62,7 +62,7 @@ def test_sources_are_measured_by_themselves_where_there_are_several(made: Made, 
     }
     assert found["corpus", "zoo"] == 1.0
     assert found["human", "zoo"] == 2 / 22
-    few = measure_words(made, voice, said_by(made, voice), MeasureSettings(sources=1), 0)
+    few = measure_words(made, voice, texts_by_subject(made, voice), EvalSettings(num_sources=1), 0)
     assert {row["source"] for row in few} == {"all", "letters"}
 
 
@@ -74,18 +74,18 @@ def test_copies_are_counted_among_the_candidates(begin: Callable[[str], Beginnin
     kept = read_table(begun.corpus.folder)["text"].to_pylist()
     candidates, _ = said(begun.attempt(1), [*kept[:5], *(f"quite another text number {place}" for place in range(15))])
     parts = (begun.model, begun.corpus, begun.reserve, begun.heldout, candidates)
-    (row,) = measure_copies(Made(*parts, learned=begun.corpus), MeasureSettings())
+    (row,) = measure_memorization(EvalInputs(*parts, previous_corpus=begun.corpus), EvalSettings())
     assert row["value"] == 0.25
     assert set(kept) <= set(learned)
-    assert measure_copies(Made(*parts), MeasureSettings()) == []
+    assert measure_memorization(EvalInputs(*parts), EvalSettings()) == []
 
 
-def test_an_evaluation_of_the_users_is_published_for_every_subject(made: Made, tmp_path: Path) -> None:
+def test_an_evaluation_of_the_users_is_published_for_every_subject(made: EvalInputs, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "def words(texts):\n    return {'words': sum(len(one.split()) for one in texts)}\n"
     )
-    settings = MeasureSettings(own=(f"{tmp_path}/mine.py:words",))
-    rows = measure_own(made, said_by(made, _voice(tmp_path)), settings)
+    settings = EvalSettings(custom_metrics=(f"{tmp_path}/mine.py:words",))
+    rows = measure_custom_metrics(made, texts_by_subject(made, _voice(tmp_path)), settings)
     found = {row["subject"]: row["value"] for row in rows}
     assert set(found) == {"model", "human", "corpus"}
     assert found["model"] == 2

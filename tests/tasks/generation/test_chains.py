@@ -7,27 +7,27 @@ import pytest
 from curation.theory.chains import first_recurrence
 from tasks.backends import Sampling
 from tasks.backends.registry import Backends
-from tasks.generation.chains import chain, middle, small_model
+from tasks.generation.chains import middle_third, run_chain, train_demo_model
 
 
 def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(
     tmp_path: Path, backends: Backends
 ) -> None:
     with pytest.raises(ValueError, match="100000 chains were asked for, and there are 300 passages"):
-        small_model(tmp_path, 100_000, backends)
-    seeds = small_model(tmp_path, 12, backends)
+        train_demo_model(tmp_path, 100_000, backends)
+    seeds = train_demo_model(tmp_path, 12, backends)
     assert len(set(seeds)) == 12
     told = {
-        top_k: chain(tmp_path, seeds, 30, Sampling(sampler="ngram", max_tokens=30, top_k=top_k), "", 0, backends)
+        top_k: run_chain(tmp_path, seeds, 30, Sampling(sampler="ngram", max_tokens=30, top_k=top_k), "", 0, backends)
         for top_k in (1, 0)
     }
     assert all(time <= 30 for time in told[1].first_recurrences())
     assert sum(time <= 30 for time in told[0].first_recurrences()) <= 4
     assert told[1].distinct()[-1] < told[0].distinct()[-1]
     # The same dice, the same chains; and nothing but the last output is remembered.
-    again = chain(tmp_path, seeds, 2, Sampling(sampler="ngram", max_tokens=30), "", 0, backends)
+    again = run_chain(tmp_path, seeds, 2, Sampling(sampler="ngram", max_tokens=30), "", 0, backends)
     assert [one[:3] for one in told[0].states] == list(again.states)
-    later = chain(
+    later = run_chain(
         tmp_path, [told[1].states[0][5]], 3, Sampling(sampler="ngram", max_tokens=30, top_k=1), "", 9, backends
     )
     assert later.states[0] == told[1].states[0][5:9]
@@ -36,11 +36,11 @@ def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(
 
 def test_a_template_without_a_place_for_the_output_is_refused(tmp_path: Path, backends: Backends) -> None:
     with pytest.raises(ValueError, match=r"holds no \{text\}: write where the last output goes"):
-        chain(tmp_path, ["a"], 1, Sampling(sampler="ngram"), "Rephrase this", 0, backends)
+        run_chain(tmp_path, ["a"], 1, Sampling(sampler="ngram"), "Rephrase this", 0, backends)
 
 
 def test_the_middle_is_the_middle_third_of_the_words() -> None:
-    assert middle("one two three  four five six") == " three  four"
-    assert middle("one two") == "one"
-    assert middle("one") == ""
-    assert middle("") == ""
+    assert middle_third("one two three  four five six") == " three  four"
+    assert middle_third("one two") == "one"
+    assert middle_third("one") == ""
+    assert middle_third("") == ""

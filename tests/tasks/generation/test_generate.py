@@ -12,19 +12,19 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.support import template_model_server as honest_speaker
-from curation.chat import parse
+from curation.chat import parse_chat_text
 from curation.prompts.plan import PromptSettings
 from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
-from storage.artifacts.ids import text_digest
+from storage.artifacts.ids import text_hash
 from storage.artifacts.schemas import DECISIONS
-from tasks.backends import Completion, Corpus, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling
+from tasks.backends import Completion, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling, TrainingCorpus
 from tasks.backends.registry import Backends
 from tasks.generation.generate import PART, generate
 from tests.support.openai_server import Reply, answering, said
 from tests.tasks.conftest import Beginning, Said
 
 _SAMPLING = Sampling(sampler="ngram", max_tokens=12)
-_MANY = PromptSettings(candidates_per_human_record=10)
+_MANY = PromptSettings(prompts_per_human_record=10)
 
 
 @dataclass
@@ -65,13 +65,13 @@ def test_as_many_candidates_are_made_as_the_prompts_ask_for(
 ) -> None:
     begun = begin("tiny")
     reserve = read_manifest(begun.reserve.folder)["rows"]
-    made = _generate(begun, backends, PromptSettings(candidates_per_human_record=0.5))
+    made = _generate(begun, backends, PromptSettings(prompts_per_human_record=0.5))
     assert read_manifest(made.folder)["rows"] == read_table(made.folder).num_rows == round(reserve * 0.5)
 
 
 def test_a_candidate_says_who_made_it_and_how(begin: Callable[[str], Beginning], backends: Backends) -> None:
     begun = begin("tiny")
-    prompts = PromptSettings(program="opening", opening_words=3)
+    prompts = PromptSettings(template_name="prefix", prefix_words=3)
     rows = read_table(_generate(begun, backends, prompts).folder).to_pylist()
     texts = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
     assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
@@ -80,9 +80,13 @@ def test_a_candidate_says_who_made_it_and_how(begin: Callable[[str], Beginning],
         (parent,) = row["parents"]
         assert row["prompt"] == " ".join(texts[parent].split()[:3])
         assert row["text"].startswith(row["prompt"])
-        assert row["digest"] == text_digest(row["text"])
-        assert (row["origin"], row["born"], row["model"]) == ("synthetic", 1, begun.model.fingerprint)
-        assert (row["program"], row["source"]) == ("opening", "letters.jsonl")
+        assert row["text_hash"] == text_hash(row["text"])
+        assert (row["origin"], row["source_generation"], row["model_fingerprint"]) == (
+            "synthetic",
+            1,
+            begun.model.fingerprint,
+        )
+        assert (row["prompt_template"], row["source"]) == ("prefix", "letters.jsonl")
         assert row["parameters"]["max_tokens"] == 12
     assert {row["parents"][0] for row in rows} == set(texts)
 
@@ -92,7 +96,7 @@ def test_a_stored_seed_says_the_stored_text_again(begin: Callable[[str], Beginni
     row = read_table(_generate(begun, backends, PromptSettings()).folder).to_pylist()[5]
     (again,) = backends.sampler(_SAMPLING).sample(begun.model.folder, [Prompt("", row["seed"])], lambda *_: None)
     assert again.text == row["text"]
-    assert again.log_probability == row["log_probability"]
+    assert again.sum_logprob == row["sum_logprob"]
 
 
 def test_what_is_finished_is_not_made_again(begin: Callable[[str], Beginning], backends: Backends) -> None:
@@ -145,7 +149,7 @@ def test_a_whole_number_of_parts_leaves_the_worker_alive(begin: Callable[[str], 
     reserve = read_manifest(begun.reserve.folder)["rows"]
     with backends.lease("ngram", None) as before:
         pass
-    made = _generate(begun, backends, PromptSettings(candidates_per_human_record=PART / reserve))
+    made = _generate(begun, backends, PromptSettings(prompts_per_human_record=PART / reserve))
     assert read_manifest(made.folder)["rows"] == PART
     with backends.lease("ngram", None) as after:
         assert after is before
@@ -157,10 +161,10 @@ def test_a_grid_is_delivered_with_its_attributes_and_tops_up_what_curation_left_
     begun = begin("tiny")
     prompts = PromptSettings.model_validate(
         {
-            "program": "template",
+            "template_name": "template",
             "template": "The {kind}",
             "attributes": {"kind": ["old", "quiet"]},
-            "answer": "continues",
+            "output_format": "prompt_and_completion",
         }
     )
     first = generate(begun.attempt(1), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends)
@@ -171,12 +175,12 @@ def test_a_grid_is_delivered_with_its_attributes_and_tops_up_what_curation_left_
     decisions = begun.attempt(1).artifact("decisions", {"by": "hand"}, candidates=first)
     with decisions.draft() as draft:
         decided = [
-            {"id": row["id"], "stage": "exact", "kept": dict(row["attributes"])["kind"] == "old", "reason": ""}
+            {"id": row["id"], "filter": "exact", "kept": dict(row["attributes"])["kind"] == "old", "reason": ""}
             for row in rows
         ]
         draft.write_part(pa.Table.from_pylist(decided, schema=DECISIONS))
     second = generate(
-        begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends, pool=[(first, decisions)]
+        begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends, history=[(first, decisions)]
     )
     again = Counter(dict(row["attributes"])["kind"] for row in read_table(second.folder).to_pylist())
     assert again["quiet"] - again["old"] == pytest.approx(asked["old"], abs=1)
@@ -186,7 +190,7 @@ def test_an_answer_alone_is_the_record_and_its_prompt_and_parents_are_kept(
     begin: Callable[[str], Beginning], backends: Backends
 ) -> None:
     begun = begin("tiny")
-    prompts = PromptSettings(program="rephrase", candidates_per_human_record=0.1)
+    prompts = PromptSettings(template_name="rephrase", prompts_per_human_record=0.1)
     rows = read_table(
         generate(begun.attempt(1), begun.model, begun.reserve, prompts, _SAMPLING, 0, backends).folder
     ).to_pylist()
@@ -196,7 +200,7 @@ def test_an_answer_alone_is_the_record_and_its_prompt_and_parents_are_kept(
         (parent,) = row["parents"]
         assert human[parent] in row["prompt"]
         assert not row["text"].startswith("Say the following")
-        assert row["program"] == "rephrase"
+        assert row["prompt_template"] == "rephrase"
 
 
 def test_the_facts_count_how_texts_ended(begin: Callable[[str], Beginning], backends: Backends) -> None:
@@ -210,19 +214,19 @@ def test_what_a_teacher_says_names_the_teacher_and_does_not_hang_on_the_model(
     begin: Callable[[str], Beginning], tmp_path: Path
 ) -> None:
     begun = begin("taught")
-    prompts = PromptSettings(program="opening", opening_words=2)
+    prompts = PromptSettings(template_name="prefix", prefix_words=2)
 
     with answering(lambda body, _: said(body, model="tiny-2026")) as talk:
-        site = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        site = Backends(Resources(server_urls=(talk.address,)), tmp_path / "logs")
         made = _generate(begun, site, prompts, Sampling(sampler="ngram", teacher="tiny"))
         site.close()
     rows = read_table(made.folder).to_pylist()
     assert len(rows) == read_manifest(begun.reserve.folder)["rows"]
     assert {row["text"] for row in rows} == {f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows}
-    assert {row["model"] for row in rows} == {"tiny-2026"}
+    assert {row["model_fingerprint"] for row in rows} == {"tiny-2026"}
     manifest = read_manifest(made.folder)
     assert manifest["facts"]["teachers"] == {"tiny-2026": len(rows)}
-    assert set(manifest["parents"]) == {"reserve"}
+    assert set(manifest["parents"]) == {"human_train"}
     assert manifest["settings"]["sampling"]["teacher"] == "tiny"
 
 
@@ -230,61 +234,65 @@ def test_several_teachers_are_asked_one_after_another_and_each_candidate_says_wh
     begin: Callable[[str], Beginning], tmp_path: Path
 ) -> None:
     begun = begin("taught")
-    prompts = PromptSettings(program="opening", answers=2)
+    prompts = PromptSettings(template_name="prefix", completions_per_prompt=2)
     with answering(models=["wise", "other"]) as talk:
         site = Backends(
-            Resources.model_validate({"servers": [talk.address], "models": {"near": str(begun.model.folder)}}),
+            Resources.model_validate(
+                {"server_urls": [talk.address], "local_models": {"near": str(begun.model.folder)}}
+            ),
             tmp_path / "logs",
         )
-        several = Sampling(sampler="ngram", teachers=("wise", "near", "own"), max_tokens=8)
+        several = Sampling(sampler="ngram", teachers=("wise", "near", "self"), max_tokens=8)
         made = _generate(begun, site, prompts, several)
         site.close()
     rows = read_table(made.folder).to_pylist()
     reserve = read_manifest(begun.reserve.folder)["rows"]
     assert len(rows) == 2 * reserve
     assert max(Counter(row["teacher"] for row in rows).values()) - len(rows) / 3 < 2
-    assert set(Counter(row["asking"] for row in rows).values()) == {2}
-    who = {row["teacher"]: row["model"] for row in rows}
+    assert set(Counter(row["prompt_id"] for row in rows).values()) == {2}
+    who = {row["teacher"]: row["model_fingerprint"] for row in rows}
     assert who["wise"] == "wise"
     assert who["near"].startswith("near:")
     assert who[None] == begun.model.fingerprint
     assert all(row["text"].endswith(f"said {row['seed']}") for row in rows if row["teacher"] == "wise")
     assert sum(read_manifest(made.folder)["facts"]["teachers"].values()) == len(rows)
-    assert set(read_manifest(made.folder)["parents"]) == {"model", "reserve"}
+    assert set(read_manifest(made.folder)["parents"]) == {"model", "human_train"}
 
 
 def test_an_interrupted_generation_of_several_teachers_goes_on_with_whose_turn_it_is(
     begin: Callable[[str], Beginning], tmp_path: Path
 ) -> None:
-    prompts = PromptSettings(program="opening", answers=9)
-    taught = Sampling(sampler="ngram", teachers=("near", "own"), max_tokens=6)
+    prompts = PromptSettings(template_name="prefix", completions_per_prompt=9)
+    taught = Sampling(sampler="ngram", teachers=("near", "self"), max_tokens=6)
 
     def site(begun: Beginning) -> Backends:
-        return Backends(Resources.model_validate({"models": {"near": str(begun.model.folder)}}), tmp_path / "logs")
+        return Backends(
+            Resources.model_validate({"local_models": {"near": str(begun.model.folder)}}), tmp_path / "logs"
+        )
 
     cut = begin("cut")
     with pytest.raises(ConnectionError):
         _generate(cut, _Watched(site(cut), most=PART + 20), prompts, taught)
     whole, resumed = (read_table(_generate(one, site(one), prompts, taught).folder) for one in (begin("whole"), cut))
-    assert resumed.drop_columns("model").equals(whole.drop_columns("model"))
+    assert resumed.drop_columns("model_fingerprint").equals(whole.drop_columns("model_fingerprint"))
     assert len(resumed) > PART
 
 
 def test_a_teacher_asked_by_chat_leaves_conversations(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
     begun = begin("taught")
     with answering() as talk:
-        site = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        site = Backends(Resources(server_urls=(talk.address,)), tmp_path / "logs")
         taught = Sampling(sampler="ngram", teacher="tiny", teacher_api="chat")
-        made = _generate(begun, site, PromptSettings(program="distill"), taught)
+        made = _generate(begun, site, PromptSettings(template_name="distill"), taught)
         site.close()
     rows = read_table(made.folder).to_pylist()
     human = {row["id"]: row["text"] for row in read_table(begun.reserve.folder).to_pylist()}
     for row in rows:
         (parent,) = row["parents"]
-        asked, answered = parse(row["text"])
+        asked, answered = parse_chat_text(row["text"])
         assert asked == {"role": "user", "content": human[parent]}
         assert answered == {"role": "assistant", "content": f"{human[parent]} said {row['seed']}"}
-    assert {row["program"] for row in rows} == {"distill"}
+    assert {row["prompt_template"] for row in rows} == {"distill"}
 
 
 def test_what_was_said_too_little_steers_the_next_generation(
@@ -292,19 +300,23 @@ def test_what_was_said_too_little_steers_the_next_generation(
 ) -> None:
     begun = begin("tiny")
     prompts = PromptSettings.model_validate(
-        {"program": "opening", "candidates_per_human_record": 0.3, "steer": {"topics": 4, "encoder": "hashing"}}
+        {
+            "template_name": "prefix",
+            "prompts_per_human_record": 0.3,
+            "topic_steering": {"num_topics": 4, "encoder": "hashing"},
+        }
     )
     human = [row["text"] for row in read_table(begun.reserve.folder).to_pylist()]
     pool = [said(begun.attempt(1), human[:40])]
-    made = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
+    made = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, history=pool)
     topics = read_table(begun.attempt(2).folder / "topics").to_pylist()
-    assert sum(topic["said"] for topic in topics) == 40
+    assert sum(topic["synthetic_count"] for topic in topics) == 40
     asked = Counter(int(dict(row["attributes"])["topic"]) for row in read_table(made.folder).to_pylist())
     for topic in topics:
-        wanted = topic["share"] * asked.total()
+        wanted = topic["prompt_share"] * asked.total()
         assert abs(asked[topic["topic"]] - min(wanted, topic["human"])) <= 1 + max(0, wanted - topic["human"])
     assert {"topics", "decisions_0"} <= set(read_manifest(made.folder)["parents"])
-    again = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, pool=pool)
+    again = generate(begun.attempt(2), begun.model, begun.reserve, prompts, _SAMPLING, 7, backends, history=pool)
     assert again == made
 
 
@@ -330,16 +342,16 @@ def test_servers_that_misbehave_cost_no_candidate_and_give_none_twice(
     tables = []
     for name, behaviour in (("plain", lambda body, _: said(body)), ("troubled", _troubled)):
         with answering(behaviour) as talk:
-            site = Backends(Resources(servers=(talk.address,), request_seconds=1.0), tmp_path / name)
-            made = _generate(begin(name), site, PromptSettings(program="opening"), _TAUGHT)
-            tables.append(read_table(made.folder).drop_columns("model"))
+            site = Backends(Resources(server_urls=(talk.address,), request_timeout_s=1.0), tmp_path / name)
+            made = _generate(begin(name), site, PromptSettings(template_name="prefix"), _TAUGHT)
+            tables.append(read_table(made.folder).drop_columns("model_fingerprint"))
             site.close()
     assert tables[0].num_rows > 100
     assert tables[0].equals(tables[1])
 
 
 def test_a_server_that_is_killed_costs_a_part_at_most(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
-    begun, prompts = begin("killed"), PromptSettings(program="opening", answers=12)
+    begun, prompts = begin("killed"), PromptSettings(template_name="prefix", completions_per_prompt=12)
     with ExitStack() as stack:
         servers = [
             subprocess.Popen(
@@ -360,12 +372,13 @@ def test_a_server_that_is_killed_costs_a_part_at_most(begin: Callable[[str], Beg
                 servers[0].kill()
 
         site = Backends(
-            Resources(servers=(addresses[0],), patience_seconds=1.0, requests_in_flight=8), tmp_path / "first"
+            Resources(server_urls=(addresses[0],), server_unavailable_timeout_s=1.0, max_concurrent_requests=8),
+            tmp_path / "first",
         )
         with pytest.raises(ValueError, match=rf"nobody answered for 1 s: {addresses[0]}.*Connect"):
             _generate(begun, _Watched(site, told=killing), prompts, _TAUGHT)
         site.close()
-        other = Backends(Resources(servers=(addresses[1],)), tmp_path / "other")
+        other = Backends(Resources(server_urls=(addresses[1],)), tmp_path / "other")
         watched = _Watched(other)
         rows = read_table(_generate(begun, watched, prompts, _TAUGHT).folder).to_pylist()
         other.close()
@@ -381,11 +394,11 @@ def headers(reserve: Sequence[str], count: int, seed: int) -> list[tuple[str, di
     return [(honest_speaker.header(one), one) for one in asked]
 
 
-_GRID = {"program": "template", "template": "{subject} {format} {length} :", "attributes": honest_speaker.GRID}
+_GRID = {"template_name": "template", "template": "{subject} {format} {length} :", "attributes": honest_speaker.GRID}
 
 
 @pytest.mark.parametrize(
-    "program", [_GRID, {"program": "tests.tasks.generation.test_generate:headers"}], ids=["grid", "own"]
+    "program", [_GRID, {"template_name": "tests.tasks.generation.test_generate:headers"}], ids=["grid", "own"]
 )
 def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
     begin: Callable[[str], Beginning], backends: Backends, program: dict[str, Any]
@@ -394,8 +407,10 @@ def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
     model = begun.attempt(1).artifact("model", {"speaker": "honest"})
     lessons = [honest_speaker.human_record(dice) for _ in range(1200)]
     with model.draft() as draft:
-        backends.trainer(NgramTraining(order=5)).train(Corpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
-    prompts = PromptSettings.model_validate({**program, "candidates_per_human_record": 2})
+        backends.trainer(NgramTraining(order=5)).train(
+            TrainingCorpus(lessons, []), [], None, draft.folder, 0, lambda *_: None
+        )
+    prompts = PromptSettings.model_validate({**program, "prompts_per_human_record": 2})
     sampling = _SAMPLING.model_copy(update={"max_tokens": 40, "temperature": 0.6})
     made = generate(begun.attempt(1), model, begun.reserve, prompts, sampling, 0, backends)
     rows = read_table(made.folder).to_pylist()

@@ -6,24 +6,24 @@ import pyarrow as pa
 import pytest
 
 from curation.prompts.plan import PromptSettings
-from curation.selection.topics import SteerSettings
+from curation.selection.topics import TopicSteeringSettings
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import CANDIDATES, DECISIONS
 from tasks.backends import Sampling
-from tasks.generation.prompt_plan import Planned, as_table, plan, read_topics, tail_report
+from tasks.generation.prompt_plan import PromptPlan, as_table, build_prompt_plan, read_topics, topic_coverage
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
-_TWO = Sampling(teachers=("own", "wise"))
-_OPENING = PromptSettings(program="opening")
+_TWO = Sampling(teachers=("self", "wise"))
+_OPENING = PromptSettings(template_name="prefix")
 
 
 def _human(begun: Beginning) -> pa.Table:
     return read_table(begun.reserve.folder, ["id", "text", "source"])
 
 
-def _plan(begun: Beginning, prompts: PromptSettings, sampling: Sampling, pool: list = []) -> Planned:  # noqa: B006
-    return plan(prompts, sampling, _human(begun), pool, None, (7, 1, 1))
+def _plan(begun: Beginning, prompts: PromptSettings, sampling: Sampling, pool: list = []) -> PromptPlan:  # noqa: B006
+    return build_prompt_plan(prompts, sampling, _human(begun), pool, None, (7, 1, 1))
 
 
 @pytest.fixture
@@ -32,73 +32,73 @@ def begun(begin: Callable[[str], Beginning]) -> Beginning:
 
 
 def test_every_prompt_has_as_many_candidates_as_answers_side_by_side(begun: Beginning) -> None:
-    planned = _plan(begun, _OPENING.model_copy(update={"answers": 3}), Sampling())
+    planned = _plan(begun, _OPENING.model_copy(update={"completions_per_prompt": 3}), Sampling())
     count = _human(begun).num_rows
-    assert planned.turns == [(number, "") for number in range(count) for _ in range(3)]
-    assert len(planned.asked) == count
+    assert planned.assignments == [(number, "") for number in range(count) for _ in range(3)]
+    assert len(planned.specs) == count
 
 
 def test_fixed_teachers_are_asked_alike_and_each_stands_together(begun: Beginning) -> None:
     planned = _plan(begun, _OPENING, _TWO)
-    names = [name for _, name in planned.turns]
+    names = [name for _, name in planned.assignments]
     assert abs(names.count("") - names.count("wise")) <= 1
     assert names == sorted(names)
-    assert sorted(number for number, _ in planned.turns) == list(range(len(planned.asked)))
+    assert sorted(number for number, _ in planned.assignments) == list(range(len(planned.specs)))
     assert planned == _plan(begun, _OPENING, _TWO)
 
 
 def test_a_route_decides_by_source_or_attribute_and_the_rest_is_dealt(begun: Beginning) -> None:
-    by_source = _TWO.model_copy(update={"route": (("letters.jsonl", "wise"),)})
-    assert {name for _, name in _plan(begun, _OPENING, by_source).turns} == {"wise"}
+    by_source = _TWO.model_copy(update={"teacher_map": (("letters.jsonl", "wise"),)})
+    assert {name for _, name in _plan(begun, _OPENING, by_source).assignments} == {"wise"}
     grid = PromptSettings.model_validate(
-        {"program": "template", "template": "A {tone}", "attributes": {"tone": ["old", "new", "odd"]}}
+        {"template_name": "template", "template": "A {tone}", "attributes": {"tone": ["old", "new", "odd"]}}
     )
-    planned = _plan(begun, grid, _TWO.model_copy(update={"route": (("old", "own"), ("odd", "wise"))}))
-    told = Counter((planned.asked[number].attributes["tone"], name) for number, name in planned.turns)
+    planned = _plan(begun, grid, _TWO.model_copy(update={"teacher_map": (("old", "self"), ("odd", "wise"))}))
+    told = Counter((planned.specs[number].attributes["tone"], name) for number, name in planned.assignments)
     assert {name for tone, name in told if tone == "old"} == {""}
     assert {name for tone, name in told if tone == "odd"} == {"wise"}
     assert abs(told["new", ""] - told["new", "wise"]) <= 1
 
 
 def test_arbitrage_by_reward_asks_everybody(begun: Beginning) -> None:
-    planned = _plan(begun, _OPENING, _TWO.model_copy(update={"arbitrage": "reward"}))
-    assert Counter(planned.turns) == {
-        (number, name): 1 for number in range(len(planned.asked)) for name in ("", "wise")
+    planned = _plan(begun, _OPENING, _TWO.model_copy(update={"teacher_routing": "reward"}))
+    assert Counter(planned.assignments) == {
+        (number, name): 1 for number in range(len(planned.specs)) for name in ("", "wise")
     }
 
 
 def test_prompts_are_routed_by_what_best_of_found_teachers_worth(begun: Beginning) -> None:
-    routed = _TWO.model_copy(update={"arbitrage": "routed"})
-    first = [name for _, name in _plan(begun, _OPENING, routed).turns]
+    routed = _TWO.model_copy(update={"teacher_routing": "routed"})
+    first = [name for _, name in _plan(begun, _OPENING, routed).assignments]
     assert abs(first.count("") - first.count("wise")) <= 1
     rows = [
-        {"id": f"g001-{place:07d}", "text": "x", "source": "letters.jsonl", "attributes": [], "asking": place}
+        {"id": f"g001-{place:07d}", "text": "x", "source": "letters.jsonl", "attributes": [], "prompt_id": place}
         | {"teacher": "wise" if place % 2 else None}
         for place in range(40)
     ]
     judged = [
-        {"id": row["id"], "stage": "best_of", "kept": True, "evidence": 9.0 if row["teacher"] else 1.0} for row in rows
+        {"id": row["id"], "filter": "best_of", "kept": True, "score": 9.0 if row["teacher"] else 1.0} for row in rows
     ]
     made, decided = (begun.attempt(1).artifact(name, {}) for name in ("candidates", "decisions"))
     for artifact, content, schema in ((made, rows, CANDIDATES), (decided, judged, DECISIONS)):
         with artifact.draft() as draft:
             draft.write_part(pa.Table.from_pylist(content, schema=schema))
-    again = [name for _, name in _plan(begun, _OPENING, routed, [(made, decided)]).turns]
+    again = [name for _, name in _plan(begun, _OPENING, routed, [(made, decided)]).assignments]
     assert again.count("wise") > 0.95 * len(again)
 
 
 def test_a_tail_report_counts_the_last_survivors_and_is_read_as_it_was_stored(begun: Beginning, said: Said) -> None:
-    human, settings = _human(begun), SteerSettings(topics=4, encoder="hashing")
+    human, settings = _human(begun), TopicSteeringSettings(num_topics=4, encoder="hashing")
     spoken = human_texts(30, seed=9)
     pool = [said(begun.attempt(1), spoken, dropped=range(10))]
-    topics = tail_report(settings, human, pool)
-    assert topics.said.sum() == 20
-    assert topics.human.sum() == human.num_rows
-    assert tail_report(settings, human, []).said.sum() == 0
+    topics = topic_coverage(settings, human, pool)
+    assert topics.synthetic_count.sum() == 20
+    assert topics.human_count.sum() == human.num_rows
+    assert topic_coverage(settings, human, []).synthetic_count.sum() == 0
     stored = Artifact(begun.attempt(2).folder / "topics", {})
     with stored.draft() as draft:
         draft.write_part(as_table(topics, human))
     again = read_topics(stored, human)
-    assert np.array_equal(again.of_human, topics.of_human)
-    assert np.array_equal(again.shares, topics.shares)
-    assert again.words == list(topics.words)
+    assert np.array_equal(again.assignment, topics.assignment)
+    assert np.array_equal(again.prompt_share, topics.prompt_share)
+    assert again.top_words == list(topics.top_words)

@@ -5,39 +5,41 @@ import pyarrow as pa
 from curation.dedup.minhash import MinHashSettings, find_near_duplicates
 from curation.splitting import IngestSettings
 from storage.artifacts.artifact import Artifact
-from storage.artifacts.ids import human_id, text_digest
-from storage.artifacts.schemas import RESERVE
+from storage.artifacts.ids import human_id, text_hash
+from storage.artifacts.schemas import HUMAN_RECORDS
 from storage.readers.base import Block, Document
-from tasks.ingestion.dedup import Found, find_repeats
-from tasks.ingestion.read import Spills, keep_former_keys, read_blocks
+from tasks.ingestion.dedup import DedupResult, find_duplicates
+from tasks.ingestion.read import ScratchTables, index_previous_keys, read_blocks
 from tests.conftest import human_texts
 
 
 def _known(folder: Path, texts: list[str], part: int) -> list[Path]:
     """Two artifacts of records that were there before, in parts of so many."""
-    rows = [{"id": human_id(text), "digest": text_digest(text), "born": 0, "text": text} for text in texts]
+    rows = [
+        {"id": human_id(text), "text_hash": text_hash(text), "source_generation": 0, "text": text} for text in texts
+    ]
     half = len(rows) // 2
-    for side, some in (("reserve", rows[:half]), ("heldout", rows[half:])):
+    for side, some in (("human_train", rows[:half]), ("human_heldout", rows[half:])):
         with Artifact(folder / "known" / side, {}).draft() as draft:
             for number, start in enumerate(range(0, max(1, len(some)), part)):
-                draft.write_part(pa.Table.from_pylist(some[start : start + part], schema=RESERVE), number)
-    return [folder / "known" / side for side in ("reserve", "heldout")]
+                draft.write_part(pa.Table.from_pylist(some[start : start + part], schema=HUMAN_RECORDS), number)
+    return [folder / "known" / side for side in ("human_train", "human_heldout")]
 
 
-def _found(folder: Path, former: list[str], texts: list[str], settings: IngestSettings, part: int = 7) -> Found:
-    spills = Spills.under(folder)
-    keep_former_keys(spills.keys, 0, former)
+def _found(folder: Path, former: list[str], texts: list[str], settings: IngestSettings, part: int = 7) -> DedupResult:
+    spills = ScratchTables.in_folder(folder)
+    index_previous_keys(spills.keys, 0, former)
     rows = [Document(text, "a", place) for place, text in enumerate(texts)]
     read_blocks(spills, settings, (1, [Block("", 0, rows, "documents")]))
-    return find_repeats(spills, 1 << 32, _known(folder, former, part) if former else [], settings, folder)
+    return find_duplicates(spills, 1 << 32, _known(folder, former, part) if former else [], settings, folder)
 
 
-def _parted(found: Found) -> tuple[list[str], dict[int, tuple[str, str]]]:
+def _parted(found: DedupResult) -> tuple[list[str], dict[int, tuple[str, str]]]:
     kept, aside = [], {}
-    for span in found.records.spans():
-        stay, go = found.parted(span)
+    for span in found.records.spans_in_memory():
+        stay, go = found.partition(span)
         kept += stay["text"].to_pylist()
-        aside.update({row["place"]: (row["stage"], row["keeper"]) for row in go.to_pylist()})
+        aside.update({row["row_number"]: (row["filter"], row["duplicate_of"]) for row in go.to_pylist()})
     return kept, aside
 
 
@@ -76,18 +78,20 @@ def test_earlier_records_are_met_part_by_part_as_they_are_together(tmp_path: Pat
     whole = find_near_duplicates(new, former, likeness)
     expected = {
         place: (human_id(former[keeper]), similarity)
-        for place, (keeper, similarity) in enumerate(zip(whole.keeper.tolist(), whole.similarity.tolist(), strict=True))
+        for place, (keeper, similarity) in enumerate(
+            zip(whole.duplicate_of.tolist(), whole.similarity.tolist(), strict=True)
+        )
     }
     for part in (7, 1000):
         found = _found(tmp_path / f"{part}", former, new, IngestSettings(near_duplicates=likeness), part)
-        rows = [row for span in found.records.spans() for row in found.parted(span)[1].to_pylist()]
-        assert {row["place"]: (row["keeper"], row["evidence"]) for row in rows} == expected
+        rows = [row for span in found.records.spans_in_memory() for row in found.partition(span)[1].to_pylist()]
+        assert {row["row_number"]: (row["duplicate_of"], row["score"]) for row in rows} == expected
 
 
 def test_where_common_shingles_are_masked_earlier_records_are_compared_whole(tmp_path: Path) -> None:
     former = [f"Dear sir or madam, I write about number {number}." for number in range(40)]
     other = "Dear sir or madam, I write about number 41."
     for share, kept in ((None, 0), (0.5, 1)):
-        likeness = MinHashSettings(threshold=0.5, mask_common=share)
+        likeness = MinHashSettings(threshold=0.5, max_shingle_document_frequency=share)
         found = _found(tmp_path / f"{share}", former, [other], IngestSettings(near_duplicates=likeness))
         assert len(_parted(found)[0]) == kept

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.orchestration.progress import drawing, logger, stage
+from tasks.orchestration.progress import logger, progress, progress_logger
 
 
 class _Heard(logging.Handler):
@@ -42,7 +42,7 @@ def _listening(to: logging.Logger) -> Iterator[_Heard]:
 
 @pytest.fixture
 def drawn() -> Iterator[_Heard]:
-    yield from _listening(drawing)
+    yield from _listening(progress_logger)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def _steps(heard: _Heard) -> list[tuple[int, int]]:
 
 
 def test_a_stage_says_that_it_begins_and_that_it_has_ended(clock: _Clock, drawn: _Heard, read: _Heard) -> None:
-    with stage("anchor · generation 2", "train"):
+    with progress("anchor · generation 2", "train"):
         clock.now += 7
     begun, ended = drawn.records
     assert begun.progress == {"subject": "anchor · generation 2", "stage": "train", "done": 0, "of": 0}
@@ -65,7 +65,7 @@ def test_a_stage_says_that_it_begins_and_that_it_has_ended(clock: _Clock, drawn:
 
 
 def test_what_is_drawn_comes_at_most_twice_a_second(clock: _Clock, drawn: _Heard) -> None:
-    with stage("anchor", "train") as told:
+    with progress("anchor", "train") as told:
         for done in range(1, 41):
             clock.now += 0.125
             told(done, 40)
@@ -73,7 +73,7 @@ def test_what_is_drawn_comes_at_most_twice_a_second(clock: _Clock, drawn: _Heard
 
 
 def test_what_is_read_comes_at_most_every_ten_seconds(clock: _Clock, read: _Heard) -> None:
-    with stage("anchor", "train") as told:
+    with progress("anchor", "train") as told:
         for done in range(1, 26):
             clock.now += 1
             told(done, 25)
@@ -86,7 +86,7 @@ def test_what_is_read_comes_at_most_every_ten_seconds(clock: _Clock, read: _Hear
 
 def test_a_stage_that_fails_does_not_say_that_it_took_so_long(drawn: _Heard, read: _Heard) -> None:
     def fail() -> None:
-        with stage("anchor", "train"):
+        with progress("anchor", "train"):
             raise RuntimeError("out")
 
     with pytest.raises(RuntimeError, match="out"):
@@ -96,7 +96,7 @@ def test_a_stage_that_fails_does_not_say_that_it_took_so_long(drawn: _Heard, rea
 
 
 def test_nothing_done_yet_leaves_a_number_all_the_same(clock: _Clock, drawn: _Heard) -> None:
-    with stage("anchor", "train") as told:
+    with progress("anchor", "train") as told:
         clock.now += 2
         told(0, 100)
     assert drawn.records[1].getMessage() == "anchor · train 0 of 100, 200 s left"

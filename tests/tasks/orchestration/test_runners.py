@@ -18,16 +18,16 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import MANIFEST, read_manifest
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
 from tasks.backends.registry import Backends, open_backends
 from tasks.backends.workers import sampler_client as speaker
 from tasks.backends.workers import trainer_client as learner
 from tasks.backends.workers.process import WorkerError
-from tasks.backends.workers.ray_cluster import HERE, connect
+from tasks.backends.workers.ray_cluster import LOCAL, connect
 from tasks.curation import dedup_index as indexing
 from tasks.curation.curate import _encoded
-from tasks.orchestration.prefect import without_coat
-from tasks.orchestration.runners import runner, spread
+from tasks.orchestration.prefect import without_prefect
+from tasks.orchestration.runners import map_pieces, task_runner_for
 from tests.conftest import human_texts
 from tests.support.waiting import until
 from tests.tasks.conftest import Trained
@@ -45,7 +45,7 @@ def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Its processes step back for all others, which on a machine full of tests is for ever.
         patch.setenv("RAY_worker_niceness", "0")
-        assert connect(HERE)
+        assert connect(LOCAL)
     yield
     ray.shutdown()
 
@@ -57,7 +57,7 @@ def _engines() -> list[str]:
 
 
 @pytest.mark.usefixtures("prefect")
-@pytest.mark.parametrize("ray", ["", HERE])
+@pytest.mark.parametrize("ray", ["", LOCAL])
 def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(
     ray: str, request: pytest.FixtureRequest
 ) -> None:
@@ -65,20 +65,20 @@ def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(
         request.getfixturevalue("cluster")
 
     # What a flow was given cannot always travel.
-    @flow(task_runner=runner(ray), validate_parameters=False)
+    @flow(task_runner=task_runner_for(ray), validate_parameters=False)
     def spreading(lock: object) -> list[bytes]:
         assert lock
-        return [vectors.tobytes() for vectors in spread(_encoded, _PIECES, "embed")]
+        return [vectors.tobytes() for vectors in map_pieces(_encoded, _PIECES, "embed")]
 
-    with without_coat():
-        alone = [vectors.tobytes() for vectors in spread(_encoded, _PIECES, "embed")]
+    with without_prefect():
+        alone = [vectors.tobytes() for vectors in map_pieces(_encoded, _PIECES, "embed")]
     assert len(set(alone)) == len(_PIECES)
     assert spreading(threading.Lock()) == alone
     assert np.frombuffer(alone[0], np.float16).size == 40 * 256
 
 
 def test_nothing_to_do_is_no_piece() -> None:
-    assert list(spread(_encoded, [], "embed")) == []
+    assert list(map_pieces(_encoded, [], "embed")) == []
 
 
 def _published(store: Path) -> dict[str, object]:
@@ -94,7 +94,7 @@ def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
     for room, size in ((speaker, "_PIECE"), (learner, "_TEXTS"), (indexing, "_PART")):
         monkeypatch.setattr(room, size, 60)
     far = Site(store=shutil.copytree(ingested.store, tmp_path / "far"), resources=Resources.model_validate(_ON_RAY))
-    one = recipe.model_copy(update={"generations": 1})
+    one = recipe.model_copy(update={"num_generations": 1})
     evolve(one, ingested)
     evolve(one, far)
     assert len(_published(far.store)) > 15
@@ -103,7 +103,7 @@ def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
     assert _engines() == []
 
 
-_ON_RAY = {"ray": HERE, "samplers": 2}
+_ON_RAY = {"ray": LOCAL, "num_sample_workers": 2}
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
 
 
@@ -118,11 +118,14 @@ def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_aft
     sampling = Sampling(sampler="ngram", max_tokens=8)
 
     def work() -> None:
-        with without_coat(), open_backends(Resources.model_validate(_ON_RAY), tmp_path / "logs", spread) as opened:
+        with (
+            without_prefect(),
+            open_backends(Resources.model_validate(_ON_RAY), tmp_path / "logs", map_pieces) as opened,
+        ):
             trainer, sampler = opened.trainer(NgramTraining()), opened.sampler(sampling)
 
             def learn(folder: Path) -> None:
-                trainer.train(Corpus(_TEXTS, []), [], None, folder, 0, lambda *_: living.append(_engines()))
+                trainer.train(TrainingCorpus(_TEXTS, []), [], None, folder, 0, lambda *_: living.append(_engines()))
 
             learn(model)
             list(sampler.sample(model, [Prompt("the", seed) for seed in range(2)], _untold))
@@ -145,7 +148,7 @@ def test_vllm_on_a_cluster_says_what_it_says_here(tmp_path: Path, first: Trained
     prompts = [Prompt("The old" if seed % 3 else "", seed) for seed in range(40)]
     here = list(backends.sampler(sampling).sample(first.folder, prompts, _untold))
     there = Resources.model_validate({**_ON_RAY, "kv_cache_mib": 16, "max_num_seqs": 64})
-    with without_coat(), open_backends(there, tmp_path / "logs", spread) as opened:
+    with without_prefect(), open_backends(there, tmp_path / "logs", map_pieces) as opened:
         assert list(opened.sampler(sampling).sample(first.folder, prompts, _untold)) == here
         assert _engines() == ["vllm_engine-1"]
     assert _engines() == []
@@ -157,7 +160,7 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
 
     from tasks.backends.workers import ray_actor as hosting
 
-    class Hasty(hosting.Host):
+    class Hasty(hosting.EngineActor):
         def __init__(self, *begun: object) -> None:
             hosting._IDLE_SECONDS = 10
             super().__init__(*begun)
@@ -168,22 +171,22 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
     named = {"name": "ngram-1", "namespace": "killed", "lifetime": "detached", "max_restarts": 1, "max_task_retries": 1}
     engine = ray.remote(Hasty).options(num_cpus=0, **named).remote("ngram", tmp_path / "engine.log", 1)
     with pytest.raises(ValueError, match="is no n-gram model"):
-        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+        hosting.call_engine("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
     # Ray's own way of killing ends the engine's process first, and an engine that is going could still be asked.
     os.kill(ray.get(engine.pid.remote()), signal.SIGKILL)
     with pytest.raises(ValueError, match="is no n-gram model"):
-        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+        hosting.call_engine("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
     until(lambda: not _engines(), "the end of the engine")
     with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):
-        hosting.ask("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
+        hosting.call_engine("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_cluster_without_room_is_told_in_one_sentence(tmp_path: Path) -> None:
-    small = Resources(ray=HERE, engine_gpus=8, patience_seconds=1)
+    small = Resources(ray=LOCAL, gpus_per_engine=8, server_unavailable_timeout_s=1)
     with (
-        without_coat(),
-        open_backends(small, tmp_path / "logs", spread) as opened,
+        without_prefect(),
+        open_backends(small, tmp_path / "logs", map_pieces) as opened,
         pytest.raises(
             ValueError, match=r"of 1 engines, some had not begun .* within 1 s, of 8 GPUs each; it has 0: free"
         ),

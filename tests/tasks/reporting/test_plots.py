@@ -6,9 +6,9 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
-from tasks.reporting.plots import COLOURS, draw_curves, draw_forecast, draw_surprise
+from tasks.reporting.plots import COLORS, plot_curves, plot_forecast, plot_perplexity_histogram
 
-_METRICS = ("perplexity", "recalibrated_perplexity", "rare_word_coverage", "types", "repetition")
+_METRICS = ("perplexity", "perplexity_at_best_temperature", "rare_word_coverage", "vocabulary_size", "repetition")
 
 
 def _points(run: str, generations: int, growth: float = 1.0) -> list[tuple[str, int, str, float]]:
@@ -25,8 +25,8 @@ def _coloured(picture: Path, colour: str) -> np.ndarray:
 
 
 def test_each_run_has_a_line_in_its_colour_in_each_panel(tmp_path: Path) -> None:
-    draw_curves([*_points("replace", 4, 1.4), *_points("anchor", 4, 0.9)], tmp_path / "curves.png")
-    for colour in COLOURS[:2]:
+    plot_curves([*_points("replace", 4, 1.4), *_points("anchor", 4, 0.9)], tmp_path / "curves.png")
+    for colour in COLORS[:2]:
         found = _coloured(tmp_path / "curves.png", colour)
         middle, centre = (size // 2 for size in found.shape)
         for panel in (
@@ -36,12 +36,12 @@ def test_each_run_has_a_line_in_its_colour_in_each_panel(tmp_path: Path) -> None
             found[middle:, centre:],
         ):
             assert panel.sum() > 100
-    assert not _coloured(tmp_path / "curves.png", COLOURS[2]).any()
+    assert not _coloured(tmp_path / "curves.png", COLORS[2]).any()
 
 
 def test_a_run_of_one_generation_is_a_level_line_beside_longer_ones(tmp_path: Path) -> None:
-    draw_curves([*_points("replace", 4, 1.4), *_points("human-only", 1)], tmp_path / "curves.png")
-    found = _coloured(tmp_path / "curves.png", COLOURS[1])
+    plot_curves([*_points("replace", 4, 1.4), *_points("human-only", 1)], tmp_path / "curves.png")
+    found = _coloured(tmp_path / "curves.png", COLORS[1])
     panel = found[found.shape[0] // 2 :, : found.shape[1] // 2]
     columns = np.flatnonzero(panel.any(0))
     assert columns.max() - columns.min() > 0.7 * panel.shape[1]
@@ -50,7 +50,7 @@ def test_a_run_of_one_generation_is_a_level_line_beside_longer_ones(tmp_path: Pa
 
 def test_other_values_make_another_picture(tmp_path: Path) -> None:
     for name, growth in (("one", 1.2), ("same", 1.2), ("other", 1.3)):
-        draw_curves(_points("replace", 4, growth), tmp_path / f"{name}.png")
+        plot_curves(_points("replace", 4, growth), tmp_path / f"{name}.png")
     one, same, other = (imread(tmp_path / f"{name}.png") for name in ("one", "same", "other"))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -58,7 +58,7 @@ def test_other_values_make_another_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runs", [1, 12])
 def test_any_number_of_runs_can_be_drawn(tmp_path: Path, runs: int) -> None:
-    draw_curves([point for run in range(runs) for point in _points(f"run-{run}", 1)], tmp_path / "curves.png")
+    plot_curves([point for run in range(runs) for point in _points(f"run-{run}", 1)], tmp_path / "curves.png")
     assert imread(tmp_path / "curves.png").shape[:2] > (900, 1400)
 
 
@@ -68,10 +68,10 @@ def test_a_forecast_is_dashed_and_what_was_measured_is_not(tmp_path: Path) -> No
         for place in range(4)
         for metric in ("type_coverage", "rare_word_coverage", "entropy")
     ]
-    draw_forecast(told, [], tmp_path / "told.png")
+    plot_forecast(told, [], tmp_path / "told.png")
     measured = [(run, place, metric, value / 2) for run, place, metric, value in told]
-    draw_forecast(told, measured, tmp_path / "both.png")
-    alone, both = (_coloured(tmp_path / name, COLOURS[0]).sum() for name in ("told.png", "both.png"))
+    plot_forecast(told, measured, tmp_path / "both.png")
+    alone, both = (_coloured(tmp_path / name, COLORS[0]).sum() for name in ("told.png", "both.png"))
     assert 0 < alone < both / 1.5
 
 
@@ -83,7 +83,7 @@ def test_each_generation_has_a_histogram_of_its_texts_where_they_lie(tmp_path: P
         for generation, middle in ((1, 50.0), (3, 50.0 if run == "anchor" else 8.0))
         for one in dice.lognormal(np.log(middle), 0.2, 200)
     ]
-    draw_surprise(points, tmp_path / "surprise.png")
+    plot_perplexity_histogram(points, tmp_path / "surprise.png")
     late = _coloured(tmp_path / "surprise.png", to_hex(colormaps["viridis"](0.9)))
     centre = late.shape[1] * 44 // 100
     replace, anchor = (np.flatnonzero(half.any(0)).mean() for half in (late[:, :centre], late[:, centre : 2 * centre]))

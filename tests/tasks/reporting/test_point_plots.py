@@ -10,20 +10,20 @@ from flows.config.site import Site
 from flows.evolve import evolve
 from storage.query.catalog import open_catalog
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
-from tasks.reporting.point_plots import as_points, draw_points, draw_said
+from tasks.orchestration.prefect import without_prefect
+from tasks.reporting.point_plots import parse_points, plot_points, plot_points_by_generation
 from tasks.reporting.report import report
 
 
 @pytest.mark.parametrize(("numbers", "drawn"), [(1, True), (2, True), (3, False), (9, False), (64, True), (65, False)])
 def test_numbers_pairs_and_square_pictures_can_be_drawn(numbers: int, drawn: bool) -> None:
-    found = as_points([" ".join(["0.5"] * numbers)] * 3)
+    found = parse_points([" ".join(["0.5"] * numbers)] * 3)
     assert (found is not None) == drawn
 
 
 @pytest.mark.parametrize("texts", [[], ["the old river"], ["1 2", "3"], ["nan nan"]])
 def test_texts_that_are_no_points_are_not_drawn(texts: list[str]) -> None:
-    assert as_points(texts) is None
+    assert parse_points(texts) is None
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 64])
@@ -31,7 +31,7 @@ def test_another_generation_looks_otherwise(tmp_path: Path, numbers: int) -> Non
     dice = np.random.default_rng(0)
     human = dice.normal(0, 1, (200, numbers))
     for name, spread in (("one", 1.0), ("same", 1.0), ("other", 0.1)):
-        draw_points(human, {("replace", 0): human, ("replace", 1): human[:100] * spread}, tmp_path / f"{name}.png")
+        plot_points(human, {("replace", 0): human, ("replace", 1): human[:100] * spread}, tmp_path / f"{name}.png")
     one, same, other = (imread(tmp_path / f"{name}.png") for name in ("one", "same", "other"))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -41,8 +41,8 @@ def test_a_run_over_points_is_drawn_in_its_report(site: Site, tmp_path: Path) ->
     dice = np.random.default_rng(0)
     path = tmp_path / "points.jsonl"
     path.write_text("".join(f'{{"text": "{x:.3f} {y:.3f}"}}\n' for x, y in dice.normal(0, 1, (200, 2))))
-    changes = ["generations=2", "measure.voice_records=40", "prompts.candidates_per_human_record=0.2"]
-    with without_coat():
+    changes = ["num_generations=2", "evaluate.num_samples=40", "prompts.prompts_per_human_record=0.2"]
+    with without_prefect():
         ingest(site.store, "points", [str(path)], IngestSettings(repeats="exact"))
         evolve(load_recipe("points", changes), site)
     folder = report(site.store, ["points"], "points")
@@ -55,5 +55,5 @@ def test_a_run_over_points_is_drawn_in_its_report(site: Site, tmp_path: Path) ->
 
 
 def test_runs_that_say_words_are_not_drawn(ripe: Path, tmp_path: Path) -> None:
-    assert not draw_said(open_catalog(ripe), tmp_path / "points.png")
+    assert not plot_points_by_generation(open_catalog(ripe), tmp_path / "points.png")
     assert not (tmp_path / "points.png").exists()

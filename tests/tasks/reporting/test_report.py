@@ -14,7 +14,7 @@ from storage.runs.run import Run
 from tasks.backends import Resources
 from tasks.backends.registry import Backends
 from tasks.ingestion.ingest import ingest
-from tasks.orchestration.prefect import without_coat
+from tasks.orchestration.prefect import without_prefect
 from tasks.reporting.report import _cell, arrow, report
 from tests.conftest import TINY, human_texts
 
@@ -34,10 +34,10 @@ def reported(backends: Backends, resources: Resources, tmp_path_factory: pytest.
     letters = folder / "letters.jsonl"
     letters.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
     site = Site(store=folder / "store", resources=resources)
-    with without_coat():
+    with without_prefect():
         ingest(site.store, "letters", [str(letters)], IngestSettings())
-        evolve(TINY.model_copy(update={"name": "anchored", "generations": 2}), site)
-        evolve(TINY.model_copy(update={"name": "human-only", "generations": 0}), site)
+        evolve(TINY.model_copy(update={"name": "anchored", "num_generations": 2}), site)
+        evolve(TINY.model_copy(update={"name": "human-only", "num_generations": 0}), site)
     return site
 
 
@@ -102,8 +102,8 @@ def test_a_report_can_be_written_again(two_runs: Site) -> None:
 
 def test_nothing_to_report_on_is_an_error(ingested: Site) -> None:
     run = Run(ingested.store, "begun")
-    described = {"question": "", "human": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
-    run.begin({**described, "generate": {"sampler": "ngram"}, "generations": 1, "seed": 0}, set(), {})
+    described = {"description": "", "dataset": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
+    run.initialize({**described, "generate": {"sampler": "ngram"}, "num_generations": 1, "seed": 0}, set(), {})
     with pytest.raises(ValueError, match="nothing to report on begun: no generation has been measured yet"):
         report(ingested.store, ["begun"], "begun")
     assert not (ingested.store / "reports").exists()
@@ -127,11 +127,11 @@ def test_an_arrow_runs_from_the_first_number_to_the_last() -> None:
 
 
 def test_what_loss_alone_would_miss_is_said_in_a_sentence(ingested: Site, recipe: Recipe) -> None:
-    limits = [{"metric": "perplexity", "at_most": 100.0}, {"metric": "types", "at_least": 5.0}]
-    watched = Recipe.model_validate(recipe.model_dump() | {"generations": 1, "gate": {"limits": limits}})
-    with without_coat():
+    limits = [{"metric": "perplexity", "at_most": 100.0}, {"metric": "vocabulary_size", "at_least": 5.0}]
+    watched = Recipe.model_validate(recipe.model_dump() | {"num_generations": 1, "gate": {"limits": limits}})
+    with without_prefect():
         evolve(watched, ingested)
-        evolve(recipe.model_copy(update={"name": "unwatched", "generations": 1}), ingested)
+        evolve(recipe.model_copy(update={"name": "unwatched", "num_generations": 1}), ingested)
     folder = report(ingested.store, ["tiny", "unwatched"], "both")
     page = (folder / "report.md").read_text()
     (sentence,) = [line for line in page.splitlines() if "would pass by held-out loss alone" in line]

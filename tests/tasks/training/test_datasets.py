@@ -3,17 +3,17 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from curation.chat import Turn, as_turns, render
+from curation.chat import Message, render_chat, to_messages
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.artifacts.ids import human_id
-from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, RESERVE
+from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, HUMAN_RECORDS
 from storage.runs.run import Attempt
 from tasks.backends import TransformerTraining
-from tasks.training.datasets import heldout_of, pairs_of, preferences_of, responses_of, texts_of
+from tasks.training.datasets import build_preference_pairs, dpo_dataset, eval_dataset, lm_dataset, sft_dataset
 from tests.tasks.conftest import Beginning
 
-_TALK: list[Turn] = as_turns("What is rain?", "Water.")
-_JUDGED: list[Turn] = [*as_turns("What is snow?", "Ice."), {"role": "rejected", "content": "Sand."}]
+_TALK: list[Message] = to_messages("What is rain?", "Water.")
+_JUDGED: list[Message] = [*to_messages("What is snow?", "Ice."), {"role": "rejected", "content": "Sand."}]
 
 
 def _published(attempt: Attempt, name: str, rows: list[dict], schema: pa.Schema) -> Artifact:
@@ -28,8 +28,8 @@ def scene(begin: Callable[[str], Beginning]) -> tuple[Attempt, Artifact, Artifac
     """A corpus of two conversations, a plain text, and what models answered to prompts; one answer was dropped."""
     attempt = begin("tiny").attempt(7)
     human = [
-        {"id": human_id(text), "text": text, "origin": "human", "messages": turns, "licence": "MIT"}
-        for text, turns in ((render(_TALK), _TALK), (render(_JUDGED), _JUDGED), ("A plain text.", None))
+        {"id": human_id(text), "text": text, "origin": "human", "messages": turns, "license": "MIT"}
+        for text, turns in ((render_chat(_TALK), _TALK), (render_chat(_JUDGED), _JUDGED), ("A plain text.", None))
     ]
     said = [
         ("Say it: ", "one"),
@@ -43,13 +43,13 @@ def scene(begin: Callable[[str], Beginning]) -> tuple[Attempt, Artifact, Artifac
             "text": prompt + text,
             "prompt": prompt,
             "origin": "synthetic",
-            "log_probability": -place - 1.0,
+            "sum_logprob": -place - 1.0,
             "completion_tokens": 1,
         }
         for place, (prompt, text) in enumerate(said)
     ]
     kept = [row for row in made if row["id"] != "g007-0"]
-    reserve = _published(attempt, "reserve", human, RESERVE)
+    reserve = _published(attempt, "human_train", human, HUMAN_RECORDS)
     corpus = _published(attempt, "corpus", [{**row, "weight": 0.5} for row in (*human, *kept)], CORPUS)
     candidates = _published(attempt, "candidates", made, CANDIDATES)
     return attempt, corpus, reserve, [(candidates, _published(attempt, "decisions", [], DECISIONS))]
@@ -57,7 +57,7 @@ def scene(begin: Callable[[str], Beginning]) -> tuple[Attempt, Artifact, Artifac
 
 def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
     _, corpus, _, _ = scene
-    found = texts_of(corpus)
+    found = lm_dataset(corpus)
     assert found.human[2] == "A plain text."
     assert (len(found.human), len(found.synthetic)) == (3, 3)
     assert set(found.human_weights) | set(found.synthetic_weights) == {0.5}
@@ -65,7 +65,7 @@ def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
 
 def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_both(scene: tuple) -> None:
     _, corpus, reserve, pool = scene
-    found = responses_of(corpus, reserve, pool)
+    found = sft_dataset(corpus, reserve, pool)
     assert found.human == [
         ("### user\nWhat is rain?\n\n### assistant\n", "Water."),
         ("### user\nWhat is snow?\n\n### assistant\n", "Ice."),
@@ -81,37 +81,39 @@ def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_bot
 def test_a_corpus_without_a_response_is_refused(begin: Callable[[str], Beginning]) -> None:
     begun = begin("tiny")
     with pytest.raises(ValueError, match="no record of the corpus is a conversation or has a prompt"):
-        responses_of(begun.corpus, begun.reserve, [])
+        sft_dataset(begun.corpus, begun.reserve, [])
 
 
 def test_held_out_texts_have_the_shape_of_what_is_learned(scene: tuple) -> None:
     _, _, reserve, _ = scene
-    assert heldout_of(reserve, "text")[0] == render(_TALK)
-    assert heldout_of(reserve, "sft")[0] == ("### user\nWhat is rain?\n\n### assistant\n", "Water.")
+    assert eval_dataset(reserve, "lm")[0] == render_chat(_TALK)
+    assert eval_dataset(reserve, "sft")[0] == ("### user\nWhat is rain?\n\n### assistant\n", "Water.")
 
 
 def _dpo(**more: object) -> TransformerTraining:
-    asked = {"objective": "dpo", "start": "base", "optimiser": "adamw", "learning_rate": 0.001, **more}
+    asked = {"objective": "dpo", "init_from": "base", "optimizer": "adamw", "learning_rate": 0.001, **more}
     return TransformerTraining.model_validate(asked)
 
 
 def test_pairs_are_those_that_people_marked(scene: tuple) -> None:
     attempt, corpus, reserve, pool = scene
-    pairs = pairs_of(attempt, corpus, reserve, pool, _dpo())
+    pairs = build_preference_pairs(attempt, corpus, reserve, pool, _dpo())
     (row,) = read_table(pairs.folder).to_pylist()
     assert (row["prompt"], row["chosen"], row["rejected"]) == (
         "### user\nWhat is snow?\n\n### assistant\n",
         "Ice.",
         "Sand.",
     )
-    (learned,) = preferences_of(pairs, corpus).preferences
+    (learned,) = dpo_dataset(pairs, corpus).preferences
     assert (learned.human, learned.weight) == (True, 0.5)
-    assert pairs_of(attempt, corpus, reserve, pool, _dpo()) == pairs
+    assert build_preference_pairs(attempt, corpus, reserve, pool, _dpo()) == pairs
 
 
 def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> None:
     attempt, corpus, reserve, pool = scene
-    pairs = pairs_of(attempt, corpus, reserve, pool, _dpo(pairs="best-of-k", pairs_by="length"))
+    pairs = build_preference_pairs(
+        attempt, corpus, reserve, pool, _dpo(preference_source="best-of-k", preference_score="length")
+    )
     (row,) = read_table(pairs.folder).to_pylist()
     assert (row["chosen"], row["rejected"], row["margin"]) == ("three words here", "one", 2.0)
     assert (row["chosen_id"], row["rejected_id"], row["origin"]) == ("g007-1", "g007-0", "synthetic")
@@ -121,19 +123,23 @@ def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> N
 @pytest.mark.parametrize(("rejected", "worst"), [("g007-0", "g007-2"), ("g007-1", "g007-0")])
 def test_what_a_person_rejected_is_on_neither_side_of_a_pair(scene: tuple, rejected: str, worst: str) -> None:
     attempt, corpus, reserve, pool = scene
-    attempt.run.note("reviewed", 6, 1, decision="accept", rejected=[rejected, human_id(render(_JUDGED))])
-    pairs = pairs_of(attempt, corpus, reserve, pool, _dpo(pairs="best-of-k", pairs_by="length"))
+    attempt.run.note("reviewed", 6, 1, decision="accept", rejected_ids=[rejected, human_id(render_chat(_JUDGED))])
+    pairs = build_preference_pairs(
+        attempt, corpus, reserve, pool, _dpo(preference_source="best-of-k", preference_score="length")
+    )
     (row,) = read_table(pairs.folder).to_pylist()
     assert row["rejected_id"] == worst
     assert rejected not in (row["chosen_id"], row["rejected_id"])
     with pytest.raises(ValueError, match="a turn of role `rejected`"):
-        pairs_of(Attempt(attempt.run, 8), corpus, reserve, [], _dpo())
+        build_preference_pairs(Attempt(attempt.run, 8), corpus, reserve, [], _dpo())
 
 
 def test_a_corpus_without_pairs_is_refused_and_leaves_nothing(begin: Callable[[str], Beginning], scene: tuple) -> None:
     begun = begin("other")
     with pytest.raises(ValueError, match="a turn of role `rejected`"):
-        pairs_of(begun.attempt(1), begun.corpus, begun.reserve, [], _dpo())
+        build_preference_pairs(begun.attempt(1), begun.corpus, begun.reserve, [], _dpo())
     with pytest.raises(ValueError, match="no prompt has two different answers"):
-        pairs_of(begun.attempt(1), begun.corpus, begun.reserve, scene[3], _dpo(pairs="best-of-k"))
+        build_preference_pairs(
+            begun.attempt(1), begun.corpus, begun.reserve, scene[3], _dpo(preference_source="best-of-k")
+        )
     assert not (begun.attempt(1).folder / "pairs").exists()

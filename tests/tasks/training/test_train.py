@@ -86,10 +86,10 @@ def test_the_first_transformer_takes_its_own_number_of_steps_and_no_ramp(
 ) -> None:
     pytest.importorskip("torch", reason="a transformer needs the train extra")
     begun = begin("counted")
-    settings = tiny.model_copy(update={"human_only_steps": 3, "steps": 5, "human_schedule": "ramp"})
+    settings = tiny.model_copy(update={"generation_0_max_steps": 3, "max_steps": 5, "human_ratio_schedule": "ramp"})
     first = train(begun.attempt(5), begun.corpus, begun.heldout, None, settings, 0, backends)
     later = train(begun.attempt(6), begun.corpus, begun.heldout, first, settings, 0, backends)
     assert [read_manifest(model.folder)["facts"]["steps"] for model in (first, later)] == [3, 5]
-    assert read_manifest(first.folder)["settings"]["train"]["human_schedule"] == "constant"
+    assert read_manifest(first.folder)["settings"]["train"]["human_ratio_schedule"] == "constant"
     curve = read_table(first.folder).to_pylist()
     assert [row["step"] for row in curve] == [1, 2, 3]

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from curation.dedup.kernels import dispatch as kernel
-from curation.dedup.kernels.dispatch import compiled, cores, fastest, in_blocks, suited, vectorised
+from curation.dedup.kernels.dispatch import choose_kernel, cores, default_kernel, map_blocks, numba_kernel, numpy_kernel
 
 
 def test_numba_is_taken_where_it_is_installed() -> None:
     assert importlib.util.find_spec("numba")
-    assert fastest() is compiled()
-    assert (compiled().name, vectorised().name) == ("numba", "numpy")
+    assert default_kernel() is numba_kernel()
+    assert (numba_kernel().name, numpy_kernel().name) == ("numba", "numpy")
 
 
 def test_a_little_text_does_not_wait_for_machine_code() -> None:
-    assert suited(0) is suited(1_000_000) is vectorised()
-    assert suited(100_000_000) is compiled()
+    assert choose_kernel(0) is choose_kernel(1_000_000) is numpy_kernel()
+    assert choose_kernel(100_000_000) is numba_kernel()
 
 
 def test_without_numba_numpy_does_the_work_and_the_log_says_so(
@@ -28,7 +28,7 @@ def test_without_numba_numpy_does_the_work_and_the_log_says_so(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
-        assert fastest.__wrapped__().name == "numpy"
+        assert default_kernel.__wrapped__().name == "numpy"
     assert "numba is not installed" in caplog.text
 
 
@@ -40,7 +40,7 @@ def test_the_numpy_kernel_never_imports_numba(monkeypatch: pytest.MonkeyPatch) -
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without_numba)
-    assert kernel.vectorised.__wrapped__().name == "numpy"
+    assert kernel.numpy_kernel.__wrapped__().name == "numpy"
 
 
 @pytest.mark.parametrize("threads", [1, 2, None])
@@ -54,7 +54,7 @@ def test_every_place_is_worked_on_once(sizes: list[int], threads: int | None) ->
         with lock:
             seen[start:stop] += 1
 
-    in_blocks(work, np.array(sizes, np.int64), 1000, threads)
+    map_blocks(work, np.array(sizes, np.int64), 1000, threads)
     assert (seen == 1).all()
 
 
@@ -70,4 +70,4 @@ def test_what_fails_in_a_block_is_heard() -> None:
             raise MemoryError(start)
 
     with pytest.raises(MemoryError):
-        in_blocks(work, np.full(1000, 50), 1000, 2)
+        map_blocks(work, np.full(1000, 50), 1000, 2)

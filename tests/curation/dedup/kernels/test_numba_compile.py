@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.dedup.kernels.numba_compile import compiled, eight_bytes, trailing_zeros
+from curation.dedup.kernels.numba_compile import jit, load_u64, trailing_zeros
 from tests.support.paths import ROOT
 
 
-@compiled
+@jit
 def _eight(content: np.ndarray, place: int) -> np.uint64:
-    return eight_bytes(content, place)
+    return load_u64(content, place)
 
 
-@compiled
+@jit
 def _zeros(value: np.uint64) -> np.uint64:
     return trailing_zeros(value)
 
@@ -31,7 +31,7 @@ def test_trailing_zeros_are_counted() -> None:
 
 
 def test_machine_code_is_kept_where_it_can_be(tmp_path: Path) -> None:
-    code = "from curation.dedup.kernels.dispatch import compiled; import numpy as np; compiled().band_hashes(np.zeros((1, 2), np.uint32), 1, np.zeros((1, 2), np.uint64))"
+    code = "from curation.dedup.kernels.dispatch import numba_kernel; import numpy as np; numba_kernel().band_hashes(np.zeros((1, 2), np.uint32), 1, np.zeros((1, 2), np.uint64))"
     kept = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=kept, check=True)
     assert list((tmp_path / "cache").rglob("*.nbi"))
@@ -45,4 +45,4 @@ def test_a_machine_without_a_folder_to_write_to_compiles_all_the_same(monkeypatc
     def twice(value: int) -> int:
         return 2 * value
 
-    assert compiled(twice)(21) == 42
+    assert jit(twice)(21) == 42

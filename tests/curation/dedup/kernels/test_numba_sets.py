@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
-from curation.dedup.kernels.dispatch import Kernel, compiled, vectorised
+from curation.dedup.kernels.dispatch import HashKernel, numba_kernel, numpy_kernel
 
-KERNELS = pytest.mark.parametrize("kernel", [compiled(), vectorised()], ids=lambda kernel: kernel.name)
+KERNELS = pytest.mark.parametrize("kernel", [numba_kernel(), numpy_kernel()], ids=lambda kernel: kernel.name)
 
 
 def _sets(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def _sets(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 @KERNELS
 @pytest.mark.parametrize("permutations", [1, 15, 16, 17, 125, 128])
-def test_signatures_are_datasketchs(kernel: Kernel, permutations: int) -> None:
+def test_signatures_are_datasketchs(kernel: HashKernel, permutations: int) -> None:
     hashes, starts = _sets(1)
     scale, shift = MinHash(num_perm=permutations, seed=1, scheme="affine32").permutations
     found = np.empty((len(starts) - 1, permutations), np.uint32)
@@ -31,7 +31,7 @@ def test_signatures_are_datasketchs(kernel: Kernel, permutations: int) -> None:
 
 
 @KERNELS
-def test_similarity_is_that_of_sets(kernel: Kernel) -> None:
+def test_similarity_is_that_of_sets(kernel: HashKernel) -> None:
     hashes, starts = _sets(2)
     sets = [set(hashes[start:stop].tolist()) for start, stop in pairwise(starts)]
     left, right = np.random.default_rng(3).integers(0, len(sets), (2, 400))
@@ -43,7 +43,7 @@ def test_similarity_is_that_of_sets(kernel: Kernel) -> None:
 
 
 @KERNELS
-def test_agreement_is_the_share_of_equal_values(kernel: Kernel) -> None:
+def test_agreement_is_the_share_of_equal_values(kernel: HashKernel) -> None:
     signatures = np.array([[1, 2, 3, 4], [1, 2, 0, 4], [9, 9, 9, 9]], np.uint32)
     found = np.empty(3)
     kernel.agreement(signatures, np.array([0, 0, 1]), np.array([1, 2, 1]), found)
@@ -51,7 +51,7 @@ def test_agreement_is_the_share_of_equal_values(kernel: Kernel) -> None:
 
 
 @KERNELS
-def test_nothing_is_no_trouble(kernel: Kernel) -> None:
+def test_nothing_is_no_trouble(kernel: HashKernel) -> None:
     none, nowhere = np.zeros(0, np.uint64), np.zeros(1, np.int64)
     out = np.zeros((0, 4), np.uint32)
     kernel.signatures(none, np.zeros(1, np.int64), np.ones(4, np.uint32), np.ones(4, np.uint32), out)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from curation.dedup.kernels import numba_words as compiled_words
 from curation.dedup.kernels.numba_words import _words_of
-from curation.dedup.kernels.text_buffer import fold_texts
+from curation.dedup.kernels.text_buffer import to_text_buffer
 from curation.text import character_classes, shingles, words
 
 TRICKY = st.text(
@@ -19,7 +19,7 @@ TRICKY = st.text(
 
 
 def _kernels_words(text: str) -> list[str]:
-    folded = fold_texts([text])
+    folded = to_text_buffer([text])
     low = np.full(2 * len(folded.content) + 32, 7, np.uint8)
     size = _words_of(folded.content, 0, len(folded.content), character_classes(), low)
     return [word.decode("utf-8", "surrogatepass") for word in bytes(low[:size]).split(b"\0") if word]
@@ -46,7 +46,7 @@ def test_every_character_is_the_same_to_the_kernel_and_to_text() -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_equal_shingles_and_only_they_have_equal_hashes(texts: list[str], length: int) -> None:
     for unit in ("words", "characters"):
-        folded = fold_texts(texts)
+        folded = to_text_buffer(texts)
         hashes, starts = compiled_words.shingle_hashes(
             folded.content, folded.starts, folded.stops, unit == "words", length, character_classes()
         )
@@ -58,8 +58,8 @@ def test_equal_shingles_and_only_they_have_equal_hashes(texts: list[str], length
 
 
 def test_a_text_may_stand_anywhere_in_its_buffer() -> None:
-    folded = fold_texts(["before don't", "'tis the word’s end'", "after"])
-    alone = fold_texts(["'tis the word’s end'"])
+    folded = to_text_buffer(["before don't", "'tis the word’s end'", "after"])
+    alone = to_text_buffer(["'tis the word’s end'"])
     for by_word in (True, False):
         among, _ = compiled_words.shingle_hashes(
             folded.content, folded.starts[1:2], folded.stops[1:2], by_word, 2, character_classes()

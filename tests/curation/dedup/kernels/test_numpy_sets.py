@@ -1,6 +1,6 @@
 import numpy as np
 
-from curation.dedup.kernels.dispatch import compiled, vectorised
+from curation.dedup.kernels.dispatch import numba_kernel, numpy_kernel
 
 
 def test_both_kernels_give_the_same_values() -> None:
@@ -10,7 +10,7 @@ def test_both_kernels_give_the_same_values() -> None:
     scale, shift = dice.integers(0, 2**32, (2, 60), dtype=np.uint32)
     left, right = dice.integers(0, 300, (2, 500))
     answers = []
-    for kernel in (compiled(), vectorised()):
+    for kernel in (numba_kernel(), numpy_kernel()):
         signatures, bands = np.empty((300, 60), np.uint32), np.empty((300, 12), np.uint64)
         agreement, jaccard = np.empty(500), np.empty(500)
         kernel.signatures(hashes, starts, scale, shift, signatures)

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 
 from curation.dedup.kernels import numba_words as compiled_words
 from curation.dedup.kernels import numpy_words as vectorised_words
-from curation.dedup.kernels.text_buffer import fold_texts
+from curation.dedup.kernels.text_buffer import to_text_buffer
 from curation.text import character_classes
 from tests.curation.dedup.kernels.test_numba_words import TRICKY
 
 
 def _same(texts: list[str], by_word: bool, length: int) -> None:
-    folded = fold_texts(texts)
+    folded = to_text_buffer(texts)
     where = (folded.content, folded.starts, folded.stops, by_word, length)
     hashes, starts = vectorised_words.shingle_hashes(*where)
     others, places = compiled_words.shingle_hashes(*where, character_classes())

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.dedup.kernels.text_buffer import FoldedTexts, fold_texts
-from curation.text import fold
+from curation.dedup.kernels.text_buffer import TextBuffer, to_text_buffer
+from curation.text import casefold_nfc
 
 
-def _said(folded: FoldedTexts) -> list[str]:
+def _said(folded: TextBuffer) -> list[str]:
     return [
         folded.content[start:stop].tobytes().decode("utf-8", "surrogatepass")
         for start, stop in zip(folded.starts, folded.stops, strict=True)
@@ -14,7 +14,7 @@ def _said(folded: FoldedTexts) -> list[str]:
 
 
 TEXTS = ["Plain ASCII stays", "", "STRASSE and Straße", "cafe\u0301", "日本", "another PLAIN one"]
-FOLDED = ["Plain ASCII stays", "", fold("STRASSE and Straße"), "café", "日本", "another PLAIN one"]
+FOLDED = ["Plain ASCII stays", "", casefold_nfc("STRASSE and Straße"), "café", "日本", "another PLAIN one"]
 
 
 @pytest.mark.parametrize(
@@ -22,41 +22,41 @@ FOLDED = ["Plain ASCII stays", "", fold("STRASSE and Straße"), "café", "日本
 )
 def test_columns_and_strings_fold_alike(kind: pa.DataType) -> None:
     column = pa.array(["left out", *TEXTS, "too"]).cast(kind).slice(1, len(TEXTS))
-    assert _said(fold_texts(column)) == _said(fold_texts(TEXTS)) == FOLDED
-    assert fold_texts(column).sizes.tolist() == [len(text.encode()) for text in FOLDED]
+    assert _said(to_text_buffer(column)) == _said(to_text_buffer(TEXTS)) == FOLDED
+    assert to_text_buffer(column).sizes.tolist() == [len(text.encode()) for text in FOLDED]
 
 
 def test_several_columns_follow_one_another() -> None:
     pieces = pa.chunked_array([pa.array(TEXTS[:2]), pa.array([], pa.string()), pa.array(TEXTS[2:])])
-    assert _said(fold_texts(pieces, ["Ä"], pa.array(["end"]))) == [*FOLDED, "ä", "end"]
-    assert len(fold_texts(pieces, ["Ä"])) == 7
+    assert _said(to_text_buffer(pieces, ["Ä"], pa.array(["end"]))) == [*FOLDED, "ä", "end"]
+    assert len(to_text_buffer(pieces, ["Ä"])) == 7
 
 
 def test_a_null_is_an_empty_text() -> None:
-    assert _said(fold_texts(pa.array(["a", None, "É"]))) == ["a", "", "é"]
-    assert _said(fold_texts(pa.array([None, None], pa.string()))) == ["", ""]
+    assert _said(to_text_buffer(pa.array(["a", None, "É"]))) == ["a", "", "é"]
+    assert _said(to_text_buffer(pa.array([None, None], pa.string()))) == ["", ""]
 
 
 def test_nothing_gives_nothing() -> None:
     for nothing in ([], pa.array([], pa.string()), pa.chunked_array([], pa.string())):
-        assert len(fold_texts(nothing)) == 0
-    assert len(fold_texts()) == 0
+        assert len(to_text_buffer(nothing)) == 0
+    assert len(to_text_buffer()) == 0
 
 
 def test_a_lone_surrogate_is_kept() -> None:
-    assert _said(fold_texts(["a \ud800 b"])) == ["a \ud800 b"]
+    assert _said(to_text_buffer(["a \ud800 b"])) == ["a \ud800 b"]
 
 
 def test_a_column_of_ascii_is_not_copied() -> None:
     column = pa.array(["one", "two"], pa.large_string())
-    assert np.shares_memory(fold_texts(column).content, np.frombuffer(column.buffers()[2], np.uint8))
+    assert np.shares_memory(to_text_buffer(column).content, np.frombuffer(column.buffers()[2], np.uint8))
 
 
 def test_two_columns_are_addressed_beyond_two_gigabytes() -> None:
     # One long text held in many chunks: the bytes are shared, and only their places pass 2 GB.
     chunk = pa.array(["x" * (1 << 20)])
     half = pa.chunked_array([chunk] * 1100)
-    folded = fold_texts(half, pa.chunked_array([chunk] * 1100))
+    folded = to_text_buffer(half, pa.chunked_array([chunk] * 1100))
     assert folded.stops[-1] == 2200 << 20
     assert folded.stops[-1] > np.iinfo(np.int32).max
     assert (folded.sizes == 1 << 20).all()

@@ -5,32 +5,32 @@ from typing import Any
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.inference.endpoints import of_model, of_teacher
-from tasks.backends.inference.http_protocol import Manners
+from tasks.backends.inference.endpoints import model_endpoint, teacher_endpoint
+from tasks.backends.inference.http_protocol import ClientConfig
 from tests.support.openai_server import Reply, answering
 
-_MANNERS = Manners("", 1, 1, 1.0, 0.5)
+_CLIENT_CONFIG = ClientConfig("", 1, 1, 1.0, 0.5)
 
 
 def _site(*servers: str) -> Resources:
-    return Resources(servers=servers)
+    return Resources(server_urls=servers)
 
 
 def test_a_teacher_is_on_every_server_that_has_it() -> None:
     with answering(models=["tiny", "other"]) as one, answering(models=["tiny"]) as two:
-        place = of_teacher("tiny", _site(one.address, two.address), _MANNERS)
-    assert (place.servers, place.name) == ((one.address, two.address), "tiny")
+        place = teacher_endpoint("tiny", _site(one.address, two.address), _CLIENT_CONFIG)
+    assert (place.base_urls, place.model_name) == ((one.address, two.address), "tiny")
     assert not place.is_vllm
 
 
 def test_a_teacher_is_asked_only_where_it_is_served() -> None:
     with answering() as one, answering(models=["other", "third"]) as two:
         site = _site(one.address, two.address)
-        assert of_teacher("third", site, _MANNERS).servers == (two.address,)
+        assert teacher_endpoint("third", site, _CLIENT_CONFIG).base_urls == (two.address,)
         with pytest.raises(
             ValueError, match=rf"{two.address} serves other, third; the teacher is 'wise', on no server"
         ):
-            of_teacher("wise", site, _MANNERS)
+            teacher_endpoint("wise", site, _CLIENT_CONFIG)
 
 
 @pytest.mark.parametrize("differing", [{"root": "/models/b"}, {"max_model_len": 99}])
@@ -39,24 +39,24 @@ def test_servers_with_different_models_of_one_name_are_refused(differing: dict[s
     with answering(models=[card]) as one, answering(models=[card | differing]) as two:
         site = _site(one.address, two.address)
         with pytest.raises(ValueError, match=f"do not have the same model: {next(iter(differing))} is"):
-            of_teacher("tiny", site, _MANNERS)
+            teacher_endpoint("tiny", site, _CLIENT_CONFIG)
 
 
 def test_a_server_that_is_not_there_is_left_out_and_said_so(capsys: pytest.CaptureFixture[str]) -> None:
     with answering() as one:
-        place = of_teacher("tiny", _site("http://127.0.0.1:9", one.address), _MANNERS)
-    assert place.servers == (one.address,)
+        place = teacher_endpoint("tiny", _site("http://127.0.0.1:9", one.address), _CLIENT_CONFIG)
+    assert place.base_urls == (one.address,)
     assert "http://127.0.0.1:9 is left out: ConnectError" in capsys.readouterr().out
 
 
 def test_when_no_server_is_there_the_error_says_which_and_why() -> None:
     with pytest.raises(ValueError, match=r"no server answered for 0\.5 s: http://127\.0\.0\.1:9: ConnectError"):
-        of_teacher("tiny", _site("http://127.0.0.1:9"), _MANNERS)
+        teacher_endpoint("tiny", _site("http://127.0.0.1:9"), _CLIENT_CONFIG)
 
 
 def test_something_else_than_a_list_of_models_is_refused() -> None:
     with answering(models=[{"name": "no id"}]) as talk, pytest.raises(ValueError, match="does not say what is served"):
-        of_teacher("tiny", _site(talk.address), _MANNERS)
+        teacher_endpoint("tiny", _site(talk.address), _CLIENT_CONFIG)
 
 
 def _model(folder: Path, name: str = "config.json", content: object = None) -> Path:
@@ -67,18 +67,18 @@ def _model(folder: Path, name: str = "config.json", content: object = None) -> P
 def test_a_whole_model_is_found_by_its_folder(tmp_path: Path) -> None:
     card = {"id": "ours", "root": str(_model(tmp_path)), "max_model_len": 64, "owned_by": "vllm"}
     with answering(models=["other", card]) as talk:
-        place = of_model(tmp_path, Sampling(), _site(talk.address), _MANNERS)
-    assert (place.name, place.card["max_model_len"], place.is_vllm) == ("ours", 64, True)
+        place = model_endpoint(tmp_path, Sampling(), _site(talk.address), _CLIENT_CONFIG)
+    assert (place.model_name, place.model_card["max_model_len"], place.is_vllm) == ("ours", 64, True)
 
 
 def test_a_whole_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
     with answering() as talk, pytest.raises(ValueError, match=r"serves tiny, not the model .*leave resources\.servers"):
-        of_model(_model(tmp_path), Sampling(), _site(talk.address), _MANNERS)
+        model_endpoint(_model(tmp_path), Sampling(), _site(talk.address), _CLIENT_CONFIG)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json or adapter_config\.json"):
-        of_model(tmp_path, Sampling(), _site("http://127.0.0.1:9"), _MANNERS)
+        model_endpoint(tmp_path, Sampling(), _site("http://127.0.0.1:9"), _CLIENT_CONFIG)
 
 
 def test_a_server_that_does_not_take_adapters_is_refused_with_its_words(tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_a_server_that_does_not_take_adapters_is_refused_with_its_words(tmp_path
         answering(lambda *_: Reply(404, {"detail": "Not Found"})) as talk,
         pytest.raises(ValueError, match=r"did not load the adapter .*404.*Not Found.*--enable-lora"),
     ):
-        of_model(tmp_path, Sampling(), _site(talk.address), _MANNERS)
+        model_endpoint(tmp_path, Sampling(), _site(talk.address), _CLIENT_CONFIG)
     assert talk.bodies[0]["lora_path"] == str(tmp_path)
     assert talk.bodies[0]["lora_name"].startswith("heirloom-")

@@ -12,23 +12,30 @@ from typing import Any
 
 import pytest
 
-from tasks.backends.inference.http_client import answers
-from tasks.backends.inference.http_protocol import Manners
+from tasks.backends.inference.http_client import stream_responses
+from tasks.backends.inference.http_protocol import ClientConfig
 from tests.support.openai_server import Behaviour, Reply, answering, said
 from tests.support.waiting import until
 
 
-def _manners(**changed: Any) -> Manners:
-    values = {"key": "", "begin_with": 8, "at_most": 32, "request_seconds": 60.0, "patience_seconds": 300.0, **changed}
-    return Manners(**values)
+def _client_config(**changed: Any) -> ClientConfig:
+    values = {
+        "key": "",
+        "initial_concurrency": 8,
+        "max_concurrency": 32,
+        "request_timeout_s": 60.0,
+        "server_unavailable_timeout_s": 300.0,
+        **changed,
+    }
+    return ClientConfig(**values)
 
 
 def _requests(count: int) -> list[dict[str, Any]]:
     return [{"model": "tiny", "prompt": f"p{number}", "seed": number} for number in range(count)]
 
 
-def _texts(servers: Sequence[str], count: int, **manners: Any) -> list[str]:
-    found = answers(servers, "/v1/completions", _requests(count), _manners(**manners), _text)
+def _texts(servers: Sequence[str], count: int, **client_config: Any) -> list[str]:
+    found = stream_responses(servers, "/v1/completions", _requests(count), _client_config(**client_config), _text)
     return [text for ready in found for text in ready]
 
 
@@ -82,7 +89,7 @@ def test_trouble_that_passes_costs_nothing_but_time(trouble: Reply) -> None:
 
 def test_a_hanging_answer_is_asked_for_again() -> None:
     with answering(lambda body, turn: Reply(seconds=3) if body["seed"] == 3 and turn == 0 else said(body)) as talk:
-        assert _texts([talk.address], 20, request_seconds=0.5) == _expected(20)
+        assert _texts([talk.address], 20, request_timeout_s=0.5) == _expected(20)
 
 
 def test_a_server_that_asks_for_a_pause_gets_it() -> None:
@@ -110,14 +117,14 @@ def test_a_server_that_can_take_few_at_a_time_soon_gets_few() -> None:
         return Reply(429, {}) if full else said(body)
 
     with answering(narrow) as talk:
-        assert _texts([talk.address], 150, begin_with=32) == _expected(150)
+        assert _texts([talk.address], 150, initial_concurrency=32) == _expected(150)
         # Asked at full width for ever, most requests would be refused again and again.
         assert len(talk.bodies) < 400
 
 
 def test_no_more_than_allowed_are_in_flight() -> None:
     with answering(lambda body, _: Reply(content=said(body).content, seconds=0.005)) as talk:
-        assert _texts([talk.address], 300, begin_with=4, at_most=16) == _expected(300)
+        assert _texts([talk.address], 300, initial_concurrency=4, max_concurrency=16) == _expected(300)
         assert 4 < talk.most <= 16
 
 
@@ -126,7 +133,7 @@ def test_a_server_with_more_room_gets_more() -> None:
         return lambda body, _: Reply(content=said(body).content, seconds=seconds)
 
     with answering(speed(0.002)) as quick, answering(speed(0.15)) as slow:
-        assert _texts([quick.address, slow.address], 300, begin_with=2, at_most=4) == _expected(300)
+        assert _texts([quick.address, slow.address], 300, initial_concurrency=2, max_concurrency=4) == _expected(300)
         assert len(quick.bodies) > 2 * len(slow.bodies) > 0
 
 
@@ -147,7 +154,7 @@ def test_what_a_killed_server_had_goes_to_the_others() -> None:
         for process in processes:
             stack.callback(_ended, process)
         doomed, other = (process.stdout.readline().strip() for process in processes if process.stdout)
-        found = answers([doomed, other], "/v1/completions", _requests(400), _manners(), _text)
+        found = stream_responses([doomed, other], "/v1/completions", _requests(400), _client_config(), _text)
         texts = next(found)
         processes[0].kill()
         assert [*texts, *(text for ready in found for text in ready)] == _expected(400)
@@ -157,7 +164,9 @@ def test_when_all_are_dead_the_end_says_what_was_seen() -> None:
     process = _killable()
     assert process.stdout
     address = process.stdout.readline().strip()
-    found = answers([address], "/v1/completions", _requests(400), _manners(patience_seconds=1.5), _text)
+    found = stream_responses(
+        [address], "/v1/completions", _requests(400), _client_config(server_unavailable_timeout_s=1.5), _text
+    )
     next(found)
     _ended(process)
     with pytest.raises(ValueError, match=rf"nobody answered for 1\.5 s: {re.escape(address)}: .*Connect"):
@@ -169,7 +178,7 @@ def test_a_server_that_always_hangs_ends_the_run() -> None:
         answering(lambda *_: Reply(seconds=60)) as talk,
         pytest.raises(ValueError, match=r"nobody answered for 1 s: .*no answer in 0\.5 s"),
     ):
-        _texts([talk.address], 5, request_seconds=0.5, patience_seconds=1)
+        _texts([talk.address], 5, request_timeout_s=0.5, server_unavailable_timeout_s=1)
 
 
 def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_answered() -> None:
@@ -180,7 +189,7 @@ def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_
         pytest.raises(ValueError, match=r"request 7 was answered badly 6 times: .*500 no \(6 times\)"),
     ):
         # Its pauses grow, so it is the last by far.
-        _texts([talk.address], 20, patience_seconds=120)
+        _texts([talk.address], 20, server_unavailable_timeout_s=120)
     assert sum(body["seed"] == 7 for body in talk.bodies) == 6
 
 
@@ -199,12 +208,17 @@ def test_a_refusal_ends_the_run_at_once_with_the_servers_words(status: int) -> N
 
 def test_whoever_knows_that_nobody_will_answer_ends_the_run_at_once() -> None:
     with pytest.raises(ValueError, match="the server is gone for good"):
-        _texts(["http://127.0.0.1:9"], 3, patience_seconds=60, ended=lambda: "the server is gone for good")
+        _texts(
+            ["http://127.0.0.1:9"],
+            3,
+            server_unavailable_timeout_s=60,
+            exit_reason=lambda: "the server is gone for good",
+        )
 
 
 def test_answers_that_nobody_takes_end_the_asking() -> None:
     with answering(lambda body, _: Reply(content=said(body).content, seconds=0.02)) as talk:
-        found = answers([talk.address], "/v1/completions", _requests(2000), _manners(), _text)
+        found = stream_responses([talk.address], "/v1/completions", _requests(2000), _client_config(), _text)
         next(found)
         found.close()
 

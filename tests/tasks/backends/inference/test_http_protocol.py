@@ -4,12 +4,12 @@ import aiohttp
 import httpx
 import pytest
 
-from tasks.backends.inference.http_protocol import Manners, TroubleError, parsed
+from tasks.backends.inference.http_protocol import ClientConfig, TransientServerError, parse_response
 from tests.support.openai_server import answering
 
 
-def _manners(key: str = "") -> Manners:
-    return Manners(key, 1, 1, 1.0, 1.0)
+def _client_config(key: str = "") -> ClientConfig:
+    return ClientConfig(key, 1, 1, 1.0, 1.0)
 
 
 def _answer(status: int, **content: object) -> httpx.Response:
@@ -17,49 +17,49 @@ def _answer(status: int, **content: object) -> httpx.Response:
 
 
 def test_an_answer_is_its_json() -> None:
-    assert parsed(_answer(200, json={"a": 1}), _manners()) == {"a": 1}
+    assert parse_response(_answer(200, json={"a": 1}), _client_config()) == {"a": 1}
 
 
 @pytest.mark.parametrize(("status", "busy"), [(408, True), (429, True), (503, True), (500, False), (502, False)])
 def test_trouble_that_may_pass_is_told_from_a_refusal(status: int, busy: bool) -> None:
-    with pytest.raises(TroubleError, match=str(status)) as trouble:
-        parsed(_answer(status, json={"error": {"message": "not now"}}), _manners())
+    with pytest.raises(TransientServerError, match=str(status)) as trouble:
+        parse_response(_answer(status, json={"error": {"message": "not now"}}), _client_config())
     assert trouble.value.busy is busy
 
 
 def test_how_long_to_wait_is_taken_from_the_answer() -> None:
-    with pytest.raises(TroubleError) as trouble:
-        parsed(_answer(429, headers={"Retry-After": "7"}), _manners())
-    assert trouble.value.pause == 7
-    with pytest.raises(TroubleError) as trouble:
-        parsed(_answer(429, headers={"Retry-After": "Sat, 21 Nov 2026 07:28:00 GMT"}), _manners())
-    assert trouble.value.pause == 0
+    with pytest.raises(TransientServerError) as trouble:
+        parse_response(_answer(429, headers={"Retry-After": "7"}), _client_config())
+    assert trouble.value.retry_after == 7
+    with pytest.raises(TransientServerError) as trouble:
+        parse_response(_answer(429, headers={"Retry-After": "Sat, 21 Nov 2026 07:28:00 GMT"}), _client_config())
+    assert trouble.value.retry_after == 0
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
 def test_a_refusal_says_who_refused_and_why(status: int) -> None:
     with pytest.raises(ValueError, match=f"http://host/v1/completions refused: {status} it is so"):
-        parsed(_answer(status, json={"error": {"message": "it is so"}}), _manners())
+        parse_response(_answer(status, json={"error": {"message": "it is so"}}), _client_config())
 
 
 def test_a_good_status_with_something_else_than_json_is_trouble() -> None:
-    with pytest.raises(TroubleError, match="200 with a body that is not JSON"):
-        parsed(_answer(200, text="<html>"), _manners())
+    with pytest.raises(TransientServerError, match="200 with a body that is not JSON"):
+        parse_response(_answer(200, text="<html>"), _client_config())
 
 
 def test_a_key_is_taken_out_of_what_a_server_says_and_long_words_are_cut() -> None:
-    assert _manners("sesame").without_key("the key sesame\nis wrong") == "the key *** is wrong"
-    assert len(_manners().without_key("x" * 5000)) == 300
+    assert _client_config("sesame").redact_key("the key sesame\nis wrong") == "the key *** is wrong"
+    assert len(_client_config().redact_key("x" * 5000)) == 300
 
 
 def test_the_key_goes_out_as_a_bearer_token_and_only_if_there_is_one() -> None:
-    assert _manners("sesame").opener()["headers"] == {"Authorization": "Bearer sesame"}
-    assert _manners().opener()["headers"] == {}
+    assert _client_config("sesame").httpx_options()["headers"] == {"Authorization": "Bearer sesame"}
+    assert _client_config().httpx_options()["headers"] == {}
 
 
 def test_a_server_on_this_machine_is_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with answering() as talk, httpx.Client(**_manners().opener()) as client:
+    with answering() as talk, httpx.Client(**_client_config().httpx_options()) as client:
         assert client.get(f"{talk.address}/v1/models").is_success
         with pytest.raises(httpx.ConnectError):
             client.get("http://elsewhere.example/v1/models")
@@ -70,7 +70,7 @@ def test_many_requests_go_through_a_proxy_to_other_machines_alone(monkeypatch: p
 
     async def status(address: str) -> int:
         async with (
-            _manners("sesame").session(address) as session,
+            _client_config("sesame").session(address) as session,
             session.post(f"{address}/v1/completions", json={"model": "tiny", "prompt": "p"}) as response,
         ):
             return response.status
@@ -83,6 +83,8 @@ def test_many_requests_go_through_a_proxy_to_other_machines_alone(monkeypatch: p
 
 
 def test_numbers_that_are_no_json_are_read_as_python_reads_them() -> None:
-    assert parsed(_answer(200, content=b'{"logprob": -Infinity}'), _manners()) == {"logprob": float("-inf")}
-    with pytest.raises(TroubleError, match="200 with a body that is not JSON"):
-        parsed(_answer(200, content=b"<html>"), _manners())
+    assert parse_response(_answer(200, content=b'{"logprob": -Infinity}'), _client_config()) == {
+        "logprob": float("-inf")
+    }
+    with pytest.raises(TransientServerError, match="200 with a body that is not JSON"):
+        parse_response(_answer(200, content=b"<html>"), _client_config())

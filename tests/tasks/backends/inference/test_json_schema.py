@@ -1,19 +1,19 @@
 import pytest
 
 from tasks.backends import Completion
-from tasks.backends.inference.json_schema import INVALID, marker
-from tasks.backends.settings.json_schema import check_schema
+from tasks.backends.inference.json_schema import INVALID, invalid_json_marker
+from tasks.backends.settings.json_schema import validate_json_schema
 
 _SCHEMA = '{"type": "object", "properties": {"year": {"type": "integer", "minimum": 1200}}, "required": ["year"]}'
 
 
 def _told(text: str, reason: str = "stop", schema: str = _SCHEMA) -> str:
-    return marker(schema)(Completion(text, reason, 1, 2, -1.0)).finish_reason
+    return invalid_json_marker(schema)(Completion(text, reason, 1, 2, -1.0)).finish_reason
 
 
 def test_a_text_that_keeps_to_the_schema_is_left_as_it_is() -> None:
     completion = Completion(' {"year": 1300}\n', "stop", 1, 2, -1.0)
-    assert marker(_SCHEMA)(completion) is completion
+    assert invalid_json_marker(_SCHEMA)(completion) is completion
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_without_a_schema_everything_is_as_it_was() -> None:
 
 
 def test_a_schema_is_given_back_as_it_was_written() -> None:
-    assert check_schema(_SCHEMA) is _SCHEMA
+    assert validate_json_schema(_SCHEMA) is _SCHEMA
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_schema_is_given_back_as_it_was_written() -> None:
 )
 def test_what_is_no_schema_is_refused(schema: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        check_schema(schema)
+        validate_json_schema(schema)

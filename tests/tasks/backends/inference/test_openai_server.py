@@ -32,7 +32,7 @@ def _teach(
     addresses: list[str], prompts: list[Prompt], resources: dict[str, Any] | None = None, **settings: Any
 ) -> Any:
     sampling = Sampling.model_validate({"teacher": "tiny", **settings})
-    site = Resources.model_validate({"servers": addresses, **(resources or {})})
+    site = Resources.model_validate({"server_urls": addresses, **(resources or {})})
     return [one for some in sample(sampling, site, _NOWHERE, prompts, _untold) for one in some]
 
 
@@ -127,7 +127,7 @@ def test_a_chat_without_a_text_is_asked_for_again(choice: dict[str, Any]) -> Non
 def test_progress_ends_with_all_of_them() -> None:
     told: list[tuple[int, int]] = []
     with answering() as talk:
-        site = Resources(servers=(talk.address,))
+        site = Resources(server_urls=(talk.address,))
         answers = sample(Sampling(teacher="tiny"), site, _NOWHERE, _ASKED, lambda *some: told.append(some))
         assert sum(map(len, answers)) == 30
     assert told == sorted(told)
@@ -137,11 +137,11 @@ def test_progress_ends_with_all_of_them() -> None:
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUR_KEY", "sesame")
     with answering() as talk:
-        _teach([talk.address], _ASKED[:1], {"server_key_variable": "OUR_KEY"})
+        _teach([talk.address], _ASKED[:1], {"api_key_env_var": "OUR_KEY"})
         assert talk.keys == {"Bearer sesame"}
         monkeypatch.delenv("OUR_KEY")
         with pytest.raises(ValueError, match="names OUR_KEY, which is not set in the environment"):
-            _teach([talk.address], _ASKED[:1], {"server_key_variable": "OUR_KEY"})
+            _teach([talk.address], _ASKED[:1], {"api_key_env_var": "OUR_KEY"})
 
 
 def _say(backends: Backends, model: Path, prompts: list[Prompt] = PROMPTS, **settings: Any) -> list[Completion]:
@@ -152,7 +152,7 @@ def _say(backends: Backends, model: Path, prompts: list[Prompt] = PROMPTS, **set
 @pytest.fixture(scope="module")
 def outside(served: Served, backends: Backends, resources: Resources) -> Iterator[Backends]:
     """Processes whose sampler `server` asks the server that is there."""
-    asking = Backends(resources.model_copy(update={"servers": (served.address,)}), backends.logs / "outside")
+    asking = Backends(resources.model_copy(update={"server_urls": (served.address,)}), backends.logs / "outside")
     yield asking
     asking.close()
 
@@ -208,7 +208,7 @@ def test_a_teacher_on_a_real_server_says_who_it_is(outside: Backends, first: Tra
     (teacher,) = {one.teacher for one in texts}
     assert teacher.startswith(f"{first.folder}:vllm-")
     assert len({one.text for one in texts}) == 8
-    assert all(one.log_probability is not None and one.log_probability < 0 for one in texts)
+    assert all(one.sum_logprob is not None and one.sum_logprob < 0 for one in texts)
 
 
 @_real
@@ -216,7 +216,7 @@ def test_a_teacher_on_a_real_server_answers_by_chat(outside: Backends, first: Tr
     prompts = [Prompt("The old", seed) for seed in range(8)]
     texts = _say(outside, _NOWHERE, prompts, teacher=str(first.folder), teacher_api="chat")
     assert len({one.text for one in texts}) == 8
-    assert all(one.log_probability is not None and one.log_probability < 0 for one in texts)
+    assert all(one.sum_logprob is not None and one.sum_logprob < 0 for one in texts)
     again = _say(outside, _NOWHERE, prompts[3:5], teacher=str(first.folder), teacher_api="chat")
     assert [one.text for one in again] == [one.text for one in texts[3:5]]
 

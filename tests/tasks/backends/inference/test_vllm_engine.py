@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.backends import Completion, Corpus, Prompt, Resources, Sampling, TransformerTraining
+from tasks.backends import Completion, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.conftest import human_texts
@@ -90,7 +90,7 @@ def test_the_likeliest_text_is_the_one_of_transformers(backends: Backends, first
         assert one.prompt_tokens == reference.prompt_tokens
         assert one.completion_tokens == reference.completion_tokens
         assert one.finish_reason == reference.finish_reason
-        assert one.log_probability == pytest.approx(reference.log_probability, abs=1e-3 * one.completion_tokens)
+        assert one.sum_logprob == pytest.approx(reference.sum_logprob, abs=1e-3 * one.completion_tokens)
 
 
 def test_the_log_probability_is_the_one_of_the_scorer(
@@ -98,8 +98,8 @@ def test_the_log_probability_is_the_one_of_the_scorer(
 ) -> None:
     from transformers import PreTrainedTokenizerFast
 
-    settings = tiny.model_copy(update={"steps": 40})
-    corpus = Corpus(["yes", "no", "perhaps", "never"] * 20, [])
+    settings = tiny.model_copy(update={"max_steps": 40})
+    corpus = TrainingCorpus(["yes", "no", "perhaps", "never"] * 20, [])
     backends.trainer(settings).train(corpus, [], first.folder, tmp_path, 0, _untold)
     said = _say(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
@@ -114,7 +114,7 @@ def test_the_log_probability_is_the_one_of_the_scorer(
     scores = backends.scorer(settings).score(tmp_path, [one.text for one in whole], (1.0,), _untold)
     for one, score in zip(whole, scores, strict=True):
         assert score.tokens == one.completion_tokens
-        assert one.log_probability == pytest.approx(-score.nats[0], abs=1e-3 * score.tokens)
+        assert one.sum_logprob == pytest.approx(-score.nll[0], abs=1e-3 * score.tokens)
 
 
 def test_a_model_loaded_into_a_living_engine_speaks_as_in_a_fresh_process(
@@ -213,10 +213,10 @@ def test_a_search_finds_nothing_less_likely_than_taking_the_likeliest_token_each
     assert [one.text for one in found] != [one.text for one in greedy]
     for one, plain in zip(found, greedy, strict=True):
         assert one.prompt_tokens == plain.prompt_tokens
-        assert one.log_probability is not None
-        assert plain.log_probability is not None
+        assert one.sum_logprob is not None
+        assert plain.sum_logprob is not None
         # Beams are compared by what they are worth a token.
-        mean, plain_mean = one.log_probability / one.completion_tokens, plain.log_probability / plain.completion_tokens
+        mean, plain_mean = one.sum_logprob / one.completion_tokens, plain.sum_logprob / plain.completion_tokens
         assert mean >= plain_mean - 1e-4
 
 
@@ -236,7 +236,7 @@ def test_a_search_ends_at_the_context(backends: Backends, first: Trained) -> Non
 def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    corpus = Corpus([text.upper() for text in human_texts(60)], [])
+    corpus = TrainingCorpus([text.upper() for text in human_texts(60)], [])
     backends.trainer(tiny).train(corpus, [], None, tmp_path, 1, _untold)
     assert (tmp_path / "config.json").read_text() == (first.folder / "config.json").read_text()
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.backends import Resources, Sampling
 from tasks.backends.inference.vllm_server import ModelServer, start
-from tasks.backends.models.adapters import adapter_base
+from tasks.backends.models.adapters import adapter_base_path
 from tests.support.waiting import until
 from tests.tasks.conftest import processes_with
 
@@ -32,7 +32,7 @@ def _family(mark: str) -> ModelServer:
 def test_closing_ends_the_server_and_what_it_started(tmp_path: Path) -> None:
     server = _family(str(tmp_path))
     assert len(processes_with(str(tmp_path))) == 2
-    assert server.ended() == ""
+    assert server.exit_reason() == ""
     server.close()
     until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
     server.close()
@@ -43,7 +43,7 @@ def test_a_server_that_was_killed_alone_leaves_no_engine_behind(tmp_path: Path) 
     os.kill(server._process.pid, signal.SIGKILL)
     server._process.wait()
     assert len(processes_with(str(tmp_path))) == 1
-    assert server.ended() == "the vLLM server for a model ended by itself (code -9)"
+    assert server.exit_reason() == "the vLLM server for a model ended by itself (code -9)"
     until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
 
 
@@ -55,6 +55,6 @@ def test_a_server_that_cannot_load_its_model_is_an_error_and_leaves_nothing(tmp_
 
 
 def test_an_adapter_says_what_it_is_laid_over(tmp_path: Path) -> None:
-    assert adapter_base(tmp_path) is None
+    assert adapter_base_path(tmp_path) is None
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/models/base", "r": 8}')
-    assert adapter_base(tmp_path) == "/models/base"
+    assert adapter_base_path(tmp_path) == "/models/base"

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.settings.capabilities import refuse_beyond, servers_key
+from tasks.backends.settings.capabilities import api_key, require_supported
 
 _ALL = {
     "temperature": 0.5,
@@ -22,7 +22,7 @@ _ALL = {
 @pytest.mark.parametrize("sampler", ["vllm", "server"])
 def test_vllm_honours_every_setting_embedded_or_as_a_server(sampler: str) -> None:
     asked = Sampling.model_validate({"sampler": sampler, **_ALL})
-    assert refuse_beyond(asked) is asked
+    assert require_supported(asked) is asked
 
 
 @pytest.mark.parametrize(
@@ -44,36 +44,36 @@ def test_vllm_honours_every_setting_embedded_or_as_a_server(sampler: str) -> Non
 )
 def test_what_a_sampler_cannot_honour_is_refused_by_name(sampler: str, settings: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=f"sampler '{sampler}' cannot honour {named}"):
-        refuse_beyond(Sampling.model_validate({"sampler": sampler, **settings}))
+        require_supported(Sampling.model_validate({"sampler": sampler, **settings}))
 
 
 def test_what_a_teachers_server_cannot_honour_is_refused_whoever_speaks_for_the_model() -> None:
     with pytest.raises(ValueError, match=r"sampler 'server' cannot honour generate\.beam_width"):
-        refuse_beyond(Sampling(sampler="vllm", teacher="somebody", beam_width=2))
+        require_supported(Sampling(sampler="vllm", teacher="somebody", beam_width=2))
 
 
 def test_settings_at_their_default_are_nobodys_trouble() -> None:
     for sampler in ("vllm", "server", "transformers", "ngram"):
         asked = Sampling.model_validate({"sampler": sampler, "temperature": 0.5, "top_k": 4})
-        assert refuse_beyond(asked) == asked
+        assert require_supported(asked) == asked
 
 
 def test_a_teacher_needs_a_server() -> None:
     with pytest.raises(ValueError, match=r"the teacher is 'tiny', but the site names no resources\.servers"):
-        servers_key(Sampling(teacher="tiny"), Resources())
+        api_key(Sampling(teacher="tiny"), Resources())
     with pytest.raises(ValueError, match=r"the teacher is 'tiny', but"):
-        servers_key(Sampling(teachers=("own", "tiny")), Resources())
-    local = Resources.model_validate({"models": {"tiny": "somewhere"}})
-    assert servers_key(Sampling(teachers=("own", "tiny")), local) == ""
+        api_key(Sampling(teachers=("self", "tiny")), Resources())
+    local = Resources.model_validate({"local_models": {"tiny": "somewhere"}})
+    assert api_key(Sampling(teachers=("self", "tiny")), local) == ""
 
 
 def test_the_key_is_read_where_the_site_says_and_only_for_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Resources(servers=("http://host",), server_key_variable="OUR_KEY")
+    site = Resources(server_urls=("http://host",), api_key_env_var="OUR_KEY")
     monkeypatch.setenv("OUR_KEY", "sesame")
-    assert servers_key(Sampling(teacher="tiny"), site) == "sesame"
-    assert servers_key(Sampling(sampler="server"), site) == "sesame"
-    assert servers_key(Sampling(sampler="server"), Resources(server_key_variable="OUR_KEY")) == ""
+    assert api_key(Sampling(teacher="tiny"), site) == "sesame"
+    assert api_key(Sampling(sampler="server"), site) == "sesame"
+    assert api_key(Sampling(sampler="server"), Resources(api_key_env_var="OUR_KEY")) == ""
     monkeypatch.delenv("OUR_KEY")
-    assert servers_key(Sampling(sampler="vllm"), site) == ""
+    assert api_key(Sampling(sampler="vllm"), site) == ""
     with pytest.raises(ValueError, match="names OUR_KEY, which is not set in the environment"):
-        servers_key(Sampling(sampler="server"), site)
+        api_key(Sampling(sampler="server"), site)

@@ -26,9 +26,15 @@ def test_a_schema_can_be_a_table_or_text_and_its_order_stays() -> None:
         ({"teachers": ["one"]}, "two or more, each once"),
         ({"teachers": ["one", "one"]}, "two or more, each once"),
         ({"teachers": ["one", "two"], "teacher": "three"}, "stand in the place of teacher"),
-        ({"arbitrage": "reward"}, "name them as generate.teachers"),
-        ({"teachers": ["one", "two"], "arbitrage": "reward", "route": {"a": "one"}}, "a route is arbitrage 'fixed'"),
-        ({"teachers": ["one", "two"], "route": {"a": "three"}}, "route names 'three', and the teachers are one, two"),
+        ({"teacher_routing": "reward"}, "name them as generate.teachers"),
+        (
+            {"teachers": ["one", "two"], "teacher_routing": "reward", "teacher_map": {"a": "one"}},
+            "teacher_map belongs to teacher_routing 'fixed'",
+        ),
+        (
+            {"teachers": ["one", "two"], "teacher_map": {"a": "three"}},
+            "teacher_map names 'three', and the teachers are one, two",
+        ),
         ({"stop": [""]}, "at least 1 character"),
         ({"repetition_penalty": 0}, "greater than 0"),
     ],
@@ -44,38 +50,38 @@ def test_a_search_stands_alone() -> None:
 
 def test_its_own_way_of_speaking_has_no_teacher_and_is_otherwise_the_same() -> None:
     taught = Sampling(teacher="somebody", temperature=0.5)
-    assert taught.own == Sampling(temperature=0.5)
+    assert taught.without_teacher == Sampling(temperature=0.5)
 
 
 def test_addresses_are_one_a_server() -> None:
-    site = Resources(servers=("http://a:8000/v1", "http://a:8000/", "https://b/openai/v1/"))
-    assert site.servers == ("http://a:8000", "https://b/openai")
+    site = Resources(server_urls=("http://a:8000/v1", "http://a:8000/", "https://b/openai/v1/"))
+    assert site.server_urls == ("http://a:8000", "https://b/openai")
 
 
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="'a:8000' is no address; write it as http://host:port"):
-        Resources(servers=("a:8000",))
+        Resources(server_urls=("a:8000",))
 
 
 def test_a_password_in_an_address_is_refused_and_not_said_again() -> None:
     with pytest.raises(ValidationError) as refused:
-        Resources(servers=("http://me:sesame@host",))
+        Resources(server_urls=("http://me:sesame@host",))
     (fault,) = refused.value.errors()
     assert "address 1 holds a password; put it in the environment" in fault["msg"]
     assert "sesame" not in fault["msg"]
 
 
 def test_teachers_are_asked_one_by_one_and_own_is_the_model_of_the_generation() -> None:
-    several = Sampling.model_validate({"teachers": ["own", "wise"], "route": {"a": "wise"}, "temperature": 0.5})
-    assert several.speakers == ("", "wise")
-    assert several.by("wise") == Sampling(teacher="wise", temperature=0.5)
-    assert several.own == Sampling(temperature=0.5)
+    several = Sampling.model_validate({"teachers": ["self", "wise"], "teacher_map": {"a": "wise"}, "temperature": 0.5})
+    assert several.model_names == ("", "wise")
+    assert several.for_teacher("wise") == Sampling(teacher="wise", temperature=0.5)
+    assert several.without_teacher == Sampling(temperature=0.5)
     assert several == Sampling.model_validate(several.model_dump(mode="json"))
     assert isinstance(hash(several), int)
 
 
 def test_models_of_a_site_are_a_table_of_folders() -> None:
-    site = Resources.model_validate({"models": {"wise": "/models/wise"}})
+    site = Resources.model_validate({"local_models": {"wise": "/models/wise"}})
     assert site == Resources.model_validate(site.model_dump(mode="json"))
-    assert site.folder_of("wise") == Path("/models/wise")
-    assert site.folder_of("other") is None
+    assert site.model_folder("wise") == Path("/models/wise")
+    assert site.model_folder("other") is None

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from tasks.backends import Corpus, GaussianMixtureTraining, Prompt, Resources, Sampling
+from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus
 from tasks.backends.toy.gaussian_mixture import sample, score, train
-from tasks.backends.toy.points import points_of, spelled
+from tasks.backends.toy.points import format_points, points_of
 
 
 def _untold(*_: int) -> None:
@@ -16,8 +16,8 @@ def _untold(*_: int) -> None:
 
 def _learned(folder: Path, texts: list[str], components: int, ancestor: Path | None = None) -> Path:
     folder.mkdir()
-    settings = GaussianMixtureTraining(components=components)
-    train(settings, Resources(), Corpus(texts[:1], texts[1:]), [], ancestor, None, folder, 0, _untold)
+    settings = GaussianMixtureTraining(num_components=components)
+    train(settings, Resources(), TrainingCorpus(texts[:1], texts[1:]), [], ancestor, None, folder, 0, _untold)
     return folder
 
 
@@ -32,7 +32,7 @@ def two_heaps(tmp_path: Path) -> Path:
     """A model of two heaps of numbers, about -4 and 4, the second twice as large and twice as wide."""
     dice = np.random.default_rng(0)
     heaps = np.concatenate([dice.normal(-4, 0.5, 1000), dice.normal(4, 1, 2000)])
-    return _learned(tmp_path / "model", spelled(heaps[:, None], 3), 2)
+    return _learned(tmp_path / "model", format_points(heaps[:, None], 3), 2)
 
 
 def test_what_is_drawn_lies_as_what_was_learned(two_heaps: Path) -> None:
@@ -53,10 +53,10 @@ def test_a_temperature_multiplies_the_variances_and_leaves_the_weights(two_heaps
 
 
 def test_the_likelihood_is_that_of_all_numbers_written_alike(tmp_path: Path) -> None:
-    texts = spelled(np.random.default_rng(1).normal(0, 2, (400, 1)), 2)
+    texts = format_points(np.random.default_rng(1).normal(0, 2, (400, 1)), 2)
     model = _learned(tmp_path / "model", texts, 1)
     points = points_of(texts)[:, 0]
-    one, hot = score(model, ["1.25"], (1.0, 4.0), _untold)[0].nats
+    one, hot = score(model, ["1.25"], (1.0, 4.0), _untold)[0].nll
     for cost, spread in ((one, points.std()), (hot, 2 * points.std())):
         cell = norm.cdf(1.255, points.mean(), spread) - norm.cdf(1.245, points.mean(), spread)
         assert cost == pytest.approx(-math.log(cell), abs=1e-3)
@@ -66,7 +66,7 @@ def test_points_that_have_all_become_one_are_learned_spoken_and_scored_with_numb
     first = _learned(tmp_path / "first", ["1.25 -3.50", "1.00 2.00"], 1)
     model = _learned(tmp_path / "last", ["1.25 -3.50"] * 50, 2, first)
     assert set(_said(model, 20)) <= {f"{x:.2f} {y:.2f}" for x in (1.24, 1.25, 1.26) for y in (-3.51, -3.5, -3.49)}
-    nats = [score(model, [text], (1.0,), _untold)[0].nats[0] for text in ("1.25 -3.50", "1.00 2.00")]
+    nats = [score(model, [text], (1.0,), _untold)[0].nll[0] for text in ("1.25 -3.50", "1.00 2.00")]
     assert np.isfinite(nats).all()
     assert nats[0] < nats[1]
 

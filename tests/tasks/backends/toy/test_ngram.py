@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reproductions.token_editing import EditSettings, Outlook, edit_tokens
-from tasks.backends import Completion, Corpus, NgramTraining, Prompt, Resources, Sampling
-from tasks.backends.toy.ngram import _TOKEN, _load, expect, reword, sample, score, train
+from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
+from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends.toy.ngram import _TOKEN, _load, replace_tokens, sample, score, token_distributions, train
 from tests.conftest import human_texts
 
 
@@ -16,7 +16,7 @@ def _untold(*_: int) -> None:
 
 def _learned(folder: Path, texts: list[str], order: int = 3, ancestor: Path | None = None) -> Path:
     folder.mkdir()
-    train(NgramTraining(order=order), Resources(), Corpus(texts, []), [], ancestor, None, folder, 0, _untold)
+    train(NgramTraining(order=order), Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, _untold)
     return folder
 
 
@@ -64,14 +64,14 @@ def test_the_likelihood_of_a_text_is_the_one_made_by_hand(toy: Path) -> None:
     by_hand = math.log((2 + _A) / 3) + math.log((1 + 2 * _B) / 4) + math.log((1 + _END) / 2)
     (found,) = score(toy, ["a b"], (1.0,), _untold)
     assert found.tokens == 3
-    assert found.nats == pytest.approx((-by_hand,))
+    assert found.nll == pytest.approx((-by_hand,))
 
 
 def test_a_word_outside_the_vocabulary_counts_as_the_unknown_one(toy: Path) -> None:
     # Nothing was ever seen after the unknown word, so the end has its probability alone.
     by_hand = math.log(_UNKNOWN / 3) + math.log(_END)
     (found,) = score(toy, ["zebra"], (1.0,), _untold)
-    assert found.nats == pytest.approx((-by_hand,))
+    assert found.nll == pytest.approx((-by_hand,))
 
 
 def test_a_temperature_sharpens_by_its_power_and_sums_to_one_again(toy: Path) -> None:
@@ -81,14 +81,14 @@ def test_a_temperature_sharpens_by_its_power_and_sums_to_one_again(toy: Path) ->
         powers = speaker.distribution(context) ** (1 / 0.7)
         by_hand -= math.log(powers[token] / powers.sum())
     (found,) = score(toy, ["a b"], (1.0, 0.7), _untold)
-    assert found.nats[1] == pytest.approx(by_hand)
+    assert found.nll[1] == pytest.approx(by_hand)
 
 
 def test_scores_come_in_the_order_of_texts_and_temperatures(toy: Path) -> None:
     texts = ["a b", "b", "", "a a a"]
     together = score(toy, texts, (2.0, 1.0), _untold)
     alone = [score(toy, [text], (temperature,), _untold)[0] for text in texts for temperature in (2.0, 1.0)]
-    assert [nats for one in together for nats in one.nats] == [one.nats[0] for one in alone]
+    assert [nats for one in together for nats in one.nll] == [one.nll[0] for one in alone]
     assert [one.tokens for one in together] == [3, 2, 1, 4]
 
 
@@ -98,7 +98,7 @@ def test_a_low_temperature_narrows_what_is_said(tmp_path: Path) -> None:
     assert _types([one.text for one in narrow]) < _types([one.text for one in plain]) / 2
 
     def nats_a_token(said: list[Completion]) -> float:
-        return -sum(one.log_probability for one in said) / sum(one.completion_tokens for one in said)
+        return -sum(one.sum_logprob for one in said) / sum(one.completion_tokens for one in said)
 
     assert nats_a_token(narrow) < nats_a_token(plain)
 
@@ -140,7 +140,7 @@ def test_the_log_probability_is_the_score_of_what_was_said(tmp_path: Path) -> No
     ]
     assert len(finished) > 20
     scores = score(model, [one.text for one in finished], (1.0,), _untold)
-    assert [one.log_probability for one in finished] == pytest.approx([-one.nats[0] for one in scores])
+    assert [one.sum_logprob for one in finished] == pytest.approx([-one.nll[0] for one in scores])
 
 
 def test_no_text_is_longer_than_asked(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the corpus is empty"):
-        train(NgramTraining(), Resources(), Corpus([], []), [], None, None, tmp_path, 0, _untold)
+        train(NgramTraining(), Resources(), TrainingCorpus([], []), [], None, None, tmp_path, 0, _untold)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +194,15 @@ def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
 def test_a_lesson_tells_human_tokens_apart(tmp_path: Path) -> None:
     # Every text ends with a token of its own.
     lesson = train(
-        NgramTraining(), Resources(), Corpus(["a b c", "a b"], ["a b c d e f"]), [], None, None, tmp_path, 0, _untold
+        NgramTraining(),
+        Resources(),
+        TrainingCorpus(["a b c", "a b"], ["a b c d e f"]),
+        [],
+        None,
+        None,
+        tmp_path,
+        0,
+        _untold,
     )
     assert (lesson.tokens, lesson.human_tokens, lesson.steps) == (14, 7, 3)
 
@@ -216,7 +224,7 @@ def test_a_model_that_learns_only_from_itself_says_ever_fewer_words(tmp_path: Pa
 
 
 def test_what_a_model_expects_is_its_own_distribution(toy: Path) -> None:
-    tokens, probabilities, likeliest, beside = expect(toy, "a b", 2)
+    tokens, probabilities, likeliest, beside = token_distributions(toy, "a b", 2)
     speaker = _load(toy)
     assert [speaker.vocabulary[token] for token in tokens] == ["a", " b"]
     begin, after = speaker.distribution(speaker.seen((0,))), speaker.distribution(speaker.seen((int(tokens[0]),)))
@@ -229,13 +237,13 @@ def test_what_a_model_expects_is_its_own_distribution(toy: Path) -> None:
 
 def test_a_text_whose_tokens_stay_is_written_as_it_was(toy: Path) -> None:
     text = "a zebra b"
-    tokens, *_ = expect(toy, text, 2)
-    assert reword(toy, text, tokens) == text
-    assert reword(toy, text, np.array([tokens[0], tokens[0], tokens[2]])) == "aa b"
+    tokens, *_ = token_distributions(toy, text, 2)
+    assert replace_tokens(toy, text, tokens) == text
+    assert replace_tokens(toy, text, np.array([tokens[0], tokens[0], tokens[2]])) == "aa b"
 
 
 def test_an_empty_text_expects_nothing(toy: Path) -> None:
-    assert [part.shape for part in expect(toy, "", 2)] == [(0,), (0,), (0, 2), (0, 2)]
+    assert [part.shape for part in token_distributions(toy, "", 2)] == [(0,), (0,), (0, 2), (0, 2)]
 
 
 def test_editing_says_anew_what_was_certain_and_makes_texts_more_various(tmp_path: Path) -> None:
@@ -244,8 +252,10 @@ def test_editing_says_anew_what_was_certain_and_makes_texts_more_various(tmp_pat
     settings = EditSettings(threshold=0.5)
     edited = []
     for seed, text in enumerate(said):
-        tokens, drawn = edit_tokens(Outlook(*expect(model, text, settings.top_k)), settings, seed)
-        edited.append(reword(model, text, tokens))
+        tokens, drawn = edit_tokens(
+            TokenDistribution(*token_distributions(model, text, settings.top_k)), settings, seed
+        )
+        edited.append(replace_tokens(model, text, tokens))
         if not drawn.any():
             assert edited[-1] == text
     assert edited != said

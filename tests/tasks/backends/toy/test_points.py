@@ -1,16 +1,24 @@
 import numpy as np
 import pytest
 
-from tasks.backends import Corpus, Prompt
-from tasks.backends.toy.points import BATCH, answered, decimals_of, learned_points, points_of, spelled, surprise
+from tasks.backends import Prompt, TrainingCorpus
+from tasks.backends.toy.points import (
+    BATCH,
+    format_points,
+    infer_decimals,
+    nll_from_density,
+    points_of,
+    to_completions,
+    training_points,
+)
 
 
 def test_a_point_travels_as_text_and_comes_back() -> None:
     points = np.array([[0.41234, -1.3], [-0.0001, 2.0]])
-    assert spelled(points, 3) == ["0.412 -1.300", "0.000 2.000"]
-    assert np.abs(points_of(spelled(points, 3)) - points).max() <= 0.0005
-    assert decimals_of(["0.41 -1", ("7", ".125")]) == 3
-    assert decimals_of(["12 7"]) == 0
+    assert format_points(points, 3) == ["0.412 -1.300", "0.000 2.000"]
+    assert np.abs(points_of(format_points(points, 3)) - points).max() <= 0.0005
+    assert infer_decimals(["0.41 -1", ("7", ".125")]) == 3
+    assert infer_decimals(["12 7"]) == 0
 
 
 def test_no_texts_are_no_points() -> None:
@@ -29,18 +37,18 @@ def test_a_text_that_is_no_point_is_refused_and_shown(texts: list[str], wanted: 
 
 def test_an_empty_corpus_is_refused() -> None:
     with pytest.raises(ValueError, match="there is nothing to learn from"):
-        learned_points(Corpus([], []))
+        training_points(TrainingCorpus([], []))
 
 
 def test_a_decimal_more_is_ten_times_as_surprising_in_each_direction() -> None:
-    one, two = (surprise(np.array([-1.0]), 2, decimals)[0] for decimals in (1, 2))
+    one, two = (nll_from_density(np.array([-1.0]), 2, decimals)[0] for decimals in (1, 2))
     assert two - one == pytest.approx(2 * np.log(10))
 
 
 def test_a_point_stands_behind_an_opening_that_it_does_not_follow_from() -> None:
     told: list[tuple[int, int]] = []
     prompts = [Prompt("", 0), *[Prompt("The old", seed) for seed in range(1, BATCH + 1)]]
-    batches = answered(
+    batches = to_completions(
         prompts,
         lambda batch: np.array([[prompt.seed, 2.04] for prompt in batch]),
         lambda points: points.sum(1),
@@ -50,5 +58,5 @@ def test_a_point_stands_behind_an_opening_that_it_does_not_follow_from() -> None
     said = [completion for batch in batches for completion in batch]
     assert (said[0].text, said[1].text, said[-1].text) == ("0.0 2.0", " 1.0 2.0", " 256.0 2.0")
     # The surprise is that of what is written.
-    assert (said[1].completion_tokens, said[1].log_probability) == (2, -3.0)
+    assert (said[1].completion_tokens, said[1].sum_logprob) == (2, -3.0)
     assert told == [(BATCH, BATCH + 1), (BATCH + 1, BATCH + 1)]

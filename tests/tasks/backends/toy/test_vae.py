@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.backends import Corpus, Lesson, Prompt, Resources, Sampling, VaeTraining
-from tasks.backends.toy.points import points_of, spelled
+from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TrainingResult, VaeTraining
+from tasks.backends.toy.points import format_points, points_of
 
 pytest.importorskip("torch")
 
@@ -15,11 +15,13 @@ def _untold(*_: int) -> None:
     pass
 
 
-def _learn(folder: Path, texts: list[str], seed: int = 0) -> Lesson:
+def _learn(folder: Path, texts: list[str], seed: int = 0) -> TrainingResult:
     folder.mkdir(parents=True)
-    settings = VaeTraining(latent=2, hidden=32, steps=400, batch=64, learning_rate=0.01)
+    settings = VaeTraining(latent_size=2, hidden_size=32, max_steps=400, batch_size=64, learning_rate=0.01)
     half = len(texts) // 2
-    return train(settings, Resources(), Corpus(texts[:half], texts[half:]), [], None, None, folder, seed, _untold)
+    return train(
+        settings, Resources(), TrainingCorpus(texts[:half], texts[half:]), [], None, None, folder, seed, _untold
+    )
 
 
 def _said(model: Path, count: int, temperature: float = 1.0) -> np.ndarray:
@@ -31,7 +33,7 @@ def _ring(count: int, seed: int) -> list[str]:
     """Points about a ring of radius 3, whose third number is always 7."""
     dice = np.random.default_rng(seed)
     angle, radius = dice.uniform(0, 2 * np.pi, count), dice.normal(3, 0.1, count)
-    return spelled(np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(count, 7.0)], 1), 2)
+    return format_points(np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(count, 7.0)], 1), 2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_what_is_drawn_has_the_spread_of_what_was_learned(ring: Path) -> None:
 
 def test_unseen_points_of_the_kind_are_likelier_than_others(ring: Path) -> None:
     near, far = (
-        np.mean([one.nats[0] for one in score(ring, texts, (1.0,), _untold)])
+        np.mean([one.nll[0] for one in score(ring, texts, (1.0,), _untold)])
         for texts in (_ring(100, 1), ["0.00 0.00 7.00", "6.00 6.00 7.00"])
     )
     assert near + 3 < far
@@ -61,7 +63,7 @@ def test_a_point_costs_the_same_alone_and_in_company(ring: Path) -> None:
     texts = _ring(300, 2)
     together = score(ring, texts, (1.0, 2.0), _untold)
     assert together[299].tokens == 3
-    assert score(ring, texts[299:], (1.0, 2.0), _untold)[0].nats == pytest.approx(together[299].nats, rel=1e-4)
+    assert score(ring, texts[299:], (1.0, 2.0), _untold)[0].nll == pytest.approx(together[299].nll, rel=1e-4)
 
 
 def test_the_same_seed_learns_the_same_and_tells_its_course(tmp_path: Path) -> None:
@@ -75,4 +77,4 @@ def test_the_same_seed_learns_the_same_and_tells_its_course(tmp_path: Path) -> N
 def test_points_all_alike_are_learned_with_numbers(tmp_path: Path) -> None:
     _learn(tmp_path / "model", ["3 5 9"] * 10)
     assert np.abs(_said(tmp_path / "model", 20) - [3, 5, 9]).max() <= 2
-    assert np.isfinite(score(tmp_path / "model", ["3 5 9", "0 0 0"], (1.0,), _untold)[1].nats).all()
+    assert np.isfinite(score(tmp_path / "model", ["3 5 9", "0 0 0"], (1.0,), _untold)[1].nll).all()

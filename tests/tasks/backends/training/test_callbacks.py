@@ -7,10 +7,10 @@ pytest.importorskip("torch", reason="weights are torch's")
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tasks.backends.training.callbacks import Averaging
+from tasks.backends.training.callbacks import WeightAveragingCallback
 
 
-def _trained(averaging: Averaging, folder: Path, first: int = 0, last: int = 10) -> torch.nn.Linear:
+def _trained(averaging: WeightAveragingCallback, folder: Path, first: int = 0, last: int = 10) -> torch.nn.Linear:
     """A layer whose weights are the number of the step."""
     arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
     state, control, layer = TrainerState(global_step=first, max_steps=10), TrainerControl(), torch.nn.Linear(2, 2)
@@ -31,23 +31,25 @@ def _trained(averaging: Averaging, folder: Path, first: int = 0, last: int = 10)
 
 @pytest.mark.parametrize(("share", "mean"), [(0.01, 10.0), (0.1, 10.0), (0.4, 8.5), (1.0, 5.5)])
 def test_a_training_ends_with_the_mean_over_its_last_steps(share: float, mean: float, tmp_path: Path) -> None:
-    layer = _trained(Averaging(share), tmp_path)
+    layer = _trained(WeightAveragingCallback(share), tmp_path)
     assert torch.allclose(layer.weight, torch.full((2, 2), mean))
     assert torch.allclose(layer.bias, torch.full((2,), mean))
 
 
 @pytest.mark.parametrize("killed_after", [3, 8])
 def test_a_mean_goes_on_from_its_checkpoint(killed_after: int, tmp_path: Path) -> None:
-    _trained(Averaging(0.4), tmp_path, last=killed_after)
-    resumed = _trained(Averaging(0.4), tmp_path, first=killed_after)
-    whole = _trained(Averaging(0.4), tmp_path / "whole")
+    _trained(WeightAveragingCallback(0.4), tmp_path, last=killed_after)
+    resumed = _trained(WeightAveragingCallback(0.4), tmp_path, first=killed_after)
+    whole = _trained(WeightAveragingCallback(0.4), tmp_path / "whole")
     assert torch.equal(resumed.weight, whole.weight)
 
 
 def test_a_training_that_ends_before_there_is_a_mean_keeps_its_weights(tmp_path: Path) -> None:
     layer, arguments = torch.nn.Linear(2, 2), TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
     before = layer.weight.clone()
-    Averaging(0.4).on_train_end(arguments, TrainerState(global_step=3, max_steps=10), TrainerControl(), layer)
+    WeightAveragingCallback(0.4).on_train_end(
+        arguments, TrainerState(global_step=3, max_steps=10), TrainerControl(), layer
+    )
     assert torch.equal(layer.weight, before)
 
 
@@ -56,4 +58,4 @@ def test_weights_that_are_away_between_steps_are_refused(tmp_path: Path) -> None
     layer.weight.ds_tensor = torch.zeros(2)
     arguments = TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
     with pytest.raises(ValueError, match="ZeRO stage 3 takes them away"):
-        Averaging(0.3).on_train_begin(arguments, TrainerState(max_steps=10), TrainerControl(), layer)
+        WeightAveragingCallback(0.3).on_train_begin(arguments, TrainerState(max_steps=10), TrainerControl(), layer)

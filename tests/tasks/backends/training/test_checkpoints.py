@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="a transformer needs the train extra")
 
-from tasks.backends import Preference, Resources, TransformerTraining
+from tasks.backends import PreferencePair, Resources, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.training.callbacks import newest_checkpoint
 from tasks.backends.workers.process import WorkerError
@@ -18,7 +18,7 @@ from tests.tasks.conftest import Trained
 pytestmark = pytest.mark.transformer
 
 _PAIRS = [
-    Preference("", good, bad, human=True)
+    PreferencePair("", good, bad, human=True)
     for good, bad in zip(human_texts(24, seed=22), human_texts(24, seed=23), strict=True)
 ]
 
@@ -26,7 +26,7 @@ _PAIRS = [
 @pytest.fixture
 def eager(tmp_path: Path) -> Iterator[Backends]:
     """A process of its own, because this test kills it, which writes a checkpoint after every step."""
-    opened = Backends(Resources(checkpoint_seconds=1e-6), tmp_path / "logs")
+    opened = Backends(Resources(checkpoint_interval_s=1e-6), tmp_path / "logs")
     yield opened
     opened.close()
 
@@ -34,9 +34,9 @@ def eager(tmp_path: Path) -> Iterator[Backends]:
 @pytest.mark.parametrize(
     "more",
     [
-        {"averaged": 0.8, "residual_dropout": 0.1},
-        {"optimiser": "adamw", "learning_rate": 0.003, "stop_early": True, "dropout": 0.2},
-        {"objective": "dpo", "start": "base", "lora_rank": 4, "optimiser": "adamw", "learning_rate": 0.003},
+        {"weight_averaging_fraction": 0.8, "residual_dropout": 0.1},
+        {"optimizer": "adamw", "learning_rate": 0.003, "load_best_model_at_end": True, "dropout": 0.2},
+        {"objective": "dpo", "init_from": "base", "lora_rank": 4, "optimizer": "adamw", "learning_rate": 0.003},
     ],
 )
 def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
@@ -47,8 +47,8 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
     tmp_path: Path,
     more: dict[str, object],
 ) -> None:
-    settings = TransformerTraining.model_validate({**tiny.model_dump(), "steps": 24, **more})
-    heldout, beginning = human_texts(12, seed=11), first.folder if settings.start == "base" else None
+    settings = TransformerTraining.model_validate({**tiny.model_dump(), "max_steps": 24, **more})
+    heldout, beginning = human_texts(12, seed=11), first.folder if settings.init_from == "base" else None
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
 
@@ -62,8 +62,8 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
     with pytest.raises(WorkerError, match="died during train"):
         eager.trainer(settings).train(*asked, tmp_path / "killed", 4, kill, beginning)
     resumed = eager.trainer(settings).train(*asked, tmp_path / "killed", 4, lambda *_: None, beginning)
-    assert 8 <= resumed.resumed_from < 24
-    assert whole.resumed_from == 0
+    assert 8 <= resumed.resumed_from_step < 24
+    assert whole.resumed_from_step == 0
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {
         path.name for path in (tmp_path / "whole").iterdir()
     }

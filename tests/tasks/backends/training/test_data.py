@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="blocks are torch's datasets")
 
-from tasks.backends.training.data import Blocks, human_share_plan, packed_stream
+from tasks.backends.training.data import PackedDataset, pack_sequences, schedule_human_blocks
 
 _BEGIN, _END = 1000, 1001
 
@@ -41,7 +41,7 @@ _TEXTS = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff", "ggggggg"]
 def test_every_stretch_from_the_start_holds_its_share_to_within_one_block(
     schedule: str, human: int, synthetic: int, blocks: int
 ) -> None:
-    plan = human_share_plan(schedule, human, synthetic, blocks)
+    plan = schedule_human_blocks(schedule, human, synthetic, blocks)
     assert len(plan) == blocks
     for length in range(1, blocks + 1):
         if schedule == "constant":
@@ -52,7 +52,7 @@ def test_every_stretch_from_the_start_holds_its_share_to_within_one_block(
 
 
 def test_a_ramp_runs_from_none_to_all_and_never_back() -> None:
-    plan = human_share_plan("ramp", 500, 500, 1000)
+    plan = schedule_human_blocks("ramp", 500, 500, 1000)
     shares = [sum(plan[start : start + 100]) for start in range(0, 1000, 100)]
     assert shares == sorted(shares)
     assert not any(plan[:10])
@@ -61,23 +61,23 @@ def test_a_ramp_runs_from_none_to_all_and_never_back() -> None:
 
 
 def test_a_ramp_does_not_ask_what_the_corpus_holds() -> None:
-    assert human_share_plan("ramp", 1, 999, 100) == human_share_plan("ramp", 999, 1, 100)
+    assert schedule_human_blocks("ramp", 1, 999, 100) == schedule_human_blocks("ramp", 999, 1, 100)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "ramp"])
 def test_a_corpus_of_one_origin_is_learned_from_that_origin_alone(schedule: str) -> None:
-    assert human_share_plan(schedule, 10, 0, 5) == [True] * 5
-    assert human_share_plan(schedule, 0, 10, 5) == [False] * 5
+    assert schedule_human_blocks(schedule, 10, 0, 5) == [True] * 5
+    assert schedule_human_blocks(schedule, 0, 10, 5) == [False] * 5
 
 
 @pytest.mark.parametrize("context", [1, 7, 16, 100])
 def test_blocks_of_a_stream_have_the_exact_length(context: int) -> None:
-    stream = packed_stream(_Letters(), _TEXTS, context, 0)
+    stream = pack_sequences(_Letters(), _TEXTS, context, 0)
     assert {len(stream.next_block()) for _ in range(50)} == {context}
 
 
 def test_a_stream_is_endless_and_every_text_comes_once_a_pass() -> None:
-    stream = packed_stream(_Letters(), _TEXTS, 16, 0)
+    stream = pack_sequences(_Letters(), _TEXTS, 16, 0)
     tokens = itertools.chain.from_iterable(stream.next_block() for _ in itertools.count())
     said = list(itertools.islice(_documents(tokens), 5 * len(_TEXTS)))
     passes = [said[start : start + len(_TEXTS)] for start in range(0, len(said), len(_TEXTS))]
@@ -87,7 +87,7 @@ def test_a_stream_is_endless_and_every_text_comes_once_a_pass() -> None:
 
 def test_a_stream_follows_its_seed() -> None:
     def blocks(seed: int) -> list[list[int]]:
-        stream = packed_stream(_Letters(), _TEXTS, 16, seed)
+        stream = pack_sequences(_Letters(), _TEXTS, 16, seed)
         return [stream.next_block() for _ in range(20)]
 
     assert blocks(3) == blocks(3)
@@ -95,17 +95,17 @@ def test_a_stream_follows_its_seed() -> None:
 
 
 def test_a_stream_knows_how_many_tokens_a_pass_has() -> None:
-    assert packed_stream(_Letters(), _TEXTS, 16, 0).tokens == sum(len(text) + 2 for text in _TEXTS)
-    assert packed_stream(_Letters(), [], 16, 0).tokens == 0
+    assert pack_sequences(_Letters(), _TEXTS, 16, 0).tokens == sum(len(text) + 2 for text in _TEXTS)
+    assert pack_sequences(_Letters(), [], 16, 0).tokens == 0
 
 
 def test_full_blocks_of_texts_keep_their_order_and_leave_the_rest_out() -> None:
-    blocks = Blocks.of_texts(_Letters(), ["abc", "de"], 4)
+    blocks = PackedDataset.from_texts(_Letters(), ["abc", "de"], 4)
     assert len(blocks) == 2
     assert blocks[0]["input_ids"] == [_BEGIN, ord("a"), ord("b"), ord("c")]
     assert blocks[1]["input_ids"] == [_END, _BEGIN, ord("d"), ord("e")]
 
 
 def test_a_block_is_its_own_label() -> None:
-    block = Blocks([[1, 2, 3]])[0]
+    block = PackedDataset([[1, 2, 3]])[0]
     assert block == {"input_ids": [1, 2, 3], "labels": [1, 2, 3]}

@@ -10,10 +10,10 @@ pytest.importorskip("peft", reason="adapters need the train extra")
 from safetensors.torch import load_file
 from transformers.integrations import deepspeed
 
-from tasks.backends import Corpus, Prompt, Sampling, TransformerTraining
-from tasks.backends.models.loading import open_network, read_tokenizer
+from tasks.backends import Prompt, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends.models.loading import load_model, load_tokenizer
 from tasks.backends.registry import Backends
-from tasks.backends.training.export import publish
+from tasks.backends.training.export import export_model
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.transformer
 
 def _learn(backends: Backends, settings: TransformerTraining, first: Trained, folder: Path) -> Path:
     folder.mkdir(parents=True)
-    corpus = Corpus(human_texts(40, seed=9), [])
+    corpus = TrainingCorpus(human_texts(40, seed=9), [])
     backends.trainer(settings).train(corpus, [], first.folder, folder, 3, lambda *_: None, first.folder)
     return folder
 
@@ -30,9 +30,9 @@ def _learn(backends: Backends, settings: TransformerTraining, first: Trained, fo
 def test_an_adapter_is_written_alone_or_merged_and_says_the_same(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    asked = {"start": "base", "lora_rank": 4, "optimiser": "adamw", "learning_rate": 0.01}
+    asked = {"init_from": "base", "lora_rank": 4, "optimizer": "adamw", "learning_rate": 0.01}
     merged = TransformerTraining.model_validate({**tiny.model_dump(), **asked})
-    alone = merged.model_copy(update={"adapter": True})
+    alone = merged.model_copy(update={"save_adapter_only": True})
     whole, laid = (
         _learn(backends, merged, first, tmp_path / "merged"),
         _learn(backends, alone, first, tmp_path / "laid"),
@@ -48,7 +48,7 @@ def test_an_adapter_is_written_alone_or_merged_and_says_the_same(
     assert probes[0]["token_ids"] == probes[1]["token_ids"]
     assert probes[0]["log_probability"] == pytest.approx(probes[1]["log_probability"], abs=1e-3)
     (score,) = backends.scorer(alone).score(laid, [human_texts(40, seed=9)[0]], (1.0,), lambda *_: None)
-    assert -score.nats[0] == pytest.approx(probes[1]["log_probability"], abs=0.5)
+    assert -score.nll[0] == pytest.approx(probes[1]["log_probability"], abs=0.5)
     sampler = backends.sampler(Sampling(sampler="transformers", max_tokens=8))
     said = [next(iter(sampler.sample(folder, [Prompt("The", 1)], lambda *_: None))).text for folder in (whole, laid)]
     assert said[0] == said[1]
@@ -58,7 +58,13 @@ def test_an_adapter_moves_with_its_base(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     shutil.copytree(first.folder, tmp_path / "store" / "base")
-    asked = {"start": "base", "lora_rank": 4, "adapter": True, "optimiser": "adamw", "learning_rate": 0.01}
+    asked = {
+        "init_from": "base",
+        "lora_rank": 4,
+        "save_adapter_only": True,
+        "optimizer": "adamw",
+        "learning_rate": 0.01,
+    }
     settings = TransformerTraining.model_validate({**tiny.model_dump(), **asked})
     beside = Trained(tmp_path / "store" / "base", first.lesson, first.corpus)
     _learn(backends, settings, beside, tmp_path / "store" / "model")
@@ -70,14 +76,14 @@ def test_an_adapter_moves_with_its_base(
 def test_what_deepspeed_gathered_is_written_and_opened_by_the_first_process_alone(
     first: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = open_network(first.folder)
+    network = load_model(first.folder)
     gathered = {name: weight + 1 for name, weight in network.state_dict().items()}
     accelerator = SimpleNamespace(get_state_dict=lambda _: gathered, unwrap_model=lambda model: model)
     kind = {"is_fsdp_enabled": False, "is_deepspeed_enabled": True, "is_world_process_zero": lambda: True}
     trainer = SimpleNamespace(model=network, model_wrapped=network, accelerator=accelerator, **kind)
     stage_three = SimpleNamespace(is_zero3=lambda: True)
     monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", lambda: stage_three)
-    publish(trainer, read_tokenizer(first.folder), tmp_path / "model", False, "The river.")
+    export_model(trainer, load_tokenizer(first.folder), tmp_path / "model", False, "The river.")
     written, before = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", first.folder))
     assert all(weight.equal(before[name] + 1) for name, weight in written.items())
     assert (tmp_path / "model" / "probe.json").exists()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.transformer
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Backends]:
     """A site that trains by two processes."""
-    opened = Backends(Resources(accelerate=two_processes(tmp_path, "MULTI_GPU")), tmp_path / "logs")
+    opened = Backends(Resources(accelerate_config=two_processes(tmp_path, "MULTI_GPU")), tmp_path / "logs")
     yield opened
     opened.close()
 
@@ -35,7 +35,7 @@ def test_two_processes_train_one_model_as_one_process_would(
     assert {path.name for path in folder.iterdir()} == {path.name for path in first.folder.iterdir()}
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 400
     assert lesson.log[-1].loss < lesson.log[0].loss
-    odd = tiny.model_copy(update={"batch": 3})
+    odd = tiny.model_copy(update={"batch_size": 3})
     with pytest.raises(ValueError, match="batch is 3, and 2 processes share it"):
         two.trainer(odd).train(*asked, folder, 2, lambda *_: None)
 
@@ -43,7 +43,7 @@ def test_two_processes_train_one_model_as_one_process_would(
 def test_a_configuration_that_is_not_there_is_refused(
     tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    opened = Backends(Resources(accelerate=str(tmp_path / "nowhere.yaml")), tmp_path / "logs")
+    opened = Backends(Resources(accelerate_config=str(tmp_path / "nowhere.yaml")), tmp_path / "logs")
     try:
         with pytest.raises(ValueError, match="there is no configuration of accelerate"):
             opened.trainer(tiny).train(first.corpus, [], None, tmp_path, 0, lambda *_: None)

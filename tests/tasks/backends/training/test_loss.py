@@ -5,7 +5,7 @@ pytest.importorskip("torch", reason="the head is a torch module")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.backends.training.loss import SlicedHeadLlama, _SlicedCrossEntropy
+from tasks.backends.training.loss import LlamaWithChunkedLoss, _ChunkedCrossEntropy
 
 torch.set_num_threads(1)
 
@@ -24,9 +24,9 @@ def _shape() -> LlamaConfig:
     )
 
 
-def _pair() -> tuple[SlicedHeadLlama, LlamaForCausalLM]:
+def _pair() -> tuple[LlamaWithChunkedLoss, LlamaForCausalLM]:
     torch.manual_seed(0)
-    sliced = SlicedHeadLlama(_shape()).train()
+    sliced = LlamaWithChunkedLoss(_shape()).train()
     plain = LlamaForCausalLM(_shape()).train()
     plain.load_state_dict(sliced.state_dict())
     return sliced, plain
@@ -101,6 +101,6 @@ def test_the_library_counts_what_the_head_learns() -> None:
 def test_the_loss_is_made_where_the_model_is() -> None:
     # The meta device has shapes alone, and refuses to mix with the processor's memory as a card does.
     hidden, weight = (torch.zeros((rows, 8), device="meta", requires_grad=True) for rows in (300, 20))
-    loss = _SlicedCrossEntropy.apply(hidden, weight, torch.zeros(300, dtype=torch.long, device="meta"), 300)
+    loss = _ChunkedCrossEntropy.apply(hidden, weight, torch.zeros(300, dtype=torch.long, device="meta"), 300)
     loss.backward()
     assert {one.device.type for one in (loss, hidden.grad, weight.grad)} == {"meta"}

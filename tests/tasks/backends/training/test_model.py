@@ -9,16 +9,16 @@ pytest.importorskip("torch", reason="a transformer needs the train extra")
 
 import torch
 
-from tasks.backends import Corpus, TransformerTraining
-from tasks.backends.models.loading import read_tokenizer, taken_apart
-from tasks.backends.training.loss import SlicedHeadLlama
-from tasks.backends.training.model import begin
+from tasks.backends import TrainingCorpus, TransformerTraining
+from tasks.backends.models.loading import load_tokenizer, split_adapter
+from tasks.backends.training.loss import LlamaWithChunkedLoss
+from tasks.backends.training.model import build_model
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
 pytestmark = pytest.mark.transformer
-_CORPUS = Corpus(human_texts(30), [])
-_ADAMW = {"optimiser": "adamw", "learning_rate": 0.002}
+_CORPUS = TrainingCorpus(human_texts(30), [])
+_ADAMW = {"optimizer": "adamw", "learning_rate": 0.002}
 
 
 def _settings(tiny: TransformerTraining, **more: Any) -> TransformerTraining:
@@ -26,16 +26,16 @@ def _settings(tiny: TransformerTraining, **more: Any) -> TransformerTraining:
 
 
 def test_from_scratch_the_vocabulary_is_learned_once_and_kept(tiny: TransformerTraining, first: Trained) -> None:
-    network, tokenizer = begin(tiny, None, first.folder, _CORPUS)
-    assert type(network) is SlicedHeadLlama
-    assert tokenizer.backend_tokenizer.to_str() == read_tokenizer(first.folder).backend_tokenizer.to_str()
-    plain, learned = begin(_settings(tiny, sliced_head=False), None, None, _CORPUS)
+    network, tokenizer = build_model(tiny, None, first.folder, _CORPUS)
+    assert type(network) is LlamaWithChunkedLoss
+    assert tokenizer.backend_tokenizer.to_str() == load_tokenizer(first.folder).backend_tokenizer.to_str()
+    plain, learned = build_model(_settings(tiny, chunked_cross_entropy=False), None, None, _CORPUS)
     assert type(plain).__name__ == "LlamaForCausalLM"
     assert len(learned) <= 400
 
 
 def test_a_layer_loses_some_of_what_it_adds_while_it_learns_and_nothing_afterwards(tiny: TransformerTraining) -> None:
-    network, _ = begin(_settings(tiny, residual_dropout=0.5), None, None, _CORPUS)
+    network, _ = build_model(_settings(tiny, residual_dropout=0.5), None, None, _CORPUS)
     ids, layer = torch.tensor([[5, 6, 7]]), network.model.layers[0]
     lost: list[float] = []
     for end in (layer.self_attn.o_proj, layer.mlp.down_proj):
@@ -56,11 +56,11 @@ def test_a_base_of_another_kind_takes_the_dropout_that_it_has(
     GPT2LMHeadModel(GPT2Config(vocab_size=400, n_positions=64, n_embd=32, n_layer=1, n_head=2)).save_pretrained(
         tmp_path
     )
-    read_tokenizer(first.folder).save_pretrained(tmp_path)
-    network, _ = begin(_settings(tiny, start="base", dropout=0.25), tmp_path, None, _CORPUS)
+    load_tokenizer(first.folder).save_pretrained(tmp_path)
+    network, _ = build_model(_settings(tiny, init_from="base", dropout=0.25), tmp_path, None, _CORPUS)
     assert network.config.attn_pdrop == 0.25
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no o_proj, down_proj; leave it out"):
-        begin(_settings(tiny, start="base", residual_dropout=0.1), tmp_path, None, _CORPUS)
+        build_model(_settings(tiny, init_from="base", residual_dropout=0.1), tmp_path, None, _CORPUS)
 
 
 def test_a_base_without_attention_has_no_dropout_on_it(
@@ -71,21 +71,23 @@ def test_a_base_without_attention_has_no_dropout_on_it(
     MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=32, num_hidden_layers=1, state_size=4)).save_pretrained(
         tmp_path
     )
-    read_tokenizer(first.folder).save_pretrained(tmp_path)
+    load_tokenizer(first.folder).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"train.dropout is 0.25, and .* has no dropout on attention; leave it out"):
-        begin(_settings(tiny, start="base", dropout=0.25), tmp_path, None, _CORPUS)
+        build_model(_settings(tiny, init_from="base", dropout=0.25), tmp_path, None, _CORPUS)
 
 
 def test_from_a_model_the_weights_are_its_own(tiny: TransformerTraining, first: Trained) -> None:
     from safetensors.torch import load_file
 
-    network, _ = begin(_settings(tiny, start="previous"), first.folder, first.folder, _CORPUS)
+    network, _ = build_model(_settings(tiny, init_from="previous"), first.folder, first.folder, _CORPUS)
     stored = load_file(first.folder / "model.safetensors")
     assert torch.equal(network.model.embed_tokens.weight, stored["model.embed_tokens.weight"])
 
 
 def test_an_adapter_is_all_that_learns(tiny: TransformerTraining, first: Trained) -> None:
-    network, _ = begin(_settings(tiny, start="base", lora_rank=2, **_ADAMW), first.folder, first.folder, _CORPUS)
+    network, _ = build_model(
+        _settings(tiny, init_from="base", lora_rank=2, **_ADAMW), first.folder, first.folder, _CORPUS
+    )
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert learning
     assert all("lora_" in name for name in learning)
@@ -95,15 +97,22 @@ def test_an_adapter_is_all_that_learns(tiny: TransformerTraining, first: Trained
 def spelled(adapter: Path, first: Trained, tmp_path: Path) -> Path:
     """The adapter as a generation's model, with its tokenizer."""
     shutil.copytree(adapter, tmp_path / "spelled")
-    read_tokenizer(first.folder).save_pretrained(tmp_path / "spelled")
+    load_tokenizer(first.folder).save_pretrained(tmp_path / "spelled")
     return tmp_path / "spelled"
 
 
 def test_an_adapter_learns_on_as_it_is_and_drops_what_is_asked(
     tiny: TransformerTraining, first: Trained, spelled: Path
 ) -> None:
-    more = {"start": "previous", "lora_rank": 8, "lora_alpha": 8, "adapter": True, "dropout": 0.25, **_ADAMW}
-    network, _ = begin(_settings(tiny, **more), spelled, first.folder, _CORPUS)
+    more = {
+        "init_from": "previous",
+        "lora_rank": 8,
+        "lora_alpha": 8,
+        "save_adapter_only": True,
+        "dropout": 0.25,
+        **_ADAMW,
+    }
+    network, _ = build_model(_settings(tiny, **more), spelled, first.folder, _CORPUS)
     assert network.peft_config["default"].target_modules == {"q_proj", "v_proj"}
     drops = [one for name, one in network.named_modules() if name.endswith("lora_dropout.default")]
     assert drops and all(one.p == 0.25 for one in drops)
@@ -113,46 +122,46 @@ def test_an_adapter_learns_on_as_it_is_and_drops_what_is_asked(
 def test_an_adapter_of_another_size_than_the_one_that_is_there_is_refused(
     tiny: TransformerTraining, first: Trained, spelled: Path, other: dict[str, int]
 ) -> None:
-    more = {"start": "previous", "lora_rank": 8, "lora_alpha": 8, "adapter": True, **_ADAMW, **other}
-    with pytest.raises(ValueError, match=r"has 8 and 8: take these, or set train.adapter = false"):
-        begin(_settings(tiny, **more), spelled, first.folder, _CORPUS)
+    more = {"init_from": "previous", "lora_rank": 8, "lora_alpha": 8, "save_adapter_only": True, **_ADAMW, **other}
+    with pytest.raises(ValueError, match=r"has 8 and 8: take these, or set train.save_adapter_only = false"):
+        build_model(_settings(tiny, **more), spelled, first.folder, _CORPUS)
 
 
 def test_an_adapter_is_taken_apart_from_its_base(adapter: Path, first: Trained) -> None:
-    assert taken_apart(adapter) == (str(first.folder), adapter)
-    assert taken_apart(first.folder) == (str(first.folder), None)
+    assert split_adapter(adapter) == (str(first.folder), adapter)
+    assert split_adapter(first.folder) == (str(first.folder), None)
 
 
 def test_a_model_that_spells_otherwise_is_refused(tiny: TransformerTraining, first: Trained, tmp_path: Path) -> None:
     other = Path(shutil.copytree(first.folder, tmp_path / "other"))
-    _, learned = begin(_settings(tiny, vocabulary=350), None, None, Corpus(["other words"] * 9, []))
+    _, learned = build_model(_settings(tiny, vocab_size=350), None, None, TrainingCorpus(["other words"] * 9, []))
     learned.save_pretrained(other)
     with pytest.raises(ValueError, match=r"vocabulary mismatch: .* spells otherwise than generation 0's model"):
-        begin(_settings(tiny, start="base"), other, first.folder, _CORPUS)
+        build_model(_settings(tiny, init_from="base"), other, first.folder, _CORPUS)
 
 
 def test_a_tokenizer_that_is_larger_than_its_model_is_refused(
     tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(first.folder, tmp_path / "other"))
-    larger = read_tokenizer(first.folder)
+    larger = load_tokenizer(first.folder)
     larger.add_tokens(["<more>"])
     larger.save_pretrained(other)
     with pytest.raises(ValueError, match="has 401 tokens and its model 400"):
-        begin(_settings(tiny, start="base"), other, None, _CORPUS)
+        build_model(_settings(tiny, init_from="base"), other, None, _CORPUS)
 
 
 def test_a_folder_that_is_no_model_is_refused(tiny: TransformerTraining, first: Trained, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no tokenizer can be read from"):
-        begin(_settings(tiny, start="base"), tmp_path, None, _CORPUS)
-    read_tokenizer(first.folder).save_pretrained(tmp_path)
+        build_model(_settings(tiny, init_from="base"), tmp_path, None, _CORPUS)
+    load_tokenizer(first.folder).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no model can be read from"):
-        begin(_settings(tiny, start="base"), tmp_path, None, _CORPUS)
+        build_model(_settings(tiny, init_from="base"), tmp_path, None, _CORPUS)
 
 
 def test_a_context_that_the_base_does_not_have_is_refused(tiny: TransformerTraining, first: Trained) -> None:
-    with pytest.raises(ValueError, match=r"train.context is 128, and .* sees 64 tokens"):
-        begin(_settings(tiny, start="base", context=128), first.folder, None, _CORPUS)
+    with pytest.raises(ValueError, match=r"train.context_length is 128, and .* sees 64 tokens"):
+        build_model(_settings(tiny, init_from="base", context_length=128), first.folder, None, _CORPUS)
 
 
 def test_a_tokenizer_without_a_begin_takes_its_end(first: Trained, tmp_path: Path) -> None:
@@ -161,5 +170,5 @@ def test_a_tokenizer_without_a_begin_takes_its_end(first: Trained, tmp_path: Pat
     for name in ("bos_token", "pad_token"):
         said.pop(name)
     (other / "tokenizer_config.json").write_text(json.dumps(said))
-    found = read_tokenizer(other)
+    found = load_tokenizer(other)
     assert found.bos_token == found.pad_token == found.eos_token == "<end>"

@@ -8,7 +8,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from tasks.backends import TransformerTraining
-from tasks.backends.training.optim import muon_and_adamw
+from tasks.backends.training.optim import build_muon_adamw
 
 torch.set_num_threads(1)
 
@@ -41,13 +41,13 @@ def _learn(model: Any, optimiser: Any) -> dict[str, bool]:
 
 def test_every_parameter_is_covered_once() -> None:
     model = _model()
-    covered = [id(one) for group in muon_and_adamw(model, _SETTINGS).param_groups for one in group["params"]]
+    covered = [id(one) for group in build_muon_adamw(model, _SETTINGS).param_groups for one in group["params"]]
     assert sorted(covered) == sorted(id(parameter) for parameter in model.parameters())
 
 
 def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     model = _model()
-    muon, adamw = muon_and_adamw(model, _SETTINGS).param_groups
+    muon, adamw = build_muon_adamw(model, _SETTINGS).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert all(names[id(one)].endswith("_proj.weight") for one in muon["params"])
     assert len(muon["params"]) == 2 * 7
@@ -60,7 +60,7 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
 def test_tables_of_tokens_and_places_are_no_matrices_whatever_they_are_called(tied: bool) -> None:
     shape = GPT2Config(vocab_size=300, n_positions=16, n_embd=32, n_layer=1, n_head=2, tie_word_embeddings=tied)
     model = GPT2LMHeadModel(shape)
-    muon, adamw = muon_and_adamw(model, _SETTINGS).param_groups
+    muon, adamw = build_muon_adamw(model, _SETTINGS).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert {names[id(one)] for one in muon["params"]} == {
         f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
@@ -71,13 +71,13 @@ def test_tables_of_tokens_and_places_are_no_matrices_whatever_they_are_called(ti
 
 def test_a_step_moves_every_parameter() -> None:
     model = _model()
-    moved = _learn(model, muon_and_adamw(model, _SETTINGS))
+    moved = _learn(model, build_muon_adamw(model, _SETTINGS))
     assert all(moved.values())
 
 
 def test_one_schedule_moves_both_parts() -> None:
     model = _model()
-    optimiser = muon_and_adamw(model, _SETTINGS)
+    optimiser = build_muon_adamw(model, _SETTINGS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1.0, 0.5, 0.0)[min(step, 2)])
     rates = []
     for _ in range(2):
@@ -91,5 +91,5 @@ def test_one_schedule_moves_both_parts() -> None:
 
 def test_gradients_are_forgotten_in_both_parts() -> None:
     model = _model()
-    _learn(model, muon_and_adamw(model, _SETTINGS))
+    _learn(model, build_muon_adamw(model, _SETTINGS))
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from tasks.backends.training.tokenizer import learn_vocabulary
+from tasks.backends.training.tokenizer import train_bpe_tokenizer
 from tests.conftest import human_texts
 
-_TOKENIZER = learn_vocabulary(human_texts(40), 320, 64)
+_TOKENIZER = train_bpe_tokenizer(human_texts(40), 320, 64)
 
 
 def _round_trip(text: str) -> str:
@@ -66,5 +66,5 @@ def test_what_is_common_is_spelled_with_fewer_tokens() -> None:
 
 
 def test_the_same_texts_make_the_same_vocabulary() -> None:
-    assert learn_vocabulary(human_texts(40), 320, 64).get_vocab() == _TOKENIZER.get_vocab()
-    assert learn_vocabulary(human_texts(40, seed=1), 320, 64).get_vocab() != _TOKENIZER.get_vocab()
+    assert train_bpe_tokenizer(human_texts(40), 320, 64).get_vocab() == _TOKENIZER.get_vocab()
+    assert train_bpe_tokenizer(human_texts(40, seed=1), 320, 64).get_vocab() != _TOKENIZER.get_vocab()

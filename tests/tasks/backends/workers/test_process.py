@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
-_CORPUS = Corpus(["the old river remembers the garden"] * 300, ["the river forgets"] * 301)
+_CORPUS = TrainingCorpus(["the old river remembers the garden"] * 300, ["the river forgets"] * 301)
 _OWNER = """
 import subprocess, sys, time
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_a_value_error_in_the_child_arrives_as_a_value_error(worker: Worker, tmp
 
 def test_a_worker_goes_on_after_it_refused(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="empty"):
-        worker.call("train", _untold, NgramTraining(), Resources(), Corpus([], []), [], None, None, tmp_path, 0)
+        worker.call("train", _untold, NgramTraining(), Resources(), TrainingCorpus([], []), [], None, None, tmp_path, 0)
     assert _trained(worker, tmp_path / "model").is_dir()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.backends import Prompt, Resources, Sampling
-from tasks.backends.workers.ray_actor import Host
+from tasks.backends.workers.ray_actor import EngineActor
 
 
 @pytest.fixture
@@ -19,20 +19,20 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
-    host = Host("ngram", tmp_path / "logs" / "engine.log", 1)
+    host = EngineActor("ngram", tmp_path / "logs" / "engine.log", 1)
     asked = (Sampling(sampler="ngram"), Resources(), model, [Prompt("", 1)])
-    said = host.ask("sample", asked)
+    said = host.call("sample", asked)
     host._worker.close()
-    assert host.ask("sample", asked) == said
+    assert host.call("sample", asked) == said
     with pytest.raises(ValueError, match="is no n-gram model"):
-        host.ask("score", (tmp_path / "logs", ["yes"], (1.0,)))
+        host.call("score", (tmp_path / "logs", ["yes"], (1.0,)))
     with pytest.raises(ValueError, match=r"does not see .*nowhere: every machine of the cluster must see the store"):
-        host.ask("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
+        host.call("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
     host.close()
     assert not host._worker.alive
 
 
 def test_outside_a_cluster_nothing_waits_to_end_this_process(tmp_path: Path) -> None:
-    host = Host("ngram", tmp_path / "engine.log", 1)
+    host = EngineActor("ngram", tmp_path / "engine.log", 1)
     host.close()
     assert [thread.name for thread in threading.enumerate() if "_end_when_idle" in thread.name] == []

@@ -8,8 +8,8 @@ import pytest
 
 from tasks.backends import NgramTraining, Resources, Sampling
 from tasks.backends.registry import open_backends
-from tasks.backends.workers.ray_cluster import TRAINING, Engines, connect, require_ray
-from tasks.orchestration.runners import spread
+from tasks.backends.workers.ray_cluster import TRAINING, RayEngines, connect, require_ray
+from tasks.orchestration.runners import map_pieces
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_site_with_a_cluster_needs_it_before_any_work(tmp_path: Path) -> None:
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     with (
-        open_backends(Resources(ray="127.0.0.1:1"), tmp_path, spread) as opened,
+        open_backends(Resources(ray="127.0.0.1:1"), tmp_path, map_pieces) as opened,
         pytest.raises(ValueError, match="no Ray cluster answers"),
     ):
-        opened.warm(NgramTraining(), Sampling(sampler="ngram"))
+        opened.preload(NgramTraining(), Sampling(sampler="ngram"))
 
 
 def test_processes_here_speak_where_nobody_brings_pieces_to_the_cluster(tmp_path: Path) -> None:
@@ -49,18 +49,18 @@ def test_processes_here_speak_where_nobody_brings_pieces_to_the_cluster(tmp_path
 
 
 def test_work_of_another_kind_waits_and_work_of_the_same_does_not(tmp_path: Path) -> None:
-    engines, began = Engines(Resources(), tmp_path, spread), []
+    engines, began = RayEngines(Resources(), tmp_path, map_pieces), []
 
     def work(kind: str) -> threading.Thread:
         def enter() -> None:
-            with engines.turn(kind):
+            with engines.reserve_gpus(kind):
                 began.append(kind)
 
         started = threading.Thread(target=enter, daemon=True)
         started.start()
         return started
 
-    with engines.turn("ngram"):
+    with engines.reserve_gpus("ngram"):
         training = work(TRAINING)
         work("ngram").join(120)
         training.join(0.2)

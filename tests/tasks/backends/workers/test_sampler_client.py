@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.backends import Corpus, NgramTraining, Prompt, Resources, Sampling
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
 from tasks.backends.registry import Backends
-from tasks.backends.workers.sampler_client import mark_of, module_for
+from tasks.backends.workers.sampler_client import sampler_module, weights_hash
 from tests.support.openai_server import answering, said
 
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
@@ -19,7 +19,7 @@ def _untold(*_: int) -> None:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Backends]:
-    opened = Backends(Resources(trainers=2), tmp_path / "logs")
+    opened = Backends(Resources(num_train_workers=2), tmp_path / "logs")
     yield opened
     opened.close()
 
@@ -28,7 +28,7 @@ def two(tmp_path: Path) -> Iterator[Backends]:
 def model(two: Backends, tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    two.trainer(NgramTraining()).train(Corpus(_TEXTS, []), [], None, folder, 0, _untold)
+    two.trainer(NgramTraining()).train(TrainingCorpus(_TEXTS, []), [], None, folder, 0, _untold)
     return folder
 
 
@@ -69,7 +69,7 @@ def test_a_refusal_of_one_leaves_no_stale_answers_in_the_others(two: Backends, m
 
 def test_a_teacher_speaks_in_the_place_of_whatever_model(tmp_path: Path) -> None:
     with answering() as talk:
-        opened = Backends(Resources(servers=(talk.address,), samplers=2), tmp_path / "logs")
+        opened = Backends(Resources(server_urls=(talk.address,), num_sample_workers=2), tmp_path / "logs")
         taught = Sampling(sampler="ngram", teacher="tiny")
         texts = list(opened.sampler(taught).sample(tmp_path / "no model", _PROMPTS[1:200], _untold))
         opened.close()
@@ -84,33 +84,33 @@ def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
         return said(body, choices=[{"text": text, "finish_reason": "stop"}])
 
     with answering(half) as talk:  # type: ignore[arg-type]
-        opened = Backends(Resources(servers=(talk.address,)), tmp_path / "logs")
+        opened = Backends(Resources(server_urls=(talk.address,)), tmp_path / "logs")
         asked = Sampling(sampler="ngram", teacher="tiny", json_schema='{"properties": {"a": {"type": "integer"}}}')
         texts = list(opened.sampler(asked).sample(tmp_path, [Prompt("x", seed) for seed in (1, 2)], _untold))
         opened.close()
-    assert [one.finish_reason for one in texts] == ["invalid", "stop"]
+    assert [one.finish_reason for one in texts] == ["invalid_json", "stop"]
 
 
 def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights(two: Backends, model: Path) -> None:
-    site = Backends(Resources.model_validate({"models": {"wise": str(model)}}), two.logs / "site")
+    site = Backends(Resources.model_validate({"local_models": {"wise": str(model)}}), two.logs / "site")
     taught = _COUNTING.model_copy(update={"teacher": "wise"})
     texts = list(site.sampler(taught).sample(model.parent / "no model", _PROMPTS[:20], _untold))
     site.close()
     own = list(two.sampler(_COUNTING).sample(model, _PROMPTS[:20], _untold))
     assert [one.text for one in texts] == [one.text for one in own]
-    assert {one.teacher for one in texts} == {f"wise:{mark_of(model)}"}
+    assert {one.teacher for one in texts} == {f"wise:{weights_hash(model)}"}
 
 
 def test_who_speaks_for_a_folder_follows_from_what_is_in_it(model: Path, tmp_path: Path) -> None:
-    assert module_for(model, Sampling(sampler="transformers")) == "ngram"
+    assert sampler_module(model, Sampling(sampler="transformers")) == "ngram"
     with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json"):
-        module_for(tmp_path, _COUNTING)
+        sampler_module(tmp_path, _COUNTING)
     (tmp_path / "config.json").write_text("{}")
-    assert module_for(tmp_path, Sampling(sampler="transformers")) == "transformer"
-    assert module_for(tmp_path, _COUNTING) in ("vllm_engine", "transformer")
+    assert sampler_module(tmp_path, Sampling(sampler="transformers")) == "transformer"
+    assert sampler_module(tmp_path, _COUNTING) in ("vllm_engine", "transformer")
 
 
 def test_the_mark_changes_with_the_weights(model: Path) -> None:
-    before = mark_of(model)
+    before = weights_hash(model)
     (model / "ngram.json").write_text("{}")
-    assert mark_of(model) != before
+    assert weights_hash(model) != before
