@@ -21,6 +21,7 @@ MODULES = {
     "training": "performance.training",
     "scale": "performance.scale",
     "operate": "operations.operate",
+    "same_results": "same_results",
     "reproductions": "reproductions.run",
 }
 """Name of a benchmark: its module below `benchmarks`."""
