@@ -168,7 +168,7 @@ def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, said
         ["fork", "tiny", "--generation", "1", "--name", "other"],
         ["rm", "tiny", "--yes"],
     ):
-        _refused(said(store, *words), f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}; upgrade")
+        _refused(said(store, *words), f"has format {FORMAT + 1}, this Heirloom reads format {FORMAT}; upgrade")
     assert said(store, "verify")[0] == 1
     after = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.name != ".lock"}
     assert after.items() <= before.items()

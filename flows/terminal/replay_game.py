@@ -62,7 +62,7 @@ def _echo(console: Console, rounds: int) -> None:
         row = (str(first.number), str(first.shown), _origin(first), str(first.answer))
         told.add_row(*row, _VERDICTS[first.error], _VERDICTS[second.error])
     console.print(Padding(told, (0, 0, 0, 2)))
-    late = [first.fault or second.fault for first, second in zip(*games, strict=True)][count - 1 :]
+    late = [first.error or second.error for first, second in zip(*games, strict=True)][count - 1 :]
     _close(
         console,
         f"From round {count} on, {sum(map(bool, late))} of {len(late)} answers are wrong for one of the two. It must be so: what both hold is 1 to {count}, "

@@ -51,7 +51,7 @@ def test_the_reason_says_metric_value_interval_generation_and_bound() -> None:
     (below,) = evaluate_gate(
         GateSettings(limits=(Limit(metric="vocabulary_size", subject="corpus", at_least=0.7),)), told
     )
-    assert below.reason == "types of the corpus is 5 [4, 6] in generation 1, below 700 = 0.7 x generation 0's"
+    assert below.reason == "vocabulary_size of the corpus is 5 [4, 6] in generation 1, below 700 = 0.7 x generation 0's"
     assert (below.low, below.high, below.generation, below.first_generation, below.subject) == (4, 6, 1, 1, "corpus")
 
 
@@ -116,7 +116,7 @@ def test_every_limit_has_its_verdict_in_order() -> None:
 
 def test_a_limit_on_something_not_measured_is_refused() -> None:
     gate = GateSettings(limits=(Limit(metric="vocabulary_size", at_least=0.5),))
-    with pytest.raises(ValueError, match=r"limit on types of the model.*measured: perplexity"):
+    with pytest.raises(ValueError, match=r"limit on vocabulary_size of the model.*measured: perplexity"):
         evaluate_gate(gate, [_told(types=1.0), _told(perplexity=1.0)])
     with pytest.raises(ValueError, match=r"limit on custom.happiness"):
         evaluate_gate(GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_told(perplexity=1.0)])

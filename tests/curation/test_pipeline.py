@@ -48,7 +48,7 @@ def _embed(records: RecordSet) -> Vectors:
 
 
 def _dropped(decisions: list[Decision]) -> dict[str, str]:
-    return {decision.id: decision.stage for decision in decisions if not decision.kept}
+    return {decision.id: decision.filter for decision in decisions if not decision.kept}
 
 
 def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
@@ -66,7 +66,7 @@ def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
         heldout=["held out words nobody may ever say"],
         reserve=["a human wrote these seven words once"],
     )
-    looked_at = Counter(decision.stage for decision in decisions)
+    looked_at = Counter(decision.filter for decision in decisions)
     assert looked_at == {"empty": 6, "exact": 5, "decontamination": 4, "human_overlap": 3, "minhash": 2}
     assert _dropped(decisions) == {
         "g0": "empty",
@@ -75,7 +75,7 @@ def test_each_sieve_drops_its_own_and_the_next_does_not_see_it() -> None:
         "g4": "human_overlap",
         "g5": "minhash",
     }
-    assert [decision.stage for decision in decisions if decision.id == "g1"] == list(looked_at)
+    assert [decision.filter for decision in decisions if decision.id == "g1"] == list(looked_at)
     assert {decision.id: decision.duplicate_of for decision in decisions if not decision.kept} == {
         "g0": None,
         "g2": "g1",
@@ -111,10 +111,10 @@ def test_there_is_one_decision_for_every_record_and_sieve_that_looked(
     decisions = _decided(texts, *stages, heldout=heldout, reserve=reserve, earlier=before)
     records = [f"g{place}" for place in range(len(texts))]
     for stage in stages:
-        made = [decision for decision in decisions if decision.stage == stage]
+        made = [decision for decision in decisions if decision.filter == stage]
         assert [decision.id for decision in made] == records
         records = [decision.id for decision in made if decision.kept]
-    assert len(decisions) == sum(1 for decision in decisions if decision.stage in stages)
+    assert len(decisions) == sum(1 for decision in decisions if decision.filter in stages)
     generations = {"g": 3, "e": 1, "o": 0, "h": 0}
     for decision in decisions:
         assert bool(decision.reason) != decision.kept
@@ -199,7 +199,7 @@ def test_vectors_stay_with_their_records_after_a_drop() -> None:
     decisions = _decided(texts, "semantic", "diversity", semantic={"threshold": 0.99})
     assert _dropped(decisions) == {"g1": "semantic", "g4": "semantic"}
     alone = _decided(["aaaa", "bbbb", "cccc"], "diversity")
-    gains = [decision.score for decision in decisions if decision.stage == "diversity"]
+    gains = [decision.score for decision in decisions if decision.filter == "diversity"]
     assert gains == [decision.score for decision in alone]
 
 
@@ -290,7 +290,7 @@ def test_sieves_that_were_passed_before_are_not_passed_again() -> None:
     whole = _decided(texts, "empty", "exact", "minhash", "diversity")
     for passed in range(5):
         stages: tuple[FilterName, ...] = ("empty", "exact", "minhash", "diversity")
-        before = [decision for decision in whole if decision.stage in stages[:passed]]
+        before = [decision for decision in whole if decision.filter in stages[:passed]]
         records = _known("g", texts, 3).exclude(_dropped(before))
         chosen = CurateSettings(filters=stages, minhash=WORDS)
         after = run_filters(records, EMPTY_RECORDS, EMPTY_RECORDS, EMPTY_RECORDS, chosen, stages[passed:], _embed)
@@ -372,7 +372,7 @@ def test_the_best_answer_to_each_prompt_stays_and_the_others_name_it() -> None:
 def test_the_answer_that_is_farthest_from_what_exists_stays_and_goes_on_to_the_next_sieve() -> None:
     texts = ["the quiet garden sleeps", "old ships crossed oceans", "old ships crossed oceans"]
     made = _answers(texts, [0, 0, 1], "distance", then=("exact",))
-    assert [(one.stage, one.id) for one in made if one.kept] == [("best_of", "g1"), ("best_of", "g2"), ("exact", "g1")]
+    assert [(one.filter, one.id) for one in made if one.kept] == [("best_of", "g1"), ("best_of", "g2"), ("exact", "g1")]
     assert made[0].score == pytest.approx(0, abs=1e-6)
 
 

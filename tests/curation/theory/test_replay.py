@@ -42,7 +42,7 @@ def test_no_player_keeps_a_promise_for_each_language(count: int) -> None:
     pair = [positive(), negative_and_first(count)]
     for player in (witness_protection(pair), in_the_limit(pair, sure=False, protect=False), uniform(pair)):
         games = [play(player, counting_then_echoing(count), target, count + 20)[count - 1 :] for target in pair]
-        assert np.all([bool(one.fault or other.fault) for one, other in zip(*games, strict=True)])
+        assert np.all([bool(one.error or other.error) for one, other in zip(*games, strict=True)])
 
 
 def test_witness_protection_errs_for_a_while_and_its_negative_control_for_ever() -> None:

@@ -128,7 +128,7 @@ def test_drift_names_the_changed_field_with_both_values(tmp_path: Path) -> None:
         now.exists()
     assert str(drift.value) == (
         f'{folder} was made differently: settings.mix.policy was "anchor", is now "replace"; '
-        'parents.reserve was "aaaa", is now "bbbb"'
+        'parents.human_train was "aaaa", is now "bbbb"'
     )
 
 
@@ -187,13 +187,13 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     artifact = _published(tmp_path / "corpus")
     _edit_manifest(artifact.folder, format=FORMAT + 1)
     for reading in (artifact.exists, lambda: read_table(artifact.folder), lambda: read_manifest(artifact.folder)):
-        with pytest.raises(ArtifactMissingError, match=f"has format {FORMAT + 1}, this Heirloom reads up to {FORMAT}"):
+        with pytest.raises(ArtifactMissingError, match=f"has format {FORMAT + 1}, this Heirloom reads format {FORMAT}"):
             reading()
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     artifact = _published(tmp_path / "corpus")
-    (artifact.folder / MANIFEST).write_text('{"format": 1, "na')
+    (artifact.folder / MANIFEST).write_text('{"format": 2, "na')
     with pytest.raises(ArtifactMissingError, match="cannot be read"):
         artifact.exists()
 

@@ -46,7 +46,7 @@ def test_a_card_says_shares_sources_licenses_policy_sampler_metrics_and_lineage(
         "| model | perplexity | 12.35 |",
         "| model | lost | – |",
         "| corpus | aaaa | decisions_0 | bbbb |",
-        "| question | does it \\| hold? |",
+        "| description | does it \\| hold? |",
     ):
         assert line in card.splitlines()
     assert "Of the tokens its model was trained on, 50.00% were human." in card

@@ -105,9 +105,9 @@ def test_lineage_joins_every_artifact_to_what_it_was_made_from(two_runs: Path) -
     assert _asked(two_runs, edges) == [
         ("corpus", "decisions"),
         ("decisions", "candidates"),
+        ("eval_samples", "model"),
         ("metrics", "model"),
         ("model", "corpus"),
-        ("eval_samples", "model"),
     ]
     joined = """select count(*) from lineage child join lineage parent
         on child.parent_fingerprint = parent.fingerprint and child.run = parent.run

@@ -222,7 +222,7 @@ def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[Beginning,
     manifest = read_manifest(begun.attempt(1).folder / "index")
     assert manifest["parents"] == {"decisions": decisions.fingerprint}
     assert manifest["settings"] == {
-        "format": 1,
+        "format": 2,
         "shingle_unit": "words",
         "shingle_length": 3,
         "num_bands": 25,

@@ -135,7 +135,7 @@ def test_what_loss_alone_would_miss_is_said_in_a_sentence(ingested: Site, recipe
     folder = report(ingested.store, ["tiny", "unwatched"], "both")
     page = (folder / "report.md").read_text()
     (sentence,) = [line for line in page.splitlines() if "would pass by held-out loss alone" in line]
-    assert sentence.startswith("- **tiny**") and "types of the model is" in sentence
+    assert sentence.startswith("- **tiny**") and "vocabulary_size of the model is" in sentence
     assert "lost_tails" in _section(page, "Collapse, by each meaning of the word")
     assert (folder / "forecast.png").exists()
     assert "forecast.png" not in (folder / "report.html").read_text()
