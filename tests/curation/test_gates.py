@@ -87,8 +87,8 @@ def test_a_certain_limit_is_broken_by_the_whole_interval() -> None:
 def test_candidates_are_held_against_the_first_there_were() -> None:
     gate = GateSettings(limits=(Limit(metric="vocabulary_size", subject="candidates", at_least=0.5),))
     said = [{("candidates", "vocabulary_size"): Value(value)} for value in (100, 60, 40)]
-    assert evaluate_gate(gate, [_told(types=1)])[0].action == "go"
-    assert [evaluate_gate(gate, [_told(types=1), *said[: place + 1]])[0].action for place in range(3)] == [
+    assert evaluate_gate(gate, [_told(vocabulary_size=1)])[0].action == "go"
+    assert [evaluate_gate(gate, [_told(vocabulary_size=1), *said[: place + 1]])[0].action for place in range(3)] == [
         "go",
         "go",
         "warn",
@@ -106,7 +106,7 @@ def test_generation_0_passes_its_own_default_gate() -> None:
 def test_every_limit_has_its_verdict_in_order() -> None:
     limits = (Limit(metric="vocabulary_size", at_least=0.5), Limit(metric="perplexity", at_most=1.1, action="stop"))
     verdicts = evaluate_gate(
-        GateSettings(limits=limits), [_told(types=10, perplexity=10), _told(types=10, perplexity=12)]
+        GateSettings(limits=limits), [_told(vocabulary_size=10, perplexity=10), _told(vocabulary_size=10, perplexity=12)]
     )
     assert [(verdict.metric, verdict.action) for verdict in verdicts] == [
         ("vocabulary_size", "go"),
@@ -117,7 +117,7 @@ def test_every_limit_has_its_verdict_in_order() -> None:
 def test_a_limit_on_something_not_measured_is_refused() -> None:
     gate = GateSettings(limits=(Limit(metric="vocabulary_size", at_least=0.5),))
     with pytest.raises(ValueError, match=r"limit on vocabulary_size of the model.*measured: perplexity"):
-        evaluate_gate(gate, [_told(types=1.0), _told(perplexity=1.0)])
+        evaluate_gate(gate, [_told(vocabulary_size=1.0), _told(perplexity=1.0)])
     with pytest.raises(ValueError, match=r"limit on custom.happiness"):
         evaluate_gate(GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_told(perplexity=1.0)])
 
