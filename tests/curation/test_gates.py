@@ -106,7 +106,8 @@ def test_generation_0_passes_its_own_default_gate() -> None:
 def test_every_limit_has_its_verdict_in_order() -> None:
     limits = (Limit(metric="vocabulary_size", at_least=0.5), Limit(metric="perplexity", at_most=1.1, action="stop"))
     verdicts = evaluate_gate(
-        GateSettings(limits=limits), [_told(vocabulary_size=10, perplexity=10), _told(vocabulary_size=10, perplexity=12)]
+        GateSettings(limits=limits),
+        [_told(vocabulary_size=10, perplexity=10), _told(vocabulary_size=10, perplexity=12)],
     )
     assert [(verdict.metric, verdict.action) for verdict in verdicts] == [
         ("vocabulary_size", "go"),
