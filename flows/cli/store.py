@@ -68,7 +68,7 @@ def verify(
 def rm(runs: Runs, store: Store = None, yes: Yes = False) -> None:
     """Remove runs with all their files; a run that is being written is refused."""
     from flows.terminal.console import format_bytes
-    from storage.artifacts.files import folder_size
+    from storage.files import folder_size
     from storage.maintenance.gc import forks_of, remove_run
     from storage.runs.run import BusyError, Run
 

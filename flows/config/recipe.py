@@ -16,6 +16,7 @@ from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.review import ReviewSettings
 from heirloom.errors import HeirloomError
+from storage.names import Name
 from tasks.backends import PointTraining, Sampling, Training, TransformerTraining
 from tasks.backends.registry import require_installed, resolve_sampler
 
@@ -32,7 +33,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run")
+    name: Name = Field(description="name of the run")
     description: str = Field("", description="what this recipe is meant to find out, in one sentence")
     dataset: str = Field("python-docs", description="name of the ingested human text")
     seed: int = Field(0, ge=0, description="all dice follow from it")

@@ -25,6 +25,7 @@ from flows.evolve import evolve as evolving
 from flows.human_review import ReviewInProgressError
 from flows.ingest import ingest as ingesting
 from flows.orchestration.forms import FIELD_ORDER, RecipeForm, SiteForm
+from storage.names import Name
 from storage.runs.run import BusyError, Run
 from storage.runs.status import last_accepted_generation
 
@@ -40,7 +41,7 @@ _HERE, _AS_IT_COMES = Site(), IngestSettings()
 @flow(name="ingest", flow_run_name="{name}", persist_result=False)
 def ingest(
     sources: list[str],
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")],
+    name: Name,
     settings: Annotated[IngestSettings, FIELD_ORDER] = _AS_IT_COMES,
     site: SiteForm = _HERE,
 ) -> dict[str, int]:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from flows.terminal.console import console, table
 from heirloom.errors import HeirloomError
+from storage.files import atomic_file
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -134,11 +135,9 @@ def _cell(value: object) -> str:
 def _keep(answer: "DuckDBPyRelation", kind: OutputFormat, out: Path | None) -> None:
     batches = answer.to_arrow_reader()
     if kind is OutputFormat.parquet and out:
-        hidden = out.with_name(f".{out.name}.draft")
-        with pq.ParquetWriter(hidden, batches.schema, compression="zstd") as file:
+        with atomic_file(out) as hidden, pq.ParquetWriter(hidden, batches.schema, compression="zstd") as file:
             for batch in batches:
                 file.write_batch(batch)
-        hidden.rename(out)
         return
     write = _json if kind is OutputFormat.json else _csv
     with _open(out) as file:
@@ -151,10 +150,8 @@ def _open(out: Path | None) -> Iterator[IO[str]]:
     if out is None:
         yield sys.stdout
         return
-    hidden = out.with_name(f".{out.name}.draft")
-    with hidden.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(out) as hidden, hidden.open("w", newline="", encoding="utf-8") as file:
         yield file
-    hidden.rename(out)
 
 
 def _json(file: IO[str], batches: pa.RecordBatchReader) -> None:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from flows.terminal.console import format_bytes, table
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, read_table
-from storage.artifacts.files import folder_size
+from storage.files import folder_size
 from storage.maintenance.erase import RecordLocation
 from storage.maintenance.gc import GcCandidate
 from storage.runs.run import Run, runs

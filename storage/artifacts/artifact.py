@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.files import file_info, fsync, manifest_digest
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.provenance import provenance
 from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
+from storage.files import atomic_file, file_info, fsync, manifest_digest
 from storage.remote import mirror
 
 MANIFEST = "_manifest.json"
@@ -168,10 +168,8 @@ class Draft:
 
     def write_part(self, table: pa.Table, number: int = 0) -> None:
         """Write one numbered part; it appears whole or not at all."""
-        hidden = self.folder / f".part-{number:05d}.parquet"
-        write_parquet(table, hidden)
-        fsync(hidden)
-        hidden.rename(self.folder / f"part-{number:05d}.parquet")
+        with atomic_file(self.folder / f"part-{number:05d}.parquet") as hidden:
+            write_parquet(table, hidden)
         self.rows += table.num_rows
 
 

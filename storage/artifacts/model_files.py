@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
-from storage.artifacts.files import fsync
+from storage.files import fsync, write_atomically
 
 REMOVAL_NOTE = "_removed.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -50,10 +50,7 @@ def weight_files(model: Path) -> list[str]:
 def remove_weights(model: Path) -> None:
     """Remove the weights of a finished model; what is gone is written down before it goes."""
     files = sorted({*weight_files(model), *removed_weight_files(model)})
-    hidden = model / f".{REMOVAL_NOTE}"
-    hidden.write_text(json.dumps({"time": time.time(), "files": files}, indent=1))
-    fsync(hidden)
-    hidden.rename(model / REMOVAL_NOTE)
+    write_atomically(model / REMOVAL_NOTE, json.dumps({"time": time.time(), "files": files}, indent=1))
     fsync(model)
     for name in files:
         (model / name).unlink(missing_ok=True)

@@ -7,7 +7,6 @@ A digest stays when its text is gone, so that the same text cannot come back und
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.artifacts.parquet_io import DamagedError
+from storage.files import write_atomically
 
 TOMBSTONES_FILE = "tombstones.jsonl"
 
@@ -62,12 +62,7 @@ def add_tombstones(root: Path, text_hashes: Mapping[str, str], reason: str) -> N
         buried = {one.text_hash for one in known}
         new = {digest: identity for identity, digest in text_hashes.items() if digest not in buried}
         known += [Tombstone(identity, digest, time.time(), reason) for digest, identity in new.items()]
-        hidden = root / f".{TOMBSTONES_FILE}"
-        with hidden.open("w") as file:
-            file.writelines(json.dumps(asdict(one)) + "\n" for one in known)
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.rename(root / TOMBSTONES_FILE)
+        write_atomically(root / TOMBSTONES_FILE, "".join(json.dumps(asdict(one)) + "\n" for one in known))
 
 
 def tombstoned_hashes(folder: Path) -> pa.Array:

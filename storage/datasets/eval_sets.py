@@ -5,13 +5,13 @@
                                      eval_exposures=1/       what had met the set already; a later look adds the next
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
 from storage.artifacts.schemas import EVAL_EXPOSURES, HUMAN_RECORDS, REJECTED_DOCUMENTS
+from storage.names import check_name
 
 VIEWS = {
     "eval_records": (HUMAN_RECORDS, "records"),
@@ -32,7 +32,6 @@ CONTAMINATION_SQL = """
         select run, generation, eval_set, origin, num_compared, num_overlapping, round(max_jaccard, 3) as max_jaccard, shared_run_words
         from contamination_report order by all"""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RESERVED_NAMES = ("all", "human_heldout", "human_train")
 
 
@@ -42,11 +41,9 @@ def eval_set_folder(root: Path, dataset: str, name: str) -> Path:
     Raises:
         HeirloomError: the name is no folder name, or one that means something else.
     """
-    if not _NAME.fullmatch(name) or name in _RESERVED_NAMES:
-        raise HeirloomError(
-            f"{name!r} cannot name an evaluation set: use letters, digits, dots, dashes and underscores, "
-            f"and none of {', '.join(_RESERVED_NAMES)}"
-        )
+    check_name(name, "an evaluation set")
+    if name in _RESERVED_NAMES:
+        raise HeirloomError(f"{name!r} cannot name an evaluation set: {', '.join(_RESERVED_NAMES)} are reserved")
     return root / "human" / dataset / "eval_sets" / name
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.files import atomic_folder
 from storage.artifacts.parquet_io import write_parquet
 from storage.export.croissant import croissant
 from storage.export.dataset_card import ExportedCorpus, dataset_card
+from storage.files import atomic_folder
 from storage.query.catalog import open_catalog
 from storage.runs.run import Run
 

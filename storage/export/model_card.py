@@ -12,10 +12,10 @@ from typing import Any
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import load_artifact, read_manifest
-from storage.artifacts.files import atomic_folder
 from storage.artifacts.model_files import ADAPTER_CONFIG, BASE_MODEL_KEY, ensure_loadable
 from storage.artifacts.provenance import commit, versions
 from storage.export.dataset_card import format_value, hub_license, markdown_table
+from storage.files import atomic_folder
 from storage.query.catalog import open_catalog
 from storage.runs.fork import accepted_until
 from storage.runs.run import Run

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, part_paths, read_manifest
-from storage.artifacts.files import file_info, fsync, manifest_digest
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.tombstones import drop_rows, read_tombstones, to_string_array
+from storage.files import file_info, fsync, manifest_digest
 from storage.maintenance.gc import find_stale_drafts
 from storage.runs.run import BusyError, Run
 from storage.runs.status import artifact_folders, is_human

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.artifacts.artifact import MANIFEST
-from storage.artifacts.files import folder_size
 from storage.artifacts.model_files import base_artifact_of, remove_weights, weight_files
+from storage.files import folder_size
 from storage.query.scan import require_store
 from storage.remote import mirror
 from storage.runs.run import Run, runs

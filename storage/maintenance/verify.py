@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
-from storage.artifacts.files import file_info, manifest_digest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files
 from storage.artifacts.tombstones import read_tombstones
+from storage.files import file_info, manifest_digest
 from storage.maintenance.erase import PENDING_MANIFEST
 from storage.query.scan import require_store
 from storage.remote.mirror import fetch

@@ -20,6 +20,7 @@ from heirloom.errors import HeirloomError
 from storage.artifacts import schemas as records
 from storage.artifacts.tombstones import TOMBSTONES, read_tombstones
 from storage.datasets import eval_sets as evaluation
+from storage.files import atomic_file
 from storage.query.scan import ScannedRun, StoreScan, scan_store
 from storage.runs.status import work_seconds
 
@@ -126,16 +127,13 @@ def write_catalog(root: Path, file: Path) -> None:
     if not file.parent.is_dir():
         raise HeirloomError(f"there is no folder {file.parent} to write {file.name} to")
     listing = scan_store(root)
-    hidden = file.with_name(f".{file.name}.draft").absolute()
-    hidden.unlink(missing_ok=True)
 
     def relative(part: Path) -> str:
-        return f"stored({sql_literal(glob.escape(os.path.relpath(part, hidden.parent)))})"
+        return f"stored({sql_literal(glob.escape(os.path.relpath(part, file.absolute().parent)))})"
 
-    with duckdb.connect(hidden) as connection:
+    with atomic_file(file.absolute()) as hidden, duckdb.connect(hidden) as connection:
         connection.execute(_STORE)
         _fill(connection, listing, relative)
-    hidden.rename(file)
 
 
 def _fill(connection: "duckdb.DuckDBPyConnection", listing: StoreScan, named: Callable[[Path], str]) -> None:

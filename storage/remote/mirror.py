@@ -7,9 +7,7 @@ is absent or finished for every reader of the bucket, and nothing is finished he
 """
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 import threading
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.errors import HeirloomError
+from storage.files import atomic_file, sha256_of, write_atomically
 from storage.remote.s3 import SCHEME, Bucket
 
 _MARK = ".mirror.json"
@@ -89,12 +88,7 @@ def write_small(path: Path, content: bytes) -> None:
     """Write a small file whole or not at all: in the bucket first if there is one, then here."""
     if place := bucket_for(path):
         place[0].put(place[1], content, if_match=None)
-    hidden = path.with_name(f".{path.name}")
-    with hidden.open("wb") as target:
-        target.write(content)
-        target.flush()
-        os.fsync(target.fileno())
-    hidden.rename(path)
+    write_atomically(path, content)
 
 
 def read_latest(path: Path) -> bytes:
@@ -116,18 +110,14 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         return
     bucket, key = place
     for name, expected in files.items():
-        hidden = folder / f".{name.replace('/', '.')}"
-        bucket.fetch(f"{key}/{name}", hidden)
-        with hidden.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != expected["sha256"]:
-            hidden.unlink()
-            raise HeirloomError(
-                f"{bucket.url}: {key}/{name} is damaged: its SHA-256 is {found}, the manifest says {expected['sha256']}; "
-                "restore the object, or remove the artifact to make it anew"
-            )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        hidden.rename(folder / name)
+        with atomic_file(folder / name) as hidden:
+            bucket.fetch(f"{key}/{name}", hidden)
+            if (digest := sha256_of(hidden)) != expected["sha256"]:
+                raise HeirloomError(
+                    f"{bucket.url}: {key}/{name} is damaged: its SHA-256 is {digest}, the manifest says "
+                    f"{expected['sha256']}. Restore the object, or delete the artifact to recompute it."
+                )
 
 
 @contextlib.contextmanager
@@ -166,15 +156,12 @@ def _pull(bucket: Bucket, root: Path, seen: dict[str, str]) -> None:
         path = root / key
         if seen.get(key) != tag or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            hidden = path.with_name(f".{path.name}")
-            bucket.fetch(key, hidden)
-            hidden.rename(path)
+            with atomic_file(path) as hidden:
+                bucket.fetch(key, hidden)
     for gone in set(seen) - set(small):
         _remove_local(root / gone)
     root.mkdir(parents=True, exist_ok=True)
-    hidden = root / f".{_MARK}"
-    hidden.write_text(json.dumps({"url": bucket.url, "seen": small}))
-    hidden.rename(root / _MARK)
+    write_atomically(root / _MARK, json.dumps({"url": bucket.url, "seen": small}))
 
 
 def _remove_local(path: Path) -> None:

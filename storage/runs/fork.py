@@ -14,9 +14,9 @@ from typing import Any
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import FORMAT, MANIFEST, ArtifactMissingError, read_manifest
-from storage.artifacts.files import file_info, fsync
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files, require_weights
 from storage.artifacts.provenance import provenance
+from storage.files import file_info, fsync
 from storage.runs.run import Attempt, Run
 from storage.runs.status import accepted_attempts, artifact_folders_of
 

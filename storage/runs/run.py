@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,13 +26,11 @@ from storage.artifacts.artifact import (
     differences,
 )
 from storage.artifacts.provenance import provenance
+from storage.names import check_name
 from storage.remote import mirror
 from storage.remote.lease import LeaseHeldError, lease, lease_holder
 
 _JournalValue = float | str | list[str]
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class BusyError(HeirloomError):
@@ -53,8 +50,7 @@ class Run:
         Raises:
             HeirloomError: the name is empty or holds other characters than letters, digits, dot, dash, underscore.
         """
-        if not _NAME.fullmatch(self.name):
-            raise HeirloomError(f"{self.name!r} cannot name a run: use letters, digits, dots, dashes and underscores")
+        check_name(self.name, "a run")
 
     @property
     def folder(self) -> Path:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
-from storage.artifacts.files import folder_size
 from storage.artifacts.model_files import removed_weight_files
+from storage.files import folder_size
 from storage.runs.run import Attempt, Run, runs
 
 

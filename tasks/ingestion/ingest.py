@@ -6,7 +6,6 @@ lie on disk between the steps, in buckets of their digest, so that memory does n
 
 import contextlib
 import hashlib
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from storage.artifacts.tombstones import read_tombstones, to_string_array
 from storage.datasets.eval_sets import list_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.index.partitioned_scratch import discard, scratch
+from storage.names import check_name
 from storage.readers.base import Block, SourceFile
 from storage.readers.discovery import find_files, read_sources
 from storage.readers.formats import JSON_LINES_SUFFIXES
@@ -37,7 +37,6 @@ from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
 
 _FEWEST = {"human_train": 20, "human_heldout": 5}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @task
@@ -48,8 +47,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
         HeirloomError: a source cannot be read, or too little is left to train on or to measure with.
         BusyError: another process ingests under this name.
     """
-    if not _NAME.fullmatch(name):
-        raise HeirloomError(f"{name!r} cannot name human text: use letters, digits, dots, dashes and underscores")
+    check_name(name, "a dataset")
     listed = [(source, find_files(source)) for source in sources]
     with progress(name, "ingest") as told, scratch(root / "human" / name / ".ingest") as folder:
         before = _newest(root, name)

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, load_artifact, read_manifest, read_table
-from storage.artifacts.files import file_info
 from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable
 from storage.artifacts.schemas import TRAINING
+from storage.files import file_info
 from storage.runs.run import Attempt
 from tasks.backends import Training, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends

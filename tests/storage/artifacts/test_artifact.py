@@ -41,7 +41,7 @@ def _interrupted(artifact: Artifact, *tables: pa.Table) -> None:
     with artifact.draft() as draft:
         for number, table in enumerate(tables):
             draft.write_part(table, number)
-        (draft.folder / f".part-{len(tables):05d}.parquet").write_bytes(b"cut off")
+        (draft.folder / f".part-{len(tables):05d}.parquet.tmp").write_bytes(b"cut off")
         raise KeyboardInterrupt
 
 

@@ -103,7 +103,7 @@ def test_what_is_not_there_cannot_be_exported_and_leaves_nothing(
 def test_a_folder_that_is_there_is_not_overwritten(mixed: Path, tmp_path: Path) -> None:
     folder = export_corpus(mixed, "first", 2, "jsonl", tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="is there already; name another folder with --out, or remove it"):
+    with pytest.raises(ValueError, match=r"exists already\. Name another folder with --out, or remove it"):
         export_corpus(mixed, "first", 1, "jsonl", folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

@@ -61,7 +61,7 @@ def test_what_is_not_there_is_refused(ripe: Path, tmp_path: Path, run: str, gene
 
 
 def test_a_folder_that_is_there_and_weights_that_are_gone_are_refused(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         export_model(store, "tiny", 2, tmp_path)
     remove_weights(store / "runs/tiny/generation=2/attempt=1/model")
     with pytest.raises(ValueError, match="were removed by heirloom gc"):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from storage.artifacts.artifact import FORMAT, MANIFEST
-from storage.artifacts.files import manifest_digest
 from storage.artifacts.model_files import remove_weights
 from storage.artifacts.tombstones import TOMBSTONES_FILE
+from storage.files import manifest_digest
 from storage.maintenance.verify import verify
 from storage.runs.run import Run
 

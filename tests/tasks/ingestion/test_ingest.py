@@ -290,7 +290,7 @@ def test_a_file_without_the_column_is_refused(tmp_path: Path) -> None:
     source = _written(tmp_path / "a.jsonl", human_texts(100))
     with pytest.raises(ValueError, match="has no column 'body' with text; name another with --text-column"):
         ingest(tmp_path / "store", "letters", [source], IngestSettings(text_column="body"))
-    with pytest.raises(ValueError, match="cannot name human text"):
+    with pytest.raises(ValueError, match="cannot name a dataset"):
         ingest(tmp_path / "store", "../letters", [source], IngestSettings())
     assert _stored(tmp_path / "store") == []
 
