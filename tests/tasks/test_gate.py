@@ -48,22 +48,22 @@ _LIMITS = GateSettings(
     ],
 )
 def test_each_limit_has_its_say_and_the_worst_one_counts(
-    tmp_path: Path, perplexity: float, types: float, actions: list[str], worst: str
+    tmp_path: Path, perplexity: float, vocabulary_size: float, actions: list[str], worst: str
 ) -> None:
-    first = _metrics(tmp_path, 0, perplexity=100.0, types=1000.0)
-    now = _metrics(tmp_path, 2, perplexity=perplexity, types=types)
+    first = _metrics(tmp_path, 0, perplexity=100.0, vocabulary_size=1000.0)
+    now = _metrics(tmp_path, 2, perplexity=perplexity, vocabulary_size=vocabulary_size)
     verdict = judge_generation(_attempt(tmp_path, 2), [first, now], _LIMITS)
     rows = read_table(verdict.folder).to_pylist()
     assert [row["action"] for row in rows] == actions
     assert [row["limit"] for row in rows] == [150.0, 300.0, 500.0]
-    assert [row["value"] for row in rows] == [perplexity, perplexity, types]
+    assert [row["value"] for row in rows] == [perplexity, perplexity, vocabulary_size]
     facts = read_manifest(verdict.folder)["facts"]
     assert facts["action"] == worst
     assert facts["reasons"] == [row["reason"] for row in rows if row["action"] != "go"]
 
 
 def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first, now = (_metrics(tmp_path, place, perplexity=value, types=9.0) for place, value in ((0, 100.0), (2, 200.0)))
+    first, now = (_metrics(tmp_path, place, perplexity=value, vocabulary_size=9.0) for place, value in ((0, 100.0), (2, 200.0)))
     with caplog.at_level(logging.WARNING, logger="tasks"):
         judge_generation(_attempt(tmp_path, 2), [first, now], _LIMITS)
     assert caplog.messages == [
