@@ -63,7 +63,9 @@ def test_each_limit_has_its_say_and_the_worst_one_counts(
 
 
 def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first, now = (_metrics(tmp_path, place, perplexity=value, vocabulary_size=9.0) for place, value in ((0, 100.0), (2, 200.0)))
+    first, now = (
+        _metrics(tmp_path, place, perplexity=value, vocabulary_size=9.0) for place, value in ((0, 100.0), (2, 200.0))
+    )
     with caplog.at_level(logging.WARNING, logger="tasks"):
         judge_generation(_attempt(tmp_path, 2), [first, now], _LIMITS)
     assert caplog.messages == [

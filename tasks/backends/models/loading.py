@@ -9,7 +9,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from heirloom.errors import HeirloomError
 from tasks.backends.models.adapters import adapter_base_path
-from tasks.backends.training.model import _first_line
 
 
 def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
@@ -21,7 +20,7 @@ def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError, KeyError) as error:
-        raise HeirloomError(f"no tokenizer can be read from {model}: {_first_line(error)}") from error
+        raise HeirloomError(f"no tokenizer can be read from {model}: {first_line(error)}") from error
     if tokenizer.eos_token is None:
         raise HeirloomError(f"the tokenizer of {model} has no token that ends a text; set eos_token there")
     tokenizer.bos_token = tokenizer.bos_token or tokenizer.eos_token
@@ -52,3 +51,8 @@ def load_model(model: Path) -> Any:  # noqa: ANN401
 def max_positions(network: Any) -> int:  # noqa: ANN401
     """Tokens that it sees at once: any number, where it has no places of its own, as BLOOM and Mamba."""
     return getattr(network.config, "max_position_embeddings", None) or sys.maxsize
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's message, or its type where the message is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError
-from tasks.backends.models.loading import load_tokenizer, split_adapter
+from tasks.backends.models.loading import first_line, load_tokenizer, split_adapter
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.loss import LlamaWithChunkedLoss
 from tasks.backends.training.tokenizer import train_bpe_tokenizer
@@ -92,7 +92,7 @@ def _opened(model: str, settings: TransformerTraining) -> Any:  # noqa: ANN401
         )
     except (OSError, ValueError, KeyError) as error:
         raise HeirloomError(
-            f"no model can be read from {model}: {_first_line(error)}; name a folder with config.json and weights, "
+            f"no model can be read from {model}: {first_line(error)}; name a folder with config.json and weights, "
             "or a model that can be fetched"
         ) from error
     longest = getattr(network.config, "max_position_embeddings", settings.context_length)
@@ -172,7 +172,3 @@ def _refuse_other_spelling(
 
 def _spelling(tokenizer: PreTrainedTokenizerFast) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
