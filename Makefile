@@ -1,46 +1,51 @@
-# Everything happens in .venv; a second make installs nothing.
+# All targets use .venv and install it once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+FAST := tests/curation tests/storage tests/flows/config
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test check format docs bench reproductions clean
+.PHONY: help install demo quick test test-fast check format docs bench reproductions clean
 
-help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: $(VENV)/.ready ## set everything up in .venv
+install: $(VENV)/.ready ## install into .venv
 
 $(VENV)/.ready: lock-py311.txt pyproject.toml deploy/set-up.sh
 	PYTHON="$(PYTHON)" sh deploy/set-up.sh $(VENV)
 	@touch $@
 
-demo: install ## collapse, and no collapse, on real models: five to eight minutes
+demo: install ## run the demo on tiny Llama models: five to eight minutes
 	$(BIN)/heirloom demo
 
-quick: install ## the same story by counting words: under a minute
+quick: install ## run the demo on n-gram models: under a minute
 	$(BIN)/heirloom demo --quick
 
-test: install ## what the README promises, checked
+test: install ## run all checks and tests, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-check: test ## the same
+test-fast: install ## run the tests without torch, server or subprocess: under a minute
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup -m "not transformer and not gpu" $(FAST)
 
-format: install ## put code in order
+check: test ## same as test
+
+format: install ## format code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install ## write the reference pages and tables again
+docs: install ## regenerate the reference pages and tables
 	$(BIN)/python docs/reference.py
 
-bench: install ## the demo's figures
+bench: install ## run the benchmark of the demo
 	$(BIN)/python -m benchmarks demo
 
-reproductions: install ## the published experiments beside ours: under 90 minutes; goes on where it stood
+reproductions: install ## repeat the published experiments: under 90 minutes, resumes if interrupted
 	$(BIN)/python -m benchmarks reproductions
 	$(BIN)/python docs/reference.py
 

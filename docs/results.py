@@ -1,4 +1,4 @@
-"""Tables of what was measured, for the pages that show it; `reference` writes them."""
+"""Render benchmark results as Markdown tables for the pages that show them; `reference.py` writes the pages."""
 
 import json
 import re
@@ -10,82 +10,106 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 _RESULTS = ROOT / "benchmarks/results"
 _HEAD = ("| figure | value | goal | holds |", "|---|--:|---|---|")
+_UNDECIDED = "needs other hardware"
+
+_README_FIGURES = (
+    ("demo", "naive: held-out perplexity, last / first generation"),
+    ("demo", "naive: rare-word coverage, last generation"),
+    ("demo", "guarded: held-out perplexity, last / first generation"),
+    ("headline", "500 passages: loop below best human-only"),
+    ("headline", "1,500 passages: loop below best human-only"),
+    ("dedup", "CPU time, datasketch bulk / Heirloom"),
+    ("dedup", "Heirloom: recall, exact truth"),
+    ("generation", "throughput, generate / bare LLM.generate"),
+    ("training", "fast path: CPU time, plain Trainer / fast path"),
+    ("measure", "CPU time, evaluation / generation"),
+    ("operate", "CPU time of the Prefect run"),
+    ("storage", "transformer and vLLM: files that differ"),
+    ("storage", "ingest, a million records of jsonl"),
+)
+"""Rows of the README table: benchmark, and a prefix of the figure's name; the first match counts."""
 
 
 def readme() -> str:
-    """The front page, its table anew."""
-    return _filled((ROOT / "README.md").read_text(), "results", _results())
+    """Return the README with its results table filled in."""
+    return _filled((ROOT / "README.md").read_text(), "results", _readme_table())
 
 
 def _filled(text: str, name: str, lines: list[str]) -> str:
-    """A page with these lines between the two marks of that name."""
+    """Replace the lines between the two marks of that name."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, _, rest = text.partition(begin)
     return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.partition(end)[2]}"])
 
 
-_TOLD = {
-    "demo": ("naive: held-out perplexity, last over", "guarded: held-out perplexity", "guarded: rare-word coverage"),
-    "dedup": ("CPU of datasketch bulk over ours", "ours: recall, exact truth", "ours: precision, exact truth"),
-    "generation": ("generate beside a bare LLM.generate", "10,000 candidates, killed in the middle: rows"),
-    "headline": ("500 passages: how far the loop", "1,500 passages: how far the loop"),
-    "operate": ("worker-killed: finished after", "CPU time of the Prefect run", "threads and a local Ray cluster"),
-    "storage": ("asking 1,000,000 records: record_history a candidate", "transformer and vLLM: files unlike"),
-    "training": ("the fast path: CPU time", "killed and resumed: files that differ"),
-}
-"""What the front page tells of each benchmark, by how the name of a figure begins; and what was missed, it tells in any case."""
+def _readme_table() -> list[str]:
+    """Return the selected rows, and the number of goals with a link to those that were missed.
 
-
-def _results() -> list[str]:
-    """The front page's choice, every goal that was missed, and how many there are in all."""
-    stated = [(name, one) for name, found in _measured() for one in found if one["goal"]]
-    lines = [
-        _row(name, one) for name, one in stated if one["holds"] is False or one["name"].startswith(_TOLD.get(name, ()))
-    ]
-    decided = [one["holds"] for _, one in stated if one["holds"] is not None]
-    count = f"{sum(decided)} of {len(decided)} goals hold; all of them: [docs/figures.md](docs/figures.md)."
-    return [*_HEAD, *lines, "", count]
+    Raises:
+        ValueError: a selected row has no result.
+    """
+    with_goal = [(name, figure) for name, figures in _measured() for figure in figures if figure["goal"]]
+    rows = []
+    for benchmark, prefix in _README_FIGURES:
+        matches = [figure for name, figure in with_goal if name == benchmark and figure["name"].startswith(prefix)]
+        if not matches:
+            raise ValueError(f"README row {benchmark}: no figure in its results begins with {prefix!r}")
+        rows.append(_row(benchmark, matches[0]))
+    decided = [figure["holds"] for _, figure in with_goal if figure["holds"] is not None]
+    missed = len(decided) - sum(decided)
+    count = (
+        f"{sum(decided)} of {len(decided)} goals hold. The {missed} missed goals: "
+        "[docs/figures.md](docs/figures.md#missed-goals)."
+    )
+    return [*_HEAD, *rows, "", count]
 
 
 def figures() -> str:
-    """Every figure there is, by benchmark."""
+    """Return the page with every figure: missed goals first, then a section for each benchmark."""
     lines = [
         "# Every figure",
         "",
-        "Written from [benchmarks/results](../benchmarks/results) by `python docs/reference.py`.",
+        "All benchmark results and their goals, generated from [benchmarks/results](../benchmarks/results) by",
+        "`python docs/reference.py`. A goal that this machine cannot decide is marked *" + _UNDECIDED + "*.",
+        "",
+        "## Missed goals",
+        "",
+        *_HEAD,
     ]
-    for name, found in _measured():
-        told = json.loads((_RESULTS / f"{name}.json").read_text())
+    for name, measured in _measured():
+        lines += [_row(name, figure) for figure in measured if figure["goal"] and figure["holds"] is False]
+    for name, measured in _measured():
+        result = json.loads((_RESULTS / f"{name}.json").read_text())
         lines += [
             "",
             f"## {name}",
             "",
-            f"`{told['command']}`, {told['seconds']:,.0f} s on {told['machine']}.",
+            f"`{result['command']}`, {result['seconds']:,.0f} s on {result['machine']}.",
             "",
             *_HEAD,
         ]
-        lines += [_row("", one) for one in found]
+        lines += [_row("", figure) for figure in measured]
     return "\n".join(lines) + "\n"
 
 
 def _measured() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Figures by benchmark; reproductions have a page of their own."""
+    """Yield the figures of each benchmark, except reproductions, which have a page of their own."""
     for path in sorted(_RESULTS.glob("*.json")):
         if path.stem != "reproductions":
             yield path.stem, json.loads(path.read_text())["figures"]
 
 
 def _row(name: str, figure: dict[str, Any]) -> str:
-    unsaid = "not for this machine to say" if figure["goal"] else ""
-    holds = {True: "yes", False: "**no**", None: unsaid}[figure["holds"]]
+    undecided = _UNDECIDED if figure["goal"] else ""
+    holds = {True: "yes", False: "**no**", None: undecided}[figure["holds"]]
     title = f"{name}: {figure['name']}" if name else figure["name"]
     return f"| {title} | {figure['value']} {figure['unit']} | {figure['goal']} | {holds} |".replace("  ", " ")
 
 
 def reproductions() -> str:
-    """The published experiments, a table a row."""
-    written = _RESULTS / "reproductions.json"
-    figures = json.loads(written.read_text())["figures"] if written.exists() else []
+    """Return the page on published experiments, with one table for each experiment."""
+    path = _RESULTS / "reproductions.json"
+    figures = json.loads(path.read_text())["figures"] if path.exists() else []
 
     text = (ROOT / "docs/reproductions.md").read_text()
     for row in re.findall(r"<!-- row (\S+): begin -->", text):
@@ -99,30 +123,31 @@ def reproductions() -> str:
     return text
 
 
-_SHOWN = ("recalibrated perplexity", "perplexity", "rare word coverage")
+_HEADLINE_METRICS = ("perplexity at best temperature", "perplexity", "rare word coverage")
 
 
 def headline() -> str:
-    """One row an arm, the best first; the goals above them."""
-    told = json.loads((_RESULTS / "headline.json").read_text())["figures"]
+    """Return the headline page: the goals, then a table of arms for each data size, best first."""
+    figures = json.loads((_RESULTS / "headline.json").read_text())["figures"]
     text = (ROOT / "docs/headline.md").read_text()
-    goals = [_row("", one) for one in told if not one["name"].startswith(("small, ", "full, "))]
-    tables = {"goals": [*_HEAD, *goals]} | {size: _arms(size, told) for size in ("small", "full")}
+    goals = [_row("", figure) for figure in figures if not figure["name"].startswith(("small, ", "full, "))]
+    tables = {"goals": [*_HEAD, *goals]} | {size: _arms(size, figures) for size in ("small", "full")}
     for name, lines in tables.items():
         text = _filled(text, name, lines)
     return text
 
 
-def _arms(size: str, told: list[dict[str, Any]]) -> list[str]:
-    found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for one in told:
-        if one["name"].startswith(f"{size}, "):
-            arm, _, metric = one["name"].removeprefix(f"{size}, ").rpartition(": ")
-            found[arm][metric] = one
-    if not found:
+def _arms(size: str, figures: list[dict[str, Any]]) -> list[str]:
+    by_arm: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for figure in figures:
+        if figure["name"].startswith(f"{size}, "):
+            arm, _, metric = figure["name"].removeprefix(f"{size}, ").rpartition(": ")
+            by_arm[arm][metric] = figure
+    if not by_arm:
         return ["Not run yet."]
-    lines = [f"| arm | {' | '.join(_SHOWN)} | least to most |", "|---|--:|--:|--:|---|"]
-    for arm, metrics in sorted(found.items(), key=lambda item: item[1][_SHOWN[0]]["value"]):
-        values = " | ".join(str(metrics[metric]["value"]) for metric in _SHOWN)
-        lines.append(f"| {arm} | {values} | {metrics[_SHOWN[0]]['unit']} |")
+    first = _HEADLINE_METRICS[0]
+    lines = [f"| arm | {' | '.join(_HEADLINE_METRICS)} | range over seeds |", "|---|--:|--:|--:|---|"]
+    for arm, metrics in sorted(by_arm.items(), key=lambda item: item[1][first]["value"]):
+        values = " | ".join(str(metrics[metric]["value"]) for metric in _HEADLINE_METRICS)
+        lines.append(f"| {arm} | {values} | {metrics[first]['unit']} |")
     return lines

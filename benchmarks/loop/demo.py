@@ -37,9 +37,9 @@ def measure() -> list[Figure]:
         ),
         Figure("heirloom demo --quick", round(quick), "s", "< 60", quick < 60),
         *story(runs),
-        Figure("human-only, stopped at its best: perplexity, three seeds", _listed(runs["human-only"]), ""),
+        Figure("human-only, best held-out loss: perplexity, three seeds", _listed(runs["human-only"]), ""),
         Figure(
-            "guarded: perplexity at the end, three seeds",
+            "guarded: perplexity, last generation, three seeds",
             _listed(runs["guarded"]),
             "",
         ),

@@ -42,7 +42,7 @@ def figures() -> Iterator[Figure]:
         late = sum(str(one.value) == "late" for _, replaced in found for one in [replaced])
         turns = len(seeds) * _GENERATIONS["accumulate"]
         yield Figure(f"{backend}: false alarms in {turns} generations, {len(seeds)} seeds", false, "", "0", not false)
-        yield Figure(f"{backend}: alarms under replace that came late, of {len(seeds)} seeds", late, "", "0", not late)
+        yield Figure(f"{backend}: late alarms under replace, of {len(seeds)} seeds", late, "", "0", not late)
 
 
 def _one(backend: str, seed: int) -> list[Figure]:

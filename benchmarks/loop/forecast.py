@@ -60,10 +60,10 @@ def _figures(backend: str) -> list[Figure]:
             for (_, metric), (told, seen) in pairs.items()
             if metric == "type_coverage"
         )
-        found.append(Figure(f"{name}: type coverage, furthest from its forecast", short(off), "share"))
+        found.append(Figure(f"{name}: type coverage, largest distance from forecast", short(off), "share"))
         found.append(
             Figure(
-                f"{name}: type coverage, furthest beyond generation 0's distance",
+                f"{name}: type coverage, largest distance beyond that of generation 0",
                 short(course),
                 "share",
                 f"<= {_WITHIN}",

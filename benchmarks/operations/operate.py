@@ -31,19 +31,19 @@ def measure() -> list[Figure]:
     fired = found.pop("schedule")
     figures = [
         Figure(
-            "scheduled runs that fired by themselves, from a clean clone on PostgreSQL",
+            "scheduled runs that started, from a clean clone on PostgreSQL",
             fired["fired"],
             "runs",
             ">= 2, a generation each",
             fired["fired"] >= 2 and fired["accepted"] == list(range(fired["fired"])),
         ),
-        Figure("from a run's due time to its start, the later of two", fired["late"], "s"),
+        Figure("delay from due time to start, maximum of two", fired["late"], "s"),
         *costs,
     ]
     for name, told in found.items():
         whole = told["once"] and not told["half"] and not told["changed"] and told["ended"] == "Completed"
-        figures.append(Figure(f"{name}: finished after", told["finished"], "s", "nothing lost, nothing twice", whole))
-        figures.append(Figure(f"{name}: noticed after", told["noticed"], "s" if told["noticed"] else "not needed"))
+        figures.append(Figure(f"{name}: finished after", told["finished"], "s", "no record lost or duplicated", whole))
+        figures.append(Figure(f"{name}: detected after", told["noticed"], "s" if told["noticed"] else "not needed"))
     return figures
 
 

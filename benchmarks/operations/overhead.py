@@ -24,19 +24,19 @@ def costs() -> dict[str, Callable[[World], dict[str, Any]]]:
 def figures(again: dict[str, Any], over: dict[str, Any], ray: dict[str, Any]) -> list[Figure]:
     """What the pieces have told, with its goals."""
     ratio = sum(over["prefect"]) / sum(over["plain"])
-    same, five = ray["unlike"] == 0, "a finished run of five generations again, server running"
+    same, five = ray["unlike"] == 0, "repeat of a finished run of five generations, server running"
     return [
         Figure(five, again["seconds"], "s", "< 10", again["seconds"] < 10),
         Figure(f"{five}: CPU", again["cpu"], "s"),
         Figure(
-            "CPU time of the Prefect run over plain functions, demo recipe",
+            "CPU time of the Prefect run / plain functions, demo recipe",
             round(ratio, 3),
             "ratio",
             "<= 1.05",
             ratio <= 1.05,
         ),
         Figure(
-            "threads and a local Ray cluster: files and fingerprints unlike",
+            "threads and a local Ray cluster: files and fingerprints that differ",
             ray["unlike"],
             "of " + str(ray["files"]),
             "0",

@@ -44,10 +44,10 @@ def ten(new: int, many: int, stated: bool) -> list[Figure]:
     peak, size = max(cost["peak"] for cost in costs) / 1e9, sum(cost["bytes"] for cost in costs) / total
     what = f"{total:,} documents in {_TENS} generations"
     return [
-        Figure(f"{what}: CPU a document", short(cpu), "us", "<= 20", cpu <= 20 if stated else None),
-        Figure(f"{what}: the last generation, CPU a document", short(costs[-1]["cpu"] / many * 1e6), "us"),
+        Figure(f"{what}: CPU per document", short(cpu), "us", "<= 20", cpu <= 20 if stated else None),
+        Figure(f"{what}: the last generation, CPU per document", short(costs[-1]["cpu"] / many * 1e6), "us"),
         Figure(f"{what}: peak memory", short(peak), "GB", "<= 7", peak <= 7),
-        Figure(f"{what}: index a document", round(size), "bytes", "<= 500", size <= 500),
+        Figure(f"{what}: index size per document", round(size), "bytes", "<= 500", size <= 500),
         Figure(
             f"candidates of {new:,} among {total:,}",
             short(met["cpu"]),
@@ -71,8 +71,8 @@ def after(new: int, stated: bool, turns: int) -> list[Figure]:
     what = f"{new:,} after {new * _OLD:,}"
     return [
         Figure(f"{what}: CPU", short(ours), "s", "<= 0.4", ours <= 0.4 if stated else None),
-        Figure(f"{what}: growth an old document", short(slope), "us", "<= 0.15", slope <= 0.15 if stated else None),
-        Figure(f"{what}: datasketch with stored signatures, over ours", short(ratio), "times", ">= 40", ratio >= 40),
+        Figure(f"{what}: growth per old document", short(slope), "us", "<= 0.15", slope <= 0.15 if stated else None),
+        Figure(f"{what}: datasketch with stored signatures / Heirloom", short(ratio), "times", ">= 40", ratio >= 40),
     ]
 
 

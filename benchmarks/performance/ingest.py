@@ -48,15 +48,15 @@ def figures() -> list[Figure]:
             Figure(
                 f"ingest, a million records of {kind}", short(pace), "records/s", f">= {_GOAL:,}", bool(pace >= _GOAL)
             ),
-            Figure(f"ingest, {kind}: processor time beside plain read and write", short(beside), "ratio"),
-            Figure(f"ingest, {kind}: most memory", short(max(ours["mb"] for ours, _ in rounds)), "MB"),
-            Figure(f"plain read and write, {kind}: most memory", short(max(plain["mb"] for _, plain in rounds)), "MB"),
+            Figure(f"ingest, {kind}: CPU time, ingest / plain read and write", short(beside), "ratio"),
+            Figure(f"ingest, {kind}: peak memory", short(max(ours["mb"] for ours, _ in rounds)), "MB"),
+            Figure(f"plain read and write, {kind}: peak memory", short(max(plain["mb"] for _, plain in rounds)), "MB"),
         ]
         if path == lines:
             growth = _measured("ingest", more)["mb"] / median(ours["mb"] for ours, _ in rounds)
             found.append(
                 Figure(
-                    "ingest: most memory at four million records over one",
+                    "ingest: peak memory, four million / one million records",
                     short(growth),
                     "ratio",
                     f"<= {_FLAT}",
@@ -114,8 +114,8 @@ def _malformed() -> list[Figure]:
         file.unlink()
     return [
         Figure(f"{_MALFORMED:,} malformed files: tracebacks", ends["broken"], "files", "= 0", not ends["broken"]),
-        Figure(f"{_MALFORMED:,} malformed files: refused in a sentence", ends["refused"], "files"),
-        Figure(f"{_MALFORMED:,} malformed files: accepted, rows set aside in them", aside, "rows"),
+        Figure(f"{_MALFORMED:,} malformed files: refused with one message", ends["refused"], "files"),
+        Figure(f"{_MALFORMED:,} malformed files: accepted, rejected rows in them", aside, "rows"),
     ]
 
 

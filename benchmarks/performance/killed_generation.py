@@ -71,17 +71,17 @@ def figures() -> list[Figure]:
     rate = re.findall(r"([\d,]+) tokens a second, \d+ s left", (_STORE / "plain.log").read_text())
     return [
         Figure(
-            f"{whole.num_rows:,} candidates: memory of all processes, last quarter over second",
+            f"{whole.num_rows:,} candidates: memory of all processes, last quarter / second quarter",
             short(growth),
             "ratio",
             "<= 1.05",
             growth <= 1.05,
         ),
-        Figure("the same: progress told with tokens a second and time left", len(rate), "times", "> 0", bool(rate)),
-        Figure(f"{told}: rows unlike those of an undisturbed run", unlike, "", "0", not unlike),
-        Figure(f"{told}: whole parts made again, of {len(before)}", again, "", "0", not again),
+        Figure("progress reports with tokens per second and time left", len(rate), "times", "> 0", bool(rate)),
+        Figure(f"{told}: rows that differ from an uninterrupted run", unlike, "", "0", not unlike),
+        Figure(f"{told}: complete parts generated again, of {len(before)}", again, "", "0", not again),
         Figure(
-            f"{told}: candidates said at the kill and not yet in a part", lost, "", f"<= {PART}, a part", lost <= PART
+            f"{told}: candidates generated but not stored at the kill", lost, "", f"<= {PART}, a part", lost <= PART
         ),
     ]
 

@@ -20,10 +20,10 @@ def model_figures() -> list[Figure]:
         untied = [_untied(folder) for folder in folders]
         for head, (first, second) in {"tied": folders, "untied": untied}.items():
             living, difference = _new_model(first, second)
-            told = f"{head} head: a new model in a living engine over a cold start: CPU"
+            told = f"{head} head: CPU time, weight reload / cold start"
             found.append(Figure(told, short(living), "ratio", "<= 0.25", living <= 0.25))
-            told = f"{head} head: largest difference to transformers"
-            found.append(Figure(told, short(difference), "nats a token", "<= 0.0001", difference <= 1e-4))
+            told = f"{head} head: largest difference from transformers"
+            found.append(Figure(told, short(difference), "nats per token", "<= 0.0001", difference <= 1e-4))
     return found
 
 
@@ -39,7 +39,7 @@ def five_figures() -> list[Figure]:
         with open_backends() as cold:
             alone = cold.sampler(sampling).sample(model, prompts, untold)
             unlike += sum(one != other for one, other in zip(said, alone, strict=True))
-    told = f"five generations in one engine: texts unlike those of cold starts, of {len(models) * len(prompts)}"
+    told = f"five generations in one engine: texts that differ from cold starts, of {len(models) * len(prompts)}"
     return [Figure(told, unlike, "", "0", unlike == 0)]
 
 

@@ -161,7 +161,7 @@ def _programs(
                 hits[name] += wanted[name] == found[name]
         for name in tried:
             yield Figure(
-                f"{program.rpartition(':')[2]}: asked {name} delivered",
+                f"{program.rpartition(':')[2]}: requested {name} delivered",
                 short(hits[name] / tried[name]),
                 f"of {tried[name]}",
             )
@@ -204,13 +204,13 @@ def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
     lost = sum(row[5] for row in rows)
     spread = max(left.values()) - min(left.values())
     unlike = sum(times != 10 for times in asked_cells.values()) + 60 - len(asked_cells)
-    yield Figure("grid of 5 x 4 x 3: cells not asked exactly 10 times of 600", unlike, "", "0", unlike == 0)
+    yield Figure("grid of 5 x 4 x 3: cells not prompted exactly 10 times of 600", unlike, "", "0", unlike == 0)
     yield Figure(
-        "the same: survivors that curation took in three generations, topped up",
+        "the same: survivors in three generations, missing cells topped up",
         lost,
         f"of {sum(left.values()) + lost}",
     )
-    yield Figure("the same: most less least survivors of a cell after them", spread, "")
+    yield Figure("the same: maximum minus minimum survivors of a cell after these", spread, "")
     wrong = sum(times != 5 for times in taken.values()) + 60 - len(taken)
     yield Figure("the same: cells without exactly 5 of the 300 records of the corpus", wrong, "", "0", wrong == 0)
 
@@ -231,7 +231,7 @@ def _best(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
     )
     assert answers == 5 * kept
     yield Figure(
-        "best of 5 by lexical diversity: mean MTLD of what stays over that of all",
+        "best of 5 by lexical diversity: mean MTLD, selected / all",
         short(best / worth),
         "ratio",
         "> 1",

@@ -69,7 +69,7 @@ def _costs(texts: Sequence[str]) -> list[Figure]:
     goals = {"quality, documents": 250.0, "quality, short": 250.0, "language": 250.0, "personal data": 500.0}
     return [
         Figure(
-            f"{name}: CPU time a text of 250 words",
+            f"{name}: CPU time per text of 250 words",
             short(cost),
             "us",
             f"<= {goals[name]:.0f}" if name in goals else "",
@@ -90,7 +90,7 @@ def _operators(texts: Sequence[str]) -> list[Figure]:
         plain = _perplexity(Path(folder) / "plain", [*human[: _HUMAN // 2], *half], heldout, model)
         mixtures = {
             "importance resampling": _important(human, known, said),
-            "surprise, upper half": [*human[: _HUMAN // 2], *_surprising(said)],
+            "perplexity filter, upper half": [*human[: _HUMAN // 2], *_surprising(said)],
             "token editing": [*human[: _HUMAN // 2], *_edited(half, model)],
         }
         return [
@@ -100,7 +100,7 @@ def _operators(texts: Sequence[str]) -> list[Figure]:
 
 
 def _gain(name: str, ratio: float) -> Figure:
-    return Figure(f"{name}: held-out perplexity beside a plain draw", short(ratio), "ratio", "< 1", ratio < 1)
+    return Figure(f"{name}: held-out perplexity / random selection", short(ratio), "ratio", "< 1", ratio < 1)
 
 
 def _important(human: Sequence[str], known: Sequence[str], said: Sequence[Completion]) -> list[str]:

@@ -56,14 +56,14 @@ def _questions(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
         ),
         ("dropped by reason", 60): named("drop_reasons"),
         ("join of candidates with the decisions that dropped them", 150): asked(joined),
-        ("record_history a human record", 300): named("record_history", human),
-        ("record_history a candidate", 300): named("record_history", dropped),
-        ("duplicates_of a candidate", 0): named("duplicates_of", dropped),
-        ("descendants a human record", 0): named("descendants", human),
+        ("record_history, human record", 300): named("record_history", human),
+        ("record_history, candidate", 300): named("record_history", dropped),
+        ("duplicates_of, candidate", 0): named("duplicates_of", dropped),
+        ("descendants, human record", 0): named("descendants", human),
     }
     took = _least({name: ask for (name, _), ask in timed.items()})
     return [
-        Figure(f"asking 1,000,000 records: {name}", short(took[name]), "ms CPU", *_below(took[name], limit))
+        Figure(f"query over 1,000,000 records: {name}", short(took[name]), "ms CPU", *_below(took[name], limit))
         for name, limit in timed
     ]
 
@@ -88,7 +88,7 @@ def _views(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
     took = _least(timed)
     ratios = {view: took[f"{view} view"] / took[f"{view} plain"] for view in views}
     return [
-        Figure(f"view {view} over plain read_parquet", short(ratio), "ratio", "<= 1.3", ratio <= 1.3)
+        Figure(f"CPU time, view {view} / plain read_parquet", short(ratio), "ratio", "<= 1.3", ratio <= 1.3)
         for view, ratio in ratios.items()
     ]
 
@@ -108,7 +108,7 @@ def _texts(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
         if any(re.search(r'"text"', columns) for columns in projected):
             reading.append(name)
     left = set(reading) - {"showcase_completions", "borderline_duplicates"}
-    return [Figure("named questions that read a text and show none", len(left), "", "0", not left)]
+    return [Figure("named queries that read text without returning it", len(left), "", "0", not left)]
 
 
 def _opening() -> list[Figure]:
@@ -149,8 +149,8 @@ def _live() -> list[Figure]:
         told = [json.loads(reader.communicate()[0]) for reader in readers]
     asked, failed = sum(one for one, _ in told), [error for _, errors in told for error in errors]
     return [
-        Figure("questions asked by three processes through a live run", asked, ""),
-        Figure("of these failed", "; ".join(sorted(set(failed))) or 0, "", "0", not failed),
+        Figure("queries by three processes during a run", asked, ""),
+        Figure("of these, failed", "; ".join(sorted(set(failed))) or 0, "", "0", not failed),
     ]
 
 

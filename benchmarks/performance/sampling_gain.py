@@ -58,11 +58,11 @@ def quota_figures() -> list[Figure]:
             )
             found.append(value)
     ratio = min(quota / dice for quota, dice in zip(kept["quota"], kept["dice"], strict=True))
-    told = f"human words left after {_GENERATIONS} generations of replacement"
+    told = f"human vocabulary retained after {_GENERATIONS} generations of replacement"
     return [
-        Figure(f"{told}: taken by dice", short(statistics.median(kept["dice"])), "share"),
-        Figure(f"{told}: taken by quota", short(statistics.median(kept["quota"])), "share"),
-        Figure("quota over dice, least of three seeds", short(ratio), "ratio", "> 1", ratio > 1),
+        Figure(f"{told}: random selection", short(statistics.median(kept["dice"])), "share"),
+        Figure(f"{told}: selection by quota", short(statistics.median(kept["quota"])), "share"),
+        Figure("quota / random selection, minimum over three seeds", short(ratio), "ratio", "> 1", ratio > 1),
     ]
 
 
@@ -81,10 +81,16 @@ def steering_figures() -> list[Figure]:
             gains.append(with_report / without)
     return [
         Figure(
-            "held-out topics covered after the next generation: not steered", short(statistics.median(plain)), "share"
+            "held-out topics covered after the next generation: no topic steering",
+            short(statistics.median(plain)),
+            "share",
         ),
-        Figure("the same: steered by the tail report", short(statistics.median(steered)), "share"),
-        Figure("steered over not steered, least of three seeds", short(min(gains)), "ratio", "> 1", min(gains) > 1),
+        Figure(
+            "held-out topics covered after the next generation: topic steering",
+            short(statistics.median(steered)),
+            "share",
+        ),
+        Figure("topic steering / none, minimum over three seeds", short(min(gains)), "ratio", "> 1", min(gains) > 1),
     ]
 
 

@@ -55,19 +55,19 @@ def measure(documents: int = 20_000) -> list[Figure]:
         units = list(_units(documents, Path(folder)))
         bytes_of = _bytes_a_record(documents, Path(folder))
     figures = [figure for unit in units for figure in _told(unit)]
-    figures += [Figure(f"bytes a record: {name}", short(size), "bytes") for name, size in bytes_of.items()]
-    figures += [Figure(f"the whole: {name}", short(size * RECORDS / 2**40), "TiB") for name, size in bytes_of.items()]
+    figures += [Figure(f"bytes per record: {name}", short(size), "bytes") for name, size in bytes_of.items()]
+    figures += [Figure(f"total: {name}", short(size * RECORDS / 2**40), "TiB") for name, size in bytes_of.items()]
     return [
         *figures,
         *_spoken(),
-        Figure("the whole: curating and asking", short(sum(unit.core_hours for unit in units)), "core hours"),
+        Figure("total: curation and queries", short(sum(unit.core_hours for unit in units)), "core hours"),
     ]
 
 
 def _told(unit: Unit) -> Iterator[Figure]:
-    yield Figure(f"{unit.name}: CPU a {unit.of}", short(unit.seconds * 1e6), "µs")
+    yield Figure(f"{unit.name}: CPU per {unit.of}", short(unit.seconds * 1e6), "µs")
     yield Figure(f"{unit.name}: growth", round(unit.exponent, 2), "exponent", "<= 1.15", unit.exponent <= 1.15)
-    yield Figure(f"the whole: {unit.name}", short(unit.core_hours), "core hours")
+    yield Figure(f"total: {unit.name}", short(unit.core_hours), "core hours")
 
 
 def _units(documents: int, folder: Path) -> Iterator[Unit]:
@@ -83,7 +83,7 @@ def _units(documents: int, folder: Path) -> Iterator[Unit]:
     mixing = MixSettings(policy="fixed-fraction", human_fraction=0.3)
     rows = range(documents * 50)
     yield _unit("mix", "record", lambda some: draw_mix(mixing, len(some), len(some), 0, 0), rows)
-    yield _unit("ask: a count over a generation", "record", lambda some: _asked(some, folder), rows)
+    yield _unit("query: a count over a generation", "record", lambda some: _asked(some, folder), rows)
 
 
 def _unit(name: str, of: str, work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> Unit:
@@ -151,11 +151,11 @@ def _spoken() -> list[Figure]:
     told = {one["name"]: one["value"] for one in json.loads(path.read_text())["figures"]}
     hours = TOKENS / told[_ENGINE] / 3600
     return [
-        Figure("generate, the tiny model of the demo: CPU a token", short(1e6 / told[_ENGINE]), "µs"),
-        Figure("the whole: generate with the tiny model", short(hours), "core hours"),
+        Figure("generate, the tiny model of the demo: CPU per token", short(1e6 / told[_ENGINE]), "µs"),
+        Figure("total: generate with the tiny model", short(hours), "core hours"),
         *(
             Figure(
-                f"the whole: generate where a card says {rate:,} tokens a second",
+                f"total: generate at {rate:,} tokens per second and GPU",
                 short(TOKENS / rate / 3600),
                 "GPU hours",
             )

@@ -73,9 +73,9 @@ def _killed(name: str, scene: Scene, kills: int, seed: int) -> list[Figure]:
 
 def _figures(name: str, told: Survived) -> list[Figure]:
     faults = {
-        "files of published artifacts that were half": told.half,
+        "incomplete files of published artifacts": told.half,
         "stored parts that were lost or changed": told.changed,
-        "files unlike those of an undisturbed run": told.different,
+        "files that differ from an uninterrupted run": told.different,
         "commands that ended with an error": told.failed,
     }
     counts = [Figure(f"{name}: kills", told.kills, ""), Figure(f"{name}: runs that finished", told.finished, "")]

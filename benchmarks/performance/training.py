@@ -37,41 +37,43 @@ def measure() -> list[Figure]:
     same = max(abs(ours - theirs) for ours, theirs in reference["losses"]) < 1e-4
     figures = [
         Figure(
-            "the reference path beside transformers.Trainer: tokens a CPU second, median of ten turns",
+            "reference path: tokens per CPU second, Heirloom / transformers.Trainer, median of ten rounds",
             short(ratio),
             "ratio",
             ">= 0.97",
             ratio >= 0.97,
         ),
-        Figure("the same: losses at the end are equal to 0.0001", str(same).lower(), "", "true", same),
+        Figure("reference path: final losses are equal to 0.0001", str(same).lower(), "", "true", same),
         Figure(
-            "the fast path: CPU time of the plain Trainer over its own, to the same held-out loss",
+            "fast path: CPU time, plain Trainer / fast path, to the same held-out loss",
             short(saved),
             "ratio",
             ">= 2",
             saved >= 2,
         ),
-        Figure("the same: held-out loss of the plain Trainer at its best learning rate", short(fast["theirs"]), "nats"),
         Figure(
-            "the same: held-out loss of the fast path",
+            "fast path: held-out loss of the plain Trainer at its best learning rate", short(fast["theirs"]), "nats"
+        ),
+        Figure(
+            "fast path: held-out loss",
             short(fast["ours"]),
             "nats",
-            "<= theirs",
+            "<= plain Trainer",
             fast["ours"] <= fast["theirs"],
         ),
-        Figure("the same: steps of the fast path, where the plain Trainer takes 400", fast["steps"], "steps"),
+        Figure("fast path: steps, where the plain Trainer takes 400", fast["steps"], "steps"),
         Figure(
-            "killed and resumed: files that differ from an undisturbed training's",
+            "killed and resumed: files that differ from an uninterrupted training",
             killed["different"],
             "files",
             "0",
             killed["different"] == 0,
         ),
-        Figure("killed and resumed: steps that were not taken again", killed["resumed_from"], "steps"),
+        Figure("killed and resumed: steps not repeated", killed["resumed_from"], "steps"),
     ]
     figures += [
         Figure(
-            "recipe hundred-million on this processor, a hundredth of a pass: weights of its model",
+            "recipe hundred-million on this processor, a hundredth of a pass: parameters of its model",
             short(large["weights"] / 1e6),
             "million",
             "90 to 125",
@@ -87,7 +89,7 @@ def measure() -> list[Figure]:
             Figure(f"{name}: a generation end to end, texts by vLLM", found["spoken"], "texts", "> 0", holds)
         )
     took = sum(piece["seconds"] for piece in (reference, fast, killed, large, *lived.values()))
-    return [*figures, Figure("time taken by all of it, also by pieces that were remembered", round(took), "s")]
+    return [*figures, Figure("total time, cached parts included", round(took), "s")]
 
 
 def _remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -39,12 +39,12 @@ def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5)
         both = [[row["text"] for row in rows if row["kept"]] for rows in (asked, one)]
         effective.append([_effective_kinds(texts) for texts in both])
         vendi.append([vendi_score(load_encoder("hashing").encode(texts)) for texts in both])
-    told = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, most of seeds"
+    told = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, maximum over seeds"
     yield Figure(told, max(wrong), "cells", "0: delivered counts equal quotas", max(wrong) == 0)
-    yield Figure("texts about the subject that they were asked for, least of seeds", short(min(right)), "share")
+    yield Figure("texts about the requested subject, minimum over seeds", short(min(right)), "share")
     for name, found in (("kinds of text, effective number", effective), ("Vendi score of embeddings", vendi)):
         least = min(with_grid / without for with_grid, without in found)
-        told = f"{name}: grid over one prompt, least of seeds"
+        told = f"{name}: grid / one prompt, minimum over seeds"
         yield Figure(told, short(least), "ratio", "> 1: more diverse", least > 1)
 
 

@@ -58,7 +58,7 @@ def operators(
         "a plain draw": lambda texts, share: texts.pool(share, 1.0),
         "token editing": lambda texts, share: _edited(texts, share, threshold),
         "importance resampling": _resampled,
-        "the most surprising two thirds": _surprising,
+        "the two thirds of highest perplexity": _surprising,
     }
     ratios: dict[str, dict[float, list[float]]] = {name: {share: [] for share in _SHARES} for name in arms}
     for seed in seeds:
@@ -81,15 +81,15 @@ def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
         "held-out perplexity at 25/50/75/100 % synthetic over none, mean of seeds", told, "ratio", published, rises
     )
     goals = {
-        "token editing": "< 1: edited human text in the place of synthetic text lowers the loss",
+        "token editing": "< 1: edited human text instead of synthetic text lowers the loss",
         "importance resampling": "< 1: resampling by a detector lowers the loss",
-        "the most surprising two thirds": "< 1: keeping what surprises lowers the loss",
+        "the two thirds of highest perplexity": "< 1: keeping high-perplexity text lowers the loss",
     }
     for name, goal in goals.items():
         for share in _SHARES:
             beside = [one / other for one, other in zip(ratios[name][share], plain[share], strict=True)]
             yield Figure(
-                f"{name} at {share:.0%} synthetic: perplexity over a plain draw's, most of seeds",
+                f"{name} at {share:.0%} synthetic: perplexity / random selection, maximum over seeds",
                 short(max(beside)),
                 "ratio",
                 goal,

@@ -1,4 +1,4 @@
-"""Where the error comes from: finite samples, limited capacity, imperfect optimisation; in a toy, and in a transformer.
+"""Where the error comes from: finite samples, limited capacity, imperfect optimization; in a toy, and in a transformer.
 
 The transformer learns from a bigram model, which can be sampled without end and whose own loss on what it says is the floor. What a student
 loses above that floor is its divergence from the teacher: all of it is error, and what each source adds is found by switching the source off.
@@ -21,7 +21,7 @@ from storage.readers.python_docs import iter_docstrings
 from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
 from tasks.backends.registry import Backends, open_backends
 
-_SOURCES = {"samples": "finite samples", "capacity": "limited capacity", "optimisation": "imperfect optimisation"}
+_SOURCES = {"samples": "finite samples", "capacity": "limited capacity", "optimization": "imperfect optimization"}
 _STUDENT = TransformerTraining(
     hidden_size=128,
     num_hidden_layers=1,
@@ -41,11 +41,11 @@ _JUDGED, _MEASURED, _LONGEST = 500, 1500, 40
 """Texts that choose the best length of a training, texts that measure it, and the words of the longest among them."""
 
 Cells = Mapping[frozenset[str], float]
-"""Loss above the teacher's, in nats a word, by the sources that are on."""
+"""Loss above the teacher's, in nats per word, by the sources that are on."""
 
 
 def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterator[Figure]:
-    """Shumailov et al. 2024, Nature 631:755: finite samples, limited capacity, imperfect optimisation."""
+    """Shumailov et al. 2024, Nature 631:755: finite samples, limited capacity, imperfect optimization."""
     none = divergences(two_humps(), ErrorSources(), rounds, 0, 1)
     yield Figure(
         f"none of the three: distance after {rounds} rounds", short(none[-1]), "", "0: no drift", none[-1] < 1e-9
@@ -107,7 +107,7 @@ def split(
             found: dict[frozenset[str], float] = {}
             for count, narrow in itertools.product((samples, None), (True, False)):
                 on = frozenset({"samples"} if count else ()) | frozenset({"capacity"} if narrow else ())
-                found[on | {"optimisation"}], found[on] = teacher.taught(count, narrow, lengths, backends)
+                found[on | {"optimization"}], found[on] = teacher.taught(count, narrow, lengths, backends)
             cells.append(found)
             more.append(teacher.taught(4 * samples, False, lengths, backends)[1])
     yield from _parts(cells)
@@ -128,23 +128,23 @@ def shapley(cells: Cells) -> dict[str, list[float]]:
 def _parts(cells: Sequence[Cells]) -> Iterator[Figure]:
     every, none = frozenset(_SOURCES), frozenset[str]()
     told = " / ".join(f"{statistics.mean(one[on] for one in cells):.3f}" for on in (every, none))
-    yield Figure("loss above the teacher's, all three on / all three off, mean of seeds", told, "nats a word")
+    yield Figure("loss above the teacher's, all three on / all three off, mean of seeds", told, "nats per word")
     orders = [shapley(one) for one in cells]
     for source, name in _SOURCES.items():
         parts = [statistics.mean(one[source]) for one in orders]
         yield Figure(
-            f"{name}: part of it, mean / least of seeds",
+            f"{name}: part of it, mean / minimum over seeds",
             f"{statistics.mean(parts):.3f} / {min(parts):.3f}",
-            "nats a word",
+            "nats per word",
             "> 0: a source of error",
             min(parts) > 0,
         )
     for source, name in _SOURCES.items():
         alone = [one[frozenset({source})] - one[none] for one in cells]
         yield Figure(
-            f"{name} alone: loss above that of none, mean / least of seeds",
+            f"{name} alone: loss above that of none, mean / minimum over seeds",
             f"{statistics.mean(alone):.3f} / {min(alone):.3f}",
-            "nats a word",
+            "nats per word",
             "> 0",
             min(alone) > 0,
         )
@@ -153,19 +153,21 @@ def _parts(cells: Sequence[Cells]) -> Iterator[Figure]:
         for source in _SOURCES
     )
     told = " / ".join(f"{min(one):.2f} to {max(one):.2f}" for one in ranges)
-    yield Figure(f"part by order of switching off: {' / '.join(_SOURCES)}, mean of seeds", told, "nats a word")
+    yield Figure(f"part by order of switching off: {' / '.join(_SOURCES)}, mean of seeds", told, "nats per word")
     rest = max(one[none] / one[every] for one in cells)
-    yield Figure("what remains with all three off, most of seeds", short(rest), "share", "< 0.1: (ours)", rest < 0.1)
+    yield Figure(
+        "what remains with all three off, maximum over seeds", short(rest), "share", "< 0.1: (ours)", rest < 0.1
+    )
 
 
 def _with_more(cells: Sequence[Cells], more: Sequence[float], samples: int) -> Iterator[Figure]:
     """What finite samples alone cost, and with four times as many."""
     few, none = [one[frozenset({"samples"})] for one in cells], [one[frozenset[str]()] for one in cells]
     told = " / ".join(f"{statistics.mean(one):.3f}" for one in (few, more, none))
-    yield Figure(f"{samples} / {4 * samples} / endless samples alone, mean of seeds", told, "nats a word")
+    yield Figure(f"{samples} / {4 * samples} / endless samples alone, mean of seeds", told, "nats per word")
     left = max((b - c) / (a - c) for a, b, c in zip(few, more, none, strict=True))
     yield Figure(
-        "part of finite samples alone that four times as many leave, most of seeds",
+        "part of finite samples alone that four times as many leave, maximum over seeds",
         short(left),
         "share",
         "< 0.5, about 1/4: vanishes with the samples",

@@ -128,7 +128,7 @@ def _zero_shot(base: Path, recipe: Recipe) -> float:
 def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator[Figure]:
     first = statistics.mean(one[0] for one in ends["none"])
     yield Figure(
-        "the base before and after it is tuned on human text: held-out perplexity",
+        "base model before and after fine-tuning on human text: held-out perplexity",
         f"{zero_shot:.1f} to {first:.1f}",
         "",
         "115 to 34: falls",
@@ -144,7 +144,7 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
     last = max(ends["none"][0])
     rises = {name: [seed[last] / seed[0] - 1 for seed in seeds] for name, seeds in ends.items()}
     yield Figure(
-        "no original data: rise of perplexity over generation 0, least of seeds",
+        "no original data: rise of perplexity over generation 0, minimum over seeds",
         short(100 * min(rises["none"])),
         "%",
         "+59 to +82 %: rises",
@@ -153,7 +153,7 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
     for name, published in (("tenth", "only minor degradation: < 0.5"), ("half", "how much it takes here: < 0.5")):
         shares = [kept / none for kept, none in zip(rises[name], rises["none"], strict=True)]
         yield Figure(
-            f"{_TOLD[name]}: its rise over that without, most of seeds",
+            f"{_TOLD[name]}: its rise over that without, maximum over seeds",
             short(max(shares)),
             "share",
             published,
@@ -161,14 +161,14 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
         )
     worse = [penalty[last] / none[last] for penalty, none in zip(ends["penalty"], ends["none"], strict=True)]
     yield Figure(
-        "repetition penalty 2.0: perplexity at the end over that without, least of seeds",
+        "repetition penalty 2.0: perplexity, last generation / without penalty, minimum over seeds",
         short(min(worse)),
         "ratio",
         "about 2: doubles",
         min(worse) >= 1.5,
     )
     yield Figure(
-        "repetition penalty 2.0: rise over generation 0, least of seeds",
+        "repetition penalty 2.0: rise over generation 0, minimum over seeds",
         short(100 * min(rises["penalty"])),
         "%",
         "> 0: no cure",
@@ -188,17 +188,17 @@ def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
         likely.append(found["candidates", last][0] / found["human_heldout", 0][0])
         tails.append(found["candidates", last][1] / found["candidates", 1][1])
     yield Figure(
-        "median perplexity of what is said in the last generation under generation 0's model, over human text's, most of seeds",
+        "median perplexity under generation 0's model, samples of the last generation / human text, maximum over seeds",
         short(max(likely)),
         "ratio",
-        "< 1: mass moves to what is likely",
+        "< 1: probability mass moves to likely text",
         max(likely) < 1,
     )
     yield Figure(
-        "the 99th percentile of the same, last generation over the first, least of seeds",
+        "99th percentile of the same perplexity, last / first generation, minimum over seeds",
         short(min(tails)),
         "ratio",
-        "> 1: a longer tail of what people would not write",
+        "> 1: a longer tail of unlikely text",
         min(tails) > 1,
     )
 
@@ -212,9 +212,9 @@ def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
         (said,), (human,) = open_catalog(_STORE, [run]).execute(asked, [last]).fetchall()
         found.append((said, human))
     least, human = min(said for said, _ in found), max(human for _, human in found)
-    yield Figure("runs of four words that were said before: human text", short(human), "share")
+    yield Figure("repeated 4-grams: human text", short(human), "share")
     yield Figure(
-        "the same of what is said in the last generation, least of seeds",
+        "repeated 4-grams: samples of the last generation, minimum over seeds",
         short(least),
         "share",
         "more: outputs become repetitive",

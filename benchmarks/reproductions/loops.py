@@ -30,7 +30,7 @@ _ARMS = (
 def loops(
     *, backend: str = "ngram", seeds: int = 3, generations: int = 4, passages: int = 800, epochs: int = 0
 ) -> Iterator[Figure]:
-    """Held-out loss in nats a token, model by model; `epochs` of each training where the backend takes any: more text, more steps, as was published."""
+    """Held-out loss in nats per token, model by model; `epochs` of each training where the backend takes any: more text, more steps, as was published."""
     store = WORK / "reproductions" / f"loops-{backend}-{passages}-{epochs}"
     site = Site(store=store, resources=Resources(num_train_workers=2, num_sample_workers=2))
     human = IngestSettings(
@@ -83,24 +83,28 @@ def _figures(told: dict[tuple[str, float], list[list[float]]], generations: int)
         )
     replace, between, keep = (rises(policy, 1.0) for policy in ("replace", "accumulate-subsample", "accumulate"))
     yield Figure(
-        "T = 1: replace raises the loss, least of seeds", short(min(replace)), "nats", "+0.57", min(replace) > 0
+        "T = 1: replace raises the loss, minimum over seeds", short(min(replace)), "nats", "+0.57", min(replace) > 0
     )
     yield _above("T = 1: replace over accumulate-subsample", replace, between, "> 0")
     yield _above("T = 1: accumulate-subsample over accumulate", between, keep, "> 0")
     yield Figure(
-        "T = 1: accumulate does not raise the loss, most of seeds", short(max(keep)), "nats", "-0.08", max(keep) <= 0.02
+        "T = 1: accumulate does not raise the loss, maximum over seeds",
+        short(max(keep)),
+        "nats",
+        "-0.08",
+        max(keep) <= 0.02,
     )
     cold, cold_keep = rises("replace", 0.3), rises("accumulate", 0.3)
     yield Figure(
-        "replace: rise at T = 0.3 over that at T = 1, least of seeds",
+        "replace: rise at T = 0.3 over that at T = 1, minimum over seeds",
         short(min(a / b for a, b in zip(cold, replace, strict=True))),
         "ratio",
-        "7.0: bias is far worse than chance",
+        "7.0: sampling bias is far worse than sampling noise",
         all(a > b for a, b in zip(cold, replace, strict=True)),
     )
     yield _above("T = 0.3: replace over accumulate", cold, cold_keep, "+4.07")
     yield Figure(
-        "T = 0.3: accumulate does not raise the loss, most of seeds",
+        "T = 0.3: accumulate does not raise the loss, maximum over seeds",
         short(max(cold_keep)),
         "nats",
         "-0.07",
@@ -111,7 +115,7 @@ def _figures(told: dict[tuple[str, float], list[list[float]]], generations: int)
 def _above(name: str, more: Sequence[float], less: Sequence[float], published: str) -> Figure:
     """How far one policy's rise is above another's, seed by seed."""
     apart = [a - b for a, b in zip(more, less, strict=True)]
-    return Figure(f"{name}, least of seeds", short(min(apart)), "nats", published, min(apart) > 0)
+    return Figure(f"{name}, minimum over seeds", short(min(apart)), "nats", published, min(apart) > 0)
 
 
 _PUBLISHED = {

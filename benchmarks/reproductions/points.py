@@ -40,13 +40,11 @@ def mixtures(
             shrunk.append(_variance(alone[late]) / _variance(human))
             kept.append((_apart(human, mixed[early]), _apart(human, alone[early])))
         name = f"{size}-D, {len(seeds)} seeds"
-        yield _at_least(f"{name}: distance to people, generation {early} over 1, median", drifts, 2, "misperceived")
-        yield _at_most(f"{name}: variance of generation {late} over that of people, median", shrunk, 0.1, "a point")
+        yield _at_least(f"{name}: distance to human data, generation {early} / 1, median", drifts, 2, "misperceived")
+        yield _at_most(f"{name}: variance, generation {late} / human data, median", shrunk, 0.1, "a point")
         # Of sums, for one seed may drift back by chance.
         with_humans, without = np.sum(kept, 0)
-        yield _at_most(
-            f"{name}: distance with a tenth of human points over without", [with_humans / without], 1, "(ours)"
-        )
+        yield _at_most(f"{name}: distance with a tenth of human points / without", [with_humans / without], 1, "(ours)")
 
 
 def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: int = 2000) -> Iterator[Figure]:
@@ -74,11 +72,11 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
         kept.append(_variance(mixed[generations]) / _variance(alone[generations]))
     name = f"{len(seeds)} seeds"
     yield _at_most(
-        f"{name}: how surely what is drawn is one digit, generation {generations} over 1, median", unsure, 1, "mixed up"
+        f"{name}: certainty that a sample is one digit, generation {generations} / 1, median", unsure, 1, "mixed up"
     )
-    yield _at_most(f"{name}: variance of what is drawn, generation {generations} over 1, median", shrunk, 1, "(ours)")
-    yield _at_least(f"{name}: held-out nats a pixel, generation {generations} less 0, median", cost, 0, "(ours)")
-    yield _at_least(f"{name}: variance with a tenth of human pictures over without, median", kept, 1, "(ours)")
+    yield _at_most(f"{name}: variance of samples, generation {generations} / 1, median", shrunk, 1, "(ours)")
+    yield _at_least(f"{name}: held-out nats per pixel, generation {generations} less 0, median", cost, 0, "(ours)")
+    yield _at_least(f"{name}: variance with a tenth of human images / without, median", kept, 1, "(ours)")
 
 
 def _loop(

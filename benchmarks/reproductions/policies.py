@@ -67,7 +67,7 @@ def _gaussians(runs: int, seed: int) -> Iterator[Figure]:
         abs(mean - 0.366) <= 0.02,
     )
     yield Figure(
-        "the same: mean of the unbiased variance, which hides the loss",
+        "the same: mean of the unbiased variance, which hides the collapse",
         short(float(unbiased.var(1, ddof=1).mean())),
         "",
         "1 in expectation",
@@ -98,7 +98,7 @@ def _densities(seed: int) -> Iterator[Figure]:
         told = " / ".join(f"{rise[policy]:.2f}" for policy in POLICIES)
         ordered = rise["replace"] > rise["accumulate-subsample"] > rise["accumulate"]
         yield Figure(
-            f"kernel density, bandwidth {bandwidth}: held-out loss gained in 30 rounds, {' / '.join(POLICIES)}",
+            f"kernel density, bandwidth {bandwidth}: held-out loss increase in 30 rounds, {' / '.join(POLICIES)}",
             told,
             "nats",
             "in falling order",
@@ -129,7 +129,7 @@ def _dice(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figur
         "die, replace: entropy at T = 0.3 after 10 rounds",
         short(left[0.3, "replace"]),
         "nats",
-        "nothing is left: bias is far worse than chance",
+        "0: sampling bias is far worse than sampling noise",
         left[0.3, "replace"] < 0.01 < left[1.0, "replace"],
     )
     *_, last = training_data_by_generation(

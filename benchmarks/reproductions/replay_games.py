@@ -47,7 +47,7 @@ def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:
         "6.1: negative control, unprotected: last error",
         last["sure evidence alone"],
         "",
-        "goes on for ever",
+        "unbounded",
         last["sure evidence alone"] > 0.95 * rounds,
     )
     listed = [positive(), negative_and_first(1), negative_and_first(2)]
@@ -155,42 +155,42 @@ def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3
                     found["set"].append(float(np.median([len(recurrent_set(one)) for one in told.states])))
     low, high = min(found["greedy"]), max(found["sampled"])
     yield Figure(
-        f"greedy: chains that recur within {steps} steps, least of seeds",
+        f"greedy: chains that recur within {steps} steps, minimum over seeds",
         short(low),
         "share",
         "all or nearly: small recurrent sets",
         low >= 0.95,
     )
     yield Figure(
-        "greedy: median size of the recurrent set, most of seeds",
+        "greedy: median size of the recurrent set, maximum over seeds",
         max(found["set"]),
         "texts",
         "a fixed point or a short cycle (2 in the example shown)",
         max(found["set"]) <= steps / 10,
     )
     yield Figure(
-        f"sampled at 1: chains that recur within {steps} steps, most of seeds",
+        f"sampled at T = 1: chains that recur within {steps} steps, maximum over seeds",
         short(high),
         "share",
         "few: a long phase before recurrence",
         high < 0.25,
     )
     yield Figure(
-        "different texts in the last step, greedy over sampled, most of seeds",
+        "different texts in the last step, greedy / sampled, maximum over seeds",
         short(max(a / b for a, b in zip(found["greedy distinct"], found["sampled distinct"], strict=True))),
         "ratio",
         "< 1",
         all(a < b for a, b in zip(found["greedy distinct"], found["sampled distinct"], strict=True)),
     )
     yield Figure(
-        "likeness of the last step to the one before: greedy, least of seeds",
+        "similarity of the last step to the one before: greedy, minimum over seeds",
         short(min(likes["greedy"])),
         "",
         "plateau, near 1",
         min(likes["greedy"]) > 0.9,
     )
     yield Figure(
-        "the same, sampled, most of seeds",
+        "the same, sampled, maximum over seeds",
         short(max(likes["sampled"])),
         "",
         "below greedy",

@@ -60,7 +60,7 @@ def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: in
             ]
             gains.append(said[0] / said[1] - 1)
             plain.append(said[1])
-        told = f"best of {answers} by {objective.replace('_', ' ')}: the student's own over that of one taught without, least of seeds"
+        told = f"best of {answers} by {objective.replace('_', ' ')}: student / student trained without selection, minimum over seeds"
         yield Figure(told, short(100 * min(gains)), "% more", published[objective], min(gains) > 0)
 
 
@@ -90,14 +90,16 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
             right[name].append(_right(last / "model", seed))
     for name, found in right.items():
         yield Figure(
-            f"{name}: the student says what it was asked, mean of seeds", short(statistics.mean(found)), "share"
+            f"{name}: student completions on the requested subject, mean of seeds",
+            short(statistics.mean(found)),
+            "share",
         )
-    plain = [max(pair) for pair in zip(right["one teacher"], right["teachers by dice"], strict=True)]
-    for name in ("reward", "fixed route", "routed by what was learned"):
+    plain = [max(pair) for pair in zip(right["one teacher"], right["random teacher"], strict=True)]
+    for name in ("reward", "fixed route", "learned route"):
         least = min(one / other for one, other in zip(right[name], plain, strict=True))
-        better = f"{name}: over the better of one teacher and dice, least of seeds"
+        better = f"{name}: over the better of one teacher and random teacher, minimum over seeds"
         yield Figure(better, short(least), "ratio", "> 1, up to 1.565 of win rates", least > 1)
-    order = [statistics.mean(right[name]) for name in ("reward", "fixed route", "routed by what was learned")]
+    order = [statistics.mean(right[name]) for name in ("reward", "fixed route", "learned route")]
     ranked = order[0] > order[1] > order[2]
     yield Figure(
         "reward, fixed and learned routes in this order", str(ranked).lower(), "", "reward > fixed > learned", ranked
@@ -123,8 +125,8 @@ def _arbitrage() -> dict[str, dict[str, Any]]:
     route = {subject: name for name, subjects in _SKILLS.items() for subject in subjects}
     return {
         "one teacher": {"generate": {"sampler": "ngram", "teacher": "one", "max_tokens": 60}},
-        "teachers by dice": {"generate": everybody},
-        "routed by what was learned": {"generate": {**everybody, "teacher_routing": "routed"}, "curate": judged},
+        "random teacher": {"generate": everybody},
+        "learned route": {"generate": {**everybody, "teacher_routing": "routed"}, "curate": judged},
         "fixed route": {"generate": {**everybody, "teacher_map": route}},
         "reward": {"generate": {**everybody, "teacher_routing": "reward"}, "curate": judged},
     }

@@ -17,7 +17,7 @@ def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:
     types = {share: float(effective_types(one[-1])) for share, one in courses.items()}
     spread = {share: float(reward_variance(one[-1], reward)) for share, one in courses.items()}
     yield Figure(
-        "no human share: effective outcomes left of 50",
+        "no human share: effective outcomes of 50",
         short(types[0]),
         "",
         "collapses onto the best rewarded",
@@ -44,7 +44,7 @@ def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:
     yield Figure("human share 0.3: change in round 1000", short(drift), "share", "0: it settles", drift < 1e-6)
     two = curated_trajectories([reward, 2 - reward], 0, rounds)[-1]
     yield Figure(
-        "two opposing rewards: share of the two best rewarded outcomes, least of them",
+        "two opposing rewards: share of the two best rewarded outcomes, minimum of the two",
         short(float(min(two[0], two[-1]))),
         "",
         "both modes stay",
@@ -73,14 +73,14 @@ def verification(*, seeds: int = 5, margin: float = 0.02, records: int = 100_000
         )
         name = f"phi = {keeps_right}, psi = {keeps_wrong}, p* = {edge:.3f}"
         yield Figure(
-            f"{name}: accuracy at p* - {margin}, least of seeds",
+            f"{name}: accuracy at p* - {margin}, minimum over seeds",
             short(min(below)),
             "",
             "> 0.7, to 1 with more data",
             min(below) > 0.7,
         )
         yield Figure(
-            f"{name}: accuracy at p* + {margin}, most of seeds",
+            f"{name}: accuracy at p* + {margin}, maximum over seeds",
             short(max(above)),
             "",
             "< 0.3, to 0 with more data",

@@ -1,4 +1,4 @@
-"""Where the error of recursive training comes from: finite samples, limited capacity, imperfect optimisation, each switched on alone.
+"""Where the error of recursive training comes from: finite samples, limited capacity, imperfect optimization, each switched on alone.
 
 Shumailov et al. 2024, Nature 631:755, name the three. Here a distribution over a line of points is learned again and again; without
 any of the three switched on, every generation is the first.

@@ -10,7 +10,7 @@ from flows.config.loading import load_recipe
 
 def test_the_shipped_recipe_is_the_loop_that_came_out_best_among_500_passages() -> None:
     figures = json.loads((RESULTS / "headline.json").read_text())["figures"]
-    begun, metric = f"{SMALL.name}, {LOOP}", ": recalibrated perplexity"
+    begun, metric = f"{SMALL.name}, {LOOP}", ": perplexity at best temperature"
     loops = {
         one["name"].removeprefix(f"{SMALL.name}, ").removesuffix(metric): one["value"]
         for one in figures

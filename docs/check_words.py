@@ -1,0 +1,55 @@
+"""Print the withdrawn words that remain, as file:line:word: `python docs/check_words.py [PATH ...]`.
+
+The list is docs/withdrawn_words.txt. History is exempt: docs/log.md, docs/decisions, CHANGELOG.md, benchmarks/results.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WORDS = "docs/withdrawn_words.txt"
+_EXEMPT = ("docs/log.md", "docs/decisions/*", "CHANGELOG.md", "benchmarks/results/*", WORDS, "lock-py311.txt", "LICENSE")
+_SUFFIXES = {".py", ".md", ".toml", ".sql", ".yaml", ".yml", ".sh", ".html", ".txt", ""}
+
+
+def remaining(paths: Sequence[str] = ()) -> Iterator[str]:
+    """Yield `file:line:word` for each withdrawn word in tracked text files below `paths`, or in all of them."""
+    rules, exemptions = _word_list()
+    command = ["git", "ls-files", "--", *paths]
+    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        path = ROOT / name
+        if path.suffix not in _SUFFIXES or any(fnmatch(name, pattern) for pattern in _EXEMPT) or not path.is_file():
+            continue
+        exempt = {expression for pattern, expression in exemptions if fnmatch(name, pattern)}
+        matched = [rule for expression, rule in rules.items() if expression not in exempt]
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for rule in matched:
+                yield from (f"{name}:{number}:{match.group()}" for match in rule.finditer(line))
+
+
+@cache
+def _word_list() -> tuple[dict[str, re.Pattern[str]], list[tuple[str, str]]]:
+    """Return the rules by their expression, and the exemptions as pairs of path pattern and expression."""
+    rules: dict[str, re.Pattern[str]] = {}
+    exemptions: list[tuple[str, str]] = []
+    for line in (ROOT / WORDS).read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        first, second = re.split(r"\s{2,}", line.strip(), maxsplit=1)
+        if first.startswith("!"):
+            exemptions.append((first.removeprefix("!").strip(), second))
+        else:
+            # An identifier counts word by word: `_said_by` and `SaidBy` match, `saidas` does not.
+            rules[first] = re.compile(rf"(?<![A-Za-z])(?i:{first})(?![a-z])")
+    return rules, exemptions
+
+
+if __name__ == "__main__":
+    found = list(remaining(sys.argv[1:]))
+    print("\n".join([*found, f"{len(found)} withdrawn words"]))  # noqa: T201
+    sys.exit(bool(found))
