@@ -13,15 +13,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WORDS = "docs/withdrawn_words.txt"
-_EXEMPT = ("docs/log.md", "docs/decisions/*", "CHANGELOG.md", "benchmarks/results/*", WORDS, "lock-py311.txt", "LICENSE")
+_EXEMPT = (
+    "docs/log.md",
+    "docs/decisions/*",
+    "CHANGELOG.md",
+    "benchmarks/results/*",
+    WORDS,
+    "lock-py311.txt",
+    "LICENSE",
+)
 _SUFFIXES = {".py", ".md", ".toml", ".sql", ".yaml", ".yml", ".sh", ".html", ".txt", ""}
 
 
 def remaining(paths: Sequence[str] = ()) -> Iterator[str]:
     """Yield `file:line:word` for each withdrawn word in tracked text files below `paths`, or in all of them."""
     rules, exemptions = _word_list()
-    command = ["git", "ls-files", "--", *paths]
-    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+    tracked = subprocess.run(["git", "ls-files", "--", *paths], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    for name in tracked.stdout.splitlines():
         path = ROOT / name
         if path.suffix not in _SUFFIXES or any(fnmatch(name, pattern) for pattern in _EXEMPT) or not path.is_file():
             continue
