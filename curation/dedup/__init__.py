@@ -1,1 +1,1 @@
-"""Exact, near and semantic duplicates."""
+"""Find exact, near and semantic duplicates."""

@@ -1,4 +1,4 @@
-"""Exact duplicates: the same text once normalized."""
+"""Find exact duplicates: texts that are equal once normalized (`curation.text.normalize`)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,26 +11,30 @@ from curation.text import normalize
 
 
 def find_exact_duplicates(texts: Sequence[str], reference: Sequence[str] = ()) -> DuplicateMatches:
-    """For each text, the earliest text of `reference` or of `texts` that says exactly the same."""
-    first: dict[str, int] = {}
+    """Find for each text the earliest equal text, in `reference` or earlier in `texts`."""
+    first_row: dict[str, int] = {}
     for row, text in enumerate(reference):
-        first.setdefault(normalize(text), row)
-    answer = DuplicateMatches.all_kept(len(texts))
-    for row, text in enumerate(texts):
-        keeper = first.setdefault(normalize(text), len(reference) + row)
-        if keeper != len(reference) + row:
-            answer.duplicate_of[row] = keeper
-            answer.similarity[row] = 1.0
-    return answer
+        first_row.setdefault(normalize(text), row)
+    duplicate_of = np.full(len(texts), -1, np.int64)
+    for position, text in enumerate(texts):
+        row = len(reference) + position
+        earliest = first_row.setdefault(normalize(text), row)
+        if earliest != row:
+            duplicate_of[position] = earliest
+    return DuplicateMatches(
+        duplicate_of=duplicate_of,
+        similarity=np.where(duplicate_of >= 0, 1.0, np.nan),
+        estimated=np.full(len(texts), np.nan),
+    )
 
 
 def exact_key(normalized: str) -> bytes:
-    """Sixteen bytes that stand for a normalized text, where there are too many texts to hold."""
+    """Return the first 16 bytes of a normalized text's SHA-256 digest, to compare more texts than fit in memory."""
     return hashlib.sha256(normalized.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def exact_keys(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Key of each text in two halves, shape (texts, 2)."""
+    """Return the key of each text as two 64-bit halves, shape (texts, 2)."""
     keys = b"".join(exact_key(normalize(text)) for text in texts)
     return np.frombuffer(keys, "<u8").reshape(-1, 2)
 
@@ -38,7 +42,16 @@ def exact_keys(texts: Sequence[str]) -> NDArray[np.uint64]:
 def find_repeated_keys(
     high: NDArray[np.uint64], low: NDArray[np.uint64], order: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows whose key a row earlier in `order` has, and for each the earliest such row; keys in two halves."""
+    """Find the rows whose key occurs in a row that is earlier in `order`.
+
+    Args:
+        high: upper half of each key, shape (rows,).
+        low: lower half of each key, shape (rows,).
+        order: rank of each row, shape (rows,).
+
+    Returns:
+        The repeated rows, and for each the earliest row with its key.
+    """
     rows = np.lexsort((order, low, high))
     repeats = np.zeros(len(rows), bool)
     repeats[1:] = (high[rows[1:]] == high[rows[:-1]]) & (low[rows[1:]] == low[rows[:-1]])

@@ -1,8 +1,13 @@
-"""Which pairs are compared: texts that share a band, without ever joining a bucket with itself.
+"""Choose the pairs to compare by locality-sensitive hashing, and the row that represents each group of near-duplicates.
 
-A shared template puts thousands of texts into one bucket, and all their pairs would be millions. First each member is
-paired with the bucket's first alone (a star). Then, among the texts that are still there, all pairs of a small
-bucket are made, and in a large one the pairs with its first and with the one before (a chain).
+Texts that share a band hash are in one bucket. A shared template puts thousands of texts into one bucket, whose pairs would
+be millions, so a bucket is never joined with itself. The search goes in rounds:
+
+1. Compare each member of a bucket with the bucket's first row (a star), and drop the duplicates.
+2. Among the rows that remain, compare all pairs of a small bucket. In a large bucket, compare each member with the first
+   row and with the member before it (a chain). Repeat until no new pairs appear.
+
+Invariant: a row is dropped only in favor of an earlier row that it was compared with and that is itself kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,158 +18,168 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.decisions import DuplicateMatches
+from curation.dedup.kernels.types import Hashes, Indices, Similarities
 
-Places = NDArray[np.int64]
+_SMALL_BUCKET = 16
+"""Buckets of at most this many members have all their pairs compared after the first round."""
 
-
-Hashes = NDArray[np.uint64]
-
-
-_SMALL = 16
-"""Members of a bucket, all pairs of which are made once the stars have thinned it out."""
+_MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class LshBuckets:
-    """Members of all buckets that hold more than one row; by bucket, then by row."""
+    """Members of all buckets with more than one row, sorted by bucket, then by row."""
 
-    bucket: Places
-    row: Places
+    bucket: Indices
+    """Bucket number of each member."""
+    row: Indices
 
-    def restrict(self, stays: NDArray[np.bool_]) -> "LshBuckets":
-        """The buckets without the rows that do not stay."""
-        there = stays[self.row]
-        return LshBuckets(self.bucket[there], self.row[there])
+    def restrict(self, kept: NDArray[np.bool_]) -> "LshBuckets":
+        """Return the buckets without the rows that are not kept."""
+        remaining = kept[self.row]
+        return LshBuckets(self.bucket[remaining], self.row[remaining])
 
-    def star_pairs(self) -> Places:
-        """Pairs of each member with the first of its bucket."""
-        first = self._firsts()
+    def star_pairs(self) -> Indices:
+        """Return the packed pairs of the first member of each bucket with every other member."""
+        first = self._first_members()
         others = first != np.arange(len(first))
         return pack_pairs(self.row[first[others]], self.row[others])
 
-    def all_pairs(self) -> Places:
-        """All pairs in small buckets; in large ones those with the first, and with the one before."""
-        return np.unique(np.concatenate([self.star_pairs(), *self._windows()]))
+    def all_pairs(self) -> Indices:
+        """Return all packed pairs of small buckets; of large ones the star and the pairs of neighboring members."""
+        return np.unique(np.concatenate([self.star_pairs(), *self._window_pairs()]))
 
-    def _firsts(self) -> Places:
-        """Place of the first member of each member's bucket."""
+    def _first_members(self) -> Indices:
+        """Return the position of the first member of each member's bucket."""
         begins = np.concatenate(([True], self.bucket[1:] != self.bucket[:-1]))[: len(self.bucket)]
         return np.maximum.accumulate(np.where(begins, np.arange(len(self.bucket)), 0))
 
-    def _windows(self) -> Iterator[Places]:
-        _, back, sizes = np.unique(self.bucket, return_inverse=True, return_counts=True)
-        small = sizes[back] <= _SMALL
-        for distance in range(1, min(_SMALL, len(self.bucket))):
-            together = self.bucket[distance:] == self.bucket[:-distance]
-            places = np.flatnonzero(together & (small[distance:] | (distance == 1)))
-            yield pack_pairs(self.row[places], self.row[places + distance])
+    def _window_pairs(self) -> Iterator[Indices]:
+        _, inverse, sizes = np.unique(self.bucket, return_inverse=True, return_counts=True)
+        small = sizes[inverse] <= _SMALL_BUCKET
+        for distance in range(1, min(_SMALL_BUCKET, len(self.bucket))):
+            same_bucket = self.bucket[distance:] == self.bucket[:-distance]
+            positions = np.flatnonzero(same_bucket & (small[distance:] | (distance == 1)))
+            yield pack_pairs(self.row[positions], self.row[positions + distance])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchScope:
+    """Pairs that a search compares, and the similarity of a duplicate."""
+
+    num_reference: int
+    """The first rows, which are always kept and not compared with each other."""
+    among_texts: bool
+    """Whether the rows after the reference are compared with each other too."""
+    threshold: float
+    """Similarity at or above which a pair is a duplicate."""
 
 
 def find_lsh_buckets(hashes: Hashes, threads: int) -> LshBuckets:
-    """Buckets of band hashes, shape (rows, bands); a row whose hashes are 0 has no shingle and is in none.
+    """Group rows by band hash.
 
-    Within a band, hash and row are packed into one integer and sorted; the few bits of the hash that the row takes
-    can only add a pair that the comparison refuses.
+    Within a band, hash and row number are packed into one integer and sorted. The row number replaces a few bits of the
+    hash, which can only add a pair that the comparison rejects.
+
+    Args:
+        hashes: band hashes, shape (rows, bands); a row whose hashes are 0 has no shingle and joins no bucket.
+        threads: number of threads.
     """
-    bits = max(1, (len(hashes) - 1).bit_length())
+    num_rows, num_bands = hashes.shape
+    row_bits = np.uint64(max(1, (num_rows - 1).bit_length()))
     rows = np.flatnonzero(hashes[:, 0]).astype(np.uint64)
 
-    def members(band: int) -> tuple[Places, Places]:
-        keys = hashes[:, band][rows] if len(rows) < len(hashes) else hashes[:, band].copy()
-        keys = keys >> np.uint64(bits) << np.uint64(bits) | rows
+    def members(band: int) -> tuple[Indices, Indices]:
+        keys = hashes[:, band][rows] if len(rows) < num_rows else hashes[:, band].copy()
+        keys = keys >> row_bits << row_bits | rows
         keys.sort()
-        same = keys[1:] >> np.uint64(bits) == keys[:-1] >> np.uint64(bits)
-        inside = np.concatenate((same, [False])) | np.concatenate(([False], same))
-        begins = np.flatnonzero(inside) if len(keys) else np.zeros(0, np.int64)
-        number = np.cumsum(~np.concatenate(([False], same))[begins])
-        return number, (keys[begins] & np.uint64((1 << bits) - 1)).astype(np.int64)
+        same_as_next = keys[1:] >> row_bits == keys[:-1] >> row_bits
+        in_bucket = np.concatenate((same_as_next, [False])) | np.concatenate(([False], same_as_next))
+        positions = np.flatnonzero(in_bucket) if len(keys) else np.zeros(0, np.int64)
+        number = np.cumsum(~np.concatenate(([False], same_as_next))[positions])
+        return number, (keys[positions] & ((np.uint64(1) << row_bits) - np.uint64(1))).astype(np.int64)
 
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(members, range(hashes.shape[1]))) if len(rows) else []
-    return LshBuckets(
-        np.concatenate(
-            [np.zeros(0, np.int64), *(number + band * len(hashes) for band, (number, _) in enumerate(found))]
-        ),
-        np.concatenate([np.zeros(0, np.int64), *(row for _, row in found)]),
-    )
+    bucket_parts, row_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    if len(rows):
+        with ThreadPoolExecutor(threads) as pool:
+            for band, (number, member_rows) in enumerate(pool.map(members, range(num_bands))):
+                bucket_parts.append(number + band * num_rows)
+                row_parts.append(member_rows)
+    return LshBuckets(np.concatenate(bucket_parts), np.concatenate(row_parts))
 
 
-def pack_pairs(left: Places, right: Places) -> Places:
-    """One integer a pair, in the order of left, then right."""
+def pack_pairs(left: Indices, right: Indices) -> Indices:
+    """Pack each pair into one integer that sorts by left, then by right."""
     return left << 32 | right
 
 
-def unpack_pairs(pairs: Places) -> tuple[Places, Places]:
-    """Left and right of pairs."""
+def unpack_pairs(pairs: Indices) -> tuple[Indices, Indices]:
+    """Return the left and the right rows of packed pairs."""
     return pairs >> 32, pairs & 0xFFFFFFFF
 
 
-Numbers = NDArray[np.float64]
-
-
-_TURNS = 8
-
-
 def select_representatives(
-    hashes: Hashes,
-    reference: int,
-    compare: Callable[[Places], tuple[Numbers, Numbers]],
-    threshold: float,
-    threads: int,
-    *,
-    among_texts: bool,
+    hashes: Hashes, compare: Callable[[Indices], tuple[Similarities, Similarities]], scope: SearchScope, threads: int
 ) -> DuplicateMatches:
-    """Search in the buckets of `hashes`, shape (rows, bands), the first `reference` rows of which stay in any case.
+    """Find for each row after the reference the most similar kept row that it was compared with.
 
-    `compare` gives verified similarity (NaN where it did not verify) and estimate of sorted pairs.
+    Args:
+        hashes: band hashes, shape (rows, bands), reference rows first.
+        compare: returns the verified similarity (NaN if a pair was not verified) and the estimate of sorted packed pairs.
+        scope: the pairs to compare.
+        threads: number of threads.
     """
     buckets = find_lsh_buckets(hashes, threads)
-    stays = np.ones(len(hashes), bool)
-    known, similarity, estimate = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
-    for turn in range(_TURNS):
-        pairs = buckets.restrict(stays).all_pairs() if turn else np.unique(buckets.star_pairs())
-        pairs = np.setdiff1d(_allowed(pairs, reference, among_texts), known, assume_unique=True)
-        if not len(pairs):
+    kept = np.ones(len(hashes), bool)
+    pairs, similarity, estimate = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+    for round_number in range(_MAX_ROUNDS):
+        candidates = buckets.restrict(kept).all_pairs() if round_number else np.unique(buckets.star_pairs())
+        new_pairs = np.setdiff1d(_in_scope(candidates, scope), pairs, assume_unique=True)
+        if not len(new_pairs):
             break
-        found = compare(pairs)
-        known = np.concatenate((known, pairs))
-        similarity, estimate = np.concatenate((similarity, found[0])), np.concatenate((estimate, found[1]))
-        stays = _first_stay(known[similarity >= threshold], len(hashes))
-    return _told(known, similarity, estimate, stays, reference, threshold)
+        new_similarity, new_estimate = compare(new_pairs)
+        pairs = np.concatenate((pairs, new_pairs))
+        similarity = np.concatenate((similarity, new_similarity))
+        estimate = np.concatenate((estimate, new_estimate))
+        kept = _keep_first(pairs[similarity >= scope.threshold], len(hashes))
+    return _nearest_kept(_ComparedPairs(pairs=pairs, similarity=similarity, estimate=estimate), kept, scope)
 
 
-def _allowed(pairs: Places, reference: int, among_texts: bool) -> Places:
+@dataclass(frozen=True, kw_only=True)
+class _ComparedPairs:
+    pairs: Indices
+    similarity: Similarities
+    estimate: Similarities
+
+
+def _in_scope(pairs: Indices, scope: SearchScope) -> Indices:
     left, right = unpack_pairs(pairs)
-    return pairs[(right >= reference) & (among_texts | (left < reference))]
+    return pairs[(right >= scope.num_reference) & (scope.among_texts | (left < scope.num_reference))]
 
 
-def _first_stay(duplicates: Places, rows: int) -> NDArray[np.bool_]:
+def _keep_first(duplicates: Indices, num_rows: int) -> NDArray[np.bool_]:
+    """Drop the right row of each duplicate pair whose left row is kept, in the order of the right rows."""
     left, right = unpack_pairs(duplicates)
     order = np.argsort(right, kind="stable")
-    stays = [True] * rows
-    for one, other in zip(left[order].tolist(), right[order].tolist(), strict=True):
-        if stays[one]:
-            stays[other] = False
-    return np.array(stays, bool)
+    kept = [True] * num_rows
+    for left_row, right_row in zip(left[order].tolist(), right[order].tolist(), strict=True):
+        if kept[left_row]:
+            kept[right_row] = False
+    return np.array(kept, bool)
 
 
-def _told(
-    pairs: Places,
-    similarity: Numbers,
-    estimate: Numbers,
-    stays: NDArray[np.bool_],
-    reference: int,
-    threshold: float,
-) -> DuplicateMatches:
-    """Of each text the nearest that stays, the earliest of equals."""
-    answer = DuplicateMatches.all_kept(len(stays) - reference)
-    left, right = unpack_pairs(pairs)
-    told = np.flatnonzero(stays[left] & ~np.isnan(similarity))
-    order = told[np.lexsort((left[told], -similarity[told], right[told]))]
-    _, nearest = np.unique(right[order], return_index=True)
-    best = order[nearest]
-    text = right[best] - reference
-    answer.similarity[text], answer.estimated[text] = similarity[best], estimate[best]
-    gone = similarity[best] >= threshold
-    answer.duplicate_of[text[gone]] = left[best[gone]]
-    return answer
+def _nearest_kept(compared: _ComparedPairs, kept: NDArray[np.bool_], scope: SearchScope) -> DuplicateMatches:
+    """Return for each text its most similar kept row, the earliest of equals."""
+    num_texts = len(kept) - scope.num_reference
+    left, right = unpack_pairs(compared.pairs)
+    verified = np.flatnonzero(kept[left] & ~np.isnan(compared.similarity))
+    order = verified[np.lexsort((left[verified], -compared.similarity[verified], right[verified]))]
+    _, first_of_text = np.unique(right[order], return_index=True)
+    best = order[first_of_text]
+    text = right[best] - scope.num_reference
+    duplicate_of = np.full(num_texts, -1, np.int64)
+    similarity, estimated = np.full(num_texts, np.nan), np.full(num_texts, np.nan)
+    similarity[text], estimated[text] = compared.similarity[best], compared.estimate[best]
+    dropped = compared.similarity[best] >= scope.threshold
+    duplicate_of[text[dropped]] = left[best[dropped]]
+    return DuplicateMatches(duplicate_of=duplicate_of, similarity=similarity, estimated=estimated)

@@ -1,42 +1,41 @@
-"""Texts that were sketched before: what can be asked of them without reading them.
+"""Types of a reference index: texts that were sketched before and are compared without being read.
 
-Who keeps the sketches is not said here. A search asks for those that share something with its own texts, so it costs what
-they share and not what there is.
+The storage of the sketches is left to the implementation. A lookup returns the texts that share a key or a band hash with
+the candidates, so its cost grows with the number of matches and not with the size of the index.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from curation.decisions import RecordSet
-
-Hashes = NDArray[np.uint64]
+from curation.dedup.kernels.types import Hashes, Indices, Signatures
 
 
 @dataclass(frozen=True)
 class SketchBatch:
-    """Some texts by their sketches, in the order in which they came."""
+    """Reference texts that share a band with a candidate, in the order in which they were added."""
 
     ids: Sequence[str]
     generations: Sequence[int]
-    signature_low16: NDArray[np.uint32]
-    """Lower halves of their signatures, shape (texts, values)."""
+    signature_low16: Signatures
+    """Lower 16 bits of each signature value, shape (texts, bands x rows)."""
     band_hashes: Hashes
-    """Their band hashes, shape (texts, bands)."""
-    read_texts: Callable[[NDArray[np.int64]], Sequence[str]]
-    """The texts at these places, which costs the most."""
+    """Shape (texts, bands)."""
+    read_texts: Callable[[Indices], Sequence[str]]
+    """Read the texts at these positions; the only expensive operation."""
 
 
 class ReferenceIndex(Protocol):
-    """Every text that was sketched before."""
+    """All texts that were sketched before."""
 
     def exact_matches(self, keys: Hashes) -> RecordSet:
-        """Those with one of these exact keys, shape (texts, 2)."""
+        """Return the texts with one of these exact keys, shape (texts, 2)."""
         ...
 
     def candidates(self, hashes: Hashes) -> SketchBatch:
-        """Those that share a band with one of these, shape (texts, bands); of a bucket of many, the first and the last."""
+        """Return the texts that share a band with one of these, shape (texts, bands).
+
+        Of a bucket with many texts, the first and the last are enough.
+        """
         ...

@@ -1,1 +1,1 @@
-"""Shingling, MinHash and Jaccard kernels, compiled by numba or vectorized by numpy."""
+"""Kernels for shingling, MinHash and Jaccard similarity: compiled by numba, or in plain numpy with the same values."""

@@ -1,7 +1,7 @@
-"""Who does the work that is done once a shingle: numba where it is installed, numpy elsewhere, with the same values.
+"""Choose between the numba and the numpy kernel, and run a kernel over blocks of texts on several threads.
 
-A kernel works on a block of texts at a time; blocks run on plain threads, each writes its own rows, and no result depends
-on how many threads there are.
+Both kernels return the same values. A kernel processes one block of texts at a time. Blocks run on plain threads and each
+block writes its own rows, so results do not depend on the number of threads.
 """
 
 import importlib.util
@@ -14,105 +14,116 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from curation.dedup.kernels.types import Bytes, Hashes, Indices, Signatures, Similarities
 from curation.text import character_classes
-
-Places = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
-Values = NDArray[np.uint32]
-Numbers = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
-_LITTLE = 4 << 20
-"""Bytes that numpy does in some tenths of a second; loading machine code takes one, and compiling it once ten."""
+_MIN_BYTES_FOR_NUMBA = 4 << 20
+"""numpy hashes this many bytes in a few tenths of a second; loading numba's machine code takes 1 s, compiling it 10 s."""
+
+_BYTES_PER_ITEM = 16
+"""Added to the size of every item, so that empty texts fill a block too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HashKernel:
-    """Five functions, and how many bytes of text they like at a time. Sets of hashes lie one after the other."""
+    """The functions of one kernel. Sets of hashes are concatenated; `starts` holds the offset of each and the total."""
 
     name: str
-    shingle_hashes: Callable[[NDArray[np.uint8], Places, Places, bool, int], tuple[Hashes, Places]]
-    """Content, begins, ends, by word, length: hashes of each text's shingles, and where each text's begin."""
-    signatures: Callable[[Hashes, Places, Values, Values, Values], None]
-    """Hashes, starts, scale and shift of each permutation, and where to write the least values."""
-    band_hashes: Callable[[Values, int, Hashes], None]
-    """Signatures, rows of a band, and where to write."""
-    agreement: Callable[[Values, Places, Places, Numbers], None]
-    """Signatures, left, right, and where to write the share of equal values."""
-    jaccard: Callable[[Hashes, Places, Places, Places, Numbers], None]
-    """Hashes, starts, left, right, and where to write the exact similarities."""
-    block: int
+    shingle_hashes: Callable[[Bytes, Indices, Indices, bool, int], tuple[Hashes, Indices]]
+    """(content, begins, ends, by_word, length) -> (hashes of each text's shingles, starts)."""
+    signatures: Callable[[Hashes, Indices, Signatures, Signatures, Signatures], None]
+    """(hashes, starts, multipliers, offsets, out): writes the least permuted value of each set and permutation."""
+    band_hashes: Callable[[Signatures, int, Hashes], None]
+    """(signatures, rows_per_band, out)."""
+    agreement: Callable[[Signatures, Indices, Indices, Similarities], None]
+    """(signatures, left, right, out): writes the share of equal values of each pair."""
+    jaccard: Callable[[Hashes, Indices, Indices, Indices, Similarities], None]
+    """(hashes, starts, left, right, out): writes the exact similarity of each pair of sets."""
+    block_bytes: int
+    """Bytes of text to process at a time."""
+    threads: int | None = None
+    """Number of threads; None: all cores that this process may use."""
 
 
-def choose_kernel(size: int) -> HashKernel:
-    """The kernel that is done first with so many bytes: the compiled one, but for a little numpy is quicker than loading it."""
-    return numpy_kernel() if size < _LITTLE else default_kernel()
+def choose_kernel(num_bytes: int) -> HashKernel:
+    """Return the kernel that finishes first on this many bytes: numpy on little text, where loading numba costs more."""
+    return numpy_kernel() if num_bytes < _MIN_BYTES_FOR_NUMBA else default_kernel()
 
 
 @lru_cache(maxsize=1)
 def default_kernel() -> HashKernel:
-    """The compiled kernel, or without numba the numpy one, said once in the log."""
+    """Return the numba kernel, or the numpy kernel with one log warning if numba is not installed."""
     if importlib.util.find_spec("numba"):
         return numba_kernel()
-    _log.warning("numba is not installed: near-duplicates are found by numpy, with the same answers and more time")
+    _log.warning("numba is not installed: near-duplicate search runs on numpy, with the same results but slower")
     return numpy_kernel()
 
 
 @lru_cache(maxsize=1)
 def numba_kernel() -> HashKernel:
-    """The kernel made by numba."""
-    from curation.dedup.kernels import numba_sets as compiled_sets
-    from curation.dedup.kernels import numba_words as compiled_words
+    """Return the kernel compiled by numba."""
+    from curation.dedup.kernels import numba_kernels
 
-    shingle_hashes = partial(compiled_words.shingle_hashes, classes=character_classes())
-    sets = compiled_sets
     return HashKernel(
-        "numba", shingle_hashes, sets.signatures, sets.band_hashes, sets.agreement, sets.jaccard, block=1 << 18
+        name="numba",
+        shingle_hashes=partial(numba_kernels.shingle_hashes, classes=character_classes()),
+        signatures=numba_kernels.signatures,
+        band_hashes=numba_kernels.band_hashes,
+        agreement=numba_kernels.agreement,
+        jaccard=numba_kernels.jaccard,
+        block_bytes=1 << 18,
     )
 
 
 @lru_cache(maxsize=1)
 def numpy_kernel() -> HashKernel:
-    """The kernel made of numpy alone."""
-    from curation.dedup.kernels import numpy_sets as vectorised_sets
-    from curation.dedup.kernels import numpy_words as vectorised_words
+    """Return the kernel that needs numpy only."""
+    from curation.dedup.kernels import numpy_kernels
 
-    sets = vectorised_sets
     return HashKernel(
-        "numpy",
-        vectorised_words.shingle_hashes,
-        sets.signatures,
-        sets.band_hashes,
-        sets.agreement,
-        sets.jaccard,
-        block=1 << 19,
+        name="numpy",
+        shingle_hashes=numpy_kernels.shingle_hashes,
+        signatures=numpy_kernels.signatures,
+        band_hashes=numpy_kernels.band_hashes,
+        agreement=numpy_kernels.agreement,
+        jaccard=numpy_kernels.jaccard,
+        block_bytes=1 << 19,
     )
 
 
-def map_blocks(work: Callable[[int, int], None], sizes: Places, block: int, threads: int | None) -> None:
-    """`work(start, stop)` over all places, about `block` in size at a time, on `threads` threads (default: all cores)."""
-    parts = list(_blocks(sizes, block))
-    workers = min(threads or cores(), len(parts))
+def map_blocks(work: Callable[[int, int], None], sizes: Indices, block_bytes: int, threads: int | None) -> None:
+    """Call `work(start, stop)` on consecutive ranges that cover all items.
+
+    Args:
+        work: processes items `start` to `stop - 1`; calls may run at the same time.
+        sizes: bytes of each item, shape (items,).
+        block_bytes: approximate size of a range.
+        threads: number of threads; None: all cores that this process may use.
+    """
+    blocks = list(_blocks(sizes, block_bytes))
+    workers = min(threads or available_cores(), len(blocks))
     if workers <= 1:
-        for part in parts:
-            work(*part)
+        for start, stop in blocks:
+            work(start, stop)
         return
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(lambda part: work(*part), parts):
+        # Consume the results, so that an exception in a block is raised here.
+        for _ in pool.map(lambda block: work(*block), blocks):
             pass
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS has not
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS has not
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _blocks(sizes: Places, block: int) -> Iterator[tuple[int, int]]:
-    # Every place counts a little, so that empty ones fill a block too.
-    filled = np.cumsum(sizes + 16) // block
-    edges = [0, *(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(sizes)]
-    yield from ((start, stop) for start, stop in pairwise(edges) if start < stop)
+def _blocks(sizes: Indices, block_bytes: int) -> Iterator[tuple[int, int]]:
+    block_number = np.cumsum(sizes + _BYTES_PER_ITEM) // block_bytes
+    edges = [0, *(np.flatnonzero(np.diff(block_number)) + 1).tolist(), len(sizes)]
+    for start, stop in pairwise(edges):
+        if start < stop:
+            yield start, stop

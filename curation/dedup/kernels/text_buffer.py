@@ -1,7 +1,8 @@
-"""Many texts as one run of bytes: the form in which the kernels read them.
+"""Concatenate texts into one byte array, the input format of the kernels.
 
-A text of ASCII and of characters that folding leaves alone keeps its bytes, and an Arrow column of such texts is not even copied:
-the kernels fold ASCII themselves. Any other text is folded here (see `curation.text.casefold_nfc`), before it is written as UTF-8.
+ASCII texts, and texts whose other characters casefolding leaves unchanged, keep their bytes: an Arrow column of such texts
+is not even copied, since the kernels fold ASCII themselves. Any other text is folded here (`curation.text.casefold_nfc`)
+before it is encoded as UTF-8.
 """
 
 from collections.abc import Sequence
@@ -11,25 +12,24 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from curation.dedup.kernels.types import Bytes, Indices
 from curation.text import casefold_invariant_codepoints, casefold_nfc
 
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 """Strings, or an Arrow column of them; a null is a text without words."""
-Places: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class TextBuffer:
-    """Text `i` is `content[starts[i] : stops[i]]`."""
+    """Texts as one byte array: text `i` is `content[starts[i] : stops[i]]`."""
 
-    content: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
+    content: Bytes
+    starts: Indices
+    stops: Indices
 
     def __post_init__(self) -> None:
-        # To a compiled kernel, arrays that may be written to are of another type.
+        # numba compiles a second version for writable arrays, so all are made read-only.
         for array in (self.content, self.starts, self.stops):
             array.setflags(write=False)
 
@@ -37,107 +37,116 @@ class TextBuffer:
         return len(self.starts)
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> Indices:
         """Bytes of each text."""
         return self.stops - self.starts
 
     def padded(self, count: int) -> "TextBuffer":
-        """The same texts behind so many that are empty."""
+        """Return the same texts after `count` empty ones."""
         blank = np.zeros(count, np.int64)
         return TextBuffer(self.content, np.concatenate((blank, self.starts)), np.concatenate((blank, self.stops)))
 
-    def with_rows(self, rows: NDArray[np.int64], texts: "TextBuffer") -> "TextBuffer":
-        """The same texts but for those at `rows`."""
+    def with_rows(self, rows: Indices, texts: "TextBuffer") -> "TextBuffer":
+        """Return the same texts, with those at `rows` replaced by `texts`."""
         starts, stops = self.starts.copy(), self.stops.copy()
         starts[rows], stops[rows] = texts.starts + len(self.content), texts.stops + len(self.content)
         return TextBuffer(np.concatenate((self.content, texts.content)), starts, stops)
 
 
 def to_text_buffer(*columns: Texts) -> TextBuffer:
-    """All texts of these columns, in their order. A lone surrogate is kept as three bytes that are no letter."""
-    pile = _Pile()
+    """Concatenate all texts of these columns in order. A lone surrogate is kept as three bytes that are not a letter."""
+    builder = _BufferBuilder()
     for column in columns:
-        if isinstance(column, pa.Array | pa.ChunkedArray):
-            for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-                _lay_chunk(pile, pc.fill_null(chunk.cast(pa.large_string()), ""))
+        if isinstance(column, pa.ChunkedArray):
+            chunks = column.chunks
+        elif isinstance(column, pa.Array):
+            chunks = [column]
         else:
-            pile.texts(*pile.lay([text.encode() if text.isascii() else _folded(text) for text in column]))
-    # What comes alone is not copied.
-    content = pile.contents[0].view() if len(pile.contents) == 1 else np.concatenate([_NOTHING, *pile.contents])
-    return TextBuffer(content, np.concatenate([_NOWHERE, *pile.starts]), np.concatenate([_NOWHERE, *pile.stops]))
+            encoded = [text.encode() if text.isascii() else _fold_and_encode(text) for text in column]
+            builder.append_texts(*builder.append_bytes(encoded))
+            continue
+        for chunk in chunks:
+            _append_chunk(builder, pc.fill_null(chunk.cast(pa.large_string()), ""))
+    # A single array is viewed instead of copied.
+    contents = builder.contents
+    content = contents[0].view() if len(contents) == 1 else np.concatenate([_NO_BYTES, *contents])
+    return TextBuffer(
+        content, np.concatenate([_NO_INDICES, *builder.starts]), np.concatenate([_NO_INDICES, *builder.stops])
+    )
 
 
-_TWO_BYTES = 0xC0
-"""Of UTF-8, the least byte that begins a character of more than one."""
+_FIRST_MULTIBYTE = 0xC0
+"""Smallest byte that begins a UTF-8 character of more than one byte."""
 _STRETCH = 512
-_NOTHING, _NOWHERE = np.zeros(0, np.uint8), np.zeros(0, np.int64)
+_NO_BYTES, _NO_INDICES = np.zeros(0, np.uint8), np.zeros(0, np.int64)
 
 
 @dataclass
-class _Pile:
-    """Contents that will lie one after the other, and the texts in them."""
+class _BufferBuilder:
+    """Byte arrays to concatenate, and the texts within them."""
 
-    filled: int = 0
-    contents: list[NDArray[np.uint8]] = field(default_factory=list)
-    starts: list[NDArray[np.int64]] = field(default_factory=list)
-    stops: list[NDArray[np.int64]] = field(default_factory=list)
+    size: int = 0
+    contents: list[Bytes] = field(default_factory=list)
+    starts: list[Indices] = field(default_factory=list)
+    stops: list[Indices] = field(default_factory=list)
 
-    def add(self, content: NDArray[np.uint8]) -> int:
-        """Add a content; returns where it will begin."""
+    def append(self, content: Bytes) -> int:
+        """Append a byte array; return its offset in the result."""
         self.contents.append(content)
-        self.filled += len(content)
-        return self.filled - len(content)
+        self.size += len(content)
+        return self.size - len(content)
 
-    def lay(self, encoded: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Add these; returns where each begins and ends."""
-        begin = self.add(np.frombuffer(b"".join(encoded), np.uint8))
+    def append_bytes(self, encoded: list[bytes]) -> tuple[Indices, Indices]:
+        """Append byte strings; return the offsets at which each begins and ends."""
+        begin = self.append(np.frombuffer(b"".join(encoded), np.uint8))
         edges = np.cumsum([begin, *map(len, encoded)], dtype=np.int64)
         return edges[:-1], edges[1:]
 
-    def texts(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
-        """The next texts are these."""
+    def append_texts(self, starts: Indices, stops: Indices) -> None:
+        """Declare the next texts by their offsets."""
         self.starts.append(starts)
         self.stops.append(stops)
 
 
-def _lay_chunk(pile: _Pile, column: pa.Array) -> None:
-    """The chunk as it lies there, and behind it what had to be folded."""
-    _, places, content = column.buffers()
+def _append_chunk(builder: _BufferBuilder, column: pa.Array) -> None:
+    """Append the bytes of an Arrow chunk without a copy, followed by the texts that had to be folded."""
+    _, offset_buffer, content = column.buffers()
     if not len(column) or content is None or not content.size:
-        pile.texts(*pile.lay([b""] * len(column)))
+        builder.append_texts(*builder.append_bytes([b""] * len(column)))
         return
-    offsets = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
-    begin = pile.add(np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]]) - int(offsets[0])
+    offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
+    begin = builder.append(np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]]) - int(offsets[0])
     starts, stops = offsets[:-1] + begin, offsets[1:] + begin
-    rows = _unsettled(pile.contents[-1], starts - starts[0])
+    rows = _rows_to_fold(builder.contents[-1], starts - starts[0])
     if len(rows):
-        starts[rows], stops[rows] = pile.lay([_folded(text) for text in column.take(pa.array(rows)).to_pylist()])
-    pile.texts(starts, stops)
+        folded = [_fold_and_encode(text) for text in column.take(pa.array(rows)).to_pylist()]
+        starts[rows], stops[rows] = builder.append_bytes(folded)
+    builder.append_texts(starts, stops)
 
 
-def decode_non_ascii(content: NDArray[np.uint8]) -> tuple[Places, Places, Places]:
-    """Where characters beyond ASCII begin in UTF-8, which code points they are, and how many bytes they take."""
-    # Most stretches of most texts have none.
-    whole = content[: len(content) // _STRETCH * _STRETCH].reshape(-1, _STRETCH)
-    some = np.flatnonzero(whole.max(1, initial=0) >= _TWO_BYTES)
-    stretch, inside = np.nonzero(whole[some] >= _TWO_BYTES)
-    rest = np.flatnonzero(content[whole.size :] >= _TWO_BYTES) + whole.size
-    places = np.concatenate((some[stretch] * _STRETCH + inside, rest))
-    points = content[places].astype(np.int64)
+def decode_non_ascii(content: Bytes) -> tuple[Indices, Indices, Indices]:
+    """Return the offset, the code point and the number of bytes of each non-ASCII character of UTF-8 bytes."""
+    # Most stretches of most texts are ASCII: look closely only at those with a large byte.
+    stretches = content[: len(content) // _STRETCH * _STRETCH].reshape(-1, _STRETCH)
+    non_ascii = np.flatnonzero(stretches.max(1, initial=0) >= _FIRST_MULTIBYTE)
+    stretch, inside = np.nonzero(stretches[non_ascii] >= _FIRST_MULTIBYTE)
+    rest = np.flatnonzero(content[stretches.size :] >= _FIRST_MULTIBYTE) + stretches.size
+    offsets = np.concatenate((non_ascii[stretch] * _STRETCH + inside, rest))
+    points = content[offsets].astype(np.int64)
     widths = 2 + (points >= 0xE0) + (points >= 0xF0)
     points &= 0x7F >> widths
-    for place in (1, 2, 3):
-        six = content[np.minimum(places + place, len(content) - 1)] & 0x3F
-        points = np.where(widths > place, points << 6 | six, points)
-    return places, points, widths
+    for step in (1, 2, 3):
+        continuation = content[np.minimum(offsets + step, len(content) - 1)] & 0x3F
+        points = np.where(widths > step, points << 6 | continuation, points)
+    return offsets, points, widths
 
 
-def _unsettled(content: NDArray[np.uint8], starts: Places) -> Places:
-    """Rows of the texts that folding may change, beyond ASCII."""
-    places, points, _ = decode_non_ascii(content)
-    changing = places[~casefold_invariant_codepoints()[points]] if len(places) else _NOWHERE
+def _rows_to_fold(content: Bytes, starts: Indices) -> Indices:
+    """Return the rows of the texts with a non-ASCII character that casefolding or normalization may change."""
+    offsets, points, _ = decode_non_ascii(content)
+    changing = offsets[~casefold_invariant_codepoints()[points]] if len(offsets) else _NO_INDICES
     return np.unique(np.searchsorted(starts, changing, side="right") - 1)
 
 
-def _folded(text: str) -> bytes:
+def _fold_and_encode(text: str) -> bytes:
     return casefold_nfc(text).encode("utf-8", "surrogatepass")

@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,11 +15,14 @@ from curation.decisions import DuplicateMatches
 from curation.dedup.kernels.dispatch import HashKernel, numba_kernel, numpy_kernel
 from curation.dedup.kernels.text_buffer import to_text_buffer
 from curation.dedup.minhash import (
-    EMPTY,
+    EMPTY_VALUE,
     MinHashSettings,
     band_hashes,
     candidate_probability,
+    drop_frequent,
     find_near_duplicates,
+    frequent_shingles,
+    sample_rows,
     signatures,
     verify,
 )
@@ -42,16 +46,16 @@ def _shingle_set(text: str, length: int) -> frozenset[str]:
 
 def _related_texts(count: int, seed: int) -> list[str]:
     """Texts of 30 words, most of them an earlier one with some words changed."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     vocabulary = [f"word{number}" for number in range(400)]
-    texts = [" ".join(dice.sample(vocabulary, 30))]
+    texts = [" ".join(rng.sample(vocabulary, 30))]
     while len(texts) < count:
-        found = dice.choice(texts).split()
-        if dice.random() < 0.25:
-            found = dice.sample(vocabulary, 30)
-        start = dice.randrange(30)
-        for place in range(start, min(30, start + dice.choice([0, 1, 2, 3, 4, 6, 9]))):
-            found[place] = dice.choice(vocabulary)
+        found = rng.choice(texts).split()
+        if rng.random() < 0.25:
+            found = rng.sample(vocabulary, 30)
+        start = rng.randrange(30)
+        for place in range(start, min(30, start + rng.choice([0, 1, 2, 3, 4, 6, 9]))):
+            found[place] = rng.choice(vocabulary)
         texts.append(" ".join(found))
     return texts
 
@@ -82,37 +86,37 @@ def test_a_similarity_at_the_threshold_is_a_duplicate_and_just_below_is_none() -
 
 def test_no_pair_is_called_duplicate_on_an_estimate() -> None:
     texts = _related_texts(250, seed=1)
-    chosen = MinHashSettings(threshold=0.5, shingle_length=2)
-    found = find_near_duplicates(texts, [], chosen)
+    settings_ = MinHashSettings(threshold=0.5, shingle_length=2)
+    found = find_near_duplicates(texts, [], settings_)
     dropped = np.flatnonzero(~found.kept)
     assert len(dropped) > 50
     for place in dropped:
         similarity = _jaccard(texts[place], texts[found.duplicate_of[place]], 2)
-        assert similarity >= chosen.threshold
+        assert similarity >= settings_.threshold
         assert found.similarity[place] == similarity
 
 
-def test_the_answer_is_that_of_comparing_every_pair() -> None:
+def test_matches_equal_those_of_comparing_every_pair() -> None:
     texts = _related_texts(200, seed=2)
     thorough = MinHashSettings(threshold=0.6, shingle_length=2, num_bands=60, rows_per_band=2)
     reference, candidates = texts[:60], texts[60:]
-    stays, keepers = list(range(60)), []
+    kept, expected = list(range(60)), []
     for row in range(60, 200):
-        similarity, keeper = max((_jaccard(texts[row], texts[other], 2), -other) for other in stays)
-        keepers.append(-keeper if similarity >= thorough.threshold else -1)
-        if keepers[-1] < 0:
-            stays.append(row)
+        similarity, nearest = max((_jaccard(texts[row], texts[other], 2), -other) for other in kept)
+        expected.append(-nearest if similarity >= thorough.threshold else -1)
+        if expected[-1] < 0:
+            kept.append(row)
     found = find_near_duplicates(candidates, reference, thorough)
-    assert found.duplicate_of.tolist() == keepers
-    assert 20 < sum(keeper >= 0 for keeper in keepers) < 130
+    assert found.duplicate_of.tolist() == expected
+    assert 20 < sum(row >= 0 for row in expected) < 130
 
 
 def test_at_least_97_of_100_pairs_at_the_default_threshold_are_found() -> None:
     texts = _related_texts(160, seed=3)
-    chosen = MinHashSettings()
-    pairs = [(a, b) for place, a in enumerate(texts) for b in texts[:place] if _jaccard(a, b, 3) >= chosen.threshold]
+    settings_ = MinHashSettings()
+    pairs = [(a, b) for place, a in enumerate(texts) for b in texts[:place] if _jaccard(a, b, 3) >= settings_.threshold]
     assert len(pairs) > 60
-    found = sum(int(find_near_duplicates([a], [b], chosen).duplicate_of[0] == 0) for a, b in pairs)
+    found = sum(int(find_near_duplicates([a], [b], settings_).duplicate_of[0] == 0) for a, b in pairs)
     assert found >= 0.97 * len(pairs)
 
 
@@ -128,12 +132,12 @@ def test_an_estimate_is_within_four_standard_deviations() -> None:
         assert abs(found.estimated[place] - similarity) <= 4 * math.sqrt(similarity * (1 - similarity) / 125) + 1e-9
 
 
-def test_the_first_of_a_cluster_is_its_keeper() -> None:
+def test_the_first_text_of_a_cluster_represents_it() -> None:
     found = find_near_duplicates(["a b c d", "a b c d e", "a b c d f", "x y z"], [], ONE_WORD)
     assert found.duplicate_of.tolist() == [-1, 0, 0, -1]
 
 
-def test_the_reference_keeps_even_where_a_text_says_exactly_the_same() -> None:
+def test_the_reference_is_kept_even_where_a_text_is_an_exact_copy() -> None:
     found = find_near_duplicates(["a b c d", "a b c d"], ["a b c d e"], ONE_WORD)
     assert found.duplicate_of.tolist() == [0, 0]
 
@@ -143,17 +147,17 @@ def test_of_two_equally_similar_texts_the_earlier_is_named() -> None:
     assert found.duplicate_of.tolist() == [0]
 
 
-def test_a_text_never_goes_because_of_one_that_went() -> None:
-    # a~b and b~c at 3/5, a and c share 2/6: b goes because of a, c stays.
+def test_a_text_is_never_a_duplicate_of_a_dropped_text() -> None:
+    # a~b and b~c at 3/5, a and c share 2/6: b is a duplicate of a, c is kept.
     found = find_near_duplicates(["a b c d", "b c d e", "c d e f"], [], ONE_WORD)
     assert found.duplicate_of.tolist() == [-1, 0, -1]
 
 
-def test_every_keeper_stays_itself() -> None:
+def test_every_representative_is_kept_itself() -> None:
     found = find_near_duplicates(_related_texts(250, seed=5), [], MinHashSettings(threshold=0.3, shingle_length=2))
-    keepers = found.duplicate_of[found.duplicate_of >= 0]
-    assert len(keepers) > 50
-    assert found.kept[keepers].all()
+    representatives = found.duplicate_of[found.duplicate_of >= 0]
+    assert len(representatives) > 50
+    assert found.kept[representatives].all()
 
 
 def test_without_the_texts_themselves_only_the_reference_counts() -> None:
@@ -169,12 +173,12 @@ def test_texts_without_a_word_are_never_near_duplicates() -> None:
     assert np.isnan(found.similarity).all()
 
 
-def test_short_texts_repeat_each_other_whole() -> None:
+def test_texts_shorter_than_a_shingle_are_compared_whole() -> None:
     found = find_near_duplicates(["Hello", "hello!", "hello there"], [], MinHashSettings())
     assert found.duplicate_of.tolist() == [-1, 0, -1]
 
 
-def test_no_texts_give_no_answer() -> None:
+def test_no_texts_give_no_matches() -> None:
     assert len(find_near_duplicates([], ["a b c"], ONE_WORD).duplicate_of) == 0
 
 
@@ -195,23 +199,23 @@ TEXTS = [
 ]
 
 
-def _shingle_codes(text: str, chosen: MinHashSettings, kernel: HashKernel) -> np.ndarray:
+def _shingle_codes(text: str, settings_: MinHashSettings, kernel: HashKernel) -> np.ndarray:
     folded = to_text_buffer([text])
-    by_word = chosen.shingle_unit == "words"
-    hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, by_word, chosen.shingle_length)
+    by_word = settings_.shingle_unit == "words"
+    hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, by_word, settings_.shingle_length)
     return (hashes >> np.uint64(32)).astype(np.uint32)
 
 
 @KERNELS
 @pytest.mark.parametrize("unit", ["words", "characters"])
 @pytest.mark.parametrize(("bands", "rows"), [(25, 5), (1, 1), (9, 7)])
-def test_a_signature_is_datasketchs_over_the_same_shingle_hashes(
+def test_a_signature_equals_that_of_datasketch_over_the_same_shingle_hashes(
     kernel: HashKernel, unit: str, bands: int, rows: int
 ) -> None:
-    chosen = MinHashSettings(shingle_unit=unit, num_bands=bands, rows_per_band=rows)
-    for text, ours in zip(TEXTS, signatures(TEXTS, chosen, kernel=kernel), strict=True):
+    settings_ = MinHashSettings(shingle_unit=unit, num_bands=bands, rows_per_band=rows)
+    for text, ours in zip(TEXTS, signatures(TEXTS, settings_, kernel=kernel), strict=True):
         theirs = MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)
-        theirs.update_batch(_shingle_codes(text, chosen, kernel).tolist())
+        theirs.update_batch(_shingle_codes(text, settings_, kernel).tolist())
         assert theirs.hashvalues.dtype == ours.dtype == np.uint32
         assert theirs.hashvalues.tolist() == ours.tolist()
 
@@ -237,18 +241,18 @@ GOLDEN_SIGNATURES = [[3070233580, 1592232650, 1655201818, 1093394716], [15021153
 GOLDEN_BANDS = [[18158150753567619916, 12238072584046628046], [16492881805565028306, 5743959576680862161]]
 
 
-def test_signatures_and_band_hashes_of_format_1_stay_what_they_are() -> None:
-    chosen = MinHashSettings(shingle_length=2, num_bands=2, rows_per_band=2)
-    found = signatures(["the old river runs", "l’été, 日本 ÉCOLE"], chosen)
+def test_signatures_and_band_hashes_of_format_1_do_not_change() -> None:
+    settings_ = MinHashSettings(shingle_length=2, num_bands=2, rows_per_band=2)
+    found = signatures(["the old river runs", "l’été, 日本 ÉCOLE"], settings_)
     assert found.tolist() == GOLDEN_SIGNATURES
-    assert band_hashes(found, chosen).tolist() == GOLDEN_BANDS
+    assert band_hashes(found, settings_).tolist() == GOLDEN_BANDS
 
 
 @KERNELS
 def test_bands_are_equal_exactly_where_their_values_are(kernel: HashKernel) -> None:
-    chosen = MinHashSettings(num_bands=5, rows_per_band=2)
-    found = signatures(TEXTS, chosen)
-    hashes = band_hashes(found, chosen, kernel=kernel)
+    settings_ = MinHashSettings(num_bands=5, rows_per_band=2)
+    found = signatures(TEXTS, settings_)
+    hashes = band_hashes(found, settings_, kernel=kernel)
     assert hashes.shape == (len(TEXTS), 5)
     for band in range(5):
         values = [tuple(row) for row in found[:, 2 * band : 2 * band + 2].tolist()]
@@ -259,39 +263,39 @@ def test_bands_are_equal_exactly_where_their_values_are(kernel: HashKernel) -> N
 @KERNELS
 def test_a_text_without_a_word_has_no_signature_and_no_band(kernel: HashKernel) -> None:
     found = signatures(["", "?! ...", "word"], MinHashSettings(), kernel=kernel)
-    assert (found[:2] == EMPTY).all() and not (found[2] == EMPTY).all()
+    assert (found[:2] == EMPTY_VALUE).all() and not (found[2] == EMPTY_VALUE).all()
     hashes = band_hashes(found, MinHashSettings(), kernel=kernel)
     assert not hashes[:2].any() and hashes[2].all()
 
 
-def test_a_signature_does_not_follow_the_order_or_number_of_its_shingles() -> None:
+def test_a_signature_does_not_depend_on_the_order_or_number_of_its_shingles() -> None:
     one, other = signatures(["a b a b a", "b a"], ONE_WORD)
     assert one.tolist() == other.tolist()
 
 
 @KERNELS
 @pytest.mark.parametrize("threads", [1, 2])
-def test_verified_similarities_are_those_of_sets(kernel: HashKernel, threads: int) -> None:
-    dice = np.random.default_rng(0)
-    pairs = dice.integers(0, len(TEXTS), (300, 2))
+def test_verified_similarities_equal_those_of_sets(kernel: HashKernel, threads: int) -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, len(TEXTS), (300, 2))
     for unit in ("words", "characters"):
-        chosen = MinHashSettings(shingle_unit=unit, shingle_length=2)
-        found = verify(TEXTS, pairs, chosen, kernel=kernel, threads=threads)
+        settings_ = MinHashSettings(shingle_unit=unit, shingle_length=2)
+        found = verify(TEXTS, pairs, settings_, kernel=replace(kernel, threads=threads))
         for (left, right), similarity in zip(pairs.tolist(), found.tolist(), strict=True):
             one, other = set(shingles(TEXTS[left], 2, unit)), set(shingles(TEXTS[right], 2, unit))
             assert similarity == len(one & other) / len(one | other)
 
 
 def _by_comparing_every_pair(texts: list[str], reference: int, threshold: float, among_texts: bool) -> list[bool]:
-    stays = [True] * len(texts)
+    kept = [True] * len(texts)
     for row in range(reference, len(texts)):
-        before = [other for other in range(row if among_texts else reference) if stays[other]]
+        before = [other for other in range(row if among_texts else reference) if kept[other]]
         sets = frozenset(texts[row].split())
-        stays[row] = not sets or not any(
+        kept[row] = not sets or not any(
             len(sets & set(texts[other].split())) / len(sets | set(texts[other].split())) >= threshold
             for other in before
         )
-    return stays[reference:]
+    return kept[reference:]
 
 
 @given(
@@ -301,55 +305,59 @@ def _by_comparing_every_pair(texts: list[str], reference: int, threshold: float,
     st.booleans(),
 )
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_decisions_are_those_of_comparing_every_pair(
+def test_kept_texts_equal_those_of_comparing_every_pair(
     texts: list[str], reference: int, threshold: float, among_texts: bool
 ) -> None:
     reference = min(reference, len(texts))
     expected = _by_comparing_every_pair(texts, reference, threshold, among_texts)
-    chosen = MinHashSettings(threshold=threshold, shingle_length=1, num_bands=150, rows_per_band=1)
+    settings_ = MinHashSettings(threshold=threshold, shingle_length=1, num_bands=150, rows_per_band=1)
     for kernel, threads in ((numba_kernel(), 1), (numba_kernel(), 2), (numpy_kernel(), 1)):
         found = find_near_duplicates(
-            texts[reference:], texts[:reference], chosen, among_texts=among_texts, kernel=kernel, threads=threads
+            texts[reference:],
+            texts[:reference],
+            settings_,
+            among_texts=among_texts,
+            kernel=replace(kernel, threads=threads),
         )
         assert found.kept.tolist() == expected
         for place in np.flatnonzero(~found.kept):
-            keeper = found.duplicate_of[place]
-            assert keeper < reference + place
-            assert keeper < reference or (among_texts and found.kept[keeper - reference])
-            one, other = set(texts[reference + place].split()), set(texts[keeper].split())
+            representative = found.duplicate_of[place]
+            assert representative < reference + place
+            assert representative < reference or (among_texts and found.kept[representative - reference])
+            one, other = set(texts[reference + place].split()), set(texts[representative].split())
             assert found.similarity[place] == len(one & other) / len(one | other)
 
 
-def _same(one: DuplicateMatches, other: DuplicateMatches) -> bool:
+def _same(first: DuplicateMatches, second: DuplicateMatches) -> bool:
     return (
-        np.array_equal(one.duplicate_of, other.duplicate_of)
-        and np.array_equal(one.similarity, other.similarity, equal_nan=True)
-        and np.array_equal(one.estimated, other.estimated, equal_nan=True)
+        np.array_equal(first.duplicate_of, second.duplicate_of)
+        and np.array_equal(first.similarity, second.similarity, equal_nan=True)
+        and np.array_equal(first.estimated, second.estimated, equal_nan=True)
     )
 
 
-def test_the_answer_does_not_depend_on_kernel_threads_or_how_a_column_is_cut() -> None:
+def test_matches_do_not_depend_on_kernel_threads_or_the_chunks_of_a_column() -> None:
     texts = _related_texts(3000, seed=7)
-    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=numba_kernel(), threads=1)
+    first = find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=replace(numba_kernel(), threads=1))
     assert 100 < int(first.kept.sum()) < 2400
     column, before = pa.array(texts[500:]), pa.array(["left out", *texts[:500]]).slice(1)
     pieces = pa.chunked_array([column.slice(0, 7), column.slice(7, 0), column.slice(7)])
     for again in (
-        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=numba_kernel(), threads=2),
-        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=numpy_kernel(), threads=2),
-        find_near_duplicates(pieces, before, MinHashSettings(), kernel=numba_kernel(), threads=2),
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=replace(numba_kernel(), threads=2)),
+        find_near_duplicates(texts[500:], texts[:500], MinHashSettings(), kernel=replace(numpy_kernel(), threads=2)),
+        find_near_duplicates(pieces, before, MinHashSettings(), kernel=replace(numba_kernel(), threads=2)),
         find_near_duplicates(column.cast(pa.large_string()), texts[:500], MinHashSettings()),
     ):
         assert _same(first, again)
 
 
-def test_a_repeat_of_a_text_that_went_is_held_against_those_who_stay() -> None:
-    # b repeats a and goes; c repeats b and not a, so c stays; d repeats c and goes because of c.
+def test_a_duplicate_of_a_dropped_text_is_compared_with_the_kept_texts() -> None:
+    # b is a duplicate of a; c is similar to b but not to a, so c is kept; d is a duplicate of c.
     texts = ["a b c d", "b c d e", "c d e f", "c d e f g"]
     assert find_near_duplicates(texts, [], ONE_WORD).duplicate_of.tolist() == [-1, 0, -1, 2]
 
 
-def test_a_million_copies_are_told_by_the_first() -> None:
+def test_a_million_copies_are_duplicates_of_the_first() -> None:
     found = find_near_duplicates(pa.array(["the same old story again"] * 1_000_000), [], MinHashSettings())
     assert found.duplicate_of[0] == -1
     assert (found.duplicate_of[1:] == 0).all()
@@ -357,30 +365,30 @@ def test_a_million_copies_are_told_by_the_first() -> None:
 
 
 def test_a_document_of_ten_megabytes_is_compared_like_any_other() -> None:
-    dice = random.Random(8)
-    huge = " ".join(dice.choice("abcdefgh") * dice.randint(1, 12) for _ in range(1_500_000))
+    rng = random.Random(8)
+    huge = " ".join(rng.choice("abcdefgh") * rng.randint(1, 12) for _ in range(1_500_000))
     assert len(huge) > 9_000_000
     found = find_near_duplicates([huge, "short", huge + " and more", "z" * 3_000_000], [], MinHashSettings())
     assert found.duplicate_of.tolist() == [-1, -1, 0, -1]
     assert found.similarity[2] == verify([huge, huge + " and more"], np.array([[0, 1]]), MinHashSettings())[0]
 
 
-def test_templates_are_masked_only_when_asked_and_counted() -> None:
-    dice = random.Random(9)
+def test_templates_are_masked_and_counted_only_with_a_frequency_limit() -> None:
+    rng = random.Random(9)
     template = " ".join(f"t{place}" for place in range(120))
-    own = [" ".join(f"w{dice.randrange(10_000)}" for _ in range(20)) for _ in range(40)]
+    own = [" ".join(f"w{rng.randrange(10_000)}" for _ in range(20)) for _ in range(40)]
     texts = [*(f"{template} {text}" for text in own), f"{template} {own[3]}", template, template]
-    open_, masked = (
+    unmasked, masked = (
         find_near_duplicates(texts, [], MinHashSettings(threshold=0.5, max_shingle_document_frequency=share))
         for share in (None, 0.5)
     )
-    assert open_.masked == 0 and int(open_.kept.sum()) == 1
+    assert unmasked.masked == 0 and int(unmasked.kept.sum()) == 1
     assert masked.masked == 118
     assert np.flatnonzero(~masked.kept).tolist() == [40, 42]
     assert masked.duplicate_of[[40, 42]].tolist() == [3, 41]
 
 
-def test_nothing_is_common_among_a_few_texts() -> None:
+def test_no_shingle_is_frequent_among_a_few_texts() -> None:
     found = find_near_duplicates(["a b c"] * 5, [], MinHashSettings(max_shingle_document_frequency=0.1))
     assert found.masked == 0
     assert found.duplicate_of.tolist() == [-1, 0, 0, 0, 0]
@@ -398,7 +406,7 @@ def test_the_probability_of_a_comparison_by_hand() -> None:
     assert candidate_probability(0.7, MinHashSettings()) > 0.98
 
 
-def test_what_is_compared_by_words_has_a_number_of_words_for_every_unit() -> None:
+def test_shingle_words_is_defined_for_both_units() -> None:
     assert MinHashSettings(shingle_length=5).shingle_words == 5
     assert MinHashSettings(shingle_unit="characters", shingle_length=20).shingle_words == 3
 
@@ -419,3 +427,34 @@ def test_what_is_compared_by_words_has_a_number_of_words_for_every_unit() -> Non
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         MinHashSettings.model_validate(wrong)
+
+
+def _sets(*sets: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([code for codes in sets for code in codes], np.uint64), np.cumsum([0, *map(len, sets)])
+
+
+def test_frequent_shingles_are_in_more_than_the_share_and_at_least_ten_sets() -> None:
+    hashes, starts = _sets(*[[1, 2, 10 + place] for place in range(12)], *[[1, 2], [1], [1]] * 4)
+    assert frequent_shingles(hashes, starts, 0.5).tolist() == [1, 2]
+    assert frequent_shingles(hashes, starts, 0.7).tolist() == [1]
+    assert frequent_shingles(*_sets(*[[1, 2]] * 9), 0.5).tolist() == []
+
+
+def test_a_hash_is_counted_once_per_set() -> None:
+    assert frequent_shingles(*_sets(*[[7] * 20] * 3, *[[1]] * 9), 0.1).tolist() == []
+
+
+def test_frequent_hashes_are_dropped_unless_a_set_has_no_other() -> None:
+    hashes, starts = _sets([1, 5, 2], [], [2, 1], [6])
+    left, edges = drop_frequent(hashes, starts, np.array([1, 2], np.uint64))
+    assert left.tolist() == [5, 2, 1, 6]
+    assert edges.tolist() == [0, 1, 1, 3, 4]
+
+
+def test_at_most_two_thousand_evenly_spaced_rows_are_sampled() -> None:
+    assert sample_rows(0).tolist() == []
+    assert sample_rows(3).tolist() == [0, 1, 2]
+    rows = sample_rows(100_000)
+    assert len(rows) == 2000
+    assert (rows[0], rows[-1]) == (0, 99_999)
+    assert np.diff(rows).max() <= 51

@@ -1,0 +1,225 @@
+import os
+import subprocess
+import sys
+import unicodedata
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasketch import MinHash
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from curation.dedup.kernels import numba_kernels, numpy_kernels
+from curation.dedup.kernels.dispatch import HashKernel, numba_kernel, numpy_kernel
+from curation.dedup.kernels.numba_kernels import jit, load_u64, trailing_zeros
+from curation.dedup.kernels.text_buffer import to_text_buffer
+from curation.text import character_classes, shingles, words
+from tests.support.paths import ROOT
+
+KERNELS = pytest.mark.parametrize("kernel", [numba_kernel(), numpy_kernel()], ids=lambda kernel: kernel.name)
+
+TRICKY = st.text(
+    st.one_of(
+        st.sampled_from("aZ09_'’ -.\n\t\0é中ไ\u0e31\u0301\u093f\u0345İßſ\ud800\U0001f600\U0001d7d8\U00020000ﬁΣς"),
+        st.characters(exclude_categories=()),
+    ),
+    max_size=60,
+)
+
+
+def _kernel_words(text: str) -> list[str]:
+    buffer = to_text_buffer([text])
+    low = np.full(2 * len(buffer.content) + 32, 7, np.uint8)
+    size = numba_kernels.write_words(buffer.content, 0, len(buffer.content), character_classes(), low)
+    return [word.decode("utf-8", "surrogatepass") for word in bytes(low[:size]).split(b"\0") if word]
+
+
+@given(TRICKY)
+@example("it's 'quoted' a''b '' x' 'y ' a'")
+@example("l’été d'’a a’\u0301b q\u0301'a")
+@example("ไทย aไb a\u0e31b \u0e31 中'中 a中")
+@settings(max_examples=600, deadline=None, derandomize=True)
+def test_the_kernel_finds_the_same_words_as_the_regular_expression(text: str) -> None:
+    assert _kernel_words(text) == words(text)
+
+
+def test_the_kernel_classifies_every_character_like_the_regular_expression() -> None:
+    everything = [chr(code) for code in range(0x110000)]
+    for start in range(0, 0x110000, 0x1000):
+        for template in ("a{}b", "{}"):
+            text = " . ".join(template.format(character) for character in everything[start : start + 0x1000])
+            assert _kernel_words(text) == words(text), hex(start)
+
+
+@given(st.lists(TRICKY, max_size=5), st.integers(1, 6))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_only_equal_shingles_have_equal_hashes(texts: list[str], length: int) -> None:
+    for unit in ("words", "characters"):
+        buffer = to_text_buffer(texts)
+        hashes, starts = numba_kernels.shingle_hashes(
+            buffer.content, buffer.starts, buffer.stops, unit == "words", length, character_classes()
+        )
+        expected = [shingles(text, length, unit) for text in texts]
+        assert np.diff(starts).tolist() == [len(text_shingles) for text_shingles in expected]
+        all_shingles = [shingle for text_shingles in expected for shingle in text_shingles]
+        # Texts shorter than a shingle are one: the same characters can be a whole text and a shingle of another length.
+        assert (
+            len(set(zip(all_shingles, hashes.tolist(), strict=True)))
+            == len(set(all_shingles))
+            == len(set(hashes.tolist()))
+        )
+
+
+def test_hashes_do_not_depend_on_the_position_of_a_text_in_the_buffer() -> None:
+    buffer = to_text_buffer(["before don't", "'tis the word’s end'", "after"])
+    alone = to_text_buffer(["'tis the word’s end'"])
+    for by_word in (True, False):
+        in_buffer, _ = numba_kernels.shingle_hashes(
+            buffer.content, buffer.starts[1:2], buffer.stops[1:2], by_word, 2, character_classes()
+        )
+        alone_hashes, _ = numba_kernels.shingle_hashes(
+            alone.content, alone.starts, alone.stops, by_word, 2, character_classes()
+        )
+        assert in_buffer.tolist() == alone_hashes.tolist()
+
+
+def test_character_classes_distinguish_letters_marks_and_unspaced_scripts() -> None:
+    classes = character_classes()
+    kinds = [int(classes[ord(character)]) for character in "aé_7 .'’\u0301中ไ\u0e31"]
+    assert kinds == [1, 1, 1, 1, 0, 0, 5, 5, 2, 3, 3, 4]
+    assert unicodedata.category("\u0e31") == "Mn"
+
+
+def _assert_same_hashes(texts: list[str], by_word: bool, length: int) -> None:
+    buffer = to_text_buffer(texts)
+    arguments = (buffer.content, buffer.starts, buffer.stops, by_word, length)
+    hashes, starts = numpy_kernels.shingle_hashes(*arguments)
+    numba_hashes, numba_starts = numba_kernels.shingle_hashes(*arguments, character_classes())
+    assert starts.tolist() == numba_starts.tolist()
+    assert hashes.tolist() == numba_hashes.tolist()
+    assert hashes.dtype == numba_hashes.dtype == np.uint64
+
+
+@given(st.lists(TRICKY, max_size=6), st.integers(1, 7), st.booleans())
+@settings(max_examples=400, deadline=None, derandomize=True)
+def test_both_kernels_give_the_same_shingle_hashes(texts: list[str], length: int, by_word: bool) -> None:
+    _assert_same_hashes(texts, by_word, length)
+
+
+@pytest.mark.parametrize("size", [*range(1, 26), 63, 64, 65, 71, 72, 73, 1000, 100_000])
+def test_both_kernels_hash_words_of_every_size_alike(size: int) -> None:
+    word = ("abcdefghijklm" * (size // 13 + 1))[:size]
+    _assert_same_hashes([word, f"{word} {word}x 中{word}"], True, 2)
+    _assert_same_hashes([word], False, 5)
+
+
+def _sets(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Sets of few distinct hashes, with repeats, some of them empty."""
+    rng = np.random.default_rng(seed)
+    pool = rng.integers(0, 2**64, 80, dtype=np.uint64)
+    starts = np.concatenate(([0], np.cumsum(rng.integers(0, 40, count) * (rng.random(count) > 0.2))))
+    return pool[rng.integers(0, 80, starts[-1])], starts
+
+
+@KERNELS
+@pytest.mark.parametrize("permutations", [1, 15, 16, 17, 125, 128])
+def test_signatures_equal_those_of_datasketch(kernel: HashKernel, permutations: int) -> None:
+    hashes, starts = _sets(1)
+    scale, shift = MinHash(num_perm=permutations, seed=1, scheme="affine32").permutations
+    found = np.empty((len(starts) - 1, permutations), np.uint32)
+    kernel.signatures(hashes, starts, scale, shift, found)
+    for row, ours in enumerate(found):
+        theirs = MinHash(num_perm=permutations, seed=1, scheme="affine32", hashfunc=int)
+        theirs.update_batch((hashes[starts[row] : starts[row + 1]] >> np.uint64(32)).tolist())
+        assert ours.tolist() == theirs.hashvalues.tolist()
+
+
+@KERNELS
+def test_jaccard_similarity_equals_that_of_python_sets(kernel: HashKernel) -> None:
+    hashes, starts = _sets(2)
+    sets = [set(hashes[start:stop].tolist()) for start, stop in pairwise(starts)]
+    left, right = np.random.default_rng(3).integers(0, len(sets), (2, 400))
+    found = np.empty(400)
+    kernel.jaccard(hashes, starts, left, right, found)
+    for first, second, similarity in zip(left, right, found, strict=True):
+        union = sets[first] | sets[second]
+        assert similarity == (len(sets[first] & sets[second]) / len(union) if union else 0.0)
+
+
+@KERNELS
+def test_agreement_is_the_share_of_equal_values(kernel: HashKernel) -> None:
+    signatures = np.array([[1, 2, 3, 4], [1, 2, 0, 4], [9, 9, 9, 9]], np.uint32)
+    found = np.empty(3)
+    kernel.agreement(signatures, np.array([0, 0, 1]), np.array([1, 2, 1]), found)
+    assert found.tolist() == [0.75, 0.0, 1.0]
+
+
+@KERNELS
+def test_kernels_accept_empty_input(kernel: HashKernel) -> None:
+    no_hashes, no_starts = np.zeros(0, np.uint64), np.zeros(1, np.int64)
+    out = np.zeros((0, 4), np.uint32)
+    kernel.signatures(no_hashes, np.zeros(1, np.int64), np.ones(4, np.uint32), np.ones(4, np.uint32), out)
+    kernel.band_hashes(out, 2, np.zeros((0, 2), np.uint64))
+    kernel.jaccard(no_hashes, no_starts, no_starts[:0], no_starts[:0], np.zeros(0))
+    kernel.agreement(out, no_starts[:0], no_starts[:0], np.zeros(0))
+    assert not out.size
+
+
+def test_both_kernels_give_the_same_signatures_bands_and_similarities() -> None:
+    rng = np.random.default_rng(4)
+    starts = np.concatenate(([0], np.cumsum(rng.integers(0, 90, 300))))
+    hashes = rng.integers(0, 2**64, starts[-1], dtype=np.uint64)
+    scale, shift = rng.integers(0, 2**32, (2, 60), dtype=np.uint32)
+    left, right = rng.integers(0, 300, (2, 500))
+    results = []
+    for kernel in (numba_kernel(), numpy_kernel()):
+        signatures, bands = np.empty((300, 60), np.uint32), np.empty((300, 12), np.uint64)
+        agreement, jaccard = np.empty(500), np.empty(500)
+        kernel.signatures(hashes, starts, scale, shift, signatures)
+        kernel.band_hashes(signatures, 5, bands)
+        kernel.agreement(signatures, left, right, agreement)
+        kernel.jaccard(hashes, starts, left, right, jaccard)
+        results.append((signatures, bands, agreement, jaccard))
+    for numba_result, numpy_result in zip(*results, strict=True):
+        assert np.array_equal(numba_result, numpy_result)
+        assert numba_result.any()
+
+
+@jit
+def _load(content: np.ndarray, place: int) -> np.uint64:
+    return load_u64(content, place)
+
+
+@jit
+def _count_zeros(value: np.uint64) -> np.uint64:
+    return trailing_zeros(value)
+
+
+def test_eight_bytes_are_loaded_from_any_offset() -> None:
+    content = np.arange(1, 20, dtype=np.uint8)
+    for place in range(12):
+        assert int(_load(content, place)) == int.from_bytes(bytes(content[place : place + 8]), "little")
+
+
+def test_trailing_zeros_are_counted() -> None:
+    assert [int(_count_zeros(np.uint64(1 << bit))) for bit in (0, 7, 8, 63)] == [0, 7, 8, 63]
+
+
+def test_machine_code_is_cached_in_a_writable_folder(tmp_path: Path) -> None:
+    code = "from curation.dedup.kernels.dispatch import numba_kernel; import numpy as np; numba_kernel().band_hashes(np.zeros((1, 2), np.uint32), 1, np.zeros((1, 2), np.uint64))"
+    kept = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=kept, check=True)
+    assert list((tmp_path / "cache").rglob("*.nbi"))
+
+
+def test_functions_compile_without_a_writable_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core import caching
+
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+
+    def double(value: int) -> int:
+        return 2 * value
+
+    assert jit(double)(21) == 42
