@@ -607,8 +607,10 @@ def _compare_case(case: Case, before: Path, after: Path) -> Comparison:
     snapshot = f"*/{case.dataset}/snapshot=*"
     for place in _places(snapshot, before, after):
         _compare_tables(place, before / place, after / place, _SNAPSHOT_TABLES, found)
-    for place in _places(f"*/{case.dataset}/**/exam", before, after):
-        _compare_tables(place, before / place, after / place, _EVAL_SET_TABLES, found)
+    for place in _places(f"*/{case.dataset}/eval_sets/*", after):
+        older = before / place.replace("/eval_sets/", "/evaluation/")
+        old_folder = before / place if (before / place).exists() else older
+        _compare_tables(place, old_folder, after / place, _EVAL_SET_TABLES, found)
     for place in _places(f"runs/{case.name}/generation=*/attempt=*", before, after):
         _compare_tables(place, before / place, after / place, TABLES, found)
         _compare_files(place, before / place / "model", after / place / "model", found)
