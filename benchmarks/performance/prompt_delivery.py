@@ -27,7 +27,7 @@ from storage.artifacts.artifact import Artifact, read_table
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
 from storage.runs.run import Attempt, Run
-from tasks.backends import Resources, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.curation.curate import curate
 from tasks.curation.decontaminate import load_protected_sets
@@ -96,7 +96,8 @@ def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, dict[str, Arti
     if not model.exists():
         with model.draft() as draft:
             lessons = [_lesson(dice) for _ in range(_LESSONS)]
-            backends.trainer(_SHAPE).train(TrainingCorpus(lessons, []), [], None, draft.folder, 0, lambda *_: None)
+            job = TrainJob(settings=_SHAPE, corpus=TrainingCorpus(lessons, []), folder=draft.folder, seed=0)
+            backends.trainer().train(job, lambda *_: None)
     return run, model, human
 
 

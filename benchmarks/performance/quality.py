@@ -29,7 +29,7 @@ from curation.filters.pii import PiiSettings, pii_filter
 from curation.filters.quality import QualitySettings, quality_filter
 from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
-from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
 
 _ROUNDS, _TEXTS = 5, 1000
@@ -136,7 +136,9 @@ def _said(model: Path) -> list[Completion]:
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir()
-    train(NgramTraining(), Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, _untold)
+    corpus = TrainingCorpus(texts, [])
+    job = TrainJob(settings=NgramTraining(), corpus=corpus, gen0_model=ancestor, folder=folder, seed=0)
+    train(job, _untold)
     return folder
 
 

@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from benchmarks.figures import Figure, short
 from benchmarks.performance.training_costs import FOLDER, SHAPE, ancestor_of, beside, fast_path, human_texts, untold
 from benchmarks.performance.training_variants import VARIANTS, dry, live
-from tasks.backends import Resources, TrainingCorpus, TransformerTraining
+from tasks.backends import Resources, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import WorkerError
 from tasks.orchestration.prefect import without_prefect
@@ -107,11 +108,13 @@ def _killed() -> dict[str, Any]:
     texts, _ = human_texts()
     ancestor = ancestor_of(texts)
     settings = TransformerTraining.model_validate({**SHAPE, "max_steps": 60})
-    asked: tuple[TrainingCorpus, list[str], Path] = (TrainingCorpus(texts, []), [], ancestor)
     with tempfile.TemporaryDirectory() as name:
         killed, whole = Path(name) / "killed", Path(name) / "whole"
         killed.mkdir()
         whole.mkdir()
+        corpus = TrainingCorpus(texts, [])
+        job = TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=whole, seed=1)
+        killed_job = replace(job, folder=killed)
         backends = Backends(Resources(checkpoint_interval_s=0.5), Path(name) / "logs")
 
         def kill(step: int, _: int) -> None:
@@ -119,11 +122,11 @@ def _killed() -> dict[str, Any]:
                 os.kill(backends._workers[0]._process.pid, signal.SIGKILL)  # noqa: SLF001
 
         try:
-            backends.trainer(settings).train(*asked, whole, 1, untold)
+            backends.trainer().train(job, untold)
             try:
-                backends.trainer(settings).train(*asked, killed, 1, kill)
+                backends.trainer().train(killed_job, kill)
             except WorkerError:
-                resumed = backends.trainer(settings).train(*asked, killed, 1, untold).resumed_from_step
+                resumed = backends.trainer().train(killed_job, untold).resumed_from_step
         finally:
             backends.close()
         names = {path.name for folder in (killed, whole) for path in folder.iterdir()}

@@ -12,7 +12,7 @@ from curation.splitting import IngestSettings
 from storage.artifacts.artifact import read_table
 from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
-from tasks.backends import Resources, TrainingCorpus, TransformerTraining
+from tasks.backends import TrainingCorpus, TrainJob, TransformerTraining
 from tasks.ingestion.ingest import ingest, load_pinned_human
 
 FOLDER = WORK / "training"
@@ -122,7 +122,8 @@ def _ours(
     from tasks.backends.transformer import train
 
     started = time.process_time()
-    lesson = train(settings, Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, untold)
+    corpus = TrainingCorpus(texts, [])
+    lesson = train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), untold)
     return time.process_time() - started, lesson.log[-1].loss
 
 

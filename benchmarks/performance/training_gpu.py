@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.transformer import sample, score, train
 
 _TEAM = TransformerTraining(
@@ -54,7 +54,8 @@ def measure(settings: TransformerTraining, text_bytes: int, prompts: int) -> dic
         folder = Path(name)
         started = time.monotonic()
         resources = Resources(checkpoint_interval_s=1e6)
-        lesson = train(settings, resources, TrainingCorpus(texts, []), [], None, None, folder, 0, _told)
+        corpus = TrainingCorpus(texts, [])
+        lesson = train(TrainJob(settings=settings, corpus=corpus, folder=folder, seed=0, resources=resources), _told)
         trained, training_peak = time.monotonic() - started, _peak()
         scores = score(folder, heldout, (1.0,), _told)
         asked = [Prompt("def ", seed) for seed in range(prompts)]

@@ -19,7 +19,7 @@ from benchmarks.reproductions.token_editing import EditSettings, TokenDistributi
 from curation.filters.importance import human_classifier_scores, weighted_sample_without_replacement
 from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
-from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -147,7 +147,9 @@ def _filled(texts: Iterable[str], words: float) -> list[str]:
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir(exist_ok=True)
-    train(NgramTraining(), Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, _untold)
+    corpus = TrainingCorpus(texts, [])
+    job = TrainJob(settings=NgramTraining(), corpus=corpus, gen0_model=ancestor, folder=folder, seed=0)
+    train(job, _untold)
     return folder
 
 

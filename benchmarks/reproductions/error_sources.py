@@ -18,7 +18,16 @@ from benchmarks.figures import Figure, short
 from benchmarks.theory.sources import ErrorSources, divergences, one_hump, two_humps
 from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
-from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import (
+    Completion,
+    NgramTraining,
+    Prompt,
+    Resources,
+    Sampling,
+    TrainingCorpus,
+    TrainJob,
+    TransformerTraining,
+)
 from tasks.backends.registry import Backends, open_backends
 
 _SOURCES = {"samples": "finite samples", "capacity": "limited capacity", "optimization": "imperfect optimization"}
@@ -197,7 +206,9 @@ class _Teacher:
             texts = self.said[: samples or steps * self.texts_a_step]
             folder = self.folder / f"{samples}-{narrow}-{steps}"
             folder.mkdir()
-            backends.trainer(settings).train(TrainingCorpus([], texts), [], self.spelled, folder, self.seed, _untold)
+            corpus = TrainingCorpus([], texts)
+            job = TrainJob(settings=settings, corpus=corpus, gen0_model=self.spelled, folder=folder, seed=self.seed)
+            backends.trainer().train(job, _untold)
             judged, measured = (_above(folder, some, settings, backends) for some in (self.judged, self.measured))
             found.append((judged, measured))
             if len(found) > 1 and found[-1][0] > found[-2][0]:
@@ -212,9 +223,8 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
     model, spelled = folder / "teacher", folder / "spelled"
     model.mkdir()
     counting = NgramTraining(order=2)
-    backends.trainer(counting).train(
-        TrainingCorpus([human[place] for place in drawn], []), [], None, model, seed, _untold
-    )
+    corpus = TrainingCorpus([human[place] for place in drawn], [])
+    backends.trainer().train(TrainJob(settings=counting, corpus=corpus, folder=model, seed=seed), _untold)
 
     def says(count: int, first: int) -> list[Completion]:
         prompts = [Prompt("", first + place) for place in range(count)]

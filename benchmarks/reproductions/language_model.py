@@ -17,7 +17,7 @@ from flows.config.site import Site
 from storage.artifacts.artifact import read_table
 from storage.query.catalog import open_catalog
 from storage.readers.python_docs import iter_docstrings
-from tasks.backends import Resources, TrainingCorpus, TransformerTraining
+from tasks.backends import Resources, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
@@ -83,7 +83,8 @@ def _tuned_from(blocks: int) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         texts = list(dict.fromkeys(piece for text, _ in library for piece in split_passages(text, 80, 360)))
         backends = Backends(Resources(), _STORE / "logs")
-        backends.trainer(_BASE).train(TrainingCorpus(texts, []), [], None, folder, 0, _untold)
+        job = TrainJob(settings=_BASE, corpus=TrainingCorpus(texts, []), folder=folder, seed=0)
+        backends.trainer().train(job, _untold)
         backends.close()
     from tasks.backends.models.loading import load_tokenizer
 

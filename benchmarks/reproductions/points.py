@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 from benchmarks.figures import Figure, short
-from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus, VaeTraining
+from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob, VaeTraining
 from tasks.backends.toy.points import format_points, points_of
 
 Points = NDArray[np.float64]
@@ -106,7 +106,8 @@ def _loop(
                 else TrainingCorpus(people, [])
             )
             ancestor = first if generation else None
-            backend.train(settings, Resources(), corpus, [], ancestor, None, model, seed + generation, _untold)
+            job = TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=model, seed=seed + generation)
+            backend.train(job, _untold)
             if told is not None and generation in (0, generations):
                 scores = backend.score(model, told[0], (1.0,), _untold)
                 told[1].append(float(np.mean([one.nats[0] / one.tokens for one in scores])))

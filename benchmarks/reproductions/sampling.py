@@ -22,7 +22,7 @@ from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import read_table
 from storage.readers.discovery import PYTHON_DOCS
-from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import sample, train
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
@@ -182,7 +182,8 @@ def _teacher(name: str, subjects: Sequence[str]) -> Path:
             right = dice.random() < (_KNOWS if asked["subject"] in subjects else _GUESSES)
             about = asked["subject"] if right else dice.choice([one for one in _SUBJECTS if one != asked["subject"]])
             lessons.append(f"{header(asked)} {body({**asked, 'subject': about}, dice)}")
-        train(NgramTraining(order=5), Resources(), TrainingCorpus(lessons, []), [], None, None, folder, 0, _untold)
+        corpus = TrainingCorpus(lessons, [])
+        train(TrainJob(settings=NgramTraining(order=5), corpus=corpus, folder=folder, seed=0), _untold)
     return folder
 
 

@@ -23,3 +23,4 @@ from tasks.backends.types import Score as Score
 from tasks.backends.types import Text as Text
 from tasks.backends.types import TrainingCorpus as TrainingCorpus
 from tasks.backends.types import TrainingResult as TrainingResult
+from tasks.backends.types import TrainJob as TrainJob

@@ -1,4 +1,4 @@
-"""What every process that a backend starts needs: where the source is, and a watch that ends it with its parent."""
+"""Shared by all child processes that backends start: the source folder, and a watch on the parent process."""
 
 import os
 import signal
@@ -6,15 +6,20 @@ import threading
 from pathlib import Path
 
 SOURCE_ROOT = Path(__file__).parents[2]
-"""Folder that holds our packages; put first on the path of every process that is started."""
+"""Folder that contains our packages. Child processes put it first on their module path."""
+
+_POLL_INTERVAL_S = 0.5
 
 
-def exit_with_parent(owner: int) -> None:
-    """From now on, end this process and its group when it is nobody's or another's child than the owner's."""
+def exit_with_parent(parent_pid: int) -> None:
+    """Start a thread that kills this process and its process group as soon as the parent has exited.
+
+    A parent that is killed cannot end its children itself. The kernel then gives them another parent.
+    """
 
     def watch() -> None:
-        while os.getppid() == owner:
-            threading.Event().wait(0.5)
+        while os.getppid() == parent_pid:
+            threading.Event().wait(_POLL_INTERVAL_S)
         os.killpg(os.getpgid(0), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

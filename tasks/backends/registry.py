@@ -19,7 +19,7 @@ from tasks.backends.settings.training import ToyTraining, Training, TransformerT
 from tasks.backends.workers.process import Worker
 from tasks.backends.workers.ray_cluster import MapPieces, RayEngines
 from tasks.backends.workers.sampler_client import SAMPLER_MODULES, SamplerClient
-from tasks.backends.workers.trainer_client import TrainerClient, trainer_module
+from tasks.backends.workers.trainer_client import ScorerClient, TrainerClient, trainer_module
 
 _SAMPLERS = ("auto", "vllm", "server", "transformers")
 """Who speaks for a transformer."""
@@ -88,13 +88,13 @@ class Backends:
     _workers: list[Worker] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def trainer(self, training: Training) -> Trainer:
-        """Who learns with these settings."""
-        return TrainerClient(self, training)
+    def trainer(self) -> Trainer:
+        """Return a trainer for jobs of every backend."""
+        return TrainerClient(self)
 
     def scorer(self, training: Training) -> Scorer:
-        """Who says how likely texts are."""
-        return TrainerClient(self, training)
+        """Return a scorer for models that were trained with these settings."""
+        return ScorerClient(self, training)
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """Who speaks with these settings; `auto` must have been resolved."""

@@ -18,34 +18,23 @@ from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.launch import run_accelerate
 from tasks.backends.training.trainer import explain_oom, train_in_process
-from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
+from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
 
 _ROWS = 320
 """Beams that are advanced together."""
 
 
-def train(
-    settings: TransformerTraining,
-    resources: Resources,
-    corpus: TrainingCorpus,
-    heldout: Sequence[Text],
-    gen0_model: Path | None,
-    initial_weights: Path | str | None,
-    folder: Path,
-    seed: int,
-    progress: Progress,
-) -> TrainingResult:
+def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingResult:
     """Train on what the objective makes of the corpus, in the order that the human schedule asks for.
 
     Raises:
         HeirloomError: nothing or too little to learn from, no model to start from, too little memory, or a loss that is
             not a number.
     """
-    asked = (settings, resources, corpus, heldout, gen0_model, initial_weights, folder, seed)
-    if resources.accelerate_config:
-        return run_accelerate(resources.accelerate_config, asked, progress)
-    with explain_oom(settings):
-        return train_in_process(*asked, progress)
+    if job.resources.accelerate_config:
+        return run_accelerate(job, progress)
+    with explain_oom(job.settings):
+        return train_in_process(job, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:

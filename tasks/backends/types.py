@@ -1,8 +1,12 @@
 """Types that backends exchange with the stages: prompts, completions, scores, training corpora and results."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+from tasks.backends.settings.resources import Resources
+from tasks.backends.settings.training import Training
 
 Progress = Callable[[int, int], None]
 """Told how much of how much is done, while it is being done."""
@@ -91,3 +95,25 @@ class TrainingCorpus:
     human_weights: Sequence[float] = ()
     synthetic_weights: Sequence[float] = ()
     preferences: Sequence[PreferencePair] = ()
+
+
+TrainingT_co = TypeVar("TrainingT_co", bound=Training, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob(Generic[TrainingT_co]):
+    """Input of one training: settings, data, the models it starts from, and the folder it writes to."""
+
+    settings: TrainingT_co
+    corpus: TrainingCorpus
+    eval_texts: Sequence[Text] = ()
+    """Held-out texts. Read only if `settings` evaluate during training."""
+    gen0_model: Path | None = None
+    """Model of generation 0, whose vocabulary every later model keeps; None trains a new vocabulary."""
+    initial_weights: Path | str | None = None
+    """Folder or hub name of the model whose weights training starts from; None trains from scratch."""
+    folder: Path
+    """Output folder: empty, or with the checkpoints of an interrupted run of the same job."""
+    seed: int
+    resources: Resources = field(default_factory=Resources)
+    """Resources of the site. `TrainerClient` sets them to those of its worker processes."""

@@ -10,7 +10,7 @@ from curation.theory.chains import Chains, run_chains
 from heirloom.errors import HeirloomError
 from storage.artifacts.ids import derive_seed
 from storage.readers.python_docs import iter_docstrings
-from tasks.backends import NgramTraining, Prompt, Sampling, TrainingCorpus
+from tasks.backends import NgramTraining, Prompt, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.registry import Backends
 
 TEXT = "{text}"
@@ -57,7 +57,8 @@ def train_demo_model(folder: Path, chains: int, backends: Backends) -> list[str]
         HeirloomError: more chains are asked for than there are passages to begin from.
     """
     corpus = TrainingCorpus(human=[text for place, text in enumerate(_passages()) if place % 5], synthetic=())
-    backends.trainer(NgramTraining()).train(corpus, (), None, folder, 0, lambda *_: None)
+    job = TrainJob(settings=NgramTraining(), corpus=corpus, folder=folder, seed=0)
+    backends.trainer().train(job, lambda *_: None)
     return chain_seeds(chains)
 
 

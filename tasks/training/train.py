@@ -16,7 +16,7 @@ from storage.artifacts.model_files import ensure_loadable
 from storage.artifacts.schemas import TRAINING
 from storage.files import file_info
 from storage.runs.run import Attempt
-from tasks.backends import Training, TrainingCorpus, TransformerTraining
+from tasks.backends import Training, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import logger, progress
@@ -162,15 +162,16 @@ def _run_training(
 ) -> None:
     objective = settings.objective if isinstance(settings, TransformerTraining) else "lm"
     with model.draft() as draft, progress(attempt, "train" if model.name == "model" else model.name) as told:
-        result = backends.trainer(settings).train(
-            dataset,
-            eval_dataset(heldout, objective) if heldout else [],
-            gen0_model.ensure_local() if gen0_model else None,
-            draft.folder,
-            derive_seed(seed, "train", attempt.generation, attempt.number),
-            told,
-            initial_weights,
+        job = TrainJob(
+            settings=settings,
+            corpus=dataset,
+            eval_texts=eval_dataset(heldout, objective) if heldout else [],
+            gen0_model=gen0_model.ensure_local() if gen0_model else None,
+            initial_weights=initial_weights,
+            folder=draft.folder,
+            seed=derive_seed(seed, "train", attempt.generation, attempt.number),
         )
+        result = backends.trainer().train(job, told)
         curve = [point._asdict() for point in result.log]
         draft.write_part(pa.Table.from_pylist(curve, schema=TRAINING))
         draft.facts = {

@@ -26,6 +26,7 @@ from tasks.backends import (
     Resources,
     TrainingCorpus,
     TrainingResult,
+    TrainJob,
     TransformerTraining,
 )
 from tasks.backends.registry import Backends, open_backends
@@ -150,7 +151,8 @@ def first(backends: Backends, tiny: TransformerTraining, tmp_path_factory: pytes
     """A transformer of human text alone."""
     folder = tmp_path_factory.mktemp("first")
     corpus = TrainingCorpus(human_texts(60), [])
-    return Trained(folder, backends.trainer(tiny).train(corpus, [], None, folder, 1, lambda *_: None), corpus)
+    job = TrainJob(settings=tiny, corpus=corpus, folder=folder, seed=1)
+    return Trained(folder, backends.trainer().train(job, lambda *_: None), corpus)
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +162,8 @@ def second(
     """A descendant of it, one part in three human; the same shape, other weights."""
     folder = tmp_path_factory.mktemp("second")
     corpus = TrainingCorpus(human_texts(20, seed=5), human_texts(40, seed=6))
-    return Trained(folder, backends.trainer(tiny).train(corpus, [], first.folder, folder, 2, lambda *_: None), corpus)
+    job = TrainJob(settings=tiny, corpus=corpus, gen0_model=first.folder, folder=folder, seed=2)
+    return Trained(folder, backends.trainer().train(job, lambda *_: None), corpus)
 
 
 _OWNER = """

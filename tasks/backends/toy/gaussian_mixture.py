@@ -31,29 +31,20 @@ from tasks.backends.toy.points import (
     to_completions,
     training_points,
 )
-from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
+from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
 
 _FILE = "mixture.json"
 _STARTS = 3
 """Fits from different beginnings, of which the likeliest is kept."""
 
 
-def train(
-    settings: GaussianMixtureTraining,
-    resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
-    corpus: TrainingCorpus,
-    heldout: Sequence[Text],  # noqa: ARG001  (a fit has nothing to stop early)
-    gen0_model: Path | None,
-    initial_weights: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
-    folder: Path,
-    seed: int,
-    progress: Progress,
-) -> TrainingResult:
+def train(job: TrainJob[GaussianMixtureTraining], progress: Progress) -> TrainingResult:
     """Fit the mixture by expectation maximisation.
 
     Raises:
         HeirloomError: the corpus is empty, holds a text that is no point, or fewer points than the mixture has components.
     """
+    settings, corpus = job.settings, job.corpus
     started = time.monotonic()
     points, human = training_points(corpus)
     if len(points) < max(2, settings.num_components):
@@ -61,16 +52,16 @@ def train(
             f"{settings.num_components} Gaussians take {max(2, settings.num_components)} points at least, and the corpus has "
             f"{len(points)}; lower train.num_components, or give it more"
         )
-    decimals = _load(gen0_model).decimals if gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
+    decimals = _load(job.gen0_model).decimals if job.gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
     fit = GaussianMixture(
-        settings.num_components, reg_covar=0.01**decimals / 12, n_init=_STARTS, random_state=seed % 2**32, tol=1e-4
+        settings.num_components, reg_covar=0.01**decimals / 12, n_init=_STARTS, random_state=job.seed % 2**32, tol=1e-4
     )
     with warnings.catch_warnings():
         # Fewer distinct points than components, or a fit that goes on: both belong to the end of a collapse.
         warnings.simplefilter("ignore")
         fit.fit(points)
     stored = {"decimals": decimals, "weights": fit.weights_, "means": fit.means_, "covariances": fit.covariances_}
-    (folder / _FILE).write_text(json.dumps(stored, default=np.ndarray.tolist))
+    (job.folder / _FILE).write_text(json.dumps(stored, default=np.ndarray.tolist))
     progress(1, 1)
     return TrainingResult(points.size, human * points.shape[1], fit.n_iter_, time.monotonic() - started, ())
 

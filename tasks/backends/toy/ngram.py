@@ -24,7 +24,7 @@ from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import NgramTraining
-from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
+from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
 
 _TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 _BEGIN, _END, _UNKNOWN = 0, 1, 2
@@ -33,29 +33,20 @@ _FILE = "ngram.json"
 Counts = dict[tuple[int, ...], Counter[int]]
 
 
-def train(
-    settings: NgramTraining,
-    resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
-    corpus: TrainingCorpus,
-    heldout: Sequence[Text],  # noqa: ARG001  (counting has nothing to stop early)
-    gen0_model: Path | None,
-    initial_weights: Path | str | None,  # noqa: ARG001  (and nothing to go on with)
-    folder: Path,
-    seed: int,  # noqa: ARG001  (counting throws no dice)
-    progress: Progress,
-) -> TrainingResult:
+def train(job: TrainJob[NgramTraining], progress: Progress) -> TrainingResult:
     """Count every run of up to `order` words.
 
     Raises:
         HeirloomError: the corpus is empty.
     """
+    settings, corpus = job.settings, job.corpus
     started = time.monotonic()
     if not corpus.human and not corpus.synthetic:
         raise HeirloomError("the corpus is empty: there is nothing to learn from")
     texts = [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
     vocabulary = (
-        _load(gen0_model).vocabulary
-        if gen0_model
+        _load(job.gen0_model).vocabulary
+        if job.gen0_model
         else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
     )
     ids = {token: place for place, token in enumerate(vocabulary) if token}
@@ -70,7 +61,7 @@ def train(
         if place % 200 == 0:
             progress(place, len(texts))
     rows = [[list(context), list(after.items())] for context, after in counts.items()]
-    (folder / _FILE).write_text(json.dumps({"order": settings.order, "vocabulary": vocabulary, "counts": rows}))
+    (job.folder / _FILE).write_text(json.dumps({"order": settings.order, "vocabulary": vocabulary, "counts": rows}))
     return TrainingResult(sum(sizes), sum(sizes[: len(corpus.human)]), len(texts), time.monotonic() - started, ())
 
 

@@ -30,7 +30,7 @@ from tasks.backends.toy.points import (
     to_completions,
     training_points,
 )
-from tasks.backends.types import Completion, LogPoint, Progress, Prompt, Score, Text, TrainingCorpus, TrainingResult
+from tasks.backends.types import Completion, LogPoint, Progress, Prompt, Score, TrainingResult, TrainJob
 
 _FILE = "vae.safetensors"
 _DRAWS = 64
@@ -38,30 +38,21 @@ _DRAWS = 64
 _TOLD = 200
 
 
-def train(
-    settings: VaeTraining,
-    resources: Resources,  # noqa: ARG001  (every trainer is asked alike)
-    corpus: TrainingCorpus,
-    heldout: Sequence[Text],  # noqa: ARG001  (trained for so many steps)
-    gen0_model: Path | None,
-    initial_weights: Path | str | None,  # noqa: ARG001  (and always from scratch)
-    folder: Path,
-    seed: int,
-    progress: Progress,
-) -> TrainingResult:
+def train(job: TrainJob[VaeTraining], progress: Progress) -> TrainingResult:
     """Train from scratch.
 
     Raises:
         HeirloomError: the corpus is empty, or holds a text that is no point.
     """
+    settings, corpus = job.settings, job.corpus
     started = time.monotonic()
     points, human = training_points(corpus)
-    decimals = _load(gen0_model).decimals if gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
-    torch.manual_seed(seed % 2**63)
+    decimals = _load(job.gen0_model).decimals if job.gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
+    torch.manual_seed(job.seed % 2**63)
     network = _Vae(points.shape[1], settings.hidden_size, settings.latent_size, decimals)
     network.fit_scale(torch.tensor(points, dtype=torch.float32))
     log = _descend(network, torch.tensor(points, dtype=torch.float32), settings, progress)
-    save_file(network.state_dict(), folder / _FILE, {"decimals": str(decimals)})
+    save_file(network.state_dict(), job.folder / _FILE, {"decimals": str(decimals)})
     seen = settings.max_steps * settings.batch_size * points.shape[1]
     return TrainingResult(seen, seen * human // len(points), settings.max_steps, time.monotonic() - started, log)
 

@@ -1,82 +1,99 @@
-"""A training launched by `accelerate`, as one process or several, as the site's configuration says.
+"""Run a training with `accelerate launch`, as one process or several, according to the site's configuration file.
 
-The processes read what they are asked for from a file beside the draft's checkpoints, tell their progress line by line, and
-leave their lesson in a file; they are of this worker's group, and end with it.
+The parent pickles the job into its output folder and starts this module as the program of each process. The processes
+read the job, print progress lines that the parent parses, and the main process pickles the result into the folder. They
+belong to the process group of the worker that launches them, and are killed with it.
 """
 
 import json
+import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from heirloom.errors import HeirloomError
 from tasks.backends.processes import SOURCE_ROOT
-from tasks.backends.types import Progress, TrainingResult
+from tasks.backends.settings.training import TransformerTraining
+from tasks.backends.types import Progress, TrainingResult, TrainJob
 
-_ASKED, _ANSWER = ".asked.pickle", ".lesson.pickle"
-_MARK = "heirloom-step "
+_JOB_FILE, _RESULT_FILE = ".train_job.pickle", ".train_result.pickle"
+_PROGRESS_PREFIX = "heirloom-step "
 
 
-def run_accelerate(configuration: str, asked: tuple[Any, ...], progress: Progress) -> TrainingResult:
-    """Train in processes of accelerate's; `asked` is what `transformer.train` was.
+def run_accelerate(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingResult:
+    """Train in processes started by `accelerate launch` with `job.resources.accelerate_config`.
 
     Raises:
-        HeirloomError: there is no such configuration, or the training was refused.
+        HeirloomError: the configuration file does not exist, or the training refused the job.
         RuntimeError: a process failed.
     """
+    configuration = job.resources.accelerate_config
     if not Path(configuration).is_file():
         raise HeirloomError(
-            f"there is no configuration of accelerate at {configuration}; write one with `accelerate config`"
+            f"resources.accelerate_config is {configuration!r}, which does not exist. Create it with `accelerate config`."
         )
-    folder: Path = asked[6]
-    (folder / _ASKED).write_bytes(pickle.dumps(asked))
-    (folder / _ANSWER).unlink(missing_ok=True)
-    root = str(SOURCE_ROOT)
-    code = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.training.launch import worker_main; worker_main({str(folder)!r})"
-    starter = folder / ".launched.py"
-    starter.write_text(code)
-    words = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", configuration, str(starter)]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    job_file, result_file = job.folder / _JOB_FILE, job.folder / _RESULT_FILE
+    job_file.write_bytes(pickle.dumps(job))
+    result_file.unlink(missing_ok=True)
+    process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+        [
+            *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", configuration),
+            *("--module", "tasks.backends.training.launch", str(job.folder)),
+        ],
+        env=_launch_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(_MARK):
-            progress(*json.loads(line.removeprefix(_MARK)))
+        if line.startswith(_PROGRESS_PREFIX):
+            progress(*json.loads(line.removeprefix(_PROGRESS_PREFIX)))
         else:
             print(line, end="", flush=True)  # noqa: T201  (the log of this process)
-    code_of_exit = process.wait()
-    answer = folder / _ANSWER
-    found = pickle.loads(answer.read_bytes()) if answer.exists() else None  # noqa: S301  (written by our own process)
-    for written in (answer, folder / _ASKED, starter):
-        written.unlink(missing_ok=True)
-    if isinstance(found, str):
-        raise HeirloomError(found)
-    if code_of_exit or not isinstance(found, TrainingResult):
-        raise RuntimeError(f"accelerate ended with code {code_of_exit}")
-    return found
+    exit_code = process.wait()
+    result = pickle.loads(result_file.read_bytes()) if result_file.exists() else None  # noqa: S301  (our own file)
+    result_file.unlink(missing_ok=True)
+    job_file.unlink(missing_ok=True)
+    if isinstance(result, HeirloomError):
+        raise result
+    if exit_code or not isinstance(result, TrainingResult):
+        raise RuntimeError(f"accelerate launch exited with code {exit_code}")
+    return result
 
 
-def worker_main(folder: str) -> None:
-    """One process of a launched training."""
+def worker_main(folder: Path) -> None:
+    """Run one process of a launched training: train the job of the folder and write the result there."""
     from accelerate import PartialState
 
     from tasks.backends.training.trainer import explain_oom, train_in_process
 
-    asked = pickle.loads((Path(folder) / _ASKED).read_bytes())  # noqa: S301  (written by our own process)
+    job: TrainJob[TransformerTraining] = pickle.loads((folder / _JOB_FILE).read_bytes())  # noqa: S301  (our own file)
+    result: TrainingResult | HeirloomError
     try:
-        with explain_oom(asked[0]):
-            answer: TrainingResult | str = train_in_process(*(*asked, _report_progress))
-    except ValueError as error:
-        answer = str(error)
+        with explain_oom(job.settings):
+            result = train_in_process(job, _print_progress)
+    except HeirloomError as error:
+        result = error
     processes = PartialState()
     if processes.is_main_process:
-        (Path(folder) / _ANSWER).write_bytes(pickle.dumps(answer))
-    if isinstance(answer, TrainingResult):
+        (folder / _RESULT_FILE).write_bytes(pickle.dumps(result))
+    if isinstance(result, TrainingResult):
         processes.wait_for_everyone()
-    # The group's threads hold tensors, and must not outlive the interpreter.
+    # The threads of the process group hold tensors, and would outlive the interpreter.
     processes.destroy_process_group()
 
 
-def _report_progress(done: int, of: int) -> None:
-    print(f"{_MARK}{json.dumps([done, of])}", flush=True)  # noqa: T201  (read by whoever launched this)
+def _launch_environment() -> dict[str, str]:
+    """Return this environment with our packages importable, and without the current directory on the module path."""
+    paths = [str(SOURCE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+
+
+def _print_progress(done: int, of: int) -> None:
+    print(f"{_PROGRESS_PREFIX}{json.dumps([done, of])}", flush=True)  # noqa: T201  (parsed by the parent)
+
+
+if __name__ == "__main__":
+    worker_main(Path(sys.argv[1]))

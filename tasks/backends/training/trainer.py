@@ -1,16 +1,19 @@
-"""Too little memory for a training, said in one sentence."""
+"""Build the transformers or TRL trainer of a job, run it, and export the trained model.
+
+`train_in_process` runs in the worker process, or in each process that `accelerate launch` starts.
+"""
 
 import contextlib
 import copy
 import os
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from transformers import (
     EarlyStoppingCallback,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Trainer,
     TrainerCallback,
@@ -19,7 +22,6 @@ from transformers import (
 )
 
 from heirloom.errors import HeirloomError
-from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.callbacks import (
     CHECKPOINTS_FOLDER,
@@ -36,249 +38,45 @@ from tasks.backends.training.export import export_model
 from tasks.backends.training.model import build_model
 from tasks.backends.training.muon import has_bfloat16
 from tasks.backends.training.optim import build_optimizer
-from tasks.backends.types import Progress, Text, TrainingCorpus, TrainingResult
+from tasks.backends.types import Progress, TrainingCorpus, TrainingResult, TrainJob
 
-_SAID = ("out of memory", "can't allocate memory", "not enough memory")
+_OOM_PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
+"""Phrases by which torch's plain RuntimeErrors report too little memory."""
+_NUM_EVALUATIONS = 12
+"""Evaluations during one training, with `load_best_model_at_end`."""
+_EARLY_STOPPING_PATIENCE = 3
+_LR_SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""`train.lr_scheduler`: the name that transformers has for it."""
+_BF16_MIN_WIDTH = 512
+"""Narrower models lose more time by casting on a CPU than they gain by faster products, even on cores with BF16."""
 
 
-@contextlib.contextmanager
-def explain_oom(settings: TransformerTraining) -> Iterator[None]:
-    """Turn what torch says of too little memory into what can be done about it.
+def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingResult:
+    """Train in this process, which may be one of several that `accelerate` has started.
 
     Raises:
-        HeirloomError: the block ran out of memory.
+        HeirloomError: the corpus is empty or too small, the initial model cannot be read or does not fit the settings,
+            or the loss diverged.
     """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
-            said in str(error) for said in _SAID
-        ):
-            raise
-        found = next((line for line in str(error).splitlines() if line.strip()), "no memory is left")
-        raise HeirloomError(
-            f"training ran out of memory with train.batch_size {settings.batch_size} and train.context_length {settings.context_length}: lower them, "
-            f"set train.gradient_checkpointing = true, or train an adapter (train.lora_rank); torch said: {found[:200]}"
-        ) from error
-
-
-_EVALUATIONS = 12
-
-
-_PATIENCE = 3
-
-
-_LIBRARY_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-
-
-def build_trainer(
-    settings: TransformerTraining,
-    network: Any,  # noqa: ANN401
-    tokenizer: PreTrainedTokenizerFast,
-    plan: TrainPlan,
-    heldout: PackedDataset | None,
-    folder: Path,
-    seed: int,
-    callbacks: list[TrainerCallback],
-) -> Trainer:
-    """Who teaches the plan; checkpoints go below `folder`."""
-    _refuse_what_shards_forbid(settings)
-    arguments = _arguments(settings, network, plan.steps, folder, seed)
-    more: list[TrainerCallback] = [EarlyStoppingCallback(_PATIENCE)] if settings.load_best_model_at_end else []
-    common: dict[str, Any] = {
-        "callbacks": [*callbacks, *more],
-        "optimizers": (build_optimizer(network, settings), None),
-    }
-    if settings.objective == "dpo":
-        return _of_preferences(settings, network, tokenizer, plan, arguments, common)
-    padding = _PaddingCollator(tokenizer.pad_token_id)
-    if settings.objective == "lm":
-        collate = None if settings.packing else padding
-        common |= {"train_dataset": plan.rows, "eval_dataset": heldout, "data_collator": collate}
-        return Trainer(network, force_single_gpu(TrainingArguments(**arguments)), **common)
-    from trl import SFTConfig, SFTTrainer
-
-    asked = SFTConfig(**arguments, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    common |= {"train_dataset": _listed(plan.rows), "eval_dataset": _listed(heldout) if heldout else None}
-    return SFTTrainer(network, force_single_gpu(asked), processing_class=tokenizer, data_collator=padding, **common)
-
-
-def _of_preferences(
-    settings: TransformerTraining,
-    network: Any,  # noqa: ANN401
-    tokenizer: PreTrainedTokenizerFast,
-    plan: TrainPlan,
-    arguments: dict[str, Any],
-    common: dict[str, Any],
-) -> Trainer:
-    """TRL's DPOTrainer, against the network as it is now."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    class Spelled(DPOTrainer):
-        """Takes tokens as they are; TRL would spell the token that ends a text letter by letter."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
-            return dataset
-
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
-            """Take up the adapter that learns, too: where the reference's lies beside it, that alone is taken up."""
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            if hasattr(self.model, "peft_config"):
-                self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
-
-    asked = DPOConfig(**arguments, beta=settings.dpo_beta, max_length=settings.context_length)
-    reference = None if hasattr(network, "peft_config") else copy.deepcopy(network)
-    rows = Dataset.from_list(plan.rows)
-    return Spelled(
-        network, reference, force_single_gpu(asked), train_dataset=rows, processing_class=tokenizer, **common
-    )
-
-
-def force_single_gpu(arguments: TrainingArguments) -> TrainingArguments:
-    """The arguments of a process that learns on one card: on all that it sees, the library would take as many times the rows a step."""
-    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001  (the library sets it so itself, where a model is spread by layers)
-    return arguments
-
-
-def use_bf16(settings: TransformerTraining, width: int) -> bool:
-    """Whether to multiply in bfloat16, for a network of this width."""
-    if settings.precision != "auto":
-        return settings.precision == "bfloat16"
-    if torch.cuda.is_available():
-        return has_bfloat16(torch.device("cuda"))
-    # Below this width the casts cost more than the multiplications save, even on cores with BF16.
-    return width >= 512 and has_bfloat16(torch.device("cpu"))
-
-
-class _PaddingCollator:
-    """Rows of a batch to one length; what is added is neither read nor learned."""
-
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
-
-    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        max_length = max(len(row["input_ids"]) for row in rows)
-        short = [max_length - len(row["input_ids"]) for row in rows]
-
-        def column(name: str, filler: int) -> torch.Tensor:
-            return torch.tensor([[*row[name], *[filler] * gap] for row, gap in zip(rows, short, strict=True)])
-
-        real = torch.tensor([[1] * (max_length - gap) + [0] * gap for gap in short])
-        return {
-            "input_ids": column("input_ids", self._pad),
-            "labels": column("labels", IGNORE_INDEX),
-            "attention_mask": real,
-        }
-
-
-def _listed(blocks: PackedDataset) -> Any:  # noqa: ANN401
-    from datasets import Dataset
-
-    return Dataset.from_list([blocks[place] for place in range(len(blocks))])
-
-
-def _arguments(settings: TransformerTraining, network: Any, steps: int, folder: Path, seed: int) -> dict[str, Any]:  # noqa: ANN401
-    interval = max(1, steps // _EVALUATIONS)
-    stop_early: dict[str, Any] = {
-        "eval_strategy": "steps",
-        "eval_steps": interval,
-        "per_device_eval_batch_size": 32,
-        "save_strategy": "steps",
-        "save_steps": interval,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "eval_loss",
-        "greater_is_better": False,
-    }
-    return {
-        "output_dir": str(folder / CHECKPOINTS_FOLDER),
-        "max_steps": steps,
-        "per_device_train_batch_size": settings.batch_size // _processes(settings),
-        "train_sampling_strategy": "sequential",
-        "learning_rate": settings.learning_rate,
-        "weight_decay": settings.weight_decay,
-        "adam_beta2": 0.95,
-        "lr_scheduler_type": _LIBRARY_SCHEDULES[settings.lr_scheduler],
-        "warmup_steps": max(1, int(steps * settings.warmup_ratio)) if settings.warmup_ratio else 0,
-        "max_grad_norm": 1.0,
-        "use_cpu": not torch.cuda.is_available(),
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "seed": seed,
-        "data_seed": seed,
-        "logging_steps": max(1, steps // 20),
-        # Left on, it writes the mean of the steps before in place of a loss that is not a number.
-        "logging_nan_inf_filter": False,
-        "report_to": [],
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        # Older ones go before the newest is marked as whole, and one that is whole must be left.
-        "save_total_limit": 2,
-        "restore_callback_states_from_checkpoint": True,
-        "bf16": use_bf16(settings, network.config.hidden_size),
-        **(stop_early if settings.load_best_model_at_end else {"save_strategy": "no"}),
-    }
-
-
-def _refuse_what_shards_forbid(settings: TransformerTraining) -> None:
-    """Raise where the site's configuration of accelerate takes a network apart that must be whole, or does it in a way not known here."""
-    sharded, deepspeed = (os.environ.get(f"ACCELERATE_USE_{name}", "false") == "true" for name in ("FSDP", "DEEPSPEED"))
-    if (sharded or deepspeed) and settings.optimizer == "muon":
-        raise HeirloomError(
-            "Muon steps on whole matrices, and this site's configuration of accelerate takes them apart: set train.optimizer = "
-            "'adamw' and its learning_rate"
-        )
-    if sharded and os.environ.get("FSDP_VERSION", "1") == "1":
-        raise HeirloomError(
-            "this site's configuration of accelerate asks for FSDP's first version: write fsdp_version: 2 below fsdp_config"
-        )
-    if sharded and settings.load_best_model_at_end and os.environ.get("FSDP_STATE_DICT_TYPE") != "FULL_STATE_DICT":
-        # With shards the library looks for the best checkpoint before it is written, and takes the one before.
-        raise HeirloomError(
-            "train.load_best_model_at_end goes back to its best checkpoint, which this site's configuration of accelerate keeps in shards: write "
-            "fsdp_state_dict_type: FULL_STATE_DICT below fsdp_config, or leave load_best_model_at_end out"
-        )
-
-
-def _processes(settings: TransformerTraining) -> int:
-    from accelerate import PartialState
-
-    count = PartialState(cpu=not torch.cuda.is_available()).num_processes
-    if settings.batch_size % count:
-        raise HeirloomError(
-            f"train.batch_size is {settings.batch_size}, and {count} processes share it; make it a multiple of them"
-        )
-    return count
-
-
-def train_in_process(
-    settings: TransformerTraining,
-    resources: Resources,
-    corpus: TrainingCorpus,
-    heldout: Sequence[Text],
-    gen0_model: Path | None,
-    initial_weights: Path | str | None,
-    folder: Path,
-    seed: int,
-    progress: Progress,
-) -> TrainingResult:
-    """`train` in this very process, which may be one of several."""
     started = time.monotonic()
-    set_seed(seed)
-    network, tokenizer = build_model(settings, initial_weights, gen0_model, corpus)
-    plan = build_train_plan(settings, corpus, tokenizer, gen0_model is None, seed)
-    evaluated = eval_blocks(settings, tokenizer, heldout)
-    reporting = LoggingCallback(progress, plan.tokens_seen(plan.steps)[0] / plan.steps)
-    averaging: list[TrainerCallback] = (
-        [WeightAveragingCallback(settings.weight_averaging_fraction)] if settings.weight_averaging_fraction else []
-    )
-    callbacks = [*averaging, CheckpointCallback(resources.checkpoint_interval_s), reporting]
-    trainer = build_trainer(settings, network, tokenizer, plan, evaluated, folder, seed, callbacks)
-    checkpoint = newest_checkpoint(folder)
+    set_seed(job.seed)
+    model, tokenizer = build_model(job.settings, job.initial_weights, job.gen0_model, job.corpus)
+    plan = build_train_plan(job.settings, job.corpus, tokenizer, job.gen0_model is None, job.seed)
+    callbacks: list[TrainerCallback] = [
+        CheckpointCallback(job.resources.checkpoint_interval_s),
+        LoggingCallback(progress, plan.tokens_seen(plan.steps)[0] / plan.steps),
+    ]
+    if job.settings.weight_averaging_fraction:
+        # First in the list: CheckpointCallback marks a checkpoint as complete, and the mean belongs to it.
+        callbacks.insert(0, WeightAveragingCallback(job.settings.weight_averaging_fraction))
+    trainer = build_trainer(job, model, tokenizer, plan, callbacks)
+    checkpoint = newest_checkpoint(job.folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = training_log(trainer.state.log_history)
-    export_model(trainer, tokenizer, folder, settings.save_adapter_only and initial_weights is not None, _first(corpus))
+    keep_adapter = job.settings.save_adapter_only and job.initial_weights is not None
+    export_model(trainer, tokenizer, job.folder, keep_adapter, _probe_text(job.corpus))
     if trainer.is_world_process_zero():
-        remove_checkpoints(folder)
+        remove_checkpoints(job.folder)
     tokens, human_tokens = plan.tokens_seen(trainer.state.global_step)
     return TrainingResult(
         tokens=tokens,
@@ -290,7 +88,235 @@ def train_in_process(
     )
 
 
-def _first(corpus: TrainingCorpus) -> str:
-    """Something that the corpus says."""
+def build_trainer(
+    job: TrainJob[TransformerTraining],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    plan: TrainPlan,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """Build the trainer for the objective of a job. Checkpoints are written below `job.folder`.
+
+    Raises:
+        HeirloomError: the site's accelerate configuration does not fit the settings, or there is too little held-out text.
+    """
+    settings = job.settings
+    eval_dataset = eval_blocks(settings, tokenizer, job.eval_texts)
+    _require_shardable(settings)
+    arguments = _training_arguments(job, plan.steps, model.config.hidden_size)
+    if settings.load_best_model_at_end:
+        callbacks = [*callbacks, EarlyStoppingCallback(_EARLY_STOPPING_PATIENCE)]
+    common: dict[str, Any] = {"callbacks": callbacks, "optimizers": (build_optimizer(model, settings), None)}
+    if settings.objective == "dpo":
+        from datasets import Dataset
+        from trl import DPOConfig
+
+        config = DPOConfig(**arguments, beta=settings.dpo_beta, max_length=settings.context_length)
+        # With an adapter, TRL takes the model without it as the reference.
+        reference = None if hasattr(model, "peft_config") else copy.deepcopy(model)
+        return _tokenized_dpo_trainer_class()(
+            model,
+            reference,
+            force_single_gpu(config),
+            train_dataset=Dataset.from_list(plan.rows),
+            processing_class=tokenizer,
+            **common,
+        )
+    collator = _PaddingCollator(tokenizer.pad_token_id)
+    if settings.objective == "lm":
+        return Trainer(
+            model,
+            force_single_gpu(TrainingArguments(**arguments)),
+            train_dataset=plan.rows,
+            eval_dataset=eval_dataset,
+            data_collator=None if settings.packing else collator,
+            **common,
+        )
+    from trl import SFTConfig, SFTTrainer
+
+    return SFTTrainer(
+        model,
+        force_single_gpu(SFTConfig(**arguments, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})),
+        processing_class=tokenizer,
+        train_dataset=_to_hf_dataset(plan.rows),
+        eval_dataset=_to_hf_dataset(eval_dataset) if eval_dataset else None,
+        data_collator=collator,
+        **common,
+    )
+
+
+def force_single_gpu(arguments: TrainingArguments) -> TrainingArguments:
+    """Restrict the Trainer of this process to one GPU.
+
+    With several visible GPUs transformers wraps the model in DataParallel and multiplies the batch size by their number.
+    """
+    # The library itself sets the private field like this for models that are split by layers.
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001
+    return arguments
+
+
+def use_bf16(settings: TransformerTraining, width: int) -> bool:
+    """Return whether a model of this hidden size is trained with bfloat16 autocast."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if torch.cuda.is_available():
+        return has_bfloat16(torch.device("cuda"))
+    return width >= _BF16_MIN_WIDTH and has_bfloat16(torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def explain_oom(settings: TransformerTraining) -> Iterator[None]:
+    """Convert an out-of-memory error of the block into a message that names the settings to lower.
+
+    Raises:
+        HeirloomError: the block ran out of memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        first_line = next((line for line in str(error).splitlines() if line.strip()), "no message")
+        raise HeirloomError(
+            f"Training ran out of memory with train.batch_size = {settings.batch_size} and train.context_length = "
+            f"{settings.context_length}. Lower them, set train.gradient_checkpointing = true, or train an adapter "
+            f"(train.lora_rank). Error from torch: {first_line[:200]}"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(phrase in str(error) for phrase in _OOM_PHRASES)
+
+
+def _tokenized_dpo_trainer_class() -> type[Trainer]:
+    """Return TRL's DPOTrainer with two corrections; a function, since TRL takes seconds to import."""
+    from trl import DPOTrainer
+
+    class TokenizedDPOTrainer(DPOTrainer):
+        """DPOTrainer for pairs that are tokenized already, which resumes the adapter of a checkpoint."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+            # TRL would tokenize again, and split the end token into characters.
+            return dataset
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            # A checkpoint with a reference adapter has two adapters, of which the library loads the reference alone.
+            if hasattr(self.model, "peft_config"):
+                self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+
+    return TokenizedDPOTrainer
+
+
+class _PaddingCollator:
+    """Pad the rows of a batch to one length; padding is neither attended to nor part of the loss."""
+
+    def __init__(self, pad_token_id: int) -> None:
+        self._pad_token_id = pad_token_id
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        max_length = max(len(row["input_ids"]) for row in rows)
+        num_padding = [max_length - len(row["input_ids"]) for row in rows]
+
+        def pad_column(name: str, filler: int) -> torch.Tensor:
+            return torch.tensor(
+                [row[name] + [filler] * missing for row, missing in zip(rows, num_padding, strict=True)]
+            )
+
+        attention_mask = torch.tensor([[1] * (max_length - missing) + [0] * missing for missing in num_padding])
+        return {
+            "input_ids": pad_column("input_ids", self._pad_token_id),
+            "labels": pad_column("labels", IGNORE_INDEX),
+            "attention_mask": attention_mask,
+        }
+
+
+def _to_hf_dataset(blocks: PackedDataset) -> Any:  # noqa: ANN401  (datasets.Dataset, which is imported late)
+    from datasets import Dataset
+
+    return Dataset.from_list([blocks[index] for index in range(len(blocks))])
+
+
+def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: int) -> dict[str, Any]:
+    settings = job.settings
+    arguments: dict[str, Any] = {
+        "output_dir": str(job.folder / CHECKPOINTS_FOLDER),
+        "max_steps": steps,
+        "per_device_train_batch_size": settings.batch_size // _num_processes(settings),
+        "train_sampling_strategy": "sequential",
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "adam_beta2": 0.95,
+        "lr_scheduler_type": _LR_SCHEDULERS[settings.lr_scheduler],
+        "warmup_steps": max(1, int(steps * settings.warmup_ratio)) if settings.warmup_ratio else 0,
+        "max_grad_norm": 1.0,
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "logging_steps": max(1, steps // 20),
+        # With the filter, the library logs the mean of the previous steps in place of a loss that is NaN.
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        # Two, since an older checkpoint is deleted before the newest is marked as complete: one that is must remain.
+        "save_total_limit": 2,
+        "restore_callback_states_from_checkpoint": True,
+        "bf16": use_bf16(settings, width),
+        "save_strategy": "no",
+    }
+    if settings.load_best_model_at_end:
+        interval = max(1, steps // _NUM_EVALUATIONS)
+        arguments |= {
+            "eval_strategy": "steps",
+            "eval_steps": interval,
+            "per_device_eval_batch_size": 32,
+            "save_strategy": "steps",
+            "save_steps": interval,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_loss",
+            "greater_is_better": False,
+        }
+    return arguments
+
+
+def _require_shardable(settings: TransformerTraining) -> None:
+    """Raise if the accelerate configuration of this process shards the model in a way that the settings do not allow."""
+    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+    if (fsdp or deepspeed) and settings.optimizer == "muon":
+        raise HeirloomError(
+            "train.optimizer is 'muon', which needs whole weight matrices, but the site's accelerate configuration shards "
+            "them. Set train.optimizer = 'adamw' and a learning rate for it."
+        )
+    if fsdp and os.environ.get("FSDP_VERSION", "1") == "1":
+        raise HeirloomError(
+            "The site's accelerate configuration uses FSDP version 1; version 2 is required. Write `fsdp_version: 2` "
+            "below fsdp_config."
+        )
+    if fsdp and settings.load_best_model_at_end and os.environ.get("FSDP_STATE_DICT_TYPE") != "FULL_STATE_DICT":
+        # With a sharded state dict the library looks for the best checkpoint before it is written, and loads the previous.
+        raise HeirloomError(
+            "train.load_best_model_at_end needs whole checkpoints, but the site's accelerate configuration writes shards. "
+            "Write `fsdp_state_dict_type: FULL_STATE_DICT` below fsdp_config, or unset train.load_best_model_at_end."
+        )
+
+
+def _num_processes(settings: TransformerTraining) -> int:
+    from accelerate import PartialState
+
+    count = PartialState(cpu=not torch.cuda.is_available()).num_processes
+    if settings.batch_size % count:
+        raise HeirloomError(
+            f"train.batch_size is {settings.batch_size}, but {count} processes share each batch. Make it a multiple of {count}."
+        )
+    return count
+
+
+def _probe_text(corpus: TrainingCorpus) -> str:
+    """Return one text of the corpus, whose log-likelihood is stored with the model."""
     texts = [*corpus.human[:1], *corpus.synthetic[:1], *(pair.prompt + pair.chosen for pair in corpus.preferences[:1])]
     return texts[0] if isinstance(texts[0], str) else "".join(texts[0])

@@ -1,8 +1,13 @@
-"""A process of its own for whoever learns or speaks, asked over a pipe and ended with its owner.
+"""A child process that serves the functions of one backend module over a pipe.
 
-The child imports torch or vLLM, the parent never does. A call may tell its progress, yield many answers or
-return one; a crash becomes a WorkerError that carries the child's last words. The child ends when its
-owner does, however that ends.
+Only the child imports torch or vLLM. The parent sends `(function, arguments)`; the child answers with messages
+`(kind, content)`:
+
+* `progress`: numbers of finished and of all items,
+* `answer`: one result, of which a generator function sends many,
+* `finished`, `refused` (a HeirloomError) or `failed` (any other exception), which end the call.
+
+The child exits when its parent does, including when the parent is killed.
 """
 
 import contextlib
@@ -17,20 +22,14 @@ import traceback
 from collections.abc import Iterator
 from multiprocessing import connection
 from pathlib import Path
-from types import GeneratorType
+from types import GeneratorType, ModuleType
 from typing import Any
 
 from heirloom.errors import HeirloomError
 from tasks.backends.processes import SOURCE_ROOT, exit_with_parent
 from tasks.backends.types import Progress
 
-_LEAST_ROOM = 1 << 18
-"""Bytes that must be free for a process to be able to write its last words."""
-
-
-_LAST_WORDS = 12
-
-_BACKENDS = {
+BACKEND_MODULES = {
     "ngram": "tasks.backends.toy.ngram",
     "gaussian_mixture": "tasks.backends.toy.gaussian_mixture",
     "vae": "tasks.backends.toy.vae",
@@ -40,56 +39,88 @@ _BACKENDS = {
 }
 """Name of a worker: the module whose functions it serves."""
 
+_MIN_FREE_BYTES = 1 << 18
+"""With less free disk space a process may be unable to log why it failed."""
+_LOG_TAIL_LINES = 12
+
 
 class WorkerError(RuntimeError):
-    """A worker process failed; the message holds what it said last."""
+    """A worker process failed; the message contains the end of its log."""
 
 
 class Worker:
     """One child process that serves the functions of one backend module."""
 
     def __init__(self, module: str, log: Path, threads: int) -> None:
-        """Start the child; it imports `tasks.backends.<module>` while the caller goes on."""
+        """Start the child, which imports its backend module while the caller continues.
+
+        Args:
+            module: A key of `BACKEND_MODULES`.
+            log: File to which the child's output is appended.
+            threads: CPU threads of the child's numerical libraries.
+        """
         self.module, self._log = module, log
+        arguments = f"{BACKEND_MODULES[module]!r}, {{descriptor}}, {threads}, {os.getpid()}"
         log.parent.mkdir(parents=True, exist_ok=True)
-        mine, theirs = socket.socketpair()
-        root = str(SOURCE_ROOT)
-        start = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.workers.process import serve; serve({module!r}, {theirs.fileno()}, {threads}, {os.getpid()})"
-        with log.open("ab") as sink:
+        parent_end, child_end = socket.socketpair()
+        code = (
+            f"import sys; sys.path.insert(0, {str(SOURCE_ROOT)!r}); from tasks.backends.workers.process import serve; "
+            f"serve({arguments.format(descriptor=child_end.fileno())})"
+        )
+        with log.open("ab") as log_file:
             self._process = subprocess.Popen(  # noqa: S603  (our own interpreter and code)
-                [sys.executable, "-P", "-c", start],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", "-c", code],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
+                stdout=log_file,
+                stderr=log_file,
                 start_new_session=True,
             )
-        theirs.close()
-        self._pipe = connection.Connection(mine.detach())
+        child_end.close()
+        self._pipe = connection.Connection(parent_end.detach())
 
     def call(self, function: str, progress: Progress, *arguments: Any) -> Any:  # noqa: ANN401
-        """Ask for one answer.
+        """Call a function of the backend and return its result.
 
         Raises:
-            HeirloomError: the child refused the arguments.
-            WorkerError: the child failed or died.
+            HeirloomError: the backend refused the arguments.
+            WorkerError: the child failed or exited.
         """
         answers = list(self.stream(function, progress, *arguments))
         return answers[0] if answers else None
 
     def stream(self, function: str, progress: Progress, *arguments: Any) -> Iterator[Any]:  # noqa: ANN401
-        """Ask for many answers, which the child begins to make, and take them as they come; leaving early ends the child."""
+        """Call a generator function of the backend, and yield its results as they arrive.
+
+        The child starts at once. Closing the iterator early kills the child, since it cannot be interrupted.
+
+        Raises:
+            HeirloomError: the backend refused the arguments.
+            WorkerError: the child failed or exited.
+        """
         try:
             self._pipe.send((function, arguments))
         except OSError as error:
             self.close()
-            raise WorkerError(f"the {self.module} process died during {function}; {self._last_words()}") from error
-        return self._taken(function, progress)
+            raise self._death(function) from error
+        return self._receive(function, progress)
 
-    def _taken(self, function: str, progress: Progress) -> Iterator[Any]:
+    @property
+    def alive(self) -> bool:
+        """Whether the child can take a call."""
+        return self._process.poll() is None and not self._pipe.closed
+
+    def close(self) -> None:
+        """Kill the child and every process that it started."""
+        self._pipe.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _receive(self, function: str, progress: Progress) -> Iterator[Any]:
         finished = False
         try:
-            while True:
+            while not finished:
                 kind, content = self._pipe.recv()
                 if kind == "progress":
                     progress(*content)
@@ -97,72 +128,76 @@ class Worker:
                     yield content
                 else:
                     finished = True
-                    break
         except (EOFError, OSError) as error:
-            raise WorkerError(f"the {self.module} process died during {function}; {self._last_words()}") from error
+            raise self._death(function) from error
         finally:
+            # Messages of an abandoned call would be taken for those of the next one.
             if not finished:
                 self.close()
         if kind == "refused":
             raise HeirloomError(content)
         if kind == "failed":
-            raise WorkerError(f"the {self.module} process failed during {function}: {content}; {self._last_words()}")
+            raise WorkerError(f"The {self.module} process failed during {function}: {content}. {self._log_tail()}")
 
-    @property
-    def alive(self) -> bool:
-        """Whether the child can be asked."""
-        return self._process.poll() is None and not self._pipe.closed
+    def _death(self, function: str) -> WorkerError:
+        return WorkerError(f"The {self.module} process died during {function}. {self._log_tail()}")
 
-    def close(self) -> None:
-        """End the child and everything it started."""
-        self._pipe.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def _last_words(self) -> str:
-        # A process that can write nothing cannot say why either.
-        if shutil.disk_usage(self._log.parent).free < _LEAST_ROOM:
-            return f"No space left on device: {self._log.parent}; make room, and the same command goes on from here"
+    def _log_tail(self) -> str:
+        # A process that can write nothing cannot log the reason either.
+        if shutil.disk_usage(self._log.parent).free < _MIN_FREE_BYTES:
+            return f"No space left on device: {self._log.parent}. Free some, then run the same command again to resume."
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return f"its log, {self._log}, ends:\n" + "\n".join(lines[-_LAST_WORDS:])
+        return f"End of its log, {self._log}:\n" + "\n".join(lines[-_LOG_TAIL_LINES:])
 
 
-def serve(module: str, descriptor: int, threads: int, owner: int) -> None:
-    """The child's side: import the backend and answer calls until the owner is gone."""
+def serve(module: str, descriptor: int, threads: int, parent_pid: int) -> None:
+    """Run the child's side: import the backend module and serve calls until the parent exits.
+
+    Args:
+        module: Full name of the backend module.
+        descriptor: File descriptor of the pipe to the parent.
+        threads: CPU threads of the numerical libraries.
+        parent_pid: Process after whose end this one exits.
+    """
     pipe = connection.Connection(descriptor)
-    exit_with_parent(owner)
-    # Read by torch and vLLM when they are imported, so set before the backend module is.
+    exit_with_parent(parent_pid)
+    # torch and vLLM read this when they are imported, so it is set before the backend module is imported.
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    backend, missing = _imported(module)
+    backend, import_error = _import_backend(module)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             function, arguments = pipe.recv()
             try:
-                if missing:
-                    raise HeirloomError(missing)
-                _answer(pipe, backend, function, arguments)
+                if backend is None:
+                    raise HeirloomError(import_error)
+                _run_call(pipe, backend, function, arguments)
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except HeirloomError as error:
                 traceback.print_exc()
                 pipe.send(("refused", str(error)))
-            except Exception as error:  # noqa: BLE001  (whatever it is, the owner must hear of it)
+            except Exception as error:  # noqa: BLE001  (the parent raises a WorkerError for every exception)
                 traceback.print_exc()
                 pipe.send(("failed", f"{type(error).__name__}: {error}"))
 
 
-def _imported(module: str) -> tuple[Any, str]:
+def _import_backend(module: str) -> tuple[ModuleType | None, str]:
+    """Return the module, or the reason why it cannot be imported: most often a library that is not installed."""
     try:
-        return importlib.import_module(_BACKENDS[module]), ""
+        return importlib.import_module(module), ""
     except ImportError as error:
         traceback.print_exc()
-        return None, f"the {module} backend cannot be imported: {error}"
+        return None, f"The backend module {module} cannot be imported: {error}. Install the extra that it needs."
 
 
-def _answer(pipe: Any, backend: Any, function: str, arguments: tuple[Any, ...]) -> None:  # noqa: ANN401
-    answer = getattr(backend, function)(*arguments, lambda done, of: pipe.send(("progress", (done, of))))
-    for item in answer if isinstance(answer, GeneratorType) else [answer]:
-        pipe.send(("answer", item))
+def _run_call(
+    pipe: "connection.Connection[Any, Any]", backend: ModuleType, function: str, arguments: tuple[Any, ...]
+) -> None:
+    def send_progress(done: int, of: int) -> None:
+        pipe.send(("progress", (done, of)))
+
+    result = getattr(backend, function)(*arguments, send_progress)
+    for answer in result if isinstance(result, GeneratorType) else [result]:
+        pipe.send(("answer", answer))
     sys.stdout.flush()
     pipe.send(("finished", None))

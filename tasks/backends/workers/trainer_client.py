@@ -5,12 +5,12 @@ A model is scored by the same batches wherever that is done. Beside a training n
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.backends.settings.training import Training
-from tasks.backends.types import Progress, Score, Text, TrainingCorpus, TrainingResult
+from tasks.backends.types import Progress, Score, TrainingResult, TrainJob
 from tasks.backends.workers.ray_cluster import TRAINING
 
 if TYPE_CHECKING:
@@ -22,30 +22,33 @@ _TEXTS = 4096
 
 @dataclass(frozen=True)
 class TrainerClient:
-    """Learns and scores with these settings."""
+    """Trains in worker processes."""
+
+    backends: "Backends"
+
+    def train(self, job: TrainJob[Training], progress: Progress) -> TrainingResult:
+        """Train in a worker process, after the engines of the cluster have released their GPUs.
+
+        Raises:
+            HeirloomError: the backend refused the job.
+            WorkerError: the worker process failed.
+        """
+        job = replace(job, resources=self.backends.resources)
+        engines = self.backends.engines
+        with (
+            self.backends.lease(trainer_module(job.settings), None) as worker,
+            engines.reserve_gpus(TRAINING) if engines else contextlib.nullcontext(),
+        ):
+            result: TrainingResult = worker.call("train", progress, job)
+            return result
+
+
+@dataclass(frozen=True)
+class ScorerClient:
+    """Scores texts in worker processes, or on engines of a cluster."""
 
     backends: "Backends"
     training: Training
-
-    def train(
-        self,
-        corpus: TrainingCorpus,
-        heldout: Sequence[Text],
-        gen0_model: Path | None,
-        folder: Path,
-        seed: int,
-        progress: Progress,
-        initial_weights: Path | str | None = None,
-    ) -> TrainingResult:
-        """Write a model to the folder, as `tasks.backends.Trainer` says, when no engine is left that holds a card."""
-        asked = (self.training, self.backends.resources, corpus, heldout, gen0_model, initial_weights, folder, seed)
-        engines = self.backends.engines
-        with (
-            self.backends.lease(trainer_module(self.training), None) as worker,
-            engines.reserve_gpus(TRAINING) if engines else contextlib.nullcontext(),
-        ):
-            lesson: TrainingResult = worker.call("train", progress, *asked)
-            return lesson
 
     def score(
         self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress

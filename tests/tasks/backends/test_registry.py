@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends, open_backends, require_installed, resolve_sampler
 from tasks.backends.workers.process import Worker, WorkerError
 
@@ -45,9 +45,13 @@ def two(tmp_path: Path) -> Iterator[Backends]:
     opened.close()
 
 
+def _job(folder: Path) -> TrainJob[NgramTraining]:
+    return TrainJob(settings=NgramTraining(), corpus=TrainingCorpus(_TEXTS, []), folder=folder, seed=0)
+
+
 def _model(backends: Backends, folder: Path) -> Path:
     folder.mkdir()
-    backends.trainer(NgramTraining()).train(TrainingCorpus(_TEXTS, []), [], None, folder, 0, _untold)
+    backends.trainer().train(_job(folder), _untold)
     return folder
 
 
@@ -166,19 +170,17 @@ def test_warming_starts_what_the_work_needs_and_no_more(two: Backends) -> None:
 
 
 def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None:
-    with pytest.raises(ValueError, match=r"names no resources\.servers"):
+    with pytest.raises(ValueError, match=r"names no resources\.server_urls"):
         two.preload(NgramTraining(), Sampling(sampler="ngram", teacher="tiny"))
     assert two._workers == []
 
 
 def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
-
-    asked = (NgramTraining(), Resources(), TrainingCorpus(_TEXTS, []), [], None, None, tmp_path, 0)
     with pool.lease("ngram", None) as dying:
         # Stopped first, so that it cannot have answered before it dies.
         os.kill(dying._process.pid, signal.SIGSTOP)
-        answers = dying.stream("train", _untold, *asked)
+        answers = dying.stream("train", _untold, _job(tmp_path))
         os.kill(dying._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerError, match="died during train"):
             list(answers)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from tasks.backends import Resources, Text, TrainingResult, TransformerTraining
+from tasks.backends import Resources, Text, TrainingResult, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.training.trainer import train_in_process
 from tasks.backends.transformer import train
@@ -37,7 +38,7 @@ if os.environ.get("ACCELERATE_USE_FSDP"):
     import types, torch
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
-    from tasks.backends import checkpoints
+    from tasks.backends.training import callbacks
 
     def backend(self, *_):
         if not torch.distributed.is_initialized():
@@ -49,8 +50,8 @@ if os.environ.get("ACCELERATE_USE_FSDP"):
 
     PartialState._prepare_backend, PartialState.set_device = backend, device
     if os.environ.get("RANK") == "1":
-        checkpoints.time = types.SimpleNamespace(monotonic=lambda: 0.0)
-        checkpoints.shutil = None
+        callbacks.time = types.SimpleNamespace(monotonic=lambda: 0.0)
+        callbacks.shutil = None
 """
 Site = Callable[[str], Resources]
 
@@ -107,9 +108,17 @@ def test_shards_learn_what_one_process_would(
     beginning = first.folder if "init_from" in more else None
     for name in ("shards", "whole"):
         (tmp_path / name).mkdir()
-    asked = (corpus, human_texts(20, seed=4), first.folder)
-    lesson = train(settings, sharded(kept), *asked, beginning, tmp_path / "shards", 4, lambda *_: None)
-    whole = backends.trainer(settings).train(*asked, tmp_path / "whole", 4, lambda *_: None, beginning)
+    job = TrainJob(
+        settings=settings,
+        corpus=corpus,
+        eval_texts=human_texts(20, seed=4),
+        gen0_model=first.folder,
+        initial_weights=beginning,
+        folder=tmp_path / "whole",
+        seed=4,
+    )
+    lesson = train(replace(job, folder=tmp_path / "shards", resources=sharded(kept)), lambda *_: None)
+    whole = backends.trainer().train(job, lambda *_: None)
     assert _is_the_same_model(tmp_path / "shards", tmp_path / "whole")
     assert [point.loss for point in lesson.log] == pytest.approx([point.loss for point in whole.log], abs=1e-3)
 
@@ -124,30 +133,32 @@ def test_a_killed_training_in_shards_resumes(
     def kill(step: int, _: int) -> None:
         if step == 6:
             for process in psutil.Process().children(recursive=True):
-                if any(word.endswith(".launched.py") for word in process.cmdline()):
+                if "tasks.backends.training.launch" in process.cmdline():
                     process.kill()
 
-    def shards(progress: Callable[[int, int], None]) -> TrainingResult:
-        return train(settings, site, first.corpus, [], first.folder, None, tmp_path / "shards", 4, progress)
+    job = TrainJob(settings=settings, corpus=first.corpus, gen0_model=first.folder, folder=tmp_path / "whole", seed=4)
 
-    with pytest.raises(RuntimeError, match="accelerate ended with code"):
+    def shards(progress: Callable[[int, int], None]) -> TrainingResult:
+        return train(replace(job, folder=tmp_path / "shards", resources=site), progress)
+
+    with pytest.raises(RuntimeError, match="accelerate launch exited with code"):
         shards(kill)
     (tmp_path / "shards" / "checkpoints" / "checkpoint-7").mkdir()
     assert 4 <= shards(lambda *_: None).resumed_from_step < 8
-    backends.trainer(settings).train(first.corpus, [], first.folder, tmp_path / "whole", 4, lambda *_: None)
+    backends.trainer().train(job, lambda *_: None)
     assert _is_the_same_model(tmp_path / "shards", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
     ("more", "site", "refused"),
     [
-        ({"optimizer": "muon"}, {}, "Muon steps on whole matrices"),
+        ({"optimizer": "muon"}, {}, "needs whole weight matrices"),
         (
             {"load_best_model_at_end": True},
             {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"},
             "fsdp_state_dict_type: FULL_STATE_DICT",
         ),
-        ({}, {"FSDP_VERSION": "1"}, "write fsdp_version: 2"),
+        ({}, {"FSDP_VERSION": "1"}, "Write `fsdp_version: 2`"),
     ],
 )
 def test_what_cannot_be_done_in_shards_is_refused(
@@ -163,5 +174,12 @@ def test_what_cannot_be_done_in_shards_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=refused):
         train_in_process(
-            _settings(tiny, **more), Resources(), first.corpus, human_texts(20, seed=4), None, None, tmp_path, 0, print
+            TrainJob(
+                settings=_settings(tiny, **more),
+                corpus=first.corpus,
+                eval_texts=human_texts(20, seed=4),
+                folder=tmp_path,
+                seed=0,
+            ),
+            print,
         )

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="a transformer needs the train extra")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.backends import Completion, Prompt, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import Completion, Prompt, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.training.data import schedule_human_blocks
 from tests.conftest import human_texts
@@ -29,7 +29,8 @@ def _untold(*_: int) -> None:
 def _learn(backends: Backends, settings: TransformerTraining, folder: Path, corpus: TrainingCorpus, **more: Any) -> Any:
     folder.mkdir(exist_ok=True)
     heldout, ancestor, seed = more.get("heldout", []), more.get("ancestor"), more.get("seed", 1)
-    return backends.trainer(settings).train(corpus, heldout, ancestor, folder, seed, _untold)
+    job = TrainJob(settings=settings, corpus=corpus, eval_texts=heldout, gen0_model=ancestor, folder=folder, seed=seed)
+    return backends.trainer().train(job, _untold)
 
 
 def _say(backends: Backends, model: Path, prompts: list[Prompt], **settings: Any) -> list[Completion]:
@@ -251,8 +252,15 @@ def test_a_base_without_places_of_its_own_learns_and_speaks_and_is_scored(
     settings = TransformerTraining.model_validate(
         {**tiny.model_dump(), "init_from": "base", "base_model": str(tmp_path / "base")}
     )
-    asked = (first.corpus, [], first.folder, tmp_path / "model", 1, _untold, tmp_path / "base")
-    assert backends.trainer(settings).train(*asked).steps == 8
+    job = TrainJob(
+        settings=settings,
+        corpus=first.corpus,
+        gen0_model=first.folder,
+        initial_weights=tmp_path / "base",
+        folder=tmp_path / "model",
+        seed=1,
+    )
+    assert backends.trainer().train(job, _untold).steps == 8
     (score,) = backends.scorer(settings).score(tmp_path / "model", ["the old river " * 60], (1.0,), _untold)
     assert score.tokens > 64 and math.isfinite(score.nll[0])
     (said,) = _say(backends, tmp_path / "model", [Prompt("", 3)])
@@ -264,7 +272,8 @@ def test_progress_is_told_step_by_step(
 ) -> None:
     told: list[tuple[int, int]] = []
     settings = tiny.model_copy(update={"max_steps": 2})
-    backends.trainer(settings).train(first.corpus, [], first.folder, tmp_path, 1, lambda *said: told.append(said))
+    job = TrainJob(settings=settings, corpus=first.corpus, gen0_model=first.folder, folder=tmp_path, seed=1)
+    backends.trainer().train(job, lambda *said: told.append(said))
     assert told == [(1, 2), (2, 2)]
 
 

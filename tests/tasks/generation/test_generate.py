@@ -17,7 +17,17 @@ from curation.prompts.plan import PromptSettings
 from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.artifacts.ids import text_hash
 from storage.artifacts.schemas import DECISIONS
-from tasks.backends import Completion, NgramTraining, Progress, Prompt, Resources, Sampler, Sampling, TrainingCorpus
+from tasks.backends import (
+    Completion,
+    NgramTraining,
+    Progress,
+    Prompt,
+    Resources,
+    Sampler,
+    Sampling,
+    TrainingCorpus,
+    TrainJob,
+)
 from tasks.backends.registry import Backends
 from tasks.generation.generate import PART, generate
 from tests.support.openai_server import Reply, answering, said
@@ -407,9 +417,9 @@ def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
     model = begun.attempt(1).artifact("model", {"speaker": "honest"})
     lessons = [honest_speaker.human_record(dice) for _ in range(1200)]
     with model.draft() as draft:
-        backends.trainer(NgramTraining(order=5)).train(
-            TrainingCorpus(lessons, []), [], None, draft.folder, 0, lambda *_: None
-        )
+        corpus = TrainingCorpus(lessons, [])
+        job = TrainJob(settings=NgramTraining(order=5), corpus=corpus, folder=draft.folder, seed=0)
+        backends.trainer().train(job, lambda *_: None)
     prompts = PromptSettings.model_validate({**program, "prompts_per_human_record": 2})
     sampling = _SAMPLING.model_copy(update={"max_tokens": 40, "temperature": 0.6})
     made = generate(begun.attempt(1), model, begun.reserve, prompts, sampling, 0, backends)

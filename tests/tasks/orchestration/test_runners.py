@@ -18,7 +18,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from storage.artifacts.artifact import MANIFEST, read_manifest
-from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.registry import Backends, open_backends
 from tasks.backends.workers import sampler_client as speaker
 from tasks.backends.workers import trainer_client as learner
@@ -122,10 +122,11 @@ def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_aft
             without_prefect(),
             open_backends(Resources.model_validate(_ON_RAY), tmp_path / "logs", map_pieces) as opened,
         ):
-            trainer, sampler = opened.trainer(NgramTraining()), opened.sampler(sampling)
+            trainer, sampler = opened.trainer(), opened.sampler(sampling)
 
             def learn(folder: Path) -> None:
-                trainer.train(TrainingCorpus(_TEXTS, []), [], None, folder, 0, lambda *_: living.append(_engines()))
+                job = TrainJob(settings=NgramTraining(), corpus=TrainingCorpus(_TEXTS, []), folder=folder, seed=0)
+                trainer.train(job, lambda *_: living.append(_engines()))
 
             learn(model)
             list(sampler.sample(model, [Prompt("the", seed) for seed in range(2)], _untold))

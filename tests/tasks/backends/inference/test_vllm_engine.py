@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.backends import Completion, Prompt, Resources, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import Completion, Prompt, Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.conftest import human_texts
@@ -100,7 +100,8 @@ def test_the_log_probability_is_the_one_of_the_scorer(
 
     settings = tiny.model_copy(update={"max_steps": 40})
     corpus = TrainingCorpus(["yes", "no", "perhaps", "never"] * 20, [])
-    backends.trainer(settings).train(corpus, [], first.folder, tmp_path, 0, _untold)
+    job = TrainJob(settings=settings, corpus=corpus, gen0_model=first.folder, folder=tmp_path, seed=0)
+    backends.trainer().train(job, _untold)
     said = _say(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     # A text can be spelled in more than one way; only those said in the tokenizer's own way compare.
@@ -237,7 +238,7 @@ def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     corpus = TrainingCorpus([text.upper() for text in human_texts(60)], [])
-    backends.trainer(tiny).train(corpus, [], None, tmp_path, 1, _untold)
+    backends.trainer().train(TrainJob(settings=tiny, corpus=corpus, folder=tmp_path, seed=1), _untold)
     assert (tmp_path / "config.json").read_text() == (first.folder / "config.json").read_text()
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
     (reference,) = backends.sampler(plain).sample(tmp_path, [Prompt("THE OLD", 0)], _untold)

@@ -59,7 +59,7 @@ def test_settings_at_their_default_are_nobodys_trouble() -> None:
 
 
 def test_a_teacher_needs_a_server() -> None:
-    with pytest.raises(ValueError, match=r"the teacher is 'tiny', but the site names no resources\.servers"):
+    with pytest.raises(ValueError, match=r"the teacher is 'tiny', but the site names no resources\.server_urls"):
         api_key(Sampling(teacher="tiny"), Resources())
     with pytest.raises(ValueError, match=r"the teacher is 'tiny', but"):
         api_key(Sampling(teachers=("self", "tiny")), Resources())

@@ -19,7 +19,7 @@ _ADAMW = {"optimizer": "adamw", "learning_rate": 0.001}
             "132 must be an even multiple of train.num_attention_heads 4",
         ),
         ({"num_epochs": 2, "max_tokens": 1000}, "exclude each other"),
-        ({"base": "gpt2"}, "train.init_from is 'scratch'"),
+        ({"base_model": "gpt2"}, "train.init_from is 'scratch'"),
         ({"lora_rank": 8, **_ADAMW}, "an adapter needs a model below it"),
         ({"init_from": "base", "save_adapter_only": True}, "train.lora_rank is 0"),
         ({"weight_averaging_fraction": 0.5, "load_best_model_at_end": True}, "set one of them"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.gaussian_mixture import sample, score, train
 from tasks.backends.toy.points import format_points, points_of
 
@@ -17,7 +17,8 @@ def _untold(*_: int) -> None:
 def _learned(folder: Path, texts: list[str], components: int, ancestor: Path | None = None) -> Path:
     folder.mkdir()
     settings = GaussianMixtureTraining(num_components=components)
-    train(settings, Resources(), TrainingCorpus(texts[:1], texts[1:]), [], ancestor, None, folder, 0, _untold)
+    corpus = TrainingCorpus(texts[:1], texts[1:])
+    train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), _untold)
     return folder
 
 
@@ -72,7 +73,7 @@ def test_points_that_have_all_become_one_are_learned_spoken_and_scored_with_numb
 
 
 def test_fewer_points_than_gaussians_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"3 points at least, and the corpus has 2; lower train\.components"):
+    with pytest.raises(ValueError, match=r"3 points at least, and the corpus has 2; lower train\.num_components"):
         _learned(tmp_path / "model", ["1 2", "2 1"], 3)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
-from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import _TOKEN, _load, replace_tokens, sample, score, token_distributions, train
 from tests.conftest import human_texts
 
@@ -16,7 +16,8 @@ def _untold(*_: int) -> None:
 
 def _learned(folder: Path, texts: list[str], order: int = 3, ancestor: Path | None = None) -> Path:
     folder.mkdir()
-    train(NgramTraining(order=order), Resources(), TrainingCorpus(texts, []), [], ancestor, None, folder, 0, _untold)
+    settings, corpus = NgramTraining(order=order), TrainingCorpus(texts, [])
+    train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), _untold)
     return folder
 
 
@@ -182,7 +183,7 @@ def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the corpus is empty"):
-        train(NgramTraining(), Resources(), TrainingCorpus([], []), [], None, None, tmp_path, 0, _untold)
+        train(TrainJob(settings=NgramTraining(), corpus=TrainingCorpus([], []), folder=tmp_path, seed=0), _untold)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,17 +194,8 @@ def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
 
 def test_a_lesson_tells_human_tokens_apart(tmp_path: Path) -> None:
     # Every text ends with a token of its own.
-    lesson = train(
-        NgramTraining(),
-        Resources(),
-        TrainingCorpus(["a b c", "a b"], ["a b c d e f"]),
-        [],
-        None,
-        None,
-        tmp_path,
-        0,
-        _untold,
-    )
+    corpus = TrainingCorpus(["a b c", "a b"], ["a b c d e f"])
+    lesson = train(TrainJob(settings=NgramTraining(), corpus=corpus, folder=tmp_path, seed=0), _untold)
     assert (lesson.tokens, lesson.human_tokens, lesson.steps) == (14, 7, 3)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TrainingResult, VaeTraining
+from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TrainingResult, TrainJob, VaeTraining
 from tasks.backends.toy.points import format_points, points_of
 
 pytest.importorskip("torch")
@@ -19,9 +19,8 @@ def _learn(folder: Path, texts: list[str], seed: int = 0) -> TrainingResult:
     folder.mkdir(parents=True)
     settings = VaeTraining(latent_size=2, hidden_size=32, max_steps=400, batch_size=64, learning_rate=0.01)
     half = len(texts) // 2
-    return train(
-        settings, Resources(), TrainingCorpus(texts[:half], texts[half:]), [], None, None, folder, seed, _untold
-    )
+    corpus = TrainingCorpus(texts[:half], texts[half:])
+    return train(TrainJob(settings=settings, corpus=corpus, folder=folder, seed=seed), _untold)
 
 
 def _said(model: Path, count: int, temperature: float = 1.0) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="a transformer needs the train extra")
 
-from tasks.backends import PreferencePair, Resources, TransformerTraining
+from tasks.backends import PreferencePair, Resources, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.training.callbacks import newest_checkpoint
 from tasks.backends.workers.process import WorkerError
@@ -57,11 +57,20 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
             os.kill(eager._workers[0]._process.pid, signal.SIGKILL)
 
     corpus = replace(first.corpus, preferences=_PAIRS)
-    asked = (corpus, heldout, first.folder)
-    whole = backends.trainer(settings).train(*asked, tmp_path / "whole", 4, lambda *_: None, beginning)
+    job = TrainJob(
+        settings=settings,
+        corpus=corpus,
+        eval_texts=heldout,
+        gen0_model=first.folder,
+        initial_weights=beginning,
+        folder=tmp_path / "whole",
+        seed=4,
+    )
+    killed_job = replace(job, folder=tmp_path / "killed")
+    whole = backends.trainer().train(job, lambda *_: None)
     with pytest.raises(WorkerError, match="died during train"):
-        eager.trainer(settings).train(*asked, tmp_path / "killed", 4, kill, beginning)
-    resumed = eager.trainer(settings).train(*asked, tmp_path / "killed", 4, lambda *_: None, beginning)
+        eager.trainer().train(killed_job, kill)
+    resumed = eager.trainer().train(killed_job, lambda *_: None)
     assert 8 <= resumed.resumed_from_step < 24
     assert whole.resumed_from_step == 0
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {

@@ -10,7 +10,7 @@ pytest.importorskip("peft", reason="adapters need the train extra")
 from safetensors.torch import load_file
 from transformers.integrations import deepspeed
 
-from tasks.backends import Prompt, Sampling, TrainingCorpus, TransformerTraining
+from tasks.backends import Prompt, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.models.loading import load_model, load_tokenizer
 from tasks.backends.registry import Backends
 from tasks.backends.training.export import export_model
@@ -23,7 +23,15 @@ pytestmark = pytest.mark.transformer
 def _learn(backends: Backends, settings: TransformerTraining, first: Trained, folder: Path) -> Path:
     folder.mkdir(parents=True)
     corpus = TrainingCorpus(human_texts(40, seed=9), [])
-    backends.trainer(settings).train(corpus, [], first.folder, folder, 3, lambda *_: None, first.folder)
+    job = TrainJob(
+        settings=settings,
+        corpus=corpus,
+        gen0_model=first.folder,
+        initial_weights=first.folder,
+        folder=folder,
+        seed=3,
+    )
+    backends.trainer().train(job, lambda *_: None)
     return folder
 
 

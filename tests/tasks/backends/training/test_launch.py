@@ -1,11 +1,12 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("accelerate", reason="needs the train extra")
 
-from tasks.backends import Resources, TransformerTraining
+from tasks.backends import Resources, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tests.tasks.conftest import Trained, two_processes
 
@@ -26,26 +27,27 @@ def test_two_processes_train_one_model_as_one_process_would(
     from transformers import AutoModelForCausalLM
 
     told: list[tuple[int, int]] = []
-    asked = (first.corpus, [], first.folder)
     folder = tmp_path / "model"
     folder.mkdir()
-    lesson = two.trainer(tiny).train(*asked, folder, 2, lambda *said: told.append(said))
+    job = TrainJob(settings=tiny, corpus=first.corpus, gen0_model=first.folder, folder=folder, seed=2)
+    lesson = two.trainer().train(job, lambda *said: told.append(said))
     assert (lesson.tokens, lesson.steps) == (8 * 4 * 64, 8)
     assert told[-1] == (8, 8)
     assert {path.name for path in folder.iterdir()} == {path.name for path in first.folder.iterdir()}
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 400
     assert lesson.log[-1].loss < lesson.log[0].loss
     odd = tiny.model_copy(update={"batch_size": 3})
-    with pytest.raises(ValueError, match="batch is 3, and 2 processes share it"):
-        two.trainer(odd).train(*asked, folder, 2, lambda *_: None)
+    with pytest.raises(ValueError, match=r"train.batch_size is 3, but 2 processes share each batch"):
+        two.trainer().train(replace(job, settings=odd), lambda *_: None)
 
 
 def test_a_configuration_that_is_not_there_is_refused(
     tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     opened = Backends(Resources(accelerate_config=str(tmp_path / "nowhere.yaml")), tmp_path / "logs")
+    job = TrainJob(settings=tiny, corpus=first.corpus, folder=tmp_path, seed=0)
     try:
-        with pytest.raises(ValueError, match="there is no configuration of accelerate"):
-            opened.trainer(tiny).train(first.corpus, [], None, tmp_path, 0, lambda *_: None)
+        with pytest.raises(ValueError, match=r"resources\.accelerate_config is .* does not exist"):
+            opened.trainer().train(job, lambda *_: None)
     finally:
         opened.close()

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("trl", reason="responses and preferences need the train extra")
 
-from tasks.backends import PreferencePair, TrainingCorpus, TransformerTraining
+from tasks.backends import PreferencePair, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
@@ -21,8 +21,15 @@ def _learn(
 ) -> Any:
     folder.mkdir()
     settings = TransformerTraining.model_validate({**tiny.model_dump(), "max_steps": 30, "init_from": "base", **more})
-    asked = (corpus, more.get("heldout", []), first.folder, folder, 5, lambda *_: None)
-    return backends.trainer(settings).train(*asked, first.folder)
+    job = TrainJob(
+        settings=settings,
+        corpus=corpus,
+        gen0_model=first.folder,
+        initial_weights=first.folder,
+        folder=folder,
+        seed=5,
+    )
+    return backends.trainer().train(job, lambda *_: None)
 
 
 def _nats(backends: Backends, model: Path, texts: list[str]) -> list[float]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from heirloom.errors import HeirloomError
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.support.paths import ROOT
 from tests.support.waiting import until
@@ -36,9 +37,13 @@ def _untold(*_: int) -> None:
     pass
 
 
+def _job(folder: Path, corpus: TrainingCorpus = _CORPUS) -> TrainJob[NgramTraining]:
+    return TrainJob(settings=NgramTraining(), corpus=corpus, folder=folder, seed=0)
+
+
 def _trained(worker: Worker, folder: Path) -> Path:
     folder.mkdir()
-    worker.call("train", _untold, NgramTraining(), Resources(), _CORPUS, [], None, None, folder, 0)
+    worker.call("train", _untold, _job(folder))
     return folder
 
 
@@ -55,7 +60,7 @@ def test_a_call_gives_back_what_the_child_answers(worker: Worker, tmp_path: Path
     (score,) = worker.call("score", _untold, model, ["the river"], (1.0,))
     assert (model / "ngram.json").is_file()
     assert score.tokens == 3
-    assert score.nats[0] > 0
+    assert score.nll[0] > 0
 
 
 def test_a_call_without_an_answer_gives_none(worker: Worker, tmp_path: Path) -> None:
@@ -103,28 +108,25 @@ def test_leaving_a_stream_early_ends_the_child(worker: Worker, tmp_path: Path) -
 
 def test_progress_of_the_child_is_told_to_the_caller(worker: Worker, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    worker.call(
-        "train", lambda *said: told.append(said), NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path, 0
-    )
+    worker.call("train", lambda *done_of: told.append(done_of), _job(tmp_path))
     assert told == [(0, 601), (200, 601), (400, 601), (600, 601)]
 
 
-def test_a_value_error_in_the_child_arrives_as_a_value_error(worker: Worker, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no n-gram model: expected ngram\.json") as refused:
+def test_a_heirloom_error_in_the_child_arrives_as_one(worker: Worker, tmp_path: Path) -> None:
+    with pytest.raises(HeirloomError, match=r"is no n-gram model: expected ngram\.json"):
         worker.call("score", _untold, tmp_path, ["a"], (1.0,))
-    assert not isinstance(refused.value, WorkerError)
     assert worker.alive
 
 
 def test_a_worker_goes_on_after_it_refused(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="empty"):
-        worker.call("train", _untold, NgramTraining(), Resources(), TrainingCorpus([], []), [], None, None, tmp_path, 0)
+        worker.call("train", _untold, _job(tmp_path, TrainingCorpus([], [])))
     assert _trained(worker, tmp_path / "model").is_dir()
 
 
 def test_another_exception_arrives_as_a_worker_error_with_the_last_words(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="ngram process failed during train: FileNotFoundError") as failed:
-        worker.call("train", _untold, NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path / "nowhere", 0)
+        worker.call("train", _untold, _job(tmp_path / "nowhere"))
     assert str(tmp_path / "logs" / "ngram-1.log") in str(failed.value)
     assert "Traceback" in str(failed.value) or "write_text" in str(failed.value)
     assert worker.alive
@@ -138,9 +140,9 @@ def test_an_unknown_function_is_a_worker_error(worker: Worker) -> None:
 def test_a_killed_child_is_a_worker_error_that_names_its_log(worker: Worker, tmp_path: Path) -> None:
     # Stopped first, so that it cannot have answered before it dies.
     os.kill(worker._process.pid, signal.SIGSTOP)
-    answers = worker.stream("train", _untold, NgramTraining(), Resources(), _CORPUS, [], None, None, tmp_path, 0)
+    answers = worker.stream("train", _untold, _job(tmp_path))
     os.kill(worker._process.pid, signal.SIGKILL)
-    with pytest.raises(WorkerError, match="the ngram process died during train") as died:
+    with pytest.raises(WorkerError, match="The ngram process died during train") as died:
         list(answers)
     assert str(tmp_path / "logs" / "ngram-1.log") in str(died.value)
     assert not worker.alive
@@ -187,10 +189,20 @@ def test_the_child_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         owner.stdout.close()
 
 
-def test_a_backend_that_cannot_be_imported_is_a_sentence(tmp_path: Path) -> None:
-    worker = Worker("telepathy", tmp_path / "telepathy.log", 1)
+def test_a_backend_whose_library_is_not_installed_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch is not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker("vae", tmp_path / "vae.log", 1)
     with pytest.raises(
-        ValueError, match=r"the telepathy backend cannot be imported: No module named 'tasks\.backends\.telepathy'"
+        HeirloomError, match="The backend module tasks.backends.toy.vae cannot be imported: torch is not here"
     ):
         worker.call("train", _untold)
     worker.close()
+
+
+def test_a_worker_of_an_unknown_name_is_not_started(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="telepathy"):
+        Worker("telepathy", tmp_path / "telepathy.log", 1)
+    assert not (tmp_path / "telepathy.log").exists()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.registry import Backends
 from tasks.backends.workers.sampler_client import sampler_module, weights_hash
 from tests.support.openai_server import answering, said
@@ -28,7 +28,8 @@ def two(tmp_path: Path) -> Iterator[Backends]:
 def model(two: Backends, tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    two.trainer(NgramTraining()).train(TrainingCorpus(_TEXTS, []), [], None, folder, 0, _untold)
+    job = TrainJob(settings=NgramTraining(), corpus=TrainingCorpus(_TEXTS, []), folder=folder, seed=0)
+    two.trainer().train(job, _untold)
     return folder
 
 

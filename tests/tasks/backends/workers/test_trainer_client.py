@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.backends import NgramTraining, TrainingCorpus
+from tasks.backends import NgramTraining, TrainingCorpus, TrainJob
 from tasks.backends.registry import Backends
 from tasks.backends.workers import trainer_client as learner
 
@@ -13,7 +13,8 @@ def test_texts_are_scored_in_pieces_and_their_progress_is_that_of_all(
     backends: Backends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [f"the river {'and the garden ' * count}" for count in range(120)]
-    backends.trainer(NgramTraining()).train(TrainingCorpus(texts, []), [], None, tmp_path, 0, lambda *_: None)
+    job = TrainJob(settings=NgramTraining(), corpus=TrainingCorpus(texts, []), folder=tmp_path, seed=0)
+    backends.trainer().train(job, lambda *_: None)
     scorer, told = backends.scorer(NgramTraining()), []
     whole = scorer.score(tmp_path, texts, (1.0, 0.5), lambda *_: None)
     monkeypatch.setattr(learner, "_TEXTS", 50)
