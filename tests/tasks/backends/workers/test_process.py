@@ -195,9 +195,7 @@ def test_a_backend_whose_library_is_not_installed_is_refused_in_one_sentence(
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worker = Worker("vae", tmp_path / "vae.log", 1)
-    with pytest.raises(
-        HeirloomError, match="The backend module tasks.backends.toy.vae cannot be imported: torch is not here"
-    ):
+    with pytest.raises(HeirloomError, match=r"tasks\.backends\.toy\.vae cannot be imported: torch is not here"):
         worker.call("train", _untold)
     worker.close()
 
