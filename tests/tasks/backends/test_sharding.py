@@ -31,11 +31,11 @@ _SHARDS = """fsdp_config:
   fsdp_state_dict_type: {kept}
   fsdp_reshard_after_forward: true
 """
-# accelerate shards nothing where it sees no card. The second process has a clock that stands still, and can remove nothing.
+# accelerate shards nothing where it sees no card. The second process has a clock that is far too slow, and cannot remove folders.
 _CARDS = """
 import os
 if os.environ.get("ACCELERATE_USE_FSDP"):
-    import types, torch
+    import itertools, types, torch
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
     from tasks.backends.training import callbacks
@@ -50,7 +50,8 @@ if os.environ.get("ACCELERATE_USE_FSDP"):
 
     PartialState._prepare_backend, PartialState.set_device = backend, device
     if os.environ.get("RANK") == "1":
-        callbacks.time = types.SimpleNamespace(monotonic=lambda: 0.0)
+        ticks = itertools.count()
+        callbacks.time = types.SimpleNamespace(monotonic=lambda: next(ticks) * 1e-12)
         callbacks.shutil = None
 """
 Site = Callable[[str], Resources]
