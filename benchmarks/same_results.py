@@ -184,7 +184,7 @@ RECIPE_VALUES = {
 }
 COMMANDS = {"run": "evolve", "add-eval-set": "withhold"}
 OPTIONS = {"--dataset": "--human"}
-INGEST_KEYS = {"dedup": "repeats"}
+INGEST_KEYS = {"dedup.method": "repeats"}
 
 FOLDERS = {
     "human_train": ("reserve",),
@@ -433,7 +433,7 @@ class _Side:
                 exam = ["--dataset", "letters", "--name", "exam"]
                 self._once("eval-set", "add-eval-set", str(inputs / "exam.jsonl"), *exam)
             if "points" in datasets:
-                dedup = "dedup" if self._has_present_keys() else INGEST_KEYS["dedup"]
+                dedup = "dedup.method" if self._has_present_keys() else INGEST_KEYS["dedup.method"]
                 points = [str(inputs / "points.jsonl"), "--name", "points", "--set", f"{dedup}=exact"]
                 self._once("ingest-points", "ingest", *points)
             for case in cases:

@@ -1,4 +1,4 @@
-"""Which human records are held out, for ever: decided by a digest, so a document always lands on the same side."""
+"""Ingest settings, and the hash-based rule that decides which human records are held out."""
 
 import hashlib
 from typing import Literal
@@ -9,51 +9,74 @@ from curation.dedup.minhash import MinHashSettings
 from curation.filters.decontamination import OverlapSettings
 
 
-class IngestSettings(BaseModel):
-    """How documents become the reserve and the held-out set."""
+class DedupSettings(BaseModel):
+    """`dedup`: which documents count as duplicates during ingest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    text_column: str = Field(
-        "text", description="column that holds the text, or a conversation, where a source has columns"
+    method: Literal["exact", "near"] = Field(
+        "near",
+        description="Duplicates to reject. `exact`: identical text after normalization. `near`: also MinHash "
+        "near-duplicates, which keeps all new text in memory",
     )
-    response_column: str | None = Field(None, description="column that holds the response; the text is then its prompt")
-    id_column: str | None = Field(None, description="column that holds a document's own id, kept as `document_id`")
-    license_column: str | None = Field(None, description="column that holds the license of each document")
+    minhash: MinHashSettings = Field(
+        MinHashSettings(), description="Near-duplicate search, used by `dedup.method = 'near'`"
+    )
+
+
+class IngestSettings(BaseModel):
+    """How documents become the human training and held-out records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text_column: str = Field("text", description="Column with the text or the conversation, in sources with columns")
+    response_column: str | None = Field(
+        None, description="Column with the response; `text_column` then holds the prompt"
+    )
+    id_column: str | None = Field(None, description="Column with the document's own id, stored as `document_id`")
+    license_column: str | None = Field(None, description="Column with the license of each document")
     source_column: str | None = Field(
-        None, description="column that says where each document is from, instead of its file"
+        None, description="Column with the source of each document; default: the file's name"
     )
     max_document_bytes: int = Field(
-        16 << 20, ge=1024, le=1 << 30, description="a document, or a line, above it is set aside"
+        16 << 20, ge=1024, le=1 << 30, description="Maximum size of a document or a line; longer ones are rejected"
     )
-    heldout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the groups that is held out")
+    heldout_fraction: float = Field(0.15, gt=0, lt=1, description="Fraction of the groups that is held out")
     split_by: Literal["source", "record"] = Field(
-        "record", description="what is never on both sides: a file, or a record"
+        "record", description="Unit that is never split between training and held-out set: `record` or `source` (file)"
     )
     passage_length_chars: tuple[int, int] | None = Field(
-        None, description="cut documents into passages of so many characters, shortest and longest"
+        None, description="Split documents into passages of this minimum and maximum length in characters"
     )
-    max_train_records: int | None = Field(None, ge=1, description="most records in the reserve; the rest is set aside")
-    max_heldout_records: int | None = Field(None, ge=1, description="most held-out records; the rest is set aside")
-    repeats: Literal["exact", "near"] = Field(
-        "near",
-        description="what is set aside as repeating: the same text, or nearly the same, for which all new text is held in memory",
+    max_train_records: int | None = Field(
+        None, ge=1, description="Maximum number of training records; the rest is rejected"
     )
-    near_duplicates: MinHashSettings = Field(MinHashSettings(), description="what counts as saying nearly the same")
+    max_heldout_records: int | None = Field(
+        None, ge=1, description="Maximum number of held-out records; the rest is rejected"
+    )
+    dedup: DedupSettings = Field(DedupSettings(), description="Deduplication of documents")
 
 
 class EvalSetSettings(BaseModel):
-    """How documents become an evaluation set, and what counts as having met it."""
+    """How documents become an eval set, and which overlap with it counts as exposure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    text_column: str = Field("text", description="column that holds the text, where a source has columns")
+    text_column: str = Field("text", description="Column with the text, in sources with columns")
     passage_length_chars: tuple[int, int] | None = Field(
-        None, description="cut documents into passages of so many characters, shortest and longest"
+        None, description="Split documents into passages of this minimum and maximum length in characters"
     )
-    overlap: OverlapSettings = Field(OverlapSettings(), description="what counts as having met the set")
+    overlap: OverlapSettings = Field(OverlapSettings(), description="Overlap with the eval set that counts as exposure")
 
 
 def is_held_out(group: str, fraction: float) -> bool:
-    """Whether a group is held out; the same answer for the same group in every run and store."""
+    """Return whether a group belongs to the held-out set.
+
+    The decision depends only on the SHA-256 of the group, so it is the same in every run and store, and a larger
+    fraction holds out a superset.
+
+    Args:
+        group: Text hash of a record, or the source of a document.
+        fraction: Fraction of the groups to hold out.
+    """
     return int.from_bytes(hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[:8]) < fraction * 2**64

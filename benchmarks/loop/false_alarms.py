@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import WORK, Figure, remembered
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
@@ -49,7 +49,9 @@ def _one(backend: str, seed: int) -> list[Figure]:
     store = _FOLDER / backend / f"store-{seed}"
     with without_prefect():
         if not human_folder(store, "people", 1).exists():
-            ingest(store, "people", [_people(backend, seed, store)], IngestSettings(repeats="exact"))
+            ingest(
+                store, "people", [_people(backend, seed, store)], IngestSettings(dedup=DedupSettings(method="exact"))
+            )
         for policy in _GENERATIONS:
             evolve(_recipe(backend, policy, seed), Site(store=store))
     catalog = open_catalog(store)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.operations.malformed_files import write_malformed
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from storage.artifacts.artifact import read_manifest
 from storage.artifacts.parquet_io import write_parquet
 from tasks.ingestion.ingest import ingest
@@ -98,7 +98,7 @@ def _malformed() -> list[Figure]:
     folder = _FOLDER / "malformed"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    settings = IngestSettings(max_document_bytes=100_000, repeats="exact")
+    settings = IngestSettings(max_document_bytes=100_000, dedup=DedupSettings(method="exact"))
     ends: Counter[str] = Counter()
     aside = 0
     for number in range(_MALFORMED):
@@ -122,7 +122,7 @@ def _malformed() -> list[Figure]:
 def _ingest(path: Path) -> None:
     store = _FOLDER / "store"
     shutil.rmtree(store, ignore_errors=True)
-    ingest(store, "one", [str(path)], IngestSettings(repeats="exact"))
+    ingest(store, "one", [str(path)], IngestSettings(dedup=DedupSettings(method="exact")))
     shutil.rmtree(store)
 
 

@@ -21,7 +21,7 @@ from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.prompts.templates import TEMPLATES, render_template
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from flows.config.recipe import Recipe
 from storage.artifacts.artifact import Artifact, read_table
 from storage.query.catalog import open_catalog
@@ -105,7 +105,7 @@ def _human(run: Run, name: str, texts: list[str]) -> dict[str, Artifact]:
     file = _STORE / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    settings = IngestSettings(repeats="exact")
+    settings = IngestSettings(dedup=DedupSettings(method="exact"))
     ingest(_STORE, name, [str(file)], settings)
     return load_pinned_human(Attempt(run, 0, 1 if name == "texts" else 2), name)
 

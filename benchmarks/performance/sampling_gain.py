@@ -16,7 +16,7 @@ from benchmarks.support.template_model_server import asked_by, delivered, header
 from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
@@ -113,7 +113,7 @@ def _honest(store: Path) -> None:
     texts = dict.fromkeys(human_record(dice) for _ in range(2 * _RECORDS))
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     with without_prefect():
-        ingest(store, "honest", [str(file)], IngestSettings(repeats="exact"))
+        ingest(store, "honest", [str(file)], IngestSettings(dedup=DedupSettings(method="exact")))
 
 
 def _replacing(name: str, seed: int, arm: str) -> Recipe:

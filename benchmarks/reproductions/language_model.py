@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.reproductions.data_preparation import cut
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from curation.text import split_passages
 from flows.compare import compare
 from flows.config.loading import load_recipe
@@ -102,7 +102,7 @@ def _tuned_from(blocks: int) -> Path:
         heldout_fraction=0.3,
         max_train_records=blocks,
         max_heldout_records=200,
-        repeats="exact",
+        dedup=DedupSettings(method="exact"),
     )
     with without_prefect():
         ingest(_STORE, "blocks", [str(file)], settings)

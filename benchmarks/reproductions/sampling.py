@@ -16,7 +16,7 @@ from benchmarks.performance.sampling_gain import quota_figures
 from benchmarks.support.template_model_server import GRID, body, delivered, header
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.selection.best_of import words_per_text
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
@@ -167,7 +167,7 @@ def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> N
             STORE,
             name,
             [str(file)],
-            IngestSettings(repeats="exact", max_train_records=records, max_heldout_records=100),
+            IngestSettings(dedup=DedupSettings(method="exact"), max_train_records=records, max_heldout_records=100),
         )
 
 

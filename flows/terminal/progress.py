@@ -77,7 +77,9 @@ class ProgressPanel(logging.Handler):
         row = self._rows.get(run)
         if row is None:
             row = self._rows[run] = self._progress.add_task(run, total=total, stage="")
-        done = generation + _before(said["stage"]) + _WEIGHTS.get(said["stage"], 1) * said["done"] / max(1, said["of"])
+        done = (
+            generation + _before(said["stage"]) + _WEIGHTS.get(said["stage"], 1) * said["done"] / max(1, said["total"])
+        )
         of = f" · generation {generation} of {self._generations[run]}" if run in self._generations else ""
         self._progress.update(row, description=run + of, completed=min(done, total), stage=_doing(said))
 
@@ -93,6 +95,6 @@ def _before(stage: str) -> float:
 
 
 def _doing(said: dict[str, Any]) -> str:
-    if said.get("said"):
-        return f"{said['stage']} {said['said']}"
-    return f"{said['stage']} {said['done']:,}/{said['of']:,}" if said["of"] > 1 else said["stage"]
+    if said.get("text"):
+        return f"{said['stage']} {said['text']}"
+    return f"{said['stage']} {said['done']:,}/{said['total']:,}" if said["total"] > 1 else said["stage"]

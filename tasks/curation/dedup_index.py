@@ -163,7 +163,7 @@ def _write(artifact: Artifact, records: pa.Table, settings: MinHashSettings) -> 
         pieces = ((named.take(np.arange(start, min(start + _PART, len(named)))), settings) for start in starts)
         # A lone part is not worth the journey.
         made = (
-            map_pieces(compute_sketches, pieces, "sketch", ahead=8)
+            map_pieces(compute_sketches, pieces, "sketch", max_pending=8)
             if len(starts) > 1
             else starmap(compute_sketches, pieces)
         )

@@ -1,14 +1,15 @@
-"""Documents to an evaluation set, kept out of everything from then on, and a look at what had met it before.
+"""Add an eval set to a dataset, and report earlier exposure to it.
 
-A set is immutable and splits nothing anew. Attempts that begin after it know it and keep it out themselves;
-the look covers the rest: the newest reserve, and candidates and corpora of attempts that began without it.
+An eval set is immutable, and does not change the split of the human data. Attempts that begin later exclude it themselves.
+The exposure check covers everything else: the newest training set, and the candidates and corpora of attempts that began
+before the eval set was added.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,57 +26,79 @@ from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.readers.base import Document
 from storage.readers.documents import read_documents
 from storage.runs.run import runs
+from tasks.ingestion.dedup import EXACT_REASON
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
 
-Row = dict[str, Any]
+Row: TypeAlias = dict[str, Any]
+"""A row of a table, by column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSetRows:
+    """Rows of the two tables of an eval set."""
+
+    records: list[Row] = field(default_factory=list)
+    rejected: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposureLocation:
+    """An artifact that may contain records of an eval set."""
+
+    folder: Path
+    columns: Row
+    """Values of the columns of `EVAL_EXPOSURES` that identify the artifact."""
 
 
 @task
 def add_eval_set(
     root: Path, dataset: str, name: str, sources: Sequence[str], settings: EvalSetSettings
 ) -> dict[str, Artifact]:
-    """Publish the set, or find it there; then look at whatever may have met it and was not looked at before.
+    """Publish an eval set if it does not exist, then check artifacts that were not checked before for exposure.
+
+    Returns:
+        The artifacts `records` and `rejected_documents`.
 
     Raises:
-        HeirloomError: a source cannot be read, nothing in it can be a record, or the set is there with other records.
+        HeirloomError: A source cannot be read, no document yields a record, or the eval set exists with other records.
     """
     newest_snapshot(root, dataset)
     folder = eval_set_folder(root, dataset, name)
     with progress(name, "add_eval_set"):
         documents = [document for source in sources for document in read_documents(source, settings.text_column)]
-        made = {"documents": _digest(documents), **settings.model_dump(mode="json", exclude={"overlap"})}
-        artifacts = {side: Artifact(folder / side, made) for side in ("rejected_documents", "records")}
-        rows, aside = _records(documents, settings)
-        if not rows:
-            raise HeirloomError(f"none of {len(documents)} documents can be a record of an evaluation set")
-        _publish(
-            dataset,
-            name,
-            artifacts,
-            {"rejected_documents": (REJECTED_DOCUMENTS, aside), "records": (HUMAN_RECORDS, rows)},
-        )
-        _look(root, dataset, name, artifacts["records"], settings.overlap)
+        identity = {"documents": _content_hash(documents), **settings.model_dump(mode="json", exclude={"overlap"})}
+        # The eval set counts as soon as its records are published, so they are last.
+        artifacts = {output: Artifact(folder / output, identity) for output in ("rejected_documents", "records")}
+        rows = _eval_set_rows(documents, settings)
+        if not rows.records:
+            raise HeirloomError(
+                f"No record for the eval set: none of {len(documents)} documents has text that can be used. "
+                "Check the sources and `text_column`."
+            )
+        _publish(dataset, name, artifacts, rows)
+        _check_exposure(root, dataset, name, artifacts["records"], settings.overlap)
     return artifacts
 
 
-def _publish(
-    human: str, name: str, artifacts: dict[str, Artifact], tables: dict[str, tuple[pa.Schema, list[Row]]]
-) -> None:
-    """The records are what makes a set count, so they are published last."""
+def _publish(dataset: str, name: str, artifacts: Mapping[str, Artifact], rows: EvalSetRows) -> None:
     try:
-        missing = [side for side, artifact in artifacts.items() if not artifact.exists()]
+        missing = [artifact for artifact in artifacts.values() if not artifact.exists()]
     except DriftError as error:
         raise HeirloomError(
-            f"evaluation set {name} of {human} is there already and does not change ({error}); give this one another name"
+            f"Eval set {name} of {dataset} exists with other records or settings ({error}). An eval set cannot be "
+            "changed; add this one under another name."
         ) from error
-    for side in missing:
-        schema, content = tables[side]
-        with artifacts[side].draft() as draft:
-            draft.write_part(pa.Table.from_pylist(content, schema=schema))
+    tables = {
+        "records": pa.Table.from_pylist(rows.records, schema=HUMAN_RECORDS),
+        "rejected_documents": pa.Table.from_pylist(rows.rejected, schema=REJECTED_DOCUMENTS),
+    }
+    for artifact in missing:
+        with artifact.draft() as draft:
+            draft.write_part(tables[artifact.name])
 
 
-def _digest(documents: Sequence[Document]) -> str:
+def _content_hash(documents: Sequence[Document]) -> str:
     content = hashlib.sha256()
     for document in documents:
         content.update(
@@ -84,93 +107,105 @@ def _digest(documents: Sequence[Document]) -> str:
     return content.hexdigest()[:32]
 
 
-def _records(documents: Sequence[Document], settings: EvalSetSettings) -> tuple[list[Row], list[Row]]:
-    """Records, each text once, and what was set aside with the reason."""
-    rows: dict[str, Row] = {}
-    aside: list[Row] = []
+def _eval_set_rows(documents: Sequence[Document], settings: EvalSetSettings) -> EvalSetRows:
+    """Convert documents to records, each text once."""
+    rows = EvalSetRows()
+    record_ids: set[str] = set()
     for document in documents:
         origin = {"source": document.source, "row_number": document.row_number}
-        cut = (
-            split_passages(document.content, *settings.passage_length_chars)
-            if settings.passage_length_chars
-            else [document.content]
-        )
-        texts = [text.encode("utf-8", "replace").decode() for text in cut if words(text)]
-        if document.error or not texts:
-            aside.append({"filter": "read", "reason": document.error or "holds no record", **origin})
-            continue
+        texts, reason = _texts_of(document, settings)
+        if not texts:
+            rows.rejected.append({"filter": "read", "reason": reason, **origin})
         for text in texts:
-            identity = human_id(text)
-            if identity in rows:
-                again = {"id": identity, "duplicate_of": identity, "score": 1.0}
-                aside.append({"filter": "exact", "reason": "says the same", **again, **origin})
+            record_id = human_id(text)
+            if record_id in record_ids:
+                duplicate = {"id": record_id, "duplicate_of": record_id, "score": 1.0}
+                rows.rejected.append({"filter": "exact", "reason": EXACT_REASON, **duplicate, **origin})
                 continue
-            rows[identity] = {
-                "id": identity,
-                "text": text,
-                "origin": HUMAN,
-                "source_generation": 0,
-                "source": document.source,
-                "split_group": document.source,
-                "license": document.license,
-                "text_hash": text_hash(text),
-            }
-    return list(rows.values()), aside
+            record_ids.add(record_id)
+            rows.records.append(
+                {
+                    "id": record_id,
+                    "text": text,
+                    "origin": HUMAN,
+                    "source_generation": 0,
+                    "source": document.source,
+                    "split_group": document.source,
+                    "license": document.license,
+                    "text_hash": text_hash(text),
+                }
+            )
+    return rows
 
 
-@dataclass(frozen=True)
-class _Place:
-    """An artifact that may have met a set, and the columns of `met` that say which."""
+def _texts_of(document: Document, settings: EvalSetSettings) -> tuple[list[str], str]:
+    """Return the texts of a document, and the reason if there are none."""
+    if document.error:
+        return [], document.error
+    if settings.passage_length_chars is None:
+        texts, reason = [document.content], "no words"
+    else:
+        texts = split_passages(document.content, *settings.passage_length_chars)
+        reason = "no passage of the required length"
+    # A lone surrogate, which JSON can contain, cannot be stored as UTF-8.
+    return [text.encode("utf-8", "replace").decode() for text in texts if words(text)], reason
 
-    folder: Path
-    columns: Row
 
-
-def _look(root: Path, human: str, name: str, records: Artifact, settings: OverlapSettings) -> None:
-    """Publish what has met the set where nobody has looked yet; nothing if there is no such place."""
-    before = sorted(path.parent for path in records.folder.parent.glob(f"eval_exposures=*/{MANIFEST}"))
-    seen = {parent for folder in before for parent in read_manifest(folder)["parents"]}
-    places = {place.folder.relative_to(root).as_posix(): place for place in _places(root, human, name)}
-    fresh = {path: place for path, place in places.items() if path not in seen}
-    if before and not fresh:
+def _check_exposure(root: Path, dataset: str, name: str, records: Artifact, settings: OverlapSettings) -> None:
+    """Publish the exposures in artifacts that no earlier check covered; nothing if there are no such artifacts."""
+    eval_set = records.folder.parent
+    earlier_checks = sorted(path.parent for path in eval_set.glob(f"eval_exposures=*/{MANIFEST}"))
+    checked = {parent for folder in earlier_checks for parent in read_manifest(folder)["parents"]}
+    locations = {
+        path: location
+        for location in _exposure_locations(root, dataset, name)
+        if (path := location.folder.relative_to(root).as_posix()) not in checked
+    }
+    if earlier_checks and not locations:
         return
-    parents = {path: read_manifest(place.folder)["fingerprint"] for path, place in fresh.items()}
-    met = Artifact(
-        records.folder.with_name(f"eval_exposures={len(before) + 1}"),
+    parents = {path: read_manifest(location.folder)["fingerprint"] for path, location in locations.items()}
+    exposures = Artifact(
+        eval_set / f"eval_exposures={len(earlier_checks) + 1}",
         settings.model_dump(mode="json"),
         {"records": records.fingerprint, **parents},
     )
-    against = read_table(records.folder, ["id", "text"])
-    with met.draft() as draft:
-        rows = [row for place in fresh.values() for row in _met(place, against, settings)]
+    eval_records = read_table(records.folder, ["id", "text"])
+    with exposures.draft() as draft:
+        rows = [row for location in locations.values() for row in _find_exposures(location, eval_records, settings)]
         draft.write_part(pa.Table.from_pylist(rows, schema=EVAL_EXPOSURES))
 
 
-def _places(root: Path, human: str, name: str) -> Iterator[_Place]:
-    snapshot = newest_snapshot(root, human)
-    yield _Place(human_folder(root, human, snapshot) / "human_train", {"found_in": "human_train", "snapshot": snapshot})
+def _exposure_locations(root: Path, dataset: str, name: str) -> Iterator[ExposureLocation]:
+    """Yield the newest training set, and the candidates and corpora of attempts that began without the eval set."""
+    snapshot = newest_snapshot(root, dataset)
+    yield ExposureLocation(
+        folder=human_folder(root, dataset, snapshot) / "human_train",
+        columns={"found_in": "human_train", "snapshot": snapshot},
+    )
     for run in runs(root):
-        if run.recipe().get("dataset") != human:
+        if run.recipe().get("dataset") != dataset:
             continue
         for manifest in sorted(run.folder.glob(f"generation=*/attempt=*/*/{MANIFEST}")):
-            kind = manifest.parent.name
-            generation, attempt = (int(part.name.split("=")[1]) for part in (manifest.parents[2], manifest.parents[1]))
-            if kind in ("candidates", "corpus") and name not in run.pinned_eval_sets(generation, attempt):
-                columns = {"found_in": kind, "run": run.name, "generation": generation, "attempt": attempt}
-                yield _Place(manifest.parent, columns)
+            folder = manifest.parent
+            attempt = int(folder.parent.name.removeprefix("attempt="))
+            generation = int(folder.parent.parent.name.removeprefix("generation="))
+            if folder.name not in ("candidates", "corpus") or name in run.pinned_eval_sets(generation, attempt):
+                continue
+            columns = {"found_in": folder.name, "run": run.name, "generation": generation, "attempt": attempt}
+            yield ExposureLocation(folder=folder, columns=columns)
 
 
-def _met(place: _Place, against: pa.Table, settings: OverlapSettings) -> list[Row]:
-    some = read_table(place.folder, ["id", "text", "origin"])
-    found = find_overlaps(some["text"].to_pylist(), against["text"].to_pylist(), settings)
+def _find_exposures(location: ExposureLocation, eval_records: pa.Table, settings: OverlapSettings) -> list[Row]:
+    records = read_table(location.folder, ["id", "text", "origin"])
+    overlaps = find_overlaps(records["text"].to_pylist(), eval_records["text"].to_pylist(), settings)
     return [
         {
-            **place.columns,
-            "id": some["id"][row].as_py(),
-            "origin": some["origin"][row].as_py(),
-            "duplicate_of": against["id"][int(found.source_row[row])].as_py(),
-            "similarity": float(np.nan_to_num(found.jaccard[row])),
-            "shared_run_words": int(found.shared_run[row]),
+            **location.columns,
+            "id": records["id"][row].as_py(),
+            "origin": records["origin"][row].as_py(),
+            "duplicate_of": eval_records["id"][int(overlaps.source_row[row])].as_py(),
+            "similarity": float(np.nan_to_num(overlaps.jaccard[row])),
+            "shared_run_words": int(overlaps.shared_run[row]),
         }
-        for row in np.flatnonzero(found.is_contaminated).tolist()
+        for row in np.flatnonzero(overlaps.is_contaminated).tolist()
     ]

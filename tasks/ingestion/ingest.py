@@ -1,7 +1,8 @@
-"""Documents to the human reserve and the held-out set: read, cut, dropped where they repeat, split, published.
+"""Ingest documents as a snapshot of human training and held-out records.
 
-A snapshot is never edited. Ingesting more adds the next one, which holds the records of the one before. Records
-lie on disk between the steps, in buckets of their digest, so that memory does not grow with the source.
+Steps: read the sources in parallel, find duplicates, split, publish. Between the steps records are on disk, partitioned by
+text hash, so memory use does not grow with the sources. A snapshot is never edited: ingesting more documents publishes the
+next snapshot, which includes the records of the previous one.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,172 +26,239 @@ from storage.datasets.eval_sets import list_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.index.partitioned_scratch import discard, scratch
 from storage.names import check_name
-from storage.readers.base import Block, SourceFile
+from storage.readers.base import SourceFile
 from storage.readers.discovery import find_files, read_sources
 from storage.readers.formats import JSON_LINES_SUFFIXES
 from storage.runs.run import Attempt
 from tasks.ingestion.dedup import find_duplicates
-from tasks.ingestion.read import ScratchTables, index_previous_keys, input_columns, read_blocks
-from tasks.ingestion.split import SIDES, PartWriter, existing_split_by_group, split_and_write
+from tasks.ingestion.read import BlockBatch, ScratchTables, index_previous_keys, input_columns, read_blocks
+from tasks.ingestion.split import (
+    OUTPUTS,
+    REJECTED,
+    SPLITS,
+    PartWriter,
+    SplitRules,
+    existing_split_by_group,
+    split_and_write,
+)
 from tasks.orchestration.parallel import parallel_map
 from tasks.orchestration.prefect import task
-from tasks.orchestration.progress import progress
+from tasks.orchestration.progress import ProgressReporter, progress
 
-_FEWEST = {"human_train": 20, "human_heldout": 5}
+_MIN_RECORDS = {"human_train": 20, "human_heldout": 5}
+_KEY_BATCH_ROWS = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A source as the user named it, and its files."""
+
+    name: str
+    files: Sequence[SourceFile]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCounts:
+    """Summary of one pass over the sources; the records are in the scratch tables."""
+
+    num_documents: int
+    content_hash: str
 
 
 @task
 def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettings) -> dict[str, Artifact]:
-    """Publish the next snapshot, or return the newest one if the same documents made it.
+    """Publish the next snapshot of a dataset, or return the newest one if it has the same documents and settings.
+
+    Args:
+        root: Store.
+        name: Dataset name.
+        sources: Files, folders, patterns, `hf:NAME` or `python-docs`.
+        settings: Columns, splits and deduplication.
+
+    Returns:
+        The artifacts of the snapshot by name, see `OUTPUTS`.
 
     Raises:
-        HeirloomError: a source cannot be read, or too little is left to train on or to measure with.
-        BusyError: another process ingests under this name.
+        HeirloomError: A source cannot be read, or too few records are left for a split.
+        BusyError: Another process ingests into this dataset.
     """
     check_name(name, "a dataset")
-    listed = [(source, find_files(source)) for source in sources]
-    with progress(name, "ingest") as told, scratch(root / "human" / name / ".ingest") as folder:
-        before = _newest(root, name)
-        previous_snapshot = {side: human_folder(root, name, before) / side for side in SIDES} if before else {}
-        taken = _Taken(ScratchTables.in_folder(folder))
-        first_new_order = taken.know(previous_snapshot)
-        taken.read(listed, settings, told)
-        made = {"documents": taken.content.hexdigest()[:32], **settings.model_dump(mode="json")}
-        if before and made == read_manifest(previous_snapshot["human_train"])["settings"]:
-            return _artifacts(root, name, before, made)
-        found = find_duplicates(taken.spills, first_new_order, list(previous_snapshot.values()), settings, folder)
-        placed = existing_split_by_group(previous_snapshot, settings)
-        already = {side: read_manifest(previous_snapshot[side])["rows"] if before else 0 for side in SIDES}
-        most = {"human_train": settings.max_train_records, "human_heldout": settings.max_heldout_records}
-        room = {side: None if (limit := most[side]) is None else max(0, limit - already[side]) for side in SIDES}
-        artifacts = _next(root, name, before, made)
+    located = [Source(name=source, files=find_files(source)) for source in sources]
+    with progress(name, "ingest") as report, scratch(root / "human" / name / ".ingest") as folder:
+        number = _newest_snapshot_or_0(root, name)
+        previous = {split: human_folder(root, name, number) / split for split in SPLITS} if number else {}
+        tables = ScratchTables.in_folder(folder)
+        num_previous_batches = _index_previous_snapshot(tables, previous)
+        counts = _read_sources(tables, located, settings, num_previous_batches, report)
+        identity = {"documents": counts.content_hash, **settings.model_dump(mode="json")}
+        if number and identity == read_manifest(previous["human_train"])["settings"]:
+            return _snapshot_artifacts(root, name, number, identity)
+        deduplicated = find_duplicates(
+            tables, num_previous_batches << 32, list(previous.values()), settings.dedup, folder
+        )
+        rules = SplitRules(
+            settings=settings,
+            existing_groups=existing_split_by_group(previous, settings),
+            capacity=_capacity(previous, settings),
+            erased_hashes=to_string_array(tombstone.text_hash for tombstone in read_tombstones(root)),
+        )
+        artifacts = _next_snapshot(root, name, number, identity)
         with contextlib.ExitStack() as drafts:
-            # What is entered last is published first: the reserve is what makes a snapshot count.
-            opened = {
-                side: None if artifacts[side].exists() else drafts.enter_context(artifacts[side].draft())
-                for side in ("human_train", "human_heldout", "rejected_documents")
+            # Drafts are published in reverse order, so the training set is last: only with it does a snapshot count.
+            opened: dict[str, Draft | None] = {}
+            for output in OUTPUTS:
+                finished = artifacts[output].exists()
+                opened[output] = None if finished else drafts.enter_context(artifacts[output].draft())
+            writers = {
+                output: PartWriter(draft, REJECTED_DOCUMENTS if output == REJECTED else HUMAN_RECORDS)
+                for output, draft in opened.items()
             }
-            written = {
-                side: PartWriter(draft, REJECTED_DOCUMENTS if side == "rejected_documents" else HUMAN_RECORDS)
-                for side, draft in opened.items()
-            }
-            for side, earlier in previous_snapshot.items():
-                written[side].copy_from(earlier)
-            for rows in taken.spills.rejected.iter_batches():
-                written["rejected_documents"].append(rows)
-            forgotten = to_string_array(one.text_hash for one in read_tombstones(root))
-            split_and_write(found, placed, room, settings, forgotten, written, told)
-            for parts_of_side in written.values():
-                parts_of_side.close()
-            _refuse_too_little(taken.documents.total(), written, opened.values())
-            for side, draft in opened.items():
+            for split, previous_split in previous.items():
+                writers[split].copy_from(previous_split)
+            for rejected in tables.rejected.iter_batches():
+                writers[REJECTED].append(rejected)
+            split_and_write(deduplicated, rules, writers, report)
+            for writer in writers.values():
+                writer.close()
+            _require_min_records(counts.num_documents, writers, opened.values())
+            for output, draft in opened.items():
                 if draft:
-                    draft.facts = {"sources": list(sources), "reasons": dict(written[side].reasons.most_common())}
+                    draft.facts = {"sources": list(sources), "reasons": dict(writers[output].reasons.most_common())}
         return artifacts
 
 
 def load_pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
-    """The human text of one attempt: its reserve and its held-out set.
+    """Load the human data of an attempt: the training and the held-out set.
 
-    The reserve is the newest one of when the attempt began; the held-out set is the one that the run began
-    with, so that its curve stays one curve. Pinned with them are the evaluation sets of when it began.
+    The training set is that of the newest snapshot when the attempt began. The held-out set is that of the snapshot that
+    the run began with, so that metrics of all generations are comparable. The eval sets of the dataset are pinned, too.
 
     Raises:
-        ArtifactMissingError: nothing of that name was ingested.
+        ArtifactMissingError: The dataset does not exist.
     """
     root = attempt.run.root
-    there = (lambda: newest_snapshot(root, name), lambda: list_eval_sets(root, name))
-    first = attempt.run.pin_snapshot(0, 1, *there)
-    pinned = attempt.run.pin_snapshot(attempt.generation, attempt.number, *there)
+
+    def newest() -> int:
+        return newest_snapshot(root, name)
+
+    def eval_sets() -> list[str]:
+        return list_eval_sets(root, name)
+
+    first = attempt.run.pin_snapshot(0, 1, newest, eval_sets)
+    pinned = attempt.run.pin_snapshot(attempt.generation, attempt.number, newest, eval_sets)
     return {
-        "human_train": _published(root, name, pinned)["human_train"],
-        "human_heldout": _published(root, name, first)["human_heldout"],
+        "human_train": _published_artifacts(root, name, pinned)["human_train"],
+        "human_heldout": _published_artifacts(root, name, first)["human_heldout"],
     }
 
 
-@dataclass
-class _Taken:
-    """What one pass over the sources has left on disk, and what it counted."""
-
-    spills: ScratchTables
-    content: Any = field(default_factory=hashlib.sha256)
-    documents: Counter[str] = field(default_factory=Counter)
-    blocks: int = 0
-
-    def know(self, previous_snapshot: Mapping[str, Path]) -> int:
-        """Keep the keys of earlier records; returns the order from which on records are new."""
-        for side in previous_snapshot.values():
-            for path in part_paths(side):
-                for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(16_384, columns=["text"]):
-                    index_previous_keys(self.spills.keys, self.blocks, batch.column(0).to_pylist())
-                    self.blocks += 1
-        return self.blocks << 32
-
-    def read(self, listed: Sequence[tuple[str, Sequence[SourceFile]]], settings: IngestSettings, told: Any) -> None:  # noqa: ANN401
-        """Read every document to the end of the last source."""
-        began = time.monotonic()
-        whole = sum(file.size for _, files in listed for file in files)
-        ahead = deque[int]()
-        unread = Counter[str]()
-
-        def numbered() -> Iterator[tuple[int, list[Block]]]:
-            for blocks in read_sources(listed, input_columns(settings)):
-                ahead.append(blocks[-1].position)
-                yield self.blocks, blocks
-                self.blocks += 1
-
-        for harvest in parallel_map(partial(read_blocks, self.spills, settings), numbered()):
-            self.content.update(harvest.content_hash)
-            self.documents.update(harvest.documents)
-            unread.update(harvest.unreadable)
-            read = self.documents.total()
-            pace = read / max(1e-9, time.monotonic() - began)
-            told(ahead.popleft(), whole, f"{read:,} documents, {pace:,.0f}/s")
-        for file in (file for _, files in listed for file in files if file.explicit):
-            if file.kind in JSON_LINES_SUFFIXES and 0 < self.documents[file.name] == unread[file.name]:
-                raise HeirloomError(
-                    f"{file.path} has no column {settings.text_column!r} with text; name another with --text-column"
-                )
+def _index_previous_snapshot(tables: ScratchTables, previous: Mapping[str, Path]) -> int:
+    """Write the exact keys of the previous snapshot, and return the number of batches they are in."""
+    num_batches = 0
+    for folder in previous.values():
+        for path in part_paths(folder):
+            for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(_KEY_BATCH_ROWS, columns=["text"]):
+                index_previous_keys(tables.keys, num_batches, batch.column(0).to_pylist())
+                num_batches += 1
+    return num_batches
 
 
-def _refuse_too_little(documents: int, written: Mapping[str, PartWriter], drafts: Iterable[Draft | None]) -> None:
-    for side, fewest in _FEWEST.items():
-        if written[side].rows < fewest:
-            for draft in drafts:
-                if draft:
-                    discard(draft.folder)
-            why = "; ".join(
-                f"{count} {reason}" for reason, count in written["rejected_documents"].reasons.most_common(3)
-            )
+def _read_sources(
+    tables: ScratchTables,
+    sources: Sequence[Source],
+    settings: IngestSettings,
+    first_batch: int,
+    report: ProgressReporter,
+) -> SourceCounts:
+    """Read all documents in parallel into the scratch tables; batches are numbered from `first_batch`."""
+    start = time.monotonic()
+    total_bytes = sum(file.size for source in sources for file in source.files)
+    positions = deque[int]()
+    num_documents, num_unreadable = Counter[str](), Counter[str]()
+    content_hash = hashlib.sha256()
+
+    def batches() -> Iterator[BlockBatch]:
+        located = [(source.name, source.files) for source in sources]
+        for number, blocks in enumerate(read_sources(located, input_columns(settings)), first_batch):
+            positions.append(blocks[-1].position)
+            yield BlockBatch(number=number, blocks=blocks)
+
+    for result in parallel_map(partial(read_blocks, tables, settings), batches()):
+        content_hash.update(result.content_hash)
+        num_documents.update(result.documents)
+        num_unreadable.update(result.unreadable)
+        done = num_documents.total()
+        per_second = done / max(1e-9, time.monotonic() - start)
+        report(positions.popleft(), total_bytes, f"{done:,} documents, {per_second:,.0f}/s")
+    _require_text_column(sources, num_documents, num_unreadable, settings.text_column)
+    return SourceCounts(num_documents=num_documents.total(), content_hash=content_hash.hexdigest()[:32])
+
+
+def _require_text_column(
+    sources: Sequence[Source], num_documents: Counter[str], num_unreadable: Counter[str], text_column: str
+) -> None:
+    """Refuse a file that the user named and that has no document with text."""
+    for file in (file for source in sources for file in source.files):
+        if not file.explicit or file.kind not in JSON_LINES_SUFFIXES:
+            continue
+        if num_documents[file.name] and num_documents[file.name] == num_unreadable[file.name]:
             raise HeirloomError(
-                f"{documents} documents left {written[side].rows} records for the {side}, and at least {fewest} are needed"
-                + (f"; set aside: {why}" if why else "")
+                f"{file.path} has no text in column `{text_column}`. Name the text column with `--text-column`."
             )
 
 
-def _published(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:
-    return _artifacts(
-        root, name, snapshot, read_manifest(human_folder(root, name, snapshot) / "human_train")["settings"]
-    )
+def _capacity(previous: Mapping[str, Path], settings: IngestSettings) -> dict[str, int | None]:
+    """Return the number of records that may be added to each split; None is unlimited."""
+    max_records = {"human_train": settings.max_train_records, "human_heldout": settings.max_heldout_records}
+    capacity: dict[str, int | None] = {}
+    for split, limit in max_records.items():
+        num_previous = read_manifest(previous[split])["rows"] if previous else 0
+        capacity[split] = None if limit is None else max(0, limit - num_previous)
+    return capacity
 
 
-def _artifacts(root: Path, name: str, snapshot: int, made: dict[str, Any]) -> dict[str, Artifact]:
+def _require_min_records(num_documents: int, writers: Mapping[str, PartWriter], drafts: Iterable[Draft | None]) -> None:
+    """Discard the drafts and raise if a split has too few records."""
+    for split, min_records in _MIN_RECORDS.items():
+        if writers[split].rows >= min_records:
+            continue
+        for draft in drafts:
+            if draft:
+                discard(draft.folder)
+        reasons = writers[REJECTED].reasons.most_common(3)
+        rejected = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        raise HeirloomError(
+            f"{num_documents} documents yield {writers[split].rows} records for `{split}`; at least {min_records} are "
+            "needed. Add documents" + (f". Rejected: {rejected}." if rejected else ".")
+        )
+
+
+def _published_artifacts(root: Path, name: str, snapshot: int) -> dict[str, Artifact]:
+    identity = read_manifest(human_folder(root, name, snapshot) / "human_train")["settings"]
+    return _snapshot_artifacts(root, name, snapshot, identity)
+
+
+def _snapshot_artifacts(root: Path, name: str, snapshot: int, identity: dict[str, Any]) -> dict[str, Artifact]:
     folder = human_folder(root, name, snapshot)
-    return {side: Artifact(folder / side, made) for side in ("human_train", "human_heldout", "rejected_documents")}
+    return {output: Artifact(folder / output, identity) for output in OUTPUTS}
 
 
-def _next(root: Path, name: str, before: int, made: dict[str, Any]) -> dict[str, Artifact]:
-    """The next snapshot, behind any that an interrupted ingest of other documents has left without a reserve."""
+def _next_snapshot(root: Path, name: str, newest: int, identity: dict[str, Any]) -> dict[str, Artifact]:
+    """Return the artifacts of the next snapshot.
+
+    An interrupted ingest of other documents leaves a snapshot folder without training set; its number is skipped.
+    """
+    number = newest
     while True:
-        before += 1
-        artifacts = _artifacts(root, name, before, made)
+        number += 1
+        artifacts = _snapshot_artifacts(root, name, number, identity)
         with contextlib.suppress(DriftError):
             for artifact in artifacts.values():
                 artifact.exists()
             return artifacts
 
 
-def _newest(root: Path, name: str) -> int:
+def _newest_snapshot_or_0(root: Path, name: str) -> int:
     try:
         return newest_snapshot(root, name)
     except ArtifactMissingError:

@@ -1,16 +1,20 @@
-"""Blocks of rows to human records, set down on disk: what a block becomes does not depend on who read it."""
+"""Read blocks of rows into human records, and write them to scratch tables on disk.
+
+Runs in worker processes. The output depends on the block alone, not on the process that reads it.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from curation.chat import parse_messages, render_chat, to_messages
+from curation.chat import Message, parse_messages, render_chat, to_messages
 from curation.dedup.exact import exact_key
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import has_word, normalize, split_passages
@@ -19,7 +23,7 @@ from storage.index.partitioned_scratch import PartitionedScratch
 from storage.readers.base import Block, Columns, Document
 from storage.readers.documents import documents
 
-BUCKETS, KEY_BUCKETS = 128, 16
+NUM_RECORD_PARTITIONS, NUM_KEY_PARTITIONS = 128, 16
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -34,174 +38,239 @@ RECORD_SCHEMA = pa.schema(
         ("messages", MESSAGES),
     ]
 )
-"""A record before it is known whether it repeats another; `order` numbers records as they came in."""
+"""A record before deduplication. `order` numbers records in reading order: batch number << 32, plus the position."""
 
-KEY_SCHEMA = pa.schema([(name, pa.uint64()) for name in ("high", "low", "order", "identity")])
-"""What exact duplicates are found by: a key of the normalized text; `identity` is the first half of the digest."""
+KEY_SCHEMA = pa.schema([(name, pa.uint64()) for name in ("high", "low", "order", "text_hash_prefix")])
+"""Keys to find exact duplicates by.
+
+`high` and `low` are the halves of the hash of the normalized text. `text_hash_prefix` is the first half of `text_hash`,
+which the record id is made of.
+"""
+
+Uint64s: TypeAlias = NDArray[np.uint64]
+
+_HASH_BYTES = 16
 
 
-@dataclass(frozen=True)
+class HumanText(NamedTuple):
+    """One text of a document, a whole one or a passage. A NamedTuple, since millions are made and it is the cheapest."""
+
+    document: Document
+    encoded: bytes
+    """Text as UTF-8."""
+    hash: bytes
+    exact_key: bytes
+    messages: list[Message] | None
+
+
+class Rejection(NamedTuple):
+    """A document that yields no record, and the reason."""
+
+    source: str
+    row_number: int
+    reason: str
+    document_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockBatch:
+    """Blocks that one worker reads together, numbered in reading order."""
+
+    number: int
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadResult:
-    """What became of some blocks; their records are on disk."""
+    """Counts of the documents in one batch; their records are in the scratch tables."""
 
     documents: Counter[str]
-    """By their file."""
+    """Documents by file."""
     unreadable: Counter[str]
-    """Those without a text to look at, by their file."""
+    """Documents whose text could not be read, by file."""
     reasons: Counter[str]
+    """Rejected documents by reason."""
     content_hash: bytes
+    """Hash of everything that was read; independent of the batch number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScratchTables:
-    """Where workers set down what they read."""
+    """Tables on disk that workers write while reading."""
 
     records: PartitionedScratch
+    """`RECORD_SCHEMA`, partitioned by text hash."""
     keys: PartitionedScratch
+    """`KEY_SCHEMA`, partitioned by exact key, so that equal texts are in one partition."""
     rejected: PartitionedScratch
+    """`REJECTED_DOCUMENTS`, one partition."""
 
     @classmethod
     def in_folder(cls, folder: Path) -> "ScratchTables":
-        """The three of one ingest."""
+        """Create the tables of one ingest below `folder`."""
         return cls(
-            PartitionedScratch(folder / "found", RECORD_SCHEMA, BUCKETS),
-            PartitionedScratch(folder / "keys", KEY_SCHEMA, KEY_BUCKETS),
-            PartitionedScratch(folder / "aside", REJECTED_DOCUMENTS, 1),
+            records=PartitionedScratch(folder / "records", RECORD_SCHEMA, NUM_RECORD_PARTITIONS),
+            keys=PartitionedScratch(folder / "keys", KEY_SCHEMA, NUM_KEY_PARTITIONS),
+            rejected=PartitionedScratch(folder / "rejected", REJECTED_DOCUMENTS, 1),
         )
 
 
-@dataclass
-class _Rows:
-    encoded: list[bytes] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
-    keys: list[bytes] = field(default_factory=list)
-    rest: list[tuple[str, int, str, str | None, Any]] = field(default_factory=list)
-    """Source, place, license, document and turns of each record."""
-
-
 def input_columns(settings: IngestSettings) -> Columns:
-    """The columns that the settings name."""
+    """Return the source columns that the settings name."""
     return Columns(
-        settings.text_column,
-        settings.response_column,
-        settings.id_column,
-        settings.license_column,
-        settings.source_column,
-        settings.max_document_bytes,
+        text=settings.text_column,
+        response=settings.response_column,
+        document_id=settings.id_column,
+        license=settings.license_column,
+        source=settings.source_column,
+        max_length=settings.max_document_bytes,
     )
 
 
-def read_blocks(spills: ScratchTables, settings: IngestSettings, numbered: tuple[int, Sequence[Block]]) -> ReadResult:
-    """Set down the records of some blocks and what is set aside of them; `numbered` by their order."""
-    serial, blocks = numbered
-    rows, aside = _Rows(), []
-    counts, unread = Counter[str](), Counter[str]()
-    for block in blocks:
-        for document in documents(block, input_columns(settings)):
-            counts[block.source] += 1
-            reason = document.error or _take(document, settings, rows)
+def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBatch) -> ReadResult:
+    """Write the records, keys and rejected documents of a batch to the scratch tables."""
+    texts: list[HumanText] = []
+    rejections: list[Rejection] = []
+    num_documents, num_unreadable = Counter[str](), Counter[str]()
+    columns = input_columns(settings)
+    for block in batch.blocks:
+        for document in documents(block, columns):
+            num_documents[block.source] += 1
+            reason = document.error or _append_texts(document, settings, texts)
             if reason:
-                unread[block.source] += bool(document.error)
-                aside.append((document.source, document.row_number, reason, document.document_id))
-    described = repr(([rest[:4] for rest in rows.rest], aside)).encode("utf-8", "surrogatepass")
-    spills.records.write(serial, _found(rows, serial, settings), _first_bytes(rows.digests) >> 1)
-    _write_keys(spills.keys, serial, rows.keys, rows.digests)
-    spills.rejected.write(serial, _aside(aside), np.zeros(len(aside), np.int64))
-    digest = sha256(described + b"".join(rows.digests)).digest()
-    return ReadResult(counts, unread, Counter(reason for _, _, reason, _ in aside), digest)
+                num_unreadable[block.source] += bool(document.error)
+                rejections.append(Rejection(document.source, document.row_number, reason, document.document_id))
+    hashes = [text.hash for text in texts]
+    keys = [text.exact_key for text in texts]
+    scratch.records.write(batch.number, _record_table(texts, batch.number, settings), _first_bytes(hashes) >> 1)
+    _write_keys(scratch.keys, batch.number, keys, hashes)
+    scratch.rejected.write(batch.number, _rejected_table(rejections), np.zeros(len(rejections), np.int64))
+    return ReadResult(
+        documents=num_documents,
+        unreadable=num_unreadable,
+        reasons=Counter(rejection.reason for rejection in rejections),
+        content_hash=_content_hash(texts, rejections),
+    )
 
 
-def index_previous_keys(spill: PartitionedScratch, serial: int, texts: Sequence[str]) -> None:
-    """Set down the keys of records that an earlier snapshot holds."""
-    digests = [sha256(text.encode()).digest()[:16] for text in texts]
-    _write_keys(spill, serial, [exact_key(normalize(text)) for text in texts], digests)
+def index_previous_keys(keys_table: PartitionedScratch, batch_number: int, texts: Sequence[str]) -> None:
+    """Write the exact keys of records of the previous snapshot."""
+    hashes = [_hash(text.encode()) for text in texts]
+    _write_keys(keys_table, batch_number, [exact_key(normalize(text)) for text in texts], hashes)
 
 
-def _take(document: Document, settings: IngestSettings, rows: _Rows) -> str:
-    """Put the records of a document to the rows; returns why there are none, or nothing."""
-    text, _, _, _, _, response, _ = document
-    turns: Any = None
-    if response is not None:
-        turns = to_messages(text, response) if isinstance(text, str) else "not a prompt"
-    elif not isinstance(text, str):
-        turns = parse_messages(text)
-    if isinstance(turns, str):
-        return turns
-    if turns is not None:
-        text = render_chat(turns)
-    if not settings.passage_length_chars:
-        return "" if _put(text, document, turns, rows) else "holds no word"
-    # A passage of a conversation is no conversation.
-    put = [_put(piece, document, None, rows) for piece in split_passages(text, *settings.passage_length_chars)]
-    return "" if any(put) else "holds no passage of that length"
+def _append_texts(document: Document, settings: IngestSettings, texts: list[HumanText]) -> str:
+    """Append the texts of a document; return the reason if there are none, else an empty string."""
+    content, messages = document.content, None
+    if document.response is not None:
+        if not isinstance(content, str):
+            return "prompt is not text"
+        messages = to_messages(content, document.response)
+    elif not isinstance(content, str):
+        parsed = parse_messages(content)
+        if isinstance(parsed, str):
+            return parsed
+        messages = parsed
+    whole_text = content if messages is None else render_chat(messages)
+    if settings.passage_length_chars is None:
+        return "" if _append_text(whole_text, document, messages, texts) else "no words"
+    num_passages = 0
+    for passage in split_passages(whole_text, *settings.passage_length_chars):
+        # A passage of a conversation is not a conversation, so it has no messages.
+        num_passages += _append_text(passage, document, None, texts)
+    return "" if num_passages else "no passage of the required length"
 
 
-def _put(text: str, document: Document, turns: Any, rows: _Rows) -> bool:  # noqa: ANN401
+def _append_text(text: str, document: Document, messages: list[Message] | None, texts: list[HumanText]) -> bool:
     normalized = normalize(text)
     if not has_word(normalized):
         return False
-    # A lone surrogate can be read from JSON, and cannot be stored as UTF-8.
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     encoded = text.encode("utf-8", "replace")
-    rows.encoded.append(encoded)
-    rows.digests.append(sha256(encoded).digest()[:16])
-    rows.keys.append(exact_key(normalized))
-    rows.rest.append((*document[1:5], turns))
+    texts.append(HumanText(document, encoded, _hash(encoded), exact_key(normalized), messages))
     return True
 
 
-def _found(rows: _Rows, serial: int, settings: IngestSettings) -> pa.Table:
-    digests = b"".join(rows.digests).hex()
-    hexes = [digests[at : at + 32] for at in range(0, len(digests), 32)]
-    sources, places, licenses, named, turns = zip(*rows.rest, strict=True) if rows.rest else ((), (), (), (), ())
-    groups = sources if settings.split_by == "source" else hexes
+def _hash(encoded: bytes) -> bytes:
+    return sha256(encoded).digest()[:_HASH_BYTES]
+
+
+def _content_hash(texts: Sequence[HumanText], rejections: Sequence[Rejection]) -> bytes:
+    origins = [
+        (text.document.source, text.document.row_number, text.document.license, text.document.document_id)
+        for text in texts
+    ]
+    described = repr((origins, [tuple(rejection) for rejection in rejections])).encode("utf-8", "surrogatepass")
+    return sha256(described + b"".join(text.hash for text in texts)).digest()
+
+
+def _record_table(texts: Sequence[HumanText], batch_number: int, settings: IngestSettings) -> pa.Table:
+    hashes = [text.hash.hex() for text in texts]
+    sources = [text.document.source for text in texts]
+    groups = sources if settings.split_by == "source" else hashes
     return pa.table(
         {
-            "order": _orders(serial, len(hexes)),
-            "text_hash": _strings([digest.encode() for digest in hexes]),
+            "order": _orders(batch_number, len(texts)),
+            "text_hash": _string_array([text_hash.encode() for text_hash in hashes]),
             "is_heldout": [is_held_out(group, settings.heldout_fraction) for group in groups],
-            "text": _strings(rows.encoded),
+            "text": _string_array([text.encoded for text in texts]),
             "source": sources,
-            "row_number": places,
-            "license": licenses,
-            "document_id": named,
-            "messages": pa.nulls(len(hexes), MESSAGES) if not any(turns) else pa.array(_clean(turns), MESSAGES),
+            "row_number": [text.document.row_number for text in texts],
+            "license": [text.document.license for text in texts],
+            "document_id": [text.document.document_id for text in texts],
+            "messages": _message_array(texts),
         },
         schema=RECORD_SCHEMA,
     )
 
 
-def _clean(conversations: Iterable[Any]) -> list[Any]:
-    return [
-        turns and [{key: said.encode("utf-8", "replace").decode() for key, said in turn.items()} for turn in turns]
-        for turns in conversations
-    ]
+def _message_array(texts: Sequence[HumanText]) -> pa.Array:
+    if not any(text.messages for text in texts):
+        return pa.nulls(len(texts), MESSAGES)
+    conversations = [text.messages and [_encodable(message) for message in text.messages] for text in texts]
+    return pa.array(conversations, MESSAGES)
 
 
-def _write_keys(spill: PartitionedScratch, serial: int, keys: list[bytes], digests: list[bytes]) -> None:
-    halves = np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2).astype(np.uint64)
-    identities = np.frombuffer(b"".join(digests), ">u8")[::2].astype(np.uint64)
-    columns = [halves[:, 0].copy(), halves[:, 1].copy(), _orders(serial, len(keys)), identities]
-    spill.write(serial, pa.table(columns, schema=KEY_SCHEMA), _first_bytes(keys) >> 4)
+def _encodable(message: Message) -> dict[str, str]:
+    """Replace lone surrogates, as in the text."""
+    return {
+        "role": message["role"].encode("utf-8", "replace").decode(),
+        "content": message["content"].encode("utf-8", "replace").decode(),
+    }
 
 
-def _aside(rows: list[tuple[str, int, str, str | None]]) -> pa.Table:
-    told = [
-        {"source": source, "row_number": place, "filter": "read", "reason": reason, "document_id": document}
-        for source, place, reason, document in rows
-    ]
-    return pa.Table.from_pylist(told, schema=REJECTED_DOCUMENTS)
+def _write_keys(
+    keys_table: PartitionedScratch, batch_number: int, keys: Sequence[bytes], hashes: Sequence[bytes]
+) -> None:
+    key_halves = np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2).astype(np.uint64)
+    hash_halves = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 2).astype(np.uint64)
+    table = pa.table(
+        {
+            "high": key_halves[:, 0].copy(),
+            "low": key_halves[:, 1].copy(),
+            "order": _orders(batch_number, len(keys)),
+            "text_hash_prefix": hash_halves[:, 0].copy(),
+        },
+        schema=KEY_SCHEMA,
+    )
+    keys_table.write(batch_number, table, _first_bytes(keys) >> 4)
 
 
-def _first_bytes(digests: list[bytes]) -> Any:  # noqa: ANN401
-    return np.frombuffer(b"".join(digests), np.uint8)[::16]
+def _rejected_table(rejections: Sequence[Rejection]) -> pa.Table:
+    rows = [{**rejection._asdict(), "filter": "read"} for rejection in rejections]
+    return pa.Table.from_pylist(rows, schema=REJECTED_DOCUMENTS)
 
 
-def _orders(serial: int, count: int) -> Any:  # noqa: ANN401
-    return np.arange(count, dtype=np.uint64) + np.uint64(serial << 32)
+def _first_bytes(hashes: Sequence[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(hashes), np.uint8)[::_HASH_BYTES]
 
 
-def _strings(encoded: list[bytes]) -> pa.Array:
-    """An array of UTF-8 without decoding it again."""
-    ends = np.zeros(len(encoded) + 1, np.int32)
-    np.cumsum([len(text) for text in encoded], out=ends[1:])
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+def _orders(batch_number: int, count: int) -> Uint64s:
+    return np.arange(count, dtype=np.uint64) + np.uint64(batch_number << 32)
+
+
+def _string_array(encoded: Sequence[bytes]) -> pa.Array:
+    """Build a string array from UTF-8 bytes without decoding them."""
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))

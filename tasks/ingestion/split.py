@@ -1,8 +1,13 @@
-"""Records to their sides and into parts: bucket by bucket in order of the digest, so never all at once."""
+"""Split deduplicated records into training and held-out set, and write them in parts.
+
+Records are processed in partitions of their text hash, and sorted by it within each, so the output does not depend on
+reading order, and memory use does not grow with the input.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,104 +21,137 @@ from storage.artifacts.schemas import HUMAN, HUMAN_RECORDS, REJECTED_DOCUMENTS
 from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
 from tasks.ingestion.dedup import DedupResult, human_ids
 
-SIDES = ("human_train", "human_heldout")
-_PART_ROWS, _PART_BYTES = 262_144, 64 << 20
+SPLITS = ("human_train", "human_heldout")
+REJECTED = "rejected_documents"
+OUTPUTS = (*SPLITS, REJECTED)
+"""Artifacts of a snapshot."""
+
+_LIMIT_SETTING = {"human_train": "max_train_records", "human_heldout": "max_heldout_records"}
+_MAX_PART_ROWS, _MAX_PART_BYTES = 262_144, 64 << 20
 
 
 class PartWriter:
-    """Rows of an artifact, written by the part as they come; None writes nothing and counts."""
+    """Append rows to an artifact, and write a part whenever enough have been collected.
+
+    Args:
+        draft: Artifact to write; None counts rows and writes nothing.
+        schema: Schema of the artifact.
+    """
 
     def __init__(self, draft: Draft | None, schema: pa.Schema) -> None:
+        self.rows = 0
+        self.reasons: Counter[str] = Counter()
+        """Rows by the column `reason`, if the schema has one."""
         self._draft, self._schema = draft, schema
         self._pending: list[pa.Table] = []
-        self._number = self._rows = self._bytes = 0
-        self.rows = 0
-        self._writer = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
-        self.reasons: Counter[str] = Counter()
-        for stray in draft.folder.glob("part-*") if draft else ():
-            stray.unlink()
+        self._pending_rows = self._pending_bytes = 0
+        self._next_part = 0
+        self._executor = ThreadPoolExecutor(1)
+        self._write: Future[None] | None = None
+        if draft:
+            for stale_part in draft.folder.glob("part-*"):
+                stale_part.unlink()
 
     def append(self, table: pa.Table) -> None:
-        """Take rows; write a part when there are enough."""
+        """Add rows; write a part if enough are pending."""
         if "reason" in self._schema.names and table.num_rows:
-            told = table.group_by("reason").aggregate([([], "count_all")])
-            self.reasons.update(dict(zip(told["reason"].to_pylist(), told["count_all"].to_pylist(), strict=True)))
+            counts = table.group_by("reason").aggregate([([], "count_all")])
+            self.reasons.update(dict(zip(counts["reason"].to_pylist(), counts["count_all"].to_pylist(), strict=True)))
         self.rows += table.num_rows
         self._pending.append(table)
-        self._rows, self._bytes = self._rows + table.num_rows, self._bytes + table.nbytes
-        if self._rows >= _PART_ROWS or self._bytes >= _PART_BYTES:
-            self._write()
+        self._pending_rows += table.num_rows
+        self._pending_bytes += table.nbytes
+        if self._pending_rows >= _MAX_PART_ROWS or self._pending_bytes >= _MAX_PART_BYTES:
+            self._write_part()
 
     def copy_from(self, folder: Path) -> None:
-        """Take over every part of a finished artifact, less what was forgotten; columns that it did not have yet are empty."""
-        gone = tombstoned_hashes(folder)
+        """Append the rows of a finished artifact without erased texts; missing columns are filled with nulls."""
+        erased = tombstoned_hashes(folder)
         for path in part_paths(folder):
             for batch in pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20).iter_batches():
                 table = pa.Table.from_batches([batch])
-                self.append(
-                    _widened(drop_rows(table, gone) if "text_hash" in table.column_names else table, self._schema)
-                )
+                if "text_hash" in table.column_names:
+                    table = drop_rows(table, erased)
+                self.append(_conform(table, self._schema))
 
     def close(self) -> None:
-        """Write what is left; an artifact has at least one part."""
-        if self._rows or not self._number:
-            self._write()
-        self._wait()
-        self._writer.shutdown()
+        """Write the pending rows. An artifact has at least one part, which may be empty."""
+        if self._pending_rows or not self._next_part:
+            self._write_part()
+        self._wait_for_write()
+        self._executor.shutdown()
 
-    def _wait(self) -> None:
-        if self._writing:
-            self._writing.result()
+    def _wait_for_write(self) -> None:
+        if self._write:
+            self._write.result()
 
-    def _write(self) -> None:
+    def _write_part(self) -> None:
         if self._draft:
-            whole = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
-            self._wait()
-            # Packing is Arrow's work, and the next rows can be read meanwhile.
-            self._writing = self._writer.submit(self._draft.write_part, whole, self._number)
-        self._number += 1
-        self._pending, self._rows, self._bytes = [], 0, 0
+            table = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
+            self._wait_for_write()
+            # Arrow compresses without the GIL, so the next rows are prepared meanwhile.
+            self._write = self._executor.submit(self._draft.write_part, table, self._next_part)
+        self._next_part += 1
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRules:
+    """Constraints on which split a record goes to."""
+
+    settings: IngestSettings
+    existing_groups: Mapping[str, Sequence[str]]
+    """Groups of each split in the previous snapshot; they stay there."""
+    capacity: Mapping[str, int | None]
+    """Maximum number of new records of each split; None is unlimited."""
+    erased_hashes: pa.Array
+    """Text hashes with a tombstone: these texts must not be ingested again."""
 
 
 def split_and_write(
-    found: DedupResult,
-    existing: Mapping[str, Sequence[str]],
-    room: Mapping[str, int | None],
-    settings: IngestSettings,
-    forgotten: pa.Array,
-    written: Mapping[str, PartWriter],
+    deduplicated: DedupResult,
+    rules: SplitRules,
+    writers: Mapping[str, PartWriter],
     report: Callable[[int, int], None],
 ) -> None:
-    """Write every record to its side, and what repeats, has no room or was forgotten to `rejected_documents`.
+    """Write each record to its split, and duplicates, erased records and records beyond the capacity to `REJECTED`.
 
-    `placed` says which sources are on which side already; `forgotten` are digests of texts that must not come back.
+    Args:
+        deduplicated: Records with marked duplicates, which are removed here.
+        rules: Constraints on the splits.
+        writers: A writer for each of `OUTPUTS`.
+        report: Progress callback (partition spans done, total).
     """
-    left = dict(room)
-    spans = found.records.spans_in_memory()
-    for number, span in enumerate(spans, 1):
-        table, repeated = found.partition(span)
-        gone = pc.is_in(table["text_hash"], value_set=forgotten)
-        written["rejected_documents"].append(_aside(table.filter(gone), "forget", "was forgotten"))
-        table = table.filter(pc.invert(gone))
-        order = pc.sort_indices(table["text_hash"])
-        held_out = _held_out(table, existing).take(order)
-        for side, mask in (("human_train", pc.invert(held_out)), ("human_heldout", held_out)):
-            rows = table.take(order.filter(mask.combine_chunks()))
-            fits = rows.num_rows if (most := left[side]) is None else min(rows.num_rows, most)
-            if most is not None:
-                left[side] = most - fits
-            written[side].append(_records(rows.slice(0, fits), settings))
-            written["rejected_documents"].append(_aside(rows.slice(fits), "limit", f"the {side} is full"))
-        written["rejected_documents"].append(repeated)
+    rejected = writers[REJECTED]
+    remaining = dict(rules.capacity)
+    spans = deduplicated.records.spans_in_memory()
+    for number, partitions in enumerate(spans, 1):
+        partition = deduplicated.remove_duplicates(partitions)
+        records = partition.kept
+        is_erased = pc.is_in(records["text_hash"], value_set=rules.erased_hashes)
+        rejected.append(_rejected_records(records.filter(is_erased), "erase", "erased text"))
+        records = records.filter(pc.invert(is_erased))
+        by_hash = pc.sort_indices(records["text_hash"])
+        is_heldout = _is_heldout(records, rules.existing_groups).take(by_hash)
+        for split, mask in (("human_train", pc.invert(is_heldout)), ("human_heldout", is_heldout)):
+            rows = records.take(by_hash.filter(mask.combine_chunks()))
+            num_accepted = rows.num_rows
+            capacity = remaining[split]
+            if capacity is not None:
+                num_accepted = min(num_accepted, capacity)
+                remaining[split] = capacity - num_accepted
+            writers[split].append(_human_records(rows.slice(0, num_accepted), rules.settings))
+            limit_reason = f"`{_LIMIT_SETTING[split]}` reached"
+            rejected.append(_rejected_records(rows.slice(num_accepted), "limit", limit_reason))
+        rejected.append(partition.rejected)
         report(number, len(spans))
 
 
-def existing_split_by_group(folders: Mapping[str, Path], settings: IngestSettings) -> dict[str, list[str]]:
-    """Which groups an earlier snapshot has on which side, where groups are sources."""
-    if settings.split_by != "source":
-        return {side: [] for side in SIDES}
-    return {side: sorted(set(_groups(folder))) for side, folder in folders.items()} or {side: [] for side in SIDES}
+def existing_split_by_group(previous_snapshot: Mapping[str, Path], settings: IngestSettings) -> dict[str, list[str]]:
+    """Return the groups of each split in the previous snapshot, if groups are sources; else no groups."""
+    if settings.split_by != "source" or not previous_snapshot:
+        return {split: [] for split in SPLITS}
+    return {split: sorted(set(_groups(folder))) for split, folder in previous_snapshot.items()}
 
 
 def _groups(folder: Path) -> Iterator[str]:
@@ -122,24 +160,23 @@ def _groups(folder: Path) -> Iterator[str]:
             yield from pc.unique(batch.column(0)).to_pylist()
 
 
-def _held_out(table: pa.Table, placed: Mapping[str, Sequence[str]]) -> pa.ChunkedArray:
-    """A group stays on the side it is on, whatever share of the groups is held out by now."""
-    held_out = table["is_heldout"]
-    for side in SIDES:
-        if placed[side]:
-            known = pc.is_in(table["source"], value_set=pa.array(placed[side], pa.string()))
-            held_out = pc.if_else(known, side == "human_heldout", held_out)
-    return held_out
+def _is_heldout(records: pa.Table, existing_groups: Mapping[str, Sequence[str]]) -> pa.ChunkedArray:
+    """A group of the previous snapshot stays in its split, even if `heldout_fraction` has changed since."""
+    is_heldout = records["is_heldout"]
+    for split in SPLITS:
+        if existing_groups[split]:
+            is_existing = pc.is_in(records["source"], value_set=pa.array(existing_groups[split], pa.string()))
+            is_heldout = pc.if_else(is_existing, split == "human_heldout", is_heldout)
+    return is_heldout
 
 
-def _records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
-    count = rows.num_rows
+def _human_records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
     return pa.table(
         {
             "id": human_ids(rows["text_hash"]),
             "text": rows["text"],
-            "origin": pa.repeat(HUMAN, count),
-            "source_generation": pa.array(np.zeros(count, np.int32)),
+            "origin": pa.repeat(HUMAN, rows.num_rows),
+            "source_generation": pa.array(np.zeros(rows.num_rows, np.int32)),
             "source": rows["source"],
             "split_group": rows["source" if settings.split_by == "source" else "text_hash"],
             "license": rows["license"],
@@ -151,22 +188,26 @@ def _records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
     )
 
 
-def _aside(rows: pa.Table, stage: str, reason: str) -> pa.Table:
-    count = rows.num_rows
-    told = {
-        "id": human_ids(rows["text_hash"]),
-        "source": rows["source"],
-        "row_number": rows["row_number"],
-        "filter": pa.repeat(stage, count),
-        "reason": pa.repeat(reason, count),
-        "document_id": rows["document_id"],
-    }
-    return _widened(pa.table(told), REJECTED_DOCUMENTS)
+def _rejected_records(rows: pa.Table, filter_name: str, reason: str) -> pa.Table:
+    table = pa.table(
+        {
+            "id": human_ids(rows["text_hash"]),
+            "source": rows["source"],
+            "row_number": rows["row_number"],
+            "filter": pa.repeat(filter_name, rows.num_rows),
+            "reason": pa.repeat(reason, rows.num_rows),
+            "document_id": rows["document_id"],
+        }
+    )
+    return _conform(table, REJECTED_DOCUMENTS)
 
 
-def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
+def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast the columns to a schema; columns that the table lacks are null."""
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        else:
+            columns.append(pa.nulls(len(table), field.type))
     return pa.table(columns, schema=schema)

@@ -1,1 +1,1 @@
-"""What the stages need of Prefect and of processes: decorators, runners, events, progress, parallel map."""
+"""Prefect decorators, task runners, progress reports and parallel map for the stages."""

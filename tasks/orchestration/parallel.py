@@ -1,7 +1,4 @@
-"""Many items through one function, by as many processes as there are cores, answers in order.
-
-A few items are done in this process: starting others takes longer than that. The others end with their owner.
-"""
+"""Parallel map over processes of this machine, with results in order."""
 
 import contextlib
 import multiprocessing
@@ -16,34 +13,48 @@ from itertools import islice
 from types import ModuleType
 from typing import TypeVar
 
-_ALONE = 3
+_SERIAL_ITEMS = 3
+"""Items that are processed in this process: starting workers takes longer."""
 
 _Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
-def parallel_map(work: Callable[[_Item], _Answer], items: Iterable[_Item]) -> Iterator[_Answer]:
-    """What `work` makes of each item, in order; by several processes where there are many items."""
-    waiting = iter(items)
-    yield from map(work, islice(waiting, _ALONE))
-    first = list(islice(waiting, 1))
-    if not first:
+def parallel_map(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield `function(item)` for each item, in order.
+
+    The first few items are processed here; one worker process a core does the others. Items are taken from the iterable as
+    workers become free, so it may be larger than memory.
+
+    Args:
+        function: Function that can be pickled.
+        items: Items that can be pickled.
+    """
+    remaining = iter(items)
+    yield from map(function, islice(remaining, _SERIAL_ITEMS))
+    first_parallel = list(islice(remaining, 1))
+    if not first_parallel:
         return
-    many = os.cpu_count() or 1
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(many, mp_context=spawn, initializer=_exit_with_parent, initargs=(os.getpid(),)) as pool:
-        ahead: deque[Future[_Answer]] = deque()
-        with _no_main():
-            ahead.append(pool.submit(work, first[0]))
-            ahead.extend(pool.submit(work, item) for item in islice(waiting, many))
-        while ahead:
-            yield ahead.popleft().result()
-            ahead.extend(pool.submit(work, item) for item in islice(waiting, 1))
+    num_workers = os.cpu_count() or 1
+    with ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_exit_with_parent,
+        initargs=(os.getpid(),),
+    ) as executor:
+        pending: deque[Future[_Result]] = deque()
+        # Submitting starts the workers.
+        with _hidden_main_module():
+            pending.append(executor.submit(function, first_parallel[0]))
+            pending.extend(executor.submit(function, item) for item in islice(remaining, num_workers))
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(executor.submit(function, item) for item in islice(remaining, 1))
 
 
 @contextlib.contextmanager
-def _no_main() -> Iterator[None]:
-    """Start processes that do not run the caller's script again, which may be one without a guard."""
+def _hidden_main_module() -> Iterator[None]:
+    """Hide the caller's script: `spawn` would import it in each worker, and it may lack an `if __name__` guard."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -52,13 +63,13 @@ def _no_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _exit_with_parent(owner: int) -> None:
-    """In a worker: leave an interrupt to the owner, and end when it is gone."""
+def _exit_with_parent(parent_pid: int) -> None:
+    """In a worker: leave Ctrl-C to the parent process, and exit when the parent no longer exists."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
-        while os.getppid() == owner:
+    def poll_parent() -> None:
+        while os.getppid() == parent_pid:
             threading.Event().wait(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=poll_parent, daemon=True).start()

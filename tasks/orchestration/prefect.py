@@ -1,7 +1,12 @@
-"""Prefect is a coat: a verb or a story wears it when a run is orchestrated, and walks without it when not.
+"""`@task` and `@flow` decorators that fall back to plain function calls outside a flow run.
 
-Inside a flow run, a verb is a Prefect task run. Outside one, it is the plain function. A story is always a
-flow run, unless it is called inside `without_prefect()`, when it and all it calls are plain functions.
+| call                          | `@task` function | `@flow` function |
+|-------------------------------|------------------|------------------|
+| inside a flow run             | Prefect task run | Prefect subflow  |
+| outside                       | plain call       | Prefect flow run |
+| inside `without_prefect()`    | plain call       | plain call       |
+
+So one definition of a stage serves a run with a Prefect server, `heirloom run` without one, tests and notebooks.
 """
 
 import contextlib
@@ -19,74 +24,86 @@ from prefect.task_runners import TaskRunner
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_bare: ContextVar[bool] = ContextVar("bare", default=False)
-_unseen: ContextVar[bool] = ContextVar("unseen", default=False)
-
-
-def without_prefect() -> contextlib.AbstractContextManager[None]:
-    """Within the block stories and verbs are plain functions; no server is needed."""
-    return _marked(_bare)
-
-
-def ephemeral_server() -> contextlib.AbstractContextManager[None]:
-    """Within the block nobody can look at a flow run: its server ends with it."""
-    return _marked(_unseen)
-
-
-def in_flow_run() -> bool:
-    """Whether the caller is in a flow run, and not without its coat."""
-    return FlowRunContext.get() is not None and not _bare.get()
-
-
-def has_persistent_server() -> bool:
-    """Whether the caller is watched by a server that people can look at, as it is set and lives on."""
-    return in_flow_run() and bool(PREFECT_API_URL.value()) and not _unseen.get()
+_prefect_disabled: ContextVar[bool] = ContextVar("prefect_disabled", default=False)
+_server_is_ephemeral: ContextVar[bool] = ContextVar("server_is_ephemeral", default=False)
 
 
 def task(function: Callable[P, R]) -> Callable[P, R]:
-    """A task named like the function, never cached by Prefect: the artifact says what is finished."""
-    # Without NO_CACHE Prefect would hash every argument of every call.
-    worn = prefect.task(name=function.__name__, cache_policy=NO_CACHE, persist_result=False)(function)
+    """Make a function a Prefect task of the same name, when it is called in a flow run."""
+    # Finished artifacts are the cache. Without NO_CACHE Prefect would also hash all arguments of each call.
+    prefect_task = prefect.task(name=function.__name__, cache_policy=NO_CACHE, persist_result=False)(function)
 
     @functools.wraps(function)
-    def call(*arguments: P.args, **named: P.kwargs) -> R:
-        return worn(*arguments, **named) if in_flow_run() else function(*arguments, **named)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if in_flow_run():
+            return prefect_task(*args, **kwargs)
+        return function(*args, **kwargs)
 
     return call
-
-
-def with_task_runner(flow_function: Callable[P, R], runner: TaskRunner[Any]) -> Callable[P, R]:
-    """The same story, the tasks that it submits run by another runner; without a coat just the story."""
-    if _bare.get():
-        return flow_function
-    worn: Callable[P, R] = flow_function.flow.with_options(task_runner=runner)  # type: ignore[attr-defined]
-    return worn
 
 
 def flow(
     name: str, flow_run_name: str, *, validate_parameters: bool = True
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A flow; the Prefect flow itself is the attribute `flow` of the result, for deployments."""
+    """Make a function a Prefect flow, unless it is called inside `without_prefect()`.
 
-    def dress(function: Callable[P, R]) -> Callable[P, R]:
-        worn = prefect.flow(
+    The Prefect flow itself is the attribute `flow` of the decorated function: deployments need it.
+
+    Args:
+        name: Name of the flow.
+        flow_run_name: Template of the name of a flow run, with the function's parameters: `"{name}"`.
+        validate_parameters: Whether Prefect validates and converts the arguments with pydantic.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        prefect_flow = prefect.flow(
             name=name, flow_run_name=flow_run_name, validate_parameters=validate_parameters, persist_result=False
         )(function)
 
         @functools.wraps(function)
-        def call(*arguments: P.args, **named: P.kwargs) -> R:
-            return function(*arguments, **named) if _bare.get() else worn(*arguments, **named)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if _prefect_disabled.get():
+                return function(*args, **kwargs)
+            return prefect_flow(*args, **kwargs)
 
-        call.flow = worn  # type: ignore[attr-defined]
+        call.flow = prefect_flow  # type: ignore[attr-defined]
         return call
 
-    return dress
+    return decorate
+
+
+def with_task_runner(flow_function: Callable[P, R], runner: TaskRunner[Any]) -> Callable[P, R]:
+    """Return a `@flow` function whose submitted tasks use another task runner; unchanged inside `without_prefect()`."""
+    if _prefect_disabled.get():
+        return flow_function
+    configured: Callable[P, R] = flow_function.flow.with_options(task_runner=runner)  # type: ignore[attr-defined]
+    return configured
+
+
+def without_prefect() -> contextlib.AbstractContextManager[None]:
+    """Call flows and tasks as plain functions within the block; no server is needed."""
+    return _set_within_block(_prefect_disabled)
+
+
+def ephemeral_server() -> contextlib.AbstractContextManager[None]:
+    """Declare that the Prefect server ends with this process, so pages and events for its users are pointless."""
+    return _set_within_block(_server_is_ephemeral)
+
+
+def in_flow_run() -> bool:
+    """Return whether the caller is in a flow run, and not inside `without_prefect()`."""
+    return FlowRunContext.get() is not None and not _prefect_disabled.get()
+
+
+def has_persistent_server() -> bool:
+    """Return whether the caller is in a flow run on a configured server that outlives this process."""
+    return in_flow_run() and bool(PREFECT_API_URL.value()) and not _server_is_ephemeral.get()
 
 
 @contextlib.contextmanager
-def _marked(mark: ContextVar[bool]) -> Iterator[None]:
-    token = mark.set(True)
+def _set_within_block(variable: ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
     try:
         yield
     finally:
-        mark.reset(token)
+        variable.reset(token)

@@ -1,7 +1,9 @@
-"""How far a stage is, said as log records: a panel draws them, Prefect's UI lists the rarer ones, a file keeps them.
+"""Report the progress of a stage as log records.
 
-What is for drawing comes at most twice a second; what is for reading, on the logger `tasks`, comes at most
-every ten seconds and when a stage ends.
+Two loggers, since a progress bar and a log file need different rates:
+
+* `heirloom.progress`: at most 2 records a second, with the numbers as `record.progress`; the terminal draws them.
+* `tasks`: at most one record in 10 s, and one when the stage ends; for people and log files.
 """
 
 import logging
@@ -9,50 +11,70 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.backends import Progress
-
 logger = logging.getLogger("tasks")
 progress_logger = logging.getLogger("heirloom.progress")
-"""Hears every record of progress, and nobody but a panel listens to it."""
+
+_PROGRESS_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 10
+
+
+class ProgressReporter:
+    """Callback that logs how much of a stage is done and the estimated time left.
+
+    Args:
+        subject: Attempt, run or dataset that the stage works on.
+        stage: Name of the stage.
+    """
+
+    def __init__(self, subject: object, stage: str) -> None:
+        self._subject, self._stage = subject, stage
+        self._start = self._last_progress = self._last_log = time.monotonic()
+
+    def __call__(self, done: int, total: int, text: str = "", resumed_from: int = 0) -> None:
+        """Log progress, unless the last record is too recent.
+
+        Args:
+            done: Items done, the resumed ones included.
+            total: Items of the whole stage.
+            text: Description of the progress; default: "`done` of `total`".
+            resumed_from: Items that were done before this process started; the time left is estimated without them.
+        """
+        now = time.monotonic()
+        if now - self._last_progress < _PROGRESS_INTERVAL_S:
+            return
+        self._last_progress = now
+        level = logging.DEBUG
+        if now - self._last_log >= _LOG_INTERVAL_S:
+            level = logging.INFO
+            self._last_log = now
+        seconds_per_item = (now - self._start) / max(1, done - resumed_from)
+        seconds_left = seconds_per_item * (total - done)
+        message = f"{self._subject} · {self._stage} {text or f'{done:,} of {total:,}'}, {seconds_left:.0f} s left"
+        self._log(level, message, done=done, total=total, text=text)
+
+    def log_start(self) -> None:
+        """Log that the stage starts."""
+        self._log(logging.DEBUG, f"{self._subject} · {self._stage}", done=0, total=0)
+
+    def log_end(self) -> None:
+        """Log that the stage has ended, and how long it took."""
+        seconds = time.monotonic() - self._start
+        message = f"{self._subject} · {self._stage} took {seconds:.1f} s"
+        self._log(logging.INFO, message, done=1, total=1, finished=True, seconds=seconds)
+
+    def _log(self, level: int, message: str, **values: object) -> None:
+        fields = {"subject": str(self._subject), "stage": self._stage, **values}
+        progress_logger.log(level, message, extra={"progress": fields})
+        if level >= logging.INFO:
+            logger.log(level, message)
 
 
 @contextmanager
-def progress(subject: object, name: str) -> Iterator[Progress]:
-    """Say that a stage of `subject` begins, goes on, and has ended."""
-    started = time.monotonic()
-    _say(logging.DEBUG, subject, name, 0, 0, f"{subject} · {name}")
-    yield _ProgressReporter(subject, name, started)
-    seconds = time.monotonic() - started
-    _say(logging.INFO, subject, name, 1, 1, f"{subject} · {name} took {seconds:.1f} s", finished=True, seconds=seconds)
+def progress(subject: object, stage: str) -> Iterator[ProgressReporter]:
+    """Log the start and the end of a stage, and yield the callback that reports progress in between.
 
-
-class _ProgressReporter:
-    def __init__(self, subject: object, name: str, started: float) -> None:
-        self._subject, self._name, self._started = subject, name, started
-        self._drawn = self._read = started
-
-    def __call__(self, done: int, of: int, said: str = "", before: int = 0) -> None:
-        """Tell it; `before` were done when an interrupted stage went on, and took no time of this one."""
-        now = time.monotonic()
-        if now - self._drawn < 0.5:
-            return
-        self._drawn = now
-        level = logging.INFO if now - self._read >= 10 else logging.DEBUG
-        self._read = now if level == logging.INFO else self._read
-        left = (now - self._started) / max(1, done - before) * (of - done)
-        _say(
-            level,
-            self._subject,
-            self._name,
-            done,
-            of,
-            f"{self._subject} · {self._name} {said or f'{done:,} of {of:,}'}, {left:.0f} s left",
-            said=said,
-        )
-
-
-def _say(level: int, subject: object, name: str, done: int, of: int, message: str, **more: object) -> None:
-    progress = {"subject": str(subject), "stage": name, "done": done, "of": of, **more}
-    progress_logger.log(level, message, extra={"progress": progress})
-    if level >= logging.INFO:
-        logger.log(level, message)
+    A stage that raises has no end record.
+    """
+    reporter = ProgressReporter(subject, stage)
+    reporter.log_start()
+    yield reporter
+    reporter.log_end()

@@ -1,7 +1,7 @@
-"""The pieces of one heavy stage, by threads of this machine or by the machines of a Ray cluster, answers in order.
+"""Map a function over pieces of a stage, on threads of this machine or on a Ray cluster.
 
-Through Prefect's task runners, so each piece is a task run that is seen and can be retried. A piece is thousands of
-texts: a task on another machine costs a tenth of a second. What a piece answers must not depend on who did it.
+Each piece is a Prefect task run, so it is visible and can be retried. A piece should have thousands of texts, since a
+task on another machine costs about 0.1 s. Its result must not depend on where it runs.
 """
 
 from collections import deque
@@ -21,49 +21,61 @@ from tasks.orchestration.prefect import in_flow_run
 
 R = TypeVar("R")
 
-_AHEAD = 32
-"""Pieces that are on their way at once: what waits on this machine, and most machines that have work."""
+_MAX_PENDING = 32
+"""Pieces submitted at once: a bound on memory here, and on the machines that work at the same time."""
 
 
 def task_runner_for(ray: str) -> TaskRunner[Any]:
-    """Who runs the pieces: threads, or the Ray cluster at an address; `local` starts one on this machine.
+    """Return the task runner for a value of `resources.ray`.
+
+    Args:
+        ray: Empty for a thread, `local` for a Ray cluster started on this machine, or a cluster's address.
 
     Raises:
-        HeirloomError: Ray is asked for and not installed.
+        HeirloomError: `ray` is set, and Ray is not installed.
     """
     if not ray:
-        # Libraries use the cores themselves; a second piece would only wait for them.
+        # NumPy, Arrow and torch use all cores themselves, so a second piece would only wait for them.
         return ThreadPoolTaskRunner(max_workers=1)
     require_ray()
     from prefect_ray import RayTaskRunner
 
-    return (
-        RayTaskRunner(init_kwargs=LOCAL_RAY_INIT)
-        if ray == LOCAL
-        else RayTaskRunner(address=ray, init_kwargs=QUIET_RAY_INIT)
-    )
+    if ray == LOCAL:
+        return RayTaskRunner(init_kwargs=LOCAL_RAY_INIT)
+    return RayTaskRunner(address=ray, init_kwargs=QUIET_RAY_INIT)
 
 
 def map_pieces(
-    function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str, ahead: int = _AHEAD
+    function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str, max_pending: int = _MAX_PENDING
 ) -> Iterator[R]:
-    """What `function` makes of each piece, in order; outside a flow run one after the other."""
+    """Yield `function(*piece)` for each piece, in order; outside a flow run one after another in this process.
+
+    Args:
+        function: Function that can be pickled.
+        pieces: Arguments of each call.
+        name: Name of the Prefect tasks.
+        max_pending: Maximum number of pieces submitted and not yet yielded.
+    """
     if not in_flow_run():
         for piece in pieces:
             yield function(*piece)
         return
-    worn: Task[..., R] = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
+    piece_task: Task[..., R] = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
+    remaining = iter(pieces)
+    pending = deque(_submit(piece_task, piece) for piece in islice(remaining, max_pending))
+    while pending:
+        yield pending.popleft().result()
+        pending.extend(_submit(piece_task, piece) for piece in islice(remaining, 1))
 
-    def send(piece: tuple[Any, ...]) -> PrefectFuture[R]:
-        with ExitStack() as bare:
-            # They go along to the other machine, where what flow and task were given is of no use, and processes and locks cannot go.
-            for context in (FlowRunContext.get(), TaskRunContext.get()):
-                if context is not None:
-                    bare.enter_context(context.model_copy(update={"parameters": {}}))
-            return worn.submit(*piece)
 
-    waiting, sent = iter(pieces), deque[PrefectFuture[R]]()
-    sent.extend(send(piece) for piece in islice(waiting, ahead))
-    while sent:
-        yield sent.popleft().result()
-        sent.extend(send(piece) for piece in islice(waiting, 1))
+def _submit(piece_task: Task[..., R], piece: tuple[Any, ...]) -> PrefectFuture[R]:
+    """Submit a piece without the parameters of the current flow and task.
+
+    Prefect pickles the run contexts and sends them along. Their parameters are useless there, and some (processes, locks)
+    cannot be pickled.
+    """
+    with ExitStack() as contexts:
+        for context in (FlowRunContext.get(), TaskRunContext.get()):
+            if context is not None:
+                contexts.enter_context(context.model_copy(update={"parameters": {}}))
+        return piece_task.submit(*piece)

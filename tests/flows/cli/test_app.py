@@ -88,9 +88,9 @@ def test_a_store_that_is_not_there_is_said_so(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"body": "a text"}\n', "has no column 'text' with text; name another with --text-column"),
-        ("", "0 documents left 0 records for the human_train"),
-        ('{"text": "one two three"}\n' * 50, "at least 20 are needed; set aside: 49 says the same"),
+        ('{"body": "a text"}\n', "has no text in column `text`. Name the text column with `--text-column`"),
+        ("", "0 documents yield 0 records for `human_train`"),
+        ('{"text": "one two three"}\n' * 50, "at least 20 are needed. Add documents. Rejected: 49 exact duplicate"),
     ],
 )
 def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(

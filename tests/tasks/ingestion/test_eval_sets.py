@@ -1,5 +1,3 @@
-"""An evaluation set comes in without touching the split, and says what had met it."""
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from curation.splitting import EvalSetSettings, IngestSettings
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import ArtifactMissingError, read_table
 from storage.artifacts.ids import human_id
 from storage.query.catalog import open_catalog
@@ -16,7 +15,7 @@ from tasks.ingestion.ingest import ingest, load_pinned_human
 from tests.conftest import human_texts
 from tests.tasks.conftest import Beginning, Said
 
-_NEW = human_texts(8, seed=60)
+_NEW_TEXTS = human_texts(8, seed=60)
 _RECIPE = {
     "dataset": "letters",
     "description": "",
@@ -29,14 +28,14 @@ _RECIPE = {
 
 
 @pytest.fixture
-def begun(begin: Callable[[str], Beginning]) -> Beginning:
-    """Generation 0 of a run on the letters."""
-    made = begin("tiny")
-    made.run.initialize(_RECIPE, set(_RECIPE), {})
-    return made
+def generation_0(begin: Callable[[str], Beginning]) -> Beginning:
+    """Generation 0 of a run on the dataset `letters`."""
+    beginning = begin("tiny")
+    beginning.run.initialize(_RECIPE, set(_RECIPE), {})
+    return beginning
 
 
-def _written(path: Path, texts: Sequence[str]) -> str:
+def _write_jsonl(path: Path, texts: Sequence[str]) -> str:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return str(path)
 
@@ -45,7 +44,7 @@ def _files(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def _met(root: Path) -> list[tuple]:
+def _exposures(root: Path) -> list[tuple]:
     return (
         open_catalog(root)
         .sql("select found_in, run, generation, id, duplicate_of from eval_exposures order by all")
@@ -53,112 +52,118 @@ def _met(root: Path) -> list[tuple]:
     )
 
 
-def test_a_set_is_added_and_nothing_else_changes(begun: Beginning, tmp_path: Path) -> None:
-    root = begun.run.root
+def test_adding_an_eval_set_changes_no_existing_file(generation_0: Beginning, tmp_path: Path) -> None:
+    root = generation_0.run.root
     before = _files(root)
-    source = _written(tmp_path / "exam.jsonl", [*_NEW, "?!", _NEW[0]])
-    made = add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
+    source = _write_jsonl(tmp_path / "exam.jsonl", [*_NEW_TEXTS, "?!", _NEW_TEXTS[0]])
+    eval_set = add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
     assert before.items() <= _files(root).items()
-    assert read_table(made["records"].folder)["text"].to_pylist() == _NEW
-    aside = read_table(made["rejected_documents"].folder).to_pylist()
-    assert [(row["row_number"], row["reason"], row["duplicate_of"]) for row in aside] == [
-        (8, "holds no record", None),
-        (9, "says the same", human_id(_NEW[0])),
+    assert read_table(eval_set["records"].folder)["text"].to_pylist() == _NEW_TEXTS
+    rejected = read_table(eval_set["rejected_documents"].folder).to_pylist()
+    assert [(row["row_number"], row["reason"], row["duplicate_of"]) for row in rejected] == [
+        (8, "no words", None),
+        (9, "exact duplicate", human_id(_NEW_TEXTS[0])),
     ]
     assert open_catalog(root).sql("select distinct dataset, eval_set from eval_records").fetchall() == [
         ("letters", "exam")
     ]
 
 
-def test_what_had_met_the_set_is_told_with_place_and_similarity(begun: Beginning, said: Said, tmp_path: Path) -> None:
-    root, human = begun.run.root, read_table(begun.reserve.folder).to_pylist()[4]
-    said(begun.attempt(1), [_NEW[0] + " Indeed.", _NEW[5]])
+def test_exposures_are_listed_with_location_and_similarity(generation_0: Beginning, said: Said, tmp_path: Path) -> None:
+    root, human = generation_0.run.root, read_table(generation_0.reserve.folder).to_pylist()[4]
+    said(generation_0.attempt(1), [_NEW_TEXTS[0] + " Indeed.", _NEW_TEXTS[5]])
     add_eval_set(
-        root, "letters", "exam", [_written(tmp_path / "exam.jsonl", [_NEW[0], human["text"]])], EvalSetSettings()
+        root,
+        "letters",
+        "exam",
+        [_write_jsonl(tmp_path / "exam.jsonl", [_NEW_TEXTS[0], human["text"]])],
+        EvalSetSettings(),
     )
-    assert _met(root) == [
-        ("candidates", "tiny", 1, "g001-0000000", human_id(_NEW[0])),
+    assert _exposures(root) == [
+        ("candidates", "tiny", 1, "g001-0000000", human_id(_NEW_TEXTS[0])),
         ("corpus", "tiny", 0, human["id"], human["id"]),
         ("human_train", None, None, human["id"], human["id"]),
     ]
-    told = open_catalog(root).sql(QUERIES["eval_exposure"]).fetchall()
-    assert ("letters", "exam", "corpus", "tiny", 0, 1, begun.model.fingerprint, 1, 1, 1.0) in [row[:10] for row in told]
+    exposures = open_catalog(root).sql(QUERIES["eval_exposure"]).fetchall()
+    model = generation_0.model.fingerprint
+    assert ("letters", "exam", "corpus", "tiny", 0, 1, model, 1, 1, 1.0) in [row[:10] for row in exposures]
 
 
-def test_a_second_look_sees_what_was_finished_since_and_repeats_nothing(
-    begun: Beginning, said: Said, tmp_path: Path
-) -> None:
-    root = begun.run.root
-    load_pinned_human(begun.attempt(1), "letters")  # began without the set, and is finished after it
-    source = _written(tmp_path / "exam.jsonl", _NEW[:2])
+def test_a_second_check_covers_only_artifacts_that_are_new(generation_0: Beginning, said: Said, tmp_path: Path) -> None:
+    root = generation_0.run.root
+    load_pinned_human(
+        generation_0.attempt(1), "letters"
+    )  # begins before the eval set is added, and finishes afterwards
+    source = _write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS[:2])
     for _ in range(2):
         add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
     folder = root / "human/letters/eval_sets/exam"
     assert sorted(path.name for path in folder.glob("eval_exposures=*")) == ["eval_exposures=1"]
-    assert _met(root) == []
-    said(begun.attempt(1), [_NEW[1]])
-    load_pinned_human(begun.attempt(2), "letters")  # knows the set, and keeps it out itself
-    said(begun.attempt(2), [_NEW[1]])
+    assert _exposures(root) == []
+    said(generation_0.attempt(1), [_NEW_TEXTS[1]])
+    load_pinned_human(generation_0.attempt(2), "letters")  # begins afterwards, and excludes the eval set itself
+    said(generation_0.attempt(2), [_NEW_TEXTS[1]])
     add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
     assert sorted(path.name for path in folder.glob("eval_exposures=*")) == ["eval_exposures=1", "eval_exposures=2"]
-    assert _met(root) == [("candidates", "tiny", 1, "g001-0000000", human_id(_NEW[1]))]
+    assert _exposures(root) == [("candidates", "tiny", 1, "g001-0000000", human_id(_NEW_TEXTS[1]))]
 
 
-def test_a_newer_snapshot_is_looked_at_too(begun: Beginning, tmp_path: Path) -> None:
-    root = begun.run.root
-    source = _written(tmp_path / "exam.jsonl", _NEW)
+def test_a_newer_snapshot_is_checked_too(generation_0: Beginning, tmp_path: Path) -> None:
+    root = generation_0.run.root
+    source = _write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS)
     add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
-    ingest(root, "letters", [_written(tmp_path / "more.jsonl", _NEW)], IngestSettings())
+    ingest(root, "letters", [_write_jsonl(tmp_path / "more.jsonl", _NEW_TEXTS)], IngestSettings())
     add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
-    found = open_catalog(root).sql("select distinct found_in, snapshot from eval_exposures").fetchall()
-    assert found == [("human_train", 2)]
+    rows = open_catalog(root).sql("select distinct found_in, snapshot from eval_exposures").fetchall()
+    assert rows == [("human_train", 2)]
 
 
-def test_an_interrupted_set_is_finished_by_the_same_command(begun: Beginning, tmp_path: Path) -> None:
-    root = begun.run.root
-    source = _written(tmp_path / "exam.jsonl", _NEW)
-    made = add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
-    for folder in (made["records"].folder, made["records"].folder.with_name("eval_exposures=1")):
+def test_an_interrupted_eval_set_is_completed_by_the_same_command(generation_0: Beginning, tmp_path: Path) -> None:
+    root = generation_0.run.root
+    source = _write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS)
+    eval_set = add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
+    for folder in (eval_set["records"].folder, eval_set["records"].folder.with_name("eval_exposures=1")):
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
     add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
     assert open_catalog(root).sql("select count(*) from eval_records").fetchall() == [(8,)]
-    assert made["records"].folder.with_name("eval_exposures=1").exists()
+    assert eval_set["records"].folder.with_name("eval_exposures=1").exists()
 
 
-def test_a_set_does_not_change(begun: Beginning, tmp_path: Path) -> None:
-    root = begun.run.root
-    add_eval_set(root, "letters", "exam", [_written(tmp_path / "exam.jsonl", _NEW)], EvalSetSettings())
+def test_an_eval_set_cannot_be_changed(generation_0: Beginning, tmp_path: Path) -> None:
+    root = generation_0.run.root
+    add_eval_set(root, "letters", "exam", [_write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS)], EvalSetSettings())
     before = _files(root)
-    with pytest.raises(
-        ValueError, match=r"exam of letters is there already and does not change .*give this one another"
-    ):
-        add_eval_set(root, "letters", "exam", [_written(tmp_path / "exam.jsonl", _NEW[:3])], EvalSetSettings())
+    message = r"Eval set exam of letters exists with other records .* add this one under another name"
+    with pytest.raises(HeirloomError, match=message):
+        add_eval_set(
+            root, "letters", "exam", [_write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS[:3])], EvalSetSettings()
+        )
     assert _files(root) == before
 
 
 @pytest.mark.parametrize(
-    ("human", "texts", "error", "sentence"),
+    ("dataset", "texts", "error", "message"),
     [
-        ("letters", ["?!", ""], ValueError, "none of 2 documents can be a record"),
-        ("diaries", _NEW, ArtifactMissingError, "there is no human text 'diaries'"),
+        ("letters", ["?!", ""], HeirloomError, "none of 2 documents has text"),
+        ("diaries", _NEW_TEXTS, ArtifactMissingError, "'diaries'"),
     ],
 )
-def test_what_cannot_be_a_set_is_refused_and_nothing_is_written(
-    begun: Beginning, tmp_path: Path, human: str, texts: list[str], error: type, sentence: str
+def test_an_eval_set_without_records_or_dataset_is_refused_and_nothing_is_written(
+    generation_0: Beginning, tmp_path: Path, dataset: str, texts: list[str], error: type, message: str
 ) -> None:
-    root = begun.run.root
+    root = generation_0.run.root
     before = _files(root)
-    with pytest.raises(error, match=sentence):
-        add_eval_set(root, human, "exam", [_written(tmp_path / "exam.jsonl", texts)], EvalSetSettings())
+    with pytest.raises(error, match=message):
+        add_eval_set(root, dataset, "exam", [_write_jsonl(tmp_path / "exam.jsonl", texts)], EvalSetSettings())
     assert _files(root) == before
 
 
-def test_documents_can_be_cut_into_passages(begun: Beginning, tmp_path: Path) -> None:
+def test_documents_can_be_split_into_passages(generation_0: Beginning, tmp_path: Path) -> None:
     (tmp_path / "exam.txt").write_text("\n\n".join(human_texts(30, seed=5)))
     settings = EvalSetSettings(passage_length_chars=(60, 200))
-    made = add_eval_set(begun.run.root, "letters", "exam", [str(tmp_path / "exam.txt")], settings)
-    texts = read_table(made["records"].folder)["text"].to_pylist()
+    eval_set = add_eval_set(generation_0.run.root, "letters", "exam", [str(tmp_path / "exam.txt")], settings)
+    texts = read_table(eval_set["records"].folder)["text"].to_pylist()
     assert len(texts) > 20
     assert all(60 <= len(text) <= 200 for text in texts)

@@ -1,7 +1,8 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from curation.splitting import IngestSettings, is_held_out
 from storage.artifacts.artifact import Artifact, read_table
@@ -9,99 +10,116 @@ from storage.artifacts.schemas import HUMAN_RECORDS, REJECTED_DOCUMENTS
 from storage.artifacts.tombstones import to_string_array
 from storage.readers.base import Block, Document
 from tasks.ingestion.dedup import DedupResult
-from tasks.ingestion.read import ScratchTables, read_blocks
-from tasks.ingestion.split import SIDES, PartWriter, existing_split_by_group, split_and_write
+from tasks.ingestion.read import BlockBatch, ScratchTables, read_blocks
+from tasks.ingestion.split import (
+    OUTPUTS,
+    REJECTED,
+    SPLITS,
+    PartWriter,
+    SplitRules,
+    existing_split_by_group,
+    split_and_write,
+)
 from tests.conftest import human_texts
 
-_NOWHERE: dict[str, list[str]] = {side: [] for side in SIDES}
+_NO_GROUPS: dict[str, list[str]] = {split: [] for split in SPLITS}
+_UNLIMITED: dict[str, int | None] = dict.fromkeys(SPLITS)
 
 
-def _settled(
+def _split(
     folder: Path,
     settings: IngestSettings,
-    placed: dict[str, list[str]],
-    room: dict[str, int | None],
-    forgotten: Sequence[str] = (),
+    existing_groups: Mapping[str, Sequence[str]] = _NO_GROUPS,
+    capacity: Mapping[str, int | None] = _UNLIMITED,
+    erased: Sequence[str] = (),
 ) -> dict[str, pa.Table]:
-    spills = ScratchTables.in_folder(folder)
-    rows = [Document(text, f"file {place % 10}", place) for place, text in enumerate(human_texts(200))]
-    read_blocks(spills, settings, (1, [Block("", 0, rows, "documents")]))
-    tables = {}
-    artifacts = {side: Artifact(folder / side, {}) for side in (*SIDES, "rejected_documents")}
-    for name, artifact in artifacts.items():
-        with artifact.draft() as draft:
-            written = {side: PartWriter(draft if side == name else None, _schema(side)) for side in artifacts}
-            split_and_write(
-                DedupResult(spills.records),
-                placed,
-                room,
-                settings,
-                to_string_array(forgotten),
-                written,
-                lambda *_: None,
-            )
-            for parts in written.values():
-                parts.close()
-        tables[name] = read_table(artifact.folder)
-    return tables
+    """Split 200 records of 10 files; returns the tables by output."""
+    tables = ScratchTables.in_folder(folder)
+    documents = [Document(text, f"file {row % 10}", row) for row, text in enumerate(human_texts(200))]
+    read_blocks(tables, settings, BlockBatch(number=1, blocks=[Block("", 0, documents, "documents")]))
+    rules = SplitRules(
+        settings=settings,
+        existing_groups=existing_groups,
+        capacity=capacity,
+        erased_hashes=to_string_array(erased),
+    )
+    results = {}
+    for output in OUTPUTS:
+        with Artifact(folder / output, {}).draft() as draft:
+            writers = {name: PartWriter(draft if name == output else None, _schema(name)) for name in OUTPUTS}
+            split_and_write(DedupResult(records=tables.records), rules, writers, lambda *_: None)
+            for writer in writers.values():
+                writer.close()
+        results[output] = read_table(folder / output)
+    return results
 
 
-def _schema(side: str) -> pa.Schema:
-    return REJECTED_DOCUMENTS if side == "rejected_documents" else HUMAN_RECORDS
+def _schema(output: str) -> pa.Schema:
+    return REJECTED_DOCUMENTS if output == REJECTED else HUMAN_RECORDS
 
 
-def test_records_lie_in_order_of_their_digest(tmp_path: Path) -> None:
-    tables = _settled(tmp_path, IngestSettings(), _NOWHERE, {"human_train": None, "human_heldout": None})
-    for side in SIDES:
-        digests = tables[side]["text_hash"].to_pylist()
-        assert digests == sorted(digests)
-        assert tables[side]["split_group"].to_pylist() == digests
-    assert sum(tables[side].num_rows for side in SIDES) == 200
-    assert all(is_held_out(digest, 0.15) for digest in tables["human_heldout"]["text_hash"].to_pylist())
+def test_records_are_sorted_by_text_hash_and_split_by_it(tmp_path: Path) -> None:
+    tables = _split(tmp_path, IngestSettings())
+    for split in SPLITS:
+        hashes = tables[split]["text_hash"].to_pylist()
+        assert hashes == sorted(hashes)
+        assert tables[split]["split_group"].to_pylist() == hashes
+    assert sum(tables[split].num_rows for split in SPLITS) == 200
+    assert all(is_held_out(text_hash, 0.15) for text_hash in tables["human_heldout"]["text_hash"].to_pylist())
 
 
-def test_what_was_forgotten_is_set_aside(tmp_path: Path) -> None:
-    everyone = _settled(tmp_path / "all", IngestSettings(), _NOWHERE, {"human_train": None, "human_heldout": None})
-    gone = everyone["human_train"]["text_hash"][0].as_py()
-    rest = _settled(tmp_path / "rest", IngestSettings(), _NOWHERE, {"human_train": None, "human_heldout": None}, [gone])
-    assert rest["human_train"]["text_hash"].to_pylist() == everyone["human_train"]["text_hash"].to_pylist()[1:]
-    assert [(row["filter"], row["reason"]) for row in rest["rejected_documents"].to_pylist()] == [
-        ("forget", "was forgotten")
-    ]
+def test_an_erased_text_is_rejected(tmp_path: Path) -> None:
+    complete = _split(tmp_path / "complete", IngestSettings())
+    erased = complete["human_train"]["text_hash"][0].as_py()
+    tables = _split(tmp_path / "erased", IngestSettings(), erased=[erased])
+    assert tables["human_train"]["text_hash"].to_pylist() == complete["human_train"]["text_hash"].to_pylist()[1:]
+    rejected = tables[REJECTED].to_pylist()
+    assert [(row["filter"], row["reason"]) for row in rejected] == [("erase", "erased text")]
 
 
-def test_the_first_by_digest_have_room(tmp_path: Path) -> None:
-    everyone = _settled(tmp_path / "all", IngestSettings(), _NOWHERE, {"human_train": None, "human_heldout": None})
-    few = _settled(tmp_path / "few", IngestSettings(), _NOWHERE, {"human_train": 7, "human_heldout": 0})
-    assert few["human_train"]["text_hash"].to_pylist() == everyone["human_train"]["text_hash"].to_pylist()[:7]
-    assert few["human_heldout"].num_rows == 0
-    assert few["rejected_documents"].num_rows == 193
-    assert set(few["rejected_documents"]["reason"].to_pylist()) == {
-        "the human_train is full",
-        "the human_heldout is full",
+def test_records_beyond_the_capacity_are_rejected_in_order_of_their_hash(tmp_path: Path) -> None:
+    complete = _split(tmp_path / "complete", IngestSettings())
+    limited = _split(tmp_path / "limited", IngestSettings(), capacity={"human_train": 7, "human_heldout": 0})
+    assert limited["human_train"]["text_hash"].to_pylist() == complete["human_train"]["text_hash"].to_pylist()[:7]
+    assert limited["human_heldout"].num_rows == 0
+    assert limited[REJECTED].num_rows == 193
+    assert set(limited[REJECTED]["reason"].to_pylist()) == {
+        "`max_train_records` reached",
+        "`max_heldout_records` reached",
     }
 
 
-def test_a_source_stays_on_the_side_it_is_on(tmp_path: Path) -> None:
+def test_a_source_stays_in_the_split_that_it_has(tmp_path: Path) -> None:
     settings = IngestSettings(split_by="source", heldout_fraction=0.5)
-    free = _settled(tmp_path / "1", settings, _NOWHERE, {"human_train": None, "human_heldout": None})
-    sides = {side: sorted(set(free[side]["source"].to_pylist())) for side in SIDES}
-    assert all(sides.values())
-    swapped = {"human_train": sides["human_heldout"], "human_heldout": sides["human_train"]}
-    moved = _settled(tmp_path / "2", settings, swapped, {"human_train": None, "human_heldout": None})
-    assert {side: sorted(set(moved[side]["source"].to_pylist())) for side in SIDES} == swapped
-    assert existing_split_by_group({side: tmp_path / "2" / side for side in SIDES}, settings) == swapped
-    assert existing_split_by_group({}, settings) == _NOWHERE
+    new = _split(tmp_path / "1", settings)
+    sources = {split: sorted(set(new[split]["source"].to_pylist())) for split in SPLITS}
+    assert all(sources.values())
+    swapped = {"human_train": sources["human_heldout"], "human_heldout": sources["human_train"]}
+    existing = _split(tmp_path / "2", settings, existing_groups=swapped)
+    assert {split: sorted(set(existing[split]["source"].to_pylist())) for split in SPLITS} == swapped
+    assert existing_split_by_group({split: tmp_path / "2" / split for split in SPLITS}, settings) == swapped
+    assert existing_split_by_group({}, settings) == _NO_GROUPS
 
 
-def test_parts_of_an_older_heirloom_get_the_columns_they_lack(tmp_path: Path) -> None:
-    old = pa.schema([field for field in HUMAN_RECORDS if field.name not in ("document_id", "messages")])
+def test_columns_that_an_older_part_lacks_are_null(tmp_path: Path) -> None:
+    old_schema = pa.schema([field for field in HUMAN_RECORDS if field.name not in ("document_id", "messages")])
     with Artifact(tmp_path / "old", {}).draft() as draft:
-        draft.write_part(pa.Table.from_pylist([{"id": "h-1", "text": "x"}], schema=old))
+        draft.write_part(pa.Table.from_pylist([{"id": "h-1", "text": "x"}], schema=old_schema))
     with Artifact(tmp_path / "new", {}).draft() as draft:
-        parts = PartWriter(draft, HUMAN_RECORDS)
-        parts.copy_from(tmp_path / "old")
-        parts.close()
-    found = read_table(tmp_path / "new")
-    assert found.schema.equals(HUMAN_RECORDS)
-    assert found.to_pylist()[0]["messages"] is None
+        writer = PartWriter(draft, HUMAN_RECORDS)
+        writer.copy_from(tmp_path / "old")
+        writer.close()
+    copied = read_table(tmp_path / "new")
+    assert copied.schema.equals(HUMAN_RECORDS)
+    assert copied.to_pylist()[0]["messages"] is None
+
+
+@pytest.mark.parametrize("num_rows", [0, 5])
+def test_an_artifact_has_at_least_one_part(tmp_path: Path, num_rows: int) -> None:
+    with Artifact(tmp_path / "records", {}).draft() as draft:
+        writer = PartWriter(draft, HUMAN_RECORDS)
+        rows = [{"id": f"h-{row}", "text": "x"} for row in range(num_rows)]
+        writer.append(pa.Table.from_pylist(rows, schema=HUMAN_RECORDS))
+        writer.close()
+    assert read_table(tmp_path / "records").num_rows == num_rows
+    assert len(list((tmp_path / "records").glob("part-*.parquet"))) == 1

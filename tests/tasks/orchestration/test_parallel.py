@@ -10,44 +10,42 @@ from tasks.orchestration.parallel import parallel_map
 from tests.support.paths import ROOT
 
 
-def _process(_: int) -> int:
+def _process_id(_: int) -> int:
     return os.getpid()
 
 
-def _fail(number: int) -> int:
-    raise ValueError(f"{number} is wrong")
+def _fail_at_7(number: int) -> int:
+    if number == 7:
+        raise ValueError(f"failed at {number}")
+    return number
 
 
-def test_answers_come_in_order_whoever_gives_them() -> None:
+def test_results_are_in_order_from_any_number_of_processes() -> None:
     assert list(parallel_map(neg, range(40))) == [-number for number in range(40)]
 
 
-def test_few_items_start_no_process() -> None:
-    assert set(parallel_map(_process, range(3))) == {os.getpid()}
-    assert len(set(parallel_map(_process, range(10)))) >= 2
+def test_a_few_items_start_no_process() -> None:
+    assert set(parallel_map(_process_id, range(3))) == {os.getpid()}
+    assert len(set(parallel_map(_process_id, range(10)))) >= 2
 
 
-def test_a_mistake_in_a_worker_is_the_callers() -> None:
-    answers = parallel_map(_at_seven, range(20))
-    with pytest.raises(ValueError, match="7 is wrong"):
-        list(answers)
+def test_an_error_in_a_worker_is_raised_in_the_caller() -> None:
+    results = parallel_map(_fail_at_7, range(20))
+    with pytest.raises(ValueError, match="failed at 7"):
+        list(results)
 
 
-def _at_seven(number: int) -> int:
-    return _fail(number) if number == 7 else number
-
-
-def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+def test_workers_do_not_run_a_script_without_a_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "flat.py"
     script.write_text(
         "from operator import neg\nfrom tasks.orchestration.parallel import parallel_map\n"
-        "print('begun')\nprint(sum(parallel_map(neg, range(20))))\n"
+        "print('started')\nprint(sum(parallel_map(neg, range(20))))\n"
     )
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(script)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert found.stdout.split() == ["begun", "-190"]
+    assert completed.stdout.split() == ["started", "-190"]

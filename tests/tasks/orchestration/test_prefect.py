@@ -2,6 +2,7 @@ import pytest
 from prefect.context import FlowRunContext, TaskRunContext
 
 from tasks.orchestration.prefect import (
+    _prefect_disabled,
     ephemeral_server,
     flow,
     has_persistent_server,
@@ -12,87 +13,93 @@ from tasks.orchestration.prefect import (
 
 
 @task
-def worn_as() -> str | None:
-    """The Prefect task that this runs as, or None."""
+def task_name() -> str | None:
+    """Return the name of the Prefect task that this runs as, or None."""
     context = TaskRunContext.get()
     return context.task.name if context else None
 
 
-@flow(name="tell", flow_run_name="{who}")
-def tell(who: str) -> tuple[str | None, str | None]:
-    """The flow this runs as, and the task that a verb in it runs as."""
+@flow(name="name-flow", flow_run_name="{person}")
+def flow_and_task_name(person: str) -> tuple[str | None, str | None]:
+    """Return the name of the flow that this runs as, and of the task that it calls."""
+    assert person
     context = FlowRunContext.get()
-    return (context.flow.name if context and context.flow else None), worn_as()
+    return (context.flow.name if context and context.flow else None), task_name()
 
 
-@flow(name="visible", flow_run_name="{who}")
-def visible(who: str) -> bool:
-    """Whether somebody could look at this flow run."""
-    assert who
+@flow(name="server-flow", flow_run_name="{person}")
+def sees_persistent_server(person: str) -> bool:
+    """Return whether the flow run is on a persistent server."""
+    assert person
     return has_persistent_server()
 
 
 @task
 def fail() -> None:
-    raise ValueError("it was the verb")
+    raise ValueError("raised in the task")
 
 
-def test_a_verb_outside_a_flow_run_is_the_plain_function() -> None:
-    assert worn_as() is None
+def test_a_task_outside_a_flow_run_is_a_plain_call() -> None:
+    assert task_name() is None
 
 
-def test_nobody_watches_where_there_is_no_flow_run() -> None:
+def test_outside_a_flow_run_there_is_no_server() -> None:
     assert not in_flow_run()
+    assert not has_persistent_server()
 
 
-def test_a_story_without_its_coat_is_the_plain_function_and_so_are_its_verbs() -> None:
+def test_without_prefect_a_flow_and_its_tasks_are_plain_calls() -> None:
     with without_prefect():
-        assert tell("anna") == (None, None)
+        assert flow_and_task_name("anna") == (None, None)
 
 
-def test_the_coat_is_back_on_after_the_block_however_it_ended() -> None:
-    from tasks.orchestration.prefect import _bare
-
-    def leave() -> None:
+def test_prefect_is_enabled_again_after_an_error_in_the_block() -> None:
+    def raise_in_block() -> None:
         with without_prefect():
-            assert _bare.get()
-            raise RuntimeError("out")
+            assert _prefect_disabled.get()
+            raise RuntimeError("in the block")
 
-    with pytest.raises(RuntimeError, match="out"):
-        leave()
-    assert not _bare.get()
+    with pytest.raises(RuntimeError, match="in the block"):
+        raise_in_block()
+    assert not _prefect_disabled.get()
 
 
-def test_blocks_without_coat_nest() -> None:
+def test_blocks_without_prefect_nest() -> None:
     with without_prefect():
         with without_prefect():
             pass
-        assert tell("anna") == (None, None)
+        assert flow_and_task_name("anna") == (None, None)
 
 
-def test_a_verbs_error_is_its_own() -> None:
-    with pytest.raises(ValueError, match="it was the verb"):
+def test_an_error_in_a_task_is_raised_unchanged() -> None:
+    with pytest.raises(ValueError, match="raised in the task"):
         fail()
 
 
-def test_a_verb_and_a_story_keep_their_names_and_words() -> None:
-    assert (worn_as.__name__, worn_as.__doc__) == ("worn_as", "The Prefect task that this runs as, or None.")
-    assert tell.__name__ == "tell"
+def test_decorated_functions_keep_their_names_and_docstrings() -> None:
+    assert task_name.__name__ == "task_name"
+    assert task_name.__doc__ == "Return the name of the Prefect task that this runs as, or None."
+    assert flow_and_task_name.__name__ == "flow_and_task_name"
 
 
-def test_a_story_shows_its_flow_for_deployments() -> None:
-    assert (tell.flow.name, tell.flow.flow_run_name, tell.flow.persist_result) == ("tell", "{who}", False)
+def test_the_prefect_flow_is_an_attribute_of_the_function() -> None:
+    prefect_flow = flow_and_task_name.flow
+    assert (prefect_flow.name, prefect_flow.flow_run_name, prefect_flow.persist_result) == (
+        "name-flow",
+        "{person}",
+        False,
+    )
 
 
 @pytest.mark.usefixtures("prefect")
-def test_a_story_is_a_flow_run_and_its_verbs_are_task_runs() -> None:
-    assert tell("anna") == ("tell", "worn_as")
+def test_a_flow_is_a_flow_run_and_its_tasks_are_task_runs() -> None:
+    assert flow_and_task_name("anna") == ("name-flow", "task_name")
 
 
 @pytest.mark.usefixtures("prefect")
-def test_a_story_can_be_seen_on_a_server_that_is_set_and_not_on_one_that_ends_with_it() -> None:
-    assert visible("anna")
+def test_a_server_is_persistent_unless_it_is_ephemeral_or_prefect_is_disabled() -> None:
+    assert sees_persistent_server("anna")
     with ephemeral_server():
-        assert not visible("anna")
+        assert not sees_persistent_server("anna")
     with without_prefect():
-        assert not visible("anna")
+        assert not sees_persistent_server("anna")

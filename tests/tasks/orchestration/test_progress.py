@@ -7,7 +7,7 @@ import pytest
 from tasks.orchestration.progress import logger, progress, progress_logger
 
 
-class _Heard(logging.Handler):
+class _RecordList(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.records: list[logging.LogRecord] = []
@@ -31,72 +31,82 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return clock
 
 
-def _listening(to: logging.Logger) -> Iterator[_Heard]:
-    heard, level = _Heard(), to.level
-    to.addHandler(heard)
-    to.setLevel(logging.DEBUG)
-    yield heard
-    to.removeHandler(heard)
-    to.setLevel(level)
+def _record_to(log: logging.Logger) -> Iterator[_RecordList]:
+    handler, level = _RecordList(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    yield handler
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 @pytest.fixture
-def drawn() -> Iterator[_Heard]:
-    yield from _listening(progress_logger)
+def progress_records() -> Iterator[_RecordList]:
+    yield from _record_to(progress_logger)
 
 
 @pytest.fixture
-def read() -> Iterator[_Heard]:
-    yield from _listening(logger)
+def log_records() -> Iterator[_RecordList]:
+    yield from _record_to(logger)
 
 
-def _steps(heard: _Heard) -> list[tuple[int, int]]:
-    return [(record.progress["done"], record.progress["of"]) for record in heard.records]
+def _steps(handler: _RecordList) -> list[tuple[int, int]]:
+    return [(record.progress["done"], record.progress["total"]) for record in handler.records]
 
 
-def test_a_stage_says_that_it_begins_and_that_it_has_ended(clock: _Clock, drawn: _Heard, read: _Heard) -> None:
+def test_a_stage_logs_its_start_and_its_end(
+    clock: _Clock, progress_records: _RecordList, log_records: _RecordList
+) -> None:
     with progress("anchor · generation 2", "train"):
         clock.now += 7
-    begun, ended = drawn.records
-    assert begun.progress == {"subject": "anchor · generation 2", "stage": "train", "done": 0, "of": 0}
-    assert ended.progress["finished"] is True
-    assert ended.progress["seconds"] == 7
-    assert [record.getMessage() for record in read.records] == ["anchor · generation 2 · train took 7.0 s"]
+    start, end = progress_records.records
+    assert start.progress == {"subject": "anchor · generation 2", "stage": "train", "done": 0, "total": 0}
+    assert end.progress["finished"] is True
+    assert end.progress["seconds"] == 7
+    assert [record.getMessage() for record in log_records.records] == ["anchor · generation 2 · train took 7.0 s"]
 
 
-def test_what_is_drawn_comes_at_most_twice_a_second(clock: _Clock, drawn: _Heard) -> None:
-    with progress("anchor", "train") as told:
+def test_progress_is_logged_at_most_twice_a_second(clock: _Clock, progress_records: _RecordList) -> None:
+    with progress("anchor", "train") as report:
         for done in range(1, 41):
             clock.now += 0.125
-            told(done, 40)
-    assert _steps(drawn)[1:-1] == [(done, 40) for done in range(4, 41, 4)]
+            report(done, 40)
+    assert _steps(progress_records)[1:-1] == [(done, 40) for done in range(4, 41, 4)]
 
 
-def test_what_is_read_comes_at_most_every_ten_seconds(clock: _Clock, read: _Heard) -> None:
-    with progress("anchor", "train") as told:
+def test_the_readable_log_has_at_most_one_record_in_ten_seconds(clock: _Clock, log_records: _RecordList) -> None:
+    with progress("anchor", "train") as report:
         for done in range(1, 26):
             clock.now += 1
-            told(done, 25)
-    assert [record.getMessage() for record in read.records] == [
+            report(done, 25)
+    assert [record.getMessage() for record in log_records.records] == [
         "anchor · train 10 of 25, 15 s left",
         "anchor · train 20 of 25, 5 s left",
         "anchor · train took 25.0 s",
     ]
 
 
-def test_a_stage_that_fails_does_not_say_that_it_took_so_long(drawn: _Heard, read: _Heard) -> None:
+def test_a_stage_that_raises_has_no_end_record(progress_records: _RecordList, log_records: _RecordList) -> None:
     def fail() -> None:
         with progress("anchor", "train"):
             raise RuntimeError("out")
 
     with pytest.raises(RuntimeError, match="out"):
         fail()
-    assert read.records == []
-    assert [record.progress.get("finished") for record in drawn.records] == [None]
+    assert log_records.records == []
+    assert [record.progress.get("finished") for record in progress_records.records] == [None]
 
 
-def test_nothing_done_yet_leaves_a_number_all_the_same(clock: _Clock, drawn: _Heard) -> None:
-    with progress("anchor", "train") as told:
+def test_the_time_left_is_finite_when_nothing_is_done(clock: _Clock, progress_records: _RecordList) -> None:
+    with progress("anchor", "train") as report:
         clock.now += 2
-        told(0, 100)
-    assert drawn.records[1].getMessage() == "anchor · train 0 of 100, 200 s left"
+        report(0, 100)
+    assert progress_records.records[1].getMessage() == "anchor · train 0 of 100, 200 s left"
+
+
+def test_the_time_left_is_estimated_from_items_of_this_process(clock: _Clock, progress_records: _RecordList) -> None:
+    with progress("anchor", "generate") as report:
+        clock.now += 2
+        report(60, 100, "60 texts", 50)
+    assert progress_records.records[1].getMessage() == "anchor · generate 60 texts, 8 s left"
+    assert progress_records.records[1].progress["text"] == "60 texts"

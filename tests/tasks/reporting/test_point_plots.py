@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from curation.splitting import IngestSettings
+from curation.splitting import DedupSettings, IngestSettings
 from flows.config.loading import load_recipe
 from flows.config.site import Site
 from flows.evolve import evolve
@@ -43,7 +43,7 @@ def test_a_run_over_points_is_drawn_in_its_report(site: Site, tmp_path: Path) ->
     path.write_text("".join(f'{{"text": "{x:.3f} {y:.3f}"}}\n' for x, y in dice.normal(0, 1, (200, 2))))
     changes = ["num_generations=2", "evaluate.num_samples=40", "prompts.prompts_per_human_record=0.2"]
     with without_prefect():
-        ingest(site.store, "points", [str(path)], IngestSettings(repeats="exact"))
+        ingest(site.store, "points", [str(path)], IngestSettings(dedup=DedupSettings(method="exact")))
         evolve(load_recipe("points", changes), site)
     folder = report(site.store, ["points"], "points")
     assert "![Points that each generation says" in (folder / "report.md").read_text()
