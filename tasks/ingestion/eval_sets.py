@@ -145,7 +145,7 @@ def _texts_of(document: Document, settings: EvalSetSettings) -> tuple[list[str],
     if settings.passage_length_chars is None:
         texts, reason = [document.content], "no words"
     else:
-        texts = split_passages(document.content, *settings.passage_length_chars)
+        texts = list(split_passages(document.content, *settings.passage_length_chars))
         reason = "no passage of the required length"
     # A lone surrogate, which JSON can contain, cannot be stored as UTF-8.
     return [text.encode("utf-8", "replace").decode() for text in texts if words(text)], reason

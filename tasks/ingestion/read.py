@@ -231,7 +231,7 @@ def _message_array(texts: Sequence[HumanText]) -> pa.Array:
     return pa.array(conversations, MESSAGES)
 
 
-def _encodable(message: Message) -> dict[str, str]:
+def _encodable(message: Message) -> Message:
     """Replace lone surrogates, as in the text."""
     return {
         "role": message["role"].encode("utf-8", "replace").decode(),

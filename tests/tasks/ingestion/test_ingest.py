@@ -293,7 +293,9 @@ def test_rejected_documents_are_counted_by_reason(tmp_path: Path) -> None:
 
 def test_a_file_without_the_text_column_is_refused(tmp_path: Path) -> None:
     source = _write_jsonl(tmp_path / "a.jsonl", human_texts(100))
-    with pytest.raises(HeirloomError, match=r"has no text in column `body`\. Name the text column with `--text-column`"):
+    with pytest.raises(
+        HeirloomError, match=r"has no text in column `body`\. Name the text column with `--text-column`"
+    ):
         ingest(tmp_path / "store", "letters", [source], IngestSettings(text_column="body"))
     assert _stored_paths(tmp_path / "store") == []
 
