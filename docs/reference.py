@@ -205,7 +205,7 @@ def _storage() -> str:
     ]
     for name, query in QUERIES.items():
         arguments = [parameter.upper() for parameter in parameters(name)]
-        lines += [f"**{' '.join([name, *arguments])}**", "", "```sql", _unindented(query), "```", ""]
+        lines += [f"**{' '.join([name, *arguments])}**", "", "```sql", query.rstrip(), "```", ""]
     lines += ["## Column types", ""]
     for name in (
         "HUMAN_RECORDS",
@@ -272,11 +272,6 @@ that dropped a record come first, so queries about drops read little. `text` is 
 
 `heirloom export RUN --generation N --to hf` (or `jsonl`, `parquet`) writes one corpus with licenses, a dataset card (`README.md`) and
 `croissant.json`; `datasets.load_dataset(FOLDER)` opens it.""".splitlines()
-
-
-def _unindented(query: str) -> str:
-    lines = query.strip("\n").splitlines()
-    return "\n".join(line.removeprefix("        ") for line in lines)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class LoopController:
                 return attempt
             if "human_fraction" in rejected:
                 self._increase_human_fraction(rejected["human_fraction"], rejected["records"])
-            elif "redone" in rejected:
+            elif "retried" in rejected:
                 self._number += 1
             else:
                 self.action, self._ended = "roll_back", True
@@ -81,7 +81,7 @@ class LoopController:
     def _retry_as_reviewed(self, turn: "Generation", reserve: int, review: ReviewDecision) -> None:
         reason, fraction = _said("redone", review), review.human_fraction
         if fraction is None:
-            self._reject(turn.attempt, reason, redone=1)
+            self._reject(turn.attempt, reason, retried=1)
             self._number += 1
             return
         survivors = read_manifest(turn.decisions.folder)["facts"]["survivors"] if turn.decisions else 0

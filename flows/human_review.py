@@ -205,10 +205,10 @@ def _deadline(attempt: Attempt, settings: ReviewSettings) -> float:
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    mine, asked = str(context.flow_run.id), journal_entry(attempt, "asked")
+    mine, asked = str(context.flow_run.id), journal_entry(attempt, "review_requested")
     if asked is None:
         deadline = time.time() + settings.timeout_hours * 3600
-        attempt.run.append("asked", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)
+        attempt.run.append("review_requested", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(deadline))
         logger.warning("%s · waits for a review until %s, at %s", attempt, until, _address(mine))
         _tell(REVIEW_REQUESTED, attempt, {"until": until, "default": settings.default_decision, "form": _address(mine)})

@@ -58,7 +58,7 @@ def build_many(root: Path) -> None:
         run.initialize(_RECIPE, set(), {})
         for generation in range(20):
             attempt = Attempt(run, generation)
-            run.append("began", generation, 1, snapshot=1)
+            run.append("started", generation, 1, snapshot=1)
             for name, schema in _SMALL.items():
                 with attempt.artifact(name, {}).draft() as draft:
                     draft.write_part(schema.empty_table())
@@ -67,7 +67,7 @@ def build_many(root: Path) -> None:
 def _live_through(attempt: Attempt) -> None:
     """One generation: every candidate asked by a human record, 3 in 100 dropped by each sieve, 30 in 100 human."""
     born = attempt.generation
-    attempt.run.append("began", born, 1, snapshot=1)
+    attempt.run.append("started", born, 1, snapshot=1)
     synthetic = f"printf('g{born:03d}-%07d', i)"
     parent = f"hash(i + {born}) % 30000"
     candidates = _publish(

@@ -110,7 +110,7 @@ class Artifact:
                 target.unlink(missing_ok=True)
                 shutil.copyfile(source / name, target)
             draft.rows = manifest["rows"]
-            draft.facts = {**manifest["facts"], "adopted_from": manifest["provenance"]["command"]}
+            draft.facts = {**manifest["facts"], "copied_from": manifest["provenance"]["command"]}
 
     def _publish(self, draft: "Draft") -> None:
         manifest = {

@@ -1,15 +1,16 @@
-"""Evaluation sets: human records under a name of their own, kept out of everything once they are there.
+"""Eval sets: named sets of human records that are excluded from prompts and corpora once they are added.
 
-<root>/human/<name>/eval_sets/<set>/records/     the records, immutable
-                                     rejected_documents/   documents that could not be taken in, with the reason
-                                     eval_exposures=1/       what had met the set already; a later look adds the next
+<root>/human/<dataset>/eval_sets/<name>/records/              the records, immutable
+                                        rejected_documents/   documents that were not ingested, with the reason
+                                        eval_exposures=1/     records older than the set that overlap it; a later
+                                                              check adds eval_exposures=2/
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
+from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, load_artifact
 from storage.artifacts.schemas import EVAL_EXPOSURES, HUMAN_RECORDS, REJECTED_DOCUMENTS
 from storage.names import check_name
 
@@ -20,41 +21,29 @@ VIEWS = {
 }
 """View: schema and artifact folder."""
 
-EVAL_EXPOSURE_SQL = """
-        -- What had met an evaluation set before it was withheld, and which models had learned from it.
-        select dataset, eval_set, found_in, run, generation, attempt, g.model, count(distinct id) as records,
-            count(distinct duplicate_of) as eval_records, round(max(similarity), 3) as similarity, max(shared_run_words) as shared_run_words
-        from eval_exposures left join (select run, generation, attempt, model from generations_all_attempts) as g
-            using (run, generation, attempt)
-        group by all order by all"""
-CONTAMINATION_SQL = """
-        -- What of each corpus overlaps an evaluation set.
-        select run, generation, eval_set, origin, num_compared, num_overlapping, round(max_jaccard, 3) as max_jaccard, shared_run_words
-        from contamination_report order by all"""
-
 _RESERVED_NAMES = ("all", "human_heldout", "human_train")
 
 
 def eval_set_folder(root: Path, dataset: str, name: str) -> Path:
-    """Where an evaluation set is.
+    """Return the folder of an eval set.
 
     Raises:
-        HeirloomError: the name is no folder name, or one that means something else.
+        HeirloomError: the name is invalid or reserved.
     """
-    check_name(name, "an evaluation set")
+    check_name(name, "an eval set")
     if name in _RESERVED_NAMES:
-        raise HeirloomError(f"{name!r} cannot name an evaluation set: {', '.join(_RESERVED_NAMES)} are reserved")
+        raise HeirloomError(f"{name!r} cannot name an eval set: {', '.join(_RESERVED_NAMES)} are reserved")
     return root / "human" / dataset / "eval_sets" / name
 
 
 def list_eval_sets(root: Path, dataset: str) -> list[str]:
-    """Names of the evaluation sets of one human text, in order."""
-    found = (root / "human" / dataset / "eval_sets").glob(f"*/records/{MANIFEST}")
-    return sorted(path.parent.parent.name for path in found)
+    """Return the names of the eval sets of a dataset, sorted."""
+    manifests = (root / "human" / dataset / "eval_sets").glob(f"*/records/{MANIFEST}")
+    return sorted(path.parent.parent.name for path in manifests)
 
 
 def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:
-    """The records of one evaluation set.
+    """Return the records of one eval set.
 
     Raises:
         ArtifactMissingError: there is no such set.
@@ -63,18 +52,17 @@ def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:
     if not (folder / MANIFEST).exists():
         known = ", ".join(list_eval_sets(root, dataset)) or "none yet"
         raise ArtifactMissingError(
-            f"there is no evaluation set {name!r} of {dataset}; there are: {known}. "
-            f"Run: heirloom add-eval-set SOURCE --dataset {dataset} --name {name}"
+            f"There is no eval set {name!r} of {dataset}. Eval sets: {known}. "
+            f"To add it: heirloom add-eval-set SOURCE --dataset {dataset} --name {name}"
         )
-    manifest = read_manifest(folder)
-    return Artifact(folder, manifest["settings"], manifest["parents"])
+    return load_artifact(folder)
 
 
 def require_eval_sets(root: Path, dataset: str, names: Sequence[str]) -> None:
-    """Check that every one of these evaluation sets is there.
+    """Check that every one of these eval sets exists.
 
     Raises:
-        ArtifactMissingError: one is not.
+        ArtifactMissingError: one of them does not.
     """
     for name in names:
         load_eval_set(root, dataset, name)

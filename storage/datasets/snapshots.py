@@ -6,21 +6,21 @@ from storage.artifacts.artifact import ArtifactMissingError
 
 
 def human_folder(root: Path, name: str, snapshot: int) -> Path:
-    """Folder of one snapshot of one human source."""
+    """Return the folder of one snapshot of a dataset."""
     return root / "human" / name / f"snapshot={snapshot}"
 
 
 def newest_snapshot(root: Path, name: str) -> int:
-    """Number of the newest finished snapshot.
+    """Return the number of the newest finished snapshot of a dataset.
 
     Raises:
-        ArtifactMissingError: nothing of that name was ingested.
+        ArtifactMissingError: no dataset of that name was ingested.
     """
     finished = (root / "human" / name).glob("snapshot=*/human_train/_manifest.json")
-    found = [int(path.parents[1].name.split("=")[1]) for path in finished]
-    if not found:
+    numbers = [int(path.parents[1].name.split("=")[1]) for path in finished]
+    if not numbers:
         known = ", ".join(sorted(path.name for path in (root / "human").glob("*"))) or "none yet"
         raise ArtifactMissingError(
-            f"there is no human text {name!r} in {root}; ingested: {known}. Run: heirloom ingest SOURCE --name {name}"
+            f"There is no dataset {name!r} in {root}. Datasets: {known}. To add it: heirloom ingest SOURCE --name {name}"
         )
-    return max(found)
+    return max(numbers)

@@ -1,7 +1,7 @@
-"""A run that begins as a copy of another's first generations, and goes on by a recipe of its own.
+"""Fork a run: copy its first generations into a new run that continues with its own recipe.
 
-The generations that are taken over keep their settings and fingerprints. Their files are hard links where the
-disk has them, copies elsewhere; nothing edits a file in place, so neither run can change the other.
+Copied generations keep their settings and fingerprints. Their files are hard links where the file system supports
+them; no file is ever edited in place, so neither run can change the other.
 """
 
 import json
@@ -22,39 +22,40 @@ from storage.runs.status import accepted_attempts, artifact_folders_of
 
 
 def fork(source: Run, generation: int, name: str, recipe: Mapping[str, Any]) -> Run:
-    """Begin the run `name` with generations 0 to `generation` of `source`; it appears whole or not at all.
+    """Create the run `name` with generations 0 to `generation` of `source`; it appears complete or not at all.
 
     Raises:
-        HeirloomError: the name is taken, a generation is not finished, its model cannot speak any more, or a file is damaged.
+        HeirloomError: the name is taken, a generation is not finished, the weights of its model were removed, or a
+            file is damaged.
     """
-    made = Run(source.root, name)
-    if made.folder.exists():
-        raise HeirloomError(f"there is already something at {made.folder}; choose another name")
+    new_run = Run(source.root, name)
+    if new_run.folder.exists():
+        raise HeirloomError(f"{new_run.folder} exists already. Choose another name.")
     attempts = accepted_until(source, generation)
     require_weights(attempts[-1].folder / "model")
-    draft = made.folder.with_name(f".fork-{name}")
+    draft = new_run.folder.with_name(f".fork-{name}")
     if draft.exists():
         shutil.rmtree(draft)
     for attempt in attempts:
         for folder in artifact_folders_of(attempt):
-            # An index is for one kind of sketch, which the recipe may change; it is made again where it is asked for.
+            # The recipe may change the kind of sketch that an index holds; it is rebuilt on first use.
             if folder.name not in ("index", "human_train_index"):
-                _take_over(folder, draft / folder.relative_to(source.folder))
-    _describe(source, attempts, draft, recipe)
+                _link_artifact(folder, draft / folder.relative_to(source.folder))
+    _write_metadata(source, attempts, draft, recipe)
     fsync(draft)
-    draft.rename(made.folder)
-    fsync(made.folder.parent)
-    return made
+    draft.rename(new_run.folder)
+    fsync(new_run.folder.parent)
+    return new_run
 
 
 def inherited_attempts(run: Run) -> list[Attempt]:
-    """The attempts that a run took over from the one it was forked from; none for a run that began by itself."""
+    """Return the attempts that a run inherited from the one it was forked from; none if it is no fork."""
     forked = run.forked_from()
     return accepted_until(run, forked["generation"]) if forked else []
 
 
 def accepted_until(run: Run, generation: int) -> list[Attempt]:
-    """The accepted attempts of generations 0 to `generation`.
+    """Return the accepted attempts of generations 0 to `generation`.
 
     Raises:
         ArtifactMissingError: one of them is not finished.
@@ -63,18 +64,20 @@ def accepted_until(run: Run, generation: int) -> list[Attempt]:
     attempts = [Attempt(run, number, accepted.get(number, 1)) for number in range(generation + 1)]
     for attempt in attempts:
         if not (attempt.folder / "verdict" / MANIFEST).exists():
-            raise ArtifactMissingError(f"{attempt} is not finished; heirloom show {run.name} says how far the run is")
+            raise ArtifactMissingError(
+                f"{attempt} is not finished. To see the state of the run: heirloom show {run.name}"
+            )
     return attempts
 
 
-def _take_over(folder: Path, target: Path) -> None:
+def _link_artifact(folder: Path, target: Path) -> None:
     target.mkdir(parents=True)
     manifest = read_manifest(folder)
     for name, listed in manifest["files"].items():
         if name in removed_weight_files(folder):
             continue
         if not (folder / name).exists() or file_info(folder / name) != listed:
-            raise HeirloomError(f"{folder / name} is damaged, so nothing was forked; heirloom verify says what to do")
+            raise HeirloomError(f"{folder / name} is damaged, so the run was not forked. Run heirloom verify.")
         _link(folder / name, target / name)
     for name in (MANIFEST, REMOVAL_NOTE):
         if (folder / name).exists():
@@ -87,22 +90,24 @@ def _link(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
     except OSError:
-        # Not every disk has hard links.
+        # The file system has no hard links.
         shutil.copyfile(path, target)
         fsync(target)
 
 
-def _describe(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping[str, Any]) -> None:
-    taken = {(attempt.generation, attempt.number) for attempt in attempts}
-    told = [
+def _write_metadata(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping[str, Any]) -> None:
+    inherited = {(attempt.generation, attempt.number) for attempt in attempts}
+    journal = [
         entry
         for entry in source.journal()
-        if ((entry["generation"], entry["attempt"]) in taken and entry["event"] in ("began", "accepted", "forked"))
-        # What people rejected stays rejected, also where it was in an attempt that was made again.
+        if (
+            (entry["generation"], entry["attempt"]) in inherited and entry["event"] in ("started", "accepted", "forked")
+        )
+        # Records rejected in a review stay rejected, also those of attempts that were retried.
         or (entry["event"] == "reviewed" and entry["generation"] <= attempts[-1].generation)
     ]
     last = attempts[-1]
-    told.append(
+    journal.append(
         {
             "time": time.time(),
             "event": "forked",
@@ -111,7 +116,7 @@ def _describe(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping
             "reason": f"from {source.name} generation {last.generation}",
         }
     )
-    (draft / "journal.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in told))
+    (draft / "journal.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in journal))
     content = {
         "format": FORMAT,
         "recipe": recipe,

@@ -1,8 +1,9 @@
-"""A run: its folder, the recipe it was begun with, its journal, and the lock that gives it one writer.
+"""A run: its folder, its recipe, its journal, and a lock that allows one writer at a time.
 
-<root>/runs/<run>/run.json                  recipe as resolved, site, provenance
-                  journal.jsonl             what was accepted, rejected, stopped, and why
-                  generation=3/attempt=1/   excluded_records/ candidates/ decisions/ index/ corpus/ contamination_report/ model/ metrics/ verdict/
+<root>/runs/<run>/run.json                  resolved recipe, site, provenance
+                  journal.jsonl             append-only list of events: started, accepted, rejected, stopped, ...
+                  generation=3/attempt=1/   excluded_records/ candidates/ decisions/ index/ corpus/
+                                            contamination_report/ model/ metrics/ verdict/
 """
 
 import contextlib
@@ -39,22 +40,22 @@ class BusyError(HeirloomError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run by its place."""
+    """One run, identified by the store and its name."""
 
     root: Path
     name: str
 
     def __post_init__(self) -> None:
-        """Refuse a name that is no folder name.
+        """Check the name.
 
         Raises:
-            HeirloomError: the name is empty or holds other characters than letters, digits, dot, dash, underscore.
+            HeirloomError: the name contains other characters than letters, digits, dots, dashes and underscores.
         """
         check_name(self.name, "a run")
 
     @property
     def folder(self) -> Path:
-        """Where everything of this run is."""
+        """Folder of this run."""
         return self.root / "runs" / self.name
 
     def initialize(
@@ -64,67 +65,72 @@ class Run:
         site: Mapping[str, Any],
         explicit_fields: Sequence[str] | None = None,
     ) -> None:
-        """Write down what this run is, or check that it is still that; fields in `growing` may change, `said` never does.
+        """Write `run.json`, or update it if the run exists and its recipe differs in `mutable_fields` only.
+
+        Args:
+            recipe: the resolved recipe.
+            mutable_fields: top-level recipe fields that may change while a run exists.
+            site: settings of the machine, recorded for provenance.
+            explicit_fields: recipe fields that the user set; the value of the first call is kept.
 
         Raises:
-            DriftError: the run was begun with another recipe.
+            DriftError: the run was started with another recipe.
         """
         self.check_drift(recipe, mutable_fields)
         path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
-        first = self._metadata() if self.exists() else {"explicit_fields": explicit_fields}
-        content |= {name: first[name] for name in ("forked", "explicit_fields") if first.get(name) is not None}
+        previous = self._metadata() if self.exists() else {"explicit_fields": explicit_fields}
+        content |= {name: previous[name] for name in ("forked", "explicit_fields") if previous.get(name) is not None}
         mirror.write_small(path, json.dumps(content, indent=1).encode())
 
     def check_drift(self, recipe: Mapping[str, Any], mutable_fields: set[str]) -> None:
-        """Check that a run that was begun is still this recipe; fields in `growing` may differ.
+        """Check that a run, if it exists, was started with this recipe; `mutable_fields` may differ.
 
         Raises:
-            DriftError: it is another recipe; the message names the changed fields.
+            DriftError: the recipe differs; the message names the changed fields.
         """
         if not self.exists():
             return
-        was, now = (
-            {key: value for key, value in one.items() if key not in mutable_fields} for one in (self.recipe(), recipe)
-        )
-        if changed := differences(was, now, ""):
+        stored = {key: value for key, value in self.recipe().items() if key not in mutable_fields}
+        current = {key: value for key, value in recipe.items() if key not in mutable_fields}
+        if changes := differences(stored, current, ""):
             raise DriftError(
-                f"run {self.name} was begun with another recipe: {'; '.join(changed)}. "
-                f"Give the new recipe a name of its own, or put the old values back"
+                f"Run {self.name} was started with another recipe: {'; '.join(changes)}. "
+                f"Give the new recipe another name, or restore the old values."
             )
 
     def recipe(self) -> dict[str, Any]:
-        """The recipe this run was begun with.
+        """Return the recipe that this run was started with.
 
         Raises:
-            ArtifactMissingError: there is no such run.
+            ArtifactMissingError: there is no such run, or `run.json` cannot be read.
         """
         path = self.folder / "run.json"
         try:
             content = json.loads(path.read_text())
-            recipe, found = content["recipe"], int(content.get("format", FORMAT))
+            recipe, version = content["recipe"], int(content.get("format", FORMAT))
         except FileNotFoundError as error:
             known = ", ".join(run.name for run in runs(self.root)) or "none yet"
-            raise ArtifactMissingError(f"there is no run {self.name} in {self.root}; runs there: {known}") from error
+            raise ArtifactMissingError(f"There is no run {self.name} in {self.root}. Runs: {known}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactMissingError(f"{path} cannot be read: {error}; restore it from a copy") from error
-        check_format_version(found, path)
+            raise ArtifactMissingError(f"Cannot read {path}: {error}. Restore it from a backup.") from error
+        check_format_version(version, path)
         return recipe
 
     def forked_from(self) -> dict[str, Any]:
-        """`run` and `generation` that this run was forked from; empty for a run that began by itself."""
+        """Return `run` and `generation` that this run was forked from, or an empty dict."""
         return self._metadata().get("forked", {}) if self.exists() else {}
 
     def explicit_fields(self) -> list[str] | None:
-        """Fields of the recipe that somebody had set when this run began; None of a run of an older Heirloom."""
+        """Return the recipe fields that the user had set when this run was started; None if they were not recorded."""
         return self._metadata().get("explicit_fields")
 
     def _metadata(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "run.json").read_text()))
 
     def exists(self) -> bool:
-        """Whether this run was ever started."""
+        """Return whether this run was ever started."""
         return (self.folder / "run.json").exists()
 
     def pin_snapshot(
@@ -134,40 +140,43 @@ class Run:
         latest_snapshot: Callable[[], int],
         eval_sets: Callable[[], list[str]] = list,
     ) -> int:
-        """The snapshot of human text that an attempt uses: what the journal says, or the newest one from now on.
+        """Return the human snapshot of an attempt; the first call pins the latest one in the journal.
 
-        With it are pinned the evaluation sets that the attempt knows; see `pinned_eval_sets`.
+        The event `started` that the first call appends also pins the eval sets; see `pinned_eval_sets`.
         """
-        if (began := self.journal_entry("began", generation, attempt)) is None:
-            began = {"snapshot": latest_snapshot(), "eval_sets": eval_sets()}
-            self.append("began", generation, attempt, **began)
-        return int(began["snapshot"])
+        entry = self.journal_entry("started", generation, attempt)
+        if entry is None:
+            entry = {"snapshot": latest_snapshot(), "eval_sets": eval_sets()}
+            self.append("started", generation, attempt, **entry)
+        return int(entry["snapshot"])
 
     def pinned_eval_sets(self, generation: int, attempt: int) -> list[str]:
-        """Names of the evaluation sets that were there when an attempt began."""
-        return list((self.journal_entry("began", generation, attempt) or {}).get("eval_sets", []))
+        """Return the names of the eval sets that existed when an attempt was started."""
+        entry = self.journal_entry("started", generation, attempt) or {}
+        return list(entry.get("eval_sets", []))
 
     def journal_entry(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
-        """What the journal says of such an event of an attempt."""
+        """Return the journal entry of an event of an attempt, or None."""
         for entry in self.journal():
             if (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt):
                 return entry
         return None
 
-    def append(self, event: str, generation: int, attempt: int, reason: str = "", **more: _JournalValue) -> None:
-        """Append to the journal, once for each event of an attempt."""
+    def append(self, event: str, generation: int, attempt: int, reason: str = "", **values: _JournalValue) -> None:
+        """Append an entry to the journal; does nothing if this event of the attempt is in it already."""
         if self.journal_entry(event, generation, attempt):
             return
-        place = {"generation": generation, "attempt": attempt}
-        entry = {"time": time.time(), "event": event, **place, "reason": reason, **more}
+        key = {"event": event, "generation": generation, "attempt": attempt}
+        entry = {"time": time.time(), **key, "reason": reason, **values}
         path = self.folder / "journal.jsonl"
-        before = mirror.read_latest(path)
-        # A line cut off by a crash must not swallow the one that follows it.
-        cut_off = b"\n" * (before != b"" and not before.endswith(b"\n"))
-        mirror.write_small(path, before + cut_off + json.dumps(entry).encode() + b"\n")
+        content = mirror.read_latest(path)
+        if content and not content.endswith(b"\n"):
+            # A crash truncated the last line: end it, so that it does not swallow the next one.
+            content += b"\n"
+        mirror.write_small(path, content + json.dumps(entry).encode() + b"\n")
 
     def journal(self) -> list[dict[str, Any]]:
-        """Every entry, oldest first; a line cut off by a crash does not count."""
+        """Return every entry, oldest first; a line that a crash truncated is skipped."""
         path = self.folder / "journal.jsonl"
         entries = []
         for line in path.read_text().splitlines() if path.exists() else []:
@@ -177,10 +186,13 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one writer; the system frees the lock when its owner ends, however that ends.
+        """Hold the exclusive lock of a writer; the operating system frees it when the process ends, even if killed.
+
+        Uses `flock` itself and not the package filelock: the lock file also holds the description of its holder, and
+        `lock_holder` tests it with a shared lock, which works in a read-only store and which filelock does not offer.
 
         Raises:
-            BusyError: somebody else is; the message says who, and since when.
+            BusyError: another process holds the lock; the message names it and the time since when.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("a+") as lock:
@@ -188,20 +200,20 @@ class Run:
                 _acquire(lock)
             except BlockingIOError as error:
                 lock.seek(0)
-                by = lock.read().strip() or "another process"
-                raise BusyError(f"run {self.name} is being written by {by}") from error
+                holder = lock.read().strip() or "another process"
+                raise BusyError(f"run {self.name} is being written by {holder}") from error
             lock.truncate(0)
-            who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
-            lock.write(f"{who}\n")
+            holder = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+            lock.write(f"{holder}\n")
             lock.flush()
             try:
-                with lease(self.folder / ".lock", who):
+                with lease(self.folder / ".lock", holder):
                     yield
             except LeaseHeldError as error:
                 raise BusyError(f"run {self.name} is being written by {error}") from error
 
     def lock_holder(self) -> str:
-        """Who is writing this run and since when; empty when nobody is, whatever a dead writer has left."""
+        """Describe the process that is writing this run; empty if none is, also if a killed writer left its file."""
         with contextlib.suppress(FileNotFoundError), (self.folder / ".lock").open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -211,21 +223,25 @@ class Run:
 
 
 def _acquire(lock: IO[str]) -> None:
+    # `lock_holder` in another process holds the shared lock for a moment, so one failed try does not mean a writer.
     for _ in range(10):
-        with contextlib.suppress(BlockingIOError):
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(0.02)  # whoever asks who is writing holds the lock for a moment
-    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def runs(root: Path) -> list[Run]:
-    """Every run of a store, by name."""
+    """Return every run of a store, sorted by name."""
     return [Run(root, path.parent.name) for path in sorted((root / "runs").glob("[!.]*/run.json"))]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at one generation of a run: where its artifacts go."""
+    """One attempt at one generation of a run."""
 
     run: Run
     generation: int
@@ -233,13 +249,13 @@ class Attempt:
 
     @property
     def folder(self) -> Path:
-        """Where the artifacts of this attempt are."""
+        """Folder of the artifacts of this attempt."""
         return self.run.folder / f"generation={self.generation}" / f"attempt={self.number}"
 
     def artifact(self, name: str, settings: Mapping[str, Any], **parents: Artifact) -> Artifact:
-        """The artifact of this name, made with these settings from these parents."""
+        """Return the artifact of this name in this attempt, with these settings and parents."""
         return Artifact(self.folder / name, settings, {key: parent.fingerprint for key, parent in parents.items()})
 
     def __str__(self) -> str:
-        again = f", attempt {self.number}" if self.number > 1 else ""
-        return f"{self.run.name} · generation {self.generation}{again}"
+        attempt = f", attempt {self.number}" if self.number > 1 else ""
+        return f"{self.run.name} · generation {self.generation}{attempt}"

@@ -40,7 +40,7 @@ def emit_generation_event(attempt: Attempt, action: str, reasons: str = "") -> N
 
 def _told(attempt: Attempt) -> bool:
     # A run that was suspended for a review comes by here again.
-    return bool(journal_entry(attempt, "accepted") or journal_entry(attempt, "asked"))
+    return bool(journal_entry(attempt, "accepted") or journal_entry(attempt, "review_requested"))
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:

@@ -30,7 +30,7 @@ def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested
     models = [ingested.store / f"runs/{run}/generation=0/attempt=1/model" for run in ("tiny", "cold")]
     first, second = (read_manifest(model) for model in models)
     assert first["fingerprint"] == second["fingerprint"]
-    assert sorted("adopted_from" in manifest["facts"] for manifest in (first, second)) == [False, True]
+    assert sorted("copied_from" in manifest["facts"] for manifest in (first, second)) == [False, True]
     rows = open_catalog(ingested.store).sql(QUERIES["run_outcomes"]).fetchall()
     types = {row[0]: row[9] for row in rows}
     assert types["cold"] < types["tiny"]
@@ -43,5 +43,5 @@ def test_recipes_of_one_name_are_refused(ingested: Site, recipe: Recipe) -> None
 
 def test_an_arm_that_fails_fails_the_comparison(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     lost = recipe.model_copy(update={"name": "lost", "dataset": "nobody"})
-    with without_prefect(), pytest.raises(ValueError, match="there is no human text 'nobody'"):
+    with without_prefect(), pytest.raises(ValueError, match="There is no dataset 'nobody'"):
         compare([recipe, lost], ingested, "both")

@@ -189,9 +189,7 @@ def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, r
         recipe.model_dump() | {"num_generations": 1, "evaluate": {"num_samples": 20, "eval_sets": ["exam"]}}
     )
     with without_prefect():
-        with pytest.raises(
-            ArtifactMissingError, match="there is no evaluation set 'exam' of letters; there are: none yet"
-        ):
+        with pytest.raises(ArtifactMissingError, match=r"There is no eval set 'exam' of letters\. Eval sets: none yet"):
             evolve(chosen, ingested)
         assert not (ingested.store / "runs").exists()
         exam = _written(tmp_path / "exam.jsonl", human_texts(30, seed=8))

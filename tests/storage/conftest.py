@@ -41,7 +41,7 @@ def publish(artifact: Artifact, schema: pa.Schema, rows: Sequence[Mapping[str, A
 def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -> None:
     """Publish a small attempt: two candidates, of which one goes, and what follows from that."""
     attempt = Attempt(run, generation, number)
-    run.append("began", generation, number, snapshot=1)
+    run.append("started", generation, number, snapshot=1)
     names = [synthetic_id(generation, number, serial) for serial in range(2)]
     candidates = publish(
         attempt.artifact("candidates", {"seed": number}),

@@ -38,19 +38,19 @@ MISTAKES = {
     "missing file": (["ingest", "nowhere.jsonl", "--name", "x"], "nowhere.jsonl does not exist"),
     "unknown recipe": (["run", "nonsense"], "there is no recipe nonsense"),
     "unknown key": (["run", "anchor", "--set", "mix.polcy=replace"], "mix.polcy is no known key"),
-    "nothing ingested": (["run", "ngram"], "there is no human text 'python-docs'"),
-    "nothing ingested, checked": (["plan", "ngram"], "there is no human text 'python-docs'"),
+    "nothing ingested": (["run", "ngram"], "There is no dataset 'python-docs'"),
+    "nothing ingested, checked": (["plan", "ngram"], "There is no dataset 'python-docs'"),
     "nothing to withhold from": (
         ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam"],
-        "there is no human text 'nobody'",
+        "There is no dataset 'nobody'",
     ),
     "unknown setting of a set": (
         ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
         "overlap.treshold is no known key",
     ),
-    "unknown run": (["report", "ghost"], "there is no run ghost"),
+    "unknown run": (["report", "ghost"], "There is no run ghost"),
     "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB says: Catalog Error"),
-    "unknown question": (["query", "why"], "named questions: collapse_curve"),
+    "unknown question": (["query", "why"], "Named queries: best_of_stats"),
     "unknown command": (["evolv"], "No such command"),
     "unknown option": (["sql", "--stor", "x", "select 1"], "No such option"),
     "missing argument": (["run"], "Missing argument"),
@@ -82,7 +82,7 @@ def test_a_store_that_is_not_there_is_said_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert heirloom(monkeypatch, "sql", "--store", "nowhere", "select 1") == 2
-    assert "there is no store at nowhere" in capsys.readouterr().err
+    assert "There is no store at nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 
 
 def test_asking_without_a_store_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no store"):
+    with pytest.raises(ValueError, match="There is no store"):
         app(["sql", "select 1", "--store", str(tmp_path / "none")], standalone_mode=False)
 
 

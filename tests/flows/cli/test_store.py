@@ -28,7 +28,7 @@ def _do(store: Path, *arguments: str) -> int:
 def test_a_store_without_runs_says_how_to_begin_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="heirloom run"):
         _do(tmp_path, "list")
-    with pytest.raises(ValueError, match="there is no store"):
+    with pytest.raises(ValueError, match="There is no store"):
         _do(tmp_path / "nowhere", "verify")
 
 
@@ -49,7 +49,7 @@ def test_show_tells_a_run_generation_by_generation(store: Path, capsys: pytest.C
     assert "policy accumulate" in said
     rows = takewhile(str.strip, said.split("generation ")[1].splitlines()[1:])
     assert [row.split()[0] for row in rows] == ["0", "1", "2", "3"]
-    with pytest.raises(ValueError, match="there is no run ghost"):
+    with pytest.raises(ValueError, match="There is no run ghost"):
         _do(store, "show", "ghost")
 
 
@@ -106,7 +106,7 @@ def test_a_fork_says_how_to_go_on_and_where_it_is_from(store: Path, capsys: pyte
         (["--generation", "3", "--name", "other"], "--set num_generations=6"),
         (["--generation", "9", "--name", "other", "--set", "num_generations=12"], "generation 4 is not finished"),
         (["--generation", "1", "--name", "anchor"], "is the name of a shipped recipe"),
-        (["--generation", "1", "--name", "tiny"], "there is already something"),
+        (["--generation", "1", "--name", "tiny"], "exists already. Choose another name"),
         (["--generation", "1", "--name", "other", "--set", "dataset=else"], "keeps the human text"),
         (["--generation", "1", "--name", "other", "--set", "mix.polcy=x"], "polcy"),
         (["--generation", "1", "--name", "../up"], "name"),

@@ -36,7 +36,7 @@ def test_both_ways_of_speaking_are_shown_step_by_step(ripe: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"run": "ghost"}, "there is no run ghost"),
+        ({"run": "ghost"}, "There is no run ghost"),
         ({"generation": 9}, "run tiny has no model of generation 9; generations with one: 0, 1, 2, 3"),
         ({"chains": 900}, "900 chains were asked for, and letters holds out"),
         ({"template": "again"}, "holds no {text}"),

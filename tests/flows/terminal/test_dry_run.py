@@ -44,7 +44,7 @@ def test_a_plan_says_what_will_be_kept_out(ingested: Site, recipe: Recipe, tmp_p
         add_eval_set(ingested.store, "letters", "exam", [str(tmp_path / "exam.txt")], EvalSetSettings())
     assert "still to begin: the held-out set, exam\n" in said(recipe, ingested)
     measured = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"eval_sets": ("quiz",)})})
-    with pytest.raises(ArtifactMissingError, match="there is no evaluation set 'quiz' of letters; there are: exam"):
+    with pytest.raises(ArtifactMissingError, match=r"There is no eval set 'quiz' of letters\. Eval sets: exam"):
         said(measured, ingested)
 
 
@@ -53,7 +53,7 @@ def test_a_plan_refuses_what_the_run_would_refuse(ingested: Site, recipe: Recipe
         evolve(recipe.model_copy(update={"num_generations": 0}), ingested)
     with pytest.raises(DriftError, match="seed was 0, is now 7"):
         said(recipe.model_copy(update={"seed": 7}), ingested)
-    with pytest.raises(ArtifactMissingError, match="there is no human text 'nobody'"):
+    with pytest.raises(ArtifactMissingError, match="There is no dataset 'nobody'"):
         said(recipe.model_copy(update={"dataset": "nobody", "name": "x"}), ingested)
 
 

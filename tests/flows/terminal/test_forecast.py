@@ -86,7 +86,7 @@ def test_a_goal_that_nothing_reaches_is_said_to_be_one(ingested: Site, recipe: R
 
 
 def test_nothing_ingested_is_an_error(tmp_path: Path, recipe: Recipe) -> None:
-    with pytest.raises(ValueError, match="there is no human text 'letters'"):
+    with pytest.raises(ValueError, match="There is no dataset 'letters'"):
         _said(recipe, Site(store=tmp_path))
 
 

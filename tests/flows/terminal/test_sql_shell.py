@@ -126,7 +126,7 @@ def test_a_question_is_about_the_store_as_it_is_when_it_is_asked(
         set(),
         {},
     )
-    Run(ingested.store, "new").append("began", 0, 1, snapshot=1)
+    Run(ingested.store, "new").append("started", 0, 1, snapshot=1)
     capsys.readouterr()
     asking.execute("select run from runs", print_result)
     assert "new" in capsys.readouterr().out

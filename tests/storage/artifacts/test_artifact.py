@@ -266,7 +266,7 @@ def test_a_twin_is_adopted_with_its_files_rows_and_facts(tmp_path: Path) -> None
     }
     manifest = read_manifest(second.folder)
     assert (manifest["rows"], manifest["facts"]["tokens"]) == (2, 7)
-    assert manifest["facts"]["adopted_from"] == read_manifest(first.folder)["provenance"]["command"]
+    assert manifest["facts"]["copied_from"] == read_manifest(first.folder)["provenance"]["command"]
 
 
 def test_an_adopted_model_lives_on_when_its_twin_is_removed(tmp_path: Path) -> None:

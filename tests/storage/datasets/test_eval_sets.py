@@ -31,14 +31,15 @@ def test_a_set_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) 
     _exam(tmp_path, "exam")
     require_eval_sets(tmp_path, "letters", ["exam"])
     with pytest.raises(
-        ArtifactMissingError, match=r"no evaluation set 'quiz' of letters; there are: exam\. Run: heirloom add-eval-set"
+        ArtifactMissingError,
+        match=r"no eval set 'quiz' of letters\. Eval sets: exam\. To add it: heirloom add-eval-set",
     ):
         require_eval_sets(tmp_path, "letters", ["exam", "quiz"])
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "it's", "human_heldout", "human_train", "all"])
 def test_a_name_that_means_something_else_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="cannot name an evaluation set"):
+    with pytest.raises(ValueError, match="cannot name an eval set"):
         eval_set_folder(tmp_path, "letters", name)
 
 

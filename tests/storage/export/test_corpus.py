@@ -87,7 +87,7 @@ def test_the_standard_validator_accepts_the_metadata_and_reads_the_records(
 @pytest.mark.parametrize(
     ("run", "generation", "kind", "sentence"),
     [
-        ("third", None, "hf", "there is no run third"),
+        ("third", None, "hf", "There is no run third"),
         ("first", 9, "hf", "run first has no corpus in generation 9; generations: 0 to 2"),
         ("first", 2, "xml", "there is no kind 'xml' to export to; kinds: hf, jsonl, parquet"),
     ],

@@ -52,7 +52,7 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("run", "generation", "said"),
-    [("nobody", None, "there is no run nobody"), ("tiny", 9, "run tiny has no model of generation 9 yet")],
+    [("nobody", None, "There is no run nobody"), ("tiny", 9, "run tiny has no model of generation 9 yet")],
 )
 def test_what_is_not_there_is_refused(ripe: Path, tmp_path: Path, run: str, generation: int | None, said: str) -> None:
     with pytest.raises(ValueError, match=said):

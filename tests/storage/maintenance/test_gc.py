@@ -85,7 +85,7 @@ def test_a_run_is_removed_whole_and_not_while_it_is_written(store: Path) -> None
     assert verify(store).errors == ()
     remove_run(run)
     assert list((store / "runs").iterdir()) == []
-    with pytest.raises(ValueError, match="there is no run tiny"):
+    with pytest.raises(ValueError, match="There is no run tiny"):
         remove_run(run)
 
 

@@ -37,9 +37,9 @@ def test_a_store_as_it_was_written_has_no_fault_and_is_counted(store: Path) -> N
 
 
 def test_a_store_or_a_run_that_is_not_there_is_said_so(store: Path) -> None:
-    with pytest.raises(ValueError, match="there is no store"):
+    with pytest.raises(ValueError, match="There is no store"):
         verify(store / "nowhere")
-    with pytest.raises(ValueError, match="there is no run ghost"):
+    with pytest.raises(ValueError, match="There is no run ghost"):
         verify(store, ["ghost"])
 
 

@@ -184,7 +184,7 @@ def test_a_name_with_a_quote_is_no_run_and_asks_for_nothing(two_runs: Path) -> N
 
 
 def test_no_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no store at .*make one with: heirloom demo"):
+    with pytest.raises(ValueError, match=r"There is no store at .*Create one with: heirloom demo"):
         open_catalog(tmp_path / "nowhere")
 
 

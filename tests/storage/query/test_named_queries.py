@@ -89,7 +89,7 @@ def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
 def _model(root: Path, run: str, generation: int, attempt: int) -> str:
     where = f"run = '{run}' and generation = {generation} and attempt = {attempt}"
     ((model,),) = open_catalog(root).execute(f"select model from generations_all_attempts where {where}").fetchall()
-    return f"{model} learned from it"
+    return f"{model} was trained on it"
 
 
 def test_a_human_record_begins_where_it_came_in(two_runs: Path) -> None:
@@ -141,7 +141,7 @@ def test_descendants_are_found_over_generations_and_within_their_run(family: Pat
 def test_duplicates_are_told_in_both_directions_and_those_of_the_ingest_too(family: Path) -> None:
     kept = [row[2:5] for row in _asked(family, "duplicates_of", "h-0")]
     assert kept.count(("dropped for it", "g002-0000000", "minhash")) == 2
-    assert ("set aside for it", "h-8", "exact") in kept
+    assert ("rejected at ingest for it", "h-8", "exact") in kept
     assert {row[2:4] for row in _asked(family, "duplicates_of", "g002-0000000")} == {("it was dropped for", "h-0")}
 
 
@@ -156,13 +156,13 @@ def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
-        ("why", [], "there is no question 'why'; named questions: collapse_curve"),
-        ("record_history", [], "record_history wants 1 argument, found 0; write: heirloom query record_history RECORD"),
-        ("diff_runs", ["first"], "wants 2 arguments, found 1; write: heirloom query diff_runs RUN OTHER_RUN"),
-        ("run_outcomes", ["x"], "run_outcomes wants no arguments, found 1"),
-        ("record_history", ["h-none"], "there is no record 'h-none' in this store"),
-        ("record_history", ["' or true --"], "there is no record"),
-        ("diff_runs", ["first", "third"], "there is no run 'third' in this store; runs here: first, second"),
+        ("why", [], "There is no named query 'why'. Named queries: best_of_stats"),
+        ("record_history", [], "record_history takes 1 argument, found 0. Usage: heirloom query record_history RECORD"),
+        ("diff_runs", ["first"], "takes 2 arguments, found 1. Usage: heirloom query diff_runs RUN OTHER_RUN"),
+        ("run_outcomes", ["x"], "run_outcomes takes no arguments, found 1"),
+        ("record_history", ["h-none"], "There is no record 'h-none' in this store"),
+        ("record_history", ["' or true --"], "There is no record"),
+        ("diff_runs", ["first", "third"], "There is no run 'third' in this store. Runs: first, second"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, two_runs: Path) -> None:

@@ -72,6 +72,6 @@ def test_the_state_of_a_store_changes_with_what_is_finished_and_accepted(two_run
 
 def test_a_folder_of_stores_is_none_and_they_are_named(store: Path, tmp_path: Path) -> None:
     shutil.copytree(store, tmp_path / "all" / "demo")
-    with pytest.raises(ValueError, match=r"there is no store at .*all, but below it: say --store .*all/demo$"):
+    with pytest.raises(ValueError, match=r"There is no store at .*all, but below it\. Use --store .*all/demo$"):
         scan_store(tmp_path / "all")
     assert scan_store(tmp_path / "all" / "demo").runs

@@ -51,7 +51,7 @@ def test_what_cannot_be_forked_is_refused_and_leaves_nothing(source: Run) -> Non
     recipe = source.recipe()
     with pytest.raises(ValueError, match="generation 4 is not finished"):
         fork(source, 7, "other", recipe)
-    with pytest.raises(ValueError, match="there is already something"):
+    with pytest.raises(ValueError, match="Choose another name"):
         fork(source, 1, "tiny", recipe)
     remove_weights(source.folder / "generation=1/attempt=1/model")
     with pytest.raises(ValueError, match="removed by heirloom gc"):
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_not_taken_over_and_a_second_try_goes_on(source: Run) 
     path = source.folder / "generation=1/attempt=1/eval_samples/part-00000.parquet"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"X")
-    with pytest.raises(ValueError, match="damaged, so nothing was forked"):
+    with pytest.raises(ValueError, match="damaged, so the run was not forked"):
         fork(source, 1, "other", source.recipe())
     path.write_bytes(content)
     assert fork(source, 1, "other", source.recipe()).exists()

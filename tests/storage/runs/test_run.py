@@ -60,7 +60,7 @@ def test_growing_fields_may_change_and_are_remembered(run: Run) -> None:
 def test_a_run_that_never_began_names_those_that_did(run: Run) -> None:
     other = Run(run.root, "other")
     assert not other.exists()
-    with pytest.raises(ArtifactMissingError, match=r"no run other .*runs there: tiny"):
+    with pytest.raises(ArtifactMissingError, match=r"no run other .*Runs: tiny"):
         other.recipe()
     with pytest.raises(ArtifactMissingError, match="none yet"):
         Run(run.root / "empty", "other").recipe()
@@ -87,11 +87,11 @@ def test_runs_are_found_by_name_once_they_began(tmp_path: Path) -> None:
 
 def test_the_journal_keeps_what_happened_in_order_and_once(run: Run) -> None:
     assert run.journal() == []
-    run.append("began", 0, 1, snapshot=2)
+    run.append("started", 0, 1, snapshot=2)
     run.append("accepted", 0, 1)
     run.append("accepted", 0, 1, "said again")
     run.append("rejected", 1, 1, "perplexity rose")
-    assert _told(run) == [("began", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
+    assert _told(run) == [("started", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
     assert run.journal()[0]["snapshot"] == 2
     assert [entry["reason"] for entry in run.journal()] == ["", "", "perplexity rose"]
     assert len(_lines(run)) == 3
@@ -99,12 +99,12 @@ def test_the_journal_keeps_what_happened_in_order_and_once(run: Run) -> None:
 
 @pytest.mark.parametrize("missing", [1, 10, 60])
 def test_a_line_cut_off_by_a_crash_costs_itself_alone(run: Run, missing: int) -> None:
-    run.append("began", 0, 1, snapshot=1)
+    run.append("started", 0, 1, snapshot=1)
     run.append("accepted", 0, 1)
     path = run.folder / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-missing])
     before = _told(run)
-    assert before[0] == ("began", 0, 1)
+    assert before[0] == ("started", 0, 1)
     run.append("stopped", 5, 1, "enough")
     run.append("accepted", 6, 1)
     assert _told(run) == [*before, ("stopped", 5, 1), ("accepted", 6, 1)]
@@ -130,7 +130,7 @@ def test_an_attempt_keeps_the_evaluation_sets_that_were_there_when_it_began(run:
     run.pin_snapshot(1, 1, lambda: 4, lambda: ["exam"])
     run.pin_snapshot(1, 1, lambda: 5, lambda: ["exam", "quiz"])
     run.pin_snapshot(2, 1, lambda: 5, lambda: ["exam", "quiz"])
-    run.append("began", 3, 1, snapshot=1)  # as it was written before there were evaluation sets
+    run.append("started", 3, 1, snapshot=1)  # as it was written before there were evaluation sets
     assert [run.pinned_eval_sets(generation, 1) for generation in (1, 2, 3)] == [["exam"], ["exam", "quiz"], []]
 
 
@@ -188,12 +188,12 @@ def test_the_newest_snapshot_is_the_last_finished_one(tmp_path: Path) -> None:
 
 
 def test_a_human_text_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactMissingError, match="ingested: none yet"):
+    with pytest.raises(ArtifactMissingError, match="Datasets: none yet"):
         newest_snapshot(tmp_path, "letters")
     with Artifact(human_folder(tmp_path, "letters", 1) / "human_train", {}).draft():
         pass
     with pytest.raises(
-        ArtifactMissingError, match=r"no human text 'diaries' .*ingested: letters\. Run: heirloom ingest"
+        ArtifactMissingError, match=r"no dataset 'diaries' .*Datasets: letters\. To add it: heirloom ingest"
     ):
         newest_snapshot(tmp_path, "diaries")
 
@@ -234,7 +234,7 @@ def test_asking_who_writes_does_not_keep_a_writer_out(run: Run) -> None:
 def test_a_run_of_a_newer_format_or_a_torn_one_is_refused_and_left_as_it_is(run: Run) -> None:
     path = run.folder / "run.json"
     newer = {**json.loads(path.read_text()), "format": 99}
-    for content, sentence in ((json.dumps(newer), "has format 99"), ("{", "restore it from a copy")):
+    for content, sentence in ((json.dumps(newer), "has format 99"), ("{", "Restore it from a backup")):
         path.write_text(content)
         with pytest.raises(ArtifactMissingError, match=sentence):
             run.initialize(RECIPE, set(), {})

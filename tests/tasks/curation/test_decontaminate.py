@@ -63,7 +63,7 @@ def test_a_set_that_was_lost_is_an_error_and_not_an_empty_one(
     _withhold(begun, tmp_path, _NEW)
     _pinned(begun, 1)
     (begun.run.root / "human/letters/eval_sets/exam").rename(tmp_path / "gone")
-    with pytest.raises(ArtifactMissingError, match="there is no evaluation set 'exam' of letters; there are: none yet"):
+    with pytest.raises(ArtifactMissingError, match=r"There is no eval set 'exam' of letters\. Eval sets: none yet"):
         _pinned(begun, 1)
 
 

@@ -110,7 +110,7 @@ def test_nothing_to_report_on_is_an_error(ingested: Site) -> None:
 
 
 def test_no_store_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no store at"):
+    with pytest.raises(ValueError, match="There is no store at"):
         report(tmp_path / "nowhere", ["tiny"], "nothing")
 
 

@@ -31,8 +31,8 @@ def test_generation_0_is_made_once_for_all_runs_of_a_store(begin: Callable[[str]
     assert other.model.fingerprint == one.model.fingerprint
     assert _weights(other.model.folder) == _weights(one.model.folder)
     facts = read_manifest(other.model.folder)["facts"]
-    assert "adopted_from" in facts
-    assert "adopted_from" not in read_manifest(one.model.folder)["facts"]
+    assert "copied_from" in facts
+    assert "copied_from" not in read_manifest(one.model.folder)["facts"]
     # The time it took is that of the one training there was.
     assert facts["training_seconds"] == read_manifest(one.model.folder)["facts"]["training_seconds"]
 
@@ -44,7 +44,7 @@ def test_a_model_of_another_seed_or_other_settings_is_not_adopted(
     for name, settings, seed in (("seed", NgramTraining(), 5), ("order", NgramTraining(order=2), 0)):
         attempt = Attempt(type(begun.run)(begun.run.root, name), 0)
         model = train(attempt, begun.corpus, begun.heldout, None, settings, seed, backends)
-        assert "adopted_from" not in read_manifest(model.folder)["facts"]
+        assert "copied_from" not in read_manifest(model.folder)["facts"]
 
 
 def test_an_adopted_model_stays_when_its_twin_goes(begin: Callable[[str], Beginning]) -> None:

@@ -1,0 +1,9 @@
+-- Records dropped as duplicates of a record, and records that it was itself dropped for.
+-- $record: id of a record, human or synthetic
+select run, generation, 'dropped for it' as relation, id, filter, reason, score
+    from decisions_all_attempts where not kept and duplicate_of = $record
+union all select run, generation, 'it was dropped for', duplicate_of, filter, reason, score
+    from decisions_all_attempts where not kept and id = $record and duplicate_of is not null
+union all select null, null, 'rejected at ingest for it', id, filter, reason, score
+    from rejected_documents where duplicate_of = $record
+order by all
