@@ -85,7 +85,7 @@ def _clocked(verb: Callable[..., Any], spent: dict[str, float]) -> Callable[...,
 
 def cpu_seconds(backends: Backends) -> float:
     """CPU seconds of this process, of the workers, and of what they started, so far."""
-    groups = {worker._process.pid for worker in backends._workers}  # noqa: SLF001
+    groups = {worker._process.pid for worker in backends.pool.workers}  # noqa: SLF001
     spent = time.process_time()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

@@ -154,7 +154,7 @@ def _two_workers(scene: Scene) -> float:
         timed(backends)
         for _ in range(_ROUNDS):
             both = timed(backends)
-            with backends.lease("vllm_engine", None):
+            with backends.pool.lease("vllm_engine", None):
                 ratios.append(timed(backends) / both)
     return statistics.median(ratios)
 

@@ -138,7 +138,7 @@ def open_bare(kind: str, where: str, name: str = "") -> Iterator[Any]:
 
 def cpu_of(backends: Backends) -> float:
     """CPU seconds of this process and of the workers so far."""
-    return time.process_time() + sum(spent(worker) for worker in backends._workers)  # noqa: SLF001
+    return time.process_time() + sum(spent(worker) for worker in backends.pool.workers)
 
 
 def spent(worker: Worker) -> float:

@@ -75,7 +75,7 @@ def _new_model(first: Path, second: Path) -> tuple[float, float]:
     prompts, likeliest = [Prompt(text, 0) for text in openings], {"top_k": 1, "max_tokens": 24}
     cold, living, differences = [], [], []
     for _ in range(2):
-        with open_backends() as backends, backends.lease("vllm_engine", first) as worker:
+        with open_backends() as backends, backends.pool.lease("vllm_engine", first) as worker:
             list(worker.stream("sample", untold, sampling, RESOURCES, first, one))
             cold.append(spent(worker))
             for model in (second, first, second):

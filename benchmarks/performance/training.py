@@ -119,7 +119,7 @@ def _killed() -> dict[str, Any]:
 
         def kill(step: int, _: int) -> None:
             if step == 40:
-                os.kill(backends._workers[0]._process.pid, signal.SIGKILL)  # noqa: SLF001
+                os.kill(backends.pool.workers[0]._process.pid, signal.SIGKILL)  # noqa: SLF001
 
         try:
             backends.trainer().train(job, untold)

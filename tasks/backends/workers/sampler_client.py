@@ -1,7 +1,7 @@
-"""Prompts to one process or to many, here or on a cluster, and completions back in the order of the prompts.
+"""Sample in one or several worker processes, or on the engines of a Ray cluster, in the order of the prompts.
 
-Prompts are dealt out one by one in turn, so that processes end together and the order needs no waiting. A text follows from its
-prompt and its seed, so it does not matter how many there are.
+Prompts are dealt round-robin, so that processes finish together and the order is restored without buffering. A
+completion depends on its prompt and its seed alone, so the number of processes does not change it.
 """
 
 import hashlib
@@ -10,114 +10,142 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from heirloom.errors import HeirloomError
 from tasks.backends.inference.json_schema import invalid_json_marker
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
+from tasks.backends.workers.pool import WorkerPool
+from tasks.backends.workers.ray_cluster import RayEngines
 
-if TYPE_CHECKING:
-    from tasks.backends.registry import Backends
+SAMPLER_MODULES = {
+    "vllm": "vllm_engine",
+    "server": "server",
+    "transformers": "transformer",
+    "ngram": "ngram",
+    "gaussian-mixture": "gaussian_mixture",
+    "vae": "vae",
+}
+"""`generate.sampler`: name of the backend module that samples."""
+_TOY_MODEL_FILES = {"ngram.json": "ngram", "mixture.json": "gaussian-mixture", "vae.safetensors": "vae"}
+"""Model file of a toy backend: its sampler."""
 
-SAMPLER_MODULES = {"vllm": "vllm_engine", "server": "server", "transformers": "transformer"}
-SAMPLER_MODULES |= {"ngram": "ngram", "gaussian-mixture": "gaussian_mixture", "vae": "vae"}
-"""Sampler: the backend module that speaks in a worker process."""
-_TOYS = {"ngram.json": "ngram", "mixture.json": "gaussian-mixture", "vae.safetensors": "vae"}
-"""File that a toy's model lies in: who speaks for it."""
-
-_PIECE = 1024
-"""Prompts that an engine of a cluster is asked at a time: a part of candidates, ten seconds and more of speaking."""
-_SHARE = 64
-"""Prompts below which another process is not worth its start."""
+_PROMPTS_PER_CALL = 1024
+"""Prompts of one call to an engine of a cluster; sampling them takes ten seconds or more."""
+_MIN_PROMPTS_PER_WORKER = 64
+"""With fewer prompts, starting one more process takes longer than it saves."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplerClient:
-    """Samples in worker processes of the sampler's module, or on engines of a cluster."""
+    """A `Sampler` that samples in worker processes, or on engines of a cluster."""
 
-    backends: "Backends"
     sampling: Sampling
+    pool: WorkerPool
+    engines: RayEngines | None = None
 
     def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
-        """Yield one completion a prompt, in order; those that break the schema are marked."""
-        marked = invalid_json_marker(self.sampling.json_schema)
-        yield from map(marked, self._spoken(model, prompts, progress))
+        """Yield one completion for each prompt, in order; the finish reason tells which violate the JSON schema.
 
-    def _spoken(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
-        resources, teacher = self.backends.resources, self.sampling.teacher
-        if folder := resources.model_folder(teacher):
-            module, name = sampler_module(folder, self.sampling), f"{teacher}:{weights_hash(folder)}"
-            said = self._spoken_by(module, self.sampling.without_teacher, folder.resolve(), prompts, progress)
-            yield from (replace(one, teacher=name) for one in said)
+        Raises:
+            HeirloomError: the model cannot be sampled with these settings.
+            WorkerError: a process failed.
+        """
+        mark_invalid = invalid_json_marker(self.sampling.json_schema)
+        yield from map(mark_invalid, self._sample(model, prompts, progress))
+
+    def _sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
+        teacher = self.sampling.teacher
+        folder = self.pool.resources.model_folder(teacher)
+        if folder:
+            module = sampler_module(folder, self.sampling)
+            label = f"{teacher}:{weights_hash(folder)}"
+            local = replace(self, sampling=self.sampling.without_teacher)
+            for completion in local._sample_module(module, folder.resolve(), prompts, progress):  # noqa: SLF001
+                yield replace(completion, teacher=label)
         else:
             module = "server" if teacher else SAMPLER_MODULES[self.sampling.sampler]
-            yield from self._spoken_by(module, self.sampling, model, prompts, progress)
+            yield from self._sample_module(module, model, prompts, progress)
 
-    def _spoken_by(
-        self, module: str, sampling: Sampling, model: Path, prompts: Sequence[Prompt], progress: Progress
+    def _sample_module(
+        self, module: str, model: Path, prompts: Sequence[Prompt], progress: Progress
     ) -> Iterator[Completion]:
-        resources, engines = self.backends.resources, self.backends.engines
-        if engines and module != "server":
-            pieces = [prompts[start : start + _PIECE] for start in range(0, len(prompts), _PIECE)]
-            asked = [(sampling, resources, model.resolve(), some) for some in pieces]
-            yield from engines.map(module, "sample", asked, len(prompts), progress)
+        resources = self.pool.resources
+        if self.engines and module != "server":
+            pieces = [prompts[start : start + _PROMPTS_PER_CALL] for start in range(0, len(prompts), _PROMPTS_PER_CALL)]
+            calls = [(self.sampling, resources, model.resolve(), piece) for piece in pieces]
+            yield from self.engines.map(module, "sample", calls, len(prompts), progress)
             return
-        # Servers of the site are many already, and asked together by one process.
-        most = 1 if module == "server" and (sampling.teacher or resources.server_urls) else len(prompts) // _SHARE
-        done: dict[int, int] = {}
-
-        def told(place: int) -> Progress:
-            def tell(some: int, _: int) -> None:
-                done[place] = some
-                progress(sum(done.values()), len(prompts))
-
-            return tell
-
-        with self.backends.lease_many(module, model, max(1, most)) as workers:
-            ended = False
+        # One process sends requests to all servers of the site together.
+        uses_site_servers = module == "server" and (self.sampling.teacher or resources.server_urls)
+        max_workers = 1 if uses_site_servers else max(1, len(prompts) // _MIN_PROMPTS_PER_WORKER)
+        sum_progress = _SummedProgress(progress, len(prompts))
+        with self.pool.lease_many(module, model, max_workers) as workers:
+            finished = False
             try:
-                streams = [
-                    worker.stream("sample", told(place), sampling, resources, model, prompts[place :: len(workers)])
-                    for place, worker in enumerate(workers)
-                ]
-                spoken = [chain.from_iterable(stream) for stream in streams]
-                for place in range(len(prompts)):
-                    yield from (one for one in [next(spoken[place % len(workers)], None)] if one)
-                for stream in spoken:
+                streams = []
+                for index, worker in enumerate(workers):
+                    share = prompts[index :: len(workers)]
+                    report = sum_progress.part(index)
+                    streams.append(worker.stream("sample", report, self.sampling, resources, model, share))
+                completions = [chain.from_iterable(stream) for stream in streams]
+                for index in range(len(prompts)):
+                    yield next(completions[index % len(workers)])
+                # Receive the message that ends each call, or the next call would take it for its own.
+                for stream in streams:
                     next(stream, None)
-                ended = True
+                finished = True
             finally:
-                if not ended:
+                # After a refusal or an early close, the other processes still send completions of this call.
+                if not finished:
                     for worker in workers:
                         worker.close()
 
 
+class _SummedProgress:
+    """Reports the sum of what several processes have finished."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done: dict[int, int] = {}
+
+    def part(self, index: int) -> Progress:
+        """Return the progress callback of one process."""
+
+        def report(done: int, _: int) -> None:
+            self._done[index] = done
+            self._progress(sum(self._done.values()), self._total)
+
+        return report
+
+
 def sampler_module(folder: Path, sampling: Sampling) -> str:
-    """Who can speak for the model in a folder: the recipe's sampler, or whoever is installed where that is of another kind.
+    """Return the backend module for the model in a folder.
+
+    The module of the recipe's sampler, unless that is a toy and the model is a transformer: then vLLM if installed.
 
     Raises:
-        HeirloomError: there is no model in it.
+        HeirloomError: the folder contains no model.
     """
-    for name, toy in _TOYS.items():
-        if (folder / name).is_file():
+    for file_name, toy in _TOY_MODEL_FILES.items():
+        if (folder / file_name).is_file():
             return SAMPLER_MODULES[toy]
     if not (folder / "config.json").is_file():
         raise HeirloomError(
-            f"{folder} is no model: expected a folder with config.json and weights, or with {', '.join(_TOYS)}"
+            f"{folder} is not a model. Expected a folder with config.json and weights, or with one of "
+            f"{', '.join(_TOY_MODEL_FILES)}."
         )
-    installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
-    return SAMPLER_MODULES[installed if sampling.sampler in _TOYS.values() else sampling.sampler]
+    if sampling.sampler in _TOY_MODEL_FILES.values():
+        return SAMPLER_MODULES["vllm" if importlib.util.find_spec("vllm") else "transformers"]
+    return SAMPLER_MODULES[sampling.sampler]
 
 
 def weights_hash(folder: Path) -> str:
-    """Sixteen digits of the digest of the weights in a folder: which model it was."""
-    weights = [
-        *sorted(folder.glob("*.safetensors")),
-        *(folder / name for name in _TOYS if (folder / name).suffix == ".json" and (folder / name).is_file()),
-    ]
-    found = hashlib.sha256()
-    for path in weights:
+    """Return the first 16 hex digits of the SHA-256 over the digests of all weight files of a model."""
+    toy_files = [folder / name for name in _TOY_MODEL_FILES if name.endswith(".json")]
+    weight_files = [*sorted(folder.glob("*.safetensors")), *(path for path in toy_files if path.is_file())]
+    digest = hashlib.sha256()
+    for path in weight_files:
         with path.open("rb") as content:
-            found.update(hashlib.file_digest(content, "sha256").digest())
-    return found.hexdigest()[:16]
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:16]

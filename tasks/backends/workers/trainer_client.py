@@ -1,30 +1,29 @@
-"""Trains in a worker process of the backend's own module, and scores there or on the engines of a cluster.
+"""Train in worker processes, and score texts there or on the engines of a Ray cluster.
 
-A model is scored by the same batches wherever that is done. Beside a training no engine lives: both want the card.
+Texts are scored in the same batches in both places, so the scores are equal. No engine runs during a training, since
+both need the GPU.
 """
 
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.backends.settings.training import Training
 from tasks.backends.types import Progress, Score, TrainingResult, TrainJob
-from tasks.backends.workers.ray_cluster import TRAINING
+from tasks.backends.workers.pool import WorkerPool
+from tasks.backends.workers.ray_cluster import TRAINING, RayEngines
 
-if TYPE_CHECKING:
-    from tasks.backends.registry import Backends
-
-_TEXTS = 4096
-"""Texts that are scored as one piece; no batch is of two."""
+_TEXTS_PER_CALL = 4096
+"""Texts that are scored by one call. No batch spans two calls."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainerClient:
-    """Trains in worker processes."""
+    """A `Trainer` that runs each job in a worker process."""
 
-    backends: "Backends"
+    pool: WorkerPool
+    engines: RayEngines | None = None
 
     def train(self, job: TrainJob[Training], progress: Progress) -> TrainingResult:
         """Train in a worker process, after the engines of the cluster have released their GPUs.
@@ -33,42 +32,47 @@ class TrainerClient:
             HeirloomError: the backend refused the job.
             WorkerError: the worker process failed.
         """
-        job = replace(job, resources=self.backends.resources)
-        engines = self.backends.engines
+        job = replace(job, resources=self.pool.resources)
         with (
-            self.backends.lease(trainer_module(job.settings), None) as worker,
-            engines.reserve_gpus(TRAINING) if engines else contextlib.nullcontext(),
+            self.pool.lease(trainer_module(job.settings), None) as worker,
+            self.engines.reserve_gpus(TRAINING) if self.engines else contextlib.nullcontext(),
         ):
             result: TrainingResult = worker.call("train", progress, job)
             return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScorerClient:
-    """Scores texts in worker processes, or on engines of a cluster."""
+    """A `Scorer` for models that were trained with these settings."""
 
-    backends: "Backends"
     training: Training
+    pool: WorkerPool
+    engines: RayEngines | None = None
 
     def score(
         self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
     ) -> list[Score]:
-        """Negative log-likelihood of each text at each temperature, in order."""
-        module, pieces = trainer_module(self.training), [texts[at : at + _TEXTS] for at in range(0, len(texts), _TEXTS)]
-        if engines := self.backends.engines:
-            asked = [(model.resolve(), some, temperatures) for some in pieces]
-            return list(engines.map(module, "score", asked, len(texts), progress))
+        """Return the negative log-likelihood of each text at each temperature, in order."""
+        module = trainer_module(self.training)
+        pieces = [texts[start : start + _TEXTS_PER_CALL] for start in range(0, len(texts), _TEXTS_PER_CALL)]
+        if self.engines:
+            calls = [(model.resolve(), piece, temperatures) for piece in pieces]
+            return list(self.engines.map(module, "score", calls, len(texts), progress))
         scores: list[Score] = []
-        with self.backends.lease(module, None) as worker:
-            for some in pieces:
-                scores += worker.call("score", _behind(progress, len(scores), len(texts)), model, some, temperatures)
+        with self.pool.lease(module, None) as worker:
+            for piece in pieces:
+                piece_progress = _offset_progress(progress, len(scores), len(texts))
+                scores += worker.call("score", piece_progress, model, piece, temperatures)
         return scores
 
 
-def _behind(progress: Progress, done: int, of: int) -> Progress:
-    return lambda some, _: progress(done + some, of)
-
-
 def trainer_module(training: Training) -> str:
-    """The backend module that learns and scores."""
+    """Return the name of the backend module that trains and scores with these settings."""
     return training.backend.replace("-", "_")
+
+
+def _offset_progress(progress: Progress, num_done: int, total: int) -> Progress:
+    def report(done: int, _: int) -> None:
+        progress(num_done + done, total)
+
+    return report

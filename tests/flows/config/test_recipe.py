@@ -172,7 +172,7 @@ def test_answers_can_be_chosen_among_or_all_be_kept() -> None:
         (["prompts.template_name=prefix"], "speaks points, which answer nothing"),
         (["train.order=3"], "train.order is no known key"),
         (["generate.top_p=0.9", "generate.sampler=auto"], "sampler 'gaussian-mixture' cannot honour generate.top_p"),
-        (["generate.sampler=vllm"], "is spoken for by 'gaussian-mixture'"),
+        (["generate.sampler=vllm"], "but train.backend is 'gaussian-mixture'"),
     ],
 )
 def test_what_points_cannot_do_is_refused(changes: list[str], said: str) -> None:

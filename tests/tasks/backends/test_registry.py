@@ -62,7 +62,7 @@ def test_an_ngram_model_is_spoken_for_by_ngram(asked: str) -> None:
 
 @pytest.mark.parametrize("asked", ["vllm", "transformers"])
 def test_an_ngram_model_is_spoken_for_by_nobody_else(asked: str) -> None:
-    with pytest.raises(ValueError, match=f"generate.sampler is '{asked}', but a model of backend 'ngram'"):
+    with pytest.raises(ValueError, match=f"generate.sampler is '{asked}', but train.backend is 'ngram'"):
         resolve_sampler(Sampling(sampler=asked), NgramTraining())
 
 
@@ -83,7 +83,7 @@ def test_auto_takes_transformers_where_vllm_is_not_installed(monkeypatch: pytest
 
 def test_vllm_that_is_asked_for_and_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     _absent(monkeypatch, "vllm")
-    with pytest.raises(ValueError, match="vLLM is not installed; install it, or set"):
+    with pytest.raises(ValueError, match=r"vLLM is not installed\. Install it, or set"):
         resolve_sampler(Sampling(sampler="vllm"), TransformerTraining())
 
 
@@ -105,7 +105,7 @@ def test_a_transformer_without_torch_is_refused_by_name(monkeypatch: pytest.Monk
         _present(monkeypatch, name)
     require_installed(TransformerTraining())
     _absent(monkeypatch, "torch")
-    with pytest.raises(ValueError, match="but torch is not installed; pip install"):
+    with pytest.raises(ValueError, match=r"but torch is not installed\. Run `pip install"):
         require_installed(TransformerTraining())
 
 
@@ -119,10 +119,10 @@ def test_a_second_piece_of_work_waits_for_the_only_worker(pool: Backends) -> Non
     got: list[Worker] = []
 
     def work() -> None:
-        with pool.lease("ngram", None) as worker:
+        with pool.pool.lease("ngram", None) as worker:
             got.append(worker)
 
-    with pool.lease("ngram", None) as held:
+    with pool.pool.lease("ngram", None) as held:
         other = threading.Thread(target=work, daemon=True)
         other.start()
         other.join(0.5)
@@ -132,52 +132,52 @@ def test_a_second_piece_of_work_waits_for_the_only_worker(pool: Backends) -> Non
 
 
 def test_two_workers_serve_two_at_the_same_time(two: Backends) -> None:
-    with two.lease("ngram", None) as one, two.lease("ngram", None) as another:
+    with two.pool.lease("ngram", None) as one, two.pool.lease("ngram", None) as another:
         assert one is not another
         assert one.alive
         assert another.alive
 
 
 def test_a_worker_is_used_again(pool: Backends) -> None:
-    with pool.lease("ngram", None) as once:
+    with pool.pool.lease("ngram", None) as once:
         pass
-    with pool.lease("ngram", None) as again:
+    with pool.pool.lease("ngram", None) as again:
         assert again is once
 
 
 def test_the_worker_that_holds_the_model_is_preferred(two: Backends) -> None:
     river, garden = Path("river"), Path("garden")
-    with two.lease("ngram", river) as for_river, two.lease("ngram", garden) as for_garden:
+    with two.pool.lease("ngram", river) as for_river, two.pool.lease("ngram", garden) as for_garden:
         pass
     for model, worker in ((garden, for_garden), (garden, for_garden), (river, for_river), (river, for_river)):
-        with two.lease("ngram", model) as found:
+        with two.pool.lease("ngram", model) as found:
             assert found is worker
 
 
 def test_a_worker_without_a_model_comes_before_one_that_holds_another(two: Backends) -> None:
-    with two.lease("ngram", None) as idle, two.lease("ngram", Path("river")) as for_river:
+    with two.pool.lease("ngram", None) as idle, two.pool.lease("ngram", Path("river")) as for_river:
         pass
-    with two.lease("ngram", Path("garden")) as for_garden:
+    with two.pool.lease("ngram", Path("garden")) as for_garden:
         assert for_garden is idle
-    with two.lease("ngram", Path("river")) as again:
+    with two.pool.lease("ngram", Path("river")) as again:
         assert again is for_river
 
 
 def test_warming_starts_what_the_work_needs_and_no_more(two: Backends) -> None:
     two.preload(NgramTraining(), Sampling(sampler="ngram"))
     two.preload(NgramTraining(), Sampling(sampler="ngram"))
-    assert [(module, worker.alive) for module, _, worker in two._free] == [("ngram", True)] * 2
+    assert [(worker.module, worker.alive) for worker in two.pool.idle] == [("ngram", True)] * 2
 
 
 def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None:
     with pytest.raises(ValueError, match=r"names no resources\.server_urls"):
         two.preload(NgramTraining(), Sampling(sampler="ngram", teacher="tiny"))
-    assert two._workers == []
+    assert two.pool.workers == ()
 
 
 def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
-    with pool.lease("ngram", None) as dying:
+    with pool.pool.lease("ngram", None) as dying:
         # Stopped first, so that it cannot have answered before it dies.
         os.kill(dying._process.pid, signal.SIGSTOP)
         answers = dying.stream("train", _untold, _job(tmp_path))
@@ -190,7 +190,7 @@ def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) 
 
 def test_a_worker_that_died_while_idle_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
-    with pool.lease("ngram", None) as worker:
+    with pool.pool.lease("ngram", None) as worker:
         pass
     os.kill(worker._process.pid, signal.SIGKILL)
     worker._process.wait()
@@ -210,10 +210,10 @@ def test_texts_that_nobody_takes_cost_one_worker_and_no_place(pool: Backends, tm
 def test_a_worker_that_cannot_be_started_keeps_no_place(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where a folder is needed")
     pool = Backends(Resources(), tmp_path / "logs")
-    with pytest.raises(OSError, match="logs"), pool.lease("ngram", None):
+    with pytest.raises(OSError, match="logs"), pool.pool.lease("ngram", None):
         pass
     (tmp_path / "logs").unlink()
-    with pool.lease("ngram", None) as worker:
+    with pool.pool.lease("ngram", None) as worker:
         assert worker.alive
     pool.close()
 
@@ -223,12 +223,12 @@ def test_closing_ends_idle_workers_and_those_at_work(two: Backends, tmp_path: Pa
     answers = two.sampler(Sampling(sampler="ngram")).sample(model, [Prompt("", seed) for seed in range(50)], _untold)
     next(answers)
     two.preload(NgramTraining(), Sampling(sampler="ngram"))
-    (idle,) = [worker for _, _, worker in two._free]
+    (idle,) = two.pool.idle
     two.close()
     assert not idle.alive
     with pytest.raises(WorkerError, match="died during sample"):
         list(answers)
-    assert two._free == []
+    assert two.pool.idle == ()
 
 
 def test_the_samplers_texts_come_one_a_prompt_and_in_order(pool: Backends, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_those_who_open_the_same_resources_share_the_processes(tmp_path: Path) -
     with open_backends(resources, tmp_path / "logs") as outer:
         with open_backends(resources, tmp_path / "logs") as inner:
             assert inner is outer
-            with inner.lease("ngram", None) as worker:
+            with inner.pool.lease("ngram", None) as worker:
                 pass
         assert worker.alive
     assert not worker.alive
@@ -262,7 +262,7 @@ def test_other_resources_have_processes_of_their_own(tmp_path: Path) -> None:
 
 def test_processes_are_closed_when_their_work_fails(tmp_path: Path) -> None:
     def fail() -> None:
-        with open_backends(Resources(kv_cache_mib=17), tmp_path) as opened, opened.lease("ngram", None) as worker:
+        with open_backends(Resources(kv_cache_mib=17), tmp_path) as opened, opened.pool.lease("ngram", None) as worker:
             workers.append(worker)
             raise RuntimeError("of no importance")
 

@@ -157,11 +157,11 @@ def test_a_sampler_that_falls_short_is_an_error_after_which_one_can_go_on(
 def test_a_whole_number_of_parts_leaves_the_worker_alive(begin: Callable[[str], Beginning], backends: Backends) -> None:
     begun = begin("tiny")
     reserve = read_manifest(begun.reserve.folder)["rows"]
-    with backends.lease("ngram", None) as before:
+    with backends.pool.lease("ngram", None) as before:
         pass
     made = _generate(begun, backends, PromptSettings(prompts_per_human_record=PART / reserve))
     assert read_manifest(made.folder)["rows"] == PART
-    with backends.lease("ngram", None) as after:
+    with backends.pool.lease("ngram", None) as after:
         assert after is before
 
 

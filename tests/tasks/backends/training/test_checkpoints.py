@@ -54,7 +54,7 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
 
     def kill(step: int, _: int) -> None:
         if step == 9:
-            os.kill(eager._workers[0]._process.pid, signal.SIGKILL)
+            os.kill(eager.pool.workers[0]._process.pid, signal.SIGKILL)
 
     corpus = replace(first.corpus, preferences=_PAIRS)
     job = TrainJob(

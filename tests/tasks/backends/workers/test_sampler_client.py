@@ -35,8 +35,8 @@ def model(two: Backends, tmp_path: Path) -> Path:
 
 def test_many_processes_say_what_one_says_in_the_same_order(two: Backends, model: Path) -> None:
     together = list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))
-    assert [entry[1] for entry in two._free] == [model, model]
-    with two.lease("ngram", None):
+    assert [entry.model for entry in two.pool._idle] == [model, model]
+    with two.pool.lease("ngram", None):
         alone = list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))
     assert together == alone
     assert len(together) == 300
@@ -44,7 +44,7 @@ def test_many_processes_say_what_one_says_in_the_same_order(two: Backends, model
 
 def test_few_prompts_are_not_worth_a_second_process(two: Backends, model: Path) -> None:
     assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS[:100], _untold))) == 100
-    assert sum(worker.module == "ngram" for worker in two._workers) == 1
+    assert sum(worker.module == "ngram" for worker in two.pool.workers) == 1
 
 
 def test_progress_is_that_of_all_processes(two: Backends, model: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_teacher_speaks_in_the_place_of_whatever_model(tmp_path: Path) -> None
         opened.close()
     assert [one.text for one in texts][:2] == [" the said 1", " the said 2"]
     assert len(texts) == len(talk.bodies) == 199
-    assert sum(worker.module == "server" for worker in opened._workers) == 0
+    assert sum(worker.module == "server" for worker in opened.pool.workers) == 0
 
 
 def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights
 
 def test_who_speaks_for_a_folder_follows_from_what_is_in_it(model: Path, tmp_path: Path) -> None:
     assert sampler_module(model, Sampling(sampler="transformers")) == "ngram"
-    with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json"):
+    with pytest.raises(ValueError, match=r"is not a model\. Expected a folder with config\.json"):
         sampler_module(tmp_path, _COUNTING)
     (tmp_path / "config.json").write_text("{}")
     assert sampler_module(tmp_path, Sampling(sampler="transformers")) == "transformer"

@@ -17,6 +17,6 @@ def test_texts_are_scored_in_pieces_and_their_progress_is_that_of_all(
     backends.trainer().train(job, lambda *_: None)
     scorer, told = backends.scorer(NgramTraining()), []
     whole = scorer.score(tmp_path, texts, (1.0, 0.5), lambda *_: None)
-    monkeypatch.setattr(learner, "_TEXTS", 50)
+    monkeypatch.setattr(learner, "_TEXTS_PER_CALL", 50)
     assert scorer.score(tmp_path, texts, (1.0, 0.5), lambda *some: told.append(some)) == whole
     assert told == [(0, 120), (50, 120), (100, 120)]
