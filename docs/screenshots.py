@@ -1,7 +1,7 @@
-"""Take the pictures of docs/operating.md from a real Prefect server in a real headless Chromium: `python docs/screenshots.py`.
+"""Take the screenshots of docs/operating.md from a Prefect server in headless Chromium: `python docs/screenshots.py`.
 
-A server, a served deployment, a run of five generations, and a sixth that waits for its review; some minutes, nothing kept
-but docs/screenshots/*.png. Needs Chromium. Look at what it took before it is committed.
+Starts a server, serves the deployments, runs five generations and a sixth that waits for its review. Takes some minutes and
+keeps only docs/screenshots/*.png. Needs Chromium. Inspect the images before committing them.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.operations.postgres import free_port  # noqa: E402
 from tests.support.browser import Page, open_browser  # noqa: E402
 
-PICTURES = ROOT / "docs/screenshots"
+SCREENSHOTS = ROOT / "docs/screenshots"
 _MENU = 1366, 33
-"""Where the menu of a flow run is, which has no name."""
+"""Position of a flow run's menu button, which has no accessible name."""
 _RECIPE = {
     "name": "nightly",
-    "description": "Does the loop keep its language, night after night?",
+    "description": "Does the loop keep its vocabulary over many nights?",
     "dataset": "letters",
     "train": {"backend": "ngram"},
     "curate": {"encoder": "hashing"},
@@ -39,33 +39,33 @@ _RECIPE = {
 
 
 def main() -> None:
-    """Take all of them."""
-    PICTURES.mkdir(exist_ok=True)
+    """Take all screenshots."""
+    SCREENSHOTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="heirloom-pictures-") as name, _server(Path(name)) as server:
         folder = Path(name)
         with _served(folder, server):
-            whole = _evolve(server, {"num_generations": 6}, "COMPLETED")
+            finished = _evolve(server, {"num_generations": 6}, "COMPLETED")
             waiting = _evolve(
                 server, {"num_generations": 1, "recipe": _RECIPE | {"review": {"when": "always"}}}, "PAUSED"
             )
             with open_browser(folder / "browser") as page:
-                _take(page, server, whole, waiting)
+                _take(page, server, finished, waiting)
 
 
-def _take(page: Page, server: str, whole: str, waiting: str) -> None:
-    deployment = _ask(server, "GET", "/deployments/name/evolve/served")["id"]
-    kept = {"artifacts": {"key": {"any_": ["nightly-generation"]}}, "sort": "CREATED_DESC"}
-    artifact = _ask(server, "POST", "/artifacts/filter", kept)[0]["id"]
-    for name, address, words in (
-        ("run", f"/v2/runs/flow-run/{whole}", "nightly"),
+def _take(page: Page, server: str, finished: str, waiting: str) -> None:
+    deployment = _request(server, "GET", "/deployments/name/evolve/served")["id"]
+    query = {"artifacts": {"key": {"any_": ["nightly-generation"]}}, "sort": "CREATED_DESC"}
+    artifact = _request(server, "POST", "/artifacts/filter", query)[0]["id"]
+    for name, address, text in (
+        ("run", f"/v2/runs/flow-run/{finished}", "nightly"),
         ("artifact", f"/v2/artifacts/artifact/{artifact}", "Kept and dropped"),
         ("form", f"/v2/deployments/deployment/{deployment}/run", "what is made"),
         ("schedule", f"/v2/deployments/deployment/{deployment}", "Schedules"),
         ("review", f"/v2/runs/flow-run/{waiting}", "Suspended"),
     ):
         page.open(server + address, width=1400, height=1200 if name == "review" else 900)
-        page.wait_for(words)
-        # The graph and the charts are drawn after the words.
+        page.wait_for(text)
+        # The graph and the charts appear after the text.
         time.sleep(6)
         if name == "review":
             page.press(*_MENU)
@@ -77,18 +77,18 @@ def _take(page: Page, server: str, whole: str, waiting: str) -> None:
 
 
 def _save(page: Page, name: str) -> None:
-    path = PICTURES / f"{name}.png"
+    path = SCREENSHOTS / f"{name}.png"
     page.picture(path)
-    # Flat colours lose nothing in a palette, and the repository stays small.
+    # Flat colors are lossless in a palette, and the files stay small.
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
     print(path, f"{path.stat().st_size / 1000:.0f} kB")  # noqa: T201
 
 
 def _evolve(server: str, parameters: dict[str, Any], until: str) -> str:
-    deployment = _ask(server, "GET", "/deployments/name/evolve/served")["id"]
-    made = _ask(server, "POST", f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})
-    _wait(lambda: _ask(server, "GET", f"/flow_runs/{made['id']}")["state_type"] == until, f"evolve is {until}")
-    return str(made["id"])
+    deployment = _request(server, "GET", "/deployments/name/evolve/served")["id"]
+    flow_run = _request(server, "POST", f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})
+    _wait(lambda: _request(server, "GET", f"/flow_runs/{flow_run['id']}")["state_type"] == until, f"evolve is {until}")
+    return str(flow_run["id"])
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def _server(folder: Path) -> Iterator[str]:
         "PYTHONPATH": str(ROOT),
     }
     with _process(folder / "server.log", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)):
-        _wait(lambda: httpx.get(f"{address}/api/ready", timeout=2).status_code == 200, "the server answers")
+        _wait(lambda: httpx.get(f"{address}/api/ready", timeout=2).status_code == 200, "the server responds")
         yield address
 
 
@@ -130,7 +130,7 @@ def _served(folder: Path, server: str) -> Iterator[None]:
     ]
     subprocess.run(command, check=True, cwd=folder)  # noqa: S603
     with _process(folder / "serve.log", "flows", "serve", str(recipe), "--cron", "0 2 * * *", cwd=folder):
-        _wait(lambda: "id" in _ask(server, "GET", "/deployments/name/evolve/served"), "the flows are served")
+        _wait(lambda: "id" in _request(server, "GET", "/deployments/name/evolve/served"), "the flows are served")
         yield
 
 
@@ -139,10 +139,10 @@ def _lines(table: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _process(log: Path, *words: str, cwd: Path = ROOT) -> Iterator[None]:
-    with log.open("w") as said:
+def _process(log: Path, *arguments: str, cwd: Path = ROOT) -> Iterator[None]:
+    with log.open("w") as output:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", *words], stdout=said, stderr=said, cwd=cwd, start_new_session=True
+            [sys.executable, "-m", *arguments], stdout=output, stderr=output, cwd=cwd, start_new_session=True
         )
         try:
             yield
@@ -151,18 +151,18 @@ def _process(log: Path, *words: str, cwd: Path = ROOT) -> Iterator[None]:
             process.wait(60)
 
 
-def _ask(server: str, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
+def _request(server: str, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
     return httpx.request(method, f"{server}/api{path}", json=body, timeout=30).json()
 
 
-def _wait(true: Callable[[], bool], what: str, seconds: float = 300) -> None:
+def _wait(condition: Callable[[], bool], description: str, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(httpx.HTTPError):
-            if true():
+            if condition():
                 return
         time.sleep(0.5)
-    raise TimeoutError(f"after {seconds:.0f} s it is not so that {what}")
+    raise TimeoutError(f"after {seconds:.0f} s it is still not true that {description}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pages say what the code does: reference pages are generated, and what a page shows is run."""
+"""Documentation matches the code: reference pages are generated, examples run, and withdrawn words do not return."""
 
 import re
 import shlex
@@ -18,7 +18,11 @@ from tests.support.paths import ROOT
 sys.path.insert(0, str(ROOT / "docs"))
 
 
-def test_the_reference_pages_are_what_the_code_says() -> None:
+WITHOUT_WITHDRAWN_WORDS = ("README.md", "CONTRIBUTING.md", "Makefile", "docs", "deploy/README.md", ":!docs/tour.md")
+"""Paths that are clean. Add a package when `python docs/check_words.py PACKAGE` prints nothing."""
+
+
+def test_the_reference_pages_are_generated_from_the_code() -> None:
     from reference import pages
 
     for page, content in pages().items():
@@ -75,33 +79,52 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} points at {target}"
 
 
+def test_withdrawn_words_do_not_return() -> None:
+    from check_words import remaining
+
+    found = list(remaining(WITHOUT_WITHDRAWN_WORDS))
+    assert not found, "replace these words, see docs/withdrawn_words.txt:\n" + "\n".join(found)
+
+
+def test_every_recipe_key_on_a_page_exists() -> None:
+    tables = ("train", "generate", "prompts", "curate", "mix", "evaluate", "gate", "review", "budget", "resources")
+    known = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs/recipe.md").read_text(), re.MULTILINE))
+    parents = {".".join(key.split(".")[:size]) for key in known for size in range(1, key.count(".") + 2)}
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "deploy/README.md"]:
+        if page.name not in {"log.md", "recipe.md", "storage.md"}:
+            for key in re.findall(rf"`((?:{'|'.join(tables)})\.[a-z_.]+)[` =]", page.read_text()):
+                assert key in parents or key.rpartition(".")[0] in known or key.endswith(".py"), (
+                    f"{page.name}: `{key}` is not a key of docs/recipe.md"
+                )
+
+
 def test_every_reproduced_experiment_has_a_section_of_its_page() -> None:
     from benchmarks.reproductions.run import ROWS
 
-    told = re.findall(r"<!-- row (\S+): begin -->", (ROOT / "docs/reproductions.md").read_text())
-    assert set(told) == {*ROWS, "all"}
+    sections = re.findall(r"<!-- row (\S+): begin -->", (ROOT / "docs/reproductions.md").read_text())
+    assert set(sections) == {*ROWS, "all"}
 
 
-def test_every_command_at_a_published_size_would_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_command_at_published_size_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = (ROOT / "docs/reproductions.md").read_text()
     (code,) = re.findall(r"```python\n(# rewards.py.*?)```", page, re.DOTALL)
     (tmp_path / "rewards.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
-    asked = [line.partition("heirloom ")[2] for line in blocks.splitlines() if re.match(r"(\S+=\S+ )?heirloom ", line)]
-    taken = Counter[str]()
-    for words in map(shlex.split, asked):
-        command, given = _parsed(words)
-        for name in [given["recipe"]] if "recipe" in given else given.get("recipes", ()):
-            assert load_recipe(name, given["changes"]).resolve_auto().description
+    lines = [line.partition("heirloom ")[2] for line in blocks.splitlines() if re.match(r"(\S+=\S+ )?heirloom ", line)]
+    counts = Counter[str]()
+    for words in map(shlex.split, lines):
+        command, parameters = _parsed(words)
+        for name in [parameters["recipe"]] if "recipe" in parameters else parameters.get("recipes", ()):
+            assert load_recipe(name, parameters["changes"]).resolve_auto().description
         if command == "ingest":
-            IngestSettings.model_validate(apply_overrides({}, given["settings"] or ()))
-        taken[command] += 1
-    assert taken["run"] >= 8 and taken["ingest"] >= 8 and taken["chains"] == taken["compare"] == 1
+            IngestSettings.model_validate(apply_overrides({}, parameters["settings"] or ()))
+        counts[command] += 1
+    assert counts["run"] >= 8 and counts["ingest"] >= 8 and counts["chains"] == counts["compare"] == 1
 
 
 def _parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
-    """The command that the words name, and what it would be given; it is not run."""
+    """Return the command and the parameters that it would receive, without running it."""
     group: Any = get_command(app)
     while True:
         context = group.make_context("heirloom", words, resilient_parsing=False)
