@@ -1,4 +1,4 @@
-"""What a run may cost, and the sentence that is said when it is spent."""
+"""Limit the cost of a run, and report an exceeded budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,30 +7,38 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class BudgetSettings(BaseModel):
-    """`[budget]`: what a run may cost. Looked at before a generation begins; one that has begun is finished."""
+    """`[budget]`: limits on cost, checked before each generation starts; a started generation is always finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_tokens: int | None = Field(None, gt=0, description="tokens spoken and learned from, all generations together")
-    run_hours: float | None = Field(None, gt=0, description="hours of work, all generations together")
-    run_gib: float | None = Field(None, gt=0, description="GiB on the disk, all generations together")
+    run_tokens: int | None = Field(
+        None, gt=0, description="maximum number of tokens, generated plus trained on, over the whole run"
+    )
+    run_hours: float | None = Field(None, gt=0, description="maximum working time in hours, over the whole run")
+    run_gib: float | None = Field(None, gt=0, description="maximum disk usage in GiB, over the whole run")
     run_gpu_hours: float | None = Field(
         None,
         gt=0,
-        description="hours of work times the cards of the machine that did it, all generations together; cards of servers "
-        "elsewhere are not counted",
+        description="maximum GPU hours (working time times the GPUs of the machine), over the whole run; GPUs of remote servers "
+        "are not counted",
     )
-    generation_tokens: int | None = Field(None, gt=0, description="the same of one generation: no next one after more")
-    generation_hours: float | None = Field(None, gt=0, description="the same of one generation: no next one after more")
-    generation_gib: float | None = Field(None, gt=0, description="the same of one generation: no next one after more")
+    generation_tokens: int | None = Field(
+        None, gt=0, description="number of tokens of one generation above which no further one starts"
+    )
+    generation_hours: float | None = Field(
+        None, gt=0, description="hours of one generation above which no further one starts"
+    )
+    generation_gib: float | None = Field(
+        None, gt=0, description="GiB of one generation above which no further one starts"
+    )
     generation_gpu_hours: float | None = Field(
-        None, gt=0, description="the same of one generation: no next one after more"
+        None, gt=0, description="GPU hours of one generation above which no further one starts"
     )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one generation has cost, every attempt at it together."""
+    """Cost of one generation, all its attempts together."""
 
     generation: int
     tokens: int
@@ -39,21 +47,25 @@ class Cost:
     gpu_hours: float = 0.0
 
 
-_UNITS = {"tokens": "tokens", "hours": "hours", "gib": "GiB", "gpu_hours": "GPU hours"}
+_UNIT_NAMES = {"tokens": "tokens", "hours": "hours", "gib": "GiB", "gpu_hours": "GPU hours"}
 
 
 def exceeded_budget(settings: BudgetSettings, costs: Sequence[Cost]) -> str:
-    """Which budget is spent, in one sentence; empty where none is."""
-    for unit, said in _UNITS.items():
-        whole = sum(getattr(one, unit) for one in costs)
-        limit = getattr(settings, f"run_{unit}")
-        if limit is not None and whole >= limit:
-            return f"the run has cost {whole:,.4g} {said}, its budget is {limit:,.4g}; raise budget.run_{unit} to go on"
-        limit = getattr(settings, f"generation_{unit}")
-        for one in costs:
-            if limit is not None and getattr(one, unit) > limit:
+    """Describe the first budget that is exhausted; return an empty string if none is."""
+    for unit, unit_name in _UNIT_NAMES.items():
+        total = sum(getattr(cost, unit) for cost in costs)
+        run_limit = getattr(settings, f"run_{unit}")
+        if run_limit is not None and total >= run_limit:
+            return (
+                f"The run has used {total:,.4g} {unit_name} of its budget of {run_limit:,.4g}. "
+                f"Raise `budget.run_{unit}` to continue."
+            )
+        generation_limit = getattr(settings, f"generation_{unit}")
+        for cost in costs:
+            used = getattr(cost, unit)
+            if generation_limit is not None and used > generation_limit:
                 return (
-                    f"generation {one.generation} has cost {getattr(one, unit):,.4g} {said}, the budget of a generation "
-                    f"is {limit:,.4g}; raise budget.generation_{unit} to go on"
+                    f"Generation {cost.generation} used {used:,.4g} {unit_name}; the budget of a generation is "
+                    f"{generation_limit:,.4g}. Raise `budget.generation_{unit}` to continue."
                 )
     return ""

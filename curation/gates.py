@@ -1,7 +1,7 @@
-"""Limits on metrics, and the verdict that follows: go on, warn, redo with more human text, go back, or stop, and why.
+"""Compare metrics with limits and decide: go, warn, retry with more human data, roll back, or stop.
 
-A limit is held against generation 0, against human text measured alike, or against a number as it is. With patience it takes
-several generations in a row to break it.
+The bound of a limit is a multiple of generation 0's value or of human text's value, or a fixed number. With patience, a limit
+is broken only after several generations in a row beyond the bound.
 """
 
 import math
@@ -16,62 +16,59 @@ from curation.metrics.types import Metrics, Value
 from heirloom.errors import HeirloomError
 
 Action = Literal["go", "warn", "raise_human_fraction", "roll_back", "stop"]
-
-
 Subject = Literal["model", "candidates", "corpus"]
-
-
 ACTIONS: tuple[Action, ...] = ("go", "warn", "raise_human_fraction", "roll_back", "stop")
-"""The further right, the more it changes: the rightmost that any limit asks for is done."""
+"""From the mildest to the most severe: the most severe action of any broken limit is taken."""
 
-
-_OWN = "custom."
-
-
-_AGAINST = {"generation_0": "generation 0's", "human": "human text's"}
+_CUSTOM_PREFIX = "custom."
+_BASELINES = {"generation_0": "generation 0's", "human": "human text's"}
 
 
 class Limit(BaseModel):
-    """One bound on one metric: at least or at most so many times what it is held against, or a number as it is."""
+    """One bound on one metric: `at_most` or `at_least`, times the baseline's value or as a fixed number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str = Field(description="a metric of docs/metrics.md, or custom.NAME")
-    subject: Subject = Field("model", description="of what: model, candidates or corpus")
+    metric: str = Field(description="name of a metric (docs/metrics.md), or custom.NAME")
+    subject: Subject = Field("model", description="subject that was measured: model, candidates or corpus")
     baseline: Literal["generation_0", "human", "value"] = Field(
         "generation_0",
-        description="generation_0: times generation 0's; human: times that of held-out human text; value: as it stands",
+        description="unit of the bound: `generation_0`: times the value of generation 0; `human`: times the value of held-out human "
+        "text; `value`: a fixed number",
     )
-    at_most: float | None = Field(None, description="the most it may be")
-    at_least: float | None = Field(None, description="the least it may be")
-    require_significance: bool = Field(False, description="broken only where the whole interval is beyond the bound")
-    patience: int = Field(1, ge=1, description="generations in a row that it takes to break it")
+    at_most: float | None = Field(None, description="upper bound")
+    at_least: float | None = Field(None, description="lower bound")
+    require_significance: bool = Field(False, description="broken only if the whole interval is beyond the bound")
+    patience: int = Field(1, ge=1, description="generations in a row beyond the bound before the limit is broken")
     action: Literal["warn", "raise_human_fraction", "roll_back", "stop"] = Field(
-        "warn", description="what follows when it does not hold"
+        "warn", description="action to take when the limit is broken"
     )
 
     @model_validator(mode="after")
     def _is_one_bound(self) -> Self:
-        if self.metric not in METRICS and not (self.metric.startswith(_OWN) and self.metric != _OWN):
+        if self.metric not in METRICS and not (
+            self.metric.startswith(_CUSTOM_PREFIX) and self.metric != _CUSTOM_PREFIX
+        ):
             raise HeirloomError(
-                f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}, and custom.NAME for your own"
+                f"Unknown metric {self.metric!r}. Metrics are {', '.join(METRICS)}, and custom.NAME for your own functions."
             )
         if (self.at_most is None) == (self.at_least is None):
-            raise HeirloomError("a limit has either at_most or at_least")
+            raise HeirloomError(f"The limit on {self.metric} must have exactly one of `at_most` and `at_least`.")
         if not math.isfinite(self.bound) or (self.baseline != "value" and self.bound <= 0):
             raise HeirloomError(
-                f"{self.bound:g} is no bound: times {_AGAINST.get(self.baseline, '')} value it must be above 0"
+                f"The bound of the limit on {self.metric} is {self.bound:g}. It must be finite, and above 0 unless "
+                "`baseline` is 'value'."
             )
         return self
 
     @property
     def bound(self) -> float:
-        """The number that is given."""
+        """The given one of `at_most` and `at_least`."""
         return float(self.at_most if self.at_most is not None else self.at_least or 0)
 
 
 class GateSettings(BaseModel):
-    """`[gate]`: when a run should be looked at, when it should change, and when it should end."""
+    """`[gate]`: limits on metrics, and the changes made when they are broken."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,14 +79,16 @@ class GateSettings(BaseModel):
         Limit(metric="vocabulary_retained", subject="corpus", at_least=0.9),
     )
     human_fraction_step: float = Field(
-        0.1, gt=0, le=1, description="raise_human_fraction: how much is added to the human share of a corpus"
+        0.1, gt=0, le=1, description="raise_human_fraction: increase of a corpus's human fraction per retry"
     )
-    max_retries: int = Field(3, ge=1, description="raise_human_fraction: redoes of one generation before the run stops")
+    max_retries: int = Field(
+        3, ge=1, description="raise_human_fraction: retries of one generation before the run stops"
+    )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one limit has to say; `limit` is the bound in the metric's own unit, `low` and `high` the value's interval."""
+    """Result of one limit; `limit` is the bound in the metric's unit, `low` and `high` the interval of the value."""
 
     action: Action
     metric: str
@@ -101,87 +100,111 @@ class Verdict:
     subject: str = "model"
     generation: int = 0
     first_generation: int | None = None
-    """First generation of those in a row that broke the limit; None where it holds."""
+    """First of the consecutive generations beyond the bound; None if the value is within it."""
 
 
 def evaluate_gate(settings: GateSettings, history: Sequence[Metrics]) -> list[Verdict]:
-    """One verdict a limit, from the metrics of every generation so far, generation 0 first, the one to judge last.
+    """Return one verdict for each limit.
+
+    Args:
+        settings: the limits.
+        history: metrics of every generation so far, generation 0 first, the one to judge last.
 
     Raises:
-        HeirloomError: a limit asks for a metric that was not measured.
+        HeirloomError: a metric with a limit was not measured.
     """
     return [_verdict(limit, history) for limit in settings.limits]
 
 
 def most_severe(verdicts: Sequence[Verdict]) -> Action:
-    """The action that all limits together ask for."""
+    """Return the most severe action of all verdicts; `go` without any."""
     return max((verdict.action for verdict in verdicts), key=ACTIONS.index, default="go")
 
 
-def _verdict(limit: Limit, told: Sequence[Metrics]) -> Verdict:
-    key, now = (limit.subject, limit.metric), len(told) - 1
-    if key not in told[-1]:
-        # Nothing has spoken before generation 1.
-        if limit.subject == "candidates" and now == 0:
+def _verdict(limit: Limit, history: Sequence[Metrics]) -> Verdict:
+    key, generation = (limit.subject, limit.metric), len(history) - 1
+    if key not in history[-1]:
+        # Generation 0 is trained on human text and has no candidates.
+        if limit.subject == "candidates" and generation == 0:
             return Verdict("go", limit.metric, None, None, "", subject=limit.subject)
-        known = ", ".join(sorted(metric for subject, metric in told[-1] if subject == limit.subject)) or "nothing"
-        raise HeirloomError(
-            f"the gate has a limit on {limit.metric} of the {limit.subject}, which was not measured; measured: {known}"
-        )
-    since = now + 1
-    while since and _broken(limit, told, since - 1):
-        since -= 1
-    value, bound = told[-1][key], _bound(limit, told, now)
-    tired = now + 1 - since >= limit.patience
-    said = _reason(limit, value, bound, now, since) if since <= now else ""
+        raise HeirloomError(_missing_metric_message(limit, history[-1]))
+    first_broken = generation + 1
+    while first_broken and _is_beyond_bound(limit, history, first_broken - 1):
+        first_broken -= 1
+    num_broken = generation + 1 - first_broken
+    is_broken = num_broken >= limit.patience
+    value, bound = history[-1][key], _bound(limit, history, generation)
     return Verdict(
-        limit.action if tired else "go",
-        limit.metric,
-        _number(value.value),
-        _number(bound),
-        said if tired else "",
-        value.low,
-        value.high,
-        limit.subject,
-        now,
-        since if since <= now else None,
+        action=limit.action if is_broken else "go",
+        metric=limit.metric,
+        value=_nan_to_none(value.value),
+        limit=_nan_to_none(bound),
+        reason=_reason(limit, value, bound, _Streak(first_broken, generation)) if is_broken else "",
+        low=value.low,
+        high=value.high,
+        subject=limit.subject,
+        generation=generation,
+        first_generation=first_broken if num_broken else None,
     )
 
 
-def _bound(limit: Limit, told: Sequence[Metrics], generation: int) -> float:
-    """The bound in the metric's own unit."""
+def _missing_metric_message(limit: Limit, metrics: Metrics) -> str:
+    measured = ", ".join(sorted(metric for subject, metric in metrics if subject == limit.subject)) or "none"
+    return (
+        f"The gate has a limit on {limit.metric} of the {limit.subject}, which was not measured. "
+        f"Measured metrics: {measured}. Change or remove the limit."
+    )
+
+
+def _bound(limit: Limit, history: Sequence[Metrics], generation: int) -> float:
+    """Return the bound in the metric's unit."""
     if limit.baseline == "value":
         return limit.bound
     key = (limit.subject, limit.metric)
     if limit.baseline == "human":
-        if ("human", limit.metric) not in told[generation]:
+        human_key = ("human", limit.metric)
+        if human_key not in history[generation]:
             raise HeirloomError(
-                f"the gate holds {limit.metric} against human text, for which it is not measured; use baseline = 'generation_0'"
+                f"The limit on {limit.metric} has baseline 'human', but {limit.metric} is not measured for human text. "
+                "Use `baseline = 'generation_0'`."
             )
-        return limit.bound * told[generation]["human", limit.metric].value
-    return limit.bound * next(metrics[key].value for metrics in told if key in metrics)
+        return limit.bound * history[generation][human_key].value
+    first_measured = next(metrics[key].value for metrics in history if key in metrics)
+    return limit.bound * first_measured
 
 
-def _broken(limit: Limit, told: Sequence[Metrics], generation: int) -> bool:
+def _is_beyond_bound(limit: Limit, history: Sequence[Metrics], generation: int) -> bool:
     key = (limit.subject, limit.metric)
-    if key not in told[generation]:
+    if key not in history[generation]:
         return False
-    value, bound = told[generation][key], _bound(limit, told, generation)
-    nearest = value.low if limit.at_most is not None else value.high
-    held = nearest if limit.require_significance and nearest is not None else value.value
-    # A value that is not a number holds no limit: a model that diverged must not pass.
-    return not (held <= bound if limit.at_most is not None else held >= bound)
+    value, bound = history[generation][key], _bound(limit, history, generation)
+    nearest_end = value.low if limit.at_most is not None else value.high
+    compared = nearest_end if limit.require_significance and nearest_end is not None else value.value
+    # NaN satisfies no comparison, so a model that diverged is always beyond the bound.
+    within = compared <= bound if limit.at_most is not None else compared >= bound
+    return not within
 
 
-def _reason(limit: Limit, value: Value, bound: float, now: int, since: int) -> str:
+@dataclass(frozen=True)
+class _Streak:
+    """Consecutive generations beyond a bound."""
+
+    first: int
+    last: int
+
+
+def _reason(limit: Limit, value: Value, bound: float, streak: _Streak) -> str:
     side = "above" if limit.at_most is not None else "below"
     if math.isnan(value.value) or math.isnan(bound):
         side = "not comparable with"
-    span = f" [{value.low:.4g}, {value.high:.4g}]" if value.low is not None and value.high is not None else ""
-    against = "" if limit.baseline == "value" else f" = {limit.bound:g} x {_AGAINST[limit.baseline]}"
-    streak = f", since generation {since}" if since < now else ""
-    return f"{limit.metric} of the {limit.subject} is {value.value:.4g}{span} in generation {now}, {side} {bound:.4g}{against}{streak}"
+    interval = f" [{value.low:.4g}, {value.high:.4g}]" if value.low is not None and value.high is not None else ""
+    baseline = "" if limit.baseline == "value" else f" = {limit.bound:g} x {_BASELINES[limit.baseline]}"
+    since = f", since generation {streak.first}" if streak.first < streak.last else ""
+    return (
+        f"{limit.metric} of the {limit.subject} is {value.value:.4g}{interval} in generation {streak.last}, "
+        f"{side} {bound:.4g}{baseline}{since}"
+    )
 
 
-def _number(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if math.isnan(value) else value

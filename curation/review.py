@@ -1,4 +1,4 @@
-"""What a person may decide about a generation, and what counts where nobody answers in time."""
+"""Settings and decisions of a human review of a generation."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -8,33 +8,31 @@ from pydantic import BaseModel, ConfigDict, Field
 ReviewAction = Literal["accept", "redo", "stop"]
 REVIEW_ACTIONS: tuple[ReviewAction, ...] = get_args(ReviewAction)
 REVIEWED_ACTIONS = {"never": (), "warned": ("warn",), "always": ("go", "warn")}
-"""The verdicts that a person is asked about. What the gate redoes, rolls back or stops is settled without one."""
+"""Gate actions that need a review, by `review.when`. A retry, rollback or stop by the gate is never reviewed."""
 
 
 class ReviewSettings(BaseModel):
-    """`[review]`: whether a run waits for a person before it goes on. Part of how a run is kept, not of what it is."""
+    """`[review]`: whether a run waits for a human review before it continues. Not part of any fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     when: Literal["never", "warned", "always"] = Field(
         "never",
-        description="which generations a person is asked about, from the first that speaks: those the gate warns of, or all; "
-        "what the gate redoes, rolls back or stops is not asked about",
+        description="generations to review, from generation 1 on: `never`, `warned` (those with a gate warning), or `always`; a "
+        "generation that the gate retries, rolls back or stops is not reviewed",
     )
-    timeout_hours: float = Field(24.0, gt=0, description="how long an answer is waited for")
-    default_decision: Literal["accept", "stop"] = Field(
-        "accept", description="what counts where nobody has answered by then"
-    )
+    timeout_hours: float = Field(24.0, gt=0, description="hours to wait for a decision")
+    default_decision: Literal["accept", "stop"] = Field("accept", description="decision to apply after the timeout")
 
 
 @dataclass(frozen=True)
 class ReviewDecision:
-    """What was decided about one attempt, by whom, and why."""
+    """Decision about one attempt."""
 
     decision: ReviewAction
     human_fraction: float | None = None
-    """Redo: the human share to mix with; None leaves the mixing as it is."""
+    """For `redo`: the human fraction to mix with; None leaves the mix settings unchanged."""
     rejected_ids: tuple[str, ...] = ()
-    """Ids of records that no later corpus may hold."""
+    """Ids of records to exclude from every later corpus."""
     reason: str = ""
     reviewer: Literal["person", "time limit"] = "person"

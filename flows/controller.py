@@ -127,7 +127,7 @@ class LoopController:
 
     def _increase_human_fraction(self, fraction: float, records: int) -> None:
         """Mix this generation and those that follow with this human share, by exact quotas of the reserve's sources."""
-        sources = self.recipe.mix.human_source_shares or "as-reserve"
+        sources = self.recipe.mix.human_source_shares or "proportional"
         mix = MixSettings(
             policy="fixed-fraction", human_fraction=fraction, num_records=records, human_source_shares=sources
         )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.mixing import MixIndices, MixSettings, Strata, draw_mix
+from curation.mixing import MixIndices, MixPools, MixSettings, Strata, draw_mix
 from curation.selection.sampling import rarest_word_bin
 from curation.text import words
 from heirloom.errors import HeirloomError
@@ -86,10 +86,17 @@ def _drawn(
     newest = survivors[-1] if survivors else empty
     earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
     chosen = settings if pool else MixSettings(policy="anchor")
-    counts, sources = (human.num_rows, newest.num_rows, earlier.num_rows), human["source"].to_pylist()
     ids = read_table(last.folder, ["id"])["id"].combine_chunks() if last else pa.array([], pa.string())
-    held = (_rows(human, ids), _rows(earlier, ids))
-    drawn = draw_mix(chosen, *counts, seed, sources, _strata(chosen, human, newest, pool), held)
+    pools = MixPools(
+        num_human=human.num_rows,
+        num_newest=newest.num_rows,
+        num_earlier=earlier.num_rows,
+        human_sources=human["source"].to_pylist(),
+        strata=_strata(chosen, human, newest, pool),
+        last_human=_rows(human, ids),
+        last_earlier=_rows(earlier, ids),
+    )
+    drawn = draw_mix(chosen, pools, np.random.default_rng(seed))
     return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn
 
 
@@ -105,11 +112,11 @@ def _strata(
         made = read_table(pool[-1][0].folder, ["id", "attributes"])
         cell = {row["id"]: repr(row["attributes"]) for row in made.to_pylist()}
         # Every cell once: each has the same share.
-        return np.unique(list(cell.values())), np.array([cell[one] for one in newest["id"].to_pylist()])
+        return Strata(np.unique(list(cell.values())), np.array([cell[one] for one in newest["id"].to_pylist()]))
     if settings.stratify_by == "source":
-        return human["source"].to_numpy(), newest["source"].to_numpy()
+        return Strata(human["source"].to_numpy(), newest["source"].to_numpy())
     if settings.stratify_by == "rarity":
         texts = human["text"].to_pylist()
         counts = Counter(word for text in texts for word in words(text))
-        return rarest_word_bin(texts, counts), rarest_word_bin(newest["text"].to_pylist(), counts)
+        return Strata(rarest_word_bin(texts, counts), rarest_word_bin(newest["text"].to_pylist(), counts))
     return None

@@ -22,7 +22,7 @@ from benchmarks.figures import RESULTS, Figure, short
 from benchmarks.performance.corpora import resampled
 from curation.dedup.minhash import MinHashSettings, find_near_duplicates
 from curation.embeddings.encoders import load_encoder
-from curation.mixing import MixSettings, draw_mix
+from curation.mixing import MixPools, MixSettings, draw_mix
 from storage.artifacts.parquet_io import write_parquet
 from tasks.curation.dedup_index import compute_sketches
 
@@ -82,7 +82,12 @@ def _units(documents: int, folder: Path) -> Iterator[Unit]:
     yield _unit("write and pack", "record", lambda some: write_parquet(_records(some), folder / "part.parquet"), texts)
     mixing = MixSettings(policy="fixed-fraction", human_fraction=0.3)
     rows = range(documents * 50)
-    yield _unit("mix", "record", lambda some: draw_mix(mixing, len(some), len(some), 0, 0), rows)
+    yield _unit(
+        "mix",
+        "record",
+        lambda some: draw_mix(mixing, MixPools(num_human=len(some), num_newest=len(some)), np.random.default_rng(0)),
+        rows,
+    )
     yield _unit("query: a count over a generation", "record", lambda some: _asked(some, folder), rows)
 
 

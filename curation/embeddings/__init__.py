@@ -1,1 +1,1 @@
-"""Embed texts, and cluster the vectors."""
+"""Embed texts as vectors, and cluster the vectors."""

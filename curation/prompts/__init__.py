@@ -1,1 +1,1 @@
-"""Prompt templates, prompt plans and the records that prompts are built from."""
+"""Plan the prompts of a generation."""

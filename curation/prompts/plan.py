@@ -1,14 +1,12 @@
-"""What to ask: how many candidates, by which program, with which records as parents.
+"""Plan the prompts of a generation: their number, template, and the records that they are made from.
 
-`unconditional` lets the model speak from nothing; `prefix` gives it the first words of a reserve record; a template asks
-for something, with slots that records and attributes fill (see `curation/prompts/templates.py`). No record is asked twice in
-a generation unless `rounds` allows it; each round asks every record once before the next begins, so no record of
-a source is asked more than once more often than another.
+`unconditional` prompts are empty; `prefix` prompts are the first words of a human record; a template has placeholders that
+records and attributes fill (`curation/prompts/templates.py`). No record is prompted from twice in a generation unless
+`max_prompts_per_record` allows it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -37,112 +35,127 @@ from heirloom.errors import HeirloomError
 
 
 class PromptSettings(BaseModel):
-    """`[prompts]`: what the model is asked for."""
+    """`[prompts]`: the prompts of a generation, and the records made from their completions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     template_name: str = Field(
         "unconditional",
-        description="unconditional (an empty prompt), prefix (the first words of a reserve record), template (your own), "
+        description="kind of prompt: unconditional (empty), prefix (the first words of a human record), template (your own), "
         f"{', '.join(TEMPLATES)} (shipped templates), or package.module:function",
     )
     template: str = Field(
         "",
-        description="template: the prompt, with slots {record}, {opening}, {question}, {earlier} and the names of attributes",
+        description="template: the prompt, with placeholders {record}, {opening}, {question}, {earlier} and the names of attributes",
     )
     attributes: dict[str, tuple[str, ...]] = Field(
-        {}, description="values of each attribute; their grid is asked for with exact quotas"
+        {}, description="values of each attribute; the cells of their grid have exact quotas of prompts"
     )
     attribute_weights: dict[str, dict[str, float]] = Field(
-        {}, description="attribute to value to weight; 1 where nothing is said"
+        {}, description="weight of each value of each attribute; default: 1"
     )
     output_format: Literal["prompt_and_completion", "completion", "chat"] | None = Field(
         None,
-        description="what becomes the record: prompt and answer as one text, the answer alone, or both as two turns; without it, "
-        "unconditional and prefix continue, distill makes a conversation, and the others leave the answer alone",
+        description="text to store as the record: `prompt_and_completion`, `completion`, or `chat` (both as a conversation); "
+        "default: `prompt_and_completion` for unconditional and prefix, `chat` for distill, else `completion`",
     )
     completions_per_prompt: int = Field(
-        1, ge=1, description="answers to each prompt, each by dice of its own; the sieve best_of keeps one of them"
+        1, ge=1, description="completions of each prompt, each with its own seed; the filter best_of keeps one of them"
     )
     prefix_words: int = Field(
-        4, ge=1, description="words of the record that an opening gives; in scripts without spaces, signs"
+        4, ge=1, description="words of a record in a prefix or {opening}; characters in scripts without spaces"
     )
     prompts_per_human_record: float = Field(
         1.0,
         gt=0,
-        description="prompts of a generation, relative to the reserve; each has `completions_per_prompt` candidates",
+        description="prompts of a generation per human training record; each has `completions_per_prompt` candidates",
     )
     max_prompts_per_record: int = Field(
-        1, ge=1, description="most times that one record is asked in a generation; more is refused"
+        1,
+        ge=1,
+        description="maximum number of prompts from one record in a generation; a plan that needs more is an error",
     )
     source_shares: Shares = Field(
         None,
-        description="share of the prompts from each source, as `{letters = 0.5, wiki = 0.5}`, exact to the "
-        "prompt; `as-reserve` for the reserve's own shares; without it all sources are asked alike",
+        description="share of the prompts from each source, as `{letters = 0.5, wiki = 0.5}`, exact to the prompt; "
+        "`proportional` for the shares of the human training records; default: uniform over all records",
     )
     topic_steering: TopicSteeringSettings = TopicSteeringSettings()
 
     @model_validator(mode="after")
     def _fits_program(self) -> Self:
-        validate_shares(self.source_shares, "sources")
+        validate_shares(self.source_shares, "source_shares")
         if self.template_name != "template" and self.template:
-            raise HeirloomError("template belongs to template_name 'template'")
+            raise HeirloomError(
+                f"`template` is used with `template_name = 'template'` only; it is {self.template_name!r}. Remove one of them."
+            )
         if ":" in self.template_name:
             load_user_function(self.template_name)
         elif self.template_name in TEMPLATES or self.template_name == "template":
-            validate_template(self._asks(), self.attributes)
+            validate_template(self._template_text(), self.attributes)
         elif self.template_name not in ("unconditional", "prefix"):
-            raise HeirloomError(f"there is no template_name {self.template_name!r}")
+            raise HeirloomError(
+                f"Unknown `template_name` {self.template_name!r}. "
+                f"Choose unconditional, prefix, template, {', '.join(TEMPLATES)}, or package.module:function."
+            )
         elif self.attributes:
-            raise HeirloomError(f"attributes belong to a template; {self.template_name!r} has none")
-        if unknown := [name for name in self.attribute_weights if name not in self.attributes]:
-            raise HeirloomError(f"attribute_weights are given for {unknown[0]}, which is no attribute")
+            raise HeirloomError(
+                f"`attributes` need a template with placeholders; {self.template_name!r} has none. Remove them."
+            )
+        unknown = [name for name in self.attribute_weights if name not in self.attributes]
+        if unknown:
+            raise HeirloomError(
+                f"`attribute_weights` has weights for {unknown[0]!r}, which is not in `attributes`. Add it there, or remove them."
+            )
         if not self.needs_records and (
             self.source_shares is not None or self.max_prompts_per_record > 1 or self.topic_steering.num_topics
         ):
             raise HeirloomError(
-                "max_prompts_per_record, source_shares and topic_steering belong to templates that take records from the reserve"
+                "`max_prompts_per_record`, `source_shares` and `topic_steering` need prompts made from human records. "
+                "Choose `template_name = 'prefix'` or a template with a record placeholder, or remove them."
             )
         if self.topic_steering.num_topics and (self.source_shares is not None or "topic" in self.attributes):
-            raise HeirloomError("prompts are steered by topic: leave out source_shares, and name no attribute topic")
+            raise HeirloomError(
+                "`topic_steering` excludes `source_shares` and an attribute named 'topic'. Remove them, or set `num_topics = 0`."
+            )
         return self
 
     @property
     def needs_records(self) -> bool:
-        """Whether a prompt takes something from a record."""
-        return self.template_name == "prefix" or bool(placeholders(self._asks()) & RECORD_PLACEHOLDERS)
+        """Whether prompts are made from human records."""
+        return self.template_name == "prefix" or bool(placeholders(self._template_text()) & RECORD_PLACEHOLDERS)
 
     @property
     def needs_survivors(self) -> bool:
-        """Whether a plan depends on what earlier generations left: their texts, or how many of each cell or topic."""
-        return bool(self.attributes or self.topic_steering.num_topics) or "earlier" in placeholders(self._asks())
+        """Whether the plan depends on survivors of earlier generations: their texts, or their numbers by cell or topic."""
+        return bool(self.attributes or self.topic_steering.num_topics) or "earlier" in placeholders(
+            self._template_text()
+        )
 
     @property
     def resolved_output_format(self) -> str:
-        """What becomes the record: `prompt_and_completion`, `completion` or `chat`."""
+        """The output format with the default of the template: `prompt_and_completion`, `completion` or `chat`."""
         return self.output_format or DEFAULT_OUTPUT_FORMATS.get(self.template_name, "completion")
 
-    def to_record(self, prompt: str, answer: str) -> str:
-        """The record that a prompt and its answer make."""
+    def to_record(self, prompt: str, completion: str) -> str:
+        """Return the text to store for a prompt and its completion."""
         if self.resolved_output_format == "prompt_and_completion":
-            return prompt + answer
-        return (
-            render_chat(to_messages(prompt, answer.strip()))
-            if self.resolved_output_format == "chat"
-            else answer.strip()
-        )
+            return prompt + completion
+        if self.resolved_output_format == "chat":
+            return render_chat(to_messages(prompt, completion.strip()))
+        return completion.strip()
 
     def attribute_cell(self, attributes: Mapping[str, str]) -> AttributeCell:
-        """Where a prompt with these attributes stands in the grid."""
+        """Return the cell of the grid with these attributes."""
         return tuple(attributes.get(name, "") for name in self.attributes)
 
-    def _asks(self) -> str:
+    def _template_text(self) -> str:
         return TEMPLATES.get(self.template_name, self.template)
 
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """One prompt and where it came from: a row of the reserve, a row of the earlier survivors, -1 for none."""
+    """One prompt, and the rows of the human record and of the survivor that it was made from, -1 for none."""
 
     text: str
     human_row: int = -1
@@ -150,94 +163,101 @@ class PromptSpec:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def plan_prompts(
-    settings: PromptSettings,
-    human_train: Sequence[str],
-    seed: int,
-    sources: Sequence[str] = (),
-    survivors: Sequence[str] = (),
-    delivered: Mapping[AttributeCell, int] | None = None,
-    topics: TopicModel | None = None,
-) -> list[PromptSpec]:
-    """One asking for each prompt, in order; rounds over the reserve are shuffled by `seed`.
+@dataclass(frozen=True, kw_only=True)
+class PromptSources:
+    """Texts that prompts are made from."""
 
-    `sources` names the source of each reserve record; it is needed where the settings have quotas for them. `earlier` are
-    the survivors of the last generation, `delivered` counts those of all earlier ones by cell of the attribute grid;
-    `topics` steer which records are asked.
+    records: Sequence[str]
+    """Human training records."""
+    record_sources: Sequence[str] = ()
+    """Source of each record, for `source_shares`."""
+    survivors: Sequence[str] = ()
+    """Survivors of the last generation, for `{earlier}`."""
+    delivered: Mapping[AttributeCell, int] = field(default_factory=dict)
+    """Survivors of all earlier generations by cell of the attribute grid."""
+    topics: TopicModel | None = None
+    """For `topic_steering`."""
+
+
+def plan_prompts(settings: PromptSettings, sources: PromptSources, seed: int) -> list[PromptSpec]:
+    """Return the prompts of a generation in order.
 
     Raises:
-        HeirloomError: more prompts from records are asked for than the rounds allow, or one's own program gave no prompts.
+        HeirloomError: a record would be prompted from more often than allowed, or the user's function returned another number
+            of prompts.
     """
-    count = max(1, round(settings.prompts_per_human_record * len(human_train)))
+    records = sources.records
+    count = max(1, round(settings.prompts_per_human_record * len(records)))
     rng = np.random.default_rng(seed)
     if settings.template_name == "unconditional":
         return [PromptSpec("")] * count
     if ":" in settings.template_name:
-        return _own(settings.template_name, human_train, count, seed)
-    rows = partial(_rows, settings, rng, len(human_train), sources, topics)
+        return _prompts_of_user_function(settings.template_name, records, count, seed)
     if settings.template_name == "prefix":
-        asked = [PromptSpec(first_n_words(human_train[row], settings.prefix_words), int(row)) for row in rows(count)]
+        rows = _sample_rows(settings, sources, count, rng)
+        specs = [PromptSpec(first_n_words(records[row], settings.prefix_words), row) for row in rows.tolist()]
     else:
-        asked = _templated(settings, rng, human_train, rows, survivors, delivered or {}, count)
-    return [_about(asking, topics) for asking in asked] if topics else asked
+        specs = _fill_template(settings, sources, count, rng)
+    return [_with_topic(spec, sources.topics) for spec in specs] if sources.topics else specs
 
 
-def _templated(
-    settings: PromptSettings,
-    rng: np.random.Generator,
-    reserve: Sequence[str],
-    rows_of_records: Callable[[int], NDArray[np.int64]],
-    earlier: Sequence[str],
-    delivered: Mapping[AttributeCell, int],
-    count: int,
+def _fill_template(
+    settings: PromptSettings, sources: PromptSources, count: int, rng: np.random.Generator
 ) -> list[PromptSpec]:
     template = TEMPLATES.get(settings.template_name, settings.template)
-    taken, nobody = placeholders(template), np.full(count, -1)
-    from_earlier = bool(earlier) and "earlier" in taken
-    wants_record = bool(taken & {"record", "opening", "question"}) or ("earlier" in taken and not earlier)
-    rows = rows_of_records(count) if wants_record else nobody
-    olds = cycle_shuffled(rng, np.arange(len(earlier)), count) if from_earlier else nobody
-    quota = grid_counts(count, grid_shares(settings.attributes, settings.attribute_weights), delivered)
-    cells = [cell for cell, times in quota.items() for _ in range(times)]
-    asked = []
-    for place, row, old in zip(rng.permutation(count), rows.tolist(), olds.tolist(), strict=True):
-        attributes = dict(zip(settings.attributes, cells[place], strict=True))
-        record = reserve[row] if row >= 0 else ""
-        told = {
+    names = placeholders(template)
+    human_rows = survivor_rows = np.full(count, -1)
+    # Before there are survivors, `{earlier}` is filled by a human record.
+    if names & {"record", "opening", "question"} or ("earlier" in names and not sources.survivors):
+        human_rows = _sample_rows(settings, sources, count, rng)
+    if "earlier" in names and sources.survivors:
+        survivor_rows = cycle_shuffled(rng, np.arange(len(sources.survivors)), count)
+    quotas = grid_counts(count, grid_shares(settings.attributes, settings.attribute_weights), sources.delivered)
+    cells = [cell for cell, quota in quotas.items() for _ in range(quota)]
+    specs = []
+    for cell_index, human_row, survivor_row in zip(
+        rng.permutation(count), human_rows.tolist(), survivor_rows.tolist(), strict=True
+    ):
+        attributes = dict(zip(settings.attributes, cells[cell_index], strict=True))
+        record = sources.records[human_row] if human_row >= 0 else ""
+        values = attributes | {
             "record": record,
             "opening": first_n_words(record, settings.prefix_words),
             "question": first_user_message(record),
+            "earlier": sources.survivors[survivor_row] if survivor_row >= 0 else record,
         }
-        told["earlier"] = earlier[old] if old >= 0 else record
-        asked.append(PromptSpec(render_template(template, attributes | told), row, old, attributes))
-    return asked
+        specs.append(PromptSpec(render_template(template, values), human_row, survivor_row, attributes))
+    return specs
 
 
-def _own(path: str, reserve: Sequence[str], count: int, seed: int) -> list[PromptSpec]:
-    made = list(load_user_function(path)(reserve, count, seed))
-    asked = [PromptSpec(one) if isinstance(one, str) else PromptSpec(one[0], attributes=dict(one[1])) for one in made]
-    if len(asked) != count:
-        raise HeirloomError(f"{path} was asked for {count} prompts and gave {len(asked)}; it must give exactly as many")
-    return asked
+def _prompts_of_user_function(path: str, records: Sequence[str], count: int, seed: int) -> list[PromptSpec]:
+    specs = []
+    for prompt in load_user_function(path)(records, count, seed):
+        if isinstance(prompt, str):
+            specs.append(PromptSpec(prompt))
+        else:
+            text, attributes = prompt
+            specs.append(PromptSpec(text, attributes=dict(attributes)))
+    if len(specs) != count:
+        raise HeirloomError(
+            f"{path} returned {len(specs)} prompts; it must return exactly the {count} that it was called for."
+        )
+    return specs
 
 
-def _rows(
-    settings: PromptSettings,
-    rng: np.random.Generator,
-    records: int,
-    sources: Sequence[str],
-    topics: TopicModel | None,
-    count: int,
+def _sample_rows(
+    settings: PromptSettings, sources: PromptSources, count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    if topics:
-        return sample_by_topic(rng, topics, count, settings.max_prompts_per_record)
+    rounds = settings.max_prompts_per_record
+    if sources.topics:
+        return sample_by_topic(rng, sources.topics, count, rounds)
     if settings.source_shares is not None:
-        return sample_by_source(rng, sources, settings.source_shares, count, settings.max_prompts_per_record)
-    return sample_uniform(rng, records, count, settings.max_prompts_per_record)
+        return sample_by_source(rng, sources.record_sources, settings.source_shares, count, rounds)
+    return sample_uniform(rng, len(sources.records), count, rounds)
 
 
-def _about(asking: PromptSpec, topics: TopicModel) -> PromptSpec:
-    if asking.human_row < 0:
-        return asking
-    topic = str(topics.assignment[asking.human_row])
-    return replace(asking, attributes={**asking.attributes, "topic": topic})
+def _with_topic(spec: PromptSpec, topics: TopicModel) -> PromptSpec:
+    if spec.human_row < 0:
+        return spec
+    topic = str(topics.assignment[spec.human_row])
+    return replace(spec, attributes={**spec.attributes, "topic": topic})

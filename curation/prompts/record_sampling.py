@@ -1,7 +1,7 @@
-"""Which records of the reserve are prompted from: in rounds, alike, by quotas of their sources, or by topic.
+"""Sample the human records to prompt from: uniformly, by source quotas, or by topic.
 
-Each round asks every record once before the next begins, so no record of a source or topic is asked more than once
-more often than another of it.
+Each round uses every record once, in random order, before the next round starts. So within a source or topic, the numbers of
+prompts per record differ by at most 1.
 """
 
 from collections.abc import Sequence
@@ -14,56 +14,59 @@ from curation.selection.sampling import fill_to_total
 from curation.selection.topics import TopicModel
 
 
-def sample_uniform(rng: np.random.Generator, records: int, count: int, rounds: int) -> NDArray[np.int64]:
-    """Rows of `count` prompts, of all records alike.
+def sample_uniform(rng: np.random.Generator, num_records: int, count: int, rounds: int) -> NDArray[np.int64]:
+    """Return the rows of `count` prompts, sampled from all records.
 
     Raises:
-        HeirloomError: more prompts are asked for than the rounds allow.
+        HeirloomError: `count` exceeds `rounds` prompts per record.
     """
-    return _asked(rng, np.arange(records), count, rounds, "reserve records")
+    _require_records("human training records", count, rounds, num_records)
+    return cycle_shuffled(rng, np.arange(num_records), count)
 
 
 def sample_by_source(
     rng: np.random.Generator, sources: Sequence[str], shares: Shares, count: int, rounds: int
 ) -> NDArray[np.int64]:
-    """Rows of `count` prompts with exact shares of sources; `sources` names the source of each record.
+    """Return the rows of `count` prompts with exact shares of sources; `sources` is the source of each record.
 
     Raises:
-        HeirloomError: more prompts are asked of a source than the rounds allow.
+        HeirloomError: the quota of a source exceeds `rounds` prompts per record.
     """
-    wanted = quotas_by_source(count, shares, sources)
-    parts = [
-        _asked(rng, rows_where(source, sources), share, rounds, f"records of source {source}")
-        for source, share in wanted.items()
-    ]
-    return rng.permutation(np.concatenate(parts))
+    drawn = []
+    for source, quota in quotas_by_source(count, shares, sources).items():
+        rows = rows_where(source, sources)
+        _require_records(f"records of source {source}", quota, rounds, len(rows))
+        drawn.append(cycle_shuffled(rng, rows, quota))
+    return rng.permutation(np.concatenate(drawn))
 
 
 def sample_by_topic(rng: np.random.Generator, topics: TopicModel, count: int, rounds: int) -> NDArray[np.int64]:
-    """Rows of `count` prompts with the shares of topics, as far as the rounds give them room.
+    """Return the rows of `count` prompts by the topics' prompt shares, with at most `rounds` prompts per record.
 
     Raises:
-        HeirloomError: more prompts are asked for than the rounds allow.
+        HeirloomError: `count` exceeds `rounds` prompts per record.
     """
-    _refuse_more("reserve records", count, rounds, len(topics.assignment))
-    wanted = fill_to_total(count, topics.prompt_share, rounds * topics.human_count, int(rng.integers(1 << 31)))
-    parts = [
-        cycle_shuffled(rng, np.flatnonzero(topics.assignment == topic), times) for topic, times in enumerate(wanted)
+    _require_records("human training records", count, rounds, len(topics.assignment))
+    counts = fill_to_total(count, topics.prompt_share, rounds * topics.human_count, int(rng.integers(1 << 31)))
+    drawn = [
+        cycle_shuffled(rng, np.flatnonzero(topics.assignment == topic), topic_count)
+        for topic, topic_count in enumerate(counts)
     ]
-    return rng.permutation(np.concatenate(parts))
+    return rng.permutation(np.concatenate(drawn))
 
 
 def cycle_shuffled(rng: np.random.Generator, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """`count` of the rows, in rounds of an order of dice each."""
-    return np.concatenate([rows[:0], *(rng.permutation(rows) for _ in range(-(-count // max(1, len(rows)))))])[:count]
+    """Return `count` rows: rounds over all rows, each in a new random order."""
+    num_rounds = -(-count // max(1, len(rows)))
+    return np.concatenate([rows[:0], *(rng.permutation(rows) for _ in range(num_rounds))])[:count]
 
 
-def _asked(rng: np.random.Generator, rows: NDArray[np.int64], count: int, rounds: int, what: str) -> NDArray[np.int64]:
-    _refuse_more(what, count, rounds, len(rows))
-    return cycle_shuffled(rng, rows, count)
-
-
-def _refuse_more(what: str, count: int, rounds: int, records: int) -> None:
+def _require_records(unit: str, count: int, rounds: int, num_records: int) -> None:
     times = "" if rounds == 1 else f", each at most {rounds} times"
-    remedy = "lower prompts.prompts_per_human_record, raise prompts.max_prompts_per_record, or ingest more"
-    require_enough("the plan of prompts", count, rounds * records, f"prompts from {what}{times}", remedy)
+    require_enough(
+        "The prompt plan",
+        count,
+        rounds * num_records,
+        f"prompts from {unit}{times}",
+        "Lower `prompts.prompts_per_human_record`, raise `prompts.max_prompts_per_record`, or ingest more human text.",
+    )

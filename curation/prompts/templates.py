@@ -1,8 +1,9 @@
-"""Prompt programs: templates with slots, an attribute grid with exact quotas, and the user's own function.
+"""Fill prompt templates, and apportion prompts to the cells of an attribute grid.
 
-A slot is `{record}`, `{opening}` (the first words of a reserve record), `{question}` (its first turn where it is a conversation, or
-all of it), `{earlier}` (a survivor of the last generation, a record before there is one), or the name of an attribute, whose values make a grid. Every cell of the grid has the same quota
-or one by its weights; what curation left short in earlier generations is asked for again before the rest.
+A placeholder is `{record}`, `{opening}` (the first words of a human record), `{question}` (the first message of a record that is
+a conversation, else the whole record), `{earlier}` (a survivor of the last generation, or a human record before there is
+one), or the name of an attribute. The values of all attributes form a grid. Its cells have equal quotas, or quotas by
+weights; cells whose prompts left too few survivors in earlier generations are prompted first.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from curation.chat import parse_chat_text
 from curation.selection.apportionment import largest_remainder
 from heirloom.errors import HeirloomError
 
-# None ends with a space: tokens begin with theirs, and after a lone one a model has never seen a word.
+# No template ends with a space: a token includes the space before its word, so a word never follows a lone space token.
 TEMPLATES = {
     "rephrase": "Say the following in other words.\n\n{record}\n\nIn other words:",
     "question_answer": "Write one question that this text answers, and its answer.\n\n{record}\n\nQuestion:",
@@ -23,99 +24,115 @@ TEMPLATES = {
     "distill": "{question}",
     "persona": "You are {persona}. Write what you would say about this.\n\n{opening}",
 }
-"""Shipped templates by their program's name; `persona` takes its personas from the attribute of that name."""
-
+"""Shipped templates by name; `persona` takes its values from the attribute of that name."""
 
 RECORD_PLACEHOLDERS = {"record", "opening", "question", "earlier"}
-
+"""Placeholders that are filled from a record."""
 
 DEFAULT_OUTPUT_FORMATS = {
     "unconditional": "prompt_and_completion",
     "prefix": "prompt_and_completion",
     "distill": "chat",
 }
-"""What becomes the record where a recipe does not say; of every other program the answer alone."""
+"""Default of `prompts.output_format` by template name; `completion` for all others."""
 
 
 AttributeCell = tuple[str, ...]
-"""One value of each attribute, in the order in which the recipe names them."""
+"""One value of each attribute, in the order of the recipe."""
 
 
 def placeholders(template: str) -> set[str]:
-    """Names in braces.
+    """Return the names in braces.
 
     Raises:
-        HeirloomError: a brace is not closed, or a slot has no name.
+        HeirloomError: a brace is not closed, or a placeholder is not a name.
     """
-    names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    if odd := sorted(name for name in names if not name.isidentifier()):
+    try:
+        fields = list(string.Formatter().parse(template))
+    except ValueError as error:
         raise HeirloomError(
-            f"a slot is a name in braces, as {{subject}}; found {{{odd[0]}}}; write {{{{ for a brace itself"
+            f"The template {template!r} is malformed: {error}. Write {{{{ and }}}} for literal braces."
+        ) from error
+    names = {name for _, name, _, _ in fields if name is not None}
+    invalid = sorted(name for name in names if not name.isidentifier())
+    if invalid:
+        raise HeirloomError(
+            f"The template contains {{{invalid[0]}}}. A placeholder is a name in braces, such as {{subject}}; "
+            "write {{ and }} for literal braces."
         )
     return names
 
 
 def validate_template(template: str, attributes: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a template whose slots nobody fills, and attributes that no slot names.
+    """Check that placeholders and attributes match.
 
     Raises:
-        HeirloomError: see above, or an empty template, or an attribute without values or with one twice.
+        HeirloomError: the template is empty, a placeholder is unknown, an attribute has no placeholder, or an attribute has no
+            values or a repeated one.
     """
     if not template.strip():
-        raise HeirloomError("a template needs text; write it as prompts.template, with slots in braces")
-    named = placeholders(template)
-    if unknown := sorted(named - RECORD_PLACEHOLDERS - set(attributes)):
+        raise HeirloomError("The template is empty. Set `prompts.template` to a text with placeholders in braces.")
+    names = placeholders(template)
+    unknown = sorted(names - RECORD_PLACEHOLDERS - set(attributes))
+    if unknown:
         raise HeirloomError(
-            f"nobody fills the slot {{{unknown[0]}}}; slots are {', '.join(sorted(RECORD_PLACEHOLDERS))} and the attributes, "
-            f"which are {', '.join(attributes) or 'none'}"
+            f"Unknown placeholder {{{unknown[0]}}}. Placeholders are {', '.join(sorted(RECORD_PLACEHOLDERS))}, and the names in "
+            f"`prompts.attributes` ({', '.join(attributes) or 'none'})."
         )
-    if unused := sorted(set(attributes) - named):
-        raise HeirloomError(f"the template has no slot {{{unused[0]}}} for the attribute of that name")
+    unused = sorted(set(attributes) - names)
+    if unused:
+        raise HeirloomError(
+            f"The template has no placeholder {{{unused[0]}}} for the attribute {unused[0]!r}. Add it, or remove the attribute."
+        )
     for name, values in attributes.items():
         if not values or len(set(values)) < len(values):
-            raise HeirloomError(f"attribute {name} needs values, each once; found {list(values)}")
+            raise HeirloomError(
+                f"Attribute {name!r} has the values {list(values)}. It needs at least one, none repeated."
+            )
 
 
 def attribute_grid(attributes: Mapping[str, Sequence[str]]) -> list[AttributeCell]:
-    """Every cell of the grid; one empty cell where there are no attributes."""
+    """Return every cell of the grid; one empty cell without attributes."""
     return list(itertools.product(*attributes.values()))
 
 
 def grid_shares(
     attributes: Mapping[str, Sequence[str]], weights: Mapping[str, Mapping[str, float]]
 ) -> dict[AttributeCell, float]:
-    """Share of each cell: the product of its values' weights, 1 where none is given; they sum to 1."""
-    names = list(attributes)
-    raw = {
-        cell: prod(weights.get(name, {}).get(value, 1.0) for name, value in zip(names, cell, strict=True))
+    """Return the share of each cell: the normalized product of its values' weights, each 1 by default."""
+    cell_weights = {
+        cell: prod(weights.get(name, {}).get(value, 1.0) for name, value in zip(attributes, cell, strict=True))
         for cell in attribute_grid(attributes)
     }
-    total = sum(raw.values())
-    return {cell: share / total for cell, share in raw.items()}
+    total = sum(cell_weights.values())
+    return {cell: weight / total for cell, weight in cell_weights.items()}
 
 
 def grid_counts(
     count: int, shares: Mapping[AttributeCell, float], delivered: Mapping[AttributeCell, int]
 ) -> dict[AttributeCell, int]:
-    """How many of `count` prompts each cell gets, exactly: shares of all so far, less what was delivered.
+    """Divide `count` prompts among the cells, so that all generations together have the shares.
 
-    `delivered` counts the survivors of earlier generations by cell; a cell that has more than its share by now gets none.
+    Args:
+        count: number of prompts.
+        shares: share of each cell; they sum to 1.
+        delivered: survivors of earlier generations by cell. A cell with more than its share gets no prompt.
     """
-    aim = count + sum(delivered.get(cell, 0) for cell in shares)
-    missing = [max(0.0, share * aim - delivered.get(cell, 0)) for cell, share in shares.items()]
-    # Plain decimals: shares such as 1/60 must leave equal remainders for equal cells.
-    asked = largest_remainder(count, {str(place): round(short, 9) for place, short in enumerate(missing)})
-    return dict(zip(shares, asked.values(), strict=True))
+    target = count + sum(delivered.get(cell, 0) for cell in shares)
+    missing = [max(0.0, share * target - delivered.get(cell, 0)) for cell, share in shares.items()]
+    # Rounded, since shares such as 1/60 must leave equal remainders for equal cells.
+    counts = largest_remainder(count, {str(index): round(number, 9) for index, number in enumerate(missing)})
+    return dict(zip(shares, counts.values(), strict=True))
 
 
 def render_template(template: str, values: Mapping[str, str]) -> str:
-    """The template with each slot filled; braces inside the values stay as they are."""
+    """Fill each placeholder; braces inside the values are left unchanged."""
     return string.Formatter().vformat(template, (), values)
 
 
 def first_user_message(record: str) -> str:
-    """The first turn of a conversation, or the whole of any other text."""
+    """Return the first message of a conversation, or the whole of any other text."""
     try:
         return parse_chat_text(record)[0]["content"]
-    except ValueError:
+    except HeirloomError:
         return record

@@ -1,8 +1,6 @@
-"""Sampling with a purpose: which of several answers to keep, which teacher to ask, how many of each stratum.
+"""Score the responses to a prompt and keep the best one.
 
-Best of k by an attribute is active inheritance (Shimabucoro et al. 2024, "LLM See, LLM Do"); choosing the
-teacher is arbitrage (Odumakinde et al. 2024); counts that follow their expectation instead of the dice are
-systematic sampling (Madow 1949), which takes most of the sampling error out of a round.
+Selecting the best of n by an attribute is active inheritance (Shimabucoro et al. 2024, "LLM See, LLM Do").
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +15,19 @@ from curation.text import words
 from curation.user_code import load_user_function
 from heirloom.errors import HeirloomError
 
+_BLOCK = 1024
+
 
 class BestOfSettings(BaseModel):
-    """`[curate.best_of]`: what the answer that stays has most of, among the answers to its prompt."""
+    """`[curate.best_of]`: objective by which one response to each prompt is kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: str = Field(
         "lexical_diversity",
-        description="length (words), lexical_diversity (MTLD), distance (from the reserve and earlier survivors), or "
-        "package.module:function, a reward model for instance: it is given prompts and texts, and gives a number for each",
+        description="score that the kept response maximizes: length (words), lexical_diversity (MTLD), distance (from human "
+        "training records and earlier survivors), or package.module:function, for instance a reward model, which receives "
+        "prompts and texts and returns one number for each",
     )
 
     @field_validator("objective")
@@ -36,28 +37,35 @@ class BestOfSettings(BaseModel):
             load_user_function(objective)
         elif objective not in _OBJECTIVES and objective != "distance":
             known = ", ".join((*_OBJECTIVES, "distance"))
-            raise HeirloomError(f"there is no objective {objective!r}; there are {known}, and package.module:function")
+            raise HeirloomError(f"Unknown objective {objective!r}. Choose {known}, or package.module:function.")
         return objective
 
 
 def score_responses(settings: BestOfSettings, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
-    """The objective of each text, shape (texts,), more is better; every objective but `distance`, which needs vectors.
+    """Return the objective of each text, shape (texts,); higher is better.
+
+    `distance` needs vectors instead, see `nearest_distance`.
 
     Raises:
-        HeirloomError: the user's function gave another number of scores than there are texts.
+        HeirloomError: the user's function returned another number of scores than there are texts.
     """
     if settings.objective in _OBJECTIVES:
         return _OBJECTIVES[settings.objective](texts)
-    found = np.asarray(load_user_function(settings.objective)(prompts, texts), np.float64)
-    if found.shape != (len(texts),):
-        raise HeirloomError(f"{settings.objective} was given {len(texts)} texts and gave scores of shape {found.shape}")
-    return found
+    scores = np.asarray(load_user_function(settings.objective)(prompts, texts), np.float64)
+    if scores.shape != (len(texts),):
+        raise HeirloomError(
+            f"{settings.objective} received {len(texts)} texts and returned scores of shape {scores.shape}. "
+            "It must return one number for each text."
+        )
+    return scores
 
 
 def select_best_of_n(groups: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each answer, shape (answers,), is its group's best; of equals the first. A score of NaN never wins.
+    """Return whether each response has the highest score of its group, the first of equals.
 
-    A group whose scores are all NaN keeps nothing.
+    Args:
+        groups: number of the prompt of each response, shape (responses,).
+        scores: shape (responses,). NaN never wins: a group of NaN only keeps no response.
     """
     ranked = np.lexsort((np.arange(len(groups)), -np.nan_to_num(scores, nan=-np.inf), groups))
     first = np.ones(len(groups), bool)
@@ -68,16 +76,16 @@ def select_best_of_n(groups: NDArray[np.int64], scores: NDArray[np.float64]) -> 
 
 
 def words_per_text(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Words in each text, shape (texts,)."""
+    """Return the number of words of each text, shape (texts,)."""
     return np.array([len(words(text)) for text in texts], np.float64)
 
 
-def nearest_distance(vectors: Vectors, known: Vectors) -> NDArray[np.float64]:
-    """1 less the cosine similarity to the nearest of `known`, shape (texts,); 1 where nothing is known."""
-    if not len(known):
+def nearest_distance(vectors: Vectors, reference: Vectors) -> NDArray[np.float64]:
+    """Return 1 - cosine similarity to the nearest reference vector, shape (texts,); 1 without any reference vector."""
+    if not len(reference):
         return np.ones(len(vectors))
-    blocks = range(0, len(vectors), 1024)
-    return np.concatenate([np.zeros(0), *(1 - (vectors[start : start + 1024] @ known.T).max(1) for start in blocks)])
+    blocks = [1 - (vectors[start : start + _BLOCK] @ reference.T).max(1) for start in range(0, len(vectors), _BLOCK)]
+    return np.concatenate([np.zeros(0), *blocks])
 
 
 _OBJECTIVES: dict[str, Callable[[Sequence[str]], NDArray[np.float64]]] = {

@@ -1,8 +1,9 @@
-"""Which of two answers a model should prefer: what people marked, or the best of k against the worst."""
+"""Build preference pairs: chosen and rejected responses, annotated by people or as the best against the worst of n."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from curation.chat import ASSISTANT_ROLE, REJECTED_ROLE, Message, render_chat, r
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.selection.best_of import words_per_text
 
-PreferenceScore = Literal["likelihood", "length", "lexical_diversity"]
+PreferenceScore: TypeAlias = Literal["likelihood", "length", "lexical_diversity"]
 
 
-class Pair(NamedTuple):
-    """Rows of the better and of the worse answer, and how far apart they are."""
+@dataclass(frozen=True)
+class Pair:
+    """Rows of the chosen and of the rejected response, and the difference of their scores."""
 
     chosen: int
     rejected: int
@@ -23,8 +25,8 @@ class Pair(NamedTuple):
 
 
 def annotated_pair(messages: Sequence[Message]) -> tuple[str, str, str] | None:
-    """Prompt, preferred and rejected answer of a conversation that ends in both; None for any other."""
-    if [turn["role"] for turn in messages[-2:]] != [ASSISTANT_ROLE, REJECTED_ROLE] or len(messages) < 3:
+    """Return the prompt, the chosen and the rejected response of a conversation that ends in both, else None."""
+    if [message["role"] for message in messages[-2:]] != [ASSISTANT_ROLE, REJECTED_ROLE] or len(messages) < 3:
         return None
     prompt, chosen = responses_with_context(messages[:-1])[-1]
     return prompt, chosen, render_chat(messages[-1:]).partition("\n")[2]
@@ -33,7 +35,13 @@ def annotated_pair(messages: Sequence[Message]) -> tuple[str, str, str] | None:
 def preference_scores(
     score: PreferenceScore, texts: Sequence[str], nll_per_token: Sequence[float]
 ) -> NDArray[np.float64]:
-    """What each answer is judged by, shape (answers,): more is better. `nats_per_token` is its negative log-likelihood."""
+    """Return the score of each response, shape (responses,); higher is better.
+
+    Args:
+        score: the quantity to score by; `likelihood` is the mean log-probability per token.
+        texts: the responses.
+        nll_per_token: negative log-likelihood per token of each response, in nats.
+    """
     if score == "likelihood":
         return -np.array(nll_per_token, np.float64)
     return words_per_text(texts) if score == "length" else lexical_diversity(texts)
@@ -42,21 +50,23 @@ def preference_scores(
 def best_vs_worst_pairs(
     prompts: Sequence[str], texts: Sequence[str], kept: Sequence[bool], scores: NDArray[np.float64]
 ) -> list[Pair]:
-    """One pair a prompt that has several answers: the best that was kept, and the worst of all that says something else.
+    """Pair the best kept response to each prompt with the worst response of another text.
 
-    Of equals the first; a prompt whose best is no better than its worst has no pair, and a merit of NaN takes no part.
+    Of equal scores the first is taken. A response with a score of NaN is ignored. A prompt has no pair if its best response
+    scores no higher than its worst.
     """
-    answers: dict[str, list[int]] = defaultdict(list)
+    rows_of_prompt: dict[str, list[int]] = defaultdict(list)
     for row, prompt in enumerate(prompts):
         if not np.isnan(scores[row]):
-            answers[prompt].append(row)
-    found = []
-    for rows in answers.values():
-        good = [row for row in rows if kept[row]]
-        if not good:
+            rows_of_prompt[prompt].append(row)
+    pairs = []
+    for rows in rows_of_prompt.values():
+        kept_rows = [row for row in rows if kept[row]]
+        if not kept_rows:
             continue
-        best = max(good, key=lambda row: scores[row])
-        worst = min((row for row in rows if texts[row] != texts[best]), key=lambda row: scores[row], default=best)
+        best = max(kept_rows, key=lambda row: scores[row])
+        different = (row for row in rows if texts[row] != texts[best])
+        worst = min(different, key=lambda row: scores[row], default=best)
         if scores[best] > scores[worst]:
-            found.append(Pair(best, worst, float(scores[best] - scores[worst])))
-    return found
+            pairs.append(Pair(best, worst, float(scores[best] - scores[worst])))
+    return pairs

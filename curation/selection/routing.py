@@ -1,4 +1,7 @@
-"""Distribute prompts over topics and teachers."""
+"""Distribute prompts over strata and teachers.
+
+Choosing the teacher of each prompt by its past rewards is multilingual arbitrage (Odumakinde et al. 2024).
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,14 +13,18 @@ from numpy.typing import NDArray
 from curation.selection.apportionment import largest_remainder
 
 TeacherRewards: TypeAlias = Mapping[tuple[str, str], Sequence[float]]
-"""What a teacher's answers in a stratum were worth, by (stratum, teacher)."""
+"""Scores of a teacher's responses in a stratum, by (stratum, teacher)."""
 
 
 def underrepresented_shares(human: NDArray[np.float64], synthetic: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares of the next prompts by stratum, shape (strata,): what fills up the strata that were said too little.
+    """Return shares of the next prompts by stratum, shape (strata,), higher where synthetic records are missing.
 
-    `human` and `said` are counts; with the next round as large as what was said, the two together come as near to the
-    human shares as prompts can bring them.
+    With a next round as large as the last one, both rounds together come as close to the human shares as prompts can bring
+    them.
+
+    Args:
+        human: number of human records of each stratum, shape (strata,).
+        synthetic: number of synthetic records of the last round, shape (strata,).
     """
     shares = human / human.sum()
     missing = np.maximum(2 * synthetic.sum() * shares - synthetic, 0) if synthetic.sum() else shares
@@ -25,37 +32,46 @@ def underrepresented_shares(human: NDArray[np.float64], synthetic: NDArray[np.fl
 
 
 def assign_round_robin(prompts: int, teachers: Sequence[str], seed: int) -> list[str]:
-    """A teacher for each prompt: all are asked alike, exactly to the prompt, in an order of dice."""
-    turns = [
-        name for name, times in largest_remainder(prompts, dict.fromkeys(teachers, 1.0)).items() for _ in range(times)
-    ]
-    return [turns[place] for place in np.random.default_rng(seed).permutation(prompts)]
+    """Return a teacher for each prompt, in random order; the numbers of prompts per teacher differ by at most 1."""
+    counts = largest_remainder(prompts, dict.fromkeys(teachers, 1.0))
+    assignments = [name for name, count in counts.items() for _ in range(count)]
+    return [assignments[position] for position in np.random.default_rng(seed).permutation(prompts)]
 
 
 def assign_by_thompson_sampling(
     strata: Sequence[str], teachers: Sequence[str], rewards: TeacherRewards, seed: int
 ) -> list[str]:
-    """A teacher for each prompt, whose strata are given: who is likely to be worth most there (Thompson sampling).
+    """Return a teacher for each prompt by Thompson sampling: draw a mean reward for each, and take the largest.
 
-    A worth is drawn for each teacher from what its answers in the stratum earned, with as much room for doubt as they
-    are few, and the largest wins. A teacher without answers there is held for what it earned elsewhere, and one without
-    any for as good as the best. Where nobody has earned anything, all are asked alike.
+    The mean of a teacher in a stratum is drawn from a normal distribution around its mean reward, with a standard error that
+    falls with the number of rewards. A teacher without rewards in the stratum has the mean of its rewards elsewhere; one
+    without any reward has the mean of the best teacher. Without any rewards, prompts are assigned round-robin.
+
+    Args:
+        strata: stratum of each prompt.
+        teachers: names of the teachers.
+        rewards: past rewards; NaN is ignored.
+        seed: of the random numbers.
     """
-    told = {key: [one for one in worth if not np.isnan(one)] for key, worth in rewards.items()}
-    everything = [one for worth in told.values() for one in worth]
-    if not everything:
+    valid = {key: [reward for reward in values if not np.isnan(reward)] for key, values in rewards.items()}
+    all_rewards = [reward for values in valid.values() for reward in values]
+    if not all_rewards:
         return assign_round_robin(len(strata), teachers, seed)
-    rng, spread = np.random.default_rng(seed), float(np.std(everything)) or 1e-12
-    overall = {name: [one for (_, who), worth in told.items() if who == name for one in worth] for name in teachers}
-    best = max(float(np.mean(worth)) for worth in overall.values() if worth) if any(overall.values()) else 0.0
-    found = [""] * len(strata)
+    rng, deviation = np.random.default_rng(seed), float(np.std(all_rewards)) or 1e-12
+    overall = {
+        name: [reward for (_, teacher), values in valid.items() if teacher == name for reward in values]
+        for name in teachers
+    }
+    best_mean = max((float(np.mean(values)) for values in overall.values() if values), default=0.0)
+    assigned = [""] * len(strata)
     for stratum, count in sorted(Counter(strata).items()):
         draws = []
         for name in teachers:
-            here = told.get((stratum, name), [])
-            mean = float(np.mean(here or overall[name] or [best]))
-            draws.append(rng.normal(mean, spread / np.sqrt(max(1, len(here))), count))
-        winners = iter(np.argmax(draws, axis=0).tolist())
-        for place in (place for place, one in enumerate(strata) if one == stratum):
-            found[place] = teachers[next(winners)]
-    return found
+            here = valid.get((stratum, name), [])
+            mean = float(np.mean(here or overall[name] or [best_mean]))
+            draws.append(rng.normal(mean, deviation / np.sqrt(max(1, len(here))), count))
+        winners = np.argmax(draws, axis=0).tolist()
+        rows = [row for row, name in enumerate(strata) if name == stratum]
+        for row, winner in zip(rows, winners, strict=True):
+            assigned[row] = teachers[winner]
+    return assigned

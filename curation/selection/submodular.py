@@ -1,126 +1,130 @@
-"""Choosing one row after another by what it adds, exactly as the plain greedy rule would, and faster.
+"""Select rows greedily by their marginal gain: facility location, k-center, and determinantal point processes.
 
-What a row adds never grows while others are chosen, so a bound from before is a bound still: a row is looked at
-again only when its bound is the highest (Minoux 1978). Each function returns the score of each row when it was
-chosen, shape (rows,), NaN where it was not. `quality` is added to what a row adds, weighed against it by `diversity_weight`.
+Each function selects the same rows as the plain greedy rule, but faster: the gain of a row never grows while others are
+selected, so an earlier gain is an upper bound, and a row is evaluated again only when its bound is the highest (lazy greedy,
+Minoux 1978). Each returns the score of each row at the time it was selected, shape (rows,), NaN for rows that were not. The
+score is the gain times `diversity_weight` plus the quality times `1 - diversity_weight`, scaled to the largest gain.
 """
 
 import heapq
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.embeddings.base import Vectors
 
-Scores = NDArray[np.float64]
+Scores: TypeAlias = NDArray[np.float64]
 
 _BATCH = 128
 _TILE = 8192
 _RIDGE = 1e-3
-_WIDTH = 2.0
+"""Added to the diagonal of the DPP kernel."""
+_KERNEL_WIDTH = 2.0
 
 
 @dataclass(frozen=True)
 class SelectionRequest:
-    """What is asked of a choice."""
+    """Numbers of rows to select, and the weights of diversity and quality."""
 
     strata: NDArray[np.int64]
     """Stratum of each row, numbered from 0."""
     quotas: NDArray[np.int64]
-    """How many rows each stratum gives."""
+    """Number of rows to select from each stratum."""
     quality: Scores
     """Quality of each row, from 0 to 1."""
     diversity_weight: float
-    """1 chooses by what a row adds alone, 0 by its merit alone."""
+    """1: select by gain only; 0: select by quality only."""
 
 
 def facility_location(vectors: Vectors, request: SelectionRequest) -> Scores:
-    """What is added: how much nearer all rows come to a chosen one, as a sum of cosines (negative ones count 0).
+    """Select by the gain in the sum of every row's cosine similarity to its nearest selected row (negative cosines count 0).
 
-    At least 1 - 1/e of the best sum with one stratum (Nemhauser, Wolsey & Fisher 1978), at least half with more
-    (Fisher, Nemhauser & Wolsey 1978). Needs 4 bytes times the square of the rows.
+    Reaches at least 1 - 1/e of the best sum with one stratum (Nemhauser, Wolsey & Fisher 1978), at least half with several
+    (Fisher, Nemhauser & Wolsey 1978). Needs 4 bytes of memory times the square of the number of rows.
     """
-    scores, left = np.full(len(vectors), np.nan), request.quotas.copy()
+    scores, remaining = np.full(len(vectors), np.nan), request.quotas.copy()
     similar = vectors @ vectors.T
     np.maximum(similar, 0, out=similar)
     totals = similar.sum(1)
-    merit = (1 - request.diversity_weight) * float(totals.max(initial=0)) * request.quality
-    covered, room = np.zeros(len(vectors), np.float32), np.empty(len(vectors), np.float32)
-    queue = [(-(request.diversity_weight * float(total) + merit[row]), row) for row, total in enumerate(totals)]
+    quality = (1 - request.diversity_weight) * float(totals.max(initial=0)) * request.quality
+    covered, gains = np.zeros(len(vectors), np.float32), np.empty(len(vectors), np.float32)
+    # Upper bounds of the scores, negated for a queue that gives the highest first.
+    queue = [(-(request.diversity_weight * float(total) + quality[row]), row) for row, total in enumerate(totals)]
     heapq.heapify(queue)
-    while left.any():
+    while remaining.any():
         _, row = heapq.heappop(queue)
-        if not left[request.strata[row]]:
+        if not remaining[request.strata[row]]:
             continue
-        np.subtract(similar[row], covered, out=room)
-        score = request.diversity_weight * float(np.maximum(room, 0, out=room).sum()) + merit[row]
+        np.subtract(similar[row], covered, out=gains)
+        score = request.diversity_weight * float(np.maximum(gains, 0, out=gains).sum()) + quality[row]
         if queue and score < -queue[0][0]:
             heapq.heappush(queue, (-score, row))
             continue
         scores[row] = score
-        left[request.strata[row]] -= 1
+        remaining[request.strata[row]] -= 1
         np.maximum(covered, similar[row], out=covered)
     return scores
 
 
 def k_center(vectors: Vectors, request: SelectionRequest) -> Scores:
-    """What is added: the distance, 1 - cosine, to the nearest chosen row; 2, the largest there is, for the first.
+    """Select by the distance, 1 - cosine, to the nearest selected row; the first row has the largest distance, 2.
 
-    With one stratum no choice has less than half the largest Euclidean distance left (Gonzalez 1985).
+    With one stratum, no selection of this size has less than half the largest Euclidean distance (Gonzalez 1985).
     """
-    # By batches: among the highest rows, as long as none outside can be higher, then one product for all of them.
-    scores, left = np.full(len(vectors), np.nan), request.quotas.copy()
-    adds = np.full(len(vectors), 2.0)
-    while left.any():
-        score = np.where(
-            np.isnan(scores) & (left[request.strata] > 0), _scores(adds, 2, request.quality, request), -np.inf
-        )
+    # Works in batches: select among the rows of highest score while no row outside the batch can have a higher one, then
+    # update the distances of all rows by one matrix product.
+    scores, remaining = np.full(len(vectors), np.nan), request.quotas.copy()
+    distance = np.full(len(vectors), 2.0)
+    while remaining.any():
+        selectable = np.isnan(scores) & (remaining[request.strata] > 0)
+        score = np.where(selectable, _weighted(distance, 2, request.quality, request), -np.inf)
         order = np.argsort(-score, kind="stable")[: _BATCH + 1]
-        some, outside = order[:_BATCH], score[order[-1]] if len(order) > _BATCH else -np.inf
-        away = 1 - (vectors[some] @ vectors[some].T).astype(np.float64)
-        inside = adds[some]
-        chosen: list[int] = []
-        while left.any():
-            now = np.where(
-                np.isnan(scores[some]) & (left[request.strata[some]] > 0),
-                _scores(inside, 2, request.quality[some], request),
-                -np.inf,
-            )
-            place = int(now.argmax())
-            if (chosen and now[place] <= outside) or now[place] == -np.inf:
+        batch = order[:_BATCH]
+        best_outside = score[order[-1]] if len(order) > _BATCH else -np.inf
+        batch_distances = 1 - (vectors[batch] @ vectors[batch].T).astype(np.float64)
+        batch_distance = distance[batch]
+        selected: list[int] = []
+        while remaining.any():
+            selectable = np.isnan(scores[batch]) & (remaining[request.strata[batch]] > 0)
+            batch_score = np.where(selectable, _weighted(batch_distance, 2, request.quality[batch], request), -np.inf)
+            position = int(batch_score.argmax())
+            if (selected and batch_score[position] <= best_outside) or batch_score[position] == -np.inf:
                 break
-            scores[some[place]] = now[place]
-            left[request.strata[some[place]]] -= 1
-            chosen.append(int(some[place]))
-            np.minimum(inside, away[place], out=inside)
+            row = int(batch[position])
+            scores[row] = batch_score[position]
+            remaining[request.strata[row]] -= 1
+            selected.append(row)
+            np.minimum(batch_distance, batch_distances[position], out=batch_distance)
         for start in range(0, len(vectors), _TILE):
-            part = adds[start : start + _TILE]
-            np.minimum(part, 1 - (vectors[start : start + _TILE] @ vectors[chosen].T).max(1), out=part)
+            tile = distance[start : start + _TILE]
+            np.minimum(tile, 1 - (vectors[start : start + _TILE] @ vectors[selected].T).max(1), out=tile)
     return scores
 
 
 def dpp(vectors: Vectors, request: SelectionRequest) -> Scores:
-    """What is added: the part of a row, from 0 to 1, that the chosen ones do not explain.
+    """Select by the part of a row's variance, from 0 to 1, that the selected rows do not explain.
 
-    Greedy search for the likeliest set of a determinantal point process (Chen, Zhang & Zhou 2018) with the kernel
-    exp(-2 (1 - cosine)). Needs 4 bytes times rows times chosen rows, and time that grows with the square of the latter.
+    Greedy MAP inference for a determinantal point process (Chen, Zhang & Zhou 2018) with the kernel exp(-2 (1 - cosine)).
+    Needs 4 bytes of memory times rows times selected rows, and time that grows with the square of the selected rows.
     """
-    keep = int(request.quotas.sum())
-    scores, left = np.full(len(vectors), np.nan), request.quotas.copy()
-    adds = np.full(len(vectors), 1 + _RIDGE)
-    factors = np.zeros((keep, len(vectors)), np.float32)
-    open_ = np.ones(len(vectors), bool)
-    for turn in range(keep):
-        score = np.where(open_ & (left[request.strata] > 0), _scores(adds, 1, request.quality, request), -np.inf)
+    num_selected = int(request.quotas.sum())
+    scores, remaining = np.full(len(vectors), np.nan), request.quotas.copy()
+    variance = np.full(len(vectors), 1 + _RIDGE)
+    factors = np.zeros((num_selected, len(vectors)), np.float32)
+    unselected = np.ones(len(vectors), bool)
+    for step in range(num_selected):
+        selectable = unselected & (remaining[request.strata] > 0)
+        score = np.where(selectable, _weighted(variance, 1, request.quality, request), -np.inf)
         row = int(score.argmax())
-        scores[row], open_[row] = score[row], False
-        left[request.strata[row]] -= 1
-        kernel = np.exp(-_WIDTH * (1 - vectors @ vectors[row]))
-        factors[turn] = (kernel - factors[:turn, row] @ factors[:turn]) / np.sqrt(adds[row])
-        np.maximum(adds - np.square(factors[turn], dtype=np.float64), 1e-9, out=adds)
+        scores[row], unselected[row] = score[row], False
+        remaining[request.strata[row]] -= 1
+        kernel = np.exp(-_KERNEL_WIDTH * (1 - vectors @ vectors[row]))
+        factors[step] = (kernel - factors[:step, row] @ factors[:step]) / np.sqrt(variance[row])
+        np.maximum(variance - np.square(factors[step], dtype=np.float64), 1e-9, out=variance)
     return scores
 
 
-def _scores(adds: Scores, top: float, merit: Scores, request: SelectionRequest) -> Scores:
-    return request.diversity_weight * adds + (1 - request.diversity_weight) * top * merit
+def _weighted(gain: Scores, max_gain: float, quality: Scores, request: SelectionRequest) -> Scores:
+    return request.diversity_weight * gain + (1 - request.diversity_weight) * max_gain * quality

@@ -1,6 +1,6 @@
-"""Which topics human text has, how much was said about each, and where the next prompts should go.
+"""Find the topics of human text, their coverage by synthetic text, and shares of the next prompts that raise low coverage.
 
-A topic is a cell of a spherical k-means over human records; low coverage is asked for first (`underrepresented_shares`).
+A topic is a cluster of a spherical k-means over human records.
 """
 
 from collections import Counter
@@ -16,59 +16,73 @@ from curation.embeddings.kmeans import fit_kmeans, nearest_clusters
 from curation.selection.routing import underrepresented_shares
 from curation.text import words
 
-_WORDS = 5
+_TOP_WORDS = 5
 
 
 class TopicSteeringSettings(BaseModel):
-    """`[prompts.topic_steering]`: prompts go first to what the last generation said too little about."""
+    """`[prompts.topic_steering]`: more prompts from topics that the last generation covered too little."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_topics: int = Field(0, ge=0, description="topics to tell apart in the reserve; 0 does not steer")
+    num_topics: int = Field(
+        0, ge=0, description="topics to find in the human training records; 0 turns topic steering off"
+    )
     encoder: str = Field(
-        "minilm", description="who turns text into vectors: minilm, hashing, or a sentence-transformers model"
+        "minilm", description="encoder of the texts: minilm, hashing, or a sentence-transformers model"
     )
 
 
 @dataclass(frozen=True)
 class TopicModel:
-    """One entry a topic, but for `of_human`: the topic of each human record."""
+    """Topics of human records; arrays have one entry a topic, except `assignment`."""
 
     assignment: NDArray[np.int64]
+    """Topic of each human record, shape (records,)."""
     human_count: NDArray[np.int64]
     synthetic_count: NDArray[np.int64]
     prompt_share: NDArray[np.float64]
-    """Of the next prompts; they sum to 1."""
+    """Shares of the next prompts; they sum to 1."""
     top_words: Sequence[tuple[str, ...]]
-    """Said there more than elsewhere, the most telling first."""
+    """Words more frequent in the topic than elsewhere, the most characteristic first."""
 
 
 def find_topics(texts: Sequence[str], vectors: Vectors, synthetic: Vectors, count: int) -> TopicModel:
-    """At most `count` topics of human texts with these vectors; `said` are the vectors of what was said last."""
-    centres = fit_kmeans(vectors, count)
-    of_human = nearest_clusters(vectors, centres)[:, 0]
-    human = np.bincount(of_human, minlength=len(centres))
-    spoken = np.zeros(0, np.int64) if not len(synthetic) else nearest_clusters(synthetic, centres)[:, 0]
-    counts = np.bincount(spoken, minlength=len(centres))
-    shares = underrepresented_shares(human.astype(np.float64), counts.astype(np.float64))
-    return TopicModel(of_human, human, counts, shares, _telling(texts, of_human, len(centres)))
+    """Return at most `count` topics.
+
+    Args:
+        texts: human records.
+        vectors: their vectors, shape (records, dimensions).
+        synthetic: vectors of the last generation's survivors, shape (survivors, dimensions).
+        count: number of clusters.
+    """
+    centers = fit_kmeans(vectors, count)
+    assignment = nearest_clusters(vectors, centers)[:, 0]
+    human_count = np.bincount(assignment, minlength=len(centers))
+    nearest = nearest_clusters(synthetic, centers)[:, 0] if len(synthetic) else np.zeros(0, np.int64)
+    synthetic_count = np.bincount(nearest, minlength=len(centers))
+    return TopicModel(
+        assignment=assignment,
+        human_count=human_count,
+        synthetic_count=synthetic_count,
+        prompt_share=underrepresented_shares(human_count.astype(np.float64), synthetic_count.astype(np.float64)),
+        top_words=_top_words(texts, assignment, len(centers)),
+    )
 
 
-def _telling(texts: Sequence[str], topics: NDArray[np.int64], count: int) -> list[tuple[str, ...]]:
-    """Words of each topic by how much more texts of it hold them: pointwise, weighted by how many do."""
-    inside = [Counter[str]() for _ in range(count)]
+def _top_words(texts: Sequence[str], topics: NDArray[np.int64], num_topics: int) -> list[tuple[str, ...]]:
+    """Rank the words of each topic by document frequency times log ratio to the frequency expected without topics."""
+    topic_counts = [Counter[str]() for _ in range(num_topics)]
     for text, topic in zip(texts, topics.tolist(), strict=True):
-        inside[topic].update(set(words(text)))
-    everywhere = Counter[str]()
-    for found in inside:
-        everywhere.update(found)
-    sizes = np.bincount(topics, minlength=count)
-    return [
-        tuple(
-            sorted(
-                found,
-                key=lambda word: (-found[word] * np.log(found[word] * len(texts) / everywhere[word] / size), word),
-            )[:_WORDS]
-        )
-        for found, size in zip(inside, sizes.tolist(), strict=True)
-    ]
+        topic_counts[topic].update(set(words(text)))
+    total_counts = Counter[str]()
+    for counts in topic_counts:
+        total_counts.update(counts)
+    sizes = np.bincount(topics, minlength=num_topics).tolist()
+    top_words = []
+    for counts, size in zip(topic_counts, sizes, strict=True):
+        scores = {
+            word: count * np.log(count * len(texts) / total_counts[word] / size) for word, count in counts.items()
+        }
+        ranked = sorted(scores, key=lambda word: (-scores[word], word))
+        top_words.append(tuple(ranked[:_TOP_WORDS]))
+    return top_words

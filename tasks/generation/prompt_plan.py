@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.embeddings.encoders import load_encoder
-from curation.prompts.plan import PromptSettings, PromptSpec, plan_prompts
+from curation.prompts.plan import PromptSettings, PromptSources, PromptSpec, plan_prompts
 from curation.prompts.templates import AttributeCell
 from curation.selection.routing import TeacherRewards, assign_by_thompson_sampling, assign_round_robin
 from curation.selection.topics import TopicModel, TopicSteeringSettings, find_topics
@@ -58,7 +58,14 @@ def build_prompt_plan(
     texts, sources = human["text"].to_pylist(), human["source"].to_pylist()
     seed, *where = seed_scope
     dice = derive_seed(seed, "prompts", *where)
-    asked = plan_prompts(prompts, texts, dice, sources, earlier["text"].to_pylist(), delivered, topics)
+    prompt_sources = PromptSources(
+        records=texts,
+        record_sources=sources,
+        survivors=earlier["text"].to_pylist(),
+        delivered=delivered,
+        topics=topics,
+    )
+    asked = plan_prompts(prompts, prompt_sources, dice)
     teachers = _teachers(asked, sampling, human, history, derive_seed(seed, "teachers", *where))
     turns = [
         (number, name)

@@ -46,7 +46,7 @@ def test_what_is_no_conversation_has_its_reason(value: list[object], reason: str
 
 @pytest.mark.parametrize("text", ["plain", "### user", "### user\nhi\n\n### assistant"])
 def test_what_was_not_rendered_cannot_be_parsed(text: str) -> None:
-    with pytest.raises(ValueError, match=r"rendered conversation|has no text line"):
+    with pytest.raises(ValueError, match=r"rendered conversation|has no content"):
         parse_chat_text(text)
 
 

@@ -29,8 +29,8 @@ def test_a_run_stops_when_its_budget_is_spent_and_goes_on_when_it_is_raised(inge
     with without_prefect():
         evolve(poor, ingested)
         assert last_accepted_generation(run) == 0
-        assert "stopped at generation 0: the run has cost" in run_state(run)
-        assert "raise budget.run_tokens" in run_state(run)
+        assert "stopped at generation 0: The run has used" in run_state(run)
+        assert "Raise `budget.run_tokens`" in run_state(run)
         evolve(poor, ingested)
         assert last_accepted_generation(run) == 0
         evolve(recipe.model_copy(update={"budget": BudgetSettings(run_tokens=10**9)}), ingested)

@@ -59,7 +59,7 @@ def test_human_records_come_from_their_sources_in_the_shares_asked_for(pool: tup
     shares = {"letters.jsonl": 1.0}
     _, rows = _mixed(pool, policy="fixed-fraction", human_fraction=0.3, num_records=100, human_source_shares=shares)
     assert _counts(rows) == (30, 0, 70)
-    with pytest.raises(ValueError, match="the mix asks for 15 human records of source wiki, and there are 0"):
+    with pytest.raises(ValueError, match="The mix requires 15 human records of source wiki, but only 0 are"):
         mix(
             pool[0].attempt(3),
             pool[0].reserve,
@@ -146,7 +146,7 @@ def test_a_draw_follows_its_seed(pool: tuple[Beginning, list], said: Said) -> No
 
 
 def test_more_than_there_is_cannot_be_asked_for(pool: tuple[Beginning, list]) -> None:
-    with pytest.raises(ValueError, match="the mix asks for 100 survivors, and there are 80"):
+    with pytest.raises(ValueError, match="The mix requires 100 survivors, but only 80 are"):
         _mixed(pool, policy="fixed-fraction", human_fraction=0, num_records=100)
     assert not (pool[0].attempt(2).folder / "corpus").exists()
 

@@ -40,6 +40,6 @@ def test_topics_get_their_shares_as_far_as_there_is_room() -> None:
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_more_than_the_rounds_allow_is_refused(rounds: int) -> None:
     with pytest.raises(
-        ValueError, match=rf"asks for {rounds * 6 + 1} prompts from reserve records.*there are {rounds * 6}"
+        ValueError, match=rf"requires {rounds * 6 + 1} prompts from human training records.*only {rounds * 6} are"
     ):
         sample_by_topic(_dice(), _topics([0.5, 0.5]), rounds * 6 + 1, rounds)

@@ -38,21 +38,21 @@ def test_a_template_is_filled_and_braces_inside_values_are_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "attributes", "said"),
+    ("template", "attributes", "message"),
     [
-        ("about {subject}", {}, "nobody fills the slot {subject}"),
-        ("about {record}", {"subject": ["a"]}, "no slot {subject}"),
-        ("about {subject}", {"subject": []}, "needs values"),
-        ("about {subject}", {"subject": ["a", "a"]}, "each once"),
-        ("about {}", {}, "a slot is a name in braces"),
-        ("about {0}", {}, "a slot is a name in braces"),
+        ("about {subject}", {}, "Unknown placeholder {subject}"),
+        ("about {record}", {"subject": ["a"]}, "no placeholder {subject}"),
+        ("about {subject}", {"subject": []}, "It needs at least one"),
+        ("about {subject}", {"subject": ["a", "a"]}, "none repeated"),
+        ("about {}", {}, "A placeholder is a name in braces"),
+        ("about {0}", {}, "A placeholder is a name in braces"),
         ("about {subject", {"subject": ["a"]}, "expected '}'"),
     ],
 )
 def test_a_template_that_cannot_be_filled_is_refused(
-    template: str, attributes: dict[str, list[str]], said: str
+    template: str, attributes: dict[str, list[str]], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said.replace("{", r"\{").replace("}", r"\}")):
+    with pytest.raises(ValueError, match=message.replace("{", r"\{").replace("}", r"\}")):
         validate_template(template, attributes)
 
 

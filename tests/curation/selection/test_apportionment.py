@@ -35,7 +35,7 @@ def test_what_is_left_goes_to_the_largest_remainders() -> None:
 
 
 def test_the_shares_of_the_reserve_are_those_of_its_records() -> None:
-    assert quotas_by_source(5, "as-reserve", ["b", "a", "a", "a"]) == {"a": 4, "b": 1}
+    assert quotas_by_source(5, "proportional", ["b", "a", "a", "a"]) == {"a": 4, "b": 1}
     assert quotas_by_source(5, {"b": 1.0}, ["b", "a"]) == {"b": 5}
 
 
@@ -49,17 +49,19 @@ def test_the_order_in_which_sources_are_written_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{}, {"a": 0.5}, {"a": 1.5, "b": -0.5}])
-def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="human_source_shares are shares that sum to 1; these sum to"):
+def test_shares_that_do_not_sum_to_1_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(
+        ValueError, match="`human_source_shares` must be shares of 0 or more that sum to 1; these sum to"
+    ):
         validate_shares(wrong, "human_source_shares")
 
 
-def test_what_cannot_be_had_is_refused_with_what_was_asked_and_what_is_there() -> None:
-    require_enough("the mix", 3, 3, "letters", "write more")
-    with pytest.raises(ValueError, match=r"^the mix asks for 4 letters, and there are 3; write more$"):
-        require_enough("the mix", 4, 3, "letters", "write more")
+def test_a_request_beyond_what_is_available_is_refused_with_a_remedy() -> None:
+    require_enough("The mix", 3, 3, "letters", "Write more.")
+    with pytest.raises(ValueError, match=r"^The mix requires 4 letters, but only 3 are available. Write more.$"):
+        require_enough("The mix", 4, 3, "letters", "Write more.")
 
 
-def test_rows_of_a_source_are_its_places() -> None:
+def test_rows_where_finds_the_rows_of_a_source() -> None:
     assert rows_where("b", ["a", "b", "c", "b"]).tolist() == [1, 3]
     assert rows_where("b", []).tolist() == []

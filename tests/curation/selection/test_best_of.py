@@ -143,7 +143,7 @@ def test_counts_fill_their_total_and_no_stratum_beyond_its_room(
 
 def test_counts_follow_their_shares_where_there_is_room() -> None:
     assert fill_to_total(100, np.array([0.5, 0.3, 0.2]), np.array([99, 99, 99]), 0).tolist() == [50, 30, 20]
-    with pytest.raises(ValueError, match="7 are asked for, and there are 6"):
+    with pytest.raises(ValueError, match="7 records are required, but only 6 are available"):
         fill_to_total(7, np.array([0.5, 0.5]), np.array([3, 3]), 0)
 
 
@@ -164,11 +164,11 @@ def test_a_function_of_ones_own_scores_prompts_with_their_texts() -> None:
     own = BestOfSettings(objective="tests.curation.selection.test_best_of:by_vowels")
     assert score_responses(own, ["p", ""], ["aah", "brr"]).tolist() == [3, 0]
     assert score_responses(BestOfSettings(objective="length"), ["", ""], ["one two", "one"]).tolist() == [2, 1]
-    with pytest.raises(ValueError, match=r"was given 2 texts and gave scores of shape \(1,\)"):
+    with pytest.raises(ValueError, match=r"received 2 texts and returned scores of shape \(1,\)"):
         score_responses(BestOfSettings(objective="tests.curation.selection.test_best_of:too_few"), ["", ""], ["a", "b"])
 
 
 @pytest.mark.parametrize("objective", ["beauty", "nowhere:found"])
 def test_an_objective_that_is_not_there_is_refused(objective: str) -> None:
-    with pytest.raises(ValidationError, match=r"there is no objective 'beauty'; there are length|names no function"):
+    with pytest.raises(ValidationError, match=r"Unknown objective 'beauty'. Choose length|names no function"):
         BestOfSettings(objective=objective)

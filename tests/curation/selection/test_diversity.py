@@ -130,11 +130,11 @@ def test_quality_counts_by_rank_alone() -> None:
 
 def test_quality_or_sources_that_are_asked_for_and_not_there_are_refused() -> None:
     vectors = _vectors(4, 3, 0)
-    with pytest.raises(ValueError, match=r"diversity_weight is 0.5 .* none is there"):
+    with pytest.raises(ValueError, match=r"diversity_weight` is 0.5 .* no record has one"):
         choose(vectors, DiversitySettings(diversity_weight=0.5))
     with pytest.raises(ValueError, match="1 of 4 records have none"):
         choose(vectors, DiversitySettings(diversity_weight=0.5), quality=np.array([1, np.nan, 0, 0]))
-    with pytest.raises(ValueError, match="nothing says the sources"):
+    with pytest.raises(ValueError, match="the records have no sources"):
         choose(vectors, DiversitySettings(strata="source"))
 
 

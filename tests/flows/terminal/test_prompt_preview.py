@@ -44,7 +44,7 @@ def test_a_model_that_begins_by_itself_is_asked_nothing(ingested: Site, recipe: 
 
 
 def test_more_than_the_reserve_has_is_refused_before_any_model_is_asked(ingested: Site, recipe: Recipe) -> None:
-    with pytest.raises(ValueError, match="prompts from reserve records"):
+    with pytest.raises(ValueError, match="prompts from human training records"):
         _shown(recipe, ingested, template_name="prefix", prompts_per_human_record=3)
 
 

@@ -142,7 +142,7 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
         (("best_of",), "needs several answers to a prompt, which only candidates of a run have"),
         (("decontamination",), "name them with --reference"),
         (("importance_resampling",), "name them with --reference"),
-        (("semantic",), "cannot be opened|needs sentence-transformers"),
+        (("semantic",), "Cannot load encoder|needs sentence-transformers"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_read(
