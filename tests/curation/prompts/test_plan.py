@@ -68,9 +68,7 @@ def test_the_order_depends_on_the_seed_only() -> None:
 
 def test_a_record_is_prompted_from_twice_only_where_that_is_allowed() -> None:
     prompt_settings = PromptSettings(template_name="prefix", prompts_per_human_record=2)
-    with pytest.raises(
-        ValueError, match="requires 6 prompts from human training records, but only 3 are available"
-    ):
+    with pytest.raises(ValueError, match="requires 6 prompts from human training records, but only 3 are available"):
         _plan(prompt_settings, RECORDS, seed=0)
     assert len(_plan(prompt_settings.model_copy(update={"max_prompts_per_record": 2}), RECORDS, seed=0)) == 6
 
