@@ -19,7 +19,7 @@ from storage.runs.run import runs
 from storage.runs.status import attempt_summaries
 from tasks.backends import TransformerTraining
 from tasks.evaluation.forecast import forecast_generations
-from tasks.reporting.plots import plot_forecast
+from tasks.reporting.plots import MetricPoint, plot_forecast
 
 _TOKENS_PER_WORD = 1.5
 _MODEL = {"backend", "hidden_size", "num_hidden_layers", "num_components", "latent_size", "order"}
@@ -84,7 +84,8 @@ def print_forecast(
     console.print(_share(min_coverage, word_count, generations), soft_wrap=True)
     console.print(_cost(recipe, site, reserve.folder), soft_wrap=True)
     if plot:
-        plot_forecast([(recipe.name, one.generation, one.metric, one.value) for one in told], [], plot)
+        points = [MetricPoint(recipe.name, point.generation, point.metric, point.value) for point in told]
+        plot_forecast(points, [], plot)
         console.print(f"picture {plot}", markup=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
-"""What a Prefect server is told of a finished generation: an event to act on, a page to read, assets to trace.
+"""Announce a finished generation to a persistent Prefect server: an event, a page, and assets with their lineage.
 
-Told while someone can look; what is finished is said by the manifests alone.
+The manifests remain the only record of what is finished.
 """
 
 from typing import Any
@@ -17,48 +17,64 @@ from storage.runs.run import Attempt
 from storage.runs.status import AttemptSummary, attempt_summaries, journal_entry
 from tasks.orchestration.prefect import has_persistent_server
 from tasks.orchestration.progress import logger
-from tasks.reporting.review_page import _asking, _slug, generation_page
+from tasks.reporting.review_page import AttemptCatalog, artifact_key, generation_page
 
 FINISHED = "heirloom.generation.finished"
 
-
 _ASSETS = ("corpus", "model")
+_GATE_RESULTS = (
+    'select metric, value, "limit", action, reason from gate_results_all_attempts where {here} order by metric'
+)
 
 
 def emit_generation_event(attempt: Attempt, action: str, reasons: str = "") -> None:
-    """Tell the server that is set, once, of a generation that has its verdict; without a server, nothing.
+    """Announce an attempt with a verdict, once; without a persistent server do nothing.
 
-    A server that cannot be reached is no reason to end a run: what it would have been told is in the store.
+    An unreachable server is logged and does not end the run, since the store has the same information.
+
+    Args:
+        attempt: Attempt with a verdict.
+        action: Verdict of the gate.
+        reasons: Reasons of the verdict, or empty.
     """
-    if not has_persistent_server() or _told(attempt):
+    if not has_persistent_server() or _is_announced(attempt):
         return
     try:
         _announce(attempt, action, reasons)
     except (httpx.HTTPError, PrefectException) as error:
-        logger.warning("%s · the server was not told: %s", attempt, error)
+        logger.warning("%s · cannot announce the generation to the Prefect server: %s", attempt, error)
 
 
-def _told(attempt: Attempt) -> bool:
-    # A run that was suspended for a review comes by here again.
+def tag_flow_run(**tags: str) -> None:
+    """Tag the current flow run with `key:value`, as in `policy:anchor`; a tag with the same key is replaced."""
+    context = FlowRunContext.get()
+    if not has_persistent_server() or context is None or context.flow_run is None:
+        return
+    other_tags = [tag for tag in context.flow_run.tags if tag.partition(":")[0] not in tags]
+    context.flow_run.tags = other_tags + [f"{key}:{value}" for key, value in tags.items()]
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, tags=context.flow_run.tags)
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("cannot tag the flow run with %s: %s", tags, error)
+
+
+def _is_announced(attempt: Attempt) -> bool:
+    # A run that was suspended for a review passes here again when it resumes.
     return bool(journal_entry(attempt, "accepted") or journal_entry(attempt, "review_requested"))
 
 
 def _announce(attempt: Attempt, action: str, reasons: str) -> None:
-    lived = attempt_summaries(attempt.run)
-    (turn,) = (one for one in lived if (one.generation, one.attempt) == (attempt.generation, attempt.number))
-    slug = _slug(attempt)
-    verdicts = _asking(attempt)(
-        'select metric, value, "limit", action, reason from gate_results_all_attempts where {here} order by metric'
+    attempts = attempt_summaries(attempt.run)
+    (summary,) = (
+        summary for summary in attempts if (summary.generation, summary.attempt) == (attempt.generation, attempt.number)
     )
-    summary = f"{attempt}: {action}" + (f", {reasons}" if reasons else "")
-    create_markdown_artifact(generation_page(attempt, action, reasons, lived), f"{slug}-generation", summary)
-    create_table_artifact(
-        [dict(zip(("metric", "value", "limit", "action", "reason"), row, strict=True)) for row in verdicts],
-        f"{slug}-gate",
-        summary,
-    )
+    key = artifact_key(attempt)
+    description = f"{attempt}: {action}" + (f", {reasons}" if reasons else "")
+    create_markdown_artifact(generation_page(attempt, action, reasons, attempts), f"{key}-generation", description)
+    create_table_artifact(AttemptCatalog(attempt).query(_GATE_RESULTS), f"{key}-gate", description)
     for name in _ASSETS:
-        _trace(attempt, name)
+        _emit_asset(attempt, name)
     emit_event(
         FINISHED,
         resource={
@@ -66,43 +82,29 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
             "prefect.resource.name": str(attempt),
             "heirloom.verdict": action,
         },
-        payload=_payload(turn, action, reasons),
+        payload=_payload(summary, action, reasons),
     )
 
 
-def tag_flow_run(**told: str) -> None:
-    """Tag the flow run that is going on, as `policy:anchor`; a tag of the same kind is replaced."""
-    context = FlowRunContext.get()
-    if not has_persistent_server() or context is None or context.flow_run is None:
-        return
-    kept = [tag for tag in context.flow_run.tags if tag.partition(":")[0] not in told]
-    context.flow_run.tags = kept + [f"{kind}:{value}" for kind, value in told.items()]
-    try:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(context.flow_run.id, tags=context.flow_run.tags)
-    except (httpx.HTTPError, PrefectException) as error:
-        logger.warning("the server was not told %s: %s", told, error)
-
-
-def _payload(turn: AttemptSummary, action: str, reasons: str) -> dict[str, Any]:
-    told = {
+def _payload(summary: AttemptSummary, action: str, reasons: str) -> dict[str, Any]:
+    payload = {
         "verdict": action,
         "reasons": reasons,
-        "generation": turn.generation,
-        "attempt": turn.attempt,
-        "perplexity": turn.perplexity,
-        "corpus": turn.corpus,
-        "human_fraction": turn.human_fraction,
-        "seconds": round(turn.work_seconds, 1),
-        "bytes": turn.bytes,
+        "generation": summary.generation,
+        "attempt": summary.attempt,
+        "perplexity": summary.perplexity,
+        "corpus": summary.corpus,
+        "human_fraction": summary.human_fraction,
+        "seconds": round(summary.work_seconds, 1),
+        "bytes": summary.bytes,
     }
-    return {name: value for name, value in told.items() if value not in (None, "")}
+    return {name: value for name, value in payload.items() if value not in (None, "")}
 
 
-def _trace(attempt: Attempt, name: str) -> None:
-    """Tell of an artifact as Prefect's own assets are told of: what it is, and what it was made from."""
+def _emit_asset(attempt: Attempt, name: str) -> None:
+    """Emit the event that Prefect emits for its own assets: identity of an artifact and its parents in the attempt."""
     manifest = read_manifest(attempt.folder / name)
-    above = [attempt.folder / parent for parent in manifest["parents"] if (attempt.folder / parent).exists()]
+    parents = [attempt.folder / parent for parent in manifest["parents"] if (attempt.folder / parent).exists()]
     emit_event(
         "prefect.asset.materialization.succeeded",
         resource={
@@ -110,7 +112,7 @@ def _trace(attempt: Attempt, name: str) -> None:
             "prefect.resource.name": f"{attempt} · {name}",
         },
         related=[
-            {"prefect.resource.id": parent.absolute().as_uri(), "prefect.resource.role": "asset"} for parent in above
+            {"prefect.resource.id": parent.absolute().as_uri(), "prefect.resource.role": "asset"} for parent in parents
         ],
         payload={"fingerprint": manifest["fingerprint"], "rows": manifest["rows"]},
     )
