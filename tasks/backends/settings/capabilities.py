@@ -1,4 +1,4 @@
-"""What each sampler can honour of the sampling settings, and what a site must have for it; the rest is refused, never left out."""
+"""Which sampling settings each sampler supports, and the API key of the servers. Unsupported settings are refused."""
 
 import os
 
@@ -6,63 +6,75 @@ from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 
-_NOT_IN_A_SEARCH = {"vllm": ("repetition_penalty", "min_tokens")}
-"""What a sampler can honour with dice, and not in a beam search."""
-_OF_WORDS = tuple(
+_TEXT_ONLY = tuple(
     name
     for name in Sampling.model_fields
-    if name not in ("sampler", "temperature", "dtype")
-    and "teacher" not in name
-    and name not in ("teacher_routing", "teacher_map")
+    if name not in ("sampler", "temperature", "dtype") and not name.startswith("teacher")
 )
-"""What has a meaning for words, and none for points."""
-_CANNOT = {
+"""Settings that have a meaning for texts and none for points."""
+_UNSUPPORTED: dict[str, tuple[str, ...]] = {
     "vllm": (),
     "server": ("beam_width",),
     "transformers": ("json_schema",),
     "ngram": (
-        *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_tokens", "stop", "beam_width"),
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "min_tokens",
+        "stop",
+        "beam_width",
         "json_schema",
     ),
-    "gaussian-mixture": _OF_WORDS,
-    "vae": _OF_WORDS,
+    "gaussian-mixture": _TEXT_ONLY,
+    "vae": _TEXT_ONLY,
 }
+"""Sampler: settings that it does not support."""
+_UNSUPPORTED_IN_BEAM_SEARCH = {"vllm": ("repetition_penalty", "min_tokens")}
+"""Sampler: settings that it supports when it samples, but not in a beam search."""
 
 
 def require_supported(sampling: Sampling) -> Sampling:
-    """The settings, if whoever is to speak with them can honour them all.
+    """Return the settings unchanged if every sampler that they involve supports them.
 
     Raises:
-        HeirloomError: the sampler, or the server that a teacher is asked over, cannot; the message names the settings.
+        HeirloomError: the sampler, or the server of a teacher, does not support a setting; the message names it.
     """
-    asked = {name for name, one in Sampling.model_fields.items() if getattr(sampling, name) != one.get_default()}
-    for sampler in {sampling.sampler: "", **({"server": ""} if any(sampling.model_names) else {})}:
-        if unlike := [name for name in _cannot(sampler, sampling) if name in asked]:
-            able = [name for name in _CANNOT if not asked & set(_cannot(name, sampling))]
+    changed = {name for name, field in Sampling.model_fields.items() if getattr(sampling, name) != field.get_default()}
+    samplers = [sampling.sampler]
+    if any(sampling.model_names) and sampling.sampler != "server":
+        samplers.append("server")
+    for sampler in samplers:
+        unsupported = [name for name in _unsupported(sampler, sampling) if name in changed]
+        if unsupported:
+            able = [name for name in _UNSUPPORTED if not changed & set(_unsupported(name, sampling))]
             raise HeirloomError(
-                f"sampler {sampler!r} cannot honour generate.{', generate.'.join(unlike)}; those that can: {', '.join(able) or 'none'}"
+                f"Sampler {sampler!r} does not support generate.{', generate.'.join(unsupported)}. "
+                f"Samplers that do: {', '.join(able) or 'none'}."
             )
     return sampling
 
 
-def _cannot(sampler: str, sampling: Sampling) -> tuple[str, ...]:
-    return _CANNOT[sampler] + (_NOT_IN_A_SEARCH.get(sampler, ()) if sampling.beam_width > 1 else ())
-
-
 def api_key(sampling: Sampling, resources: Resources) -> str:
-    """The key of the servers that are to be asked, from the environment; empty where none is needed.
+    """Read the API key of the servers from the environment. Empty if no server is used or it needs no key.
 
     Raises:
-        HeirloomError: the variable that the site names is not set, or a teacher is to be asked and the site names no server.
+        HeirloomError: the variable is not set, or a teacher needs a server and the site names none.
     """
-    remote = [name for name in sampling.model_names if name and not resources.model_folder(name)]
-    if remote and not resources.server_urls:
+    remote_teachers = [name for name in sampling.model_names if name and not resources.model_folder(name)]
+    if remote_teachers and not resources.server_urls:
         raise HeirloomError(
-            f"the teacher is {remote[0]!r}, but the site names no resources.server_urls to ask, nor a folder in resources.local_models"
+            f"The teacher is {remote_teachers[0]!r}, but the site has neither resources.server_urls nor a folder of that "
+            "name in resources.local_models. Set one of them."
         )
-    name = resources.api_key_env_var
-    if not name or not resources.server_urls or not (remote or sampling.sampler == "server"):
+    variable = resources.api_key_env_var
+    uses_server = bool(remote_teachers) or sampling.sampler == "server"
+    if not variable or not resources.server_urls or not uses_server:
         return ""
-    if not os.environ.get(name):
-        raise HeirloomError(f"resources.api_key_env_var names {name}, which is not set in the environment")
-    return os.environ[name]
+    if not os.environ.get(variable):
+        raise HeirloomError(f"resources.api_key_env_var is {variable}, which is not set in the environment. Set it.")
+    return os.environ[variable]
+
+
+def _unsupported(sampler: str, sampling: Sampling) -> tuple[str, ...]:
+    in_beam_search = _UNSUPPORTED_IN_BEAM_SEARCH.get(sampler, ()) if sampling.beam_width > 1 else ()
+    return _UNSUPPORTED[sampler] + in_beam_search

@@ -9,18 +9,18 @@ from heirloom.errors import HeirloomError
 
 
 def validate_json_schema(schema: str) -> str:
-    """The schema, if it is one.
+    """Return the schema unchanged if it is valid.
 
     Raises:
-        HeirloomError: it is not JSON, or no JSON schema.
+        HeirloomError: the text is not JSON, or not a JSON schema.
     """
     try:
         parsed = json.loads(schema)
         Draft202012Validator.check_schema(parsed)
     except json.JSONDecodeError as error:
-        raise HeirloomError(f"it is not JSON: {error}") from error
+        raise HeirloomError(f"json_schema is not valid JSON: {error}") from error
     except SchemaError as error:
-        raise HeirloomError(f"it is no JSON schema: {error.message}") from error
+        raise HeirloomError(f"json_schema is not a valid JSON schema: {error.message}") from error
     if not isinstance(parsed, dict):
-        raise HeirloomError(f"it is no JSON schema that says anything: {schema}")
+        raise HeirloomError(f"json_schema must be a JSON object, not {schema}")
     return schema

@@ -7,69 +7,67 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from heirloom.errors import HeirloomError
-from tasks.backends.settings.base import Settings
-from tasks.backends.settings.sampling import _PAIRS
+from tasks.backends.settings.base import TABLE_AS_PAIRS, Settings
 
 
 class Resources(Settings):
-    """`[resources]` of the site: where work happens. Recorded, never part of what a run is."""
+    """`[resources]` of the site. Recorded with each artifact, but no part of its fingerprint."""
 
-    threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker process")
-    num_train_workers: int = Field(1, ge=1, description="training processes at the same time")
+    threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker process.")
+    num_train_workers: int = Field(1, ge=1, description="Maximum number of training processes.")
     num_sample_workers: int = Field(
         1,
         ge=1,
-        description="sampling processes at the same time, or engines on the Ray cluster; one generation uses all that are free",
+        description="Maximum number of sampling processes, or of engines on the Ray cluster. One generation uses all that are free.",
     )
     checkpoint_interval_s: float = Field(
-        60, gt=0, description="how often a training writes a checkpoint, from which a killed one resumes"
+        60, gt=0, description="Seconds between checkpoints of a training, from which it resumes after an interruption."
     )
     accelerate_config: str = Field(
         "",
-        description="configuration file of `accelerate`: trainings are launched with it, as several processes where it "
-        "says so; without it they run in the worker process, which stays warm",
+        description="Configuration file of `accelerate`, with which trainings are launched, as one or several processes. "
+        "Without it they run in the worker process, which needs no start-up time.",
     )
     ray: str = Field(
         "",
-        description="address of a Ray cluster (`auto`, `ray://host:10001`, or `local` to start one) whose machines share the heavy "
-        "pieces of a stage; without it threads do them. They must see the store under the same path",
+        description="Address of a Ray cluster (`auto`, `ray://host:10001`, or `local` to start one) that runs the expensive "
+        "parts of a stage; without it threads run them. All its machines must see the store under the same path.",
     )
-    gpus_per_engine: float = Field(
-        0, ge=0, description="GPUs that each engine takes on the Ray cluster; 0 where it has none"
-    )
-    kv_cache_mib: int = Field(256, ge=16, description="memory for vLLM's key-value cache, in MiB")
-    max_num_seqs: int = Field(256, ge=1, description="sequences vLLM advances together")
+    gpus_per_engine: float = Field(0, ge=0, description="GPUs of each engine on the Ray cluster. 0: no GPU.")
+    kv_cache_mib: int = Field(256, ge=16, description="Memory for vLLM's key-value cache, in MiB.")
+    max_num_seqs: int = Field(256, ge=1, description="Maximum number of sequences that vLLM decodes in one batch.")
     server_urls: tuple[str, ...] = Field(
         (),
-        description="addresses of OpenAI-compatible servers; without any, sampler `server` starts vLLM's for each model",
+        description="URLs of OpenAI-compatible servers. Without any, sampler `server` starts a vLLM server for each model.",
     )
-    local_models: Annotated[tuple[tuple[str, Path], ...], _PAIRS] = Field(
+    local_models: Annotated[tuple[tuple[str, Path], ...], TABLE_AS_PAIRS] = Field(
         (),
-        description="folders of models that can be teachers, by their names there: a table, `{wise = '/models/wise'}`",
+        description="Names and folders of models that can be teachers: a table, `{wise = '/models/wise'}`.",
     )
-    api_key_env_var: str = Field("", description="name of the environment variable that holds the servers' key")
+    api_key_env_var: str = Field("", description="Name of the environment variable with the API key of the servers.")
     max_concurrent_requests: int = Field(
-        256, ge=1, description="most requests at one server at a time; fewer while it is busy or slow"
+        256, ge=1, description="Maximum number of concurrent requests to one server. Lowered while it is busy or slow."
     )
-    request_timeout_s: float = Field(300, gt=0, description="how long one request may take before it is asked again")
+    request_timeout_s: float = Field(300, gt=0, description="Seconds until a request is abandoned and sent again.")
     server_unavailable_timeout_s: float = Field(
-        120, gt=0, description="how long every server may fail before the run ends with an error"
+        120, gt=0, description="Seconds during which all servers may fail before the run ends with an error."
     )
 
     def model_folder(self, teacher: str) -> Path | None:
-        """Where a teacher's model is, if it is one of `local_models`."""
+        """Return the folder of a teacher, or None if it is not one of `local_models`."""
         return dict(self.local_models).get(teacher)
 
     @field_validator("server_urls")
     @classmethod
-    def _are_addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
-        for place, server in enumerate(servers):
+    def _normalize_urls(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for index, server in enumerate(servers):
             parts = urlsplit(server)
             if parts.username or parts.password:
-                # Not shown: what is before the @ is a secret.
+                # The message does not show the URL, since the part before the @ is a secret.
                 raise HeirloomError(
-                    f"address {place + 1} holds a password; put it in the environment and name it in api_key_env_var"
+                    f"URL {index + 1} of server_urls contains a password. Put it into an environment variable and name that in "
+                    "api_key_env_var."
                 )
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise HeirloomError(f"{server!r} is no address; write it as http://host:port")
+                raise HeirloomError(f"{server!r} is not a URL. Write it as http://host:port.")
         return tuple(dict.fromkeys(server.rstrip("/").removesuffix("/v1") for server in servers))

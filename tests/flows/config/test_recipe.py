@@ -42,19 +42,19 @@ def test_the_backend_decides_which_training_settings_there_are() -> None:
         ("mix.policy=fixed-fraction", "Policy 'fixed-fraction' needs `human_fraction`"),
         (
             "train.num_attention_heads=3",
-            "train.hidden_size 128 must be an even multiple of train.num_attention_heads 3",
+            "train.hidden_size is 128, which must be an even multiple of train.num_attention_heads (3)",
         ),
         ("train.stepz=3", "train.stepz is no known key"),
         ("gate.limits=[{metric='beauty', at_most=2}]", "Unknown metric 'beauty'"),
         ("name=a/b", "name: String should match pattern"),
-        ("generate.json_schema={type='rabbit'}", "generate.json_schema: it is no JSON schema"),
-        ("generate.min_tokens=500", "min_tokens 500 is above max_tokens 120"),
+        ("generate.json_schema={type='rabbit'}", "json_schema is not a valid JSON schema"),
+        ("generate.min_tokens=500", "min_tokens is 500, but max_tokens is 120"),
         (
             "curate.filters=['best_of']",
             "the sieve best_of chooses among answers to one prompt: set prompts.completions_per_prompt above 1",
         ),
-        ("generate.teachers=['wise']", "teachers are two or more, each once"),
         ("curate.best_of.objective=beauty", "curate.best_of.objective: Unknown objective 'beauty'"),
+        ("generate.teachers=['wise']", "generate.teachers must have two or more"),
         ("generate={teachers=['self', 'wise'], teacher_routing='reward'}", "put best_of among curate.filters"),
         ("generate={teacher='wise', teacher_api='chat'}", "choose another prompts.template_name than unconditional"),
     ],
@@ -141,7 +141,7 @@ def test_a_site_with_a_password_in_an_address_is_refused_without_saying_it(tmp_p
     file.write_text('[resources]\nserver_urls = ["https://me:sesame@host"]\n')
     with pytest.raises(ValidationError) as refused:
         load_site(str(file), None)
-    assert "resources.server_urls: address 1 holds a password" in format_validation_error(refused.value)
+    assert "URL 1 of server_urls contains a password" in format_validation_error(refused.value)
     assert "sesame" not in format_validation_error(refused.value)
 
 
@@ -171,7 +171,7 @@ def test_answers_can_be_chosen_among_or_all_be_kept() -> None:
     [
         (["prompts.template_name=prefix"], "speaks points, which answer nothing"),
         (["train.order=3"], "train.order is no known key"),
-        (["generate.top_p=0.9", "generate.sampler=auto"], "sampler 'gaussian-mixture' cannot honour generate.top_p"),
+        (["generate.top_p=0.9", "generate.sampler=auto"], "Sampler 'gaussian-mixture' does not support generate.top_p"),
         (["generate.sampler=vllm"], "but train.backend is 'gaussian-mixture'"),
     ],
 )

@@ -41,7 +41,7 @@ def test_both_ways_of_speaking_are_shown_step_by_step(ripe: Path) -> None:
         ({"chains": 900}, "900 chains were asked for, and letters holds out"),
         ({"template": "again"}, "holds no {text}"),
         ({"teacher": "wise"}, "either run tiny speaks, or teacher wise: leave one of them out"),
-        ({"run": "", "teacher": "wise"}, "the teacher is 'wise', but the site names no resources.server_urls"),
+        ({"run": "", "teacher": "wise"}, "The teacher is 'wise', but the site has neither resources.server_urls"),
         ({"human": "letters"}, "the text letters is what a teacher's chains begin from, and no teacher is named"),
     ],
 )

@@ -170,7 +170,7 @@ def test_warming_starts_what_the_work_needs_and_no_more(two: Backends) -> None:
 
 
 def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None:
-    with pytest.raises(ValueError, match=r"names no resources\.server_urls"):
+    with pytest.raises(ValueError, match=r"has neither resources\.server_urls"):
         two.preload(NgramTraining(), Sampling(sampler="ngram", teacher="tiny"))
     assert two.pool.workers == ()
 

@@ -36,7 +36,8 @@ def test_a_schema_is_given_back_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"), [("{", "not JSON"), ('{"type": 3}', "no JSON schema"), ("true", "says anything")]
+    ("schema", "words"),
+    [("{", "not valid JSON"), ('{"type": 3}', "not a valid JSON schema"), ("true", "must be a JSON object")],
 )
 def test_what_is_no_schema_is_refused(schema: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

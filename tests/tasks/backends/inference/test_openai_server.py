@@ -140,7 +140,7 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         _teach([talk.address], _ASKED[:1], {"api_key_env_var": "OUR_KEY"})
         assert talk.keys == {"Bearer sesame"}
         monkeypatch.delenv("OUR_KEY")
-        with pytest.raises(ValueError, match="names OUR_KEY, which is not set in the environment"):
+        with pytest.raises(ValueError, match="is OUR_KEY, which is not set in the environment"):
             _teach([talk.address], _ASKED[:1], {"api_key_env_var": "OUR_KEY"})
 
 

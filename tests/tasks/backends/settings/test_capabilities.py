@@ -28,27 +28,27 @@ def test_vllm_honours_every_setting_embedded_or_as_a_server(sampler: str) -> Non
 @pytest.mark.parametrize(
     ("sampler", "settings", "named"),
     [
-        ("server", {"beam_width": 5}, "generate.beam_width; those that can: vllm, transformers"),
+        ("server", {"beam_width": 5}, "generate.beam_width. Samplers that do: vllm, transformers"),
         (
             "vllm",
             {"beam_width": 5, "repetition_penalty": 2.0},
-            "generate.repetition_penalty; those that can: transformers",
+            "generate.repetition_penalty. Samplers that do: transformers",
         ),
-        ("transformers", {"json_schema": "{}"}, "generate.json_schema; those that can: vllm, server"),
+        ("transformers", {"json_schema": "{}"}, "generate.json_schema. Samplers that do: vllm, server"),
         (
             "ngram",
             {"stop": ["x"], "min_tokens": 1},
-            "generate.min_tokens, generate.stop; those that can: vllm, server, tr",
+            "generate.min_tokens, generate.stop. Samplers that do: vllm, server, tr",
         ),
     ],
 )
 def test_what_a_sampler_cannot_honour_is_refused_by_name(sampler: str, settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValueError, match=f"sampler '{sampler}' cannot honour {named}"):
+    with pytest.raises(ValueError, match=f"Sampler '{sampler}' does not support {named}"):
         require_supported(Sampling.model_validate({"sampler": sampler, **settings}))
 
 
 def test_what_a_teachers_server_cannot_honour_is_refused_whoever_speaks_for_the_model() -> None:
-    with pytest.raises(ValueError, match=r"sampler 'server' cannot honour generate\.beam_width"):
+    with pytest.raises(ValueError, match=r"Sampler 'server' does not support generate\.beam_width"):
         require_supported(Sampling(sampler="vllm", teacher="somebody", beam_width=2))
 
 
@@ -59,9 +59,9 @@ def test_settings_at_their_default_are_nobodys_trouble() -> None:
 
 
 def test_a_teacher_needs_a_server() -> None:
-    with pytest.raises(ValueError, match=r"the teacher is 'tiny', but the site names no resources\.server_urls"):
+    with pytest.raises(ValueError, match=r"The teacher is 'tiny', but the site has neither resources\.server_urls"):
         api_key(Sampling(teacher="tiny"), Resources())
-    with pytest.raises(ValueError, match=r"the teacher is 'tiny', but"):
+    with pytest.raises(ValueError, match=r"The teacher is 'tiny', but"):
         api_key(Sampling(teachers=("self", "tiny")), Resources())
     local = Resources.model_validate({"local_models": {"tiny": "somewhere"}})
     assert api_key(Sampling(teachers=("self", "tiny")), local) == ""
@@ -75,5 +75,5 @@ def test_the_key_is_read_where_the_site_says_and_only_for_who_needs_it(monkeypat
     assert api_key(Sampling(sampler="server"), Resources(api_key_env_var="OUR_KEY")) == ""
     monkeypatch.delenv("OUR_KEY")
     assert api_key(Sampling(sampler="vllm"), site) == ""
-    with pytest.raises(ValueError, match="names OUR_KEY, which is not set in the environment"):
+    with pytest.raises(ValueError, match="is OUR_KEY, which is not set in the environment"):
         api_key(Sampling(sampler="server"), site)

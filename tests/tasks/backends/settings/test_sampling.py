@@ -19,21 +19,21 @@ def test_a_schema_can_be_a_table_or_text_and_its_order_stays() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"json_schema": "{"}, "it is not JSON"),
-        ({"json_schema": {"type": "rabbit"}}, "it is no JSON schema: 'rabbit'"),
-        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens 9 is above max_tokens 8"),
-        ({"beam_width": 5, "temperature": 0.7, "stop": ["x"]}, "throws no dice; leave out temperature, stop"),
-        ({"teachers": ["one"]}, "two or more, each once"),
-        ({"teachers": ["one", "one"]}, "two or more, each once"),
-        ({"teachers": ["one", "two"], "teacher": "three"}, "stand in the place of teacher"),
-        ({"teacher_routing": "reward"}, "name them as generate.teachers"),
+        ({"json_schema": "{"}, "json_schema is not valid JSON"),
+        ({"json_schema": {"type": "rabbit"}}, "not a valid JSON schema: 'rabbit'"),
+        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens is 9, but max_tokens is 8"),
+        ({"beam_width": 5, "temperature": 0.7, "stop": ["x"]}, "is deterministic. Leave out temperature, stop"),
+        ({"teachers": ["one"]}, "must have two or more different names"),
+        ({"teachers": ["one", "one"]}, "must have two or more different names"),
+        ({"teachers": ["one", "two"], "teacher": "three"}, "excludes generate.teacher"),
+        ({"teacher_routing": "reward"}, "Name them in generate.teachers"),
         (
             {"teachers": ["one", "two"], "teacher_routing": "reward", "teacher_map": {"a": "one"}},
-            "teacher_map belongs to teacher_routing 'fixed'",
+            "teacher_map needs teacher_routing = 'fixed'",
         ),
         (
             {"teachers": ["one", "two"], "teacher_map": {"a": "three"}},
-            "teacher_map names 'three', and the teachers are one, two",
+            "teacher_map has the teacher 'three', but the teachers are one, two",
         ),
         ({"stop": [""]}, "at least 1 character"),
         ({"repetition_penalty": 0}, "greater than 0"),
@@ -59,7 +59,7 @@ def test_addresses_are_one_a_server() -> None:
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'a:8000' is no address; write it as http://host:port"):
+    with pytest.raises(ValidationError, match=r"'a:8000' is not a URL\. Write it as http://host:port"):
         Resources(server_urls=("a:8000",))
 
 
@@ -67,7 +67,7 @@ def test_a_password_in_an_address_is_refused_and_not_said_again() -> None:
     with pytest.raises(ValidationError) as refused:
         Resources(server_urls=("http://me:sesame@host",))
     (fault,) = refused.value.errors()
-    assert "address 1 holds a password; put it in the environment" in fault["msg"]
+    assert "URL 1 of server_urls contains a password. Put it into an environment" in fault["msg"]
     assert "sesame" not in fault["msg"]
 
 

@@ -9,32 +9,35 @@ _ADAMW = {"optimizer": "adamw", "learning_rate": 0.001}
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"num_attention_heads": 3}, "train.hidden_size 128 must be an even multiple of train.num_attention_heads 3"),
+        (
+            {"num_attention_heads": 3},
+            "train.hidden_size is 128, which must be an even multiple of train.num_attention_heads",
+        ),
         (
             {"init_from": "previous", "hidden_size": 100, "num_attention_heads": 3},
-            "100 must be an even multiple of train.num_attention_heads 3",
+            "100, which must be an even multiple of train.num_attention_heads",
         ),
         (
             {"init_from": "base", "hidden_size": 132, "num_attention_heads": 4},
-            "132 must be an even multiple of train.num_attention_heads 4",
+            "132, which must be an even multiple of train.num_attention_heads",
         ),
-        ({"num_epochs": 2, "max_tokens": 1000}, "exclude each other"),
+        ({"num_epochs": 2, "max_tokens": 1000}, "are both set. Set one of them"),
         ({"base_model": "gpt2"}, "train.init_from is 'scratch'"),
-        ({"lora_rank": 8, **_ADAMW}, "an adapter needs a model below it"),
+        ({"lora_rank": 8, **_ADAMW}, "train.lora_rank is set, but train.init_from"),
         ({"init_from": "base", "save_adapter_only": True}, "train.lora_rank is 0"),
-        ({"weight_averaging_fraction": 0.5, "load_best_model_at_end": True}, "set one of them"),
-        ({"objective": "dpo", **_ADAMW}, "DPO starts from a model"),
+        ({"weight_averaging_fraction": 0.5, "load_best_model_at_end": True}, "are both set. Set one of them"),
+        ({"objective": "dpo", **_ADAMW}, "train.objective is 'dpo', but train.init_from"),
         (
             {"objective": "dpo", "init_from": "base", "load_best_model_at_end": True, **_ADAMW},
             "which DPO does not lower",
         ),
         (
             {"objective": "dpo", "init_from": "base", "human_ratio_schedule": "ramp", **_ADAMW},
-            "in an order that the seed draws",
+            "DPO shuffles its pairs",
         ),
-        ({"objective": "dpo", "init_from": "base"}, "Muon is for whole models"),
-        ({"lora_rank": 8, "init_from": "previous"}, "Muon is for whole models"),
-        ({"optimizer": "adamw"}, "AdamW wants 0.001 or so"),
+        ({"objective": "dpo", "init_from": "base"}, "does not work with LoRA or DPO"),
+        ({"lora_rank": 8, "init_from": "previous"}, "does not work with LoRA or DPO"),
+        ({"optimizer": "adamw"}, "too high for AdamW. Set about 0.001"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], said: str) -> None:
