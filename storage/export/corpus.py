@@ -1,13 +1,12 @@
-"""One corpus as a folder that others open: its records, a card that says what they are, and Croissant metadata.
+"""Export one corpus as a folder: its records, a dataset card, and Croissant metadata.
 
-The folder is absent or finished, as everything in the store is.
+The folder appears complete or not at all.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pyarrow as pa
 
@@ -15,7 +14,7 @@ from heirloom.errors import HeirloomError
 from storage.artifacts.parquet_io import write_parquet
 from storage.export.croissant import croissant
 from storage.export.dataset_card import ExportedCorpus, dataset_card
-from storage.files import atomic_folder
+from storage.files import atomic_folder, sha256_of
 from storage.query.catalog import open_catalog
 from storage.runs.run import Run
 
@@ -24,89 +23,74 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["hf", "jsonl", "parquet"]
 
-_CORPUS = """select id, text, origin, source_generation, source, coalesce(license, '') as license, text_hash, weight from corpus
-    left join (select id, any_value(license) as license from (from human_train union all by name from human_heldout) group by id) using (id)
+_CORPUS = """select id, text, origin, source_generation, source, coalesce(license, '') as license, text_hash, weight
+    from corpus left join (
+        select id, any_value(license) as license from (from human_train union all by name from human_heldout) group by id
+    ) using (id)
     where run = $run and generation = $generation order by origin, id"""
+_FACTS = "select * from generations where run = $run and generation = $generation"
+_METRICS = """select subject, metric, value from metrics
+    where source = 'all' and run = $run and generation = $generation order by all"""
+_LINEAGE = """select artifact, fingerprint, parent, parent_fingerprint from lineage
+    where run = $run and generation = $generation order by all"""
 
 
-def export_corpus(root: Path, run: str, generation: int | None, export_format: str, out: Path | None) -> Path:
-    """Write the corpus of a generation, or of the newest that has one, to a folder of its own; returns the folder.
+def export_corpus(root: Path, run_name: str, generation: int | None, export_format: str, out: Path | None) -> Path:
+    """Write the corpus of a generation, or of the newest one with a corpus, to a new folder; returns the folder.
 
     Raises:
-        HeirloomError: no such run, generation or kind, or the folder is there already.
+        HeirloomError: there is no such run, generation or format, or the folder exists already.
     """
     if export_format not in get_args(ExportFormat):
-        raise HeirloomError(
-            f"there is no kind {export_format!r} to export to; kinds: {', '.join(get_args(ExportFormat))}"
-        )
-    recipe = Run(root, run).recipe()
-    catalog = open_catalog(root, [run])
-    generation = _chosen(catalog, run, generation)
-    folder = out or Path(f"{run}-generation-{generation}-{export_format}")
+        raise HeirloomError(f"Unknown export format {export_format!r}. Formats: {', '.join(get_args(ExportFormat))}")
+    run = Run(root, run_name)
+    # First, since it names the existing runs if there is no such run.
+    run.recipe()
+    catalog = open_catalog(root, [run_name])
+    generation = _select_generation(catalog, run_name, generation)
+    folder = out or Path(f"{run_name}-generation-{generation}-{export_format}")
+    file = _FILES[export_format]
     with atomic_folder(folder) as hidden:
-        told = _records(catalog, hidden, folder.name, run, generation, export_format, recipe)
-        (hidden / "README.md").write_text(dataset_card(told), encoding="utf-8")
-        (hidden / "croissant.json").write_text(json.dumps(croissant(told), indent=1, ensure_ascii=False) + "\n")
+        arguments = {"run": run_name, "generation": generation}
+        table = catalog.sql(_CORPUS, params=arguments).to_arrow_table()
+        (hidden / file).parent.mkdir(exist_ok=True)
+        _WRITERS[Path(file).suffix](table, hidden / file)
+        corpus = ExportedCorpus(
+            name=folder.name,
+            run=run_name,
+            generation=generation,
+            recipe=run.recipe(),
+            file=file,
+            bytes=(hidden / file).stat().st_size,
+            sha256=sha256_of(hidden / file),
+            columns=[(field.name, str(field.type)) for field in table.schema],
+            counts=_count_by_source(table),
+            facts=catalog.sql(_FACTS, params=arguments).to_arrow_table().to_pylist()[0],
+            metrics=catalog.execute(_METRICS, arguments).fetchall(),
+            lineage=catalog.execute(_LINEAGE, arguments).fetchall(),
+        )
+        (hidden / "README.md").write_text(dataset_card(corpus), encoding="utf-8")
+        (hidden / "croissant.json").write_text(json.dumps(croissant(corpus), indent=1, ensure_ascii=False) + "\n")
     return folder
 
 
-def _chosen(catalog: "duckdb.DuckDBPyConnection", run: str, generation: int | None) -> int:
-    there = [number for (number,) in catalog.execute("select distinct generation from corpus order by 1").fetchall()]
-    if not there:
-        raise HeirloomError(f"run {run} has no corpus yet; go on with it first")
+def _select_generation(catalog: "duckdb.DuckDBPyConnection", run: str, generation: int | None) -> int:
+    rows = catalog.execute("select distinct generation from corpus order by 1").fetchall()
+    available = [int(number) for (number,) in rows]
+    if not available:
+        raise HeirloomError(f"Run {run} has no corpus yet. To continue it: heirloom run {run}")
     if generation is None:
-        return int(there[-1])
-    if generation not in there:
-        raise HeirloomError(f"run {run} has no corpus in generation {generation}; generations: {_range(there)}")
+        return available[-1]
+    if generation not in available:
+        listed = f"{available[0]} to {available[-1]}" if len(available) > 1 else str(available[0])
+        raise HeirloomError(f"Run {run} has no corpus in generation {generation}. Generations: {listed}")
     return generation
 
 
-def _range(numbers: list[int]) -> str:
-    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
-
-
-def _records(
-    catalog: "duckdb.DuckDBPyConnection",
-    folder: Path,
-    name: str,
-    run: str,
-    generation: int,
-    kind: str,
-    recipe: dict[str, Any],
-) -> ExportedCorpus:
-    where = {"run": run, "generation": generation}
-    table = catalog.sql(_CORPUS, params=where).to_arrow_table()
-    file = _FILES[kind]
-    (folder / file).parent.mkdir(exist_ok=True)
-    _WRITERS[Path(file).suffix](table, folder / file)
-    with (folder / file).open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-
-    def asked(question: str) -> list[Any]:
-        return catalog.execute(
-            f"{question} where run = $run and generation = $generation order by all", where
-        ).fetchall()
-
-    facts = catalog.sql("select * from generations where run = $run and generation = $generation", params=where)
-    return ExportedCorpus(
-        name=name,
-        run=run,
-        generation=generation,
-        recipe=recipe,
-        file=file,
-        bytes=(folder / file).stat().st_size,
-        sha256=sha256,
-        columns=[(field.name, str(field.type)) for field in table.schema],
-        counts=[tuple(row.values()) for row in _counted(table)],  # type: ignore[misc]
-        facts=facts.to_arrow_table().to_pylist()[0],
-        metrics=asked("select subject, metric, value from (from metrics where source = 'all')"),
-        lineage=asked("select artifact, fingerprint, parent, parent_fingerprint from lineage"),
-    )
-
-
-def _counted(table: pa.Table) -> list[dict[str, Any]]:
+def _count_by_source(table: pa.Table) -> list[tuple[str, str, str, int]]:
     keys = ["origin", "source", "license"]
-    return table.group_by(keys).aggregate([("id", "count")]).sort_by([(key, "ascending") for key in keys]).to_pylist()
+    counts = table.group_by(keys).aggregate([("id", "count")]).sort_by([(key, "ascending") for key in keys])
+    return [(row["origin"], row["source"], row["license"], row["id_count"]) for row in counts.to_pylist()]
 
 
 def _write_jsonl(table: pa.Table, path: Path) -> None:

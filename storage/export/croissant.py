@@ -1,25 +1,29 @@
-"""What an exported corpus is, in words for machines: Croissant metadata."""
+"""Croissant metadata of an exported corpus, which dataset search engines and loaders read.
+
+Written by hand and not with `mlcroissant`: that package is heavy (it brings pandas and rdflib), and building its
+`Metadata` resolves files over the network or the disk. The tests validate the output with it.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from storage.export.dataset_card import ExportedCorpus
 
-_KINDS = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
-_MEANINGS = {
-    "id": "name of the record; a human record's follows from its text",
+_DATA_TYPES = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
+_DESCRIPTIONS = {
+    "id": "id of the record; of a human record derived from its text",
     "text": "the text",
     "origin": "human or synthetic",
-    "source_generation": "the generation that wrote it; 0 for a person",
-    "source": "where the human text comes from, or that of the record that prompted it",
-    "license": "license of a human record, where it was stated",
-    "text_hash": "32 hexadecimal digits of the text's SHA-256",
-    "weight": "how much the record counts in training",
+    "source_generation": "generation that wrote the record; 0 for human text",
+    "source": "source of the human text, or of the human record in the prompt",
+    "license": "license of a human record, if stated",
+    "text_hash": "first 32 hexadecimal digits of the text's SHA-256",
+    "weight": "weight of the record in training",
 }
 
 
 def croissant(corpus: ExportedCorpus) -> dict[str, Any]:
-    """Metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
+    """Return the metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
     file = {
         "@type": "cr:FileObject",
         "@id": corpus.file,
@@ -49,19 +53,19 @@ def croissant(corpus: ExportedCorpus) -> dict[str, Any]:
                 "@id": "corpus",
                 "name": "corpus",
                 "key": {"@id": "corpus/id"},
-                "field": [_field(corpus.file, name, kind) for name, kind in corpus.columns],
+                "field": [_field(corpus.file, name, arrow_type) for name, arrow_type in corpus.columns],
             }
         ],
     }
 
 
-def _field(file: str, name: str, kind: str) -> dict[str, Any]:
+def _field(file: str, name: str, arrow_type: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         "@id": f"corpus/{name}",
         "name": name,
-        "description": _MEANINGS[name],
-        "dataType": _KINDS[kind],
+        "description": _DESCRIPTIONS[name],
+        "dataType": _DATA_TYPES[arrow_type],
         "source": {"fileObject": {"@id": file}, "extract": {"column": name}},
     }
 

@@ -1,25 +1,24 @@
-"""A whole store as DuckDB views.
+"""Open a whole store as DuckDB views.
 
-The views are made from the manifests: what is not finished is not there. Views show accepted attempts;
-those ending in `_all_attempts` show every attempt. Which run, generation and attempt a row belongs to is read off the path
-of its file, so that a question about one generation opens the files of that one alone. Nothing here writes to
-an artifact.
+The views are made from the manifests, so unfinished artifacts are not in them. Views by generation show accepted attempts;
+the same name with `_all_attempts` shows every attempt. Run, generation and attempt of a row are read from the path of its
+file, so that a query about one generation opens only the files of that generation. Nothing here writes to an artifact.
 """
 
 import glob
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from heirloom.errors import HeirloomError
-from storage.artifacts import schemas as records
+from storage.artifacts import schemas
 from storage.artifacts.tombstones import TOMBSTONES, read_tombstones
-from storage.datasets import eval_sets as evaluation
+from storage.datasets import eval_sets
 from storage.files import atomic_file
 from storage.query.scan import ScannedRun, StoreScan, scan_store
 from storage.runs.status import work_seconds
@@ -27,89 +26,132 @@ from storage.runs.status import work_seconds
 if TYPE_CHECKING:
     import duckdb
 
-_PER_GENERATION = {
-    "candidates": (records.CANDIDATES, "candidates"),
-    "decisions": (records.DECISIONS, "decisions"),
-    "corpus": (records.CORPUS, "corpus"),
-    "metrics": (records.METRICS, "metrics"),
-    "gate_results": (records.GATE_RESULTS, "verdict"),
-    "collapse_tests": (records.COLLAPSE_TESTS, "collapse_tests"),
-    "forecast": (records.FORECAST, "forecast"),
-    "eval_samples": (records.EVAL_SAMPLES, "eval_samples"),
-    "scores": (records.SCORES, "scores"),
-    "training": (records.TRAINING, "model"),
-    "pairs": (records.PAIRS, "pairs"),
-    "excluded_records": (records.DECISIONS, "excluded_records"),
-    "contamination_report": (records.CONTAMINATION_REPORT, "contamination_report"),
-    "topics": (records.TOPICS, "topics"),
-}
-"""View: schema and artifact folder."""
-_HUMAN = {
-    "human_train": records.HUMAN_RECORDS,
-    "human_heldout": records.HUMAN_RECORDS,
-    "rejected_documents": records.REJECTED_DOCUMENTS,
-}
+ColumnTypes = Mapping[str, pa.DataType]
 
-# <run>/generation=3/attempt=1/<artifact>/<part>, and <name>/snapshot=1/<side>/<part>, counted from the end.
-_GENERATION_KEYS = {
+_VIEWS_BY_GENERATION = {
+    "candidates": (schemas.CANDIDATES, "candidates"),
+    "decisions": (schemas.DECISIONS, "decisions"),
+    "corpus": (schemas.CORPUS, "corpus"),
+    "metrics": (schemas.METRICS, "metrics"),
+    "gate_results": (schemas.GATE_RESULTS, "verdict"),
+    "collapse_tests": (schemas.COLLAPSE_TESTS, "collapse_tests"),
+    "forecast": (schemas.FORECAST, "forecast"),
+    "eval_samples": (schemas.EVAL_SAMPLES, "eval_samples"),
+    "scores": (schemas.SCORES, "scores"),
+    "training": (schemas.TRAINING, "model"),
+    "pairs": (schemas.PAIRS, "pairs"),
+    "excluded_records": (schemas.DECISIONS, "excluded_records"),
+    "contamination_report": (schemas.CONTAMINATION_REPORT, "contamination_report"),
+    "topics": (schemas.TOPICS, "topics"),
+}
+"""Schema and artifact folder of each view."""
+
+_VIEWS_BY_SNAPSHOT = {
+    "human_train": schemas.HUMAN_RECORDS,
+    "human_heldout": schemas.HUMAN_RECORDS,
+    "rejected_documents": schemas.REJECTED_DOCUMENTS,
+}
+"""Schema of each view; the artifact folder has the name of the view."""
+
+# SQL for the columns that come from the path of a file, counted from its end:
+# <run>/generation=3/attempt=1/<artifact>/<part>, <dataset>/snapshot=1/<artifact>/<part>,
+# <dataset>/eval_sets/<eval set>/<artifact>/<part>.
+_GENERATION_PATH_COLUMNS = {
     "run": "string_split(filename, '/')[-5]",
     "generation": "cast(substr(string_split(filename, '/')[-4], 12) as integer)",
     "attempt": "cast(substr(string_split(filename, '/')[-3], 9) as integer)",
 }
-_HUMAN_KEYS = {
+_SNAPSHOT_PATH_COLUMNS = {
     "dataset": "string_split(filename, '/')[-4]",
     "snapshot": "cast(substr(string_split(filename, '/')[-3], 10) as integer)",
 }
-_EVALUATION_KEYS = {"dataset": "split_part(filename, '/', -5)", "eval_set": "split_part(filename, '/', -3)"}
-_ATTEMPT = {"run": pa.string(), "generation": pa.int64(), "attempt": pa.int64()}
-_JOURNAL = _ATTEMPT | {"event": pa.string(), "time": pa.float64(), "reason": pa.string(), "snapshot": pa.int64()}
-_JOURNAL |= dict.fromkeys(("eval_sets", "rejected_ids"), pa.list_(pa.string()))
-_JOURNAL |= dict.fromkeys(("decision", "reviewer"), pa.string())
-_JOURNAL |= dict.fromkeys(("human_fraction", "deadline"), pa.float64())
-_GENERATIONS = (
-    _ATTEMPT
-    | dict.fromkeys(("candidates", "survivors", "corpus", "human"), pa.int64())
-    | dict.fromkeys(("human_fraction", "human_token_fraction"), pa.float64())
-    | {
-        "contaminated": pa.int64(),
-        "tokens": pa.int64(),
-        "generated_tokens": pa.int64(),
-        "model": pa.string(),
-        "snapshot": pa.int64(),
-    }
-    | {"accepted": pa.bool_(), "seconds": pa.float64(), "filter_rate_alerts": records.FILTER_RATE_ALERTS}
-)
-_RUNS = dict.fromkeys(("run", "description", "dataset", "policy", "backend", "sampler"), pa.string()) | dict.fromkeys(
-    ("num_generations", "seed"), pa.int64()
-)
-_RUNS |= {"forked_from": pa.string(), "forked_generation": pa.int64()}
-_RECIPES = dict.fromkeys(("run", "field", "value"), pa.string())
-_LINEAGE = _ATTEMPT | dict.fromkeys(("artifact", "fingerprint", "parent", "parent_fingerprint"), pa.string())
+_EVAL_SET_PATH_COLUMNS = {"dataset": "split_part(filename, '/', -5)", "eval_set": "split_part(filename, '/', -3)"}
 
-_COMMON = "id, text, origin, source_generation, source, text_hash"
-_STORE = """create macro stored(path) as coalesce(getvariable('store') || '/',
-    regexp_replace(parse_dirpath(current_setting('temp_directory')), '([*?[])', '[\\1]', 'g') || '/') || path"""
-"""Where a catalog file finds the store: a variable, or else the place where DuckDB says that the file itself is, which is
-the folder that its temporary files would go to."""
+_ATTEMPT_COLUMNS: dict[str, pa.DataType] = {"run": pa.string(), "generation": pa.int64(), "attempt": pa.int64()}
+_JOURNAL_COLUMNS = {
+    **_ATTEMPT_COLUMNS,
+    "event": pa.string(),
+    "time": pa.float64(),
+    "reason": pa.string(),
+    "snapshot": pa.int64(),
+    "eval_sets": pa.list_(pa.string()),
+    "rejected_ids": pa.list_(pa.string()),
+    "decision": pa.string(),
+    "reviewer": pa.string(),
+    "human_fraction": pa.float64(),
+    "deadline": pa.float64(),
+}
+_GENERATION_COLUMNS = {
+    **_ATTEMPT_COLUMNS,
+    "candidates": pa.int64(),
+    "survivors": pa.int64(),
+    "corpus": pa.int64(),
+    "human": pa.int64(),
+    "human_fraction": pa.float64(),
+    "human_token_fraction": pa.float64(),
+    "contaminated": pa.int64(),
+    "tokens": pa.int64(),
+    "generated_tokens": pa.int64(),
+    "model": pa.string(),
+    "snapshot": pa.int64(),
+    "accepted": pa.bool_(),
+    "seconds": pa.float64(),
+    "filter_rate_alerts": schemas.FILTER_RATE_ALERTS,
+}
+_RUN_COLUMNS = {
+    "run": pa.string(),
+    "description": pa.string(),
+    "dataset": pa.string(),
+    "policy": pa.string(),
+    "backend": pa.string(),
+    "sampler": pa.string(),
+    "num_generations": pa.int64(),
+    "seed": pa.int64(),
+    "forked_from": pa.string(),
+    "forked_generation": pa.int64(),
+}
+_RECIPE_COLUMNS = {"run": pa.string(), "field": pa.string(), "value": pa.string()}
+_LINEAGE_COLUMNS = {
+    **_ATTEMPT_COLUMNS,
+    "artifact": pa.string(),
+    "fingerprint": pa.string(),
+    "parent": pa.string(),
+    "parent_fingerprint": pa.string(),
+}
+
+_RECORD_COLUMNS = "id, text, origin, source_generation, source, text_hash"
+"""Columns that human and synthetic records have in common."""
+
+_STORED_MACRO = """
+create macro stored(path) as
+    coalesce(
+        getvariable('store') || '/',
+        regexp_replace(parse_dirpath(current_setting('temp_directory')), '([*?[])', '[\\1]', 'g') || '/'
+    ) || path
+"""
+"""Absolute path of a file of the store, inside a catalog file: from the variable `store`, or from the folder of the
+catalog file itself, which is where DuckDB puts its temporary files. Characters of glob patterns are escaped."""
 
 
 def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnection":
-    """A connection with every view over the store at `root`; over the runs named in `only`, if any are.
+    """Return a connection with every view over the store at `root`, or over the runs named in `only`.
 
     Raises:
         HeirloomError: there is no store at `root`.
     """
-    # A command that asks nothing neither waits for DuckDB nor hears its complaints at exit.
+    # Imported here, so that commands without queries do not pay for it.
     import duckdb
 
-    for last in (False, False, True):
+    attempts = 3
+    for attempt in range(1, attempts + 1):
         connection = duckdb.connect(config={"python_enable_replacements": "false"})
         connection.execute("set parquet_metadata_cache = true")
+        builder = _CatalogBuilder(connection, lambda part: sql_literal(glob.escape(str(part))))
         try:
-            _fill(connection, scan_store(root, only), lambda part: sql_literal(glob.escape(str(part))))
+            builder.build(scan_store(root, only))
         except duckdb.IOException:
-            # A run was removed between the reading of its manifests and that of its files.
-            if last:
+            # A run was removed between the scan of its manifests and the reading of its files: scan again.
+            if attempt == attempts:
                 raise
         else:
             break
@@ -117,143 +159,183 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnec
 
 
 def write_catalog(root: Path, file: Path) -> None:
-    """A DuckDB file with every view, which finds the store from where it stands itself; replaces an older one.
+    """Write a DuckDB file with every view; paths in it are relative to the file. An older file is replaced.
 
     Raises:
-        HeirloomError: there is no store at `root`, or no folder for the file.
+        HeirloomError: there is no store at `root`, or the folder of the file does not exist.
     """
     import duckdb
 
     if not file.parent.is_dir():
-        raise HeirloomError(f"there is no folder {file.parent} to write {file.name} to")
-    listing = scan_store(root)
+        raise HeirloomError(f"Cannot write {file.name}: the folder {file.parent} does not exist")
+    scan = scan_store(root)
+    folder = file.absolute().parent
 
     def relative(part: Path) -> str:
-        return f"stored({sql_literal(glob.escape(os.path.relpath(part, file.absolute().parent)))})"
+        return f"stored({sql_literal(glob.escape(os.path.relpath(part, folder)))})"
 
     with atomic_file(file.absolute()) as hidden, duckdb.connect(hidden) as connection:
-        connection.execute(_STORE)
-        _fill(connection, listing, relative)
+        connection.execute(_STORED_MACRO)
+        _CatalogBuilder(connection, relative).build(scan)
 
 
-def _fill(connection: "duckdb.DuckDBPyConnection", listing: StoreScan, named: Callable[[Path], str]) -> None:
-    found = listing.runs
-    columns = {field.name: field.type for field in TOMBSTONES}
-    _table(connection, "tombstones", columns, [asdict(one) for one in read_tombstones(listing.root)])
-    for view, (schema, folder) in _PER_GENERATION.items():
-        for name, accepted_only in ((f"{view}_all_attempts", False), (view, True)):
-            files = [named(part) for part in listing.part_paths(folder, accepted_only)]
-            _view(connection, name, schema, files, _GENERATION_KEYS)
-    for side, schema in _HUMAN.items():
-        _view(
-            connection,
-            side,
-            schema,
-            [named(part) for part in listing.human_part_paths(f"snapshot=*/{side}")],
-            _HUMAN_KEYS,
+@dataclass(frozen=True)
+class _CatalogBuilder:
+    """Creates the tables and views of a catalog on one connection."""
+
+    connection: "duckdb.DuckDBPyConnection"
+    path_sql: Callable[[Path], str]
+    """SQL expression for the path of a part."""
+
+    def build(self, scan: StoreScan) -> None:
+        """Create every table and view."""
+        # First, since the views hide the texts that have a tombstone.
+        tombstone_types = {field.name: field.type for field in TOMBSTONES}
+        self._create_table("tombstones", tombstone_types, map(asdict, read_tombstones(scan.root)))
+        for view, (schema, folder) in _VIEWS_BY_GENERATION.items():
+            all_parts = scan.part_paths(folder, accepted_only=False)
+            accepted_parts = scan.part_paths(folder, accepted_only=True)
+            self._create_view(f"{view}_all_attempts", schema, all_parts, _GENERATION_PATH_COLUMNS)
+            self._create_view(view, schema, accepted_parts, _GENERATION_PATH_COLUMNS)
+        for view, schema in _VIEWS_BY_SNAPSHOT.items():
+            self._create_view(view, schema, scan.human_part_paths(f"snapshot=*/{view}"), _SNAPSHOT_PATH_COLUMNS)
+        for view, (schema, folder) in eval_sets.VIEWS.items():
+            parts = scan.human_part_paths(f"eval_sets/*/{folder}")
+            self._create_view(view, schema, parts, _EVAL_SET_PATH_COLUMNS)
+        self._create_table("journal", _JOURNAL_COLUMNS, _journal_rows(scan.runs))
+        self._create_table("generations_all_attempts", _GENERATION_COLUMNS, _generation_rows(scan.runs))
+        self.connection.execute("create view generations as select * from generations_all_attempts where accepted")
+        self._create_table("runs", _RUN_COLUMNS, map(_run_row, scan.runs))
+        self._create_table("recipes", _RECIPE_COLUMNS, _recipe_rows(scan.runs))
+        self._create_table("lineage", _LINEAGE_COLUMNS, _lineage_rows(scan.runs))
+        snapshots = {part.parents[1] for part in scan.human_part_paths("snapshot=*/human_train")}
+        self._create_records_view(len(snapshots))
+
+    def _create_table(self, name: str, columns: ColumnTypes, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Create a table from rows; keys that are not in `columns` are left out, absent ones become null."""
+        schema = pa.schema(list(columns.items()))
+        self.connection.register("rows", pa.Table.from_pylist(list(rows), schema=schema))
+        self.connection.execute(f"create table {name} as select * from rows")
+        self.connection.unregister("rows")
+
+    def _create_view(
+        self, view: str, schema: pa.Schema, parts: Sequence[Path], path_columns: Mapping[str, str]
+    ) -> None:
+        """Create a view over the parts of one kind; columns of `schema` that no part has become null."""
+        if not parts:
+            text_columns = ("run", "dataset", "eval_set")
+            path_types = {name: pa.string() if name in text_columns else pa.int32() for name in path_columns}
+            self._create_table(view, {field.name: field.type for field in schema} | path_types, [])
+            return
+        paths = ", ".join(map(self.path_sql, parts))
+        source = f"read_parquet([{paths}], hive_partitioning = false, filename = true, union_by_name = true)"
+        # An anti join costs time in every query, so it is there only if the store has tombstones.
+        if "text_hash" in schema.names and self.connection.execute("from tombstones limit 1").fetchall():
+            source += " anti join tombstones using (text_hash)"
+        columns = ["* exclude (filename)", *(f"{sql} as {name}" for name, sql in path_columns.items())]
+        self.connection.execute(f"create or replace view {view} as select {', '.join(columns)} from {source}")
+        present = {name for (name, *_) in self.connection.execute(f"describe {view}").fetchall()}
+        if missing := self._null_columns(schema, present):
+            columns[1:1] = missing
+            self.connection.execute(f"create or replace view {view} as select {', '.join(columns)} from {source}")
+
+    def _null_columns(self, schema: pa.Schema, present: set[str]) -> list[str]:
+        """Return SQL for a typed null of every column of `schema` that is not in `present`."""
+        if not set(schema.names) - present:
+            return []
+        # DuckDB converts the Arrow types.
+        empty = self.connection.from_arrow(schema.empty_table())
+        types = zip(empty.columns, empty.types, strict=True)
+        return [f'null::{duckdb_type} as "{name}"' for name, duckdb_type in types if name not in present]
+
+    def _create_records_view(self, num_snapshots: int) -> None:
+        """Create the view `records` with every human and synthetic record once.
+
+        A human record is in every snapshot since it was ingested, a candidate only in its own run.
+        """
+        no_run = "null::varchar as run, null::integer as generation"
+        human = " union all ".join(
+            f"select {_RECORD_COLUMNS}, {no_run} from {view}"
+            for view in ("human_train", "human_heldout", "eval_records")
         )
-    for view, (schema, folder) in evaluation.VIEWS.items():
-        files = [named(part) for part in listing.human_part_paths(f"eval_sets/*/{folder}")]
-        _view(connection, view, schema, files, _EVALUATION_KEYS)
-    _table(connection, "journal", _JOURNAL, ({"run": one.run.name, **entry} for one in found for entry in one.journal))
-    _table(connection, "generations_all_attempts", _GENERATIONS, (row for one in found for row in _generations(one)))
-    connection.execute("create view generations as select * from generations_all_attempts where accepted")
-    _table(connection, "runs", _RUNS, (_described(one) for one in found))
-    fields = ((one.run.name, *field) for one in found for field in _flat(one.recipe, ""))
-    _table(connection, "recipes", _RECIPES, (dict(zip(_RECIPES, field, strict=True)) for field in fields))
-    _table(connection, "lineage", _LINEAGE, (row for one in found for row in _edges(one)))
-    _records(connection, len({part.parents[1] for part in listing.human_part_paths("snapshot=*/human_train")}))
+        select = "select distinct on (id)" if num_snapshots > 1 else "select"
+        candidates = f"select {_RECORD_COLUMNS}, run, generation from candidates"
+        self.connection.execute(f"create view records as {select} * from ({human}) union all {candidates}")
 
 
-def _view(
-    connection: "duckdb.DuckDBPyConnection", view: str, schema: pa.Schema, files: list[str], keys: Mapping[str, str]
-) -> None:
-    """One view over files of one kind; a column that files of an older Heirloom lack is null."""
-    if not files:
-        kinds = {name: pa.string() if name in ("run", "dataset", "eval_set") else pa.int32() for name in keys}
-        _table(connection, view, {field.name: field.type for field in schema} | kinds, [])
-        return
-    source = f"read_parquet([{', '.join(files)}], hive_partitioning = false, filename = true, union_by_name = true)"
-    # Only where something was forgotten, and a text could be it: a join is not free.
-    hiding = "text_hash" in schema.names and connection.execute("from tombstones limit 1").fetchall()
-    less = " anti join tombstones using (text_hash)" if hiding else ""
-    told = ", ".join(f"{expression} as {name}" for name, expression in keys.items())
-    create = f"create or replace view {view} as select * exclude (filename), {{}}{told} from {source}{less}"
-    connection.execute(create.format(""))
-    there = {name for (name, *_) in connection.execute(f"describe {view}").fetchall()}
-    if set(schema.names) - there:
-        empty = connection.from_arrow(schema.empty_table())
-        columns = zip(empty.columns, empty.types, strict=True)
-        lacking = (f'null::{kind} as "{name}", ' for name, kind in columns if name not in there)
-        connection.execute(create.format("".join(lacking)))
+def _journal_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
+    for scanned in runs:
+        for entry in scanned.journal:
+            yield {"run": scanned.run.name, **entry}
 
 
-def _records(connection: "duckdb.DuckDBPyConnection", snapshots: int) -> None:
-    """Every record once: a human record stands in each snapshot since it came, a candidate in its run alone."""
-    keys = "null::varchar as run, null::integer as generation"
-    human = " union all ".join(
-        f"select {_COMMON}, {keys} from {side}" for side in ("human_train", "human_heldout", "eval_records")
-    )
-    once = "select distinct on (id)" if snapshots > 1 else "select"
-    connection.execute(
-        f"create view records as {once} * from ({human}) union all select {_COMMON}, run, generation from candidates"
-    )
+def _generation_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
+    for scanned in runs:
+        accepted = scanned.accepted()
+        for attempt_key, manifests in sorted(scanned.attempts.items()):
+            if not manifests:
+                continue
+            generation, attempt = attempt_key
+            facts = {key: value for manifest in manifests.values() for key, value in manifest["facts"].items()}
+            yield {
+                "run": scanned.run.name,
+                "generation": generation,
+                "attempt": attempt,
+                "candidates": manifests["candidates"]["rows"] if "candidates" in manifests else 0,
+                "model": manifests["model"]["fingerprint"] if "model" in manifests else None,
+                "accepted": attempt_key in accepted,
+                "seconds": work_seconds(manifests.values()),
+                **{name: facts[name] for name in _GENERATION_COLUMNS if name in facts},
+            }
 
 
-def _table(
-    connection: "duckdb.DuckDBPyConnection",
-    name: str,
-    columns: Mapping[str, pa.DataType],
-    rows: Iterator[Mapping[str, Any]] | Sequence[Mapping[str, Any]],
-) -> None:
-    connection.register("rows", pa.Table.from_pylist(list(rows), schema=pa.schema(list(columns.items()))))
-    connection.execute(f"create table {name} as select * from rows")
-    connection.unregister("rows")
-
-
-def _generations(one: ScannedRun) -> Iterator[dict[str, Any]]:
-    accepted = one.accepted()
-    for attempted, found in sorted(one.attempts.items()):
-        if not found:
-            continue
-        facts = {key: value for manifest in found.values() for key, value in manifest["facts"].items()}
-        yield {
-            **dict(zip(_ATTEMPT, (one.run.name, *attempted), strict=True)),
-            "candidates": found["candidates"]["rows"] if "candidates" in found else 0,
-            "model": found["model"]["fingerprint"] if "model" in found else None,
-            "accepted": attempted in accepted,
-            "seconds": work_seconds(found.values()),
-            **{name: facts.get(name) for name in _GENERATIONS if name in facts},
-        }
-
-
-def _described(one: ScannedRun) -> dict[str, Any]:
+def _run_row(scanned: ScannedRun) -> dict[str, Any]:
+    recipe = scanned.recipe
     return {
-        "run": one.run.name,
-        "policy": one.recipe["mix"]["policy"],
-        "backend": one.recipe["train"]["backend"],
-        "sampler": one.recipe["generate"]["sampler"],
-        **{name: one.recipe[name] for name in ("description", "dataset", "num_generations", "seed")},
-        "forked_from": one.forked_from.get("run"),
-        "forked_generation": one.forked_from.get("generation"),
+        "run": scanned.run.name,
+        "description": recipe["description"],
+        "dataset": recipe["dataset"],
+        "policy": recipe["mix"]["policy"],
+        "backend": recipe["train"]["backend"],
+        "sampler": recipe["generate"]["sampler"],
+        "num_generations": recipe["num_generations"],
+        "seed": recipe["seed"],
+        "forked_from": scanned.forked_from.get("run"),
+        "forked_generation": scanned.forked_from.get("generation"),
     }
 
 
-def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  (JSON values)
+def _recipe_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, str]]:
+    for scanned in runs:
+        for field, value in _flatten(scanned.recipe, ""):
+            yield {"run": scanned.run.name, "field": field, "value": value}
+
+
+def _flatten(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  (JSON values)
+    """Yield dotted path and JSON text of every leaf; lists are leaves."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else key)
+            yield from _flatten(inner, f"{path}.{key}" if path else key)
     else:
         yield path, json.dumps(value)
 
 
-def _edges(one: ScannedRun) -> Iterator[dict[str, Any]]:
-    for attempted, found in sorted(one.attempts.items()):
-        for name, manifest in sorted(found.items()):
-            made = (one.run.name, *attempted, name, manifest["fingerprint"])
-            yield from (dict(zip(_LINEAGE, (*made, *edge), strict=True)) for edge in manifest["parents"].items())
+def _lineage_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
+    for scanned in runs:
+        for (generation, attempt), manifests in sorted(scanned.attempts.items()):
+            for artifact, manifest in sorted(manifests.items()):
+                for parent, parent_fingerprint in manifest["parents"].items():
+                    yield {
+                        "run": scanned.run.name,
+                        "generation": generation,
+                        "attempt": attempt,
+                        "artifact": artifact,
+                        "fingerprint": manifest["fingerprint"],
+                        "parent": parent,
+                        "parent_fingerprint": parent_fingerprint,
+                    }
 
 
 def sql_literal(text: str) -> str:
-    """A text as SQL says it."""
+    """Return a text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

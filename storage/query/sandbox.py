@@ -1,7 +1,7 @@
-"""A catalog that can be asked anything and can change nothing.
+"""Run any SQL on a catalog read-only.
 
-Three walls: a statement is let in only if its syntax tree holds nothing but reading, because DuckDB lets even a `with` clause
-write a file; DuckDB itself opens no file outside the store; its settings are locked, and it loads no extension.
+Three barriers: a statement is accepted only if its syntax tree contains nothing but reading nodes, since DuckDB can write a
+file even from a `with` clause; DuckDB opens no file outside the store; its settings are locked and it loads no extension.
 """
 
 import glob
@@ -29,24 +29,24 @@ _READERS = {
     *("parquet_metadata", "parquet_file_metadata", "parquet_kv_metadata", "parquet_schema"),
     *("duckdb_columns", "duckdb_functions", "duckdb_settings", "duckdb_tables", "duckdb_types", "duckdb_views"),
 }
-"""Table functions that only read. Others execute what they are given as text, or reach beyond the query."""
+"""Table functions that only read. Others execute a text as SQL, or have effects beyond the query."""
 _EXPLAIN = re.compile(r"\s*explain\s+(?:analy[sz]e\s+)?", re.IGNORECASE)
 
 
 def open_readonly(root: Path, allow_files: bool = False) -> "duckdb.DuckDBPyConnection":
-    """The catalog of a store for anybody's questions; `allow_files` lets them read other files too.
+    """Return the catalog of a store for read-only queries; `allow_files` lets them read files outside it too.
 
     Raises:
         HeirloomError: there is no store at `root`.
     """
     catalog = open_catalog(root)
-    # Beside the working directory, where DuckDB would put it, a question would leave a folder.
+    # DuckDB's default is the working directory, where a query would leave a folder behind.
     catalog.execute("set temp_directory = ?", [os.path.join(tempfile.gettempdir(), f"heirloom-{os.getpid()}")])  # noqa: PTH118
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions"):
         catalog.execute(f"set {setting} = false")
     if not allow_files:
         folder = str(root.absolute())
-        # A path with brackets or stars in it is told to DuckDB as a pattern, which is held against this list as it stands.
+        # Paths with brackets or stars are passed to DuckDB as escaped patterns, which it compares literally with this list.
         catalog.execute("set allowed_directories = ?", [[folder, glob.escape(folder)]])
         catalog.execute("set enable_external_access = false")
     catalog.execute("set lock_configuration = true")
@@ -54,52 +54,61 @@ def open_readonly(root: Path, allow_files: bool = False) -> "duckdb.DuckDBPyConn
 
 
 def statements(catalog: "duckdb.DuckDBPyConnection", text: str) -> list[str]:
-    """The statements of a text, each known to read only.
+    """Split a text into its statements and check that each of them only reads.
 
     Raises:
-        HeirloomError: one of them does anything else, none is there, or it is not SQL.
+        HeirloomError: one of them does more than read, there is none, or the text is not SQL.
     """
     import duckdb
 
     try:
-        found = duckdb.extract_statements(text)
+        extracted = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise HeirloomError(f"DuckDB says: {error}") from error
-    if not found:
-        raise HeirloomError("there is no question in this; write one in SQL, such as: select * from generations")
-    for statement in found:
+        raise HeirloomError(f"DuckDB: {error}") from error
+    if not extracted:
+        raise HeirloomError("Found no SQL statement. Example: select * from generations")
+    for statement in extracted:
         kind = statement.type.name
-        asked = _EXPLAIN.sub("", statement.query, count=1) if kind == "EXPLAIN" else statement.query
-        ((tree,),) = catalog.execute("select json_serialize_sql(?)", [asked]).fetchall()
-        for part in _parts(json.loads(tree)):
-            _refuse(part, kind)
-    return [statement.query for statement in found]
+        query = _EXPLAIN.sub("", statement.query, count=1) if kind == "EXPLAIN" else statement.query
+        ((tree,),) = catalog.execute("select json_serialize_sql(?)", [query]).fetchall()
+        for node in _nodes(json.loads(tree)):
+            _check_node(node, kind)
+    return [statement.query for statement in extracted]
 
 
-def _parts(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (JSON values)
-    """Every object in a syntax tree."""
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (JSON values)
+    """Yield every object in a syntax tree."""
     if isinstance(tree, dict):
         yield tree
-    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _parts(inner)
+        for value in tree.values():
+            yield from _nodes(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _nodes(value)
 
 
-def _refuse(part: Mapping[str, Any], kind: str) -> None:
-    """Refuse what does anything but read: by what is known to read, since the next DuckDB may bring more that does not."""
-    what = str(part.get("type", ""))
-    if part.get("error") or (what.endswith("_NODE") and what not in _READING):
+def _check_node(node: Mapping[str, Any], kind: str) -> None:
+    """Raise unless the node is on the list of reading nodes; an allow-list, since a later DuckDB may add writing ones."""
+    node_type = str(node.get("type", ""))
+    if node.get("error") or (node_type.endswith("_NODE") and node_type not in _READING):
         raise HeirloomError(_refusal(kind))
-    if what == "TABLE_FUNCTION" and (name := str(part["function"]["function_name"]).lower()) not in _READERS:
-        raise HeirloomError(f"the function {name} is not let in: it can do more than read")
+    if node_type == "TABLE_FUNCTION":
+        name = str(node["function"]["function_name"]).lower()
+        if name not in _READERS:
+            raise HeirloomError(f"The function {name} is not allowed: it can do more than read")
 
 
 def _refusal(kind: str) -> str:
     if kind == "MULTI":
-        return "a PIVOT must say its columns here, because finding them makes a type: pivot ... on ... in (...)"
-    what = "a statement that changes something" if kind in ("SELECT", "EXPLAIN") else kind.replace("_", " ")
+        return "PIVOT must list its columns here, since looking them up would create a type: pivot ... on ... in (...)"
+    statement = (
+        "this statement, which changes something, is"
+        if kind in ("SELECT", "EXPLAIN")
+        else f"{kind.replace('_', ' ')} statements are"
+    )
     return (
-        f"the store is only asked, and this is {what}; SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW and EXPLAIN are let in, "
-        "and --format with --out keeps an answer"
+        f"The store is read-only: {statement} not allowed. "
+        "Allowed: SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN. To save a result use --format with --out."
     )
 
 
@@ -109,30 +118,30 @@ def execute(
     arguments: Mapping[str, Any],
     take: Callable[["duckdb.DuckDBPyRelation"], Result],
 ) -> Result:
-    """Ask, and let `take` take the answer; Ctrl-C stops the query at once and leaves the catalog usable.
+    """Run a query and pass its relation to `take`; Ctrl-C stops the query at once and leaves the catalog usable.
 
     Raises:
-        HeirloomError: DuckDB cannot answer; the message says why, and what to do where that is known.
-        KeyboardInterrupt: the query was stopped.
+        HeirloomError: DuckDB reported an error.
+        KeyboardInterrupt: the query was interrupted.
     """
     import duckdb
 
-    # DuckDB does not look up from its work for a signal; this thread does, while that one works.
+    # Python handles signals in the main thread only, and not while DuckDB works in it: the query runs in another thread.
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(lambda: take(catalog.sql(statement, params=dict(arguments) or None)))
+        future = pool.submit(lambda: take(catalog.sql(statement, params=dict(arguments) or None)))
         try:
-            return asked.result()
+            return future.result()
         except KeyboardInterrupt:
-            # A query that has not begun yet does not hear it, and is told again.
-            while not asked.done():
+            # An interrupt before the query has started has no effect, so it is repeated.
+            while not future.done():
                 catalog.interrupt()
-                wait([asked], timeout=0.05)
+                wait([future], timeout=0.05)
             raise
         except duckdb.PermissionException as error:
             raise HeirloomError(
-                f"{str(error).partition(' - ')[0]}; a question reads the store alone, or with --allow-files any file"
+                f"{str(error).partition(' - ')[0]}. Queries read only the store; pass --allow-files to read other files."
             ) from error
         except duckdb.IOException as error:
-            raise HeirloomError(f"DuckDB says: {error}; if a run was removed meanwhile, ask again") from error
+            raise HeirloomError(f"DuckDB: {error}. If a run was removed meanwhile, run the query again.") from error
         except duckdb.Error as error:
-            raise HeirloomError(f"DuckDB says: {error}") from error
+            raise HeirloomError(f"DuckDB: {error}") from error

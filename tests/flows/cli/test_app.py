@@ -49,7 +49,7 @@ MISTAKES = {
         "overlap.treshold is no known key",
     ),
     "unknown run": (["report", "ghost"], "There is no run ghost"),
-    "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB says: Catalog Error"),
+    "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB: Catalog Error"),
     "unknown question": (["query", "why"], "Named queries: best_of_stats"),
     "unknown command": (["evolv"], "No such command"),
     "unknown option": (["sql", "--stor", "x", "select 1"], "No such option"),

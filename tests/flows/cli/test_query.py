@@ -35,7 +35,7 @@ def test_a_pipe_is_read_and_its_first_mistake_ends_it(ingested: Site) -> None:
     assert piped("select 1 as a; select 2 as b;").stdout == "a\n1\nb\n2\n"
     mistaken = piped("select 1 as a; drop view human_train; select 2 as b")
     assert (mistaken.returncode, mistaken.stdout) == (2, "")
-    assert mistaken.stderr.startswith("heirloom: the store is only asked, and this is DROP")
+    assert mistaken.stderr.startswith("heirloom: The store is read-only: DROP")
 
 
 def test_a_question_is_asked_by_name_with_its_argument(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:

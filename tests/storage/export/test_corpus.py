@@ -88,8 +88,8 @@ def test_the_standard_validator_accepts_the_metadata_and_reads_the_records(
     ("run", "generation", "kind", "sentence"),
     [
         ("third", None, "hf", "There is no run third"),
-        ("first", 9, "hf", "run first has no corpus in generation 9; generations: 0 to 2"),
-        ("first", 2, "xml", "there is no kind 'xml' to export to; kinds: hf, jsonl, parquet"),
+        ("first", 9, "hf", r"Run first has no corpus in generation 9\. Generations: 0 to 2"),
+        ("first", 2, "xml", r"Unknown export format 'xml'\. Formats: hf, jsonl, parquet"),
     ],
 )
 def test_what_is_not_there_cannot_be_exported_and_leaves_nothing(

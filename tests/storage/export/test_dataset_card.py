@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from storage.export.dataset_card import ExportedCorpus, dataset_card
 
@@ -42,7 +43,7 @@ def test_a_card_says_shares_sources_licenses_policy_sampler_metrics_and_lineage(
         "| synthetic | – | not stated | 1 |",
         "| mixing policy | policy anchor |",
         "| sampler | sampler ngram, temperature 0.7 |",
-        "| sieves | exact, minhash |",
+        "| filters | exact, minhash |",
         "| model | perplexity | 12.35 |",
         "| model | lost | – |",
         "| corpus | aaaa | decisions_0 | bbbb |",
@@ -56,8 +57,8 @@ def test_a_card_says_shares_sources_licenses_policy_sampler_metrics_and_lineage(
     ("licenses", "lines"),
     [
         (["CC0-1.0"], ["license: cc0-1.0"]),
-        (["PSF-2.0"], ["license: other", 'license_name: "PSF-2.0"']),
-        (["MIT", "CC0-1.0"], ["license: other", 'license_name: "CC0-1.0, MIT"']),
+        (["PSF-2.0"], ["license: other", "license_name: PSF-2.0"]),
+        (["MIT", "CC0-1.0"], ["license: other", "license_name: CC0-1.0, MIT"]),
         ([], ["license: unknown"]),
     ],
 )
@@ -65,7 +66,9 @@ def test_the_front_matter_names_the_license_as_a_hub_knows_it(licenses: list[str
     counts = [("human", "letters.txt", license, 1) for license in licenses] or [("synthetic", "", "", 1)]
     front = dataset_card(told(counts=counts)).split("---")[1].splitlines()
     assert [line for line in front if line.startswith("license")] == lines
-    assert "    path: corpus.parquet" in front
+    assert yaml.safe_load("\n".join(front))["configs"][0]["data_files"] == [
+        {"split": "train", "path": "corpus.parquet"}
+    ]
 
 
 def test_many_sources_are_cut_and_counted() -> None:

@@ -32,7 +32,7 @@ def test_a_generation_of_ones_choice_is_exported(ripe: Path, tmp_path: Path) -> 
 
 
 def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
-    from storage.export.model_card import _copied
+    from storage.export.model_card import _copy_model
 
     attempt = store / "runs/tiny/generation=1/attempt=1"
     base = store / "runs/tiny/generation=0/attempt=1/model"
@@ -44,7 +44,7 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
         (attempt / "adapter" / name).write_text(json.dumps(content))
     (attempt / "adapter" / "_manifest.json").write_text(json.dumps({"format": 2, "files": {"adapter_config.json": {}}}))
     (tmp_path / "out").mkdir()
-    assert _copied(attempt / "adapter", tmp_path / "out") == "base"
+    assert _copy_model(attempt / "adapter", tmp_path / "out") == "base"
     assert (tmp_path / "out" / "base" / "config.json").exists()
     assert not (tmp_path / "out" / "base" / "_manifest.json").exists()
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == "base"
@@ -52,7 +52,7 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("run", "generation", "said"),
-    [("nobody", None, "There is no run nobody"), ("tiny", 9, "run tiny has no model of generation 9 yet")],
+    [("nobody", None, "There is no run nobody"), ("tiny", 9, "Run tiny has no model of generation 9 yet")],
 )
 def test_what_is_not_there_is_refused(ripe: Path, tmp_path: Path, run: str, generation: int | None, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -261,5 +261,5 @@ def test_a_catalog_file_is_written_again_while_somebody_reads_the_older_one(two_
 
 
 def test_a_catalog_file_without_a_folder_is_refused(two_runs: Path) -> None:
-    with pytest.raises(ValueError, match="there is no folder"):
+    with pytest.raises(ValueError, match="does not exist"):
         write_catalog(two_runs, two_runs / "none" / "catalog.duckdb")

@@ -90,10 +90,10 @@ def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, two_runs: 
     ((tree,),) = catalog.execute("select json_serialize_sql(?)", [copy]).fetchall()
     question = HOSTILE[kind].format(two_runs=two_runs, outside=outside, tree=tree.replace("'", "''"))
     before = _contents(tmp_path)
-    with pytest.raises(ValueError, match=r"the store|function|Permission|DuckDB says") as refused:
+    with pytest.raises(ValueError, match=r"The store|function|Permission|DuckDB:") as refused:
         _ask(catalog, question)
     assert "secret,words" not in str(refused.value)
-    assert len(str(refused.value).splitlines()) == 1 or "DuckDB says" in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1 or "DuckDB:" in str(refused.value)
     assert _contents(tmp_path) == before
     assert catalog.execute("select count(*) from corpus").fetchall() == [(4,)]
     assert store_frame.num_rows == 1
@@ -109,11 +109,11 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_a_refusal_says_what_is_let_in(two_runs: Path) -> None:
-    with pytest.raises(ValueError, match="the store is only asked, and this is DROP; SELECT, FROM, WITH"):
+    with pytest.raises(ValueError, match="The store is read-only: DROP statements are not allowed"):
         statements(open_readonly(two_runs), "drop view corpus")
-    with pytest.raises(ValueError, match=r"a PIVOT must say its columns here.* in \(\.\.\.\)"):
+    with pytest.raises(ValueError, match=r"PIVOT must list its columns here.* in \(\.\.\.\)"):
         statements(open_readonly(two_runs), "pivot metrics on metric using first(value)")
-    with pytest.raises(ValueError, match="there is no question in this"):
+    with pytest.raises(ValueError, match="Found no SQL statement"):
         statements(open_readonly(two_runs), " -- nothing")
 
 
@@ -122,7 +122,7 @@ def test_files_outside_are_read_where_that_is_allowed_and_still_not_written(two_
     question = f"select count(*) from '{tmp_path}/mine.csv' join corpus using (id)"
     catalog = open_readonly(two_runs, allow_files=True)
     assert execute(catalog, *statements(catalog, question), {}, lambda answer: answer.fetchall()) == [(1,)]
-    with pytest.raises(ValueError, match="this is COPY"):
+    with pytest.raises(ValueError, match="COPY statements are not allowed"):
         statements(catalog, f"copy corpus to '{tmp_path}/out.csv'")
     with pytest.raises(ValueError, match=r"Cannot access file .*mine.csv.*--allow-files"):
         execute(open_readonly(two_runs), question, {}, lambda answer: answer.fetchall())
@@ -170,7 +170,7 @@ def test_a_question_is_stopped_and_the_next_one_is_answered(after: float, two_ru
 def test_a_part_that_goes_while_it_is_asked_says_to_ask_again(two_runs: Path) -> None:
     catalog = open_readonly(two_runs)
     (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
-    with pytest.raises(ValueError, match="if a run was removed meanwhile, ask again"):
+    with pytest.raises(ValueError, match="If a run was removed meanwhile, run the query again"):
         execute(catalog, "select max(value) from metrics", {}, lambda answer: answer.fetchall())
 
 
