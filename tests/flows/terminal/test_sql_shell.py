@@ -80,7 +80,7 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.say(".tables\n")
     terminal.hears("eval_samples")
     terminal.say(".ask record_history nobody\n")
-    terminal.hears("there is no record 'nobody'")
+    terminal.hears("There is no record 'nobody'")
     terminal.say("select 'half; of\n")
     terminal.hears("… ")
     terminal.say("a text';\n")
