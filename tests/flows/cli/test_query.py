@@ -43,7 +43,7 @@ def test_a_question_is_asked_by_name_with_its_argument(ingested: Site, capsys: p
     app(["query", "record_history", record, "--format", "json", "--store", str(ingested.store)], standalone_mode=False)
     ((life),) = [json.loads(capsys.readouterr().out)]
     assert [row["found_in"] for row in life] == ["human_train"]
-    with pytest.raises(ValueError, match="there is no record 'nobody'"):
+    with pytest.raises(ValueError, match="There is no record 'nobody'"):
         app(["query", "record_history", "nobody", "--store", str(ingested.store)], standalone_mode=False)
 
 
