@@ -15,7 +15,7 @@ from storage.runs.run import Attempt, Run
 from storage.runs.status import journal_entry
 
 if TYPE_CHECKING:
-    from flows.state import Generation
+    from tasks.context import Generation
 
 
 @dataclass
@@ -72,9 +72,8 @@ class LoopController:
     def validate_review(self, generation: "Generation", review: ReviewDecision) -> str:
         """What is wrong with a person's decision, in one sentence; empty where it can be followed."""
         known = {*read_table(generation.corpus.folder, ["id"])["id"].to_pylist()}
-        known |= (
-            {*read_table(generation.candidates.folder, ["id"])["id"].to_pylist()} if generation.candidates else set()
-        )
+        if generation.curated:
+            known |= {*read_table(generation.curated.candidates.folder, ["id"])["id"].to_pylist()}
         unknown = [one for one in review.rejected_ids if one not in known]
         return f"generation {generation.attempt.generation} has no record {', '.join(unknown)}" if unknown else ""
 
@@ -84,7 +83,7 @@ class LoopController:
             self._reject(turn.attempt, reason, retried=1)
             self._number += 1
             return
-        survivors = read_manifest(turn.decisions.folder)["facts"]["survivors"] if turn.decisions else 0
+        survivors = read_manifest(turn.curated.decisions.folder)["facts"]["survivors"] if turn.curated else 0
         records = _fitting(read_manifest(turn.corpus.folder)["rows"], fraction, reserve, survivors)
         self._reject(turn.attempt, reason, human_fraction=fraction, records=records)
         self._increase_human_fraction(fraction, records)

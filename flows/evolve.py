@@ -1,9 +1,8 @@
-"""The loop over generations, and one generation spelled out.
+"""The generation loop, and the stages of one generation in order.
 
 heirloom run anchor --set num_generations=10
 """
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -12,22 +11,20 @@ from flows.config.resume import explicit_fields, resume_recipe
 from flows.config.site import Site
 from flows.controller import LoopController
 from flows.human_review import require_review_server, wait_for_review
-from flows.state import Generation
-from flows.terminal.forecast import loop_spec
-from storage.artifacts.artifact import Artifact
 from storage.datasets.eval_sets import require_eval_sets
 from storage.datasets.snapshots import newest_snapshot
 from storage.runs.fork import inherited_attempts
-from storage.runs.run import Attempt, Run
+from storage.runs.run import Run
 from storage.runs.status import journal_entry
-from tasks.backends.registry import Backends, open_backends
-from tasks.budget import within_budget
+from tasks.backends.registry import open_backends
+from tasks.budget import budget_exceeded, stop_for_budget
+from tasks.context import CuratedCandidates, Generation, GenerationHistory, HumanData, StageContext
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import check_contamination, count_usable, find_excluded_records, load_protected_sets
+from tasks.curation.decontaminate import check_contamination, count_usable, find_excluded_records
 from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.forecast import forecast
 from tasks.evaluation.inputs import EvalInputs
-from tasks.gate import judge_generation
+from tasks.gate import judge_generation, publish_collapse_tests
 from tasks.generation.generate import generate
 from tasks.ingestion.ingest import load_pinned_human
 from tasks.mix import mix
@@ -39,63 +36,58 @@ from tasks.training.train import train
 
 @flow(name="evolve", flow_run_name="{recipe.name}")
 def evolve(recipe: Recipe, site: Site) -> str:
-    """Run a recipe from where it stands to `recipe.generations`; what is finished is not made again.
+    """Run a recipe until `recipe.num_generations`, from the generation where the run stands.
 
-    Returns the action of the last verdict; `stop` or `roll_back` where the gate, or a person, ended the run early.
+    Returns:
+        The action of the last verdict: `stop` or `roll_back` if the gate or a reviewer ended the run early.
     """
     run = Run(site.synced().store, recipe.name)
-    spoken, recipe = explicit_fields(recipe), resume_recipe(recipe, run)
-    newest_snapshot(site.store, recipe.dataset)  # refuses before anything is written, and so does the next
+    explicit, recipe = explicit_fields(recipe), resume_recipe(recipe, run)
+    # Refuse what cannot run before anything is written.
+    newest_snapshot(site.store, recipe.dataset)
     require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
     require_review_server(recipe.review)
     with run.lock(), open_backends(site.resources, site.store / "logs", map_pieces) as backends:
-        run.initialize(recipe.model_dump(mode="json"), MUTABLE_FIELDS, site.model_dump(mode="json"), spoken)
+        run.initialize(recipe.model_dump(mode="json"), MUTABLE_FIELDS, site.model_dump(mode="json"), explicit)
         backends.preload(recipe.train, recipe.generate)
-        course = LoopController(run, recipe, [Generation.load(attempt) for attempt in inherited_attempts(run)])
-        workers = task_runner_for(site.resources.ray)
-        while (attempt := course.next_attempt()) and [*within_budget(run, [attempt.generation], recipe.budget)]:
+        controller = LoopController(run, recipe, [Generation.load(attempt) for attempt in inherited_attempts(run)])
+        task_runner = task_runner_for(site.resources.ray)
+        while attempt := controller.next_attempt():
+            if reason := budget_exceeded(run, attempt.generation, recipe.budget):
+                stop_for_budget(run, reason)
+                break
+            ctx = StageContext(attempt=attempt, recipe=controller.recipe, backends=backends)
             human = load_pinned_human(attempt, recipe.dataset)
-            # What is settled is looked at, and is no news.
+            # Accepted generations are replayed without Prefect, so they create no new task runs.
             with without_prefect() if journal_entry(attempt, "accepted") else nullcontext():
-                turn = with_task_runner(run_generation, workers)(
-                    course.recipe, attempt, human, course.accepted, backends
-                )
-            emit_generation_event(attempt, turn.action, turn.reasons)
-            tag_flow_run(policy=recipe.mix.policy, verdict=turn.action)
-            reserve = count_usable(human["human_train"], attempt)
-            course.apply(turn, reserve, wait_for_review(turn, recipe.review, partial(course.validate_review, turn)))
-    return course.action
+                history = GenerationHistory(tuple(controller.accepted))
+                generation = with_task_runner(run_generation, task_runner)(ctx, human, history)
+            emit_generation_event(attempt, generation.action, generation.reasons)
+            tag_flow_run(policy=recipe.mix.policy, verdict=generation.action)
+            review = wait_for_review(generation, recipe.review, partial(controller.validate_review, generation))
+            controller.apply(generation, count_usable(human.train, attempt), review)
+    return controller.action
 
 
-@flow(name="generation", flow_run_name="{attempt}", validate_parameters=False)
-def run_generation(
-    recipe: Recipe, attempt: Attempt, human: dict[str, Artifact], history: Sequence[Generation], backends: Backends
-) -> Generation:
-    """One turn: the last model speaks, its words are curated and mixed, a new model learns and is measured."""
-    tag_flow_run(policy=recipe.mix.policy)
-    reserve, heldout = human["human_train"], human["human_heldout"]
-    withheld = load_protected_sets(attempt, reserve)
-    pool = [(past.candidates, past.decisions) for past in history if past.candidates and past.decisions]
-    candidates = decisions = None
-    excluded_records = find_excluded_records(attempt, reserve, withheld, pool, recipe.curate)
-    if history:
-        asked = (recipe.prompts, recipe.generate, recipe.seed)
-        candidates = generate(attempt, history[-1].model, reserve, *asked, backends, excluded_records, pool)
-        decisions = curate(attempt, candidates, reserve, withheld, pool, recipe.curate)
-        pool = [*pool, (candidates, decisions)]
-    corpus = mix(
-        attempt, reserve, pool, recipe.mix, recipe.seed, excluded_records, history[-1].corpus if history else None
+@flow(name="generation", flow_run_name="{ctx.attempt}", validate_parameters=False)
+def run_generation(ctx: StageContext, human: HumanData, history: GenerationHistory) -> Generation:
+    """Run every stage of one attempt. Generation 0 trains on human records alone and has no candidates."""
+    tag_flow_run(policy=ctx.recipe.mix.policy)
+    excluded = find_excluded_records(ctx, human, history)
+    curated = None
+    if history.last:
+        candidates = generate(ctx, human, history, history.last.model, excluded)
+        decisions = curate(ctx, human, history, candidates)
+        curated = CuratedCandidates(candidates=candidates, decisions=decisions)
+    corpus = mix(ctx, human, history, curated, excluded)
+    check_contamination(ctx, human, corpus)
+    model = train(ctx, human, history, corpus, curated)
+    forecast(ctx, human)
+    metrics = evaluate(ctx, EvalInputs(human=human, history=history, corpus=corpus, model=model, curated=curated))
+    publish_collapse_tests(ctx, history, metrics)
+    verdict = judge_generation(ctx, history, metrics)
+    generation = Generation(
+        attempt=ctx.attempt, curated=curated, corpus=corpus, model=model, metrics=metrics, verdict=verdict
     )
-    check_contamination(attempt, corpus, withheld, recipe.curate)
-    first, last = (history[0].model, history[-1].model) if history else (None, None)
-    model = train(attempt, corpus, heldout, first, recipe.train, recipe.seed, backends, last, reserve, pool)
-    made = EvalInputs(
-        model, corpus, reserve, heldout, candidates, *((history[-1].corpus, history[0].attempt) if history else ())
-    )
-    forecast(attempt, reserve, recipe.evaluate, loop_spec(recipe), recipe.seed)
-    looking = (recipe.evaluate, recipe.train, recipe.generate, recipe.seed)
-    metrics = evaluate(attempt, made, *looking, backends, withheld)
-    verdict = judge_generation(attempt, [*(past.metrics for past in history), metrics], recipe.gate)
-    turn = Generation(attempt, candidates, decisions, corpus, model, metrics, verdict)
-    tag_flow_run(verdict=turn.action)
-    return turn
+    tag_flow_run(verdict=generation.action)
+    return generation

@@ -33,7 +33,7 @@ from tasks.orchestration.progress import logger
 from tasks.reporting.review_page import review_summary
 
 if TYPE_CHECKING:
-    from flows.state import Generation
+    from tasks.context import Generation
 
 REVIEW_REQUESTED, REVIEW_DECIDED = "heirloom.review.requested", "heirloom.review.decided"
 _POLL = 2

@@ -1,7 +1,11 @@
-"""Survivors and reserve to the next corpus, exact to the record, each in it once and with its texts."""
+"""Mix human records and survivors into the corpus that the next model trains on.
+
+The sizes follow `[mix]` to the record; every record is in a corpus at most once.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +17,9 @@ from curation.selection.sampling import rarest_word_bin
 from curation.text import words
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
-from storage.artifacts.ids import derive_seed
 from storage.artifacts.schemas import CORPUS, HUMAN, SYNTHETIC
-from storage.artifacts.survivors import read_survivors, without_dropped
-from storage.runs.run import Attempt
+from storage.artifacts.survivors import without_dropped
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext, decision_parents
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
 
@@ -25,98 +28,130 @@ _COLUMNS = ["id", "text", "origin", "source_generation", "source", "text_hash"]
 
 @task
 def mix(
-    attempt: Attempt,
-    human_train: Artifact,
-    history: Sequence[tuple[Artifact, Artifact]],
-    settings: MixSettings,
-    seed: int,
+    ctx: StageContext,
+    human: HumanData,
+    history: GenerationHistory,
+    curated: CuratedCandidates | None = None,
     excluded: Artifact | None = None,
-    last_corpus: Artifact | None = None,
 ) -> Artifact:
-    """Publish the corpus; `pool` holds candidates and decisions of every generation so far, oldest first; `last` is the last corpus.
+    """Publish the corpus of this attempt.
 
-    Without any, the corpus is the reserve alone, which is what generation 0 learns from. Records that `excluded_records`
-    names are in neither.
+    Args:
+        ctx: context of the attempt.
+        human: its training pool is mixed in.
+        history: generations whose survivors, or whose last corpus, a policy may use.
+        curated: candidates of this attempt. Without them the corpus is the training pool, as in generation 0.
+        excluded: decisions against human records and survivors that the corpus must not contain.
 
     Raises:
-        HeirloomError: the policy asks for more records than there are, or curation left nothing to learn from.
+        HeirloomError: the policy needs more records than there are, or the corpus would be empty.
     """
-    identity = {"mix": settings.model_dump(mode="json"), "seed": seed} if history else {"mix": "the reserve alone"}
-    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(history)}
-    parents |= {"excluded_records": excluded} if excluded else {}
-    parents |= {"last": last_corpus} if history and last_corpus and settings.reuses_last_corpus else {}
-    corpus = attempt.artifact("corpus", identity, human_train=human_train, **parents)
+    attempt, settings = ctx.attempt, ctx.recipe.mix
+    synthetic = (*history.synthetic, curated) if curated else ()
+    identity = {"mix": settings.model_dump(mode="json"), "seed": ctx.recipe.seed} if curated else {"mix": "human_train"}
+    parents = {"human_train": human.train, **decision_parents(synthetic)}
+    if excluded:
+        parents["excluded_records"] = excluded
+    previous_corpus = history.last.corpus if curated and history.last and settings.reuses_last_corpus else None
+    if previous_corpus:
+        parents["previous_corpus"] = previous_corpus
+    corpus = attempt.artifact("corpus", identity, **parents)
     if corpus.exists():
         return corpus
     with corpus.draft() as draft, progress(attempt, "mix"):
-        human = read_table(human_train.folder, _COLUMNS)
-        dice = derive_seed(seed, "mix", attempt.generation, attempt.number)
-        table, drawn = _drawn(
-            human, history, settings.for_generation(attempt.generation), dice, excluded, parents.get("last")
-        )
+        pools = _read_pools(human.train, synthetic, excluded)
+        if curated:
+            effective = settings.for_generation(attempt.generation)
+            indices = _draw(effective, pools, curated, previous_corpus, ctx.seed("mix"))
+            repeats = {HUMAN: settings.human_repeats, SYNTHETIC: settings.synthetic_repeats}
+        else:
+            indices = MixIndices(np.arange(pools.human.num_rows), np.arange(0), np.arange(0))
+            # A corpus of one origin has nothing to weigh it against.
+            repeats = {HUMAN: 1.0}
+        table = pools.take(indices)
         if not table.num_rows:
             raise HeirloomError(
-                f"{attempt}: curation left no record to learn from; loosen [curate], or choose a policy with human records"
+                f"{attempt}: the corpus would be empty, since curation dropped every candidate. "
+                "Loosen `[curate]`, or choose a `mix.policy` with human records."
             )
-        # Generation 0 has one origin: to weigh it against another has no meaning.
-        of_origin = {HUMAN: settings.human_repeats, SYNTHETIC: settings.synthetic_repeats} if history else {HUMAN: 1.0}
-        weights = [of_origin[origin] for origin in table["origin"].to_pylist()]
+        weights = [repeats[origin] for origin in table["origin"].to_pylist()]
         draft.write_part(table.append_column("weight", pa.array(weights, pa.float64())).cast(CORPUS))
         draft.facts = {
             "corpus": table.num_rows,
-            "human": len(drawn.human),
-            "human_fraction": drawn.human_fraction,
-            "snapshot": int(human_train.folder.parent.name.split("=")[1]),
+            "human": len(indices.human),
+            "human_fraction": indices.human_fraction,
+            "snapshot": int(human.train.folder.parent.name.split("=")[1]),
         }
     return corpus
 
 
-def _drawn(
-    human: pa.Table,
-    pool: Sequence[tuple[Artifact, Artifact]],
-    settings: MixSettings,
-    seed: int,
-    excluded_records: Artifact | None,
-    last: Artifact | None,
-) -> tuple[pa.Table, MixIndices]:
-    survivors = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in pool]
-    if excluded_records:
-        human, *survivors = [without_dropped(table, excluded_records.folder) for table in (human, *survivors)]
-    empty = human.schema.empty_table()
-    newest = survivors[-1] if survivors else empty
-    earlier = pa.concat_tables(survivors[:-1]) if survivors[1:] else empty
-    chosen = settings if pool else MixSettings(policy="anchor")
-    ids = read_table(last.folder, ["id"])["id"].combine_chunks() if last else pa.array([], pa.string())
-    pools = MixPools(
-        num_human=human.num_rows,
-        num_newest=newest.num_rows,
-        num_earlier=earlier.num_rows,
-        human_sources=human["source"].to_pylist(),
-        strata=_strata(chosen, human, newest, pool),
-        last_human=_rows(human, ids),
-        last_earlier=_rows(earlier, ids),
+@dataclass(frozen=True, kw_only=True)
+class _RecordPools:
+    """Records that a corpus can be drawn from."""
+
+    human: pa.Table
+    newest: pa.Table
+    """Survivors of this attempt."""
+    earlier: pa.Table
+    """Survivors of earlier generations."""
+
+    def take(self, indices: MixIndices) -> pa.Table:
+        """Return the drawn records: human, earlier, then newest."""
+        return pa.concat_tables(
+            [self.human.take(indices.human), self.earlier.take(indices.earlier), self.newest.take(indices.newest)]
+        )
+
+
+def _read_pools(human_train: Artifact, synthetic: Sequence[CuratedCandidates], excluded: Artifact | None) -> _RecordPools:
+    human = read_table(human_train.folder, _COLUMNS)
+    survivors = [curated.survivors(_COLUMNS) for curated in synthetic]
+    if excluded:
+        human = without_dropped(human, excluded.folder)
+        survivors = [without_dropped(table, excluded.folder) for table in survivors]
+    no_records = human.schema.empty_table()
+    return _RecordPools(
+        human=human,
+        newest=survivors[-1] if survivors else no_records,
+        earlier=pa.concat_tables([no_records, *survivors[:-1]]),
     )
-    drawn = draw_mix(chosen, pools, np.random.default_rng(seed))
-    return pa.concat_tables([human.take(drawn.human), earlier.take(drawn.earlier), newest.take(drawn.newest)]), drawn
 
 
-def _rows(table: pa.Table, ids: pa.Array) -> NDArray[np.int64]:
-    """Rows of the records with these ids."""
+def _draw(
+    settings: MixSettings, pools: _RecordPools, curated: CuratedCandidates, previous_corpus: Artifact | None, seed: int
+) -> MixIndices:
+    previous_ids = pa.array([], pa.string())
+    if previous_corpus:
+        previous_ids = read_table(previous_corpus.folder, ["id"])["id"].combine_chunks()
+    mix_pools = MixPools(
+        num_human=pools.human.num_rows,
+        num_newest=pools.newest.num_rows,
+        num_earlier=pools.earlier.num_rows,
+        human_sources=pools.human["source"].to_pylist(),
+        strata=_strata(settings, pools, curated),
+        last_human=_rows_with_ids(pools.human, previous_ids),
+        last_earlier=_rows_with_ids(pools.earlier, previous_ids),
+    )
+    return draw_mix(settings, mix_pools, np.random.default_rng(seed))
+
+
+def _rows_with_ids(table: pa.Table, ids: pa.Array) -> NDArray[np.int64]:
     return np.flatnonzero(pc.is_in(table["id"], ids).to_numpy())
 
 
-def _strata(
-    settings: MixSettings, human: pa.Table, newest: pa.Table, pool: Sequence[tuple[Artifact, Artifact]]
-) -> Strata | None:
+def _strata(settings: MixSettings, pools: _RecordPools, curated: CuratedCandidates) -> Strata | None:
+    """Return the stratum of each human record and of each newest survivor, if `mix.stratify_by` needs them."""
+    human, newest = pools.human, pools.newest
     if settings.stratify_by == "attributes":
-        made = read_table(pool[-1][0].folder, ["id", "attributes"])
-        cell = {row["id"]: repr(row["attributes"]) for row in made.to_pylist()}
-        # Every cell once: each has the same share.
-        return Strata(np.unique(list(cell.values())), np.array([cell[one] for one in newest["id"].to_pylist()]))
+        candidates = read_table(curated.candidates.folder, ["id", "attributes"])
+        cell_of = {row["id"]: repr(row["attributes"]) for row in candidates.to_pylist()}
+        # Human records have no attributes. With each cell once in their place, every cell gets the same share.
+        newest_cells = np.array([cell_of[record] for record in newest["id"].to_pylist()])
+        return Strata(np.unique(list(cell_of.values())), newest_cells)
     if settings.stratify_by == "source":
         return Strata(human["source"].to_numpy(), newest["source"].to_numpy())
     if settings.stratify_by == "rarity":
-        texts = human["text"].to_pylist()
-        counts = Counter(word for text in texts for word in words(text))
-        return Strata(rarest_word_bin(texts, counts), rarest_word_bin(newest["text"].to_pylist(), counts))
+        human_texts = human["text"].to_pylist()
+        counts = Counter(word for text in human_texts for word in words(text))
+        newest_bins = rarest_word_bin(newest["text"].to_pylist(), counts)
+        return Strata(rarest_word_bin(human_texts, counts), newest_bins)
     return None

@@ -29,10 +29,12 @@ from benchmarks.performance.generation_setup import (
     untold,
 )
 from curation.prompts.plan import PromptSettings
+from flows.config.recipe import Recipe
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.runs.run import Attempt
 from tasks.backends import Prompt, Sampling
 from tasks.backends.registry import Backends
+from tasks.context import GenerationHistory, StageContext
 from tasks.generation.generate import generate
 from tasks.orchestration.prefect import without_prefect
 
@@ -136,7 +138,9 @@ def _generated(scene: Scene, sampler: str, backends: Backends, each: float) -> A
     prompts = PromptSettings(
         template_name="prefix", prompts_per_human_record=each, max_prompts_per_record=max(1, round(each))
     )
-    return generate(attempt, scene.models[0], scene.reserve, prompts, sampling, 0, backends)
+    recipe = Recipe(name="bench", dataset="docs", prompts=prompts, generate=sampling)
+    ctx = StageContext(attempt=attempt, recipe=recipe, backends=backends)
+    return generate(ctx, scene.human, GenerationHistory(), scene.models[0])
 
 
 def _two_workers(scene: Scene) -> float:

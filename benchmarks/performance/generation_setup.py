@@ -15,14 +15,16 @@ from typing import Any
 
 from benchmarks.figures import WORK
 from benchmarks.performance.bare_vllm import AT_ONCE, KV_CACHE_MIB
-from curation.mixing import MixSettings
+from benchmarks.support.generations import partial_generation
 from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
 from storage.artifacts.artifact import Artifact
 from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import Prompt, Resources, TransformerTraining
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import Worker
+from tasks.context import GenerationHistory, HumanData, StageContext
 from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
 from tasks.orchestration.prefect import without_prefect
@@ -49,7 +51,7 @@ class Scene:
     """A run with five models of one shape, and the human text that prompts are taken from."""
 
     run: Run
-    reserve: Artifact
+    human: HumanData
     models: tuple[Artifact, ...]
 
 
@@ -72,11 +74,13 @@ def _made_scene() -> Scene:
         for number in range(1, 6):
             attempt = Attempt(run, 0, number)
             human = load_pinned_human(attempt, "docs")
-            corpus = mix(attempt, human["human_train"], [], MixSettings(), 0)
-            models.append(
-                train(attempt, corpus, human["human_heldout"], models[0] if models else None, _SHAPE, number, backends)
-            )
-    return Scene(run, human["human_train"], tuple(models))
+            recipe = Recipe(name="bench", dataset="docs", train=_SHAPE, seed=number)
+            ctx = StageContext(attempt=attempt, recipe=recipe, backends=backends)
+            # Every model is trained as one of generation 0, with the tokenizer of the first.
+            corpus = mix(ctx, human, GenerationHistory())
+            history = GenerationHistory((partial_generation(Attempt(run, 0), models[0], None),) if models else ())
+            models.append(train(ctx, human, history, corpus))
+    return Scene(run, human, tuple(models))
 
 
 @contextmanager

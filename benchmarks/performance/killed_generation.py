@@ -17,14 +17,15 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import WORK, Figure, short
-from curation.mixing import MixSettings
 from curation.prompts.plan import PromptSettings
 from curation.splitting import IngestSettings
+from flows.config.recipe import Recipe
 from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
 from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import Resources, Sampling, TransformerTraining
 from tasks.backends.registry import Backends
+from tasks.context import GenerationHistory, StageContext
 from tasks.generation.generate import PART, generate
 from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
@@ -156,10 +157,13 @@ def main() -> None:
         beginning, attempt = Attempt(ground, 0), Attempt(run, 1)
         human = load_pinned_human(beginning, "docs")
         load_pinned_human(attempt, "docs")
-        corpus = mix(beginning, human["human_train"], [], MixSettings(), 0)
-        model = train(beginning, corpus, human["human_heldout"], None, _SHAPE, 0, backends)
         prompts = PromptSettings(template_name="prefix", prompts_per_human_record=each, max_prompts_per_record=each)
-        generate(attempt, model, human["human_train"], prompts, _SAMPLING, 0, backends)
+        recipe = Recipe(name=name, dataset="docs", train=_SHAPE, prompts=prompts, generate=_SAMPLING)
+        ground_ctx = StageContext(attempt=beginning, recipe=recipe, backends=backends)
+        corpus = mix(ground_ctx, human, GenerationHistory())
+        model = train(ground_ctx, human, GenerationHistory(), corpus)
+        ctx = StageContext(attempt=attempt, recipe=recipe, backends=backends)
+        generate(ctx, human, GenerationHistory(), model)
     backends.close()
     print(json.dumps({"manifest": str(_candidates(run) / MANIFEST)}))
 

@@ -70,7 +70,7 @@ def _new_model(first: Path, second: Path) -> tuple[float, float]:
     one, sampling = [Prompt("The", 0)], Sampling(sampler="vllm", max_tokens=4)
     openings = [
         " ".join(text.split()[:5])
-        for text in read_table(open_scene().reserve.folder, ["text"])["text"].to_pylist()[:32]
+        for text in read_table(open_scene().human.train.folder, ["text"])["text"].to_pylist()[:32]
     ]
     prompts, likeliest = [Prompt(text, 0) for text in openings], {"top_k": 1, "max_tokens": 24}
     cold, living, differences = [], [], []

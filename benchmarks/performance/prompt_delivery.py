@@ -14,7 +14,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from benchmarks.figures import WORK, Figure, short
+from benchmarks.support.generations import partial_generation
 from benchmarks.support.template_model_server import GRID, PERSONAS, asked_by, body, delivered, header, human_record
 from curation.chat import render_chat, to_messages
 from curation.mixing import MixSettings
@@ -29,8 +32,8 @@ from storage.query.named_queries import QUERIES
 from storage.runs.run import Attempt, Run
 from tasks.backends import Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import load_protected_sets
 from tasks.generation.generate import generate
 from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
@@ -54,7 +57,10 @@ _TEMPLATE = "{subject} {format} {length} :"
 _RECIPE = Recipe.model_validate({"name": "delivery", "dataset": "texts"}).model_dump(mode="json")
 _serial = count(int(time.time()))
 
-Pool = list[tuple[Artifact, Artifact]]
+
+def _context(attempt: Attempt, backends: Backends, **sections: BaseModel) -> StageContext:
+    recipe = Recipe.model_validate({"name": "delivery", "dataset": "texts", "generate": _SAMPLING, **sections})
+    return StageContext(attempt=attempt, recipe=recipe, backends=backends)
 
 
 def figures() -> list[Figure]:
@@ -64,7 +70,7 @@ def figures() -> list[Figure]:
         return [
             *_programs(run, model, human, backends),
             *_grid(model, human, backends),
-            *_best(model, human, backends),
+            *_best(model, backends),
         ]
 
 
@@ -84,7 +90,7 @@ def _backends() -> Iterator[Backends]:
         backends.close()
 
 
-def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, dict[str, Artifact]]]:
+def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, HumanData]]:
     """A run with the model that was taught, and human texts: `texts` with their headers, and `chats` of a header and a text."""
     dice = random.Random(0)  # noqa: S311
     run = Run(_STORE, "delivery")
@@ -101,7 +107,7 @@ def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, dict[str, Arti
     return run, model, human
 
 
-def _human(run: Run, name: str, texts: list[str]) -> dict[str, Artifact]:
+def _human(run: Run, name: str, texts: list[str]) -> HumanData:
     file = _STORE / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
@@ -133,18 +139,17 @@ def _lesson(dice: random.Random) -> str:
     return f"{prompt} {body(asked, dice)}"
 
 
-def _programs(
-    run: Run, model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends
-) -> Iterator[Figure]:
+def _programs(run: Run, model: Artifact, human: Mapping[str, HumanData], backends: Backends) -> Iterator[Figure]:
     asked: dict[str, dict[str, Any]] = {name: {} for name in ("prefix", *TEMPLATES)}
     asked["persona"] = {"attributes": {"persona": PERSONAS}}
     asked["template"] = {"template": _TEMPLATE, "attributes": GRID}
     asked["benchmarks.delivery:every_word"] = {}
     for program, more in asked.items():
-        reserve = human["chats" if program == "distill" else "texts"]["human_train"]
+        data = human["chats" if program == "distill" else "texts"]
         settings = PromptSettings.model_validate({"template_name": program, "prompts_per_human_record": 0.7, **more})
-        made = generate(Attempt(run, 1, next(_serial)), model, reserve, settings, _SAMPLING, 0, backends)
-        parents = {row["id"]: row["text"] for row in read_table(reserve.folder, ["id", "text"]).to_pylist()}
+        ctx = _context(Attempt(run, 1, next(_serial)), backends, prompts=settings)
+        made = generate(ctx, data, GenerationHistory(), model)
+        parents = {row["id"]: row["text"] for row in read_table(data.train.folder, ["id", "text"]).to_pylist()}
         hits: Counter[str] = Counter()
         tried: Counter[str] = Counter()
         for row in read_table(made.folder).to_pylist():
@@ -168,10 +173,10 @@ def _programs(
             )
 
 
-def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends) -> Iterator[Figure]:
+def _grid(model: Artifact, human: Mapping[str, HumanData], backends: Backends) -> Iterator[Figure]:
     """Three generations that top up what curation leaves short, and a corpus with as many of each cell."""
-    reserve = human["texts"]["human_train"]
-    records = read_table(reserve.folder, ["id"]).num_rows
+    texts = human["texts"]
+    records = read_table(texts.train.folder, ["id"]).num_rows
     settings = PromptSettings.model_validate(
         {
             "template_name": "template",
@@ -181,21 +186,27 @@ def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
         }
     )
     sieves = CurateSettings.model_validate({"filters": ["empty", "exact", "minhash"], "encoder": "hashing"})
-    grid, pool = Run(_STORE, f"grid-{next(_serial)}"), Pool()
-    grid.initialize(_RECIPE, set(), {})
-    for number in (1, 2, 3):
-        attempt = Attempt(grid, number)
-        load_pinned_human(attempt, "texts")
-        made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends, history=pool)
-        pool.append((made, curate(attempt, made, reserve, load_protected_sets(attempt, reserve), pool, sieves)))
-        grid.append("accepted", number, 1)
     fixed = MixSettings.model_validate(
         {"policy": "fixed-fraction", "human_fraction": 0.0, "num_records": 300, "stratify_by": "attributes"}
     )
-    corpus = mix(Attempt(grid, 3), reserve, pool, fixed, 0)
-    asked_cells = Counter(str(row["attributes"]) for row in read_table(pool[0][0].folder, ["attributes"]).to_pylist())
+    grid = Run(_STORE, f"grid-{next(_serial)}")
+    grid.initialize(_RECIPE, set(), {})
+    history, candidates = GenerationHistory(), list[Artifact]()
+    for number in (1, 2, 3):
+        ctx = _context(Attempt(grid, number), backends, prompts=settings, curate=sieves, mix=fixed)
+        data = load_pinned_human(ctx.attempt, "texts")
+        candidates.append(generate(ctx, data, history, model))
+        decisions = curate(ctx, data, history, candidates[-1])
+        curated = CuratedCandidates(candidates=candidates[-1], decisions=decisions)
+        if number == 3:
+            corpus = mix(ctx, data, history, curated)
+        history = GenerationHistory((*history, partial_generation(ctx.attempt, model, curated)))
+        grid.append("accepted", number, 1)
+    asked_cells = Counter(
+        str(row["attributes"]) for row in read_table(candidates[0].folder, ["attributes"]).to_pylist()
+    )
     cell = {
-        row["id"]: str(row["attributes"]) for row in read_table(pool[-1][0].folder, ["id", "attributes"]).to_pylist()
+        row["id"]: str(row["attributes"]) for row in read_table(candidates[-1].folder, ["id", "attributes"]).to_pylist()
     }
     taken = Counter(cell[one] for one in read_table(corpus.folder, ["id"])["id"].to_pylist())
     rows = open_catalog(_STORE, [grid.name]).execute(QUERIES["quota_fill"]).fetchall()
@@ -216,16 +227,15 @@ def _grid(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends
     yield Figure("the same: cells without exactly 5 of the 300 records of the corpus", wrong, "", "0", wrong == 0)
 
 
-def _best(model: Artifact, human: Mapping[str, Mapping[str, Artifact]], backends: Backends) -> Iterator[Figure]:
-    reserve = human["texts"]["human_train"]
+def _best(model: Artifact, backends: Backends) -> Iterator[Figure]:
     settings = PromptSettings(template_name="prefix", prompts_per_human_record=0.5, completions_per_prompt=5)
     sieves = CurateSettings(filters=("best_of",))
     chosen = Run(_STORE, f"best-{next(_serial)}")
     chosen.initialize(_RECIPE, set(), {})
-    attempt = Attempt(chosen, 1)
-    load_pinned_human(attempt, "texts")
-    made = generate(attempt, model, reserve, settings, _SAMPLING, 0, backends)
-    curate(attempt, made, reserve, load_protected_sets(attempt, reserve), [], sieves)
+    ctx = _context(Attempt(chosen, 1), backends, prompts=settings, curate=sieves)
+    data = load_pinned_human(ctx.attempt, "texts")
+    made = generate(ctx, data, GenerationHistory(), model)
+    curate(ctx, data, GenerationHistory(), made)
     chosen.append("accepted", 1, 1)
     ((_, _, _, answers, kept, worth, best, _),) = (
         open_catalog(_STORE, [chosen.name]).execute(QUERIES["best_of_stats"]).fetchall()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import WORK, Figure, short
+from benchmarks.support.generations import partial_generation
 from benchmarks.support.template_model_server import asked_by, delivered, header, human_record
-from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.splitting import DedupSettings, IngestSettings
@@ -26,8 +26,8 @@ from storage.readers.discovery import PYTHON_DOCS
 from storage.runs.run import Attempt, Run
 from tasks.backends import NgramTraining, Resources, Sampling
 from tasks.backends.registry import Backends
+from tasks.context import CuratedCandidates, GenerationHistory, StageContext
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import load_protected_sets
 from tasks.generation.generate import generate
 from tasks.ingestion.ingest import ingest, load_pinned_human
 from tasks.mix import mix
@@ -144,13 +144,24 @@ def _coverage(seed: int, topics: int) -> float:
     human = load_pinned_human(start, "honest")
     load_pinned_human(second, "honest")
     backends, sampling = Backends(Resources(), _STORE / "logs"), Sampling(sampler="ngram", max_tokens=60)
-    corpus = mix(start, human["human_train"], [], MixSettings(), seed)
-    model = train(start, corpus, human["human_heldout"], None, NgramTraining(order=5), seed, backends)
+    history = GenerationHistory()
     first = PromptSettings(
         template_name="benchmarks.selecting:few", prompts_per_human_record=0.4, output_format="prompt_and_completion"
     )
-    asked = generate(start, model, human["human_train"], first, sampling, seed, backends)
-    decided = curate(start, asked, human["human_train"], load_protected_sets(start, human["human_train"]), [], _KEEP)
+    recipe = Recipe(
+        name=run.name,
+        dataset="honest",
+        seed=seed,
+        prompts=first,
+        generate=sampling,
+        curate=_KEEP,
+        train=NgramTraining(order=5),
+    )
+    ctx = StageContext(attempt=start, recipe=recipe, backends=backends)
+    corpus = mix(ctx, human, history)
+    model = train(ctx, human, history, corpus)
+    asked = generate(ctx, human, history, model)
+    curated = CuratedCandidates(candidates=asked, decisions=curate(ctx, human, history, asked))
     then = PromptSettings.model_validate(
         {
             "template_name": "prefix",
@@ -159,14 +170,15 @@ def _coverage(seed: int, topics: int) -> float:
             "topic_steering": {"num_topics": topics, "encoder": "hashing"},
         }
     )
-    made = generate(second, model, human["human_train"], then, sampling, seed, backends, history=[(asked, decided)])
+    ctx = StageContext(attempt=second, recipe=recipe.model_copy(update={"prompts": then}), backends=backends)
+    made = generate(ctx, human, GenerationHistory((partial_generation(start, model, curated),)), model)
     backends.close()
     held, before, after = (
         Counter(
             (found["subject"], found["format"])
             for found in map(delivered, read_table(one.folder, ["text"])["text"].to_pylist())
         )
-        for one in (human["human_heldout"], asked, made)
+        for one in (human.heldout, asked, made)
     )
     said = before + after
     return sum(min(held[topic] / held.total(), said[topic] / said.total()) for topic in held)

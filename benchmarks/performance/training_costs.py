@@ -100,7 +100,7 @@ def human_texts() -> tuple[list[str], list[str]]:
     run.initialize({}, set(), {})
     human = load_pinned_human(Attempt(run, 0), "docs")
     reserve, heldout = (
-        read_table(human[side].folder, ["text"])["text"].to_pylist() for side in ("human_train", "human_heldout")
+        read_table(artifact.folder, ["text"])["text"].to_pylist() for artifact in (human.train, human.heldout)
     )
     return reserve, heldout
 

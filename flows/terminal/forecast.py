@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.forecast.closed_form import human_fraction_needed
-from curation.forecast.simulation import FORECAST_METRICS, ForecastPoint, LoopSpec
+from curation.forecast.simulation import FORECAST_METRICS, ForecastPoint
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.terminal.console import table
@@ -24,12 +24,6 @@ from tasks.reporting.plots import MetricPoint, plot_forecast
 _TOKENS_PER_WORD = 1.5
 _MODEL = {"backend", "hidden_size", "num_hidden_layers", "num_components", "latent_size", "order"}
 """What of its settings says how much work a model is."""
-
-
-def loop_spec(recipe: Recipe) -> LoopSpec:
-    """What of a recipe its forecast depends on."""
-    sampling = recipe.generate
-    return LoopSpec(recipe.mix, recipe.prompts.prompts_per_human_record, sampling.temperature, sampling.top_p)
 
 
 def parse_share(text: str) -> float:
@@ -63,9 +57,7 @@ def print_forecast(
     """
     store = site.synced().store
     reserve = load_artifact(human_folder(store, recipe.dataset, newest_snapshot(store, recipe.dataset)) / "human_train")
-    told = forecast_generations(
-        reserve, recipe.evaluate, loop_spec(recipe), range(recipe.num_generations + 1), recipe.seed
-    )
+    told = forecast_generations(recipe, reserve, range(recipe.num_generations + 1))
     console.print(
         f"[bold]{recipe.name}[/] policy {recipe.mix.policy}, temperature {recipe.generate.temperature:g}",
         soft_wrap=True,

@@ -16,6 +16,7 @@ from storage.artifacts.survivors import without_dropped
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Attempt, Run
 from tasks.backends import SELF_TEACHER
+from tasks.context import CuratedCandidates
 from tasks.generation.prompt_plan import PromptPlan, build_prompt_plan, topic_coverage
 
 _LEAVES = {
@@ -38,15 +39,21 @@ def preview(console: Console, recipe: Recipe, site: Site, count: int) -> None:
     done = _finished(Run(root, recipe.name))
     if done and (done[-1].folder / "excluded_records" / MANIFEST).exists():
         human = without_dropped(human, done[-1].folder / "excluded_records")
-    pool = [(_made(one, "candidates"), _made(one, "decisions")) for one in done if one.generation]
+    synthetic = [
+        CuratedCandidates(candidates=_made(one, "candidates"), decisions=_made(one, "decisions"))
+        for one in done
+        if one.generation
+    ]
     generation = len(done) or 1
     topics = (
-        topic_coverage(recipe.prompts.topic_steering, human, pool) if recipe.prompts.topic_steering.num_topics else None
+        topic_coverage(recipe.prompts.topic_steering, human, synthetic)
+        if recipe.prompts.topic_steering.num_topics
+        else None
     )
-    planned = build_prompt_plan(recipe.prompts, recipe.generate, human, pool, topics, (recipe.seed, generation, 1))
+    planned = build_prompt_plan(recipe, Attempt(Run(root, recipe.name), generation), human, synthetic, topics)
     _told(console, recipe, planned, generation)
     if recipe.generate.teachers:
-        asked = Counter(name or SELF_TEACHER for _, name in planned.assignments)
+        asked = Counter(assignment.teacher or SELF_TEACHER for assignment in planned.assignments)
         _counts(console, ("teacher",), ("candidates",), ((name, f"{times:,}") for name, times in asked.most_common()))
     if recipe.prompts.attributes:
         cells = Counter(recipe.prompts.attribute_cell(asking.attributes) for asking in planned.specs)

@@ -4,6 +4,7 @@ Each sieve's decisions are a part, and so are the vectors of some thousand texts
 behind its last whole part. What survived gets its index beside the decisions, for the generations after it.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -17,12 +18,13 @@ from curation.metrics.filter_rates import find_filter_rate_alerts
 from curation.pipeline import CurateSettings, RecordMetadata, run_filters
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import DECISIONS, embeddings_schema
-from storage.artifacts.survivors import dropped_ids, read_survivors
+from storage.artifacts.survivors import dropped_ids
 from storage.runs.run import Attempt
 from tasks.backends import Progress
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext, decision_parents
 from tasks.curation.decision_table import as_decisions
-from tasks.curation.decontaminate import ProtectedSets, protected_parents, read_protected
-from tasks.curation.dedup_index import CandidateHistory, index_survivors, open_reference_indexes
+from tasks.curation.decontaminate import read_protected
+from tasks.curation.dedup_index import index_survivors, open_reference_indexes
 from tasks.curation.filter_rates import count_filter_rates, previous_filter_rates
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import logger, progress
@@ -34,57 +36,45 @@ _PART = 4096
 
 
 @task
-def curate(
-    attempt: Attempt,
-    candidates: Artifact,
-    human_train: Artifact,
-    protected: ProtectedSets,
-    history: CandidateHistory,
-    settings: CurateSettings,
-) -> Artifact:
-    """Publish the decisions; `earlier` are the candidates and decisions of the generations before."""
-    parents = {f"decisions_{place}": decided for place, (_, decided) in enumerate(history)}
-    decisions = attempt.artifact(
+def curate(ctx: StageContext, human: HumanData, history: GenerationHistory, candidates: Artifact) -> Artifact:
+    """Publish the filter decisions about the candidates of this attempt."""
+    settings = ctx.recipe.curate
+    decisions = ctx.attempt.artifact(
         "decisions",
         settings.model_dump(mode="json"),
         candidates=candidates,
-        human_train=human_train,
-        **protected_parents(protected),
-        **parents,
+        human_train=human.train,
+        **human.protected_parents,
+        **decision_parents(history.synthetic),
     )
+    curated = CuratedCandidates(candidates=candidates, decisions=decisions)
     if not decisions.exists():
-        _decide(attempt, decisions, candidates, human_train, protected, history, settings)
+        _decide(ctx, human, history, curated)
     if {"exact", "minhash"} & {*settings.filters} and settings.minhash.max_shingle_document_frequency is None:
-        index_survivors(candidates, decisions, settings.minhash)
+        index_survivors(curated, settings.minhash)
     return decisions
 
 
-def _decide(
-    attempt: Attempt,
-    decisions: Artifact,
-    candidates: Artifact,
-    reserve: Artifact,
-    withheld: ProtectedSets,
-    earlier: CandidateHistory,
-    settings: CurateSettings,
-) -> None:
+def _decide(ctx: StageContext, human: HumanData, history: GenerationHistory, curated: CuratedCandidates) -> None:
+    attempt, settings, earlier = ctx.attempt, ctx.recipe.curate, history.synthetic
+    candidates, decisions = curated.candidates, curated.decisions
     said = read_table(candidates.folder, [*_COLUMNS, "source"])
     known = _known(said)
     with decisions.draft() as draft, progress(attempt, "curate") as told:
         done = draft.num_parts()
-        past = open_reference_indexes(attempt, reserve, earlier, settings)
+        past = open_reference_indexes(attempt, human.train, earlier, settings)
         # Whoever is found by an index is not read whole.
         whole = "importance_resampling" in settings.filters or not past
         sieves = run_filters(
             known.exclude(dropped_ids(draft.read(DECISIONS)).to_pylist()),
-            read_protected(withheld),
-            _known(read_table(reserve.folder, _COLUMNS)) if whole else EMPTY_RECORDS,
+            read_protected(human),
+            _known(read_table(human.train.folder, _COLUMNS)) if whole else EMPTY_RECORDS,
             EMPTY_RECORDS if past else _survivors(earlier),
             settings,
             settings.filters[done:],
             lambda records: _embedded(attempt, decisions, records, settings, told),
             lambda records: _traits(candidates, records),
-            load_reference_vectors=lambda: _existing(reserve, earlier, settings),
+            load_reference_vectors=lambda: _existing(human.train, earlier, settings),
             indexes=past,
         )
         for number in range(done, len(settings.filters)):
@@ -151,14 +141,14 @@ def _traits(candidates: Artifact, records: RecordSet) -> RecordMetadata:
     return RecordMetadata(sources, np.array(means, np.float64), prompts, askings)
 
 
-def _existing(reserve: Artifact, earlier: CandidateHistory, settings: CurateSettings) -> Vectors:
+def _existing(reserve: Artifact, earlier: Sequence[CuratedCandidates], settings: CurateSettings) -> Vectors:
     """Vectors of the human records and of the survivors so far."""
     texts = [*read_table(reserve.folder, ["text"])["text"].to_pylist(), *_survivors(earlier).texts]
     return load_encoder(settings.encoder, settings.embedding).encode(texts)
 
 
-def _survivors(earlier: CandidateHistory) -> RecordSet:
-    tables = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in earlier]
+def _survivors(earlier: Sequence[CuratedCandidates]) -> RecordSet:
+    tables = [curated.survivors(_COLUMNS) for curated in earlier]
     return _known(pa.concat_tables(tables)) if tables else EMPTY_RECORDS
 
 

@@ -22,43 +22,42 @@ from curation.pipeline import CurateSettings
 from storage.artifacts.artifact import MANIFEST, Artifact, read_manifest, read_table
 from storage.artifacts.parquet_io import write_parquet
 from storage.artifacts.schemas import index_schema
-from storage.artifacts.survivors import read_survivors
 from storage.index.sketch_index import SketchIndex
 from storage.runs.run import Attempt
+from tasks.context import CuratedCandidates
 from tasks.orchestration.runners import map_pieces
 
 _PART = 100_000
 """Records in a part: a second of work, some fifty megabytes."""
+_INDEXED = ["id", "text_hash", "source_generation", "text"]
 _MADE_BY = {"shingle_unit", "shingle_length", "num_bands", "rows_per_band"}
-CandidateHistory = Sequence[tuple[Artifact, Artifact]]
-"""Candidates and decisions of generations, oldest first."""
 
 
-def index_survivors(candidates: Artifact, decisions: Artifact, settings: MinHashSettings) -> Artifact:
-    """The index of what survived, published beside the decisions if it is not there."""
-    artifact = _artifact(decisions.folder.with_name("index"), settings, decisions=decisions)
+def index_survivors(curated: CuratedCandidates, settings: MinHashSettings) -> Artifact:
+    """Publish the index of the survivors beside the decisions, unless it exists."""
+    artifact = _artifact(curated.decisions.folder.with_name("index"), settings, decisions=curated.decisions)
     if not artifact.exists():
-        _write(artifact, read_survivors(candidates.folder, decisions.folder), settings)
+        _write(artifact, curated.survivors(_INDEXED), settings)
     return artifact
 
 
 def index_human_train(
-    attempt: Attempt, human_train: Artifact, settings: MinHashSettings, history: CandidateHistory
+    attempt: Attempt, human_train: Artifact, settings: MinHashSettings, synthetic: Sequence[CuratedCandidates]
 ) -> Artifact:
     """The index of the reserve: an earlier generation's, or else this one's."""
-    for folder in [made.folder.with_name("human_train_index") for made, _ in history]:
+    for folder in [curated.candidates.folder.with_name("human_train_index") for curated in synthetic]:
         artifact = _artifact(folder, settings, human_train=human_train)
         # Another one there is of another snapshot.
         if (folder / MANIFEST).exists() and read_manifest(folder)["fingerprint"] == artifact.fingerprint:
             return artifact
     artifact = _artifact(attempt.folder / "human_train_index", settings, human_train=human_train)
     if not artifact.exists():
-        _write(artifact, read_table(human_train.folder, ["id", "text_hash", "source_generation", "text"]), settings)
+        _write(artifact, read_table(human_train.folder, _INDEXED), settings)
     return artifact
 
 
 def open_reference_indexes(
-    attempt: Attempt, human_train: Artifact, history: CandidateHistory, settings: CurateSettings
+    attempt: Attempt, human_train: Artifact, synthetic: Sequence[CuratedCandidates], settings: CurateSettings
 ) -> dict[str, "StoredIndex"]:
     """What each sieve of duplicates is held against, by its name; makes every index that is not there.
 
@@ -69,10 +68,10 @@ def open_reference_indexes(
     past: dict[str, StoredIndex] = {}
     if "human_overlap" in settings.filters:
         past["human_overlap"] = StoredIndex(
-            [(index_human_train(attempt, human_train, settings.minhash, history), human_train)]
+            [(index_human_train(attempt, human_train, settings.minhash, synthetic), human_train)]
         )
     if {"exact", "minhash"} & {*settings.filters}:
-        told = [(index_survivors(*pair, settings.minhash), pair[0]) for pair in history]
+        told = [(index_survivors(curated, settings.minhash), curated.candidates) for curated in synthetic]
         past["exact"] = past["minhash"] = StoredIndex(told)
     return past
 
@@ -90,7 +89,7 @@ def build_temporary_index(folder: Path, records: Iterable[pa.Table], settings: M
 class StoredIndex:
     """A `curation.sketched.ReferenceIndex` of stored indexes, each with the artifact that holds its texts, or of files that hold both."""
 
-    def __init__(self, tables: CandidateHistory = (), files: Sequence[Path] = ()) -> None:
+    def __init__(self, tables: Sequence[tuple[Artifact, Artifact]] = (), files: Sequence[Path] = ()) -> None:
         self._index = SketchIndex(
             [(made.folder, texts.folder) for made, texts in tables] or [(file, file) for file in files]
         )
@@ -156,7 +155,7 @@ def _artifact(folder: Any, settings: MinHashSettings, **parents: Artifact) -> Ar
 
 
 def _write(artifact: Artifact, records: pa.Table, settings: MinHashSettings) -> None:
-    named = records.select(["id", "text_hash", "source_generation", "text"])
+    named = records.select(_INDEXED)
     with artifact.draft() as draft:
         starts = range(draft.num_parts() * _PART, max(1, len(records)), _PART)
         # Taken, not sliced: a slice travels with all that it was cut from.

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from curation.metrics.filter_rates import FilterRate, FilterRates
 from storage.artifacts.artifact import Artifact, read_table
+from tasks.context import CuratedCandidates
 
 
 def count_filter_rates(records: pa.Table, decisions: pa.Table) -> FilterRates:
@@ -26,13 +27,13 @@ def count_filter_rates(records: pa.Table, decisions: pa.Table) -> FilterRates:
     return {(row["source"], row["filter"]): FilterRate(row["dropped_sum"], row["count_all"]) for row in rows}
 
 
-def previous_filter_rates(decisions: Artifact, history: Sequence[tuple[Artifact, Artifact]]) -> FilterRates:
+def previous_filter_rates(decisions: Artifact, synthetic: Sequence[CuratedCandidates]) -> FilterRates:
     """Those of all earlier generations whose sieves were set as those of `decisions` are."""
     found: dict[tuple[str, str], FilterRate] = defaultdict(lambda: FilterRate(0, 0))
-    for candidates, decided in history:
-        if decided.settings == decisions.settings:
-            records = read_table(candidates.folder, ["id", "source"])
-            told = read_table(decided.folder, ["id", "filter", "kept"])
+    for curated in synthetic:
+        if curated.decisions.settings == decisions.settings:
+            records = read_table(curated.candidates.folder, ["id", "source"])
+            told = read_table(curated.decisions.folder, ["id", "filter", "kept"])
             for key, toll in count_filter_rates(records, told).items():
                 found[key] += toll
     return found

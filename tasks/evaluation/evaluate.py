@@ -11,9 +11,7 @@ from storage.artifacts.artifact import Artifact
 from storage.artifacts.model_files import require_weights
 from storage.artifacts.schemas import METRICS
 from storage.runs.run import Attempt
-from tasks.backends import Sampling, Training
-from tasks.backends.registry import Backends
-from tasks.curation.decontaminate import ProtectedSets, protected_parents
+from tasks.context import StageContext, eval_set_parents
 from tasks.evaluation.custom_metrics import source_hashes
 from tasks.evaluation.inputs import EvalInputs
 from tasks.evaluation.perplexity import measure_perplexity
@@ -30,32 +28,24 @@ from tasks.orchestration.progress import progress
 
 
 @task
-def evaluate(
-    attempt: Attempt,
-    eval_inputs: EvalInputs,
-    settings: EvalSettings,
-    training: Training,
-    sampling: Sampling,
-    seed: int,
-    backends: Backends,
-    protected: ProtectedSets | None = None,
-) -> Artifact:
+def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
     """Publish metrics of the model, its voice, the candidates, the corpus and the human text.
 
     Raises:
         HeirloomError: an evaluation set that the settings name is not among the withheld ones, or an evaluation of the user's fails.
     """
-    sets = _named_sets(attempt, settings, protected or {})
-    voice = sample_for_eval(attempt, eval_inputs.model, settings, sampling, seed, backends)
+    attempt, settings, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.seed
+    sets = _named_sets(attempt, settings, eval_inputs.human.eval_sets)
+    voice = sample_for_eval(ctx, eval_inputs.model)
     identity = {**settings.model_dump(mode="json"), "seed": seed, "temperatures": list(TEMPERATURES)}
     identity |= {"own": source_hashes(settings.custom_metrics)} if settings.custom_metrics else {}
-    parents = {**eval_inputs.parents, "eval_samples": voice, **protected_parents(sets)}
+    parents = {**eval_inputs.parents, "eval_samples": voice, **eval_set_parents(sets)}
     metrics, scores = (attempt.artifact(name, identity, **parents) for name in ("metrics", "scores"))
     if metrics.exists():
         return metrics
     require_weights(eval_inputs.model.folder)
     with metrics.draft() as draft, progress(attempt, "evaluate") as told:
-        rows, scored = measure_perplexity(attempt, eval_inputs, sets, settings, seed, backends.scorer(training), told)
+        rows, scored = measure_perplexity(ctx, eval_inputs, sets, told)
         if not scores.exists():
             with scores.draft() as beside:
                 beside.write_part(scored)
@@ -66,11 +56,10 @@ def evaluate(
     return metrics
 
 
-def _named_sets(attempt: Attempt, settings: EvalSettings, withheld: ProtectedSets) -> dict[str, Artifact]:
-    known = [name for name in withheld if name != "human_heldout"]
+def _named_sets(attempt: Attempt, settings: EvalSettings, known: dict[str, Artifact]) -> dict[str, Artifact]:
     if missing := [name for name in settings.eval_sets if name not in known]:
         raise HeirloomError(
             f"evaluate.eval_sets names {', '.join(missing)}, and {attempt} began with these evaluation sets: "
             f"{', '.join(known) or 'none'}; add a set with heirloom add-eval-set before the run begins"
         )
-    return {name: withheld[name] for name in settings.eval_sets}
+    return {name: known[name] for name in settings.eval_sets}

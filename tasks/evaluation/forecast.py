@@ -7,39 +7,44 @@ import pyarrow as pa
 
 from curation.forecast.simulation import ForecastPoint, LoopSpec, simulate_forecast
 from curation.metrics.ngram_counts import take_words, word_counts
-from curation.metrics.settings import EvalSettings
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.ids import derive_seed
 from storage.artifacts.schemas import FORECAST
-from storage.runs.run import Attempt
+from tasks.context import HumanData, StageContext, StageRecipe
 from tasks.evaluation.text_metrics import shuffled_words
 from tasks.orchestration.prefect import task
 
 
 @task
-def forecast(attempt: Attempt, human_train: Artifact, settings: EvalSettings, loop: LoopSpec, seed: int) -> Artifact:
+def forecast(ctx: StageContext, human: HumanData) -> Artifact:
     """Publish the forecast for this generation."""
+    settings, loop, seed = ctx.recipe.evaluate, loop_spec(ctx.recipe), ctx.recipe.seed
     identity = {
         "words": settings.vocab_sample_words,
         "seed": seed,
         **asdict(loop),
         "mix": loop.mix.model_dump(mode="json"),
     }
-    artifact = attempt.artifact("forecast", identity, human_train=human_train)
+    artifact = ctx.attempt.artifact("forecast", identity, human_train=human.train)
     if artifact.exists():
         return artifact
     with artifact.draft() as draft:
-        told = forecast_generations(human_train, settings, loop, [attempt.generation], seed)
+        told = forecast_generations(ctx.recipe, human.train, [ctx.attempt.generation])
         draft.write_part(pa.Table.from_pylist([asdict(one) for one in told], schema=FORECAST))
     return artifact
 
 
-def forecast_generations(
-    human_train: Artifact, settings: EvalSettings, loop: LoopSpec, generations: Sequence[int], seed: int
-) -> list[ForecastPoint]:
-    """The forecast for some generations, from the human text that is there."""
+def loop_spec(recipe: StageRecipe) -> LoopSpec:
+    """Select the settings that a forecast depends on."""
+    sampling = recipe.generate
+    return LoopSpec(recipe.mix, recipe.prompts.prompts_per_human_record, sampling.temperature, sampling.top_p)
+
+
+def forecast_generations(recipe: StageRecipe, human_train: Artifact, generations: Sequence[int]) -> list[ForecastPoint]:
+    """Simulate some generations of a recipe on the words of the human training pool."""
     table = read_table(human_train.folder, ["text"])
     human, sample = word_counts(
-        take_words(table["text"].to_pylist(), 2**62), shuffled_words(table, settings.vocab_sample_words)
+        take_words(table["text"].to_pylist(), 2**62), shuffled_words(table, recipe.evaluate.vocab_sample_words)
     )
-    return simulate_forecast(human, sample, table.num_rows, loop, generations, derive_seed(seed, "forecast"))
+    seed = derive_seed(recipe.seed, "forecast")
+    return simulate_forecast(human, sample, table.num_rows, loop_spec(recipe), generations, seed)

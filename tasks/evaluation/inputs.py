@@ -11,36 +11,52 @@ from curation.metrics.settings import EvalSettings, Measured
 from storage.artifacts.artifact import Artifact, load_artifact, read_table
 from storage.artifacts.ids import derive_seed
 from storage.runs.run import Attempt
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData
 from tasks.orchestration.progress import logger
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalInputs:
-    """What a generation has made by the time it is measured, and what it is held against."""
+    """Artifacts of one generation that an evaluation measures, and the human data and generations that it compares with."""
 
-    model: Artifact
+    human: HumanData
+    history: GenerationHistory
     corpus: Artifact
-    human_train: Artifact
-    human_heldout: Artifact
-    candidates: Artifact | None = None
-    previous_corpus: Artifact | None = None
-    """The corpus that the speaker of the candidates learned from."""
-    gen0_attempt: Attempt | None = None
-    """Generation 0, unless it is this one."""
+    model: Artifact
+    curated: CuratedCandidates | None = None
+
+    @property
+    def candidates(self) -> Artifact | None:
+        """Candidates of this generation; None in generation 0."""
+        return self.curated.candidates if self.curated else None
+
+    @property
+    def previous_corpus(self) -> Artifact | None:
+        """Corpus of the model that generated the candidates; None in generation 0."""
+        return self.history.last.corpus if self.history.last else None
+
+    @property
+    def gen0_attempt(self) -> Attempt | None:
+        """Attempt of generation 0; None in generation 0 itself."""
+        return self.history.first.attempt if self.history.first else None
 
     @property
     def parents(self) -> dict[str, Artifact]:
-        """By their names, those that are there."""
-        found = {
-            name: getattr(self, name)
-            for name in ("model", "corpus", "human_heldout", "human_train", "candidates", "previous_corpus")
+        """Artifacts that the metrics depend on, by their names as parents in a manifest."""
+        parents = {
+            "model": self.model,
+            "corpus": self.corpus,
+            "human_heldout": self.human.heldout,
+            "human_train": self.human.train,
         }
+        if self.candidates:
+            parents["candidates"] = self.candidates
+        if self.previous_corpus:
+            parents["previous_corpus"] = self.previous_corpus
         if self.gen0_attempt:
-            found |= {
-                f"gen0_{name}": load_artifact(self.gen0_attempt.folder / name)
-                for name in ("model", "eval_samples", "scores")
-            }
-        return {name: artifact for name, artifact in found.items() if artifact}
+            for name in ("model", "eval_samples", "scores"):
+                parents[f"gen0_{name}"] = load_artifact(self.gen0_attempt.folder / name)
+        return parents
 
 
 def sample_by_id(table: pa.Table, most: int) -> pa.Table:
@@ -53,7 +69,7 @@ def sample_by_id(table: pa.Table, most: int) -> pa.Table:
 
 def top_sources(eval_inputs: EvalInputs, settings: EvalSettings) -> list[str]:
     """The sources of human text that are measured by themselves: none where there is but one."""
-    counts = Counter(read_table(eval_inputs.human_train.folder, ["source"])["source"].to_pylist())
+    counts = Counter(read_table(eval_inputs.human.train.folder, ["source"])["source"].to_pylist())
     if len(counts) < 2:
         return []
     if len(counts) > settings.num_sources > 0:

@@ -10,29 +10,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curation.metrics.perplexity import paired_loss_difference, perplexities, perplexity_quantiles
-from curation.metrics.settings import TEMPERATURES, EvalSettings
+from curation.metrics.settings import TEMPERATURES
 from storage.artifacts.artifact import Artifact, load_artifact, read_table
 from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable
 from storage.artifacts.schemas import SCORES
 from storage.runs.run import Attempt
 from tasks.backends import Progress, Scorer
+from tasks.context import StageContext
 from tasks.evaluation.inputs import EvalInputs, metric_rows, sample_by_id, top_sources
 
 
 def measure_perplexity(
-    attempt: Attempt,
-    eval_inputs: EvalInputs,
-    eval_sets: dict[str, Artifact],
-    settings: EvalSettings,
-    seed: int,
-    scorer: Scorer,
-    report: Progress,
+    ctx: StageContext, eval_inputs: EvalInputs, eval_sets: dict[str, Artifact], report: Progress
 ) -> tuple[list[dict[str, object]], pa.Table]:
     """Metrics of how surprised the models are, and the scores they were made from."""
-    dice = derive_seed(seed, "bootstrap")
+    settings, scorer = ctx.recipe.evaluate, ctx.backends.scorer(ctx.recipe.train)
+    dice = derive_seed(ctx.recipe.seed, "bootstrap")
     rows = []
-    heldout = read_table(eval_inputs.human_heldout.folder, ["id", "text", "source"])
+    heldout = read_table(eval_inputs.human.heldout.folder, ["id", "text", "source"])
     texts, ids, sources = (heldout[name].to_pylist() for name in ("text", "id", "source"))
     scored = _score(scorer, eval_inputs.model, texts, report)
     rows += metric_rows("model", perplexities(scored.nll, scored.tokens, scored.bytes_, dice))
@@ -43,7 +39,7 @@ def measure_perplexity(
     for name, withheld in eval_sets.items():
         some = _score(scorer, eval_inputs.model, read_table(withheld.folder, ["text"])["text"].to_pylist(), report)
         rows += metric_rows("model", perplexities(some.nll, some.tokens, some.bytes_, dice), name)
-    tables = [_as_rows("human_heldout", ids, attempt.generation, scored)]
+    tables = [_as_rows("human_heldout", ids, ctx.attempt.generation, scored)]
     before = _heldout_nats(eval_inputs.gen0_attempt, ids) if eval_inputs.gen0_attempt else scored.nll[:, 0]
     if before is not None:
         rows += metric_rows("model", [paired_loss_difference(before, scored.nll[:, 0], scored.tokens, dice)])

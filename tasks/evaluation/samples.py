@@ -5,21 +5,18 @@ The continuation of one opening comes first. It is stored, and never trained on.
 
 import pyarrow as pa
 
-from curation.metrics.settings import EvalSettings
 from storage.artifacts.artifact import Artifact
 from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable, require_weights
 from storage.artifacts.schemas import EVAL_SAMPLES
-from storage.runs.run import Attempt
-from tasks.backends import Prompt, Sampling
-from tasks.backends.registry import Backends
+from tasks.backends import Prompt
+from tasks.context import StageContext
 from tasks.orchestration.progress import progress
 
 
-def sample_for_eval(
-    attempt: Attempt, model: Artifact, settings: EvalSettings, sampling: Sampling, seed: int, backends: Backends
-) -> Artifact:
+def sample_for_eval(ctx: StageContext, model: Artifact) -> Artifact:
     """Publish what the model says."""
+    attempt, settings, sampling, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.generate, ctx.recipe.seed
     identity = {
         "prompt": settings.showcase_prompt,
         "records": settings.num_samples,
@@ -35,7 +32,7 @@ def sample_for_eval(
         prompts += [
             Prompt("", derive_seed(seed, "voice", attempt.generation, place)) for place in range(settings.num_samples)
         ]
-        answers = list(backends.sampler(sampling.without_teacher).sample(ensure_loadable(model), prompts, told))
+        answers = list(ctx.backends.sampler(sampling.without_teacher).sample(ensure_loadable(model), prompts, told))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}
             for prompt, answer in zip(prompts, answers, strict=True)

@@ -26,8 +26,8 @@ def texts_by_subject(eval_inputs: EvalInputs, samples: Artifact) -> dict[str, pa
     """Records by subject: `human_train` to compare with, and what is compared. The opening is not what a model chose to say."""
     found = {"model": _spoken(samples)}
     there = {
-        "human_train": eval_inputs.human_train,
-        "human": eval_inputs.human_heldout,
+        "human_train": eval_inputs.human.train,
+        "human": eval_inputs.human.heldout,
         "candidates": eval_inputs.candidates,
         "corpus": eval_inputs.corpus,
     }

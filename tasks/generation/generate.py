@@ -1,204 +1,211 @@
-"""A model's candidates: prompts in, parts of finished texts out, each text from a seed of its own.
+"""Generate candidates from planned prompts, each with its own seed.
 
-An interrupted generation goes on behind its last whole part; stored texts are never made again.
+Candidates are stored in parts. An interrupted generation resumes after its last complete part.
 """
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby, islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.prompts.plan import PromptSettings
+from curation.prompts.plan import PromptSpec
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, Draft, read_table
-from storage.artifacts.ids import derive_seed, synthetic_id, text_hash
+from storage.artifacts.ids import synthetic_id, text_hash
 from storage.artifacts.model_files import ensure_loadable, require_weights
 from storage.artifacts.schemas import CANDIDATES, SYNTHETIC
 from storage.artifacts.survivors import without_dropped
-from storage.runs.run import Attempt
-from tasks.backends import Completion, Prompt, Sampling
-from tasks.backends.registry import Backends
-from tasks.generation.prompt_plan import (
-    CandidateHistory,
-    PromptPlan,
-    as_table,
-    build_prompt_plan,
-    read_topics,
-    topic_coverage,
-)
+from tasks.backends import Completion, Prompt
+from tasks.context import GenerationHistory, HumanData, StageContext, decision_parents
+from tasks.generation.prompt_plan import PromptPlan, as_table, build_prompt_plan, read_topics, topic_coverage
 from tasks.orchestration.prefect import task
-from tasks.orchestration.progress import logger, progress
+from tasks.orchestration.progress import ProgressReporter, logger, progress
 
 PART = 1024
-"""Candidates in a part: what a kill can cost."""
+"""Candidates in a part: the most that an interruption can lose."""
 
-_WHOLE = ("stop", "length")
+_COMPLETE = ("stop", "length")
+"""Finish reasons of texts that ended as requested."""
 
 
 @task
 def generate(
-    attempt: Attempt,
+    ctx: StageContext,
+    human: HumanData,
+    history: GenerationHistory,
     model: Artifact,
-    human_train: Artifact,
-    prompts: PromptSettings,
-    sampling: Sampling,
-    seed: int,
-    backends: Backends,
     excluded: Artifact | None = None,
-    history: CandidateHistory = (),
 ) -> Artifact:
-    """Publish the candidates of this attempt; records of the reserve that `excluded_records` names are not prompted from.
+    """Publish the candidates of this attempt.
 
-    `pool` holds candidates and decisions of every generation so far, oldest first: what prompts can build on.
+    Args:
+        ctx: context of the attempt.
+        human: its training pool is what prompts are made from.
+        history: generations whose survivors or scores prompts build on.
+        model: model to sample from, unless teachers take its place.
+        excluded: decisions against human records that prompts must not use.
 
     Raises:
-        HeirloomError: more openings are asked for than the reserve has, or fewer candidates came back than were asked.
+        HeirloomError: the plan needs more records than there are, or the sampler returned too few candidates.
     """
+    prompts, sampling = ctx.recipe.prompts, ctx.recipe.generate
     settings = {
         "prompts": prompts.model_dump(mode="json"),
         "sampling": sampling.model_dump(mode="json"),
-        "seed": seed,
+        "seed": ctx.recipe.seed,
         "part": PART,
     }
-    # What teachers say does not depend on the model whose place they take.
-    parents = (
-        {"model": model, "human_train": human_train} if "" in sampling.model_names else {"human_train": human_train}
-    )
-    parents |= {"excluded_records": excluded} if excluded else {}
+    parents = {"human_train": human.train}
+    if excluded:
+        parents["excluded_records"] = excluded
     if prompts.needs_survivors or sampling.teacher_routing == "routed":
-        parents |= {f"decisions_{place}": decided for place, (_, decided) in enumerate(history)}
-    human = read_table(human_train.folder, ["id", "text", "source"])
-    human = without_dropped(human, excluded.folder) if excluded else human
-    tail = _steered(attempt, prompts, human, parents, history) if prompts.topic_steering.num_topics else None
-    parents |= {"topics": tail} if tail else {}
-    candidates = attempt.artifact("candidates", settings, **parents)
+        parents |= decision_parents(history.synthetic)
+    records = read_table(human.train.folder, ["id", "text", "source"])
+    if excluded:
+        records = without_dropped(records, excluded.folder)
+    topics = _publish_topics(ctx, history, records, parents) if prompts.topic_steering.num_topics else None
+    if topics:
+        parents["topics"] = topics
+    # Teachers answer the same whatever model they replace.
+    if "" in sampling.model_names:
+        parents["model"] = model
+    candidates = ctx.attempt.artifact("candidates", settings, **parents)
     if candidates.exists():
         return candidates
     require_weights(model.folder)
-    topics = read_topics(tail, human) if tail else None
-    planned = build_prompt_plan(prompts, sampling, human, history, topics, (seed, attempt.generation, attempt.number))
-    count = len(planned.assignments)
-    seeds = [derive_seed(seed, "candidate", attempt.generation, attempt.number, serial) for serial in range(count)]
-    with candidates.draft() as draft, progress(attempt, "generate") as told:
-        done = draft.num_parts() * PART
-        speed = _Throughput(done, count, told)
-        with closing(_said(planned, seeds, done, model, sampling, backends, speed)) as answers:
-            for start in range(done, count, PART):
-                part = list(islice(answers, PART))
-                if len(part) < min(PART, count - start):
-                    raise HeirloomError(
-                        f"{attempt}: {count} candidates were asked for, {start + len(part)} came back; run again to go on"
-                    )
-                draft.write_part(_table(attempt, model, prompts, sampling, planned, seeds, start, part), start // PART)
-            # A sampler that is left before its end takes its process with it.
-            next(answers, None)
-        draft.facts = {**_counted(draft, sampling), "resumed_after": done}
-    if marked := {reason: count for reason, count in draft.facts["finish_reasons"].items() if reason not in _WHOLE}:
-        logger.warning("%s · texts that break the schema or were ended by the server: %s", attempt, marked)
+    topic_model = read_topics(topics, records) if topics else None
+    plan = build_prompt_plan(ctx.recipe, ctx.attempt, records, history.synthetic, topic_model)
+    seeds = [ctx.seed("candidate", serial) for serial in range(len(plan.assignments))]
+    writer = _CandidateWriter(ctx, model, plan, seeds)
+    with candidates.draft() as draft, progress(ctx.attempt, "generate") as report:
+        num_stored = draft.num_parts() * PART
+        _write_parts(draft, writer, _Throughput(num_stored, len(seeds), report))
+        draft.facts = {**_count_facts(draft, has_teachers=any(sampling.model_names)), "resumed_after": num_stored}
+    finish_reasons: dict[str, int] = draft.facts["finish_reasons"]
+    if incomplete := {reason: count for reason, count in finish_reasons.items() if reason not in _COMPLETE}:
+        logger.warning("%s · texts that violate the schema or that the server ended: %s", ctx.attempt, incomplete)
     return candidates
 
 
 class _Throughput:
-    """How far the candidates are, and how many tokens a second come back."""
+    """Report how many candidates are done, and at how many tokens a second."""
 
-    def __init__(self, done: int, count: int, told: Any) -> None:  # noqa: ANN401  (the teller of a stage)
-        self._count, self._told, self._started = count, told, time.monotonic()
-        self._before = self.base = done
+    def __init__(self, num_stored: int, total: int, report: ProgressReporter) -> None:
+        self._total, self._report, self._started = total, report, time.monotonic()
+        self.num_stored = self.base = num_stored
+        """Candidates stored by an earlier call, and candidates before the current teacher's."""
         self.tokens = 0
 
-    def __call__(self, some: int, _: int) -> None:
+    def __call__(self, num_done: int, _total: int) -> None:
         rate = self.tokens / max(1e-9, time.monotonic() - self._started)
-        done = self.base + some
-        self._told(done, self._count, f"{done:,} of {self._count:,}, {rate:,.0f} tokens a second", self._before)
+        done = self.base + num_done
+        detail = f"{done:,} of {self._total:,}, {rate:,.0f} tokens a second"
+        self._report(done, self._total, detail, self.num_stored)
 
 
-def _said(
-    planned: PromptPlan,
-    seeds: Sequence[int],
-    done: int,
-    model: Artifact,
-    sampling: Sampling,
-    backends: Backends,
-    speed: _Throughput,
-) -> Generator[Completion]:
-    """The candidates after the first `done`, in their order: one teacher after another."""
-    for name, group in groupby(
-        range(done, len(planned.assignments)), key=lambda serial: planned.assignments[serial][1]
-    ):
-        serials = list(group)
-        speed.base = serials[0]
-        waiting = [Prompt(planned.specs[planned.assignments[serial][0]].text, seeds[serial]) for serial in serials]
-        for answer in backends.sampler(sampling.for_teacher(name)).sample(ensure_loadable(model), waiting, speed):
-            speed.tokens += answer.completion_tokens
-            yield answer
+@dataclass(frozen=True)
+class _CandidateWriter:
+    """Sample the planned candidates, and turn completions into rows."""
+
+    ctx: StageContext
+    model: Artifact
+    plan: PromptPlan
+    seeds: Sequence[int]
+
+    def sample(self, start: int, throughput: _Throughput) -> Generator[Completion]:
+        """Yield the completions from candidate `start` on, in order, one teacher after another."""
+        assignments = self.plan.assignments
+        for teacher, group in groupby(range(start, len(assignments)), key=lambda serial: assignments[serial].teacher):
+            serials = list(group)
+            throughput.base = serials[0]
+            prompts = [Prompt(self._spec(serial).text, self.seeds[serial]) for serial in serials]
+            sampler = self.ctx.backends.sampler(self.ctx.recipe.generate.for_teacher(teacher))
+            for completion in sampler.sample(ensure_loadable(self.model), prompts, throughput):
+                throughput.tokens += completion.completion_tokens
+                yield completion
+
+    def table(self, start: int, completions: Sequence[Completion]) -> pa.Table:
+        """Build the rows of a part whose first candidate is `start`."""
+        rows = [self._row(serial, completion) for serial, completion in enumerate(completions, start)]
+        return pa.Table.from_pylist(rows, schema=CANDIDATES)
+
+    def _row(self, serial: int, completion: Completion) -> dict[str, object]:
+        attempt, prompts = self.ctx.attempt, self.ctx.recipe.prompts
+        assignment, spec = self.plan.assignments[serial], self._spec(serial)
+        text = prompts.to_record(spec.text, completion.text)
+        sources = (self.plan.human_rows, spec.human_row), (self.plan.survivor_rows, spec.survivor_row)
+        parents = [table.slice(row, 1) for table, row in sources if row >= 0]
+        return {
+            "id": synthetic_id(attempt.generation, attempt.number, serial),
+            "text": text,
+            "origin": SYNTHETIC,
+            "source_generation": attempt.generation,
+            "parents": [parent["id"][0].as_py() for parent in parents],
+            "source": parents[0]["source"][0].as_py() if parents else "",
+            "text_hash": text_hash(text),
+            "prompt": spec.text,
+            "prompt_template": prompts.template_name,
+            "attributes": list(spec.attributes.items()),
+            "parameters": self._parameters,
+            "model_fingerprint": completion.teacher or self.model.fingerprint,
+            "teacher": assignment.teacher or None,
+            "prompt_id": assignment.prompt_number,
+            "seed": self.seeds[serial],
+            "finish_reason": completion.finish_reason,
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "sum_logprob": completion.sum_logprob,
+        }
+
+    def _spec(self, serial: int) -> PromptSpec:
+        return self.plan.specs[self.plan.assignments[serial].prompt_number]
+
+    @cached_property
+    def _parameters(self) -> dict[str, Any]:
+        return self.ctx.recipe.generate.model_dump(include=set(CANDIDATES.field("parameters").type.names))
 
 
-def _steered(
-    attempt: Attempt, prompts: PromptSettings, human: pa.Table, parents: dict[str, Artifact], pool: CandidateHistory
+def _write_parts(draft: Draft, writer: _CandidateWriter, throughput: _Throughput) -> None:
+    total = len(writer.seeds)
+    with closing(writer.sample(throughput.num_stored, throughput)) as completions:
+        for start in range(throughput.num_stored, total, PART):
+            part = list(islice(completions, PART))
+            if len(part) < min(PART, total - start):
+                raise HeirloomError(
+                    f"{writer.ctx.attempt}: the sampler returned {start + len(part)} of {total} candidates. "
+                    "Run the same command again to resume."
+                )
+            draft.write_part(writer.table(start, part), start // PART)
+        # A sampler that is closed before its end also ends its worker process.
+        next(completions, None)
+
+
+def _publish_topics(
+    ctx: StageContext, history: GenerationHistory, records: pa.Table, parents: dict[str, Artifact]
 ) -> Artifact:
-    """Publish the tail report of the generation before, which says what this one is asked about."""
-    before = {name: parent for name, parent in parents.items() if name != "model"}
-    tail = attempt.artifact("topics", prompts.topic_steering.model_dump(mode="json"), **before)
-    if not tail.exists():
-        with tail.draft() as draft, progress(attempt, "topic_coverage"):
-            draft.write_part(as_table(topic_coverage(prompts.topic_steering, human, pool), human))
-    return tail
+    """Publish how far the last generation covered each topic of the human records."""
+    steering = ctx.recipe.prompts.topic_steering
+    topics = ctx.attempt.artifact("topics", steering.model_dump(mode="json"), **parents)
+    if not topics.exists():
+        with topics.draft() as draft, progress(ctx.attempt, "topic_coverage"):
+            draft.write_part(as_table(topic_coverage(steering, records, history.synthetic), records))
+    return topics
 
 
-def _counted(draft: Draft, sampling: Sampling) -> dict[str, Any]:
+def _count_facts(draft: Draft, *, has_teachers: bool) -> dict[str, Any]:
     names = ("completion_tokens", "finish_reason", "model_fingerprint")
     table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
-    ends = Counter(table["finish_reason"].to_pylist())
-    facts = {"generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "finish_reasons": dict(ends)}
-    return facts | (
-        {"teachers": dict(Counter(table["model_fingerprint"].to_pylist()))} if any(sampling.model_names) else {}
-    )
-
-
-def _table(
-    attempt: Attempt,
-    model: Artifact,
-    prompts: PromptSettings,
-    sampling: Sampling,
-    planned: PromptPlan,
-    seeds: Sequence[int],
-    start: int,
-    answers: Sequence[Completion],
-) -> pa.Table:
-    parameters = sampling.model_dump(include=set(CANDIDATES.field("parameters").type.names))
-
-    def rows() -> Iterator[dict[str, object]]:
-        for serial, answer in enumerate(answers, start):
-            number, teacher = planned.assignments[serial]
-            asking = planned.specs[number]
-            text = prompts.to_record(asking.text, answer.text)
-            origins = (planned.human_rows, asking.human_row), (planned.survivor_rows, asking.survivor_row)
-            parents = [table.slice(row, 1) for table, row in origins if row >= 0]
-            yield {
-                "id": synthetic_id(attempt.generation, attempt.number, serial),
-                "text": text,
-                "origin": SYNTHETIC,
-                "source_generation": attempt.generation,
-                "parents": [parent["id"][0].as_py() for parent in parents],
-                "source": parents[0]["source"][0].as_py() if parents else "",
-                "text_hash": text_hash(text),
-                "prompt": asking.text,
-                "prompt_template": prompts.template_name,
-                "attributes": list(asking.attributes.items()),
-                "parameters": parameters,
-                "model_fingerprint": answer.teacher or model.fingerprint,
-                "teacher": teacher or None,
-                "prompt_id": number,
-                "seed": seeds[serial],
-                "finish_reason": answer.finish_reason,
-                "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.completion_tokens,
-                "sum_logprob": answer.sum_logprob,
-            }
-
-    return pa.Table.from_pylist(list(rows()), schema=CANDIDATES)
+    facts = {
+        "generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0,
+        "finish_reasons": dict(Counter(table["finish_reason"].to_pylist())),
+    }
+    if has_teachers:
+        facts["teachers"] = dict(Counter(table["model_fingerprint"].to_pylist()))
+    return facts

@@ -1,11 +1,12 @@
-"""What a generation is asked, planned from what is stored: prompts in order, how often each is answered, and by whom.
+"""Plan the prompts of an attempt: their texts and order, the number of completions of each, and the teacher of each completion.
 
-The plan follows from the settings, the seed, the reserve and what earlier generations left; nothing is drawn twice.
+The plan is a function of the settings, the seed, the human records and the stored candidates of earlier generations.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,161 +18,174 @@ from curation.prompts.templates import AttributeCell
 from curation.selection.routing import TeacherRewards, assign_by_thompson_sampling, assign_round_robin
 from curation.selection.topics import TopicModel, TopicSteeringSettings, find_topics
 from storage.artifacts.artifact import Artifact, read_table
-from storage.artifacts.ids import derive_seed
 from storage.artifacts.schemas import CANDIDATES, TOPICS
-from storage.artifacts.survivors import read_survivors
+from storage.runs.run import Attempt
 from tasks.backends import SELF_TEACHER, Sampling
-
-CandidateHistory = Sequence[tuple[Artifact, Artifact]]
-"""Candidates and decisions of every generation so far, oldest first."""
+from tasks.context import CuratedCandidates, StageRecipe, attempt_seed
 
 _COLUMNS = ("id", "text", "source", "attributes", "prompt_id")
 
 
+class Assignment(NamedTuple):
+    """The prompt of one candidate, and the teacher that answers it."""
+
+    prompt_number: int
+    teacher: str
+    """Empty for the generation's own model."""
+
+
 @dataclass(frozen=True)
 class PromptPlan:
-    """Prompts, and the candidates that they make."""
+    """Prompts of one attempt, and the candidates to generate from them."""
 
     specs: Sequence[PromptSpec]
-    assignments: Sequence[tuple[int, str]]
-    """Of each candidate the number of its prompt and the teacher's name, empty for the generation's own model; those of one
-    teacher stand together."""
+    assignments: Sequence[Assignment]
+    """One for each candidate, those of one teacher together."""
     human_rows: pa.Table
     survivor_rows: pa.Table
     """Survivors of the last generation."""
 
 
 def build_prompt_plan(
-    prompts: PromptSettings,
-    sampling: Sampling,
+    recipe: StageRecipe,
+    attempt: Attempt,
     human: pa.Table,
-    history: CandidateHistory,
+    synthetic: Sequence[CuratedCandidates],
     topics: TopicModel | None,
-    seed_scope: tuple[int, int, int],
 ) -> PromptPlan:
-    """The plan for (seed of the run, generation, attempt); `human` are the records that may be prompted from.
+    """Plan the prompts of one attempt.
+
+    Args:
+        recipe: its sections `[prompts]` and `[generate]`, and its seed.
+        attempt: generation and number seed the plan; nothing is read from its folder.
+        human: records that may be prompted from.
+        synthetic: candidates and decisions of the generations so far, oldest first.
+        topics: topics to steer towards, if the recipe steers.
 
     Raises:
-        HeirloomError: more prompts from records are asked for than there are.
+        HeirloomError: the settings need more records to prompt from than there are.
     """
-    earlier, delivered = _survived(prompts, history)
-    texts, sources = human["text"].to_pylist(), human["source"].to_pylist()
-    seed, *where = seed_scope
-    dice = derive_seed(seed, "prompts", *where)
-    prompt_sources = PromptSources(
-        records=texts,
-        record_sources=sources,
-        survivors=earlier["text"].to_pylist(),
-        delivered=delivered,
+    prompts, sampling = recipe.prompts, recipe.generate
+    survivors, answered_cells = _last_survivors(prompts, synthetic)
+    sources = PromptSources(
+        records=human["text"].to_pylist(),
+        record_sources=human["source"].to_pylist(),
+        survivors=survivors["text"].to_pylist(),
+        delivered=answered_cells,
         topics=topics,
     )
-    asked = plan_prompts(prompts, prompt_sources, dice)
-    teachers = _teachers(asked, sampling, human, history, derive_seed(seed, "teachers", *where))
-    turns = [
-        (number, name)
-        for number, names in enumerate(teachers)
-        for name in names
+    specs = plan_prompts(prompts, sources, attempt_seed(recipe.seed, attempt, "prompts"))
+    teachers = _assign_teachers(specs, sampling, human, synthetic, attempt_seed(recipe.seed, attempt, "teachers"))
+    assignments = [
+        Assignment(number, teacher)
+        for number, teachers_of_prompt in enumerate(teachers)
+        for teacher in teachers_of_prompt
         for _ in range(prompts.completions_per_prompt)
     ]
-    turns.sort(key=lambda turn: sampling.model_names.index(turn[1]))
-    return PromptPlan(asked, turns, human, earlier)
+    assignments.sort(key=lambda assignment: sampling.model_names.index(assignment.teacher))
+    return PromptPlan(specs, assignments, human, survivors)
 
 
-def topic_coverage(settings: TopicSteeringSettings, human: pa.Table, history: CandidateHistory) -> TopicModel:
-    """Which topics the human records have, and how much the survivors of the last generation say about each."""
-    encoder, texts = load_encoder(settings.encoder), human["text"].to_pylist()
-    last = [read_survivors(made.folder, decided.folder)["text"].to_pylist() for made, decided in history[-1:]]
-    said = encoder.encode(last[0]) if last and last[0] else np.zeros((0, 0), np.float32)
-    return find_topics(texts, encoder.encode(texts), said, settings.num_topics)
+def topic_coverage(
+    settings: TopicSteeringSettings, human: pa.Table, synthetic: Sequence[CuratedCandidates]
+) -> TopicModel:
+    """Find the topics of the human records, and count the survivors of the last generation in each."""
+    encoder, human_texts = load_encoder(settings.encoder), human["text"].to_pylist()
+    synthetic_texts = synthetic[-1].survivors(["text"])["text"].to_pylist() if synthetic else []
+    synthetic_vectors = encoder.encode(synthetic_texts) if synthetic_texts else np.zeros((0, 0), np.float32)
+    return find_topics(human_texts, encoder.encode(human_texts), synthetic_vectors, settings.num_topics)
 
 
 def as_table(topics: TopicModel, human: pa.Table) -> pa.Table:
-    """The tail report as it is stored."""
-    members = defaultdict(list)
-    for identity, topic in zip(human["id"].to_pylist(), topics.assignment.tolist(), strict=True):
-        members[topic].append(identity)
+    """Convert topics to the rows of the artifact `topics`."""
+    human_ids = defaultdict(list)
+    for record_id, topic in zip(human["id"].to_pylist(), topics.assignment.tolist(), strict=True):
+        human_ids[topic].append(record_id)
     rows = [
         {
             "topic": topic,
-            "words": list(telling),
-            "human_count": of,
-            "synthetic_count": said,
-            "prompt_share": share,
-            "human_ids": members[topic],
+            "words": list(words),
+            "human_count": int(topics.human_count[topic]),
+            "synthetic_count": int(topics.synthetic_count[topic]),
+            "prompt_share": float(topics.prompt_share[topic]),
+            "human_ids": human_ids[topic],
         }
-        for topic, (telling, of, said, share) in enumerate(
-            zip(
-                topics.top_words,
-                topics.human_count.tolist(),
-                topics.synthetic_count.tolist(),
-                topics.prompt_share.tolist(),
-                strict=True,
-            )
-        )
+        for topic, words in enumerate(topics.top_words)
     ]
     return pa.Table.from_pylist(rows, schema=TOPICS)
 
 
-def read_topics(folder: Artifact, human: pa.Table) -> TopicModel:
-    """The tail report as it was stored."""
-    table = read_table(folder.folder)
-    of = {identity: row["topic"] for row in table.to_pylist() for identity in row["human_ids"]}
-    human_counts, said, shares = (table[name].to_numpy() for name in ("human_count", "synthetic_count", "prompt_share"))
-    of_human = np.array([of[identity] for identity in human["id"].to_pylist()], np.int64)
-    return TopicModel(of_human, human_counts, said, shares, [tuple(one) for one in table["words"].to_pylist()])
+def read_topics(artifact: Artifact, human: pa.Table) -> TopicModel:
+    """Read topics from the artifact `topics`; `human` are the records that they were found in."""
+    table = read_table(artifact.folder)
+    topic_of = {record_id: row["topic"] for row in table.to_pylist() for record_id in row["human_ids"]}
+    return TopicModel(
+        np.array([topic_of[record_id] for record_id in human["id"].to_pylist()], np.int64),
+        table["human_count"].to_numpy(),
+        table["synthetic_count"].to_numpy(),
+        table["prompt_share"].to_numpy(),
+        [tuple(words) for words in table["words"].to_pylist()],
+    )
 
 
-def _survived(prompts: PromptSettings, pool: CandidateHistory) -> tuple[pa.Table, Counter[AttributeCell]]:
-    """Survivors of the last generation, and how many prompts of each cell of the grid were ever answered by one."""
-    nobody = pa.schema([CANDIDATES.field(name) for name in _COLUMNS]).empty_table()
+def _last_survivors(
+    prompts: PromptSettings, synthetic: Sequence[CuratedCandidates]
+) -> tuple[pa.Table, Counter[AttributeCell]]:
+    """Read the survivors of the last generation, and count the prompts of each attribute cell that any survivor answered."""
+    no_records = pa.schema([CANDIDATES.field(name) for name in _COLUMNS]).empty_table()
     if not prompts.needs_survivors:
-        return nobody, Counter()
-    tables = [read_survivors(made.folder, decided.folder).select(_COLUMNS) for made, decided in pool]
-    # By hand-made or older candidates the number of the prompt is not told: each is one of its own.
-    answered = {
-        (turn, row["prompt_id"] if row["prompt_id"] is not None else row["id"]): prompts.attribute_cell(
-            dict(row["attributes"] or ())
-        )
-        for turn, table in enumerate(tables)
-        for row in table.select(["id", "attributes", "prompt_id"]).to_pylist()
-    }
-    return (tables or [nobody])[-1], Counter(answered.values())
+        return no_records, Counter()
+    tables = [curated.survivors(_COLUMNS) for curated in synthetic]
+    cell_of_prompt: dict[tuple[int, int | str], AttributeCell] = {}
+    for generation, table in enumerate(tables):
+        for row in table.select(["id", "attributes", "prompt_id"]).to_pylist():
+            # Candidates without a prompt number count as one prompt each.
+            prompt = row["id"] if row["prompt_id"] is None else row["prompt_id"]
+            cell_of_prompt[generation, prompt] = prompts.attribute_cell(dict(row["attributes"] or ()))
+    return tables[-1] if tables else no_records, Counter(cell_of_prompt.values())
 
 
-def _teachers(
-    asked: Sequence[PromptSpec], sampling: Sampling, human: pa.Table, pool: CandidateHistory, seed: int
+def _assign_teachers(
+    specs: Sequence[PromptSpec],
+    sampling: Sampling,
+    human: pa.Table,
+    synthetic: Sequence[CuratedCandidates],
+    seed: int,
 ) -> list[tuple[str, ...]]:
-    """Who answers each prompt."""
-    everybody = sampling.model_names
-    if len(everybody) == 1 or sampling.teacher_routing == "reward":
-        return [everybody] * len(asked)
+    """Choose the teachers that answer each prompt, by `generate.teacher_routing`."""
+    teachers = sampling.model_names
+    if len(teachers) == 1 or sampling.teacher_routing == "reward":
+        return [teachers] * len(specs)
     sources = human["source"].to_pylist()
-    about = [(sources[one.human_row] if one.human_row >= 0 else "", one.attributes) for one in asked]
+    source_of_prompt = [sources[spec.human_row] if spec.human_row >= 0 else "" for spec in specs]
     if sampling.teacher_routing == "routed":
-        strata = [_stratum(*one) for one in about]
-        return [(name,) for name in assign_by_thompson_sampling(strata, everybody, _earned(pool), seed)]
-    route = {key: "" if name == SELF_TEACHER else name for key, name in sampling.teacher_map}
-    fixed = [
-        next((route[key] for key in (source, *attributes.values()) if key in route), None)
-        for source, attributes in about
-    ]
-    rest = iter(assign_round_robin(fixed.count(None), everybody, seed))
-    return [(next(rest) if name is None else name,) for name in fixed]
+        strata = [_stratum(source, spec.attributes) for source, spec in zip(source_of_prompt, specs, strict=True)]
+        routed = assign_by_thompson_sampling(strata, teachers, _read_rewards(synthetic), seed)
+        return [(teacher,) for teacher in routed]
+    teacher_by_key = {key: "" if name == SELF_TEACHER else name for key, name in sampling.teacher_map}
+    mapped: list[str | None] = []
+    for source, spec in zip(source_of_prompt, specs, strict=True):
+        keys = [key for key in (source, *spec.attributes.values()) if key in teacher_by_key]
+        mapped.append(teacher_by_key[keys[0]] if keys else None)
+    unmapped = iter(assign_round_robin(mapped.count(None), teachers, seed))
+    return [(next(unmapped) if teacher is None else teacher,) for teacher in mapped]
 
 
 def _stratum(source: str, attributes: Mapping[str, str]) -> str:
-    """What teachers are told apart by: the attributes of a prompt, or where it has none the source of its record."""
+    """Return the group in which rewards of teachers are compared: a prompt's attributes, or without any its record's source."""
     return " · ".join(attributes.values()) or source
 
 
-def _earned(pool: CandidateHistory) -> TeacherRewards:
-    """What the sieve best_of found each teacher's answers to be worth, by stratum."""
-    earned = defaultdict(list)
-    for made, decided in pool:
-        decisions = read_table(decided.folder, ["id", "filter", "score"])
-        judged = decisions.filter(pc.equal(decisions["filter"], "best_of"))
-        worth = dict(zip(judged["id"].to_pylist(), judged["score"].to_pylist(), strict=True))
-        for row in read_table(made.folder, ["id", "source", "attributes", "teacher"]).to_pylist():
-            if worth.get(row["id"]) is not None:
-                earned[_stratum(row["source"], dict(row["attributes"])), row["teacher"] or ""].append(worth[row["id"]])
-    return earned
+def _read_rewards(synthetic: Sequence[CuratedCandidates]) -> TeacherRewards:
+    """Read the scores that the filter best_of gave each teacher's completions, by stratum."""
+    rewards = defaultdict(list)
+    for curated in synthetic:
+        decisions = read_table(curated.decisions.folder, ["id", "filter", "score"])
+        best_of = decisions.filter(pc.equal(decisions["filter"], "best_of"))
+        scores = dict(zip(best_of["id"].to_pylist(), best_of["score"].to_pylist(), strict=True))
+        columns = ["id", "source", "attributes", "teacher"]
+        for row in read_table(curated.candidates.folder, columns).to_pylist():
+            score = scores.get(row["id"])
+            if score is not None:
+                rewards[_stratum(row["source"], dict(row["attributes"])), row["teacher"] or ""].append(score)
+    return rewards

@@ -22,7 +22,7 @@ from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, ArtifactMissingError, Draft, DriftError, part_paths, read_manifest
 from storage.artifacts.schemas import HUMAN_RECORDS, REJECTED_DOCUMENTS
 from storage.artifacts.tombstones import read_tombstones, to_string_array
-from storage.datasets.eval_sets import list_eval_sets
+from storage.datasets.eval_sets import list_eval_sets, load_eval_set
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.index.partitioned_scratch import discard, scratch
 from storage.names import check_name
@@ -30,6 +30,7 @@ from storage.readers.base import SourceFile
 from storage.readers.discovery import find_files, read_sources
 from storage.readers.formats import JSON_LINES_SUFFIXES
 from storage.runs.run import Attempt
+from tasks.context import HumanData
 from tasks.ingestion.dedup import find_duplicates
 from tasks.ingestion.read import BlockBatch, ScratchTables, index_previous_keys, input_columns, read_blocks
 from tasks.ingestion.split import (
@@ -127,14 +128,11 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
         return artifacts
 
 
-def load_pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
-    """Load the human data of an attempt: the training and the held-out set.
-
-    The training set is that of the newest snapshot when the attempt began. The held-out set is that of the snapshot that
-    the run began with, so that metrics of all generations are comparable. The eval sets of the dataset are pinned, too.
+def load_pinned_human(attempt: Attempt, name: str) -> HumanData:
+    """Load the human data of an attempt. The first call for an attempt pins the newest snapshot and the current eval sets.
 
     Raises:
-        ArtifactMissingError: The dataset does not exist.
+        ArtifactMissingError: The dataset, or a pinned eval set, does not exist.
     """
     root = attempt.run.root
 
@@ -146,10 +144,15 @@ def load_pinned_human(attempt: Attempt, name: str) -> dict[str, Artifact]:
 
     first = attempt.run.pin_snapshot(0, 1, newest, eval_sets)
     pinned = attempt.run.pin_snapshot(attempt.generation, attempt.number, newest, eval_sets)
-    return {
-        "human_train": _published_artifacts(root, name, pinned)["human_train"],
-        "human_heldout": _published_artifacts(root, name, first)["human_heldout"],
-    }
+    snapshot = _published_artifacts(root, name, pinned)
+    protected = {"human_heldout": snapshot["human_heldout"]}
+    for eval_set in attempt.run.pinned_eval_sets(attempt.generation, attempt.number):
+        protected[eval_set] = load_eval_set(root, name, eval_set)
+    return HumanData(
+        train=snapshot["human_train"],
+        heldout=_published_artifacts(root, name, first)["human_heldout"],
+        protected=protected,
+    )
 
 
 def _index_previous_snapshot(tables: ScratchTables, previous: Mapping[str, Path]) -> int:

@@ -1,162 +1,185 @@
-"""What a corpus gives to learn: its texts, the responses in them, or pairs of which one is preferred."""
+"""Build training datasets from a corpus: whole texts, responses with their prompts, or preference pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from curation.chat import parse_chat_text, responses_with_context
-from curation.selection.preferences import annotated_pair, best_vs_worst_pairs, preference_scores
+from curation.chat import Message, parse_chat_text, responses_with_context
+from curation.selection.preferences import PreferenceScore, annotated_pair, best_vs_worst_pairs, preference_scores
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import HUMAN, PAIRS, SYNTHETIC
 from storage.runs.run import Attempt
 from storage.runs.status import rejected_by_review
 from tasks.backends import PreferencePair, Text, TrainingCorpus, TransformerTraining
-
-CandidateHistory = Sequence[tuple[Artifact, Artifact]]
-"""Candidates and decisions of every generation so far, oldest first."""
+from tasks.context import CuratedCandidates
 
 
 def lm_dataset(corpus: Artifact) -> TrainingCorpus:
-    """Every text of a corpus, to be learned whole."""
+    """Build a dataset of the whole text of every record."""
     return _by_origin(corpus, lambda row: [row["text"]])
 
 
-def sft_dataset(corpus: Artifact, human_train: Artifact, history: CandidateHistory) -> TrainingCorpus:
-    """Every response in a corpus with its prompt: of conversations, and of candidates that were asked for by a prompt.
+def sft_dataset(corpus: Artifact, human_train: Artifact, synthetic: Sequence[CuratedCandidates]) -> TrainingCorpus:
+    """Build a dataset of responses with their prompts: of human conversations, and of candidates that had a prompt.
 
     Raises:
-        HeirloomError: there is none.
+        HeirloomError: no record of the corpus has a response to a prompt.
     """
-    turns, prompts = _turns(human_train), _prompts(history)
-    found = _by_origin(corpus, lambda row: _pieces(row, turns.get(row["id"]), prompts.get(row["id"], "")))
-    if not any(isinstance(text, tuple) for text in (*found.human, *found.synthetic)):
+    messages, prompts = _messages_by_id(human_train), _prompts_by_id(synthetic)
+    dataset = _by_origin(corpus, lambda row: _responses(row, messages.get(row["id"]), prompts.get(row["id"], "")))
+    if not any(isinstance(text, tuple) for text in (*dataset.human, *dataset.synthetic)):
         raise HeirloomError(
-            "train.objective is 'sft', and no record of the corpus is a conversation or has a prompt; "
-            "ingest conversations, ask with prompts, or set train.objective = 'text'"
+            'train.objective is "sft", and no record of the corpus is a conversation or has a prompt. '
+            'Ingest conversations, choose a `prompts.template_name` with prompts, or set train.objective = "lm".'
         )
-    return found
+    return dataset
 
 
 def eval_dataset(heldout: Artifact, objective: str) -> list[Text]:
-    """The held-out texts, in the shape of what is learned."""
+    """Build the dataset to evaluate on during training: held-out records in the form that the objective trains on."""
     rows = read_table(heldout.folder, ["text", "messages"]).to_pylist()
-    return [
-        piece for row in rows for piece in (_pieces(row, row["messages"], "") if objective == "sft" else [row["text"]])
-    ]
+    if objective != "sft":
+        return [row["text"] for row in rows]
+    return [text for row in rows for text in _responses(row, row["messages"], "")]
 
 
 def build_preference_pairs(
-    attempt: Attempt, corpus: Artifact, human_train: Artifact, history: CandidateHistory, settings: TransformerTraining
+    attempt: Attempt,
+    corpus: Artifact,
+    human_train: Artifact,
+    candidates: Artifact | None,
+    settings: TransformerTraining,
 ) -> Artifact:
-    """Publish the pairs that DPO learns from; what a person has rejected in a review is on neither side of one.
+    """Publish the preference pairs for DPO; records that a review rejected are on neither side of a pair.
+
+    Args:
+        attempt: where to publish, and whose run's reviews apply.
+        corpus: the chosen side of a pair must be in it.
+        human_train: conversations with annotated pairs, for `preference_source = "human"`.
+        candidates: candidates of this attempt, for every other source.
+        settings: `preference_source` and `preference_score` of `[train]`.
 
     Raises:
-        HeirloomError: there is none.
+        HeirloomError: there is no pair.
     """
-    asked = {"pairs": settings.preference_source, "by": settings.preference_score}
-    newest = {"candidates": history[-1][0]} if settings.preference_source != "human" else {}
-    pairs = attempt.artifact("pairs", asked, corpus=corpus, human_train=human_train, **newest)
+    identity = {"pairs": settings.preference_source, "by": settings.preference_score}
+    parents = {"corpus": corpus, "human_train": human_train}
+    if settings.preference_source != "human":
+        if candidates is None:
+            raise ValueError(f"preference_source {settings.preference_source!r} needs candidates")
+        parents["candidates"] = candidates
+    pairs = attempt.artifact("pairs", identity, **parents)
     if pairs.exists():
         return pairs
-    barred = {*rejected_by_review(attempt)}
-    there = set(read_table(corpus.folder, ["id"])["id"].to_pylist()) - barred
-    rows = (
-        _marked(there, human_train)
-        if settings.preference_source == "human"
-        else _ranked(there, barred, history[-1][0], settings)
-    )
-    if not rows:
-        raise HeirloomError(
-            "no human record of the corpus is a conversation that ends in an answer and a turn of role `rejected`; "
-            "ingest some, or set train.preference_source = 'best-of-k'"
-            if settings.preference_source == "human"
-            else "no prompt has two different answers, one of them kept; ask each record more often "
-            "(prompts.completions_per_prompt, or prompts.max_prompts_per_record) by a program that prompts"
+    rejected = {*rejected_by_review(attempt)}
+    corpus_ids = set(read_table(corpus.folder, ["id"])["id"].to_pylist()) - rejected
+    if settings.preference_source == "human" or candidates is None:
+        rows = _annotated_pairs(corpus_ids, human_train)
+        remedy = (
+            "No human record of the corpus is a conversation that ends in a response and a message of role `rejected`. "
+            'Ingest such records, or set train.preference_source = "best-of-k".'
         )
+    else:
+        rows = _ranked_pairs(corpus_ids, rejected, candidates, settings.preference_score)
+        remedy = (
+            "No prompt has two different completions of which one was kept. Raise prompts.completions_per_prompt or "
+            "prompts.max_prompts_per_record, and choose a `prompts.template_name` with prompts."
+        )
+    if not rows:
+        raise HeirloomError(remedy)
     with pairs.draft() as draft:
         draft.write_part(pa.Table.from_pylist(rows, schema=PAIRS))
     return pairs
 
 
 def dpo_dataset(pairs: Artifact, corpus: Artifact) -> TrainingCorpus:
-    """The pairs as a trainer takes them, each with the weight of its better answer."""
-    weights = dict(zip(*read_table(corpus.folder, ["id", "weight"]).to_pydict().values(), strict=True))
-    return TrainingCorpus(
-        [],
-        [],
-        preferences=[
-            PreferencePair(
-                row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN, weights[row["chosen_id"]]
-            )
-            for row in read_table(pairs.folder).to_pylist()
-        ],
-    )
+    """Build a dataset of preference pairs, each with the corpus weight of its chosen record."""
+    weight_of = dict(zip(*read_table(corpus.folder, ["id", "weight"]).to_pydict().values(), strict=True))
+    preferences = [
+        PreferencePair(
+            row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN, weight_of[row["chosen_id"]]
+        )
+        for row in read_table(pairs.folder).to_pylist()
+    ]
+    return TrainingCorpus([], [], preferences=preferences)
 
 
-def _by_origin(corpus: Artifact, pieces: Any) -> TrainingCorpus:  # noqa: ANN401  (from a row to its texts)
+def _by_origin(corpus: Artifact, texts_of: Callable[[dict[str, Any]], list[Text]]) -> TrainingCorpus:
     texts: dict[str, list[Text]] = {HUMAN: [], SYNTHETIC: []}
     weights: dict[str, list[float]] = {HUMAN: [], SYNTHETIC: []}
     for row in read_table(corpus.folder, ["id", "text", "origin", "weight"]).to_pylist():
-        found = pieces(row)
-        texts[row["origin"]] += found
-        weights[row["origin"]] += [row["weight"]] * len(found)
+        texts_of_row = texts_of(row)
+        texts[row["origin"]] += texts_of_row
+        weights[row["origin"]] += [row["weight"]] * len(texts_of_row)
     return TrainingCorpus(texts[HUMAN], texts[SYNTHETIC], weights[HUMAN], weights[SYNTHETIC])
 
 
-def _pieces(row: dict[str, Any], turns: Any, prompt: str) -> list[Text]:  # noqa: ANN401
-    """The responses of one record with their prompts; its whole text where it has none."""
+def _responses(row: dict[str, Any], messages: Sequence[Message] | None, prompt: str) -> list[Text]:
+    """Return the responses of one record with their prompts; its whole text if it has none."""
     text = row["text"]
-    if not turns and text.startswith("### "):
-        # A model that learned conversations writes whole ones.
+    if not messages and text.startswith("### "):
+        # A model that was trained on conversations generates whole conversations as text.
         try:
-            turns = parse_chat_text(text)
+            messages = parse_chat_text(text)
         except ValueError:
-            turns = None
-    if found := responses_with_context(turns or []):
-        return list(found)
+            messages = None
+    if responses := responses_with_context(messages or []):
+        return list(responses)
     return [(prompt, text.removeprefix(prompt))] if prompt else [text]
 
 
-def _turns(reserve: Artifact) -> dict[str, Any]:
-    rows = read_table(reserve.folder, ["id", "messages"]).to_pylist()
+def _messages_by_id(human_train: Artifact) -> dict[str, list[Message]]:
+    rows = read_table(human_train.folder, ["id", "messages"]).to_pylist()
     return {row["id"]: row["messages"] for row in rows if row["messages"]}
 
 
-def _prompts(pool: CandidateHistory) -> dict[str, str]:
-    tables = [read_table(made.folder, ["id", "prompt"]) for made, _ in pool]
+def _prompts_by_id(synthetic: Sequence[CuratedCandidates]) -> dict[str, str]:
+    tables = [read_table(curated.candidates.folder, ["id", "prompt"]) for curated in synthetic]
     return {row["id"]: row["prompt"] for table in tables for row in table.to_pylist()}
 
 
-def _marked(there: set[str], reserve: Artifact) -> list[dict[str, Any]]:
+def _annotated_pairs(corpus_ids: set[str], human_train: Artifact) -> list[dict[str, Any]]:
     rows = []
-    for identity, turns in _turns(reserve).items():
-        if identity in there and (found := annotated_pair(turns)):
-            said = dict(zip(("prompt", "chosen", "rejected"), found, strict=True))
-            rows.append({**said, "chosen_id": identity, "rejected_id": identity, "origin": HUMAN})
+    for record_id, messages in _messages_by_id(human_train).items():
+        if record_id in corpus_ids and (pair := annotated_pair(messages)):
+            prompt, chosen, rejected = pair
+            rows.append(
+                {
+                    "prompt": prompt,
+                    "chosen": chosen,
+                    "rejected": rejected,
+                    "chosen_id": record_id,
+                    "rejected_id": record_id,
+                    "origin": HUMAN,
+                }
+            )
     return rows
 
 
-def _ranked(
-    there: set[str], barred: set[str], candidates: Artifact, settings: TransformerTraining
+def _ranked_pairs(
+    corpus_ids: set[str], rejected: set[str], candidates: Artifact, preference_score: PreferenceScore
 ) -> list[dict[str, Any]]:
-    names = ["id", "text", "prompt", "sum_logprob", "completion_tokens"]
-    rows = read_table(candidates.folder, names).to_pylist()
-    made = [row for row in rows if row["prompt"] and row["id"] not in barred]
-    said = [row["text"].removeprefix(row["prompt"]) for row in made]
-    nats = [-(row["sum_logprob"] or float("nan")) / max(1, row["completion_tokens"]) for row in made]
-    kept = [row["id"] in there for row in made]
+    columns = ["id", "text", "prompt", "sum_logprob", "completion_tokens"]
+    rows = [
+        row for row in read_table(candidates.folder, columns).to_pylist() if row["prompt"] and row["id"] not in rejected
+    ]
+    completions = [row["text"].removeprefix(row["prompt"]) for row in rows]
+    nll_per_token = [-(row["sum_logprob"] or float("nan")) / max(1, row["completion_tokens"]) for row in rows]
     pairs = best_vs_worst_pairs(
-        [row["prompt"] for row in made], said, kept, preference_scores(settings.preference_score, said, nats)
+        [row["prompt"] for row in rows],
+        completions,
+        [row["id"] in corpus_ids for row in rows],
+        preference_scores(preference_score, completions, nll_per_token),
     )
     return [
         {
-            "prompt": made[pair.chosen]["prompt"],
-            "chosen": said[pair.chosen],
-            "rejected": said[pair.rejected],
-            "chosen_id": made[pair.chosen]["id"],
-            "rejected_id": made[pair.rejected]["id"],
+            "prompt": rows[pair.chosen]["prompt"],
+            "chosen": completions[pair.chosen],
+            "rejected": completions[pair.rejected],
+            "chosen_id": rows[pair.chosen]["id"],
+            "rejected_id": rows[pair.rejected]["id"],
             "origin": SYNTHETIC,
             "margin": pair.margin,
         }

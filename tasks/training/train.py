@@ -1,29 +1,32 @@
-"""Corpus to model, from where the recipe starts. Generation 0's model is made once for all arms that would make the same one."""
+"""Train the model of a generation on its corpus, from the initial weights that `[train]` chooses.
+
+Generation 0 of several runs is trained once if their settings, seed and data are equal; the others copy the model.
+"""
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, load_artifact, read_manifest, read_table
-from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable
 from storage.artifacts.schemas import TRAINING
 from storage.files import file_info
 from storage.runs.run import Attempt
-from tasks.backends import Training, TrainingCorpus, TrainJob, TransformerTraining
-from tasks.backends.registry import Backends
+from tasks.backends import Training, TrainJob, TransformerTraining
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import logger, progress
 from tasks.training.datasets import build_preference_pairs, dpo_dataset, eval_dataset, lm_dataset, sft_dataset
 
-_same_model: dict[str, threading.Lock] = defaultdict(threading.Lock)
-_SHAPE = {
+_training_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+"""One lock for each model fingerprint: runs in parallel threads train equal models once."""
+
+_BASE_FIELDS = {
     "hidden_size",
     "num_hidden_layers",
     "num_attention_heads",
@@ -32,171 +35,154 @@ _SHAPE = {
     "batch_size",
     "precision",
 }
-"""What a base that is pre-trained from the reserve has of the recipe; the rest is as small models learn best."""
+"""Settings that a pretrained base takes from the recipe; the others keep their defaults, which suit small models."""
 
 
 @task
 def train(
-    attempt: Attempt,
+    ctx: StageContext,
+    human: HumanData,
+    history: GenerationHistory,
     corpus: Artifact,
-    heldout: Artifact,
-    gen0_model: Artifact | None,
-    settings: Training,
-    seed: int,
-    backends: Backends,
-    previous: Artifact | None = None,
-    human_train: Artifact | None = None,
-    history: Sequence[tuple[Artifact, Artifact]] = (),
+    curated: CuratedCandidates | None = None,
 ) -> Artifact:
-    """Publish the model.
+    """Publish the model of this attempt.
 
-    `gen0_model` is generation 0's, whose vocabulary every later model keeps; `previous` the last one's. `reserve` and
-    `pool`, candidates and decisions of every generation so far, say what the records of the corpus answer.
+    Args:
+        ctx: context of the attempt.
+        human: held-out records to evaluate on during training, and conversations of the training pool.
+        history: the last model may be the initial weights; generation 0's model has the tokenizer of every later one.
+        corpus: records to train on.
+        curated: candidates of this attempt, whose prompts and scores `sft` and `dpo` need.
 
     Raises:
-        HeirloomError: nothing or too little to learn from, no model to start from, or a training that came to nothing.
+        HeirloomError: there is too little to train on, no model to start from, or the training diverged.
     """
-    settings = settings if gen0_model else _of_human_text_alone(settings)
-    identity: dict[str, Any] = {"train": settings.model_dump(mode="json"), "seed": seed}
-    parents = {"corpus": corpus} | ({"gen0_model": gen0_model} if gen0_model else {})
-    initial_weights: Path | str | None = None
+    gen0_model = history.first.model if history.first else None
+    settings = ctx.recipe.train if gen0_model else _generation_0_settings(ctx.recipe.train)
+    identity: dict[str, Any] = {"train": settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
+    parents = {"corpus": corpus}
+    if gen0_model:
+        parents["gen0_model"] = gen0_model
+    initial = _InitialWeights()
+    pairs: Artifact | None = None
     if isinstance(settings, TransformerTraining):
-        initial_weights, above, named = _initial_weights(
-            attempt, corpus, gen0_model, previous, settings, seed, backends
-        )
-        parents |= above
-        identity |= named
+        initial = _initial_weights(ctx, history, corpus, settings)
+        identity |= initial.identity
+        parents |= initial.parents
         if settings.load_best_model_at_end:
-            parents["human_heldout"] = heldout
+            parents["human_heldout"] = human.heldout
         if settings.objective == "dpo":
-            parents["pairs"] = build_preference_pairs(attempt, corpus, _require(human_train), history, settings)
-    model = attempt.artifact("model", identity, **parents)
-    with _same_model[model.fingerprint]:
-        if model.exists():
+            candidates = curated.candidates if curated else None
+            pairs = parents["pairs"] = build_preference_pairs(ctx.attempt, corpus, human.train, candidates, settings)
+    model = ctx.attempt.artifact("model", identity, **parents)
+    with _training_locks[model.fingerprint]:
+        if _exists_or_copied(ctx.attempt, model):
             return model
-        if twin := _find_cached_model(attempt, model):
-            model.copy_from(twin.folder)
-            return model
-        dataset = _dataset(settings, corpus, human_train, history, parents.get("pairs"))
-        _run_training(
-            attempt,
-            model,
-            dataset,
-            heldout,
-            gen0_model,
-            initial_weights,
-            settings,
-            seed,
-            backends,
-            _license_facts(corpus, human_train),
-        )
-    return model
-
-
-def _initial_weights(
-    attempt: Attempt,
-    corpus: Artifact,
-    gen0_model: Artifact | None,
-    previous: Artifact | None,
-    settings: TransformerTraining,
-    seed: int,
-    backends: Backends,
-) -> tuple[Path | str | None, dict[str, Artifact], dict[str, Any]]:
-    """The model that a training starts from, the artifact that it is, and what it holds where it is none of ours."""
-    if settings.init_from == "previous" and previous:
-        return ensure_loadable(previous), {"previous": previous}, {}
-    if settings.base_model:
-        return settings.base_model, {}, {"base": _hash_base(settings.base_model)}
-    if settings.init_from != "base":
-        return None, {}, {}
-    base = (
-        load_artifact(gen0_model.folder.with_name("base"))
-        if gen0_model
-        else _pretrain_base(attempt, corpus, settings, seed, backends)
-    )
-    return base.ensure_local(), {"base": base}, {}
-
-
-def _pretrain_base(
-    attempt: Attempt, corpus: Artifact, settings: TransformerTraining, seed: int, backends: Backends
-) -> Artifact:
-    """The base that generation 0 makes from its human text, for itself and for all that come after."""
-    shape = settings.model_dump(include=_SHAPE)
-    plain = TransformerTraining.model_validate({**shape, "generation_0_max_steps": settings.base_max_steps})
-    base = attempt.artifact("base", {"train": plain.model_dump(mode="json"), "seed": seed}, corpus=corpus)
-    with _same_model[base.fingerprint]:
-        if base.exists():
-            return base
-        if twin := _find_cached_model(attempt, base):
-            base.copy_from(twin.folder)
+        objective = settings.objective if isinstance(settings, TransformerTraining) else "lm"
+        if pairs:
+            dataset = dpo_dataset(pairs, corpus)
+        elif objective == "sft":
+            dataset = sft_dataset(corpus, human.train, (*history.synthetic, *([curated] if curated else [])))
         else:
-            _run_training(attempt, base, lm_dataset(corpus), None, None, None, plain, seed, backends, {})
-    return base
-
-
-def _dataset(
-    settings: Training,
-    corpus: Artifact,
-    reserve: Artifact | None,
-    pool: Sequence[tuple[Artifact, Artifact]],
-    pairs: Artifact | None,
-) -> TrainingCorpus:
-    if pairs:
-        return dpo_dataset(pairs, corpus)
-    if isinstance(settings, TransformerTraining) and settings.objective == "sft":
-        return sft_dataset(corpus, _require(reserve), pool)
-    return lm_dataset(corpus)
-
-
-def _run_training(
-    attempt: Attempt,
-    model: Artifact,
-    dataset: TrainingCorpus,
-    heldout: Artifact | None,
-    gen0_model: Artifact | None,
-    initial_weights: Path | str | None,
-    settings: Training,
-    seed: int,
-    backends: Backends,
-    about: dict[str, Any],
-) -> None:
-    objective = settings.objective if isinstance(settings, TransformerTraining) else "lm"
-    with model.draft() as draft, progress(attempt, "train" if model.name == "model" else model.name) as told:
+            dataset = lm_dataset(corpus)
         job = TrainJob(
             settings=settings,
             corpus=dataset,
-            eval_texts=eval_dataset(heldout, objective) if heldout else [],
+            eval_texts=eval_dataset(human.heldout, objective),
             gen0_model=gen0_model.ensure_local() if gen0_model else None,
-            initial_weights=initial_weights,
-            folder=draft.folder,
-            seed=derive_seed(seed, "train", attempt.generation, attempt.number),
+            initial_weights=initial.path,
+            folder=model.folder,
+            seed=ctx.seed("train"),
         )
-        result = backends.trainer().train(job, told)
-        curve = [point._asdict() for point in result.log]
-        draft.write_part(pa.Table.from_pylist(curve, schema=TRAINING))
+        _run(ctx, model, job, {"licenses": _licenses(corpus, human.train)})
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _InitialWeights:
+    """Weights that a training starts from; without a path it starts from random weights."""
+
+    path: Path | str | None = None
+    """A model folder, or the name of a model on the Hugging Face Hub."""
+    parents: dict[str, Artifact] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    """Hashes of a model that is no artifact."""
+
+
+def _initial_weights(
+    ctx: StageContext, history: GenerationHistory, corpus: Artifact, settings: TransformerTraining
+) -> _InitialWeights:
+    if settings.init_from == "previous" and history.last:
+        previous = history.last.model
+        return _InitialWeights(path=ensure_loadable(previous), parents={"previous": previous})
+    if settings.base_model:
+        return _InitialWeights(path=settings.base_model, identity={"base": _hash_base(settings.base_model)})
+    if settings.init_from != "base":
+        return _InitialWeights()
+    if history.first:
+        base = load_artifact(history.first.model.folder.with_name("base"))
+    else:
+        base = _pretrain_base(ctx, corpus, settings)
+    return _InitialWeights(path=base.ensure_local(), parents={"base": base})
+
+
+def _pretrain_base(ctx: StageContext, corpus: Artifact, settings: TransformerTraining) -> Artifact:
+    """Publish the base model that generation 0 pretrains on its human records, and that every generation starts from."""
+    base_settings = TransformerTraining.model_validate(
+        {**settings.model_dump(include=_BASE_FIELDS), "generation_0_max_steps": settings.base_max_steps}
+    )
+    identity = {"train": base_settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
+    base = ctx.attempt.artifact("base", identity, corpus=corpus)
+    with _training_locks[base.fingerprint]:
+        if not _exists_or_copied(ctx.attempt, base):
+            job = TrainJob(
+                settings=base_settings, corpus=lm_dataset(corpus), folder=base.folder, seed=ctx.seed("train")
+            )
+            _run(ctx, base, job, {})
+    return base
+
+
+def _run(ctx: StageContext, model: Artifact, job: TrainJob[Training], facts: Mapping[str, Any]) -> None:
+    """Train a model in a draft of its folder, and publish it with its log and these further facts."""
+    stage = "train" if model.name == "model" else model.name
+    with model.draft() as draft, progress(ctx.attempt, stage) as report:
+        result = ctx.backends.trainer().train(replace(job, folder=draft.folder), report)
+        draft.write_part(pa.Table.from_pylist([point._asdict() for point in result.log], schema=TRAINING))
         draft.facts = {
             "tokens": result.tokens,
             "human_token_fraction": result.human_tokens / result.tokens,
             "steps": result.steps,
             "training_seconds": result.seconds,
             "resumed_from_step": result.resumed_from_step,
-            **about,
+            **facts,
         }
     if result.resumed_from_step:
-        logger.info("%s · training went on from its checkpoint at step %d", attempt, result.resumed_from_step)
+        logger.info("%s · training resumed from its checkpoint at step %d", ctx.attempt, result.resumed_from_step)
 
 
-def _license_facts(corpus: Artifact, reserve: Artifact | None) -> dict[str, Any]:
-    """Licenses of the human records that a model learns from."""
-    if not reserve:
-        return {}
-    there = set(read_table(corpus.folder, ["id"])["id"].to_pylist())
-    rows = read_table(reserve.folder, ["id", "license"]).to_pylist()
-    return {"licenses": sorted({row["license"] for row in rows if row["license"] and row["id"] in there})}
+def _exists_or_copied(attempt: Attempt, model: Artifact) -> bool:
+    """Return whether the model is published, after copying it from another run if one has it."""
+    if model.exists():
+        return True
+    if cached := _find_cached_model(attempt, model):
+        model.copy_from(cached.folder)
+        return True
+    return False
 
 
-def _of_human_text_alone(settings: Training) -> Training:
-    """Settings of generation 0, where a schedule between human and synthetic text has no meaning, and nobody has answered."""
+def _find_cached_model(attempt: Attempt, model: Artifact) -> Artifact | None:
+    """Find the same model in generation 0 of another run of this store."""
+    if attempt.generation:
+        return None
+    for path in sorted(attempt.run.root.glob(f"runs/*/generation=0/attempt=*/{model.name}/{MANIFEST}")):
+        if read_manifest(path.parent)["fingerprint"] == model.fingerprint:
+            return replace(model, folder=path.parent)
+    return None
+
+
+def _generation_0_settings(settings: Training) -> Training:
+    """Adapt the settings to generation 0, which trains on human records alone and has no candidates."""
     if not isinstance(settings, TransformerTraining):
         return settings
     changed: dict[str, Any] = {"max_steps": settings.generation_0_max_steps, "human_ratio_schedule": "constant"}
@@ -205,23 +191,14 @@ def _of_human_text_alone(settings: Training) -> Training:
     return settings.model_copy(update=changed)
 
 
+def _licenses(corpus: Artifact, human_train: Artifact) -> list[str]:
+    """List the licenses of the human records in a corpus."""
+    corpus_ids = set(read_table(corpus.folder, ["id"])["id"].to_pylist())
+    rows = read_table(human_train.folder, ["id", "license"]).to_pylist()
+    return sorted({row["license"] for row in rows if row["license"] and row["id"] in corpus_ids})
+
+
 def _hash_base(base: str) -> dict[str, str]:
-    """What a base model in a folder holds; empty for one that is known by its name."""
+    """Hash the files of a base model in a local folder; empty for a model that is known by its name on the Hub."""
     files = sorted(Path(base).glob("*.safetensors")) + sorted(Path(base).glob("*.json"))
     return {path.name: str(file_info(path)["sha256"]) for path in files}
-
-
-def _require(reserve: Artifact | None) -> Artifact:
-    if reserve is None:
-        raise HeirloomError("responses and pairs are read from the reserve, which was not given")
-    return reserve
-
-
-def _find_cached_model(attempt: Attempt, model: Artifact) -> Artifact | None:
-    """The same model in another run of this store, if one is finished."""
-    if attempt.generation:
-        return None
-    for path in sorted(attempt.run.root.glob(f"runs/*/generation=0/attempt=*/{model.name}/{MANIFEST}")):
-        if read_manifest(path.parent)["fingerprint"] == model.fingerprint:
-            return replace(model, folder=path.parent)
-    return None

@@ -7,13 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from curation.mixing import MixSettings
 from flows.config.site import Site
 from storage.artifacts.artifact import Artifact
 from storage.artifacts.ids import synthetic_id, text_hash
@@ -21,19 +20,20 @@ from storage.artifacts.schemas import CANDIDATES, DECISIONS, SYNTHETIC
 from storage.runs.run import Attempt, Run
 from tasks.backends import (
     Completion,
-    NgramTraining,
     Prompt,
     Resources,
+    Sampling,
     TrainingCorpus,
     TrainingResult,
     TrainJob,
     TransformerTraining,
 )
 from tasks.backends.registry import Backends, open_backends
+from tasks.context import CuratedCandidates, Generation, GenerationHistory, HumanData, StageContext
 from tasks.ingestion.ingest import load_pinned_human
 from tasks.mix import mix
 from tasks.training.train import train
-from tests.conftest import human_texts
+from tests.conftest import TINY, human_texts
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
@@ -58,43 +58,68 @@ def site(tmp_path: Path, resources: Resources) -> Site:
 
 
 @dataclass(frozen=True)
-class Beginning:
+class StartedRun:
     """Generation 0 of one run."""
 
     run: Run
-    reserve: Artifact
-    heldout: Artifact
+    human: HumanData
     corpus: Artifact
     model: Artifact
+    backends: Backends
 
     def attempt(self, generation: int) -> Attempt:
         return Attempt(self.run, generation)
 
+    def context(self, generation: int, **changed: object) -> StageContext:
+        """Context of an attempt of this run, with a recipe that has other sections or another seed."""
+        return StageContext(
+            attempt=self.attempt(generation), recipe=NGRAM_RECIPE.model_copy(update=changed), backends=self.backends
+        )
+
+    def history(self, *synthetic: CuratedCandidates, last_corpus: Artifact | None = None) -> GenerationHistory:
+        """Generation 0, and a generation for each pair of candidates and decisions, all with the corpus and model of generation 0."""
+        generations = [self._generation(0, None)]
+        generations += [self._generation(number, curated) for number, curated in enumerate(synthetic, 1)]
+        if last_corpus:
+            generations[-1] = replace(generations[-1], corpus=last_corpus)
+        return GenerationHistory(tuple(generations))
+
+    def _generation(self, number: int, curated: CuratedCandidates | None) -> Generation:
+        attempt = self.attempt(number)
+        metrics, verdict = attempt.artifact("metrics", {}), attempt.artifact("verdict", {})
+        return Generation(
+            attempt=attempt, curated=curated, corpus=self.corpus, model=self.model, metrics=metrics, verdict=verdict
+        )
+
+
+NGRAM_RECIPE = TINY.model_copy(update={"generate": Sampling(sampler="ngram")})
+"""`TINY` with its sampler resolved."""
+
 
 @pytest.fixture
-def begin(ingested: Site, backends: Backends) -> Callable[[str], Beginning]:
+def start_run(ingested: Site, backends: Backends) -> Callable[[str], StartedRun]:
     """Make generation 0 of a run of that name, on the n-gram backend."""
 
-    def made(name: str) -> Beginning:
+    def made(name: str) -> StartedRun:
         run = Run(ingested.store, name)
         run.initialize({}, set(), {})
         attempt = Attempt(run, 0)
         human = load_pinned_human(attempt, "letters")
-        corpus = mix(attempt, human["human_train"], [], MixSettings(), 0)
-        model = train(attempt, corpus, human["human_heldout"], None, NgramTraining(), 0, backends)
-        return Beginning(run, human["human_train"], human["human_heldout"], corpus, model)
+        ctx = StageContext(attempt=attempt, recipe=NGRAM_RECIPE, backends=backends)
+        corpus = mix(ctx, human, GenerationHistory())
+        return StartedRun(run, human, corpus, train(ctx, human, GenerationHistory(), corpus), backends)
 
     return made
 
 
-Said = Callable[..., tuple[Artifact, Artifact]]
+PublishCandidates = Callable[..., CuratedCandidates]
 
 
 @pytest.fixture
-def said() -> Said:
+def publish_candidates() -> PublishCandidates:
     """Publish candidates with these texts, and decisions that drop those at the places in `dropped`."""
 
-    def publish(attempt: Attempt, texts: Sequence[str], dropped: Sequence[int] = ()) -> tuple[Artifact, Artifact]:
+    def publish(attempt: Attempt, texts: Sequence[str], dropped: Sequence[int] = ()) -> CuratedCandidates:
         ids = [synthetic_id(attempt.generation, attempt.number, place) for place in range(len(texts))]
         rows = [
             {
@@ -116,7 +141,7 @@ def said() -> Said:
         for artifact, content, schema in ((candidates, rows, CANDIDATES), (decisions, decided, DECISIONS)):
             with artifact.draft() as draft:
                 draft.write_part(pa.Table.from_pylist(content, schema=schema))
-        return candidates, decisions
+        return CuratedCandidates(candidates=candidates, decisions=decisions)
 
     return publish
 

@@ -8,7 +8,7 @@ from flows.config.site import Site
 from flows.evolve import evolve
 from storage.runs.run import Run
 from storage.runs.status import last_accepted_generation, run_state
-from tasks.budget import cost_by_generation, within_budget
+from tasks.budget import budget_exceeded, cost_by_generation
 from tasks.orchestration.prefect import without_prefect
 
 
@@ -20,7 +20,9 @@ def test_cost_is_counted_from_what_is_stored(ripe: Path) -> None:
 
 
 def test_what_is_finished_is_always_affordable(ripe: Path) -> None:
-    assert list(within_budget(Run(ripe, "tiny"), range(4), BudgetSettings(run_tokens=1))) == [0, 1, 2, 3]
+    run, settings = Run(ripe, "tiny"), BudgetSettings(run_tokens=1)
+    assert [budget_exceeded(run, generation, settings) for generation in range(4)] == [""] * 4
+    assert "raise budget.run_tokens" in budget_exceeded(run, 4, settings)
 
 
 def test_a_run_stops_when_its_budget_is_spent_and_goes_on_when_it_is_raised(ingested: Site, recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from curation.forecast.simulation import FORECAST_METRICS
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from flows.terminal.forecast import loop_spec, parse_share, print_forecast
+from flows.terminal.forecast import parse_share, print_forecast
 
 
 def _said(
@@ -99,8 +99,3 @@ def test_a_share_is_written_either_way(text: str, share: float) -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no share between 0 and 1"):
         parse_share(text)
-
-
-def test_a_loop_is_what_the_recipe_says(recipe: Recipe) -> None:
-    assert loop_spec(recipe).mix == recipe.mix
-    assert loop_spec(recipe).temperature == recipe.generate.temperature

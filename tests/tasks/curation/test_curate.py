@@ -13,7 +13,7 @@ from storage.artifacts.survivors import read_survivors
 from tasks.backends.registry import Backends
 from tasks.curation.curate import curate
 from tests.conftest import human_texts
-from tests.tasks.conftest import Beginning, Said
+from tests.tasks.conftest import PublishCandidates, StartedRun
 
 _SETTINGS = CurateSettings(encoder="hashing")
 _DUPLICATES = CurateSettings(
@@ -35,14 +35,14 @@ def _first(artifact: Artifact) -> dict:
 
 
 def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
-    begin: Callable[[str], Beginning], said: Said
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
-    begun = begin("tiny")
-    human, held = _first(begun.reserve), _first(begun.heldout)
+    started = start_run("tiny")
+    human, held = _first(started.human.train), _first(started.human.heldout)
     copied, leaked = human["text"] + " Indeed.", held["text"] + " Indeed."
     near = _NEW[0].replace(" It was", " Then it was")
-    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _DUPLICATES)
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near]).candidates
+    decisions = curate(started.context(2, curate=_DUPLICATES), started.human, started.history(), candidates)
     last = {identity: rows[-1] for identity, rows in _decided(decisions).items()}
     told = [(last[f"g001-{place:07d}"]["filter"], last[f"g001-{place:07d}"]["duplicate_of"]) for place in range(12, 17)]
     assert told == [
@@ -59,10 +59,12 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
     assert facts == {"survivors": 12, "dropped": 5, "filter_rate_alerts": []}
 
 
-def test_a_dropped_record_is_shown_to_no_later_sieve(begin: Callable[[str], Beginning], said: Said) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+def test_a_dropped_record_is_shown_to_no_later_sieve(
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
+) -> None:
+    started = start_run("tiny")
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper()]).candidates
+    decisions = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     for rows in _decided(decisions).values():
         assert [row["filter"] for row in rows] == list(_SETTINGS.filters)[: len(rows)]
         assert all(row["kept"] for row in rows[:-1])
@@ -73,14 +75,12 @@ def test_a_dropped_record_is_shown_to_no_later_sieve(begin: Callable[[str], Begi
 
 
 def test_survivors_of_earlier_generations_are_known_and_what_was_dropped_is_not(
-    begin: Callable[[str], Beginning], said: Said
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
-    begun = begin("tiny")
-    earlier = said(begun.attempt(1), _NEW[:4], dropped=[2])
-    candidates, _ = said(begun.attempt(2), [_NEW[0], _NEW[2], _NEW[5]])
-    decisions = curate(
-        begun.attempt(3), candidates, begun.reserve, {"human_heldout": begun.heldout}, [earlier], _DUPLICATES
-    )
+    started = start_run("tiny")
+    earlier = publish_candidates(started.attempt(1), _NEW[:4], dropped=[2])
+    candidates = publish_candidates(started.attempt(2), [_NEW[0], _NEW[2], _NEW[5]]).candidates
+    decisions = curate(started.context(3, curate=_DUPLICATES), started.human, started.history(earlier), candidates)
     decided = _decided(decisions)
     repeated = decided["g002-0000000"][-1]
     assert (repeated["filter"], repeated["kept"]) == ("exact", False)
@@ -89,42 +89,44 @@ def test_survivors_of_earlier_generations_are_known_and_what_was_dropped_is_not(
     assert decided["g002-0000002"][-1]["kept"]
 
 
-def test_no_sieves_keep_every_candidate(begin: Callable[[str], Beginning], said: Said) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), ["?!", "?!"])
+def test_no_sieves_keep_every_candidate(
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
+) -> None:
+    started = start_run("tiny")
+    candidates = publish_candidates(started.attempt(1), ["?!", "?!"]).candidates
     decisions = curate(
-        begun.attempt(2),
+        started.context(2, curate=CurateSettings(filters=(), encoder="hashing")),
+        started.human,
+        started.history(),
         candidates,
-        begun.reserve,
-        {"human_heldout": begun.heldout},
-        [],
-        CurateSettings(filters=(), encoder="hashing"),
     )
     assert read_survivors(candidates.folder, decisions.folder).num_rows == 2
     assert read_manifest(decisions.folder)["facts"] == {"survivors": 2, "dropped": 0, "filter_rate_alerts": []}
 
 
 def test_what_is_decided_is_not_decided_again(
-    begin: Callable[[str], Beginning], said: Said, backends: Backends
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, backends: Backends
 ) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), _NEW)
-    first = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+    started = start_run("tiny")
+    candidates = publish_candidates(started.attempt(1), _NEW).candidates
+    first = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     written = read_manifest(first.folder)["finished"]
-    again = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+    again = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     assert again == first
     assert read_manifest(again.folder)["finished"] == written
 
 
 def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
-    begin: Callable[[str], Beginning], said: Said, monkeypatch: pytest.MonkeyPatch
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper(), _NEW[0].replace(" It was", " Then it was")])
-    whole = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+    started = start_run("tiny")
+    candidates = publish_candidates(
+        started.attempt(1), [*_NEW, "?!", _NEW[1].upper(), _NEW[0].replace(" It was", " Then it was")]
+    ).candidates
+    whole = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     write = Draft.write_part
     for sieves in range(len(_SETTINGS.filters)):
-        attempt = begun.attempt(3 + sieves)
+        ctx = started.context(3 + sieves, curate=_SETTINGS)
         written: list[str] = []
 
         def dying(draft: Draft, table: pa.Table, number: int = 0, most: int = sieves, log: list = written) -> None:
@@ -137,10 +139,10 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
         with monkeypatch.context() as patched:
             patched.setattr(Draft, "write_part", dying)
             with pytest.raises(KeyboardInterrupt):
-                curate(attempt, candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+                curate(ctx, started.human, started.history(), candidates)
         assert written.count(".decisions.draft") == sieves
-        assert not (attempt.folder / "decisions").exists()
-        again = curate(attempt, candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+        assert not (ctx.attempt.folder / "decisions").exists()
+        again = curate(ctx, started.human, started.history(), candidates)
         parts = sorted(path.name for path in whole.folder.glob("*.parquet"))
         assert [path.name for path in sorted(again.folder.glob("*.parquet"))] == parts
         for part in parts:
@@ -148,33 +150,35 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
 
 
 def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked_at(
-    begin: Callable[[str], Beginning], said: Said
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
-    stored = read_table(begun.attempt(2).folder / "embeddings")
+    started = start_run("tiny")
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper()]).candidates
+    decisions = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
+    stored = read_table(started.attempt(2).folder / "embeddings")
     assert stored.schema == embeddings_schema(256)
     looked_at = {row["id"] for row in read_table(decisions.folder).to_pylist() if row["filter"] == "semantic"}
     assert set(stored["id"].to_pylist()) == looked_at
     texts = dict(zip(*(read_table(candidates.folder)[name].to_pylist() for name in ("id", "text")), strict=True))
     expected = HashingEncoder().encode([texts[identity] for identity in stored["id"].to_pylist()])
     assert np.allclose(np.array(stored["vector"].to_pylist()), expected, atol=1e-3)
-    assert read_manifest(begun.attempt(2).folder / "embeddings")["facts"] == {"truncated": 0}
+    assert read_manifest(started.attempt(2).folder / "embeddings")["facts"] == {"truncated": 0}
 
 
-def test_what_was_dropped_is_stored_first(begin: Callable[[str], Beginning], said: Said) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), [*_NEW, "?!", _NEW[1].upper()])
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _SETTINGS)
+def test_what_was_dropped_is_stored_first(
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
+) -> None:
+    started = start_run("tiny")
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper()]).candidates
+    decisions = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     parts = [pq.read_table(path)["kept"].to_pylist() for path in sorted(decisions.folder.glob("*.parquet"))]
     assert all(kept == sorted(kept) for kept in parts)
     assert any(not all(kept) for kept in parts)
 
 
-def test_surprise_is_nats_per_token_of_the_stored_log_probability(begin: Callable[[str], Beginning]) -> None:
-    begun = begin("tiny")
-    candidates = begun.attempt(1).artifact("candidates", {"by": "hand"})
+def test_surprise_is_nats_per_token_of_the_stored_log_probability(start_run: Callable[[str], StartedRun]) -> None:
+    started = start_run("tiny")
+    candidates = started.attempt(1).artifact("candidates", {"by": "hand"})
     scores = [(-12.0, 4), (-3.0, 3), (None, 5), (-2.0, 0)]
     rows = [
         {"id": f"g001-{place}", "text": text, "source_generation": 1, "sum_logprob": nats, "completion_tokens": tokens}
@@ -184,20 +188,20 @@ def test_surprise_is_nats_per_token_of_the_stored_log_probability(begin: Callabl
         draft.write_part(pa.Table.from_pylist(rows, schema=CANDIDATES))
     settings = CurateSettings.model_validate({"filters": ["perplexity"], "perplexity": {"quantiles": (0.5, 1)}})
     decisions = read_table(
-        curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], settings).folder
+        curate(started.context(2, curate=settings), started.human, started.history(), candidates).folder
     )
     told = {row["id"]: (row["score"], row["kept"]) for row in decisions.to_pylist()}
     assert [told[f"g001-{place}"] for place in range(4)] == [(3.0, True), (1.0, False), (None, True), (None, True)]
 
 
 def test_diversity_keeps_the_likeliest_of_each_source_where_the_recipe_says_so(
-    begin: Callable[[str], Beginning], said: Said
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
-    begun = begin("tiny")
-    candidates, _ = said(begun.attempt(1), _NEW)
+    started = start_run("tiny")
+    candidates = publish_candidates(started.attempt(1), _NEW).candidates
     choice = {"keep_fraction": 0.5, "diversity_weight": 0, "quality": "words", "strata": "source"}
     settings = CurateSettings.model_validate({"filters": ["diversity"], "encoder": "hashing", "diversity": choice})
-    decisions = curate(begun.attempt(2), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], settings)
+    decisions = curate(started.context(2, curate=settings), started.human, started.history(), candidates)
     words = {row["id"]: len(row["text"].split()) for row in read_table(candidates.folder).to_pylist()}
     kept = [words[row["id"]] for row in read_table(decisions.folder).to_pylist() if row["kept"]]
     gone = [words[row["id"]] for row in read_table(decisions.folder).to_pylist() if not row["kept"]]

@@ -11,107 +11,112 @@ from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.splitting import EvalSetSettings
 from storage.artifacts.artifact import Artifact, ArtifactMissingError, read_manifest, read_table
-from storage.runs.run import Attempt
 from tasks.backends import Sampling
-from tasks.backends.registry import Backends
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext
 from tasks.curation.curate import curate
-from tasks.curation.decontaminate import check_contamination, find_excluded_records, load_protected_sets
+from tasks.curation.decontaminate import check_contamination, find_excluded_records
 from tasks.generation.generate import generate
 from tasks.ingestion.eval_sets import add_eval_set
 from tasks.ingestion.ingest import load_pinned_human
 from tasks.mix import mix
 from tests.conftest import human_texts
-from tests.tasks.conftest import Beginning, Said
+from tests.tasks.conftest import PublishCandidates, StartedRun
 
 _SETTINGS = CurateSettings(encoder="hashing")
 _UNSIEVED = CurateSettings(encoder="hashing", filters=("exact",))
 _NEW = human_texts(8, seed=60)
 
 
-def _withhold(begun: Beginning, folder: Path, texts: Sequence[str], name: str = "exam") -> None:
+def _withhold(started: StartedRun, folder: Path, texts: Sequence[str], name: str = "exam") -> None:
     source = folder / f"{name}.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    add_eval_set(begun.run.root, "letters", name, [str(source)], EvalSetSettings())
+    add_eval_set(started.run.root, "letters", name, [str(source)], EvalSetSettings())
 
 
-def _pinned(begun: Beginning, generation: int) -> tuple[Attempt, dict[str, Artifact]]:
-    attempt = begun.attempt(generation)
-    return attempt, load_protected_sets(attempt, load_pinned_human(attempt, "letters")["human_train"])
+def _pinned(
+    started: StartedRun, generation: int, curate: CurateSettings = _SETTINGS, **changed: object
+) -> tuple[StageContext, HumanData]:
+    ctx = started.context(generation, curate=curate, **changed)
+    return ctx, load_pinned_human(ctx.attempt, "letters")
 
 
 def _rows(artifact: Artifact) -> list[dict]:
     return read_table(artifact.folder).to_pylist()
 
 
-def test_an_attempt_withholds_what_was_there_when_it_began(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
-    begun = begin("tiny")
-    _pinned(begun, 1)
-    _withhold(begun, tmp_path, _NEW)
-    assert list(_pinned(begun, 1)[1]) == ["human_heldout"]
-    attempt, withheld = _pinned(begun, 2)
-    assert list(withheld) == ["human_heldout", "exam"]
-    assert withheld["human_heldout"].exists()
-    assert withheld["human_heldout"].fingerprint == begun.heldout.fingerprint
-    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS)
+def test_an_attempt_withholds_what_was_there_when_it_began(
+    start_run: Callable[[str], StartedRun], tmp_path: Path
+) -> None:
+    started = start_run("tiny")
+    _pinned(started, 1)
+    _withhold(started, tmp_path, _NEW)
+    assert list(_pinned(started, 1)[1].protected) == ["human_heldout"]
+    ctx, human = _pinned(started, 2)
+    assert list(human.protected) == ["human_heldout", "exam"]
+    assert list(human.eval_sets) == ["exam"]
+    assert human.protected["human_heldout"].exists()
+    assert human.protected["human_heldout"].fingerprint == started.human.heldout.fingerprint
+    excluded_records = find_excluded_records(ctx, human, started.history())
     assert set(excluded_records.parents) == {"human_train", "human_heldout", "eval_set_exam"}
 
 
 def test_a_set_that_was_lost_is_an_error_and_not_an_empty_one(
-    begin: Callable[[str], Beginning], tmp_path: Path
+    start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
-    begun = begin("tiny")
-    _withhold(begun, tmp_path, _NEW)
-    _pinned(begun, 1)
-    (begun.run.root / "human/letters/eval_sets/exam").rename(tmp_path / "gone")
+    started = start_run("tiny")
+    _withhold(started, tmp_path, _NEW)
+    _pinned(started, 1)
+    (started.run.root / "human/letters/eval_sets/exam").rename(tmp_path / "gone")
     with pytest.raises(ArtifactMissingError, match=r"There is no eval set 'exam' of letters\. Eval sets: none yet"):
-        _pinned(begun, 1)
+        _pinned(started, 1)
 
 
 def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from(
-    begin: Callable[[str], Beginning], backends: Backends, tmp_path: Path
+    start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
-    begun = begin("tiny")
-    reserve = _rows(begun.reserve)
+    started = start_run("tiny")
+    reserve = _rows(started.human.train)
     exact, near, quoted = (row["text"] for row in reserve[:3])
     padding = " ".join(f"word{number}" for number in range(200))
-    _withhold(begun, tmp_path, [exact, near + " Indeed so.", f"{padding} {quoted} {padding}", *_NEW])
-    attempt, withheld = _pinned(begun, 1)
-    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS)
+    _withhold(started, tmp_path, [exact, near + " Indeed so.", f"{padding} {quoted} {padding}", *_NEW])
+    sampling = Sampling(sampler="ngram", max_tokens=12)
+    ctx, human = _pinned(started, 1, generate=sampling, prompts=PromptSettings(template_name="prefix"), seed=1)
+    excluded_records = find_excluded_records(ctx, human, started.history())
     gone = {row["id"] for row in reserve[:3]}
     assert {row["id"] for row in _rows(excluded_records)} == gone
     assert [row["reason"] for row in _rows(excluded_records)].count("quotes a withheld record") == 1
-    exam = {row["id"] for row in _rows(withheld["exam"])}
+    exam = {row["id"] for row in _rows(human.protected["exam"])}
     assert all(row["duplicate_of"] in exam and not row["kept"] for row in _rows(excluded_records))
     assert read_manifest(excluded_records.folder)["facts"] == {"screened": len(reserve), "excluded_records": 3}
 
-    sampling = Sampling(sampler="ngram", max_tokens=12)
-    opening = PromptSettings(template_name="prefix")
-    candidates = generate(attempt, begun.model, begun.reserve, opening, sampling, 1, backends, excluded_records)
+    candidates = generate(ctx, human, started.history(), started.model, excluded_records)
     stays = [row["id"] for row in reserve if row["id"] not in gone]
     assert sorted(row["parents"][0] for row in _rows(candidates)) == sorted(stays)
-    corpus = mix(attempt, begun.reserve, [], MixSettings(), 0, excluded_records)
+    corpus = mix(ctx, human, started.history(), None, excluded_records)
     assert [row["id"] for row in _rows(corpus)] == stays
-    assert all(row["num_overlapping"] == 0 for row in _rows(check_contamination(attempt, corpus, withheld, _SETTINGS)))
+    assert all(row["num_overlapping"] == 0 for row in _rows(check_contamination(ctx, human, corpus)))
 
 
-def test_a_reserve_that_overlaps_as_a_whole_is_an_error(begin: Callable[[str], Beginning], tmp_path: Path) -> None:
-    begun = begin("tiny")
-    _withhold(begun, tmp_path, [row["text"] for row in _rows(begun.reserve)])
-    attempt, withheld = _pinned(begun, 1)
+def test_a_reserve_that_overlaps_as_a_whole_is_an_error(start_run: Callable[[str], StartedRun], tmp_path: Path) -> None:
+    started = start_run("tiny")
+    _withhold(started, tmp_path, [row["text"] for row in _rows(started.human.train)])
+    ctx, human = _pinned(started, 1)
     with pytest.raises(ValueError, match="every record of the reserve overlaps what is withheld"):
-        find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS)
-    assert not (attempt.folder / "excluded_records").exists()
+        find_excluded_records(ctx, human, started.history())
+    assert not (ctx.attempt.folder / "excluded_records").exists()
 
 
 def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
-    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
-    begun = begin("tiny")
-    _withhold(begun, tmp_path, _NEW[:2])
-    candidates, _ = said(begun.attempt(1), [_NEW[0], _NEW[5], f"{_NEW[1]} {' '.join(human_texts(9, seed=61))}"])
-    attempt, withheld = _pinned(begun, 2)
-    decisions = curate(attempt, candidates, begun.reserve, withheld, [], _SETTINGS)
-    exam = {row["text"]: row["id"] for row in _rows(withheld["exam"])}
+    started = start_run("tiny")
+    _withhold(started, tmp_path, _NEW[:2])
+    candidates = publish_candidates(
+        started.attempt(1), [_NEW[0], _NEW[5], f"{_NEW[1]} {' '.join(human_texts(9, seed=61))}"]
+    ).candidates
+    ctx, human = _pinned(started, 2)
+    decisions = curate(ctx, human, started.history(), candidates)
+    exam = {row["text"]: row["id"] for row in _rows(human.protected["exam"])}
     dropped = {
         row["id"]: (row["filter"], row["duplicate_of"])
         for row in _rows(decisions)
@@ -124,43 +129,44 @@ def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
 
 
 def test_survivors_of_before_a_set_was_there_are_kept_out_of_later_corpora(
-    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
-    begun = begin("tiny")
-    pool = [said(begun.attempt(1), _NEW[:4])]
-    _withhold(begun, tmp_path, [_NEW[2]])
-    attempt, withheld = _pinned(begun, 2)
-    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, pool, _SETTINGS)
+    started = start_run("tiny")
+    curated = publish_candidates(started.attempt(1), _NEW[:4])
+    _withhold(started, tmp_path, [_NEW[2]])
+    ctx, human = _pinned(started, 2, mix=MixSettings(policy="accumulate"))
+    excluded_records = find_excluded_records(ctx, human, started.history(curated))
     assert [row["id"] for row in _rows(excluded_records)] == ["g001-0000002"]
-    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="accumulate"), 0, excluded_records)
+    corpus = mix(ctx, human, started.history(), curated, excluded_records)
     texts = [row["text"] for row in _rows(corpus) if row["origin"] == "synthetic"]
     assert texts == [_NEW[0], _NEW[1], _NEW[3]]
 
 
 def test_survivors_that_were_sieved_against_every_set_are_not_looked_at_again(
-    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
-    begun = begin("tiny")
-    _withhold(begun, tmp_path, [_NEW[2]])
-    first, withheld = _pinned(begun, 1)
-    candidates, _ = said(begun.attempt(5), _NEW)
-    decided = curate(first, candidates, begun.reserve, withheld, [], _SETTINGS)
-    attempt, withheld = _pinned(begun, 2)
-    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, [(candidates, decided)], _SETTINGS)
+    started = start_run("tiny")
+    _withhold(started, tmp_path, [_NEW[2]])
+    ctx, human = _pinned(started, 1)
+    candidates = publish_candidates(started.attempt(5), _NEW).candidates
+    decisions = curate(ctx, human, started.history(), candidates)
+    curated = CuratedCandidates(candidates=candidates, decisions=decisions)
+    ctx, human = _pinned(started, 2)
+    excluded_records = find_excluded_records(ctx, human, started.history(curated))
     assert set(excluded_records.parents) == {"human_train", "human_heldout", "eval_set_exam"}
 
 
 def test_the_proof_shows_what_a_loop_without_the_sieve_lets_in(
-    begin: Callable[[str], Beginning], said: Said, tmp_path: Path
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
-    begun = begin("tiny")
-    _withhold(begun, tmp_path, _NEW[:2])
-    held = _rows(begun.heldout)[0]
-    pool = [said(begun.attempt(1), [_NEW[0], _NEW[1], _NEW[5], held["text"] + " Indeed."])]
-    attempt, withheld = _pinned(begun, 2)
-    excluded_records = find_excluded_records(attempt, begun.reserve, withheld, pool, _UNSIEVED)
-    corpus = mix(attempt, begun.reserve, pool, MixSettings(policy="replace"), 0, excluded_records)
-    proof = check_contamination(attempt, corpus, withheld, _UNSIEVED)
+    started = start_run("tiny")
+    _withhold(started, tmp_path, _NEW[:2])
+    held = _rows(started.human.heldout)[0]
+    curated = publish_candidates(started.attempt(1), [_NEW[0], _NEW[1], _NEW[5], held["text"] + " Indeed."])
+    ctx, human_data = _pinned(started, 2, _UNSIEVED, mix=MixSettings(policy="replace"))
+    excluded_records = find_excluded_records(ctx, human_data, started.history(curated))
+    corpus = mix(ctx, human_data, started.history(), curated, excluded_records)
+    proof = check_contamination(ctx, human_data, corpus)
     rows = {(row["eval_set"], row["origin"]): row for row in _rows(proof)}
     assert set(rows) == {(name, origin) for name in ("human_heldout", "exam") for origin in ("human", "synthetic")}
     human, exam, heldout = rows["exam", "human"], rows["exam", "synthetic"], rows["human_heldout", "synthetic"]
@@ -172,14 +178,11 @@ def test_the_proof_shows_what_a_loop_without_the_sieve_lets_in(
     assert read_manifest(proof.folder)["facts"] == {"contaminated": 3}
 
 
-def test_what_is_screened_and_proven_is_not_done_again(begin: Callable[[str], Beginning]) -> None:
-    begun = begin("tiny")
-    attempt, withheld = _pinned(begun, 0)
+def test_what_is_screened_and_proven_is_not_done_again(start_run: Callable[[str], StartedRun]) -> None:
+    started = start_run("tiny")
+    ctx, human = _pinned(started, 0)
     made = [
-        (
-            find_excluded_records(attempt, begun.reserve, withheld, [], _SETTINGS),
-            check_contamination(attempt, begun.corpus, withheld, _SETTINGS),
-        )
+        (find_excluded_records(ctx, human, GenerationHistory()), check_contamination(ctx, human, started.corpus))
         for _ in range(2)
     ]
     assert made[0] == made[1]

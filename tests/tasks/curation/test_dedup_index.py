@@ -32,6 +32,7 @@ from storage.maintenance.erase import redact
 from storage.maintenance.verify import verify
 from storage.runs.fork import fork
 from storage.runs.run import Run
+from tasks.context import CuratedCandidates
 from tasks.curation.curate import curate
 from tasks.curation.dedup_index import (
     StoredIndex,
@@ -42,7 +43,7 @@ from tasks.curation.dedup_index import (
     stored_signatures,
 )
 from tests.conftest import human_texts
-from tests.tasks.conftest import Beginning, Said
+from tests.tasks.conftest import PublishCandidates, StartedRun
 
 LOOSE = MinHashSettings(threshold=0.5, shingle_length=1, num_bands=4, rows_per_band=1)
 """So few and so short bands that every bucket is large."""
@@ -193,33 +194,39 @@ _NEW = human_texts(30, seed=50)
 _STAGES = CurateSettings(filters=("exact", "human_overlap", "minhash"), encoder="hashing")
 
 
-Curated = Callable[..., tuple[Artifact, Artifact]]
+Curated = Callable[..., CuratedCandidates]
 
 
 @pytest.fixture
-def curated(begin: Callable[[str], Beginning], said: Said) -> tuple[Beginning, Curated]:
+def curated(
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
+) -> tuple[StartedRun, Curated]:
     """A generation 0, and a way to curate texts as a later one."""
-    begun = begin("tiny")
+    started = start_run("tiny")
 
     def made(
-        generation: int, texts: Sequence[str], earlier: Sequence = (), chosen: CurateSettings = _STAGES
-    ) -> tuple[Artifact, Artifact]:
-        candidates, by_hand = said(begun.attempt(generation), texts)
-        shutil.rmtree(by_hand.folder)
-        withheld = {"human_heldout": begun.heldout}
-        return candidates, curate(begun.attempt(generation), candidates, begun.reserve, withheld, earlier, chosen)
+        generation: int,
+        texts: Sequence[str],
+        earlier: Sequence[CuratedCandidates] = (),
+        chosen: CurateSettings = _STAGES,
+    ) -> CuratedCandidates:
+        by_hand = publish_candidates(started.attempt(generation), texts)
+        shutil.rmtree(by_hand.decisions.folder)
+        ctx = started.context(generation, curate=chosen)
+        decisions = curate(ctx, started.human, started.history(*earlier), by_hand.candidates)
+        return CuratedCandidates(candidates=by_hand.candidates, decisions=decisions)
 
-    return begun, made
+    return started, made
 
 
-def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[Beginning, Curated]) -> None:
-    begun, made = curated
-    _, decisions = made(1, [*_NEW, _NEW[0]])
-    stored = read_table(begun.attempt(1).folder / "index")
+def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[StartedRun, Curated]) -> None:
+    started, made = curated
+    decisions = made(1, [*_NEW, _NEW[0]]).decisions
+    stored = read_table(started.attempt(1).folder / "index")
     assert len(stored) == 30
     assert stored["id"].to_pylist() == [f"g001-{place:07d}" for place in range(30)]
     assert np.column_stack((stored["high"], stored["low"])).tolist() == exact_keys(_NEW).tolist()
-    manifest = read_manifest(begun.attempt(1).folder / "index")
+    manifest = read_manifest(started.attempt(1).folder / "index")
     assert manifest["parents"] == {"decisions": decisions.fingerprint}
     assert manifest["settings"] == {
         "format": 2,
@@ -228,45 +235,50 @@ def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[Beginning,
         "num_bands": 25,
         "rows_per_band": 5,
     }
-    assert len(read_table(begun.attempt(1).folder / "human_train_index")) == read_manifest(begun.reserve.folder)["rows"]
+    assert (
+        len(read_table(started.attempt(1).folder / "human_train_index"))
+        == read_manifest(started.human.train.folder)["rows"]
+    )
 
 
-def test_the_reserve_is_sketched_once_a_run(curated: tuple[Beginning, Curated]) -> None:
-    begun, made = curated
+def test_the_reserve_is_sketched_once_a_run(curated: tuple[StartedRun, Curated]) -> None:
+    started, made = curated
     first = made(1, _NEW[:4])
-    reserve = index_human_train(begun.attempt(1), begun.reserve, _STAGES.minhash, [])
-    assert index_human_train(begun.attempt(2), begun.reserve, _STAGES.minhash, [first]) == reserve
+    reserve = index_human_train(started.attempt(1), started.human.train, _STAGES.minhash, [])
+    assert index_human_train(started.attempt(2), started.human.train, _STAGES.minhash, [first]) == reserve
     made(2, _NEW[4:8], [first])
-    assert not (begun.attempt(2).folder / "human_train_index").exists()
+    assert not (started.attempt(2).folder / "human_train_index").exists()
 
 
 def test_of_a_store_without_an_index_one_is_made_when_it_is_asked_for(
-    curated: tuple[Beginning, Curated], said: Said
+    curated: tuple[StartedRun, Curated], publish_candidates: PublishCandidates
 ) -> None:
-    begun, made = curated
-    earlier = said(begun.attempt(1), _NEW[:6], dropped=[2])
-    decisions = read_table(made(2, [_NEW[0], _NEW[2], _NEW[7]], [earlier])[1].folder).to_pylist()
-    assert read_manifest(begun.attempt(1).folder / "index")["rows"] == 5
+    started, made = curated
+    earlier = publish_candidates(started.attempt(1), _NEW[:6], dropped=[2])
+    decisions = read_table(made(2, [_NEW[0], _NEW[2], _NEW[7]], [earlier]).decisions.folder).to_pylist()
+    assert read_manifest(started.attempt(1).folder / "index")["rows"] == 5
     told = {row["id"]: (row["duplicate_of"], row["duplicate_of_generation"]) for row in decisions if not row["kept"]}
     assert told == {"g002-0000000": ("g001-0000000", 1)}
 
 
-def test_a_lost_index_is_made_again_as_it_was(curated: tuple[Beginning, Curated]) -> None:
-    begun, made = curated
-    candidates, _ = made(1, _NEW)
-    (part,) = (begun.attempt(1).folder / "index").glob("*.parquet")
+def test_a_lost_index_is_made_again_as_it_was(curated: tuple[StartedRun, Curated]) -> None:
+    started, made = curated
+    candidates = made(1, _NEW).candidates
+    (part,) = (started.attempt(1).folder / "index").glob("*.parquet")
     content = part.read_bytes()
     shutil.rmtree(part.parent)
-    curate(begun.attempt(1), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _STAGES)
+    curate(started.context(1, curate=_STAGES), started.human, started.history(), candidates)
     assert part.read_bytes() == content
 
 
-def test_an_index_made_with_other_settings_is_refused(begin: Callable[[str], Beginning], said: Said) -> None:
-    begun = begin("tiny")
-    pair = said(begun.attempt(1), _NEW[:6])
-    index_survivors(*pair, MinHashSettings())
+def test_an_index_made_with_other_settings_is_refused(
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
+) -> None:
+    started = start_run("tiny")
+    curated = publish_candidates(started.attempt(1), _NEW[:6])
+    index_survivors(curated, MinHashSettings())
     with pytest.raises(DriftError, match=r"settings\.shingle_length was 3, is now 2"):
-        index_survivors(*pair, MinHashSettings(shingle_length=2))
+        index_survivors(curated, MinHashSettings(shingle_length=2))
 
 
 def test_a_fork_may_sketch_otherwise(ripe: Path, tmp_path: Path) -> None:
@@ -276,36 +288,36 @@ def test_a_fork_may_sketch_otherwise(ripe: Path, tmp_path: Path) -> None:
     assert [*source.folder.glob("generation=1/attempt=1/index")]
 
 
-def test_a_forgotten_record_keeps_nobody_away(curated: tuple[Beginning, Curated]) -> None:
-    begun, made = curated
+def test_a_forgotten_record_keeps_nobody_away(curated: tuple[StartedRun, Curated]) -> None:
+    started, made = curated
     first = made(1, _NEW[:6])
-    human = read_table(begun.reserve.folder, ["id", "text", "text_hash"]).slice(0, 2).to_pylist()
-    add_tombstones(begun.run.root, {"g001-0000000": text_hash(_NEW[0]), human[0]["id"]: human[0]["text_hash"]}, "")
-    assert "g001-0000000" not in read_table(begun.attempt(1).folder / "index", ["id"])["id"].to_pylist()
+    human = read_table(started.human.train.folder, ["id", "text", "text_hash"]).slice(0, 2).to_pylist()
+    add_tombstones(started.run.root, {"g001-0000000": text_hash(_NEW[0]), human[0]["id"]: human[0]["text_hash"]}, "")
+    assert "g001-0000000" not in read_table(started.attempt(1).folder / "index", ["id"])["id"].to_pylist()
     said = [_NEW[0], _NEW[1], f"{_NEW[0]} Indeed.", *(f"{one['text']} Indeed." for one in human)]
-    told = read_table(made(2, said, [first])[1].folder).to_pylist()
+    told = read_table(made(2, said, [first]).decisions.folder).to_pylist()
     assert {row["duplicate_of"] for row in told if row["duplicate_of"]} == {"g001-0000001", human[1]["id"]}
 
 
-def test_rewriting_takes_the_sketch_out_too(curated: tuple[Beginning, Curated]) -> None:
-    begun, made = curated
+def test_rewriting_takes_the_sketch_out_too(curated: tuple[StartedRun, Curated]) -> None:
+    started, made = curated
     made(1, _NEW[:6])
-    human = read_table(begun.reserve.folder, ["text_hash"])["text_hash"][0].as_py()
-    redact(begun.run.root, [text_hash(_NEW[0]), human])
+    human = read_table(started.human.train.folder, ["text_hash"])["text_hash"][0].as_py()
+    redact(started.run.root, [text_hash(_NEW[0]), human])
     for name, gone in (("index", text_hash(_NEW[0])), ("human_train_index", human)):
-        stored = pq.read_table(begun.attempt(1).folder / name)
+        stored = pq.read_table(started.attempt(1).folder / name)
         assert gone not in stored["text_hash"].to_pylist()
-        assert read_manifest(begun.attempt(1).folder / name)["rows"] == len(stored)
-    assert not [fault for fault in verify(begun.run.root).errors if "index" in fault]
+        assert read_manifest(started.attempt(1).folder / name)["rows"] == len(stored)
+    assert not [fault for fault in verify(started.run.root).errors if "index" in fault]
 
 
 def test_where_common_shingles_are_masked_texts_are_compared_themselves(
-    curated: tuple[Beginning, Curated], said: Said
+    curated: tuple[StartedRun, Curated], publish_candidates: PublishCandidates
 ) -> None:
-    begun, made = curated
+    started, made = curated
     masked = _STAGES.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
-    earlier = said(begun.attempt(1), _NEW[:6])
-    assert open_reference_indexes(begun.attempt(2), begun.reserve, [earlier], masked) == {}
-    told = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked)[1].folder).to_pylist()
+    earlier = publish_candidates(started.attempt(1), _NEW[:6])
+    assert open_reference_indexes(started.attempt(2), started.human.train, [earlier], masked) == {}
+    told = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked).decisions.folder).to_pylist()
     assert [row["duplicate_of"] for row in told if not row["kept"]] == ["g001-0000000"]
-    assert not [*begun.run.folder.rglob("*index")]
+    assert not [*started.run.folder.rglob("*index")]

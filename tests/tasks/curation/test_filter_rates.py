@@ -13,16 +13,17 @@ from storage.artifacts.artifact import Artifact, read_manifest
 from storage.artifacts.schemas import CANDIDATES
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
+from tasks.context import CuratedCandidates
 from tasks.curation.curate import curate
 from tasks.curation.filter_rates import count_filter_rates, previous_filter_rates
 from tests.conftest import human_texts
-from tests.tasks.conftest import Beginning
+from tests.tasks.conftest import StartedRun
 
 _STAGES = CurateSettings(filters=("exact", "minhash"), minhash=MinHashSettings(threshold=0.5))
 _TEMPLATE = "Dear sir or madam, I write to you today about the matter of the"
 
 
-def _said(begun: Beginning, generation: int, texts: Sequence[tuple[str, str]]) -> Artifact:
+def _said(started: StartedRun, generation: int, texts: Sequence[tuple[str, str]]) -> Artifact:
     rows = [
         {
             "id": f"g{generation:03d}-{place:07d}",
@@ -33,7 +34,7 @@ def _said(begun: Beginning, generation: int, texts: Sequence[tuple[str, str]]) -
         }
         for place, (source, text) in enumerate(texts)
     ]
-    candidates = begun.attempt(generation).artifact("candidates", {"by": "hand"})
+    candidates = started.attempt(generation).artifact("candidates", {"by": "hand"})
     with candidates.draft() as draft:
         draft.write_part(pa.Table.from_pylist(rows, schema=CANDIDATES))
     return candidates
@@ -66,38 +67,38 @@ def test_every_sieve_is_counted_by_source_and_what_has_none_is_left_out() -> Non
 
 
 def test_a_template_in_one_source_alarms_once_and_a_clean_generation_is_silent(
-    begin: Callable[[str], Beginning], caplog: pytest.LogCaptureFixture
+    start_run: Callable[[str], StartedRun], caplog: pytest.LogCaptureFixture
 ) -> None:
-    begun = begin("tiny")
+    started = start_run("tiny")
     described = {"description": "", "dataset": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
     described |= {"generate": {"sampler": "ngram"}, "num_generations": 2, "seed": 0}
-    begun.run.initialize(described, {*described}, {})
+    started.run.initialize(described, {*described}, {})
     clean = [("letters" if place % 2 else "wiki", text) for place, text in enumerate(human_texts(120, seed=50))]
     planted = [("letters", f"{_TEMPLATE} case numbered {number}.") for number in range(40)]
-    earlier: list[tuple[Artifact, Artifact]] = []
+    earlier: list[CuratedCandidates] = []
     for generation, texts in enumerate((clean[:60], clean[60:] + planted), 1):
-        candidates = _said(begun, generation, texts)
-        withheld = {"human_heldout": begun.heldout}
+        candidates = _said(started, generation, texts)
+        ctx = started.context(generation, curate=_STAGES)
         with caplog.at_level(logging.WARNING, "tasks"):
-            decisions = curate(begun.attempt(generation), candidates, begun.reserve, withheld, earlier, _STAGES)
-        earlier.append((candidates, decisions))
+            decisions = curate(ctx, started.human, started.history(*earlier), candidates)
+        earlier.append(CuratedCandidates(candidates=candidates, decisions=decisions))
         if generation == 1:
             assert (_warned(caplog), read_manifest(decisions.folder)["facts"]["filter_rate_alerts"]) == ([], [])
     heavy = read_manifest(decisions.folder)["facts"]["filter_rate_alerts"]
     assert {one["source"] for one in heavy} == {"letters"}
     assert "max_shingle_document_frequency" in heavy[-1]["reason"]
     assert _warned(caplog) == [f"tiny · generation 2 · {one['reason']}" for one in heavy]
-    asked = open_catalog(begun.run.root).sql(QUERIES["filter_rate_alerts"])
+    asked = open_catalog(started.run.root).sql(QUERIES["filter_rate_alerts"])
     assert [tuple(row) for row in asked.fetchall()] == [("tiny", 2, *one.values()) for one in heavy]
-    told = open_catalog(begun.run.root).sql(QUERIES["filter_rates"]).fetchall()
+    told = open_catalog(started.run.root).sql(QUERIES["filter_rates"]).fetchall()
     assert ("tiny", 1, "wiki", "minhash", 0, 30, 0.0) in told
 
 
-def test_earlier_generations_count_where_their_sieves_were_set_alike(begin: Callable[[str], Beginning]) -> None:
-    begun = begin("tiny")
-    candidates = _said(begun, 1, [("wiki", text) for text in human_texts(20, seed=50)])
-    decisions = curate(begun.attempt(1), candidates, begun.reserve, {"human_heldout": begun.heldout}, [], _STAGES)
-    pair = (candidates, decisions)
-    assert previous_filter_rates(decisions, [pair, pair])["wiki", "exact"] == FilterRate(0, 40)
+def test_earlier_generations_count_where_their_sieves_were_set_alike(start_run: Callable[[str], StartedRun]) -> None:
+    started = start_run("tiny")
+    candidates = _said(started, 1, [("wiki", text) for text in human_texts(20, seed=50)])
+    decisions = curate(started.context(1, curate=_STAGES), started.human, started.history(), candidates)
+    curated = CuratedCandidates(candidates=candidates, decisions=decisions)
+    assert previous_filter_rates(decisions, [curated, curated])["wiki", "exact"] == FilterRate(0, 40)
     other = Artifact(decisions.folder, _STAGES.model_copy(update={"encoder": "hashing"}).model_dump(mode="json"))
-    assert previous_filter_rates(other, [pair]) == {}
+    assert previous_filter_rates(other, [curated]) == {}

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 from curation.forecast.simulation import FORECAST_METRICS
+from flows.config.recipe import Recipe
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
+from tasks.evaluation.forecast import loop_spec
 
 
 def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) -> None:
@@ -15,3 +17,8 @@ def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) 
     told = catalog.sql(QUERIES["forecast_vs_measured"]).fetchall()
     assert {row[2] for row in told} == set(FORECAST_METRICS)
     assert len(told) == 4 * len(FORECAST_METRICS)
+
+
+def test_a_loop_spec_has_the_settings_of_the_recipe(recipe: Recipe) -> None:
+    assert loop_spec(recipe).mix == recipe.mix
+    assert loop_spec(recipe).temperature == recipe.generate.temperature

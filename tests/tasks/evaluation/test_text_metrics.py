@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,10 +13,11 @@ from storage.artifacts.artifact import Artifact
 from storage.artifacts.ids import human_id, text_hash
 from storage.artifacts.schemas import HUMAN_RECORDS
 from storage.runs.run import Attempt, Run
+from tasks.context import GenerationHistory, HumanData
 from tasks.evaluation.inputs import EvalInputs
 from tasks.evaluation.text_metrics import measure_custom_metrics, measure_memorization, measure_words, texts_by_subject
 from tests.conftest import human_texts
-from tests.tasks.conftest import Beginning, Said
+from tests.tasks.conftest import PublishCandidates, StartedRun
 
 
 def _human(folder: Path, texts: dict[str, list[str]]) -> Artifact:
@@ -42,7 +44,8 @@ def made(tmp_path: Path) -> EvalInputs:
     first, second = human_texts(30), [f"zebra {place} grazes" for place in range(20)]
     reserve = _human(tmp_path / "human_train", {"letters": first, "zoo": second})
     heldout = _human(tmp_path / "human_heldout", {"letters": human_texts(10, seed=4), "zoo": ["a zebra grazes"]})
-    return EvalInputs(reserve, reserve, reserve, heldout)
+    human = HumanData(train=reserve, heldout=heldout, protected={"human_heldout": heldout})
+    return EvalInputs(human=human, history=GenerationHistory(), corpus=reserve, model=reserve)
 
 
 def _voice(tmp_path: Path) -> Artifact:
@@ -66,18 +69,26 @@ def test_sources_are_measured_by_themselves_where_there_are_several(made: EvalIn
     assert {row["source"] for row in few} == {"all", "letters"}
 
 
-def test_copies_are_counted_among_the_candidates(begin: Callable[[str], Beginning], said: Said) -> None:
-    begun = begin("tiny")
+def test_copies_are_counted_among_the_candidates(
+    start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
+) -> None:
+    started = start_run("tiny")
     learned = human_texts(160)
     from storage.artifacts.artifact import read_table
 
-    kept = read_table(begun.corpus.folder)["text"].to_pylist()
-    candidates, _ = said(begun.attempt(1), [*kept[:5], *(f"quite another text number {place}" for place in range(15))])
-    parts = (begun.model, begun.corpus, begun.reserve, begun.heldout, candidates)
-    (row,) = measure_memorization(EvalInputs(*parts, previous_corpus=begun.corpus), EvalSettings())
+    kept = read_table(started.corpus.folder)["text"].to_pylist()
+    others = [f"quite another text number {place}" for place in range(15)]
+    inputs = EvalInputs(
+        human=started.human,
+        history=started.history(),
+        corpus=started.corpus,
+        model=started.model,
+        curated=publish_candidates(started.attempt(1), [*kept[:5], *others]),
+    )
+    (row,) = measure_memorization(inputs, EvalSettings())
     assert row["value"] == 0.25
     assert set(kept) <= set(learned)
-    assert measure_memorization(EvalInputs(*parts), EvalSettings()) == []
+    assert measure_memorization(replace(inputs, history=GenerationHistory()), EvalSettings()) == []
 
 
 def test_an_evaluation_of_the_users_is_published_for_every_subject(made: EvalInputs, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from storage.query.named_queries import QUERIES
 from tasks.ingestion.eval_sets import add_eval_set
 from tasks.ingestion.ingest import ingest, load_pinned_human
 from tests.conftest import human_texts
-from tests.tasks.conftest import Beginning, Said
+from tests.tasks.conftest import PublishCandidates, StartedRun
 
 _NEW_TEXTS = human_texts(8, seed=60)
 _RECIPE = {
@@ -28,11 +28,11 @@ _RECIPE = {
 
 
 @pytest.fixture
-def generation_0(begin: Callable[[str], Beginning]) -> Beginning:
+def generation_0(start_run: Callable[[str], StartedRun]) -> StartedRun:
     """Generation 0 of a run on the dataset `letters`."""
-    beginning = begin("tiny")
-    beginning.run.initialize(_RECIPE, set(_RECIPE), {})
-    return beginning
+    started = start_run("tiny")
+    started.run.initialize(_RECIPE, set(_RECIPE), {})
+    return started
 
 
 def _write_jsonl(path: Path, texts: Sequence[str]) -> str:
@@ -52,7 +52,7 @@ def _exposures(root: Path) -> list[tuple]:
     )
 
 
-def test_adding_an_eval_set_changes_no_existing_file(generation_0: Beginning, tmp_path: Path) -> None:
+def test_adding_an_eval_set_changes_no_existing_file(generation_0: StartedRun, tmp_path: Path) -> None:
     root = generation_0.run.root
     before = _files(root)
     source = _write_jsonl(tmp_path / "exam.jsonl", [*_NEW_TEXTS, "?!", _NEW_TEXTS[0]])
@@ -69,9 +69,9 @@ def test_adding_an_eval_set_changes_no_existing_file(generation_0: Beginning, tm
     ]
 
 
-def test_exposures_are_listed_with_location_and_similarity(generation_0: Beginning, said: Said, tmp_path: Path) -> None:
-    root, human = generation_0.run.root, read_table(generation_0.reserve.folder).to_pylist()[4]
-    said(generation_0.attempt(1), [_NEW_TEXTS[0] + " Indeed.", _NEW_TEXTS[5]])
+def test_exposures_are_listed_with_location_and_similarity(generation_0: StartedRun, publish_candidates: PublishCandidates, tmp_path: Path) -> None:
+    root, human = generation_0.run.root, read_table(generation_0.human.train.folder).to_pylist()[4]
+    publish_candidates(generation_0.attempt(1), [_NEW_TEXTS[0] + " Indeed.", _NEW_TEXTS[5]])
     add_eval_set(
         root,
         "letters",
@@ -89,7 +89,7 @@ def test_exposures_are_listed_with_location_and_similarity(generation_0: Beginni
     assert ("letters", "exam", "corpus", "tiny", 0, 1, model, 1, 1, 1.0) in [row[:10] for row in exposures]
 
 
-def test_a_second_check_covers_only_artifacts_that_are_new(generation_0: Beginning, said: Said, tmp_path: Path) -> None:
+def test_a_second_check_covers_only_artifacts_that_are_new(generation_0: StartedRun, publish_candidates: PublishCandidates, tmp_path: Path) -> None:
     root = generation_0.run.root
     load_pinned_human(
         generation_0.attempt(1), "letters"
@@ -100,15 +100,15 @@ def test_a_second_check_covers_only_artifacts_that_are_new(generation_0: Beginni
     folder = root / "human/letters/eval_sets/exam"
     assert sorted(path.name for path in folder.glob("eval_exposures=*")) == ["eval_exposures=1"]
     assert _exposures(root) == []
-    said(generation_0.attempt(1), [_NEW_TEXTS[1]])
+    publish_candidates(generation_0.attempt(1), [_NEW_TEXTS[1]])
     load_pinned_human(generation_0.attempt(2), "letters")  # begins afterwards, and excludes the eval set itself
-    said(generation_0.attempt(2), [_NEW_TEXTS[1]])
+    publish_candidates(generation_0.attempt(2), [_NEW_TEXTS[1]])
     add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
     assert sorted(path.name for path in folder.glob("eval_exposures=*")) == ["eval_exposures=1", "eval_exposures=2"]
     assert _exposures(root) == [("candidates", "tiny", 1, "g001-0000000", human_id(_NEW_TEXTS[1]))]
 
 
-def test_a_newer_snapshot_is_checked_too(generation_0: Beginning, tmp_path: Path) -> None:
+def test_a_newer_snapshot_is_checked_too(generation_0: StartedRun, tmp_path: Path) -> None:
     root = generation_0.run.root
     source = _write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS)
     add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
@@ -118,7 +118,7 @@ def test_a_newer_snapshot_is_checked_too(generation_0: Beginning, tmp_path: Path
     assert rows == [("human_train", 2)]
 
 
-def test_an_interrupted_eval_set_is_completed_by_the_same_command(generation_0: Beginning, tmp_path: Path) -> None:
+def test_an_interrupted_eval_set_is_completed_by_the_same_command(generation_0: StartedRun, tmp_path: Path) -> None:
     root = generation_0.run.root
     source = _write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS)
     eval_set = add_eval_set(root, "letters", "exam", [source], EvalSetSettings())
@@ -131,7 +131,7 @@ def test_an_interrupted_eval_set_is_completed_by_the_same_command(generation_0: 
     assert eval_set["records"].folder.with_name("eval_exposures=1").exists()
 
 
-def test_an_eval_set_cannot_be_changed(generation_0: Beginning, tmp_path: Path) -> None:
+def test_an_eval_set_cannot_be_changed(generation_0: StartedRun, tmp_path: Path) -> None:
     root = generation_0.run.root
     add_eval_set(root, "letters", "exam", [_write_jsonl(tmp_path / "exam.jsonl", _NEW_TEXTS)], EvalSetSettings())
     before = _files(root)
@@ -151,7 +151,7 @@ def test_an_eval_set_cannot_be_changed(generation_0: Beginning, tmp_path: Path) 
     ],
 )
 def test_an_eval_set_without_records_or_dataset_is_refused_and_nothing_is_written(
-    generation_0: Beginning, tmp_path: Path, dataset: str, texts: list[str], error: type, message: str
+    generation_0: StartedRun, tmp_path: Path, dataset: str, texts: list[str], error: type, message: str
 ) -> None:
     root = generation_0.run.root
     before = _files(root)
@@ -160,7 +160,7 @@ def test_an_eval_set_without_records_or_dataset_is_refused_and_nothing_is_writte
     assert _files(root) == before
 
 
-def test_documents_can_be_split_into_passages(generation_0: Beginning, tmp_path: Path) -> None:
+def test_documents_can_be_split_into_passages(generation_0: StartedRun, tmp_path: Path) -> None:
     (tmp_path / "exam.txt").write_text("\n\n".join(human_texts(30, seed=5)))
     settings = EvalSetSettings(passage_length_chars=(60, 200))
     eval_set = add_eval_set(generation_0.run.root, "letters", "exam", [str(tmp_path / "exam.txt")], settings)

@@ -193,9 +193,10 @@ def test_a_run_keeps_the_held_out_set_that_it_began_with(ingested: Site, tmp_pat
     ingest(ingested.store, "letters", [_write_jsonl(tmp_path / "b.jsonl", human_texts(120, seed=1))], IngestSettings())
     reloaded, later = (load_pinned_human(Attempt(run, generation), "letters") for generation in (0, 1))
     assert reloaded == before
-    assert later["human_heldout"] == before["human_heldout"]
-    assert later["human_train"].folder == human_folder(ingested.store, "letters", 2) / "human_train"
-    assert later["human_train"].exists()
+    assert later.heldout == before.heldout
+    assert later.train.folder == human_folder(ingested.store, "letters", 2) / "human_train"
+    assert later.protected["human_heldout"].folder == later.train.folder.with_name("human_heldout")
+    assert later.train.exists()
 
 
 def test_an_unknown_dataset_is_refused(ingested: Site) -> None:

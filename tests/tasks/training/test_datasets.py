@@ -9,8 +9,9 @@ from storage.artifacts.ids import human_id
 from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, HUMAN_RECORDS
 from storage.runs.run import Attempt
 from tasks.backends import TransformerTraining
+from tasks.context import CuratedCandidates
 from tasks.training.datasets import build_preference_pairs, dpo_dataset, eval_dataset, lm_dataset, sft_dataset
-from tests.tasks.conftest import Beginning
+from tests.tasks.conftest import StartedRun
 
 _TALK: list[Message] = to_messages("What is rain?", "Water.")
 _JUDGED: list[Message] = [*to_messages("What is snow?", "Ice."), {"role": "rejected", "content": "Sand."}]
@@ -24,9 +25,9 @@ def _published(attempt: Attempt, name: str, rows: list[dict], schema: pa.Schema)
 
 
 @pytest.fixture
-def scene(begin: Callable[[str], Beginning]) -> tuple[Attempt, Artifact, Artifact, list[tuple[Artifact, Artifact]]]:
+def scene(start_run: Callable[[str], StartedRun]) -> tuple[Attempt, Artifact, Artifact, CuratedCandidates]:
     """A corpus of two conversations, a plain text, and what models answered to prompts; one answer was dropped."""
-    attempt = begin("tiny").attempt(7)
+    attempt = start_run("tiny").attempt(7)
     human = [
         {"id": human_id(text), "text": text, "origin": "human", "messages": turns, "license": "MIT"}
         for text, turns in ((render_chat(_TALK), _TALK), (render_chat(_JUDGED), _JUDGED), ("A plain text.", None))
@@ -52,7 +53,8 @@ def scene(begin: Callable[[str], Beginning]) -> tuple[Attempt, Artifact, Artifac
     reserve = _published(attempt, "human_train", human, HUMAN_RECORDS)
     corpus = _published(attempt, "corpus", [{**row, "weight": 0.5} for row in (*human, *kept)], CORPUS)
     candidates = _published(attempt, "candidates", made, CANDIDATES)
-    return attempt, corpus, reserve, [(candidates, _published(attempt, "decisions", [], DECISIONS))]
+    decisions = _published(attempt, "decisions", [], DECISIONS)
+    return attempt, corpus, reserve, CuratedCandidates(candidates=candidates, decisions=decisions)
 
 
 def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
@@ -64,8 +66,8 @@ def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
 
 
 def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_both(scene: tuple) -> None:
-    _, corpus, reserve, pool = scene
-    found = sft_dataset(corpus, reserve, pool)
+    _, corpus, reserve, curated = scene
+    found = sft_dataset(corpus, reserve, [curated])
     assert found.human == [
         ("### user\nWhat is rain?\n\n### assistant\n", "Water."),
         ("### user\nWhat is snow?\n\n### assistant\n", "Ice."),
@@ -78,10 +80,10 @@ def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_bot
     ]
 
 
-def test_a_corpus_without_a_response_is_refused(begin: Callable[[str], Beginning]) -> None:
-    begun = begin("tiny")
+def test_a_corpus_without_a_response_is_refused(start_run: Callable[[str], StartedRun]) -> None:
+    started = start_run("tiny")
     with pytest.raises(ValueError, match="no record of the corpus is a conversation or has a prompt"):
-        sft_dataset(begun.corpus, begun.reserve, [])
+        sft_dataset(started.corpus, started.human.train, [])
 
 
 def test_held_out_texts_have_the_shape_of_what_is_learned(scene: tuple) -> None:
@@ -96,8 +98,8 @@ def _dpo(**more: object) -> TransformerTraining:
 
 
 def test_pairs_are_those_that_people_marked(scene: tuple) -> None:
-    attempt, corpus, reserve, pool = scene
-    pairs = build_preference_pairs(attempt, corpus, reserve, pool, _dpo())
+    attempt, corpus, reserve, curated = scene
+    pairs = build_preference_pairs(attempt, corpus, reserve, curated.candidates, _dpo())
     (row,) = read_table(pairs.folder).to_pylist()
     assert (row["prompt"], row["chosen"], row["rejected"]) == (
         "### user\nWhat is snow?\n\n### assistant\n",
@@ -106,13 +108,13 @@ def test_pairs_are_those_that_people_marked(scene: tuple) -> None:
     )
     (learned,) = dpo_dataset(pairs, corpus).preferences
     assert (learned.human, learned.weight) == (True, 0.5)
-    assert build_preference_pairs(attempt, corpus, reserve, pool, _dpo()) == pairs
+    assert build_preference_pairs(attempt, corpus, reserve, curated.candidates, _dpo()) == pairs
 
 
 def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> None:
-    attempt, corpus, reserve, pool = scene
+    attempt, corpus, reserve, curated = scene
     pairs = build_preference_pairs(
-        attempt, corpus, reserve, pool, _dpo(preference_source="best-of-k", preference_score="length")
+        attempt, corpus, reserve, curated.candidates, _dpo(preference_source="best-of-k", preference_score="length")
     )
     (row,) = read_table(pairs.folder).to_pylist()
     assert (row["chosen"], row["rejected"], row["margin"]) == ("three words here", "one", 2.0)
@@ -122,24 +124,30 @@ def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> N
 
 @pytest.mark.parametrize(("rejected", "worst"), [("g007-0", "g007-2"), ("g007-1", "g007-0")])
 def test_what_a_person_rejected_is_on_neither_side_of_a_pair(scene: tuple, rejected: str, worst: str) -> None:
-    attempt, corpus, reserve, pool = scene
+    attempt, corpus, reserve, curated = scene
     attempt.run.note("reviewed", 6, 1, decision="accept", rejected_ids=[rejected, human_id(render_chat(_JUDGED))])
     pairs = build_preference_pairs(
-        attempt, corpus, reserve, pool, _dpo(preference_source="best-of-k", preference_score="length")
+        attempt, corpus, reserve, curated.candidates, _dpo(preference_source="best-of-k", preference_score="length")
     )
     (row,) = read_table(pairs.folder).to_pylist()
     assert row["rejected_id"] == worst
     assert rejected not in (row["chosen_id"], row["rejected_id"])
-    with pytest.raises(ValueError, match="a turn of role `rejected`"):
-        build_preference_pairs(Attempt(attempt.run, 8), corpus, reserve, [], _dpo())
+    with pytest.raises(ValueError, match="a message of role `rejected`"):
+        build_preference_pairs(Attempt(attempt.run, 8), corpus, reserve, None, _dpo())
 
 
-def test_a_corpus_without_pairs_is_refused_and_leaves_nothing(begin: Callable[[str], Beginning], scene: tuple) -> None:
-    begun = begin("other")
-    with pytest.raises(ValueError, match="a turn of role `rejected`"):
-        build_preference_pairs(begun.attempt(1), begun.corpus, begun.reserve, [], _dpo())
-    with pytest.raises(ValueError, match="no prompt has two different answers"):
+def test_a_corpus_without_pairs_is_refused_and_leaves_nothing(
+    start_run: Callable[[str], StartedRun], scene: tuple
+) -> None:
+    started = start_run("other")
+    with pytest.raises(ValueError, match="a message of role `rejected`"):
+        build_preference_pairs(started.attempt(1), started.corpus, started.human.train, None, _dpo())
+    with pytest.raises(ValueError, match="No prompt has two different completions"):
         build_preference_pairs(
-            begun.attempt(1), begun.corpus, begun.reserve, scene[3], _dpo(preference_source="best-of-k")
+            started.attempt(1),
+            started.corpus,
+            started.human.train,
+            scene[3].candidates,
+            _dpo(preference_source="best-of-k"),
         )
-    assert not (begun.attempt(1).folder / "pairs").exists()
+    assert not (started.attempt(1).folder / "pairs").exists()
