@@ -125,7 +125,7 @@ def test_the_best_kept_answer_is_set_against_the_worst_of_all(scene: tuple) -> N
 @pytest.mark.parametrize(("rejected", "worst"), [("g007-0", "g007-2"), ("g007-1", "g007-0")])
 def test_what_a_person_rejected_is_on_neither_side_of_a_pair(scene: tuple, rejected: str, worst: str) -> None:
     attempt, corpus, reserve, curated = scene
-    attempt.run.note("reviewed", 6, 1, decision="accept", rejected_ids=[rejected, human_id(render_chat(_JUDGED))])
+    attempt.run.append("reviewed", 6, 1, decision="accept", rejected_ids=[rejected, human_id(render_chat(_JUDGED))])
     pairs = build_preference_pairs(
         attempt, corpus, reserve, curated.candidates, _dpo(preference_source="best-of-k", preference_score="length")
     )
