@@ -102,7 +102,9 @@ class _RecordPools:
         )
 
 
-def _read_pools(human_train: Artifact, synthetic: Sequence[CuratedCandidates], excluded: Artifact | None) -> _RecordPools:
+def _read_pools(
+    human_train: Artifact, synthetic: Sequence[CuratedCandidates], excluded: Artifact | None
+) -> _RecordPools:
     human = read_table(human_train.folder, _COLUMNS)
     survivors = [curated.survivors(_COLUMNS) for curated in synthetic]
     if excluded:

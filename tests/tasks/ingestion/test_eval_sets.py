@@ -69,7 +69,9 @@ def test_adding_an_eval_set_changes_no_existing_file(generation_0: StartedRun, t
     ]
 
 
-def test_exposures_are_listed_with_location_and_similarity(generation_0: StartedRun, publish_candidates: PublishCandidates, tmp_path: Path) -> None:
+def test_exposures_are_listed_with_location_and_similarity(
+    generation_0: StartedRun, publish_candidates: PublishCandidates, tmp_path: Path
+) -> None:
     root, human = generation_0.run.root, read_table(generation_0.human.train.folder).to_pylist()[4]
     publish_candidates(generation_0.attempt(1), [_NEW_TEXTS[0] + " Indeed.", _NEW_TEXTS[5]])
     add_eval_set(
@@ -89,7 +91,9 @@ def test_exposures_are_listed_with_location_and_similarity(generation_0: Started
     assert ("letters", "exam", "corpus", "tiny", 0, 1, model, 1, 1, 1.0) in [row[:10] for row in exposures]
 
 
-def test_a_second_check_covers_only_artifacts_that_are_new(generation_0: StartedRun, publish_candidates: PublishCandidates, tmp_path: Path) -> None:
+def test_a_second_check_covers_only_artifacts_that_are_new(
+    generation_0: StartedRun, publish_candidates: PublishCandidates, tmp_path: Path
+) -> None:
     root = generation_0.run.root
     load_pinned_human(
         generation_0.attempt(1), "letters"
