@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,13 @@ from benchmarks.performance.semantic_peers import KEPT, SEMANTIC_THRESHOLD
 from curation.dedup.semantic import SemanticSettings, find_semantic_duplicates
 from curation.embeddings.base import Vectors
 from curation.embeddings.encoders import HashingEncoder, has_fast_bf16
-from curation.metrics.embedding import representation_similarity, vendi_score
+from curation.metrics.embedding import vendi_score
 from curation.selection.diversity import DiversitySettings, select_diverse
 from storage.readers.python_docs import iter_docstrings
 
 _WORK = WORK / "semantic"
 _DEFAULT = "default"
+_BLOCK = 4096
 _PATHS = (_DEFAULT, "torch-float32", "torch-bfloat16", "openvino-float32", "openvino-bfloat16")
 
 
@@ -175,6 +177,25 @@ def _apricot(vectors: Vectors) -> list[Figure]:
         for name, (seconds, _) in best.items()
     ]
     return [*costs, _against("apricot", vectors, best)]
+
+
+@dataclass(frozen=True)
+class RepresentationSimilarity:
+    """Cosine similarity of every row to the nearest selected one."""
+
+    mean: float
+    minimum: float
+    facility_location: float
+    """Sum of the positive ones, which facility location maximizes."""
+
+
+def representation_similarity(vectors: Vectors, selected: NDArray[np.int64]) -> RepresentationSimilarity:
+    """Return the similarity of each row to its nearest selected row, of which there is at least one."""
+    starts = range(0, len(vectors), _BLOCK)
+    nearest = np.concatenate(
+        [(vectors[start : start + _BLOCK] @ vectors[selected].T).max(1).astype(np.float64) for start in starts]
+    )
+    return RepresentationSimilarity(float(nearest.mean()), float(nearest.min()), float(np.maximum(nearest, 0).sum()))
 
 
 def _against(name: str, vectors: Vectors, best: dict[str, tuple[float, NDArray[Any]]]) -> Figure:

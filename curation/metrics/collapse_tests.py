@@ -1,12 +1,13 @@
-"""Model collapse by each of the eight meanings that the word has: present, absent or unknown, with its evidence.
+"""Test a run for model collapse by each of the eight definitions of the term: present, absent or unknown, with evidence.
 
-Schaeffer et al. 2025, "Position: Model Collapse Does Not Mean What You Think", arXiv:2503.03150, lists the meanings; the tests
-are ours, and docs/metrics.md tells them. A profile is of everything measured so far, generation 0 first.
+Schaeffer et al. 2025, "Position: Model Collapse Does Not Mean What You Think", arXiv:2503.03150, lists the definitions. The
+tests are ours; docs/metrics.md describes them.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.stats import linregress
@@ -15,129 +16,144 @@ from curation.metrics.types import Metrics, Value
 
 State = Literal["present", "absent", "unknown"]
 _CATASTROPHE = 5.0
-"""Times generation 0's perplexity."""
+"""Multiple of generation 0's perplexity at which risk is catastrophic."""
 _SHRUNK = 0.9
-"""Times generation 0's value, below which variance, separation and precision count as lost."""
-_FEWEST = 5
-"""Generations after the first that it takes to tell a rise that goes on from one that levels off."""
+"""Multiple of generation 0's value below which variance, separation and precision count as lost."""
+_MIN_GENERATIONS = 5
+"""Generations after generation 0 that are needed to distinguish a diverging loss from one that levels off."""
 
 
 @dataclass(frozen=True)
 class CollapseTest:
-    """What one meaning of the word comes to for one run."""
+    """Result of one definition of model collapse for one run."""
 
     test: str
     result: State
     evidence: str
     first_generation: int | None = None
-    """Since when, where it is present and that can be said."""
+    """First generation in which it is present, if it is and that is known."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    state: State
+    evidence: str
+    first_generation: int | None = None
+
+
+_Test: TypeAlias = Callable[[Sequence[Metrics]], _Result]
 
 
 def run_collapse_tests(history: Sequence[Metrics]) -> list[CollapseTest]:
-    """The eight findings, in the order of the paper; generations are places in `told`."""
-    return [CollapseTest(name, *test(history)) for name, test in _TESTS.items()]
+    """Return the eight test results in the order of the paper.
+
+    Args:
+        history: metrics of every generation so far, generation 0 first.
+    """
+    tests = []
+    for name, test in _TESTS.items():
+        result = test(history)
+        tests.append(CollapseTest(name, result.state, result.evidence, result.first_generation))
+    return tests
 
 
-_Found = tuple[State, str, int | None]
+def _catastrophic_risk(history: Sequence[Metrics]) -> _Result:
+    def is_broken(current: Value, first: Value) -> bool:
+        # Written by negation, so that NaN counts as broken.
+        return not current.value < _CATASTROPHE * first.value
+
+    return _compare_with_first(history, "perplexity", is_broken, f"at least {_CATASTROPHE:g} times")
 
 
-def _catastrophe(told: Sequence[Metrics]) -> _Found:
-    def broken(now: Value, first: Value) -> bool:
-        return not now.value < _CATASTROPHE * first.value
-
-    return _against_first(told, "model", "perplexity", broken, f"at least {_CATASTROPHE:g} times")
+def _any_risk_increase(history: Sequence[Metrics]) -> _Result:
+    return _test_change(history, "loss_change", "nats per token of held-out loss", increase=True)
 
 
-def _any_increase(told: Sequence[Metrics]) -> _Found:
-    return _changed(told, "loss_change", 1, "nats a token of held-out loss")
+def _lost_tails(history: Sequence[Metrics]) -> _Result:
+    return _test_change(history, "rare_word_coverage_change", "coverage of rare human words", increase=False)
 
 
-def _tail(told: Sequence[Metrics]) -> _Found:
-    return _changed(told, "rare_word_coverage_change", -1, "of rare human words")
-
-
-def _divergence(told: Sequence[Metrics]) -> _Found:
-    losses = [np.log(value.value) for value in _series(told, "model", "perplexity")]
-    if len(losses) <= _FEWEST or not np.isfinite(losses).all():
-        return (
+def _diverging_risk(history: Sequence[Metrics]) -> _Result:
+    """Present if the loss still rises, by regression over the later half, at more than half the slope of the earlier half."""
+    losses = [np.log(value.value) for value in _series(history, "perplexity")]
+    if len(losses) <= _MIN_GENERATIONS or not np.isfinite(losses).all():
+        return _Result(
             "unknown",
-            f"it takes {_FEWEST} generations to tell a rise that goes on; there are {len(losses) - 1}",
-            None,
+            f"needs {_MIN_GENERATIONS} generations after generation 0 with finite perplexity; there are {len(losses) - 1}",
         )
     half = len(losses) // 2
-    early, late = (losses[half] - losses[1]) / (half - 1), linregress(np.arange(half, len(losses)), losses[half:])
-    risen = told[-1].get(("model", "loss_change"), Value(0.0)).low
-    rising = late.slope - 2 * late.stderr > 0 and late.slope > early / 2 and risen is not None and risen > 0
-    said = f"held-out loss goes by {late.slope:+.3g} a generation since generation {half}, by {early:+.3g} before"
-    return ("present", said, half) if rising else ("absent", said, None)
+    early_slope = (losses[half] - losses[1]) / (half - 1)
+    late = linregress(np.arange(half, len(losses)), losses[half:])
+    loss_change_low = history[-1].get(("model", "loss_change"), Value(0.0)).low
+    has_risen = loss_change_low is not None and loss_change_low > 0
+    is_rising = late.slope - 2 * late.stderr > 0 and late.slope > early_slope / 2
+    evidence = f"held-out loss changes by {late.slope:+.3g} per generation since generation {half}, by {early_slope:+.3g} before"
+    return _Result("present", evidence, half) if is_rising and has_risen else _Result("absent", evidence)
 
 
-def _scaling(_: Sequence[Metrics]) -> _Found:
-    return (
-        "unknown",
-        "one run has one size of corpus; compare runs over several sizes to see the law that they follow",
-        None,
-    )
+def _changed_scaling_law(_: Sequence[Metrics]) -> _Result:
+    return _Result("unknown", "one run has one corpus size; compare runs of several sizes to fit a scaling law")
 
 
-def _variance(told: Sequence[Metrics]) -> _Found:
-    return _against_first(told, "model", "embedding_trace", _shrunk, f"below {_SHRUNK:g} times")
+def _test_shrinkage(history: Sequence[Metrics], metric: str) -> _Result:
+    return _compare_with_first(history, metric, _has_shrunk, f"below {_SHRUNK:g} times")
 
 
-def _entanglement(told: Sequence[Metrics]) -> _Found:
-    return _against_first(told, "model", "mode_separation", _shrunk, f"below {_SHRUNK:g} times")
+def _has_shrunk(current: Value, first: Value) -> bool:
+    upper = current.value if current.high is None else current.high
+    # Written by negation, so that NaN counts as shrunk.
+    return not upper >= _SHRUNK * first.value
 
 
-def _hallucination(told: Sequence[Metrics]) -> _Found:
-    return _against_first(told, "model", "embedding_precision", _shrunk, f"below {_SHRUNK:g} times")
-
-
-def _shrunk(now: Value, first: Value) -> bool:
-    return not (now.value if now.high is None else now.high) >= _SHRUNK * first.value
-
-
-_TESTS: dict[str, Callable[[Sequence[Metrics]], _Found]] = {
-    "catastrophic_risk": _catastrophe,
-    "any_risk_increase": _any_increase,
-    "diverging_risk": _divergence,
-    "changed_scaling_law": _scaling,
-    "collapsing_variance": _variance,
-    "mode_entanglement": _entanglement,
-    "lost_tails": _tail,
-    "hallucinated_data": _hallucination,
+_TESTS: dict[str, _Test] = {
+    "catastrophic_risk": _catastrophic_risk,
+    "any_risk_increase": _any_risk_increase,
+    "diverging_risk": _diverging_risk,
+    "changed_scaling_law": _changed_scaling_law,
+    "collapsing_variance": partial(_test_shrinkage, metric="embedding_trace"),
+    "mode_entanglement": partial(_test_shrinkage, metric="mode_separation"),
+    "lost_tails": _lost_tails,
+    "hallucinated_data": partial(_test_shrinkage, metric="embedding_precision"),
 }
 
 
-def _series(told: Sequence[Metrics], subject: str, metric: str) -> list[Value]:
-    return [metrics[subject, metric] for metrics in told if (subject, metric) in metrics]
+def _series(history: Sequence[Metrics], metric: str) -> list[Value]:
+    """Return the values of a metric of the model, for the generations that have it."""
+    return [metrics["model", metric] for metrics in history if ("model", metric) in metrics]
 
 
-def _against_first(
-    told: Sequence[Metrics], subject: str, metric: str, broken: Callable[[Value, Value], bool], bound: str
-) -> _Found:
-    values = _series(told, subject, metric)
+def _compare_with_first(
+    history: Sequence[Metrics], metric: str, is_broken: Callable[[Value, Value], bool], bound: str
+) -> _Result:
+    values = _series(history, metric)
     if len(values) < 2:
-        return "unknown", f"{metric} has been measured {len(values)} time{'s' * (len(values) != 1)}; it takes two", None
-    said = f"{metric} is {values[-1].value:.4g}, in generation 0 it was {values[0].value:.4g}; present would be {bound} that"
-    return _since([broken(now, values[0]) for now in values], said)
+        return _Result("unknown", f"{metric} needs two measurements; there are {len(values)}")
+    first, last = values[0], values[-1]
+    evidence = f"{metric} is {last.value:.4g}, against {first.value:.4g} in generation 0; present would be {bound} that"
+    return _since([is_broken(value, first) for value in values], evidence)
 
 
-def _changed(told: Sequence[Metrics], metric: str, sign: int, unit: str) -> _Found:
-    values = _series(told, "model", metric)
+def _test_change(history: Sequence[Metrics], metric: str, unit: str, *, increase: bool) -> _Result:
+    """Present if the whole interval of a change is above 0 (`increase`) or below 0."""
+    values = _series(history, metric)
     if len(values) < 2 or values[-1].low is None or values[-1].high is None:
-        return "unknown", f"{metric} has no interval yet", None
+        return _Result("unknown", f"{metric} has no interval yet")
     last = values[-1]
-    said = f"{last.value:+.3g} {unit} against generation 0, 99 % interval [{last.low:.3g}, {last.high:.3g}]"
-    gone = [
-        one.low is not None and one.high is not None and (one.low > 0 if sign > 0 else one.high < 0) for one in values
-    ]
-    return _since(gone, said)
+    evidence = f"{last.value:+.3g} {unit} against generation 0, 99 % interval [{last.low:.3g}, {last.high:.3g}]"
+    return _since([_is_significant(value, increase=increase) for value in values], evidence)
 
 
-def _since(broken: Sequence[bool], said: str) -> _Found:
+def _is_significant(value: Value, *, increase: bool) -> bool:
+    if value.low is None or value.high is None:
+        return False
+    return value.low > 0 if increase else value.high < 0
+
+
+def _since(broken: Sequence[bool], evidence: str) -> _Result:
+    """Return the result of the last generation, with the first of the consecutive generations that are broken."""
     if not broken[-1]:
-        return "absent", said, None
-    since = len(broken) - 1
-    while since and broken[since - 1]:
-        since -= 1
-    return "present", said, since
+        return _Result("absent", evidence)
+    first = len(broken) - 1
+    while first and broken[first - 1]:
+        first -= 1
+    return _Result("present", evidence, first)

@@ -1,7 +1,7 @@
-"""How much of the human language is still said: the early signs of collapse, from counts of one size.
+"""Measure the coverage of human n-grams: tail coverage falls early in a collapse.
 
-A sample can say only so much, so that a share is to be held against generation 0's and never against 1. Strata follow how often
-people say a thing: once, 2 to 10 times (rare), more often (common).
+All counts are of samples of equal size. A sample covers only part of a vocabulary, so a coverage should be compared with that
+of generation 0, not with 1. Strata are by human count: once (hapax), 2 to 10 times (rare), more often (common).
 """
 
 from collections.abc import Iterable
@@ -14,56 +14,67 @@ from curation.metrics.ngram_counts import Counts
 from curation.text import words
 
 STRATA = {"hapax": (1, 1), "rare": (2, 10), "common": (11, None)}
-"""Least and most times that people say what belongs to a stratum."""
+"""Smallest and largest human count of each stratum."""
+
+
+_MIN_MULTINOMIAL = 100
+"""Smaller samples use the general bootstrap."""
+_RESAMPLES = 4000
 
 
 def ngram_coverage(human: Counts, synthetic: Counts, least: int = 1, most: int | None = None) -> float:
-    """Share of what people say `least` to `most` times that is said at all; 0 where there is nothing of the kind."""
-    known = _stratum(human, least, most)
-    return float((synthetic[known] > 0).mean()) if known.any() else 0.0
+    """Return the share of n-grams with a human count of `least` to `most` that occur in synthetic text; 0 without any."""
+    in_stratum = _stratum(human, least, most)
+    return float((synthetic[in_stratum] > 0).mean()) if in_stratum.any() else 0.0
 
 
 def coverage_change(
     human: Counts, baseline: Counts, current: Counts, seed: int, least: int = 1, most: int | None = None
 ) -> tuple[float, Interval]:
-    """Coverage now less coverage before, and its 99 % interval, by a bootstrap over what people say, paired.
+    """Return the difference of two coverages, `current` - `baseline`, and its 99 % interval.
 
-    Shapes as `human`. Paired, for the same words are asked for both times.
+    Paired bootstrap over n-grams: both coverages are of the same ones. All counts have shape (n-grams,).
     """
-    known = _stratum(human, least, most)
-    if not known.any():
+    in_stratum = _stratum(human, least, most)
+    if not in_stratum.any():
         return 0.0, (None, None)
-    differences = (current[known] > 0).astype(float) - (baseline[known] > 0)
-    return float(differences.mean()), _drawn(differences, seed)
+    differences = (current[in_stratum] > 0).astype(float) - (baseline[in_stratum] > 0)
+    return float(differences.mean()), _difference_interval(differences, seed)
 
 
 def vocabulary_retained(human: Iterable[str], corpus: Iterable[str]) -> tuple[float, int]:
-    """Share of the words of all human texts that a corpus holds at all, and how many words these are; 0 for none.
+    """Return the share of the distinct human words that a corpus contains, and the number of human words; 0 for none.
 
-    What is not in a corpus cannot be learned from it: this is the support that a finite sample loses for good. The one number
-    about words that is not of one size: all is looked at, so that what was kept is never missed.
+    A model cannot learn a word that its corpus lacks, so this is the support that a finite sample loses for good. Unlike the
+    other vocabulary metrics it is computed on all texts instead of on samples of equal size.
     """
-    wanted = {word for text in human for word in words(text)}
-    missing = set(wanted)
+    vocabulary = {word for text in human for word in words(text)}
+    missing = set(vocabulary)
     for text in corpus:
         if not missing:
             break
         missing.difference_update(words(text))
-    return (len(wanted) - len(missing)) / max(1, len(wanted)), len(wanted)
+    return (len(vocabulary) - len(missing)) / max(1, len(vocabulary)), len(vocabulary)
 
 
 def hapax_share(counts: Counts) -> float:
-    """Share of the distinct things said that are said once; 0 for nothing said."""
+    """Return the share of the distinct types that occur once; 0 for no types."""
     return float((counts == 1).sum() / max(1, (counts > 0).sum()))
 
 
 def missing_mass(counts: Counts) -> float:
-    """Chance that the next thing said is new: share of all that is said which is said once (Good 1953); 0 for nothing said."""
+    """Return the Good-Turing estimate N1 / N of the probability that the next token is of a new type; 0 for no tokens.
+
+    Good 1953, "The population frequencies of species and the estimation of population parameters".
+    """
     return float((counts == 1).sum() / max(1, counts.sum()))
 
 
 def js_divergence(human: Counts, synthetic: Counts) -> float:
-    """Jensen-Shannon divergence in bits, from 0 for the same shares to 1 for nothing in common, or nothing said."""
+    """Return the Jensen-Shannon divergence in bits: 0 for equal shares, 1 for disjoint types or if one side is empty.
+
+    H((P + Q) / 2) - (H(P) + H(Q)) / 2 with entropies to base 2. Lin 1991, "Divergence measures based on the Shannon entropy".
+    """
     if not human.sum() or not synthetic.sum():
         return float(human.sum() != synthetic.sum())
     return float(jensenshannon(human, synthetic, base=2) ** 2)
@@ -73,12 +84,12 @@ def _stratum(human: Counts, least: int, most: int | None) -> np.ndarray:
     return (human >= least) & (human <= (most or np.inf))
 
 
-def _drawn(differences: np.ndarray, seed: int) -> Interval:
-    # Of three values only: how often each is drawn is all that a resample can differ in.
+def _difference_interval(differences: np.ndarray, seed: int) -> Interval:
+    # Differences are -1, 0 or 1, so a resample is determined by the number of times that each of them is drawn.
     size, rng = len(differences), np.random.default_rng(seed)
-    if size < 100:
+    if size < _MIN_MULTINOMIAL:
         return bootstrap(differences, seed, 0.99)
     shares = [(differences == value).mean() for value in (-1, 0, 1)]
-    draws = rng.multinomial(size, shares, 4000)
+    draws = rng.multinomial(size, shares, _RESAMPLES)
     low, high = np.quantile((draws[:, 2] - draws[:, 0]) / size, (0.005, 0.995))
     return float(low), float(high)

@@ -1,9 +1,14 @@
-"""Whether a sieve drops more of a source than it usually does: beyond chance, and by more than a little.
+"""Find filters that drop significantly more of a source than usual.
 
-A source is held against itself in earlier generations, or, where it has none, against the other sources together. Beyond chance is
-Fisher's exact test ("Statistical Methods for Research Workers", 1934, section 21.02), one-sided, at 99 % over all comparisons of a
-generation together (Bonferroni). More than a little is Cohen's h of 0.2 or more ("Statistical Power Analysis for the Behavioral
-Sciences", 1988, chapter 6), which is from 1 % to 4 %, from 10 % to 17 %, or from 50 % to 60 %. Fewer than 20 records are not judged.
+The baseline of a source is its own drop rate in earlier generations or, with fewer than 20 earlier records, the rate of the
+other sources together. An alert needs both:
+
+- significance: Fisher's exact test ("Statistical Methods for Research Workers", 1934, section 21.02), one-sided, at 99 % over
+  all comparisons of a generation (Bonferroni);
+- effect size: Cohen's h of at least 0.2 ("Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 6), for
+  example from 1 % to 4 %, from 10 % to 17 %, or from 50 % to 60 %.
+
+Sources with fewer than 20 records are not tested.
 """
 
 import math
@@ -12,21 +17,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-_CHANCE = 0.01
-_EFFECT = 0.2
-_FEWEST = 20
+_SIGNIFICANCE = 0.01
+_MIN_EFFECT = 0.2
+_MIN_RECORDS = 20
 
 
 @dataclass(frozen=True)
 class FilterRate:
-    """How many records a sieve looked at, and how many of them it dropped."""
+    """Numbers of records that a filter has seen and dropped."""
 
     dropped: int
     num_seen: int
 
     @property
     def share(self) -> float:
-        """Dropped of those that were looked at; 0 of none."""
+        """Share of the seen records that were dropped; 0 without any."""
         return self.dropped / max(1, self.num_seen)
 
     def __add__(self, other: "FilterRate") -> "FilterRate":
@@ -37,66 +42,93 @@ class FilterRate:
 
 
 FilterRates: TypeAlias = Mapping[tuple[str, str], FilterRate]
-"""By source and sieve."""
+"""Filter rates by (source, filter)."""
 
 
 @dataclass(frozen=True)
 class FilterRateAlert:
-    """A sieve that drops more of a source than usual, and what to do about it."""
+    """A filter that drops more of a source than usual, with advice."""
 
     source: str
     filter: str
     dropped: int
     num_seen: int
     baseline_rate: float
-    """The share that was to be expected."""
+    """Drop rate of the baseline."""
     reason: str
 
 
 def find_filter_rate_alerts(current: FilterRates, baseline: FilterRates) -> list[FilterRateAlert]:
-    """What is beyond the usual in `now`; `before` are earlier generations together, empty where there are none."""
-    judged = list(_judged(current, baseline))
-    chance = _CHANCE / max(1, len(judged))
+    """Return an alert for each filter and source with an unusual drop rate.
+
+    Args:
+        current: rates of the newest generation.
+        baseline: rates of all earlier generations together; empty without any.
+    """
+    comparisons = list(_comparisons(current, baseline))
+    significance = _SIGNIFICANCE / max(1, len(comparisons))
     return [
         FilterRateAlert(
-            source, stage, toll.dropped, toll.num_seen, usual.share, _reason(source, stage, toll, usual, where)
+            source=comparison.source,
+            filter=comparison.filter,
+            dropped=comparison.current.dropped,
+            num_seen=comparison.current.num_seen,
+            baseline_rate=comparison.baseline.share,
+            reason=_reason(comparison),
         )
-        for source, stage, toll, usual, where in judged
-        if _effect(toll, usual) >= _EFFECT and _probability(toll, usual) < chance
+        for comparison in comparisons
+        if _cohens_h(comparison.current, comparison.baseline) >= _MIN_EFFECT
+        and _p_value(comparison.current, comparison.baseline) < significance
     ]
 
 
-def _judged(now: FilterRates, before: FilterRates) -> Iterator[tuple[str, str, FilterRate, FilterRate, str]]:
-    whole: dict[str, FilterRate] = defaultdict(lambda: FilterRate(0, 0))
-    for (_, stage), toll in now.items():
-        whole[stage] += toll
-    for (source, stage), toll in now.items():
-        usual, where = before.get((source, stage), FilterRate(0, 0)), "earlier generations"
-        if usual.num_seen < _FEWEST:
-            usual, where = whole[stage] - toll, "the other sources"
-        if min(toll.num_seen, usual.num_seen) >= _FEWEST:
-            yield source, stage, toll, usual, where
+@dataclass(frozen=True, kw_only=True)
+class _Comparison:
+    source: str
+    filter: str
+    current: FilterRate
+    baseline: FilterRate
+    baseline_name: str
 
 
-def _effect(toll: FilterRate, usual: FilterRate) -> float:
-    """Cohen's h, -pi to pi: above 0 where more is dropped than usual."""
-    return 2 * (math.asin(math.sqrt(toll.share)) - math.asin(math.sqrt(usual.share)))
+def _comparisons(current: FilterRates, earlier: FilterRates) -> Iterator[_Comparison]:
+    filter_totals: dict[str, FilterRate] = defaultdict(lambda: FilterRate(0, 0))
+    for (_, filter_name), rate in current.items():
+        filter_totals[filter_name] += rate
+    for (source, filter_name), rate in current.items():
+        baseline, baseline_name = earlier.get((source, filter_name), FilterRate(0, 0)), "earlier generations"
+        if baseline.num_seen < _MIN_RECORDS:
+            baseline, baseline_name = filter_totals[filter_name] - rate, "the other sources"
+        if min(rate.num_seen, baseline.num_seen) >= _MIN_RECORDS:
+            yield _Comparison(
+                source=source, filter=filter_name, current=rate, baseline=baseline, baseline_name=baseline_name
+            )
 
 
-def _probability(toll: FilterRate, usual: FilterRate) -> float:
-    """That at least so many of what is dropped in both together fall to this one, were there no difference."""
-    # Half a second that most corpora never need.
+def _cohens_h(current: FilterRate, baseline: FilterRate) -> float:
+    """Return Cohen's h, 2 arcsin sqrt(p1) - 2 arcsin sqrt(p2), from -pi to pi; positive if more is dropped than usual."""
+    return 2 * (math.asin(math.sqrt(current.share)) - math.asin(math.sqrt(baseline.share)))
+
+
+def _p_value(current: FilterRate, baseline: FilterRate) -> float:
+    """Return the one-sided p-value of Fisher's exact test: the hypergeometric probability of at least as many drops."""
+    # Imported here since it takes half a second, and most generations never need it.
     from scipy.stats import hypergeom
 
-    both = toll + usual
-    return float(hypergeom.sf(toll.dropped - 1, both.num_seen, both.dropped, toll.num_seen))
+    both = current + baseline
+    return float(hypergeom.sf(current.dropped - 1, both.num_seen, both.dropped, current.num_seen))
 
 
-def _reason(source: str, stage: str, toll: FilterRate, usual: FilterRate, where: str) -> str:
-    advice = "look at what it dropped, and at what that source is prompted with"
-    if stage in ("minhash", "human_overlap"):
-        advice = "if what they share is the prompt's words, change its template, or mask them by minhash.max_shingle_document_frequency"
+def _reason(comparison: _Comparison) -> str:
+    advice = "Read the dropped records, and the prompts of this source."
+    if comparison.filter in ("minhash", "human_overlap"):
+        advice = (
+            "If they share words of the prompt, change its template, or ignore such words by "
+            "`curate.minhash.max_shingle_document_frequency`."
+        )
+    rate = comparison.current
     return (
-        f"{stage} dropped {toll.share:.1%} of {source or 'no source'} ({toll.dropped:,} of {toll.num_seen:,}); "
-        f"usual is {usual.share:.1%}, by {where}: {advice}"
+        f"{comparison.filter} dropped {rate.share:.1%} of {comparison.source or 'no source'} "
+        f"({rate.dropped:,} of {rate.num_seen:,}); usual is {comparison.baseline.share:.1%}, by "
+        f"{comparison.baseline_name}. {advice}"
     )

@@ -1,4 +1,4 @@
-"""How varied a sample of text is by itself: the late signs of collapse, on one number of words."""
+"""Measure the diversity of a sample of text by itself: it falls late in a collapse. Samples should have equal sizes."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,19 +10,18 @@ from scipy.stats import entropy as entropy_of
 from curation.metrics.ngram_counts import Counts, TokenizedTexts
 from curation.text import words
 
-_LEVEL = 6
-
-
+_DEFLATE_LEVEL = 6
 _FITTED_RANKS = 1000
+_MTLD_THRESHOLD = 0.72
 
 
 def entropy(counts: Counts) -> float:
-    """Shannon entropy of the shares, in nats; 0 for nothing said."""
+    """Return the Shannon entropy of the shares in nats, -sum p ln p; 0 for no tokens."""
     return float(entropy_of(counts)) if counts.sum() else 0.0
 
 
 def distinct_n(counts: Counts) -> float:
-    """Distinct things over all things said: the type-token ratio for words, distinct-n for runs of n; 0 for nothing said.
+    """Return the number of types over the number of tokens: type-token ratio for words, distinct-n for n-grams; 0 for none.
 
     Li et al. 2016, "A diversity-promoting objective function", arXiv:1510.03055.
     """
@@ -30,9 +29,10 @@ def distinct_n(counts: Counts) -> float:
 
 
 def zipf_exponent(counts: Counts) -> float:
-    """How steeply use falls with rank: the slope of log count on log rank over the first thousand ranks, sign turned.
+    """Return the Zipf exponent: the negative slope of log count on log rank over the first 1,000 ranks.
 
-    Each rank weighs 1 / rank, so that the many words said once do not decide it. 0 where fewer than two things are said.
+    Weighted least squares with weight 1 / rank, so that the many types that occur once do not dominate. 0 for fewer than two
+    types.
     """
     ranked = np.sort(counts[counts > 0])[::-1][:_FITTED_RANKS]
     if len(ranked) < 2:
@@ -42,33 +42,34 @@ def zipf_exponent(counts: Counts) -> float:
 
 
 def compression_ratio(texts: TokenizedTexts) -> float:
-    """UTF-8 bytes over bytes after DEFLATE, words joined by spaces; higher says itself more often. 0 for nothing said."""
+    """Return UTF-8 bytes over bytes after DEFLATE, words joined by spaces; higher is more repetitive. 0 for no text."""
     raw = "\n".join(map(" ".join, texts)).encode("utf-8", "surrogatepass")
-    return len(raw) / len(zlib.compress(raw, _LEVEL)) if raw else 0.0
-
-
-_MTLD_FLOOR = 0.72
+    return len(raw) / len(zlib.compress(raw, _DEFLATE_LEVEL)) if raw else 0.0
 
 
 def lexical_diversity(texts: Sequence[str]) -> NDArray[np.float64]:
-    """MTLD of each text, shape (texts,): mean length of runs in which the type-token ratio stays above 0.72.
+    """Return the MTLD of each text, shape (texts,): mean length of runs with a type-token ratio above 0.72.
 
-    Forwards and backwards, averaged; 0 for a text without words. McCarthy & Jarvis 2010.
+    Mean of a forward and a backward pass; the last, incomplete run counts as (1 - TTR) / (1 - 0.72). 0 for a text without
+    words. McCarthy & Jarvis 2010, "MTLD, vocd-D, and HD-D".
     """
-    found = []
+    scores = []
     for text in texts:
-        said = words(text)
-        found.append((_run_length(said) + _run_length(said[::-1])) / 2 if said else 0.0)
-    return np.array(found, np.float64)
+        text_words = words(text)
+        if text_words:
+            scores.append((_mean_run_length(text_words) + _mean_run_length(text_words[::-1])) / 2)
+        else:
+            scores.append(0.0)
+    return np.array(scores, np.float64)
 
 
-def _run_length(said: Sequence[str]) -> float:
+def _mean_run_length(text_words: Sequence[str]) -> float:
     runs, types, length = 0.0, set[str](), 0
-    for word in said:
+    for word in text_words:
         types.add(word)
         length += 1
-        if len(types) / length <= _MTLD_FLOOR:
+        if len(types) / length <= _MTLD_THRESHOLD:
             runs, types, length = runs + 1, set(), 0
     if length:
-        runs += (1 - len(types) / length) / (1 - _MTLD_FLOOR)
-    return len(said) / runs if runs else float(len(said))
+        runs += (1 - len(types) / length) / (1 - _MTLD_THRESHOLD)
+    return len(text_words) / runs if runs else float(len(text_words))

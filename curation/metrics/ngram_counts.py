@@ -1,7 +1,6 @@
-"""How often each word and run of words is said, by people and by a model, on as many words of either.
+"""Count words and n-grams of human and of synthetic text, on samples of equal numbers of words.
 
-Runs lie within one text. Counts of a model are kept by groups of its texts, so that every number made from
-them has an interval.
+N-grams lie within one text. Synthetic counts are kept by groups of texts, so that metrics have jackknife intervals.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,74 +14,85 @@ from curation.text import words
 
 Counts = NDArray[np.int64]
 TokenizedTexts = Sequence[Sequence[str]]
-"""Texts as their words."""
+"""Texts as sequences of words."""
 
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """The same runs of words on both sides."""
+    """Counts of the same n-grams on both sides."""
 
     human: Counts
-    """How often people say each, shape (runs,)."""
+    """Occurrences in the human texts, shape (n-grams,)."""
     synthetic: Counts
-    """How often each group of the other texts says each, shape (groups, runs)."""
+    """Occurrences in each group of the synthetic texts, shape (groups, n-grams)."""
 
     @property
     def total(self) -> Counts:
-        """How often the other texts say each, shape (runs,)."""
+        """Occurrences in all synthetic texts, shape (n-grams,)."""
         return np.asarray(self.synthetic.sum(0))
 
     def leave_one_out(self) -> list[Counts]:
-        """The same less each group that says anything at all."""
-        return [self.total - one for one in self.synthetic if one.any()]
+        """Return the total counts without each group that has any n-gram."""
+        return [self.total - group for group in self.synthetic if group.any()]
 
 
-def take_words(texts: Iterable[str], most: int) -> list[list[str]]:
-    """The first `most` words of some texts, text by text; texts without words, and those behind the last word, are none."""
-    found: list[list[str]] = []
-    left = most
-    for text in texts if most > 0 else ():
-        if cut := words(text)[:left]:
-            found.append(cut)
-            left -= len(cut)
-        if left <= 0:
+def take_words(texts: Iterable[str], count: int) -> list[list[str]]:
+    """Return the first `count` words of the texts, by text; texts without words are skipped."""
+    taken: list[list[str]] = []
+    remaining = count
+    if remaining <= 0:
+        return taken
+    for text in texts:
+        text_words = words(text)[:remaining]
+        if text_words:
+            taken.append(text_words)
+            remaining -= len(text_words)
+        if remaining <= 0:
             break
-    return found
+    return taken
 
 
 def count_words(texts: TokenizedTexts) -> int:
-    """How many words there are."""
+    """Return the number of words."""
     return sum(map(len, texts))
 
 
 def count_ngrams(human: TokenizedTexts, synthetic: TokenizedTexts, length: int) -> NgramCounts:
-    """Count every run of `length` words on both sides."""
-    numbers: dict[str, int] = {}
-    runs = [_runs(texts, length, numbers) for texts in (human, synthetic)]
-    known, places = np.unique(np.concatenate([runs[0][0], runs[1][0]]), return_inverse=True)
-    first = len(runs[0][0])
-    by_group = np.zeros((GROUPS, len(known)), np.int64)
-    np.add.at(by_group, (runs[1][1] % GROUPS, places[first:]), 1)
-    return NgramCounts(np.bincount(places[:first], minlength=len(known)), by_group)
+    """Count every n-gram of `length` words on both sides."""
+    word_ids: dict[str, int] = {}
+    human_codes, _ = _ngrams(human, length, word_ids)
+    synthetic_codes, synthetic_rows = _ngrams(synthetic, length, word_ids)
+    distinct, indices = np.unique(np.concatenate([human_codes, synthetic_codes]), return_inverse=True)
+    num_human = len(human_codes)
+    by_group = np.zeros((GROUPS, len(distinct)), np.int64)
+    np.add.at(by_group, (synthetic_rows % GROUPS, indices[num_human:]), 1)
+    return NgramCounts(np.bincount(indices[:num_human], minlength=len(distinct)), by_group)
 
 
 def word_counts(human: TokenizedTexts, *others: TokenizedTexts) -> list[Counts]:
-    """How often each human word stands in the human texts, and in each of the others; all of one shape."""
-    places: dict[str, int] = {}
+    """Return the occurrences of each human word in the human texts and in each of the others, each of shape (words,)."""
+    word_ids: dict[str, int] = {}
     for text in human:
         for word in text:
-            places.setdefault(word, len(places))
-    rows = [[places[word] for text in texts for word in text if word in places] for texts in (human, *others)]
-    return [np.bincount(np.array(one, np.int64), minlength=len(places)) for one in rows]
+            word_ids.setdefault(word, len(word_ids))
+    counts = []
+    for texts in (human, *others):
+        ids = [word_ids[word] for text in texts for word in text if word in word_ids]
+        counts.append(np.bincount(np.array(ids, np.int64), minlength=len(word_ids)))
+    return counts
 
 
-def _runs(texts: TokenizedTexts, length: int, numbers: dict[str, int]) -> tuple[Counts, Counts]:
-    """A code for every run, and the row of its text."""
-    coded: list[int] = []
+def _ngrams(texts: TokenizedTexts, length: int, word_ids: dict[str, int]) -> tuple[Counts, Counts]:
+    """Return an integer code of every n-gram, and the row of its text; new words are added to `word_ids`."""
+    codes: list[int] = []
     rows: list[int] = []
     for row, text in enumerate(texts):
-        ids = [numbers.setdefault(word, len(numbers)) for word in text]
-        codes = [hash(tuple(ids[at : at + length])) for at in range(len(ids) - length + 1)] if length > 1 else ids
-        coded += codes
-        rows += [row] * len(codes)
-    return np.array(coded, np.int64), np.array(rows, np.int64)
+        ids = [word_ids.setdefault(word, len(word_ids)) for word in text]
+        if length == 1:
+            text_codes = ids
+        else:
+            # Hashes of tuples of integers do not depend on PYTHONHASHSEED.
+            text_codes = [hash(tuple(ids[start : start + length])) for start in range(len(ids) - length + 1)]
+        codes += text_codes
+        rows += [row] * len(text_codes)
+    return np.array(codes, np.int64), np.array(rows, np.int64)

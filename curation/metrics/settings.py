@@ -1,8 +1,7 @@
-"""What is measured of a generation, by which names, and how much is looked at.
+"""Names and settings of the metrics of a generation.
 
-Everything about vocabulary is compared at one size: the same number of words of human text and of what a
-model says, so that a number moves because the language does and not because the sample grew. What is quadratic in texts is
-measured on a sample, whose size is published with it.
+Vocabulary metrics compare equal numbers of words of human and of synthetic text, so that a value changes with the language
+and not with the size of the sample. Metrics whose cost is quadratic in texts use a sample, whose size is stored with them.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 TEMPERATURES = (1.0, 0.7, 0.85, 1.2, 1.45, 1.75, 2.1, 2.6, 3.2, 4.0)
-"""Where recalibration looks; the first one is the model as it is."""
+"""Temperatures to search for the best one; the first one is the model's own."""
 
 _BY_STRATUM = tuple(
     f"{stratum}_{unit}_coverage" for unit in ("word", "bigram", "trigram") for stratum in ("hapax", "rare", "common")
@@ -38,46 +37,48 @@ METRICS = (
     *("vendi", "embedding_trace", "self_similarity", "mode_separation", "memorization_rate"),
     *(f"gen0_perplexity_q{quantile}" for quantile in ("01", "05", "25", "50", "75", "95", "99")),
 )
-"""Every name that is published, in docs/metrics.md with what it means; what `own` functions return is `custom.NAME`."""
+"""Names of all metrics, described in docs/metrics.md. Results of `custom_metrics` are named `custom.NAME`."""
 
 
 class EvalSettings(BaseModel):
-    """`[evaluate]`: how much is looked at."""
+    """`[evaluate]`: sizes of samples, and additional metrics."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_samples: int = Field(500, ge=10, description="texts a model says when it is measured; never trained on")
-    vocab_sample_words: int = Field(30_000, ge=100, description="words that vocabulary metrics are counted on")
+    num_samples: int = Field(500, ge=10, description="texts to sample from a model for evaluation; never trained on")
+    vocab_sample_words: int = Field(
+        30_000, ge=100, description="words of each side that vocabulary metrics are computed on"
+    )
     showcase_prompt: str = Field(
-        "Return the", description="opening whose continuation is kept for each generation, to be read side by side"
+        "Return the", description="prompt whose completion is stored for each generation, for comparison by eye"
     )
     eval_sets: tuple[str, ...] = Field(
-        (), description="evaluation sets that perplexity is measured on too; `source` in the metrics is the set's name"
+        (), description="evaluation sets to measure perplexity on, too; their name is the `source` of the metrics"
     )
     num_sources: int = Field(
         8,
         ge=0,
-        description="largest sources of human text that are measured by themselves too, where there are several",
+        description="number of largest human sources with metrics of their own, if there are several sources",
     )
     embedding_sample_records: int = Field(
         500,
         ge=2,
-        description="texts of each kind that are compared as vectors, scored by generation 0's model, searched for copies",
+        description="texts of each side for embedding metrics, perplexity under the generation-0 model, and the search for copies",
     )
     encoder: str = Field(
         "hashing",
-        description="who turns text into vectors to be measured: hashing, numbers (points), minilm, or a sentence-transformers model",
+        description="encoder for embedding metrics: hashing, numbers (points), minilm, or a sentence-transformers model",
     )
     custom_metrics: tuple[str, ...] = Field(
         (),
-        description="functions of yours, as `module:function` or `file.py:function`: given `texts`, or `model` (a folder), "
-        "each returns numbers by name, which are published and can be limited as `custom.NAME`",
+        description="your own functions, as `module:function` or `file.py:function`: each receives `texts`, or `model` (a "
+        "folder), and returns numbers by name, which become metrics named `custom.NAME`, also for gate limits",
     )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric; `low` and `high` are a 95 % interval where one is known."""
+    """Value of one metric; `low` and `high` are its confidence interval (95 % unless the metric says otherwise), if any."""
 
     metric: str
     value: float

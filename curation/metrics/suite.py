@@ -1,9 +1,10 @@
-"""Every early and late sign about the words of some texts, beside human text of the same size.
+"""Compute all vocabulary metrics of a text sample, compared with a human sample of the same size.
 
-The strata of coverage, what the signs are called and how sure they are, in one place; docs/metrics.md says what each means.
+docs/metrics.md describes each metric.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from curation.metrics.bootstrap import GROUPS, jackknife
 from curation.metrics.coverage import STRATA, coverage_change, hapax_share, js_divergence, missing_mass, ngram_coverage
@@ -11,69 +12,100 @@ from curation.metrics.lexical_diversity import compression_ratio, distinct_n, en
 from curation.metrics.ngram_counts import Counts, NgramCounts, TokenizedTexts, count_ngrams, count_words, word_counts
 from curation.metrics.settings import Measured
 
-_Sign = Callable[[Counts, Counts], float]
+_Metric: TypeAlias = Callable[[Counts, Counts], float]
+"""Function of the human and the synthetic counts of the same n-grams."""
 
-_OF_WORDS: dict[str, _Sign] = {
-    "type_coverage": ngram_coverage,
-    "hapax_share": lambda _, said: hapax_share(said),
-    "missing_mass": lambda _, said: missing_mass(said),
-    "vocabulary_size": lambda _, said: float((said > 0).sum()),
-    "type_token": lambda _, said: distinct_n(said),
-    "entropy": lambda _, said: entropy(said),
-    "zipf_exponent": lambda _, said: zipf_exponent(said),
-    "unigram_js_divergence": js_divergence,
+
+def _of_synthetic(statistic: Callable[[Counts], float]) -> _Metric:
+    def metric(_human: Counts, synthetic: Counts) -> float:
+        return statistic(synthetic)
+
+    return metric
+
+
+def _coverage_between(least: int, most: int | None) -> _Metric:
+    def metric(human: Counts, synthetic: Counts) -> float:
+        return ngram_coverage(human, synthetic, least, most)
+
+    return metric
+
+
+def _num_types(counts: Counts) -> float:
+    return float((counts > 0).sum())
+
+
+def _repetition(counts: Counts) -> float:
+    return 1 - distinct_n(counts) if counts.sum() else 0.0
+
+
+def _coverage_by_stratum(unit: str) -> dict[str, _Metric]:
+    return {f"{stratum}_{unit}_coverage": _coverage_between(*span) for stratum, span in STRATA.items()}
+
+
+_METRICS_BY_LENGTH: dict[int, dict[str, _Metric]] = {
+    1: {
+        **_coverage_by_stratum("word"),
+        "type_coverage": ngram_coverage,
+        "hapax_share": _of_synthetic(hapax_share),
+        "missing_mass": _of_synthetic(missing_mass),
+        "vocabulary_size": _of_synthetic(_num_types),
+        "type_token": _of_synthetic(distinct_n),
+        "entropy": _of_synthetic(entropy),
+        "zipf_exponent": _of_synthetic(zipf_exponent),
+        "unigram_js_divergence": js_divergence,
+    },
+    2: {
+        **_coverage_by_stratum("bigram"),
+        "distinct_2": _of_synthetic(distinct_n),
+        "bigram_js_divergence": js_divergence,
+    },
+    3: {**_coverage_by_stratum("trigram"), "distinct_3": _of_synthetic(distinct_n)},
+    4: {"repetition": _of_synthetic(_repetition)},
 }
-_OF_PAIRS: dict[str, _Sign] = {"distinct_2": lambda _, said: distinct_n(said), "bigram_js_divergence": js_divergence}
-_OF_TRIPLES: dict[str, _Sign] = {"distinct_3": lambda _, said: distinct_n(said)}
-_OF_FOURS: dict[str, _Sign] = {"repetition": lambda _, said: 1 - distinct_n(said) if said.sum() else 0.0}
-
-
-def _strata(unit: str) -> dict[str, _Sign]:
-    return {f"{stratum}_{unit}_coverage": _within(*span) for stratum, span in STRATA.items()}
-
-
-def _within(least: int, most: int | None) -> _Sign:
-    return lambda human, said: ngram_coverage(human, said, least, most)
-
-
-_SIGNS: dict[int, dict[str, _Sign]] = {
-    1: _strata("word") | _OF_WORDS,
-    2: _strata("bigram") | _OF_PAIRS,
-    3: _strata("trigram") | _OF_TRIPLES,
-    4: _OF_FOURS,
-}
-TEXT_METRICS = (*(name for signs in _SIGNS.values() for name in signs), "compression_ratio")
-"""What they are called, `signs` in this order."""
+"""Metrics by n-gram length and name."""
+TEXT_METRICS = (*(name for metrics in _METRICS_BY_LENGTH.values() for name in metrics), "compression_ratio")
+"""Names in the order of `text_metrics`."""
 COVERAGE_CHANGE_METRICS = ("type_coverage_change", "rare_word_coverage_change")
 
 
 def text_metrics(human: TokenizedTexts, synthetic: TokenizedTexts) -> list[Measured]:
-    """Every sign with its 95 % interval over texts; `sample_size` is words of `said`."""
-    words = count_words(synthetic)
-    found = []
-    for length, named in _SIGNS.items():
-        counted = count_ngrams(human, synthetic, length)
-        found += [_measured(name, sign, counted, words) for name, sign in named.items()]
-    groups = [[text for place, text in enumerate(synthetic) if place % GROUPS != group] for group in range(GROUPS)]
-    squeezed = compression_ratio(synthetic)
-    bounds = jackknife(squeezed, [compression_ratio(one) for one in groups[: len(synthetic)]])
-    return [*found, Measured("compression_ratio", squeezed, *bounds, words)]
+    """Return every vocabulary metric with its 95 % jackknife interval over texts; `sample_size` counts synthetic words."""
+    num_words = count_words(synthetic)
+    measured = []
+    for length, metrics in _METRICS_BY_LENGTH.items():
+        counts = count_ngrams(human, synthetic, length)
+        measured += [_measure(name, metric, counts, num_words) for name, metric in metrics.items()]
+    ratio = compression_ratio(synthetic)
+    without_group = [
+        compression_ratio([text for row, text in enumerate(synthetic) if row % GROUPS != group])
+        for group in range(min(GROUPS, len(synthetic)))
+    ]
+    low, high = jackknife(ratio, without_group)
+    return [*measured, Measured("compression_ratio", ratio, low, high, num_words)]
 
 
 def coverage_changes(
     human: TokenizedTexts, baseline: TokenizedTexts, current: TokenizedTexts, seed: int
 ) -> list[Measured]:
-    """How coverage differs from generation 0's, with paired 99 % intervals; `sample_size` is words of `now`."""
-    spans = ((1, None), STRATA["rare"])
-    counted, then, later = word_counts(human, baseline, current)
-    found = [coverage_change(counted, then, later, seed, *span) for span in spans]
-    return [
-        Measured(name, value, *bounds, count_words(current))
-        for name, (value, bounds) in zip(COVERAGE_CHANGE_METRICS, found, strict=True)
-    ]
+    """Return the differences to the coverages of generation 0 with paired 99 % intervals.
+
+    Args:
+        human: human sample.
+        baseline: sample of the generation-0 model.
+        current: sample of this model.
+        seed: of the bootstrap.
+    """
+    human_counts, baseline_counts, current_counts = word_counts(human, baseline, current)
+    num_words = count_words(current)
+    measured = []
+    for name, (least, most) in zip(COVERAGE_CHANGE_METRICS, ((1, None), STRATA["rare"]), strict=True):
+        value, (low, high) = coverage_change(human_counts, baseline_counts, current_counts, seed, least, most)
+        measured.append(Measured(name, value, low, high, num_words))
+    return measured
 
 
-def _measured(name: str, sign: _Sign, counted: NgramCounts, words: int) -> Measured:
-    value = sign(counted.human, counted.total)
-    low, high = jackknife(value, [sign(counted.human, rest) for rest in counted.leave_one_out()])
-    return Measured(name, value, low if low is None else max(0.0, low), high, words)
+def _measure(name: str, metric: _Metric, counts: NgramCounts, num_words: int) -> Measured:
+    value = metric(counts.human, counts.total)
+    low, high = jackknife(value, [metric(counts.human, rest) for rest in counts.leave_one_out()])
+    # The metrics are never negative, but a symmetric interval can be.
+    return Measured(name, value, None if low is None else max(0.0, low), high, num_words)

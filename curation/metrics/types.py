@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Value:
-    """A metric with its interval, where one is known; a value that is no number is NaN."""
+    """Value of a metric with its confidence interval, if it has one; NaN if it could not be computed."""
 
     value: float
     low: float | None = None
@@ -14,4 +14,4 @@ class Value:
 
 
 Metrics = Mapping[tuple[str, str], Value]
-"""By subject and metric, of all sources together; subject may be `human` too."""
+"""Values by (subject, metric), over all sources together; subjects are model, candidates, corpus and human."""

@@ -25,7 +25,7 @@ def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_what_is_made_of_means_has_its_interval_too() -> None:
     rows = np.stack([np.full(9, 6.0), np.full(9, 3.0)], 1)
-    assert bootstrap(rows, 0, of=lambda means: means[:, 0] / means[:, 1]) == (2.0, 2.0)
+    assert bootstrap(rows, 0, statistic=lambda means: means[:, 0] / means[:, 1]) == (2.0, 2.0)
 
 
 def test_one_text_says_nothing_about_others() -> None:

@@ -26,8 +26,9 @@ def test_a_source_that_loses_more_than_before_is_named_with_both_shares_and_what
         0.02,
     )
     assert found.reason == (
-        "minhash dropped 35.0% of letters (70 of 200); usual is 2.0%, by earlier generations: "
-        "if what they share is the prompt's words, change its template, or mask them by minhash.max_shingle_document_frequency"
+        "minhash dropped 35.0% of letters (70 of 200); usual is 2.0%, by earlier generations. "
+        "If they share words of the prompt, change its template, or ignore such words by "
+        "`curate.minhash.max_shingle_document_frequency`."
     )
 
 
@@ -39,7 +40,7 @@ def test_where_nothing_went_before_the_other_sources_together_say_what_is_usual(
     }
     (found,) = find_filter_rate_alerts(now, {("letters", "exact"): FilterRate(9, 10)})
     assert (found.source, found.baseline_rate) == ("letters", 3 / 200)
-    assert "usual is 1.5%, by the other sources: look at what it dropped" in found.reason
+    assert "usual is 1.5%, by the other sources. Read the dropped records" in found.reason
     assert find_filter_rate_alerts({("alone", "exact"): FilterRate(90, 100)}, {}) == []
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.embeddings.base import l2_normalize
-from curation.metrics.embedding import DISPERSION_METRICS, embedding_dispersion, representation_similarity, vendi_score
+from curation.metrics.embedding import DISPERSION_METRICS, embedding_dispersion, vendi_score
 from curation.metrics.settings import METRICS
 
 
@@ -19,12 +19,6 @@ def test_the_small_matrix_gives_what_the_large_one_gives() -> None:
     values = np.linalg.eigvalsh((vectors @ vectors.T).astype(np.float64) / len(vectors))
     values = values[values > 1e-9]
     assert vendi_score(vectors) == pytest.approx(np.exp(-(values * np.log(values)).sum()), rel=1e-4)
-
-
-def test_coverage_is_the_similarity_to_the_nearest_chosen() -> None:
-    vectors = l2_normalize(np.array([[1, 0], [0, 1], [-1, -1]], np.float32))
-    found = representation_similarity(vectors, np.array([0]))
-    assert (found.mean, found.minimum, found.facility_location) == pytest.approx(((1 - 2**-0.5) / 3, -(2**-0.5), 1))
 
 
 def test_spread_is_told_under_its_names_and_stays_finite() -> None:
