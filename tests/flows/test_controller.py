@@ -12,6 +12,7 @@ from curation.splitting import IngestSettings
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
+from flows.controller import LoopController
 from flows.evolve import evolve
 from storage.maintenance.gc import find_gc_candidates
 from storage.maintenance.verify import verify
@@ -160,19 +161,44 @@ def test_a_redo_is_taken_up_again_from_the_journal(ingested: Site, recipe: Recip
 
 
 @pytest.mark.parametrize(
+    "mix",
+    [
+        {"policy": "anchor", "human_repeats": 2.0, "synthetic_repeats": 0.5},
+        {"policy": "mixture", "mixture_weights": [[0.8, 0.1, 0.1]], "human_repeats": 2.0},
+        {"policy": "fixed-fraction", "human_fraction": 0.1, "stratify_by": "rarity", "human_repeats": 2.0},
+        {"policy": "fixed-fraction", "human_fraction": 0.1, "human_source_shares": {"letters.jsonl": 1.0}},
+    ],
+)
+def test_a_higher_human_share_keeps_the_other_mix_settings(tmp_path: Path, recipe: Recipe, mix: dict[str, Any]) -> None:
+    run = Run(tmp_path, "tiny")
+    changed = Recipe.model_validate({**recipe.model_dump(), "mix": mix})
+    run.folder.mkdir(parents=True)
+    run.append("rejected", 0, 1, "", human_fraction=0.5, records=40)
+    controller = LoopController(run, changed)
+    attempt = controller.next_attempt()
+    assert attempt is not None
+    assert attempt.number == 2
+    raised = controller.recipe.mix
+    assert (raised.policy, raised.human_fraction, raised.num_records) == ("fixed-fraction", 0.5, 40)
+    for name in ("human_repeats", "synthetic_repeats", "stratify_by"):
+        assert getattr(raised, name) == getattr(changed.mix, name)
+    assert raised.human_source_shares == (changed.mix.human_source_shares or "proportional")
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"mix": {"policy": "accumulate"}}, "holds all 129 human records that it could"),
+        ({"mix": {"policy": "accumulate"}}, "the corpus has all 129 human records that it can have"),
         (
             {
                 "mix": {"policy": "fixed-fraction", "human_fraction": 0.9, "num_records": 142},
                 "gate": {"human_fraction_step": 0.05},
             },
-            "takes 135 human records, and the reserve has 129",
+            "needs 135 human records, and there are 129",
         ),
         (
             {"gate": {"human_fraction_step": 0.01, "max_retries": 1}},
-            "it did not help to raise the human share 1 time: gate.max_retries",
+            "raising the human share 1 time (gate.max_retries) did not help",
         ),
     ],
 )
