@@ -1,6 +1,6 @@
-"""What a model has kept, and what it says: metrics of the model, the candidates and the corpus, beside the human text.
+"""Evaluate one generation: metrics of the model, the candidates and the corpus, compared with the human text.
 
-Scores, text by text, are an artifact of their own; so is the voice.
+The eval samples and the scores of single texts are separate artifacts.
 """
 
 import pyarrow as pa
@@ -29,37 +29,46 @@ from tasks.orchestration.progress import progress
 
 @task
 def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
-    """Publish metrics of the model, its voice, the candidates, the corpus and the human text.
+    """Publish the metrics of a generation, and the eval samples and scores that they are computed from.
 
     Raises:
-        HeirloomError: an evaluation set that the settings name is not among the withheld ones, or an evaluation of the user's fails.
+        HeirloomError: `evaluate.eval_sets` names an eval set that the attempt did not begin with, or a custom metric
+            fails.
     """
     attempt, settings, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.seed
-    sets = _named_sets(attempt, settings, eval_inputs.human.eval_sets)
-    voice = sample_for_eval(ctx, eval_inputs.model)
+    eval_sets = _select_eval_sets(attempt, settings, eval_inputs.human.eval_sets)
+    samples = sample_for_eval(ctx, eval_inputs.model)
     identity = {**settings.model_dump(mode="json"), "seed": seed, "temperatures": list(TEMPERATURES)}
-    identity |= {"own": source_hashes(settings.custom_metrics)} if settings.custom_metrics else {}
-    parents = {**eval_inputs.parents, "eval_samples": voice, **eval_set_parents(sets)}
-    metrics, scores = (attempt.artifact(name, identity, **parents) for name in ("metrics", "scores"))
+    if settings.custom_metrics:
+        identity["custom_metric_hashes"] = source_hashes(settings.custom_metrics)
+    parents = {**eval_inputs.parents, "eval_samples": samples, **eval_set_parents(eval_sets)}
+    metrics = attempt.artifact("metrics", identity, **parents)
+    scores = attempt.artifact("scores", identity, **parents)
     if metrics.exists():
         return metrics
     require_weights(eval_inputs.model.folder)
-    with metrics.draft() as draft, progress(attempt, "evaluate") as told:
-        rows, scored = measure_perplexity(ctx, eval_inputs, sets, told)
+    with metrics.draft() as draft, progress(attempt, "evaluate") as report:
+        perplexity = measure_perplexity(ctx, eval_inputs, eval_sets, report)
         if not scores.exists():
-            with scores.draft() as beside:
-                beside.write_part(scored)
-        texts = texts_by_subject(eval_inputs, voice)
-        rows += measure_words(eval_inputs, voice, texts, settings, seed) + measure_embeddings(texts, settings, seed)
-        rows += measure_memorization(eval_inputs, settings) + measure_custom_metrics(eval_inputs, texts, settings)
+            with scores.draft() as scores_draft:
+                scores_draft.write_part(perplexity.scores)
+        texts = texts_by_subject(eval_inputs, samples)
+        rows = [
+            *perplexity.metrics,
+            *measure_words(eval_inputs, samples, texts, settings, seed),
+            *measure_embeddings(texts, settings, seed),
+            *measure_memorization(eval_inputs, settings),
+            *measure_custom_metrics(eval_inputs, texts, settings),
+        ]
         draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))
     return metrics
 
 
-def _named_sets(attempt: Attempt, settings: EvalSettings, known: dict[str, Artifact]) -> dict[str, Artifact]:
-    if missing := [name for name in settings.eval_sets if name not in known]:
+def _select_eval_sets(attempt: Attempt, settings: EvalSettings, pinned: dict[str, Artifact]) -> dict[str, Artifact]:
+    missing = [name for name in settings.eval_sets if name not in pinned]
+    if missing:
         raise HeirloomError(
-            f"evaluate.eval_sets names {', '.join(missing)}, and {attempt} began with these evaluation sets: "
-            f"{', '.join(known) or 'none'}; add a set with heirloom add-eval-set before the run begins"
+            f"`evaluate.eval_sets` names {', '.join(missing)}, but {attempt} began with these eval sets: "
+            f"{', '.join(pinned) or 'none'}. Add an eval set with `heirloom add-eval-set` before the run begins."
         )
-    return {name: known[name] for name in settings.eval_sets}
+    return {name: pinned[name] for name in settings.eval_sets}

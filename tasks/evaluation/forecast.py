@@ -1,4 +1,4 @@
-"""What is to be expected of a generation by mixing and sampling alone, published beside what is measured of it."""
+"""Forecast the effect of mixing and sampling alone on a generation, to compare with its measured metrics."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from tasks.orchestration.prefect import task
 
 @task
 def forecast(ctx: StageContext, human: HumanData) -> Artifact:
-    """Publish the forecast for this generation."""
+    """Publish the forecast of this generation."""
     settings, loop, seed = ctx.recipe.evaluate, loop_spec(ctx.recipe), ctx.recipe.seed
     identity = {
         "words": settings.vocab_sample_words,
@@ -29,8 +29,8 @@ def forecast(ctx: StageContext, human: HumanData) -> Artifact:
     if artifact.exists():
         return artifact
     with artifact.draft() as draft:
-        told = forecast_generations(ctx.recipe, human.train, [ctx.attempt.generation])
-        draft.write_part(pa.Table.from_pylist([asdict(one) for one in told], schema=FORECAST))
+        points = forecast_generations(ctx.recipe, human.train, [ctx.attempt.generation])
+        draft.write_part(pa.Table.from_pylist([asdict(point) for point in points], schema=FORECAST))
     return artifact
 
 

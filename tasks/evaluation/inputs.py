@@ -1,9 +1,10 @@
-"""What a generation has made by the time it is measured: the artifacts, samples of their records, and rows of metrics."""
+"""Inputs of an evaluation, samples of their records, and rows of the metrics table."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -13,6 +14,9 @@ from storage.artifacts.ids import derive_seed
 from storage.runs.run import Attempt
 from tasks.context import CuratedCandidates, GenerationHistory, HumanData
 from tasks.orchestration.progress import logger
+
+MetricRow: TypeAlias = dict[str, object]
+"""A row of the metrics table, by column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,41 +63,46 @@ class EvalInputs:
         return parents
 
 
-def sample_by_id(table: pa.Table, most: int) -> pa.Table:
-    """So many records, chosen by their ids alone, so that the samples of two tables share the records that these share."""
-    if table.num_rows <= most:
+def sample_by_id(table: pa.Table, max_records: int) -> pa.Table:
+    """Sample records by a hash of their ids, in table order.
+
+    The choice depends on the id alone, so samples of two tables share those records that both tables have.
+    """
+    if table.num_rows <= max_records:
         return table
-    order = sorted(range(table.num_rows), key=lambda row: derive_seed("sample", table["id"][row].as_py()))
-    return table.take(sorted(order[:most]))
+    ids = table["id"].to_pylist()
+    by_hash = sorted(range(table.num_rows), key=lambda row: derive_seed("sample", ids[row]))
+    return table.take(sorted(by_hash[:max_records]))
 
 
 def top_sources(eval_inputs: EvalInputs, settings: EvalSettings) -> list[str]:
-    """The sources of human text that are measured by themselves: none where there is but one."""
+    """Return the largest sources of the human text, which get metrics of their own; none if there is one source."""
     counts = Counter(read_table(eval_inputs.human.train.folder, ["source"])["source"].to_pylist())
     if len(counts) < 2:
         return []
     if len(counts) > settings.num_sources > 0:
         logger.info(
-            "%d of %d sources are measured by themselves: evaluate.num_sources", settings.num_sources, len(counts)
+            "%d of %d sources are evaluated separately: `evaluate.num_sources`", settings.num_sources, len(counts)
         )
-    return [source for source, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[: settings.num_sources]]
+    by_size = sorted(counts, key=lambda source: (-counts[source], source))
+    return by_size[: settings.num_sources]
 
 
-def metric_rows(subject: str, measured: Sequence[Measured], source: str = "all") -> list[dict[str, object]]:
-    """A row a metric; what is no number is null."""
+def metric_rows(subject: str, metrics: Sequence[Measured], source: str = "all") -> list[MetricRow]:
+    """Return a row for each metric; values that are not finite are null."""
     return [
         {
             "subject": subject,
-            "metric": one.metric,
+            "metric": metric.metric,
             "source": source,
-            "value": _number(one.value),
-            "low": _number(one.low),
-            "high": _number(one.high),
-            "sample_size": one.sample_size,
+            "value": _finite(metric.value),
+            "low": _finite(metric.low),
+            "high": _finite(metric.high),
+            "sample_size": metric.sample_size,
         }
-        for one in measured
+        for metric in metrics
     ]
 
 
-def _number(value: float | None) -> float | None:
+def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None

@@ -1,6 +1,7 @@
-"""How surprised the models are, text by text: this generation's by what is held out, generation 0's by what was said.
+"""Score texts under models, and compute perplexity metrics.
 
-Stored for each record, so that two generations can be compared in pairs and a histogram drawn of any quantile.
+Held-out texts and eval sets are scored under the generation's model, candidates under the generation-0 model. The scores of
+single texts are stored, so that two generations can be compared in pairs, and any quantile or histogram computed later.
 """
 
 from dataclasses import dataclass
@@ -18,83 +19,117 @@ from storage.artifacts.schemas import SCORES
 from storage.runs.run import Attempt
 from tasks.backends import Progress, Scorer
 from tasks.context import StageContext
-from tasks.evaluation.inputs import EvalInputs, metric_rows, sample_by_id, top_sources
+from tasks.evaluation.inputs import EvalInputs, MetricRow, metric_rows, sample_by_id, top_sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerplexityResult:
+    """Metrics, and the scores that they were computed from."""
+
+    metrics: list[MetricRow]
+    scores: pa.Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scores:
+    """Scores of some texts."""
+
+    nll: NDArray[np.float64]
+    """Negative log-likelihood in nats, shape (texts, temperatures)."""
+    tokens: NDArray[np.int64]
+    """Shape (texts,)."""
+    num_bytes: int
+    """UTF-8 bytes of all texts together."""
+
+    def select(self, rows: NDArray[np.bool_], texts: list[str]) -> "_Scores":
+        """Return the scores of some of the texts."""
+        selected = [text for text, is_selected in zip(texts, rows, strict=True) if is_selected]
+        return _Scores(nll=self.nll[rows], tokens=self.tokens[rows], num_bytes=_count_bytes(selected))
 
 
 def measure_perplexity(
     ctx: StageContext, eval_inputs: EvalInputs, eval_sets: dict[str, Artifact], report: Progress
-) -> tuple[list[dict[str, object]], pa.Table]:
-    """Metrics of how surprised the models are, and the scores they were made from."""
+) -> PerplexityResult:
+    """Score the held-out texts, the eval sets and a sample of the candidates."""
     settings, scorer = ctx.recipe.evaluate, ctx.backends.scorer(ctx.recipe.train)
-    dice = derive_seed(ctx.recipe.seed, "bootstrap")
-    rows = []
+    bootstrap_seed = derive_seed(ctx.recipe.seed, "bootstrap")
+
+    def perplexity_rows(scores: _Scores, source: str = "all") -> list[MetricRow]:
+        return metric_rows("model", perplexities(scores.nll, scores.tokens, scores.num_bytes, bootstrap_seed), source)
+
     heldout = read_table(eval_inputs.human.heldout.folder, ["id", "text", "source"])
-    texts, ids, sources = (heldout[name].to_pylist() for name in ("text", "id", "source"))
-    scored = _score(scorer, eval_inputs.model, texts, report)
-    rows += metric_rows("model", perplexities(scored.nll, scored.tokens, scored.bytes_, dice))
+    ids, texts = heldout["id"].to_pylist(), heldout["text"].to_pylist()
+    heldout_scores = _score(scorer, eval_inputs.model, texts, report)
+    rows = perplexity_rows(heldout_scores)
+    sources = np.array(heldout["source"].to_pylist(), object)
     for source in top_sources(eval_inputs, settings):
-        if (mine := np.array([one == source for one in sources])).any() and source not in eval_sets:
-            some = scored.only(mine, texts)
-            rows += metric_rows("model", perplexities(some.nll, some.tokens, some.bytes_, dice), source)
-    for name, withheld in eval_sets.items():
-        some = _score(scorer, eval_inputs.model, read_table(withheld.folder, ["text"])["text"].to_pylist(), report)
-        rows += metric_rows("model", perplexities(some.nll, some.tokens, some.bytes_, dice), name)
-    tables = [_as_rows("human_heldout", ids, ctx.attempt.generation, scored)]
-    before = _heldout_nats(eval_inputs.gen0_attempt, ids) if eval_inputs.gen0_attempt else scored.nll[:, 0]
-    if before is not None:
-        rows += metric_rows("model", [paired_loss_difference(before, scored.nll[:, 0], scored.tokens, dice)])
+        has_source = sources == source
+        # An eval set of the same name has the metrics of that name.
+        if has_source.any() and source not in eval_sets:
+            rows += perplexity_rows(heldout_scores.select(has_source, texts), source)
+    for name, eval_set in eval_sets.items():
+        eval_texts = read_table(eval_set.folder, ["text"])["text"].to_pylist()
+        rows += perplexity_rows(_score(scorer, eval_inputs.model, eval_texts, report), name)
+    tables = [_score_table("human_heldout", ids, ctx.attempt.generation, heldout_scores)]
+    nll = heldout_scores.nll[:, 0]
+    gen0_nll = _gen0_heldout_nll(eval_inputs.gen0_attempt, ids) if eval_inputs.gen0_attempt else nll
+    if gen0_nll is not None:
+        rows += metric_rows("model", [paired_loss_difference(gen0_nll, nll, heldout_scores.tokens, bootstrap_seed)])
     if eval_inputs.candidates and eval_inputs.gen0_attempt:
-        said = sample_by_id(
+        candidates = sample_by_id(
             read_table(eval_inputs.candidates.folder, ["id", "text"]), settings.embedding_sample_records
         )
-        first = load_artifact(eval_inputs.gen0_attempt.folder / "model")
-        found = _score(scorer, first, said["text"].to_pylist(), report, only_as_is=True)
-        rows += metric_rows("candidates", perplexity_quantiles(found.nll[:, 0], found.tokens, dice))
-        tables.append(_as_rows("candidates", said["id"].to_pylist(), 0, found))
-    return rows, pa.concat_tables(tables)
+        gen0_model = load_artifact(eval_inputs.gen0_attempt.folder / "model")
+        candidate_scores = _score(
+            scorer, gen0_model, candidates["text"].to_pylist(), report, temperatures=TEMPERATURES[:1]
+        )
+        quantiles = perplexity_quantiles(candidate_scores.nll[:, 0], candidate_scores.tokens, bootstrap_seed)
+        rows += metric_rows("candidates", quantiles)
+        tables.append(_score_table("candidates", candidates["id"].to_pylist(), 0, candidate_scores))
+    return PerplexityResult(metrics=rows, scores=pa.concat_tables(tables))
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """Nats of some texts, shape (texts, temperatures), their tokens, and their bytes all together."""
+def _score(
+    scorer: Scorer,
+    model: Artifact,
+    texts: list[str],
+    report: Progress,
+    *,
+    temperatures: tuple[float, ...] = TEMPERATURES,
+) -> _Scores:
+    """Score texts under a model at each temperature."""
+    scores = scorer.score(ensure_loadable(model), texts, temperatures, report) if texts else []
+    return _Scores(
+        nll=np.array([score.nll for score in scores], np.float64).reshape(len(scores), len(temperatures)),
+        tokens=np.array([score.tokens for score in scores], np.int64),
+        num_bytes=_count_bytes(texts),
+    )
 
-    nll: NDArray[np.float64]
-    tokens: NDArray[np.int64]
-    bytes_: int
 
-    def only(self, rows: NDArray[np.bool_], texts: list[str]) -> "_Scored":
-        """Of some of the texts."""
-        kept = [text for text, row in zip(texts, rows, strict=True) if row]
-        return _Scored(self.nll[rows], self.tokens[rows], _bytes(kept))
-
-
-def _bytes(texts: list[str]) -> int:
-    """UTF-8 bytes of some texts."""
+def _count_bytes(texts: list[str]) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
-def _score(scorer: Scorer, model: Artifact, texts: list[str], told: Progress, *, only_as_is: bool = False) -> _Scored:
-    """Score texts under a model at every temperature, or as the model is."""
-    temperatures = TEMPERATURES[:1] if only_as_is else TEMPERATURES
-    scores = scorer.score(ensure_loadable(model), texts, temperatures, told) if texts else []
-    nats = np.array([score.nll for score in scores], np.float64).reshape(len(scores), len(temperatures))
-    return _Scored(nats, np.array([score.tokens for score in scores], np.int64), _bytes(texts))
+def _score_table(subject: str, ids: list[str], model_generation: int, scores: _Scores) -> pa.Table:
+    """Return rows of the artifact `scores`; the loss is that at temperature 1."""
+    columns = {
+        "subject": [subject] * len(ids),
+        "id": ids,
+        "model_generation": [model_generation] * len(ids),
+        "tokens": scores.tokens,
+        # `from_pandas` stores NaN as null.
+        "nll": pa.array(scores.nll[:, 0], pa.float64(), from_pandas=True),
+    }
+    return pa.table(columns).select(SCORES.names).cast(SCORES)
 
 
-def _as_rows(subject: str, ids: list[str], by: int, scored: _Scored) -> pa.Table:
-    """A row a text, for the artifact `scores`."""
-    columns = [[subject] * len(ids), ids, [by] * len(ids), scored.tokens, _numbers(scored.nll[:, 0])]
-    return pa.table(columns, names=SCORES.names).cast(SCORES)
+def _gen0_heldout_nll(gen0_attempt: Attempt, ids: list[str]) -> NDArray[np.float64] | None:
+    """Return the loss of the held-out texts under the generation-0 model, in the order of `ids`.
 
-
-def _heldout_nats(first: Attempt, ids: list[str]) -> NDArray[np.float64] | None:
-    """Nats of the held-out texts under generation 0's model, in the order of `ids`; None where they are not the same texts."""
-    table = read_table(load_artifact(first.folder / "scores").folder)
-    known = {row["id"]: row["nll"] for row in table.to_pylist() if row["subject"] == "human_heldout"}
-    if not set(ids) <= set(known):
+    None if generation 0 has not scored all of these texts.
+    """
+    table = read_table(load_artifact(gen0_attempt.folder / "scores").folder)
+    nll_by_id = {row["id"]: row["nll"] for row in table.to_pylist() if row["subject"] == "human_heldout"}
+    if not set(ids) <= set(nll_by_id):
         return None
-    return np.array([np.nan if known[one] is None else known[one] for one in ids])
-
-
-def _numbers(values: NDArray[np.float64]) -> pa.Array:
-    return pa.array(values, pa.float64(), from_pandas=True)  # what is no number is null
+    return np.array([np.nan if nll_by_id[record_id] is None else nll_by_id[record_id] for record_id in ids])

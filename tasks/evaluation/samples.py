@@ -1,6 +1,6 @@
-"""The voice of a model: a fixed number of texts that it says to be measured by, sampled as the run samples.
+"""Sample a fixed number of texts from a model for evaluation, with the run's sampling settings.
 
-The continuation of one opening comes first. It is stored, and never trained on.
+The first sample is the completion of the showcase prompt; the others have no prompt. No model is trained on them.
 """
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from tasks.orchestration.progress import progress
 
 
 def sample_for_eval(ctx: StageContext, model: Artifact) -> Artifact:
-    """Publish what the model says."""
+    """Publish the eval samples of a model."""
     attempt, settings, sampling, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.generate, ctx.recipe.seed
     identity = {
         "prompt": settings.showcase_prompt,
@@ -23,20 +23,22 @@ def sample_for_eval(ctx: StageContext, model: Artifact) -> Artifact:
         "sampling": sampling.without_teacher.model_dump(mode="json"),
         "seed": seed,
     }
-    voice = attempt.artifact("eval_samples", identity, model=model)
-    if voice.exists():
-        return voice
+    samples = attempt.artifact("eval_samples", identity, model=model)
+    if samples.exists():
+        return samples
     require_weights(model.folder)
-    with voice.draft() as draft, progress(attempt, "sample_for_eval") as told:
+    with samples.draft() as draft, progress(attempt, "sample_for_eval") as report:
         prompts = [Prompt(settings.showcase_prompt, derive_seed(seed, "showcase"))]
         prompts += [
-            Prompt("", derive_seed(seed, "voice", attempt.generation, place)) for place in range(settings.num_samples)
+            Prompt("", derive_seed(seed, "voice", attempt.generation, number)) for number in range(settings.num_samples)
         ]
-        answers = list(ctx.backends.sampler(sampling.without_teacher).sample(ensure_loadable(model), prompts, told))
+        completions = list(
+            ctx.backends.sampler(sampling.without_teacher).sample(ensure_loadable(model), prompts, report)
+        )
         rows = [
-            {"prompt": prompt.text, "text": prompt.text + answer.text, "seed": prompt.seed}
-            for prompt, answer in zip(prompts, answers, strict=True)
+            {"prompt": prompt.text, "text": prompt.text + completion.text, "seed": prompt.seed}
+            for prompt, completion in zip(prompts, completions, strict=True)
         ]
         draft.write_part(pa.Table.from_pylist(rows, schema=EVAL_SAMPLES))
-        draft.facts = {"eval_sample_tokens": sum(answer.completion_tokens for answer in answers)}
-    return voice
+        draft.facts = {"eval_sample_tokens": sum(completion.completion_tokens for completion in completions)}
+    return samples

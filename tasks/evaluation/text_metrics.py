@@ -1,4 +1,4 @@
-"""What is said, measured: words, vectors, copies, and the user's own evaluations, of each subject beside human text."""
+"""Compute metrics of the texts of each subject, compared with the human training set."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,109 +16,112 @@ from storage.artifacts.artifact import Artifact, load_artifact, read_table
 from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable
 from tasks.evaluation.custom_metrics import run_custom_metrics
-from tasks.evaluation.inputs import EvalInputs, metric_rows, sample_by_id, top_sources
+from tasks.evaluation.inputs import EvalInputs, MetricRow, metric_rows, sample_by_id, top_sources
 
-_COPIED = 0.8
-"""Jaccard similarity of shingles at or above which a candidate is a copy."""
+_COPY_JACCARD = 0.8
+"""Jaccard similarity of shingles at or above which a candidate is a copy of a training record."""
 
 
 def texts_by_subject(eval_inputs: EvalInputs, samples: Artifact) -> dict[str, pa.Table]:
-    """Records by subject: `human_train` to compare with, and what is compared. The opening is not what a model chose to say."""
-    found = {"model": _spoken(samples)}
-    there = {
+    """Return records by subject: `human_train`, the reference, and the subjects that are compared with it."""
+    artifacts = {
         "human_train": eval_inputs.human.train,
         "human": eval_inputs.human.heldout,
         "candidates": eval_inputs.candidates,
         "corpus": eval_inputs.corpus,
     }
-    return found | {
-        name: read_table(artifact.folder, ["id", "text", "source"]) for name, artifact in there.items() if artifact
-    }
+    texts = {"model": _unprompted_samples(samples)}
+    for subject, artifact in artifacts.items():
+        if artifact:
+            texts[subject] = read_table(artifact.folder, ["id", "text", "source"])
+    return texts
 
 
 def measure_words(
     eval_inputs: EvalInputs, samples: Artifact, texts: dict[str, pa.Table], settings: EvalSettings, seed: int
-) -> list[dict[str, object]]:
-    """Signs of collapse in the words of each subject, of everything and source by source, and what has changed since generation 0."""
+) -> list[MetricRow]:
+    """Measure coverage and diversity of words: of each subject, by source, and their change since generation 0."""
     rows = []
     for source in ["all", *top_sources(eval_inputs, settings)]:
-        mine = {name: _of_source(table, source) for name, table in texts.items() if source == "all" or name != "model"}
-        human = shuffled_words(mine.pop("human_train"), settings.vocab_sample_words)
-        said = {name: shuffled_words(table, count_words(human)) for name, table in mine.items()}
-        for subject, worded in said.items():
-            rows += metric_rows(subject, text_metrics(human, worded), source)
+        tables = {subject: _select_source(table, source) for subject, table in texts.items()}
+        if source != "all":
+            # Eval samples have no source.
+            del tables["model"]
+        human = shuffled_words(tables.pop("human_train"), settings.vocab_sample_words)
+        # Coverage depends on the number of words, so every subject has as many as the human text.
+        words = {subject: shuffled_words(table, count_words(human)) for subject, table in tables.items()}
+        for subject, subject_words in words.items():
+            rows += metric_rows(subject, text_metrics(human, subject_words), source)
         if source == "all":
-            now = said["model"]
-            then = shuffled_words(
-                _spoken(
-                    load_artifact(eval_inputs.gen0_attempt.folder / "eval_samples")
-                    if eval_inputs.gen0_attempt
-                    else samples
-                ),
-                count_words(human),
-            )
-            rows += metric_rows("model", coverage_changes(human, then, now, derive_seed(seed, "bootstrap")))
-    kept, known = vocabulary_retained(*(texts[name]["text"].to_pylist() for name in ("human_train", "corpus")))
-    return [*rows, *metric_rows("corpus", [Measured("vocabulary_retained", kept, None, None, known)])]
+            gen0_samples = samples
+            if eval_inputs.gen0_attempt:
+                gen0_samples = load_artifact(eval_inputs.gen0_attempt.folder / "eval_samples")
+            gen0_words = shuffled_words(_unprompted_samples(gen0_samples), count_words(human))
+            changes = coverage_changes(human, gen0_words, words["model"], derive_seed(seed, "bootstrap"))
+            rows += metric_rows("model", changes)
+    retained, num_words = vocabulary_retained(
+        texts["human_train"]["text"].to_pylist(), texts["corpus"]["text"].to_pylist()
+    )
+    return [*rows, *metric_rows("corpus", [Measured("vocabulary_retained", retained, None, None, num_words)])]
 
 
-def measure_embeddings(texts: dict[str, pa.Table], settings: EvalSettings, seed: int) -> list[dict[str, object]]:
-    """How each subject lies among human records as vectors, on samples of one size."""
-    encoder, dice = load_encoder(settings.encoder), derive_seed(seed, "bootstrap")
+def measure_embeddings(texts: dict[str, pa.Table], settings: EvalSettings, seed: int) -> list[MetricRow]:
+    """Measure precision, recall and dispersion of the embeddings of each subject, on samples of one size."""
+    encoder, bootstrap_seed = load_encoder(settings.encoder), derive_seed(seed, "bootstrap")
     vectors = {
-        name: encoder.encode(sample_by_id(table, settings.embedding_sample_records)["text"].to_pylist())
-        for name, table in texts.items()
+        subject: encoder.encode(sample_by_id(table, settings.embedding_sample_records)["text"].to_pylist())
+        for subject, table in texts.items()
     }
     human = vectors.pop("human_train")
     rows = []
-    for subject, said in vectors.items():
-        rows += metric_rows(subject, prdc(human, said, dice) + embedding_dispersion(human, said, dice))
+    for subject, subject_vectors in vectors.items():
+        rows += metric_rows(subject, prdc(human, subject_vectors, bootstrap_seed))
+        rows += metric_rows(subject, embedding_dispersion(human, subject_vectors, bootstrap_seed))
     return rows
 
 
-def measure_memorization(eval_inputs: EvalInputs, settings: EvalSettings) -> list[dict[str, object]]:
-    """Share of a sample of candidates that repeats what their speaker learned from."""
+def measure_memorization(eval_inputs: EvalInputs, settings: EvalSettings) -> list[MetricRow]:
+    """Measure the share of a sample of candidates that copies a record of their model's training corpus."""
     if not eval_inputs.candidates or not eval_inputs.previous_corpus:
         return []
-    said = sample_by_id(read_table(eval_inputs.candidates.folder, ["id", "text"]), settings.embedding_sample_records)[
-        "text"
-    ].to_pylist()
-    learned = read_table(eval_inputs.previous_corpus.folder, ["text"])["text"].to_pylist()
-    copied = find_overlaps(said, learned, OverlapSettings(jaccard_threshold=_COPIED)).is_near_duplicate
-    share = float(copied.mean()) if len(copied) else 0.0
-    return metric_rows(
-        "candidates", [Measured("memorization_rate", share, *bootstrap(copied.astype(np.float64), 0), len(said))]
-    )
+    candidates = sample_by_id(
+        read_table(eval_inputs.candidates.folder, ["id", "text"]), settings.embedding_sample_records
+    )["text"].to_pylist()
+    corpus = read_table(eval_inputs.previous_corpus.folder, ["text"])["text"].to_pylist()
+    is_copy = find_overlaps(candidates, corpus, OverlapSettings(jaccard_threshold=_COPY_JACCARD)).is_near_duplicate
+    rate = float(is_copy.mean()) if len(is_copy) else 0.0
+    interval = bootstrap(is_copy.astype(np.float64), 0)
+    return metric_rows("candidates", [Measured("memorization_rate", rate, *interval, len(candidates))])
 
 
 def measure_custom_metrics(
     eval_inputs: EvalInputs, texts: dict[str, pa.Table], settings: EvalSettings
-) -> list[dict[str, object]]:
-    """What the user's own evaluations say of the model and of each subject."""
-    if not settings.custom_metrics:
+) -> list[MetricRow]:
+    """Run the user's own metrics on the model and on the texts of each subject."""
+    paths = settings.custom_metrics
+    if not paths:
         return []
-    rows = metric_rows(
-        "model", run_custom_metrics(settings.custom_metrics, "model", ensure_loadable(eval_inputs.model), 0)
-    )
+    rows = metric_rows("model", run_custom_metrics(paths, "model", ensure_loadable(eval_inputs.model), 0))
     for subject, table in texts.items():
         if subject != "human_train":
-            rows += metric_rows(
-                subject, run_custom_metrics(settings.custom_metrics, "texts", table["text"].to_pylist(), table.num_rows)
-            )
+            metrics = run_custom_metrics(paths, "texts", table["text"].to_pylist(), table.num_rows)
+            rows += metric_rows(subject, metrics)
     return rows
 
 
-def _of_source(table: pa.Table, source: str) -> pa.Table:
+def shuffled_words(table: pa.Table, max_words: int) -> TokenizedTexts:
+    """Return the first words of the texts in a random order, which depends on the number of texts alone."""
+    texts = table["text"].to_pylist()
+    order = np.random.default_rng(0).permutation(len(texts))
+    return take_words((texts[row] for row in order), max_words)
+
+
+def _select_source(table: pa.Table, source: str) -> pa.Table:
     return table if source == "all" else table.filter(pc.equal(table["source"], source))
 
 
-def shuffled_words(table: pa.Table, most: int) -> TokenizedTexts:
-    """The first words of the texts in an order that is the same for the same number of texts."""
-    texts = table["text"].to_pylist()
-    return take_words((texts[place] for place in np.random.default_rng(0).permutation(len(texts))), most)
-
-
-def _spoken(voice: Artifact) -> pa.Table:
-    spoken = read_table(voice.folder, ["text"])["text"].to_pylist()[1:]
-    ids = [f"v{place}" for place in range(len(spoken))]
-    return pa.table({"id": ids, "text": pa.array(spoken, pa.string()), "source": [""] * len(ids)})
+def _unprompted_samples(samples: Artifact) -> pa.Table:
+    """Return the eval samples without the first one, which completes the showcase prompt."""
+    texts = read_table(samples.folder, ["text"])["text"].to_pylist()[1:]
+    ids = [f"v{number}" for number in range(len(texts))]
+    return pa.table({"id": ids, "text": pa.array(texts, pa.string()), "source": [""] * len(ids)})

@@ -37,7 +37,9 @@ def _values(metrics: Artifact) -> dict[tuple[str, str], float]:
     return {(row["subject"], row["metric"]): row["value"] for row in read_table(metrics.folder).to_pylist()}
 
 
-def test_perplexity_is_that_of_the_held_out_texts(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
+def test_perplexity_is_measured_on_the_held_out_texts(
+    start_run: Callable[[str], StartedRun], backends: Backends
+) -> None:
     started = start_run("tiny")
     values = _values(_measured(started))
     texts = read_table(started.human.heldout.folder)["text"].to_pylist()
@@ -48,7 +50,7 @@ def test_perplexity_is_that_of_the_held_out_texts(start_run: Callable[[str], Sta
     assert values["model", "perplexity_at_best_temperature"] <= values["model", "perplexity"]
 
 
-def test_every_subject_is_measured_by_its_vocabulary(
+def test_every_subject_has_vocabulary_metrics(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, backends: Backends
 ) -> None:
     started = start_run("tiny")
@@ -62,11 +64,11 @@ def test_every_subject_is_measured_by_its_vocabulary(
     assert values["corpus", "type_coverage"] == 1.0
 
 
-def test_without_candidates_they_are_no_subject(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
+def test_generation_0_has_no_metrics_of_candidates(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
     assert {subject for subject, _ in _values(_measured(start_run("tiny")))} == {"human", "model", "corpus"}
 
 
-def test_the_voice_begins_with_the_opening_and_then_speaks_from_nothing(
+def test_eval_samples_are_the_showcase_completion_and_unprompted_samples(
     start_run: Callable[[str], StartedRun], backends: Backends
 ) -> None:
     started = start_run("tiny")
@@ -78,7 +80,7 @@ def test_the_voice_begins_with_the_opening_and_then_speaks_from_nothing(
     assert read_manifest(started.attempt(0).folder / "eval_samples")["facts"]["eval_sample_tokens"] > 15
 
 
-def test_the_same_seed_measures_the_same_and_another_hears_another_voice(
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_other_samples(
     start_run: Callable[[str], StartedRun], backends: Backends
 ) -> None:
     one, same, other = (start_run(name) for name in ("one", "same", "other"))
@@ -87,12 +89,10 @@ def test_the_same_seed_measures_the_same_and_another_hears_another_voice(
     assert not tables[0].equals(tables[2])
 
 
-def test_a_set_that_the_attempt_does_not_know_is_refused(
-    start_run: Callable[[str], StartedRun], backends: Backends
-) -> None:
+def test_an_eval_set_that_is_not_pinned_is_refused(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
     started, settings = start_run("tiny"), _SETTINGS.model_copy(update={"eval_sets": ("exam",)})
     ctx, inputs = started.context(0, evaluate=settings, generate=_SAMPLING), _inputs(started)
-    with pytest.raises(ValueError, match="names exam, and tiny · generation 0 began with these evaluation sets: none"):
+    with pytest.raises(ValueError, match="names exam, but tiny · generation 0 began with these eval sets: none"):
         evaluate(ctx, inputs)
     human = replace(started.human, protected={**started.human.protected, "exam": started.human.train})
     made = evaluate(ctx, replace(inputs, human=human))
@@ -101,7 +101,7 @@ def test_a_set_that_the_attempt_does_not_know_is_refused(
     assert rows[0]["value"] > rows[1]["value"]  # it has learned the reserve by heart
 
 
-def test_what_is_measured_is_not_measured_again(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
+def test_metrics_are_computed_once(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
     started = start_run("tiny")
     first = _measured(started)
     written = read_manifest(first.folder)["finished"]
@@ -109,7 +109,7 @@ def test_what_is_measured_is_not_measured_again(start_run: Callable[[str], Start
     assert read_manifest(first.folder)["finished"] == written
 
 
-def test_nothing_is_published_that_is_no_number_or_has_no_name(
+def test_every_metric_has_a_name_and_a_finite_value_or_null(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, backends: Backends
 ) -> None:
     started = start_run("tiny")
@@ -123,7 +123,7 @@ def test_nothing_is_published_that_is_no_number_or_has_no_name(
         assert {row["subject"] for row in rows} == {"human", "model", "candidates", "corpus"}
 
 
-def test_a_generation_is_held_against_the_first(
+def test_a_generation_is_compared_with_generation_0(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, backends: Backends
 ) -> None:
     started = start_run("tiny")

@@ -7,16 +7,16 @@ from storage.query.named_queries import QUERIES
 from tasks.evaluation.forecast import loop_spec
 
 
-def test_every_generation_has_its_forecast_beside_what_was_measured(ripe: Path) -> None:
+def test_every_generation_has_a_forecast_to_compare_with_its_metrics(ripe: Path) -> None:
     catalog = open_catalog(ripe)
     rows = catalog.sql(
         "select generation, value, low, high from forecast where metric = 'type_coverage' order by all"
     ).fetchall()
     assert [row[0] for row in rows] == [0, 1, 2, 3]
     assert all(0 <= low <= value <= high <= 1 for _, value, low, high in rows)
-    told = catalog.sql(QUERIES["forecast_vs_measured"]).fetchall()
-    assert {row[2] for row in told} == set(FORECAST_METRICS)
-    assert len(told) == 4 * len(FORECAST_METRICS)
+    compared = catalog.sql(QUERIES["forecast_vs_measured"]).fetchall()
+    assert {row[2] for row in compared} == set(FORECAST_METRICS)
+    assert len(compared) == 4 * len(FORECAST_METRICS)
 
 
 def test_a_loop_spec_has_the_settings_of_the_recipe(recipe: Recipe) -> None:

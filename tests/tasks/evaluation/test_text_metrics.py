@@ -55,7 +55,7 @@ def _voice(tmp_path: Path) -> Artifact:
     return voice
 
 
-def test_sources_are_measured_by_themselves_where_there_are_several(made: EvalInputs, tmp_path: Path) -> None:
+def test_several_sources_have_metrics_of_their_own(made: EvalInputs, tmp_path: Path) -> None:
     voice = _voice(tmp_path)
     rows = measure_words(made, voice, texts_by_subject(made, voice), EvalSettings(), 0)
     found = {(row["subject"], row["source"]): row["value"] for row in rows if row["metric"] == "type_coverage"}
@@ -69,7 +69,7 @@ def test_sources_are_measured_by_themselves_where_there_are_several(made: EvalIn
     assert {row["source"] for row in few} == {"all", "letters"}
 
 
-def test_copies_are_counted_among_the_candidates(
+def test_copies_among_candidates_are_counted(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
@@ -91,7 +91,7 @@ def test_copies_are_counted_among_the_candidates(
     assert measure_memorization(replace(inputs, history=GenerationHistory()), EvalSettings()) == []
 
 
-def test_an_evaluation_of_the_users_is_published_for_every_subject(made: EvalInputs, tmp_path: Path) -> None:
+def test_a_custom_metric_is_published_for_every_subject(made: EvalInputs, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "def words(texts):\n    return {'words': sum(len(one.split()) for one in texts)}\n"
     )
