@@ -98,18 +98,18 @@ def test_an_eval_set_that_is_not_pinned_is_refused(start_run: Callable[[str], St
     made = evaluate(ctx, replace(inputs, human=human))
     rows = [row for row in read_table(made.folder).to_pylist() if row["metric"] == "perplexity"]
     assert [row["source"] for row in rows] == ["all", "exam"]
-    assert rows[0]["value"] > rows[1]["value"]  # it has learned the reserve by heart
+    assert rows[0]["value"] > rows[1]["value"]  # the model was trained on these records
 
 
 def test_metrics_are_computed_once(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
     started = start_run("tiny")
     first = _measured(started)
-    written = read_manifest(first.folder)["finished"]
+    finished = read_manifest(first.folder)["finished"]
     assert _measured(started) == first
-    assert read_manifest(first.folder)["finished"] == written
+    assert read_manifest(first.folder)["finished"] == finished
 
 
-def test_every_metric_has_a_name_and_a_finite_value_or_null(
+def test_every_metric_has_a_known_name_and_a_finite_value(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, backends: Backends
 ) -> None:
     started = start_run("tiny")
