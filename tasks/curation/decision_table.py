@@ -1,25 +1,21 @@
-"""Convert filter decisions to the Arrow table that is stored."""
+"""The stored form of filter decisions, and the schema of the texts that `heirloom curate` keeps."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import pyarrow as pa
 
-from curation.decisions import Decision
 from storage.artifacts.schemas import DECISIONS
 
 KEPT_SCHEMA = pa.schema(
     [("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("row_number", pa.int64())]
 )
-"""A text that every sieve kept, and where it stands: row `row_number`, from 0, of the file `source`."""
+"""A text that every filter kept, and its location: row `row_number`, from 0, of the file `source`."""
 
 
-_OF_A_RUN = {"perplexity": "log-probabilities", "best_of": "several answers to a prompt"}
+def to_stored_decisions(decisions: pa.Table) -> pa.Table:
+    """Sort the decisions of one filter for storage and cast them to the stored schema.
 
-
-def as_decisions(made: Sequence[Decision]) -> pa.Table:
-    """One sieve's decisions as they are stored.
-
-    Dropped first: a question about what was dropped skips every row group that holds kept records alone.
+    Dropped records come first, each half in the order of the records: a query for what was dropped then skips every
+    row group that holds kept records alone.
     """
-    rows = sorted(made, key=lambda decision: decision.kept)
-    return pa.table({name: [getattr(one, name) for one in rows] for name in DECISIONS.names}, schema=DECISIONS)
+    order = np.argsort(decisions["kept"].to_numpy(), kind="stable")
+    return decisions.select(DECISIONS.names).take(order).cast(DECISIONS)

@@ -4,9 +4,6 @@
 its first parameter: `texts`, a list of strings, or `model`, the folder of the model. Of what it returns, `accuracy` is the metric `custom.accuracy`.
 """
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curation.metrics.settings import Measured
+from curation.user_code import METRICS
 from heirloom.errors import HeirloomError
 
 Given = Literal["texts", "model"]
@@ -22,8 +20,7 @@ Given = Literal["texts", "model"]
 
 def source_hashes(paths: Sequence[str]) -> dict[str, str]:
     """Digest of the source of each function's file, so that another evaluation is not taken for the same one."""
-    files = {path: inspect.getsourcefile(_function(path)) for path in paths}
-    return {path: hashlib.sha256(Path(file or "").read_bytes()).hexdigest()[:16] for path, file in files.items()}
+    return {path: METRICS.source_hash(path) for path in paths}
 
 
 def run_custom_metrics(paths: Sequence[str], given: Given, what: Sequence[str] | Path, records: int) -> list[Measured]:
@@ -34,7 +31,7 @@ def run_custom_metrics(paths: Sequence[str], given: Given, what: Sequence[str] |
     """
     found = []
     for path in paths:
-        function = _function(path)
+        function = METRICS.load(path)
         if _wants(path, function) != given:
             continue
         try:
@@ -45,31 +42,6 @@ def run_custom_metrics(paths: Sequence[str], given: Given, what: Sequence[str] |
             Measured(f"custom.{name}", value, None, None, records) for name, value in _numbers(path, said).items()
         ]
     return found
-
-
-def _function(path: str) -> Callable[..., Any]:
-    place, colon, name = path.rpartition(":")
-    if not colon or not place or not name:
-        raise HeirloomError(
-            f"evaluate.custom_metrics {path!r} is no import path; write module:function or file.py:function"
-        )
-    try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise HeirloomError(f"evaluate.custom_metrics {path}: {place} cannot be imported: {error}") from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise HeirloomError(f"evaluate.custom_metrics {path}: there is no function {name} in {place}")
-    return found
-
-
-def _from_file(path: Path) -> object:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _wants(path: str, function: Callable[..., Any]) -> str:

@@ -60,7 +60,7 @@ def test_an_index_gives_the_same_matches_as_its_texts_and_reads_each_once_at_mos
     assert found.similarity.tolist()[:3] == by_texts.similarity.tolist()[:3] == [4 / 5, 1, 1]
     assert np.array_equal(found.estimated, by_texts.estimated, equal_nan=True)
     assert sorted(index.read_rows) == [0, 3]
-    assert reference.exact_matches(exact_keys(["P  q r S"])).texts == ["p q r s"]
+    assert reference.exact_matches(exact_keys(["P  q r S"])).text_list == ["p q r s"]
 
 
 def test_an_index_without_candidates_leaves_the_texts_compared_with_each_other() -> None:

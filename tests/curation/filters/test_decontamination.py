@@ -59,7 +59,7 @@ def test_batches_and_cuts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     some = [" ".join(dice.choices("abcdefg", k=dice.randint(1, 40))) for _ in range(60)]
     whole = find_overlaps(some, some[:20], OverlapSettings(ngram_length=4))
     monkeypatch.setattr(overlap, "_BATCH_CHARACTERS", 100)
-    monkeypatch.setattr(overlap, "_MOST_PAIRS", 7)
+    monkeypatch.setattr(overlap, "_MAX_PAIRS", 7)
     parts = find_overlaps(some, some[:20], OverlapSettings(ngram_length=4))
     assert _told(parts) == _told(whole)
     assert (parts.source_row.tolist(), parts.is_contaminated.all()) == (

@@ -53,15 +53,15 @@ def test_resampling_raises_the_human_share_and_power_0_does_not() -> None:
 
 @pytest.mark.usefixtures("_learner")
 def test_what_is_not_drawn_says_so_with_its_probability() -> None:
-    faults = importance_filter(_synthetic(20), human_texts(20), ImportanceSettings(keep_fraction=0.25))
-    assert int(faults.kept.sum()) == 5
-    assert set(faults.reason) == {"", "was not drawn: looks synthetic"}
-    assert ((faults.score >= 0) & (faults.score <= 1)).all()
+    result = importance_filter(_synthetic(20), human_texts(20), ImportanceSettings(keep_fraction=0.25))
+    assert int(result.kept.sum()) == 5
+    assert set(result.reason.to_pylist()) == {"", "was not drawn: looks synthetic"}
+    assert all(0 <= score <= 1 for score in result.score.to_pylist())
 
 
 @pytest.mark.usefixtures("_learner")
 def test_too_little_to_learn_from_is_refused_and_nothing_is_nothing() -> None:
-    with pytest.raises(ValueError, match="at least 5 human texts and 5 others to learn from, found 2 and 9"):
+    with pytest.raises(ValueError, match="at least 5 human texts and 5 others to train its classifier, found 2 and 9"):
         human_classifier_scores(human_texts(9), human_texts(2), 0)
     assert human_classifier_scores([], [], 0).tolist() == []
 
@@ -86,8 +86,8 @@ def test_the_first_draw_is_in_proportion_to_the_weights() -> None:
 
 
 def test_what_surprises_too_little_or_too_much_goes() -> None:
-    faults = perplexity_filter(np.array([1.0, 9.0, 3.0, np.nan, 5.0]), PerplexityFilterSettings(quantiles=(0.25, 0.75)))
-    assert faults.reason == ["surprises too little", "surprises too much", "", "", ""]
+    result = perplexity_filter(np.array([1.0, 9.0, 3.0, np.nan, 5.0]), PerplexityFilterSettings(quantiles=(0.25, 0.75)))
+    assert result.reason.to_pylist() == ["surprises too little", "surprises too much", "", "", ""]
 
 
 def test_mean_surprise_rises_by_a_low_bound_and_falls_by_a_high_one() -> None:
@@ -102,7 +102,7 @@ def test_mean_surprise_rises_by_a_low_bound_and_falls_by_a_high_one() -> None:
 def test_surprise_without_a_single_score_is_refused() -> None:
     with pytest.raises(ValueError, match="needs log-probabilities"):
         perplexity_filter(np.array([np.nan]), PerplexityFilterSettings())
-    assert perplexity_filter(np.zeros(0), PerplexityFilterSettings()).reason == []
+    assert perplexity_filter(np.zeros(0), PerplexityFilterSettings()).reason.to_pylist() == []
 
 
 @pytest.mark.parametrize("quantiles", [(0.5, 0.5), (0.9, 0.1), (-0.1, 1.0)])

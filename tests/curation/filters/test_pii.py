@@ -50,15 +50,15 @@ def test_what_only_looks_like_it_is_not(text: str) -> None:
 
 
 def test_a_text_goes_with_its_reason_and_the_number_of_findings() -> None:
-    faults = pii_filter([*human_texts(20), "Write to a.b@c.org or d@e.org from 8.8.8.8."], _ALL)
-    assert faults.reason == [""] * 20 + ["holds personal data: email"]
-    assert faults.score.tolist() == [0.0] * 20 + [3.0]
+    result = pii_filter([*human_texts(20), "Write to a.b@c.org or d@e.org from 8.8.8.8."], _ALL)
+    assert result.reason.to_pylist() == [""] * 20 + ["holds personal data: email"]
+    assert result.score.to_pylist() == [0.0] * 20 + [3.0]
 
 
 def test_a_text_that_is_masked_stays_and_has_nothing_left_to_find() -> None:
     settings = PiiSettings(action="mask")
     text = " / ".join(planted for _, planted in _PLANTED)
-    assert pii_filter([text], settings).reason == [""]
+    assert pii_filter([text], settings).reason.to_pylist() == [""]
     masked = mask_pii(text, settings)
     assert masked == " / ".join(f"[{kind}]" for kind, _ in _PLANTED)
     assert find_pii(masked, settings) == []

@@ -4,7 +4,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, QualitySettings, quality_filter, quality_stats
+from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, Bounds, QualitySettings, quality_filter, quality_stats
 from tests.conftest import human_texts
 
 _ENDINGS = (
@@ -46,26 +46,32 @@ _FAULTY = {
 
 def test_a_page_of_prose_passes_every_rule_of_both_presets() -> None:
     for settings in (_DOCUMENTS, QualitySettings()):
-        faults = quality_filter([_PAGE], settings)
-        assert faults.reason == [""]
-        assert math.isnan(faults.score[0])
+        result = quality_filter([_PAGE], settings)
+        assert result.reason.to_pylist() == [""]
+        assert result.score.to_pylist() == [None]
 
 
 @pytest.mark.parametrize("rule", list(_RULES))
-def test_each_rule_drops_what_it_is_for_and_says_the_number(rule: str) -> None:
+def test_each_rule_drops_its_texts_and_stores_the_statistic(rule: str) -> None:
     limit = _RULES[rule].documents or (0, 0)
-    alone = QualitySettings.model_validate(dict.fromkeys(_RULES, False) | {rule: limit})
-    faults = quality_filter([_PAGE, _FAULTY[rule]], alone)
-    assert faults.kept.tolist() == [True, False]
-    assert faults.reason[1].startswith(f"{rule} ")
-    assert not limit[0] <= faults.score[1] <= limit[1]
-    assert faults.score[1] == quality_stats([_FAULTY[rule]])[rule][0].as_py()
+    alone = QualitySettings.model_validate(dict.fromkeys(_RULES, False) | {rule: {"min": limit[0], "max": limit[1]}})
+    result = quality_filter([_PAGE, _FAULTY[rule]], alone)
+    assert result.kept.tolist() == [True, False]
+    assert result.reason[1].as_py().startswith(f"{rule} ")
+    assert not limit[0] <= result.score[1].as_py() <= limit[1]
+    assert result.score[1].as_py() == quality_stats([_FAULTY[rule]])[rule][0].as_py()
 
 
 @pytest.mark.parametrize("rule", list(_RULES))
 def test_each_rule_can_be_switched_off(rule: str) -> None:
-    assert rule in dict(QualitySettings.model_validate({rule: (0, 1)}).limits())
+    assert rule in dict(QualitySettings.model_validate({rule: {"min": 0, "max": 1}}).limits())
     assert rule not in dict(QualitySettings.model_validate({rule: False}).limits())
+
+
+def test_a_bound_that_is_left_out_does_not_apply() -> None:
+    assert dict(QualitySettings.model_validate({"words": {"max": 9}}).limits())["words"] == (-math.inf, 9)
+    texts = ["one two three four", "one", ""]
+    assert quality_filter(texts, QualitySettings(words=Bounds(min=2))).kept.tolist() == [True, False, False]
 
 
 def test_the_settings_and_the_rules_have_the_same_names() -> None:
@@ -86,7 +92,7 @@ def test_published_values_are_those_of_the_papers() -> None:
     "text", ["Yes, of course.", "The capital of France is Paris.", "今天天气很好，我们去公园。", "O que é isso?"]
 )
 def test_short_answers_pass_the_short_preset(text: str) -> None:
-    assert quality_filter([text], QualitySettings()).reason == [""]
+    assert quality_filter([text], QualitySettings()).reason.to_pylist() == [""]
 
 
 @pytest.mark.parametrize(
@@ -97,36 +103,45 @@ def test_short_answers_pass_the_short_preset(text: str) -> None:
         ("", "words below 3"),
     ],
 )
-def test_what_is_no_answer_does_not(text: str, rule: str) -> None:
+def test_texts_that_are_no_answer_fail_the_short_preset(text: str, rule: str) -> None:
     expected = "top_2_gram_fraction above 0.5" if text.startswith("ha") else rule
-    assert quality_filter([text], QualitySettings()).reason == [expected]
+    assert quality_filter([text], QualitySettings()).reason.to_pylist() == [expected]
 
 
 def test_a_looser_limit_drops_no_more() -> None:
     texts = [text[: 20 * place] for place, text in enumerate(human_texts(30), 1)]
     dropped = [
-        int((~quality_filter(texts, QualitySettings(words=(least, math.inf))).kept).sum()) for least in (30, 20, 10, 3)
+        int((~quality_filter(texts, QualitySettings(words=Bounds(min=least))).kept).sum()) for least in (30, 20, 10, 3)
     ]
     assert dropped == sorted(dropped, reverse=True)
     assert dropped[0] > dropped[-1]
 
 
-def test_texts_of_many_blocks_are_answered_in_order() -> None:
+def test_texts_of_many_blocks_are_decided_in_order() -> None:
     texts = ["x" * (_BLOCK_CHARACTERS // 3), "one two three."] * 5
-    faults = quality_filter(texts, QualitySettings())
-    assert faults.kept.tolist() == [False, True] * 5
+    result = quality_filter(texts, QualitySettings())
+    assert result.kept.tolist() == [False, True] * 5
 
 
-def test_a_lone_surrogate_is_looked_at_as_a_question_mark() -> None:
-    assert quality_filter(["one \ud800 two three"], QualitySettings()).reason == [""]
+def test_a_lone_surrogate_counts_as_a_question_mark() -> None:
+    assert quality_filter(["one \ud800 two three"], QualitySettings()).reason.to_pylist() == [""]
 
 
-def test_no_texts_have_no_faults() -> None:
-    assert quality_filter([], _DOCUMENTS).reason == []
+def test_no_texts_give_no_rows() -> None:
+    assert quality_filter([], _DOCUMENTS).reason.to_pylist() == []
     assert quality_stats([]).num_rows == 0
 
 
-@pytest.mark.parametrize("wrong", [{"words": (5, 2)}, {"words": True}, {"wrds": (1, 2)}, {"preset": "web"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"words": {"min": 5, "max": 2}},
+        {"words": (1, 2)},
+        {"words": True},
+        {"wrds": {"min": 1}},
+        {"preset": "web"},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         QualitySettings.model_validate(wrong)

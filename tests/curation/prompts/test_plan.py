@@ -226,7 +226,7 @@ def test_a_user_function_returns_prompts_with_attributes() -> None:
             "which is not in `attributes`",
         ),
         ({"template_name": "persona"}, "Unknown placeholder {persona}"),
-        ({"template_name": "nowhere:there"}, "names no function"),
+        ({"template_name": "nowhere:there"}, "nowhere in `nowhere:there` cannot be imported"),
         (
             {"template_name": "unconditional", "topic_steering": {"num_topics": 3}},
             "need prompts made from human records",
@@ -236,7 +236,7 @@ def test_a_user_function_returns_prompts_with_attributes() -> None:
             "excludes `source_shares`",
         ),
         ({"template_name": "prefix", "completions_per_prompt": 0}, "greater than or equal to 1"),
-        ({"template_name": "poem"}, "Unknown `template_name` 'poem'"),
+        ({"template_name": "poem"}, "there is no prompt template `poem`"),
     ],
 )
 def test_settings_that_do_not_fit_the_template_are_refused(wrong: dict[str, object], message: str) -> None:

@@ -1,5 +1,4 @@
 import random
-from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from curation.prompts.templates import (
     render_template,
     validate_template,
 )
-from curation.user_code import load_user_function
 
 GRID = {
     "subject": ["river", "garden", "letter", "winter", "village"],
@@ -96,16 +94,6 @@ def test_the_prompts_of_all_cells_are_as_many_as_were_asked(
 
 def test_without_attributes_there_is_one_cell() -> None:
     assert grid_counts(7, grid_shares({}, {}), {}) == {(): 7}
-
-
-def test_a_function_of_ones_own_is_found_by_its_path() -> None:
-    assert load_user_function("collections:Counter") is Counter
-
-
-@pytest.mark.parametrize("path", ["nowhere.to_be:found", "collections:nothing", "string:digits", "collections"])
-def test_a_function_that_is_not_there_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=path):
-        load_user_function(path)
 
 
 def test_a_question_is_the_first_turn_of_a_conversation_or_all_of_another_text() -> None:

@@ -170,5 +170,5 @@ def test_a_function_of_ones_own_scores_prompts_with_their_texts() -> None:
 
 @pytest.mark.parametrize("objective", ["beauty", "nowhere:found"])
 def test_an_objective_that_is_not_there_is_refused(objective: str) -> None:
-    with pytest.raises(ValidationError, match=r"Unknown objective 'beauty'. Choose length|names no function"):
+    with pytest.raises(ValidationError, match=r"no reward `beauty`. Known names: length|nowhere in `nowhere:found` cannot be imported"):
         BestOfSettings(objective=objective)
