@@ -2,13 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from flows.terminal.console import console, table
-from heirloom.errors import HeirloomError
 
 app = typer.Typer()
 
@@ -32,7 +31,8 @@ def curate(
         list[str] | None,
         typer.Option(
             "--filter",
-            help="one more filter: language, pii, semantic, diversity, decontamination, importance_resampling; may be repeated",
+            help="one more filter: language, pii, semantic, diversity, decontamination, importance_resampling, or your own "
+            "as package.module:name or file.py:name; may be repeated",
         ),
     ] = None,
     text_column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
@@ -42,16 +42,13 @@ def curate(
     ] = None,
 ) -> None:
     """Drop repeated and faulty texts from any corpus, and say of each why; needs no run, no GPU and no torch."""
-    from curation.pipeline import CurateSettings, FilterName
+    from curation.pipeline import CurateSettings, order_filters
     from flows.config.loading import apply_overrides
     from flows.terminal.progress import ProgressPanel
     from tasks.curation.standalone import curate_corpus
 
-    wanted = {*_SIEVES, *(filters or [])}
-    if unknown := sorted(wanted - set(get_args(FilterName))):
-        raise HeirloomError(f"there is no sieve {', '.join(unknown)}; sieves: {', '.join(get_args(FilterName))}")
-    stages = [name for name in get_args(FilterName) if name in wanted]
-    settings = CurateSettings.model_validate(apply_overrides({"filters": stages}, changes or []))
+    names = order_filters([*_SIEVES, *(filters or [])])
+    settings = CurateSettings.model_validate(apply_overrides({"filters": names}, changes or []))
     began, there = time.monotonic(), (out / "_manifest.json").exists()
     with ProgressPanel(console, {}):
         facts = curate_corpus(source, reference or [], text_column, out, settings)

@@ -1,1 +1,1 @@
-"""FilterName `curate`: filter candidates; reference indexes, decontamination, filter rates, and curation without a run."""
+"""Stage `curate`: filter candidates, decontaminate, index survivors, count filter rates; and curation without a run."""

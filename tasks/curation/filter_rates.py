@@ -1,4 +1,4 @@
-"""What each sieve dropped of each source, counted from decisions: of one curation, and of earlier ones like it."""
+"""Count what each filter dropped of each source: in one curation, and in earlier ones with the same settings."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,28 +12,35 @@ from tasks.context import CuratedCandidates
 
 
 def count_filter_rates(records: pa.Table, decisions: pa.Table) -> FilterRates:
-    """By source and sieve; of `records` with `id` and `source`, and decisions with `id`, `filter` and `kept`."""
-    places = pc.index_in(decisions["id"], value_set=records["id"].combine_chunks())
-    told = pa.table(
+    """Count the dropped records by source and filter.
+
+    Args:
+        records: table with the columns `id` and `source`.
+        decisions: table with the columns `id`, `filter` and `kept`. Ids that `records` lacks are not counted.
+    """
+    rows = pc.index_in(decisions["id"], value_set=records["id"].combine_chunks())
+    dropped = pa.table(
         {
-            "source": records["source"].take(places),
+            "source": records["source"].take(rows),
             "filter": decisions["filter"],
             "dropped": pc.cast(pc.invert(decisions["kept"]), pa.int64()),
         }
     )
-    # What cannot be read has no source, and no sieve saw it.
-    counted = told.filter(pc.is_valid(told["source"])).group_by(["source", "filter"])
-    rows = counted.aggregate([("dropped", "sum"), ([], "count_all")]).to_pylist()
-    return {(row["source"], row["filter"]): FilterRate(row["dropped_sum"], row["count_all"]) for row in rows}
+    # An unreadable document has no source, and no filter saw it.
+    by_source = dropped.filter(pc.is_valid(dropped["source"])).group_by(["source", "filter"])
+    counts = by_source.aggregate([("dropped", "sum"), ([], "count_all")]).to_pylist()
+    return {
+        (count["source"], count["filter"]): FilterRate(count["dropped_sum"], count["count_all"]) for count in counts
+    }
 
 
 def previous_filter_rates(decisions: Artifact, synthetic: Sequence[CuratedCandidates]) -> FilterRates:
-    """Those of all earlier generations whose sieves were set as those of `decisions` are."""
-    found: dict[tuple[str, str], FilterRate] = defaultdict(lambda: FilterRate(0, 0))
+    """Sum the rates of all earlier generations that were curated with the settings of `decisions`."""
+    total: dict[tuple[str, str], FilterRate] = defaultdict(lambda: FilterRate(0, 0))
     for curated in synthetic:
         if curated.decisions.settings == decisions.settings:
             records = read_table(curated.candidates.folder, ["id", "source"])
-            told = read_table(curated.decisions.folder, ["id", "filter", "kept"])
-            for key, toll in count_filter_rates(records, told).items():
-                found[key] += toll
-    return found
+            earlier = read_table(curated.decisions.folder, ["id", "filter", "kept"])
+            for key, rate in count_filter_rates(records, earlier).items():
+                total[key] += rate
+    return total

@@ -1,34 +1,47 @@
-"""The texts of any source by their file and their place in it, and those that a corpus is held against once.
+"""Read the texts of any source by file and row, and load the reference texts that a corpus is compared with.
 
-What it is held against is not held in memory where sieves look only for repetitions: a part at a time is sketched into files that
-are thrown away, and read again where it is close, as a run's earlier generations are (`tasks/curation/dedup_index.py`).
+Reference texts are not held in memory where filters only search for duplicates: they are sketched one part at a time into
+temporary files, and read again where they are close to a new text, as earlier generations of a run are
+(`tasks/curation/dedup_index.py`).
 """
 
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.decisions import EMPTY_RECORDS, RecordSet
 from curation.dedup.reference import ReferenceIndex
+from curation.filters.base import Need
 from curation.pipeline import CurateSettings
 from heirloom.errors import HeirloomError
 from storage.readers.discovery import find_files
 from storage.readers.documents import read_documents
 
-_WHOLE = {"decontamination", "importance_resampling", "semantic"}
-"""Sieves that look at every text that is known."""
-_SKETCHED = {"exact", "human_overlap", "minhash"}
+_TEXT_NEEDS: frozenset[Need] = frozenset({"human_train", "protected", "survivors", "references"})
+"""Needs that only the texts themselves meet."""
+_INDEX_NEEDS: frozenset[Need] = frozenset({"human_index", "survivor_index"})
+"""Needs that sketches meet."""
 _PART_ROWS, _PART_CHARACTERS = 65_536, 1 << 26
 
 
+class Digest(Protocol):
+    """A hash of `hashlib`."""
+
+    def update(self, data: bytes, /) -> None: ...  # noqa: D102
+
+    def hexdigest(self) -> str: ...  # noqa: D102
+
+
 class Text(NamedTuple):
-    """One text of a source; `reason` says why there is none."""
+    """One text of a source; with a `reason` it could not be read."""
 
     id: str
     text: str
@@ -37,102 +50,115 @@ class Text(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReferenceTexts:
-    """What a corpus is held against: whole, or by its sketches."""
+    """Texts that a corpus is compared with: the texts themselves, or an index of their sketches."""
 
     content_hash: str
     records: RecordSet = EMPTY_RECORDS
-    indexes: Mapping[str, ReferenceIndex] = field(default_factory=dict)
+    index: ReferenceIndex | None = None
     files: Sequence[Path] = ()
-    """What holds the texts that are sketched."""
+    """Files of the index, which hold the texts too."""
 
-    def lookup(self, ids: Iterable[str]) -> dict[str, str]:
-        """These texts by their ids, as far as they are of this side."""
-        asked = {*ids}
-        found = {one: text for one, text in zip(self.records.ids, self.records.texts, strict=True) if one in asked}
+    def lookup(self, ids: Collection[str]) -> dict[str, str]:
+        """The texts of those ids that are reference texts, by id."""
+        wanted = pa.array(sorted(ids), pa.string())
+        rows = self.records.take(np.flatnonzero(pc.is_in(self.records.ids, value_set=wanted.cast(pa.large_string()))))
+        texts = dict(zip(rows.ids.to_pylist(), rows.text_list, strict=True))
         if self.files:
             from storage.index.sketch_index import read_texts_by_id
 
             for file in self.files:
-                found |= read_texts_by_id(file, pa.array(sorted(asked), pa.string()))
-        return found
+                texts |= read_texts_by_id(file, wanted)
+        return texts
 
 
-def read_texts(sources: Sequence[str], column: str, content: Any) -> Iterator[Text]:  # noqa: ANN401  (a digest)
-    """Every text of some sources, in order; `content` is updated with those that can be read.
+def read_texts(sources: Sequence[str], column: str, content: Digest) -> Iterator[Text]:
+    """Read every text of some sources, in order, and update the digest `content` with those that are readable.
 
     Raises:
-        HeirloomError: a source cannot be read, or holds no text.
+        HeirloomError: a source cannot be read, or has no text.
     """
     for source in sources:
-        readable = 0
-        paths = {found.name: str(found.path) for found in find_files(source)}
+        num_readable = 0
+        paths = {file.name: str(file.path) for file in find_files(source)}
         for document in read_documents(source, column):
-            file = paths.get(document.source, f"{source}/{document.source}")
-            # A lone surrogate can be read from JSON, and cannot be stored as UTF-8.
+            path = paths.get(document.source, f"{source}/{document.source}")
+            # JSON can contain a lone surrogate, which cannot be stored as UTF-8.
             encoded = document.content.encode("utf-8", "replace")
             if not document.error:
-                readable += 1
+                num_readable += 1
                 content.update(b"%d\0%s" % (len(encoded), encoded))
-            yield Text(f"{file}#{document.row_number}", encoded.decode(), file, document.row_number, document.error)
-        if not readable:
-            raise HeirloomError(
-                f"{source} holds no text that can be read in column {column!r}; name another with --text-column"
-            )
+            yield Text(f"{path}#{document.row_number}", encoded.decode(), path, document.row_number, document.error)
+        if not num_readable:
+            raise HeirloomError(f"{source} has no readable text in column {column!r}; name another with --text-column")
 
 
 @contextlib.contextmanager
 def load_reference(
     sources: Sequence[str], column: str, settings: CurateSettings, folder: Path, *, hash_only: bool
 ) -> Iterator[ReferenceTexts]:
-    """The texts of these sources; `folder` is used for sketches and is gone at the end.
+    """Load the texts of these sources in the form that the filters need.
 
-    With `hash_only` only their digest is wanted, of a corpus that is decided.
+    Args:
+        sources: files, folders, patterns or datasets.
+        column: the column that holds the text.
+        settings: the filters, and how texts are sketched.
+        folder: for temporary files of sketches; it is deleted at the end.
+        hash_only: only compute the digest, for a corpus that is finished.
     """
-    content, stages = hashlib.sha256(), {*settings.filters}
-    texts = (one for one in read_texts(sources, column, content) if not one.reason)
-    # What a killed one has left.
+    content = hashlib.sha256()
+    needs = {need for each in settings.build_filters() for need in each.needs}
+    texts = (text for text in read_texts(sources, column, content) if not text.reason)
+    # An interrupted command may have left its files.
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        if hash_only or not sources or not stages & (_WHOLE | _SKETCHED):
+        if hash_only or not sources or not needs & (_TEXT_NEEDS | _INDEX_NEEDS):
             for _ in texts:
                 pass
-            yield ReferenceTexts(_told(content))
-        elif settings.minhash.max_shingle_document_frequency is not None or stages & _WHOLE:
-            rows = [(one.id, one.text) for one in texts]
-            ids, said = ([row[side] for row in rows] for side in (0, 1))
-            yield ReferenceTexts(_told(content), RecordSet(ids, said, [0] * len(ids)))
+            yield ReferenceTexts(content_hash=hex_digest(content))
+        elif settings.minhash.max_shingle_document_frequency is not None or needs & _TEXT_NEEDS:
+            rows = [(text.id, text.text) for text in texts]
+            records = RecordSet([row[0] for row in rows], [row[1] for row in rows], [0] * len(rows))
+            yield ReferenceTexts(content_hash=hex_digest(content), records=records)
         else:
-            # DuckDB is not loaded where nothing is held against anything.
+            # Imported here, so that DuckDB is not loaded without reference texts.
             from tasks.curation.dedup_index import StoredIndex, build_temporary_index
 
             files = build_temporary_index(folder, _tables(texts), settings.minhash)
-            past = dict.fromkeys(_SKETCHED, StoredIndex(files=files))
-            yield ReferenceTexts(_told(content), EMPTY_RECORDS, past, files)
+            yield ReferenceTexts(content_hash=hex_digest(content), index=StoredIndex(files=files), files=files)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _told(content: Any) -> str:  # noqa: ANN401  (a digest)
-    return str(content.hexdigest()[:32])
+def hex_digest(content: Digest) -> str:
+    """The first 128 bits of a digest, as hexadecimal digits."""
+    return content.hexdigest()[:32]
 
 
 def _tables(texts: Iterable[Text]) -> Iterator[pa.Table]:
-    """Texts as records of no run, in tables of a bounded size."""
-    ids, said, size = list[str](), list[str](), 0
-    for one in texts:
-        ids.append(one.id)
-        said.append(one.text)
-        size += len(one.text)
+    """Texts as tables of a bounded size, with the columns that an index has."""
+    ids: list[str] = []
+    contents: list[str] = []
+    size = 0
+    for text in texts:
+        ids.append(text.id)
+        contents.append(text.text)
+        size += len(text.text)
         if len(ids) == _PART_ROWS or size >= _PART_CHARACTERS:
-            yield _table(ids, said)
-            ids, said, size = [], [], 0
+            yield _table(ids, contents)
+            ids, contents, size = [], [], 0
     if ids:
-        yield _table(ids, said)
+        yield _table(ids, contents)
 
 
 def _table(ids: list[str], texts: list[str]) -> pa.Table:
-    # Nothing of a store is meant: no digest, so that nothing here was ever forgotten.
-    rest = {"text_hash": [""] * len(ids), "source_generation": pa.array([0] * len(ids), pa.int32())}
-    return pa.table({"id": ids, "text": texts, **rest})
+    # Without a hash: the texts are not in a store, so no tombstone can apply to them.
+    return pa.table(
+        {
+            "id": ids,
+            "text": texts,
+            "text_hash": [""] * len(ids),
+            "source_generation": pa.array([0] * len(ids), pa.int32()),
+        }
+    )

@@ -1,7 +1,7 @@
-"""The sieves on any corpus, once and without a run: what stays, and a decision for every text and sieve.
+"""Filter any corpus once, without a run: write the texts that are kept, and a decision for every text and filter.
 
-Texts have no ids of their own here: a text is called by its file and its place in it, `letters.jsonl#17`.
-Each sieve's decisions are a part of the draft, so a killed one goes on behind its last whole sieve.
+A text is named by its file and row, as `letters.jsonl#17`. The decisions of each filter are one part of the draft, so
+an interrupted command resumes after its last finished filter.
 """
 
 import contextlib
@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.decisions import EMPTY_RECORDS, Decision, RecordSet
+from curation.decisions import EMPTY_RECORDS, FilterResult, RecordSet, decision_table
 from curation.embeddings.base import Vectors
 from curation.embeddings.encoders import load_encoder
+from curation.filters.base import FilterContext
 from curation.filters.pii import mask_pii
 from curation.metrics.filter_rates import FilterRates, find_filter_rate_alerts
 from curation.pipeline import CurateSettings, run_filters
@@ -25,197 +27,218 @@ from storage.artifacts.artifact import MANIFEST, Artifact, Draft, read_manifest
 from storage.artifacts.parquet_io import write_parquet
 from storage.artifacts.schemas import DECISIONS
 from storage.artifacts.survivors import dropped_ids
-from tasks.curation.decision_table import _OF_A_RUN, KEPT_SCHEMA, as_decisions
+from tasks.curation.decision_table import KEPT_SCHEMA, to_stored_decisions
 from tasks.curation.filter_rates import count_filter_rates
-from tasks.curation.reference import ReferenceTexts, load_reference, read_texts
+from tasks.curation.reference import ReferenceTexts, hex_digest, load_reference, read_texts
 from tasks.orchestration.progress import progress
 
-_EXAMPLES, _SHOWN = 3, 160
-"""Pairs a sieve that the summary shows, and characters of each text."""
+_READ = "read"
+"""The name under which unreadable texts stand among the decisions."""
+_NUM_EXAMPLES, _EXAMPLE_CHARACTERS = 3, 160
+"""Pairs of duplicates per filter in the summary, and characters of each text."""
 
 
 def curate_corpus(
     source: str, references: Sequence[str], column: str, folder: Path, settings: CurateSettings
 ) -> dict[str, Any]:
-    """Publish `kept.parquet` and `decisions.parquet` in `folder`, or find them finished there; returns the facts.
+    """Publish `kept.parquet` and `decisions.parquet` in a folder, unless they are finished there.
 
-    The texts of `against` come first: a text of `source` that repeats one of them goes, and they are not in what
-    is kept.
+    Args:
+        source: the corpus: a file, folder, pattern or dataset.
+        references: known texts. A text of `source` that duplicates one of them is dropped; they are never kept.
+        column: the column that holds the text.
+        folder: a new folder, or the finished one of the same call.
+        settings: the filters.
+
+    Returns:
+        The facts of the manifest: counts by filter and reason, alerts, and examples of duplicates.
 
     Raises:
-        HeirloomError: a source cannot be read or holds no text, or something else is in the folder.
+        HeirloomError: a source cannot be read or has no text, a filter lacks something, or the folder holds something else.
     """
     if folder.exists() and not (folder / MANIFEST).exists():
         raise HeirloomError(f"{folder} exists and is not what `heirloom curate` writes; name another folder with --out")
-    if Path(source).resolve() in [Path(other).resolve() for other in references]:
-        raise HeirloomError(f"{source} cannot be held against itself; within it, duplicates are found anyway")
+    if Path(source).resolve() in [Path(reference).resolve() for reference in references]:
+        raise HeirloomError(
+            f"--reference must differ from the source, {source}; duplicates within the source are dropped anyway"
+        )
     settings = settings.resolve_auto()
-    _require(settings, references)
-    with contextlib.ExitStack() as reading:
+    _check_requirements(settings, references)
+    with contextlib.ExitStack() as stack:
         with progress(folder.name, "read"):
             texts = _read(source, column)
-            beside = folder.with_name(f".{folder.name}.against")
-            there = (folder / MANIFEST).exists()
-            known = reading.enter_context(load_reference(references, column, settings, beside, hash_only=there))
-        made = {
-            "source": source,
-            "against": list(references),
-            "column": column,
-            "source_digest": texts.digest,
-            "against_digest": known.content_hash,
-        }
-        artifact = Artifact(folder, made | {"curate": settings.model_dump(mode="json")})
+            scratch, is_finished = folder.with_name(f".{folder.name}.against"), (folder / MANIFEST).exists()
+            reference = stack.enter_context(
+                load_reference(references, column, settings, scratch, hash_only=is_finished)
+            )
+        artifact = Artifact(
+            folder,
+            {
+                "source": source,
+                "references": list(references),
+                "text_column": column,
+                "source_hash": texts.content_hash,
+                "reference_hash": reference.content_hash,
+                "curate": settings.model_dump(mode="json"),
+                **({"user_code": hashes} if (hashes := settings.user_code_hashes()) else {}),
+            },
+        )
         if not artifact.exists():
             with artifact.draft() as draft:
-                _pass(draft, folder.name, texts, known, settings)
-                _conclude(draft, texts, known, settings)
-    return read_manifest(folder)["facts"]
+                _write_decisions(draft, folder.name, texts, reference, settings)
+                _finish(draft, texts, reference, settings)
+    facts: dict[str, Any] = read_manifest(folder)["facts"]
+    return facts
 
 
-@dataclass(frozen=True)
-class _InputTexts:
-    """Everything that one side holds: what can be looked at, where it stands, and what cannot be read."""
+@dataclass(frozen=True, kw_only=True)
+class _SourceTexts:
+    """All texts of the source: the readable ones with their locations, and a decision against each unreadable one."""
 
-    known: RecordSet
-    places: Sequence[tuple[str, int]]
-    unreadable: Sequence[Decision]
-    digest: str
+    records: RecordSet
+    files: pa.Array
+    row_numbers: pa.Array
+    unreadable: pa.Table
+    content_hash: str
 
 
-def _require(settings: CurateSettings, against: Sequence[str]) -> None:
-    """What is not installed or not given is said before an hour of work."""
-    for name, needs in _OF_A_RUN.items():
-        if name in settings.filters:
-            raise HeirloomError(f"the {name} sieve needs {needs}, which only candidates of a run have")
-    needy = [name for name in settings.filters if name in ("decontamination", "human_overlap", "importance_resampling")]
-    if needy and not against:
-        raise HeirloomError(f"the {needy[0]} sieve holds texts against others; name them with --reference")
-    for _ in run_filters(
-        EMPTY_RECORDS,
-        EMPTY_RECORDS,
-        EMPTY_RECORDS,
-        EMPTY_RECORDS,
-        settings,
-        settings.filters,
-        lambda some: _embedded(some, settings),
-    ):
+def _check_requirements(settings: CurateSettings, references: Sequence[str]) -> None:
+    """Fail before an hour of work if a filter lacks reference texts, a run, or a package."""
+    filters = settings.build_filters()
+    for each in filters:
+        if "metadata" in each.needs:
+            raise HeirloomError(
+                f"The {each.name} filter needs prompts, sources or log-probabilities, which only candidates of a run have"
+            )
+        if not references and {"protected", "human_train", "human_index"} & {*each.needs}:
+            raise HeirloomError(f"The {each.name} filter compares with known texts; name them with --reference")
+    for _ in run_filters(filters, EMPTY_RECORDS, FilterContext(embed=lambda records: _embed(records, settings))):
         pass
 
 
-def _read(source: str, column: str) -> _InputTexts:
+def _read(source: str, column: str) -> _SourceTexts:
     content = hashlib.sha256()
-    found = list(read_texts([source], column, content))
-    texts = [one for one in found if not one.reason]
-    unreadable = [Decision(one.id, "read", kept=False, reason=one.reason) for one in found if one.reason]
-    known = RecordSet([one.id for one in texts], [one.text for one in texts], [0] * len(texts))
-    return _InputTexts(known, [(one.file, one.row_number) for one in texts], unreadable, content.hexdigest()[:32])
+    texts = list(read_texts([source], column, content))
+    readable = [text for text in texts if not text.reason]
+    unreadable = [text for text in texts if text.reason]
+    failures = RecordSet([text.id for text in unreadable], [""] * len(unreadable), [0] * len(unreadable))
+    reasons = FilterResult(reason=[text.reason for text in unreadable])
+    return _SourceTexts(
+        records=RecordSet([text.id for text in readable], [text.text for text in readable], [0] * len(readable)),
+        files=pa.array([text.file for text in readable], pa.string()),
+        row_numbers=pa.array([text.row_number for text in readable], pa.int64()),
+        unreadable=to_stored_decisions(decision_table(_READ, failures, reasons)),
+        content_hash=hex_digest(content),
+    )
 
 
-def _pass(draft: Draft, name: str, texts: _InputTexts, against: ReferenceTexts, settings: CurateSettings) -> None:
-    """One part a sieve, behind the part of what cannot be read; parts that are whole are not made again."""
+def _write_decisions(
+    draft: Draft, name: str, texts: _SourceTexts, reference: ReferenceTexts, settings: CurateSettings
+) -> None:
+    """Write one part per filter, after the part of the unreadable texts; finished parts are not written again."""
     if not draft.num_parts():
-        draft.write_part(as_decisions(texts.unreadable))
-    done = draft.num_parts() - 1
-    records = texts.known.exclude(dropped_ids(draft.read(DECISIONS)).to_pylist()) if done else texts.known
-    other, left = against.records, settings.filters[done:]
-    sieves = run_filters(
-        records,
-        other,
-        other,
-        other,
-        settings,
-        left,
-        lambda some: _embedded(some, settings),
-        semantic_reference=other,
-        indexes=against.indexes,
+        draft.write_part(texts.unreadable)
+    num_done = draft.num_parts() - 1
+    records = texts.records
+    if num_done:
+        records = records.exclude(dropped_ids(draft.read(DECISIONS)).to_pylist())
+    context = FilterContext(
+        human_train=reference.records,
+        protected=reference.records,
+        survivors=reference.records,
+        references=reference.records,
+        human_index=reference.index,
+        survivor_index=reference.index,
+        embed=lambda some: _embed(some, settings),
+        seed=int(texts.content_hash[:8], 16),
     )
-    for number, sieve in enumerate(left, done + 1):
-        with progress(name, sieve):
-            draft.write_part(as_decisions(next(sieves)), number)
+    filters = settings.build_filters()[num_done:]
+    tables = run_filters(filters, records, context)
+    for number, each in enumerate(filters, num_done + 1):
+        with progress(name, each.name):
+            draft.write_part(to_stored_decisions(next(tables)), number)
 
 
-def _embedded(some: RecordSet, settings: CurateSettings) -> Vectors:
-    return load_encoder(settings.encoder, settings.embedding).encode(some.texts)
+def _embed(records: RecordSet, settings: CurateSettings) -> Vectors:
+    return load_encoder(settings.encoder, settings.embedding).encode(records.text_list)
 
 
-def _conclude(draft: Draft, texts: _InputTexts, against: ReferenceTexts, settings: CurateSettings) -> None:
-    """What stays and every decision, in one file each, and the summary."""
-    # Which generation a keeper is of says nothing where there is none.
+def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settings: CurateSettings) -> None:
+    """Write the kept texts and all decisions in one file each, and the summary as facts."""
+    # The generation of a representative is meaningless without a run.
     decisions = draft.read(DECISIONS).drop_columns("duplicate_of_generation")
-    gone = set(dropped_ids(decisions).to_pylist())
-    rows = [place for place, identity in enumerate(texts.known.ids) if identity not in gone]
-    mask = "pii" in settings.filters and settings.pii.action == "mask"
-    stays = [texts.known.texts[row] for row in rows]
-    told = [mask_pii(text, settings.pii) for text in stays] if mask else stays
-    kept = pa.table(
-        [
-            [texts.known.ids[row] for row in rows],
-            told,
-            [texts.places[row][0] for row in rows],
-            [texts.places[row][1] for row in rows],
-        ],
-        schema=KEPT_SCHEMA,
-    )
-    write_parquet(kept, draft.folder / "kept.parquet")
+    dropped = dropped_ids(decisions).cast(pa.large_string())
+    rows = np.flatnonzero(pc.invert(pc.is_in(texts.records.ids, value_set=dropped)))
+    kept = texts.records.take(rows)
+    written = kept.text_list
+    if "pii" in settings.filters and settings.pii.action == "mask":
+        written = [mask_pii(text, settings.pii) for text in kept.text_list]
+    columns = [kept.ids.cast(pa.string()), written, texts.files.take(rows), texts.row_numbers.take(rows)]
+    write_parquet(pa.table(columns, schema=KEPT_SCHEMA), draft.folder / "kept.parquet")
     write_parquet(decisions, draft.folder / "decisions.parquet")
     for part in draft.folder.glob("part-*.parquet"):
         part.unlink()
-    draft.rows = len(rows)
+    filter_names = [_READ, *(each.name for each in settings.build_filters())]
+    alerts = find_filter_rate_alerts(_filter_rates(texts, decisions), {})
+    draft.rows = len(kept)
     draft.facts = {
-        "texts": len(texts.known.ids) + len(texts.unreadable),
-        "kept": len(rows),
-        "masked": sum(before != after for before, after in zip(stays, told, strict=True)),
-        "dropped": _dropped(decisions, ["read", *settings.filters], len(texts.known.ids)),
-        "filter_rate_alerts": [asdict(toll) for toll in find_filter_rate_alerts(_filter_rates(texts, decisions), {})],
-        "examples": _examples(decisions, texts, against),
+        "texts": len(texts.records) + len(texts.unreadable),
+        "kept": len(kept),
+        "masked": sum(before != after for before, after in zip(kept.text_list, written, strict=True)),
+        "dropped": _count_dropped(decisions, filter_names, len(texts.records)),
+        "filter_rate_alerts": [asdict(alert) for alert in alerts],
+        "examples": _find_examples(decisions, texts, reference),
     }
 
 
-def _dropped(decisions: pa.Table, stages: Sequence[str], readable: int) -> list[dict[str, Any]]:
-    """How many each sieve looked at, and how many it dropped for each reason; one line of 0 where it dropped none."""
-    counted = decisions.group_by(["filter", "kept", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    looked = {name: sum(row["count_all"] for row in counted if row["filter"] == name) for name in stages}
-    looked["read"] += readable
+def _count_dropped(decisions: pa.Table, filter_names: Sequence[str], num_readable: int) -> list[dict[str, Any]]:
+    """How many texts each filter saw, and dropped for each reason; one line of 0 for a filter that dropped none."""
+    counts = decisions.group_by(["filter", "kept", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    num_seen = {name: sum(row["count_all"] for row in counts if row["filter"] == name) for name in filter_names}
+    num_seen[_READ] += num_readable
     lines = [
-        {"filter": row["filter"], "reason": row["reason"], "dropped": row["count_all"], "of": looked[row["filter"]]}
-        for row in counted
+        {"filter": row["filter"], "reason": row["reason"], "dropped": row["count_all"], "of": num_seen[row["filter"]]}
+        for row in counts
         if not row["kept"]
     ]
-    lost = {line["filter"] for line in lines}
+    with_drops = {line["filter"] for line in lines}
     lines += [
-        {"filter": name, "reason": "", "dropped": 0, "of": looked[name]} for name in stages[1:] if name not in lost
+        {"filter": name, "reason": "", "dropped": 0, "of": num_seen[name]}
+        for name in filter_names[1:]
+        if name not in with_drops
     ]
-    return sorted(lines, key=lambda line: (stages.index(line["filter"]), -line["dropped"], line["reason"]))
+    return sorted(lines, key=lambda line: (filter_names.index(line["filter"]), -line["dropped"], line["reason"]))
 
 
-def _filter_rates(texts: _InputTexts, decisions: pa.Table) -> FilterRates:
-    """What each sieve dropped of each file."""
-    files = pa.chunked_array([[file for file, _ in texts.places]], pa.string())
-    return count_filter_rates(
-        pa.table({"id": pa.chunked_array([texts.known.ids], pa.string()), "source": files}), decisions
-    )
+def _filter_rates(texts: _SourceTexts, decisions: pa.Table) -> FilterRates:
+    """The share of each file that each filter dropped."""
+    records = pa.table({"id": texts.records.ids.cast(pa.string()), "source": texts.files})
+    return count_filter_rates(records, decisions)
 
 
-def _examples(decisions: pa.Table, texts: _InputTexts, against: ReferenceTexts) -> list[dict[str, Any]]:
-    """For each sieve of duplicates, the pairs least alike of those it parted: there a threshold errs first."""
-    pairs = decisions.filter(pc.is_valid(decisions["duplicate_of"])).sort_by(
-        [("score", "ascending"), ("id", "ascending")]
-    )
-    names = dict.fromkeys(decisions["filter"].to_pylist())
-    shown = [pair for name in names for pair in pairs.filter(pc.equal(pairs["filter"], name))[:_EXAMPLES].to_pylist()]
-    asked = {pair[key] for pair in shown for key in _SIDES.values()}
-    wording = against.lookup(asked)
-    wording |= {one: text for one, text in zip(texts.known.ids, texts.known.texts, strict=True) if one in asked}
+def _find_examples(decisions: pa.Table, texts: _SourceTexts, reference: ReferenceTexts) -> list[dict[str, Any]]:
+    """For each duplicate filter the least similar pairs: a threshold that is too low shows there first."""
+    duplicates = decisions.filter(pc.is_valid(decisions["duplicate_of"]))
+    duplicates = duplicates.sort_by([("score", "ascending"), ("id", "ascending")])
+    pairs: list[dict[str, Any]] = []
+    for name in dict.fromkeys(decisions["filter"].to_pylist()):
+        pairs += duplicates.filter(pc.equal(duplicates["filter"], name))[:_NUM_EXAMPLES].to_pylist()
+    ids = {pair[key] for pair in pairs for key in ("id", "duplicate_of")}
+    rows = np.flatnonzero(pc.is_in(texts.records.ids, value_set=pa.array(sorted(ids), pa.large_string())))
+    shown = texts.records.take(rows)
+    contents = reference.lookup(ids) | dict(zip(shown.ids.to_pylist(), shown.text_list, strict=True))
     return [
         {
             "filter": pair["filter"],
             "similarity": pair["score"],
             "id": pair["id"],
             "duplicate_of": pair["duplicate_of"],
-            **{side: " ".join(wording[pair[key]].split())[:_SHOWN] for side, key in _SIDES.items()},
+            "text": _shorten(contents.get(pair["id"], "")),
+            "duplicate_of_text": _shorten(contents.get(pair["duplicate_of"], "")),
         }
-        for pair in shown
+        for pair in pairs
     ]
 
 
-_SIDES = {"text": "id", "duplicate_of_text": "duplicate_of"}
+def _shorten(text: str) -> str:
+    return " ".join(text.split())[:_EXAMPLE_CHARACTERS]

@@ -56,8 +56,8 @@ MISTAKES = {
     "missing argument": (["run"], "Missing argument"),
     "not enough to curate": (["curate", "nowhere.jsonl"], "Missing option '--out'"),
     "a limit the wrong way round": (
-        ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words=[5, 2]"],
-        "words must be [least, most], found [5, 2]",
+        ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words={min = 5, max = 2}"],
+        "quality.words: min must not exceed max, found {min = 5, max = 2}",
     ),
     "two recipes of one name": (["compare", "ngram", "ngram"], "need names of their own"),
 }

@@ -101,7 +101,7 @@ def test_a_reserve_that_overlaps_as_a_whole_is_an_error(start_run: Callable[[str
     started = start_run("tiny")
     _withhold(started, tmp_path, [row["text"] for row in _rows(started.human.train)])
     ctx, human = _pinned(started, 1)
-    with pytest.raises(ValueError, match="every record of the reserve overlaps what is withheld"):
+    with pytest.raises(ValueError, match="every human training record overlaps a protected record"):
         find_excluded_records(ctx, human, started.history())
     assert not (ctx.attempt.folder / "excluded_records").exists()
 

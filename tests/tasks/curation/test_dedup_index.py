@@ -12,9 +12,10 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.decisions import EMPTY_RECORDS, RecordSet, decisions_from_duplicates
+from curation.decisions import FilterResult, RecordSet
 from curation.dedup.exact import exact_keys
 from curation.dedup.minhash import (
+    SIGNATURE_FORMAT,
     MinHashSettings,
     band_hashes,
     find_near_duplicates,
@@ -22,8 +23,8 @@ from curation.dedup.minhash import (
     signature_low16,
     signatures,
 )
-from curation.embeddings.encoders import HashingEncoder
-from curation.pipeline import CurateSettings, FilterName, run_filters
+from curation.filters.base import FilterContext
+from curation.pipeline import CurateSettings, run_filters
 from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.artifacts.ids import text_hash
 from storage.artifacts.schemas import CANDIDATES
@@ -35,6 +36,7 @@ from storage.runs.run import Run
 from tasks.context import CuratedCandidates
 from tasks.curation.curate import curate
 from tasks.curation.dedup_index import (
+    ReferenceIndexes,
     StoredIndex,
     compute_sketches,
     index_human_train,
@@ -104,11 +106,11 @@ def test_decisions_beside_an_index_are_those_beside_the_texts(
     ids = [f"g{place:03d}-{row:07d}" for place, table in enumerate(tables, 1) for row in range(len(table))]
     whole = find_near_duplicates(new, old, chosen, among_texts=among)
     records = RecordSet([f"new-{row}" for row in range(len(new))], new, [9] * len(new))
-    expected = decisions_from_duplicates("minhash", records, RecordSet(ids, old, [int(one[1:4]) for one in ids]), whole)
-    for threads in (1, 2):
-        near, found = find_near_duplicates_indexed(new, past.candidates, chosen, among_texts=among, threads=threads)
-        assert decisions_from_duplicates("minhash", records, near, found) == expected
-    assert sum(not decision.kept for decision in expected) > 60
+    known = RecordSet(ids, old, [int(identity[1:4]) for identity in ids])
+    expected = FilterResult.from_duplicates(whole, records, known, "is near")
+    near, found = find_near_duplicates_indexed(new, past.candidates, chosen, among_texts=among)
+    assert FilterResult.from_duplicates(found, records, near, "is near") == expected
+    assert (~expected.kept).sum() > 60
 
 
 def test_whoever_shares_a_band_is_met_and_read_when_asked(tmp_path: Path) -> None:
@@ -137,35 +139,29 @@ def test_every_sieve_of_duplicates_says_the_same_with_an_index_and_without(
     tmp_path_factory: pytest.TempPathFactory, generations: list[list[str]], texts: list[str]
 ) -> None:
     likeness = MinHashSettings(threshold=0.5, shingle_length=1, num_bands=12, rows_per_band=1)
-    stages: tuple[FilterName, ...] = ("exact", "human_overlap", "minhash")
-    chosen = CurateSettings(filters=stages, minhash=likeness)
-    past = _stored(tmp_path_factory.mktemp("store"), likeness, *generations)
-    old = [
-        (f"g{place:03d}-{row:07d}", text, place)
-        for place, some in enumerate(generations, 1)
-        for row, text in enumerate(some)
+    chosen = CurateSettings(filters=("exact", "human_overlap", "minhash"), minhash=likeness)
+    index = _stored(tmp_path_factory.mktemp("store"), likeness, *generations)
+    rows = [
+        (f"g{generation:03d}-{row:07d}", text, generation)
+        for generation, known_texts in enumerate(generations, 1)
+        for row, text in enumerate(known_texts)
     ]
-    known = RecordSet(*map(list, zip(*old, strict=True))) if old else EMPTY_RECORDS
+    known = RecordSet([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
     records = RecordSet([f"new-{row}" for row in range(len(texts))], texts, [9] * len(texts))
-    encode = HashingEncoder().encode
-    whole = list(run_filters(records, EMPTY_RECORDS, known, known, chosen, stages, lambda some: encode(some.texts)))
-    told = run_filters(
-        records,
-        EMPTY_RECORDS,
-        EMPTY_RECORDS,
-        EMPTY_RECORDS,
-        chosen,
-        stages,
-        lambda some: encode(some.texts),
-        indexes=dict.fromkeys(stages, past),
-    )
-    assert list(told) == whole
-    said = dict(zip([*records.ids, *known.ids], [*texts, *known.texts], strict=True))
-    for made in whole:
-        for decision in made:
-            if not decision.kept and decision.stage != "exact":
-                one, other = (set(said[identity].split()) for identity in (decision.id, decision.duplicate_of or ""))
-                assert decision.score == len(one & other) / len(one | other) >= 0.5
+    by_texts = FilterContext(human_train=known, survivors=known)
+    by_index = FilterContext(human_index=index, survivor_index=index)
+    decisions = list(run_filters(chosen.build_filters(), records, by_texts))
+    assert list(run_filters(chosen.build_filters(), records, by_index)) == decisions
+    words = {
+        identity: set(text.split())
+        for identity, text in zip(
+            [*records.ids.to_pylist(), *known.ids.to_pylist()], [*texts, *known.text_list], strict=True
+        )
+    }
+    for row in pa.concat_tables(decisions).to_pylist():
+        if not row["kept"] and row["filter"] != "exact":
+            one, other = words[row["id"]], words[row["duplicate_of"]]
+            assert row["score"] == len(one & other) / len(one | other) >= 0.5
 
 
 def test_stored_signatures_open_as_datasketchs_and_are_found_by_its_index() -> None:
@@ -229,7 +225,7 @@ def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[StartedRun
     manifest = read_manifest(started.attempt(1).folder / "index")
     assert manifest["parents"] == {"decisions": decisions.fingerprint}
     assert manifest["settings"] == {
-        "format": 2,
+        "format": SIGNATURE_FORMAT,
         "shingle_unit": "words",
         "shingle_length": 3,
         "num_bands": 25,
@@ -317,7 +313,7 @@ def test_where_common_shingles_are_masked_texts_are_compared_themselves(
     started, made = curated
     masked = _STAGES.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
     earlier = publish_candidates(started.attempt(1), _NEW[:6])
-    assert open_reference_indexes(started.attempt(2), started.human.train, [earlier], masked) == {}
+    assert open_reference_indexes(started.attempt(2), started.human.train, [earlier], masked) == ReferenceIndexes()
     told = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked).decisions.folder).to_pylist()
     assert [row["duplicate_of"] for row in told if not row["kept"]] == ["g001-0000000"]
     assert not [*started.run.folder.rglob("*index")]

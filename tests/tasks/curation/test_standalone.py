@@ -87,7 +87,7 @@ def test_what_is_finished_is_not_made_again_and_other_texts_are_refused(tmp_path
     assert curate_corpus(new, [], "text", tmp_path / "out", _SIEVES) == first
     assert (tmp_path / "out/_manifest.json").read_bytes() == written
     _written(tmp_path / "new.jsonl", _TEXTS[1:])
-    with pytest.raises(ValueError, match=r"was made differently: settings\.source_digest"):
+    with pytest.raises(ValueError, match=r"was made differently: settings\.source_hash"):
         curate_corpus(new, [], "text", tmp_path / "out", _SIEVES)
 
 
@@ -139,7 +139,7 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
     ("stages", "sentence"),
     [
         (("perplexity",), "only candidates of a run have"),
-        (("best_of",), "needs several answers to a prompt, which only candidates of a run have"),
+        (("best_of",), "The best_of filter needs .* which only candidates of a run have"),
         (("decontamination",), "name them with --reference"),
         (("importance_resampling",), "name them with --reference"),
         (("semantic",), "Cannot load encoder|needs sentence-transformers"),
@@ -172,10 +172,10 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(tmp_path: Path) -> None:
     empty = _written(tmp_path / "empty.jsonl", [])
     for source, against, column, sentence in (
         ("nowhere.jsonl", [], "text", "does not exist"),
-        (new, [], "body", "holds no text that can be read in column 'body'"),
-        (empty, [], "text", "holds no text"),
-        (new, [empty], "text", "holds no text"),
-        (new, [new], "text", "held against itself"),
+        (new, [], "body", "has no readable text in column 'body'"),
+        (empty, [], "text", "has no readable text"),
+        (new, [empty], "text", "has no readable text"),
+        (new, [new], "text", "--reference must differ from the source"),
     ):
         with pytest.raises(ValueError, match=sentence):
             curate_corpus(source, against, column, out, _SIEVES)
