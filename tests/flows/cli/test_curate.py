@@ -74,7 +74,7 @@ def test_more_sieves_and_other_limits_can_be_asked_for(repeated: Path, capsys: p
     capsys.readouterr()
     stages = set(pq.read_table(out / "decisions.parquet")["filter"].to_pylist())
     assert stages == {"exact", "quality", "minhash", "diversity"}
-    with pytest.raises(ValueError, match="there is no filter `fuzzy`. Known names: empty, best_of, exact"):
+    with pytest.raises(ValueError, match=r"there is no filter `fuzzy`\. Known names: empty, best_of, exact"):
         _curate(repeated, "--filter", "fuzzy")
 
 
