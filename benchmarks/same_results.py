@@ -155,6 +155,7 @@ RECIPE_KEYS = {
     "prompts.topic_steering.encoder": "prompts.steer.encoder",
     "curate.filters": "curate.stages",
     "curate.decontamination.jaccard_threshold": "curate.overlap_threshold",
+    "curate.decontamination.ngram_length": "curate.shared_words",
     "mix.num_records": "mix.records",
     "train.init_from": "train.start",
     "train.max_steps": "train.steps",

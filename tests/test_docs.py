@@ -1,18 +1,23 @@
 """Documentation matches the code: reference pages are generated, examples run, and withdrawn words do not return."""
 
+import json
 import re
 import shlex
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
 
 from curation.splitting import IngestSettings
 from flows.cli.app import app
 from flows.config.loading import apply_overrides, load_recipe
+from flows.config.recipe import Recipe
+from tests.conftest import human_texts
 from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
@@ -150,3 +155,38 @@ def test_the_page_on_curating_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for block in blocks:
         exec(compile(block, "curate.md", "exec"), names)
     assert len(blocks) >= 4
+
+
+def test_the_examples_of_user_code_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from curation.prompts.plan import PromptSources, plan_prompts
+    from curation.selection.best_of import score_responses
+    from tasks.evaluation.custom_metrics import run_custom_metrics
+
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/extending.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        if name := re.match(r"# (\S+\.py)\n", block):
+            Path(name[1]).write_text(block)
+        else:
+            exec(compile(block, "extending.md", "exec"), {})
+    recipes = [
+        Recipe.model_validate({"name": "mine", **tomllib.loads(block)})
+        for block in re.findall(r"```toml\n(\[.*?)```", page, re.DOTALL)
+    ]
+    texts = [*human_texts(6), "The bridge was gone, and all rights were reserved. All rights reserved."]
+    of_filter, of_metric, of_prompts, of_reward = recipes
+    assert [each.name for each in of_filter.curate.build_filters()] == ["empty", "exact", "NoBoilerplate", "minhash"]
+    (measured,) = run_custom_metrics(of_metric.evaluate.custom_metrics, "texts", texts, len(texts))
+    assert measured.metric == of_metric.gate.limits[0].metric
+    prompts = plan_prompts(of_prompts.prompts, PromptSources(records=texts), 0)
+    assert len(prompts) == len(texts) and {prompt.attributes["tone"] for prompt in prompts} <= {"formal", "friendly"}
+    assert score_responses(of_reward.curate.best_of, ["", ""], ["one two", "one"]).tolist() == [-2, -1]
+
+    Path("new.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (commands,) = re.findall(r"```sh\n(heirloom curate.*?)```", page, re.DOTALL)
+    for command in commands.splitlines():
+        app(shlex.split(command)[1:], standalone_mode=False)
+    for folder in ("curated", "strict"):
+        decisions = pq.read_table(f"{folder}/decisions.parquet").to_pylist()
+        dropped = [(row["filter"], row["reason"]) for row in decisions if not row["kept"]]
+        assert dropped == [("NoBoilerplate", "contains boilerplate")]

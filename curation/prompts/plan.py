@@ -33,7 +33,6 @@ from curation.text import first_n_words
 from curation.user_code import PROMPT_TEMPLATES
 from heirloom.errors import HeirloomError
 
-
 _BUILTIN_TEMPLATES = ("unconditional", "prefix", "template", *TEMPLATES)
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.prompts.plan import PromptSpec
+from curation.user_code import PROMPT_TEMPLATES
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, Draft, read_table
 from storage.artifacts.ids import synthetic_id, text_hash
@@ -62,6 +63,8 @@ def generate(
         "seed": ctx.recipe.seed,
         "part": PART,
     }
+    if prompts.is_user_template:
+        settings["user_code"] = {prompts.template_name: PROMPT_TEMPLATES.source_hash(prompts.template_name)}
     parents = {"human_train": human.train}
     if excluded:
         parents["excluded_records"] = excluded

@@ -170,5 +170,7 @@ def test_a_function_of_ones_own_scores_prompts_with_their_texts() -> None:
 
 @pytest.mark.parametrize("objective", ["beauty", "nowhere:found"])
 def test_an_objective_that_is_not_there_is_refused(objective: str) -> None:
-    with pytest.raises(ValidationError, match=r"no reward `beauty`. Known names: length|nowhere in `nowhere:found` cannot be imported"):
+    with pytest.raises(
+        ValidationError, match=r"no reward `beauty`. Known names: length|nowhere in `nowhere:found` cannot be imported"
+    ):
         BestOfSettings(objective=objective)
