@@ -1,1 +1,1 @@
-"""Every number that is claimed anywhere, and the command that writes it: `python -m benchmarks NAME`."""
+"""Benchmarks: every published number and the command that writes it, `python -m benchmarks NAME`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`: run one benchmark and write `benchmarks/results/NAME.json`."""
+"""Run one benchmark and write `benchmarks/results/NAME.json`: `python -m benchmarks NAME`."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""A result file: what was run, where, with which versions, and the figures with their goals."""
+"""Result files: command, machine, versions, and figures with their goals."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from storage.artifacts.provenance import commit, machine, versions
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
-"""Where benchmarks keep what they need to go on after an interruption; not part of the repository."""
+"""Intermediate results, so that interrupted benchmarks resume; not part of the repository."""
 
 
 Ends: TypeAlias = tuple[float, float]
@@ -23,7 +23,7 @@ Ends: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number; `holds` says whether the goal was met, None where it is not for this machine to say."""
+    """One number. `holds`: whether the goal was met; None if this machine cannot decide."""
 
     name: str
     value: float | str | None
@@ -32,14 +32,14 @@ class Figure:
     holds: bool | None = None
 
     def __post_init__(self) -> None:
-        """Take numpy's numbers for what they are, which JSON does not."""
+        """Convert numpy scalars, which JSON cannot encode."""
         for name in ("value", "holds"):
             if isinstance(given := getattr(self, name), np.generic):
                 object.__setattr__(self, name, given.item())
 
 
-def story(runs: Mapping[str, Sequence[Mapping[str, Ends]]]) -> list[Figure]:
-    """The five goals of "one loop loses its language, the other does not", the worst of the seeds.
+def demo_goals(runs: Mapping[str, Sequence[Mapping[str, Ends]]]) -> list[Figure]:
+    """Return the five goals of the demo (naive collapses, guarded does not) for the worst of the seeds.
 
     `runs` maps an arm to one mapping a seed, from a metric to its value in generation 0 and in the last one.
     """
@@ -111,7 +111,7 @@ def write_result(name: str, seconds: float, figures: list[Figure]) -> Path:
 
 
 def remembered(folder: Path, name: str, count: Callable[[], list[Figure]]) -> list[Figure]:
-    """What was counted before an interruption is not counted again; remove `folder` to begin anew."""
+    """Return the stored figures of an earlier run, or measure and store them. Delete `folder` to start over."""
     note = folder / f"{name}.json"
     if not note.exists():
         found = json.dumps([asdict(figure) for figure in count()])
@@ -121,7 +121,7 @@ def remembered(folder: Path, name: str, count: Callable[[], list[Figure]]) -> li
 
 
 def run_heirloom(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, its output kept.
+    """Run the command line in its own process and capture its output.
 
     Raises:
         CalledProcessError: it failed.

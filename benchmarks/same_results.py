@@ -442,7 +442,7 @@ class _Side:
         return self.folder / "store"
 
     def _once(self, name: str, command: str, *arguments: str) -> None:
-        """Run a command unless its log says that it succeeded before."""
+        """Run a command unless its log shows that it succeeded before."""
         log = self.folder / f"{name}.json"
         if log.exists():
             return

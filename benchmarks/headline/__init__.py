@@ -1,1 +1,1 @@
-"""The loop beside every training on human text alone that we know."""
+"""Benchmark of the loop against all trainings on human text alone."""

@@ -1,7 +1,7 @@
-"""Which trainings meet in the headline: the loop, human text alone in every way that may serve it, and every other policy.
+"""Define the arms of the headline benchmark: loops, trainings on human text alone, and other mixing policies.
 
-Two sizes. `small`, where everything is tried: 500 passages. `full`, for the finalists: 1,500 passages. Steps are of eight sequences of 128
-tokens: 200 small ones, or 600 full ones, are about eight passes over the human text.
+Two sizes: `small`, 500 passages, with every arm; `full`, 1,500 passages, with the finalists. A step is eight sequences of 128
+tokens: 200 steps (small) or 600 (full) are about eight epochs of the human text.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Asked = dict[str, Any]
-"""What of a recipe an arm sets."""
+"""Recipe values that an arm sets."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def arms(size: Size) -> dict[str, Asked]:
     return dict([*_loops(size, _LOOPS), *_human_only(size, _WAYS), *_policies(size)])
 
 
-def best(told: Courses, kind: str) -> str:
-    """The arm of a kind whose last models are the best, recalibrated, in the mean of seeds; nothing where there is none."""
-    found = [arm for arm, courses in told.items() if courses and arm.startswith(kind)]
-    return min(found, key=lambda arm: mean(told[arm], PERPLEXITY), default="")
+def best(curves: Courses, kind: str) -> str:
+    """Return the arm of a kind with the lowest mean perplexity at best temperature, or an empty string."""
+    found = [arm for arm, courses in curves.items() if courses and arm.startswith(kind)]
+    return min(found, key=lambda arm: mean(curves[arm], PERPLEXITY), default="")
 
 
 def mean(courses: Sequence[Sequence[Mapping[str, float]]], metric: str) -> float:
@@ -91,7 +91,7 @@ def _human_only(size: Size, ways: list[tuple[int, Asked]]) -> Iterator[tuple[str
     for times, more in ways:
         steps = times * size.steps
         yield (
-            f"{HUMAN}, {steps} steps{_said(more)}",
+            f"{HUMAN}, {steps} steps{_suffix(more)}",
             {"num_generations": 0, "train": {"generation_0_max_steps": steps, **more}},
         )
 
@@ -107,7 +107,7 @@ def _loops(size: Size, ways: list[tuple[int, int, int, Asked]]) -> Iterator[tupl
             **more,
         }
         yield (
-            f"{LOOP}, {candidates} a record, {steps} steps{_said(more)}",
+            f"{LOOP}, {candidates} a record, {steps} steps{_suffix(more)}",
             {
                 "num_generations": size.generations,
                 "mix": {"policy": "anchor"},
@@ -117,7 +117,7 @@ def _loops(size: Size, ways: list[tuple[int, int, int, Asked]]) -> Iterator[tupl
         )
 
 
-def _said(more: Asked) -> str:
+def _suffix(more: Asked) -> str:
     return "".join(
         f", {'averaged' if key == 'weight_averaging_fraction' else key.replace('_', ' ')} {value}"
         for key, value in more.items()
@@ -126,7 +126,7 @@ def _said(more: Asked) -> str:
 
 
 def _policies(size: Size) -> Iterator[tuple[str, Asked]]:
-    """Five generations at equal steps, a candidate a human record where nothing else is said."""
+    """Five generations at equal steps, one candidate per human record unless set otherwise."""
     train = {"max_steps": size.steps, "generation_0_max_steps": size.steps // 2}
     curated: Asked = {}
     plain: Asked = {"filters": []}

@@ -1,8 +1,9 @@
-"""A loop that gets better than its human data alone: every policy, and the strongest human-only training, in one honest table.
+"""Run the headline benchmark: every policy and the best training on human text alone.
 
-A cell is one arm with one seed, a run in the store `headline` of the work folder. What each of its models came to is kept in `results/headline`
-and is not run again, here or in another clone; what is not finished goes on where it stood. `HEIRLOOM_MINUTES` (60) says how long to begin cells for, `HEIRLOOM_ONLY` (small-loop) a part of their names; figures are made from
-those there are, and say how many are missing. Two commands at once share the cells: each takes the next that nobody holds.
+A cell is one arm with one seed, a run in the store `headline` of the work folder. Its results are kept in `results/headline`
+and are not computed again, here or in another clone; unfinished cells resume. `HEIRLOOM_MINUTES` (60) limits the time in
+which cells are started, `HEIRLOOM_ONLY` (for example small-loop) selects cells by a part of their name. Figures use the
+cells that exist and count the missing ones. Several commands may run at once: each takes the next unlocked cell.
 """
 
 import fcntl
@@ -40,7 +41,7 @@ Turn = dict[str, float]
 
 
 def measure() -> list[Figure]:
-    """Add cells while there is time, then say what those that are there show."""
+    """Add cells while there is time, then compute figures of the cells that exist."""
     deadline = time.monotonic() + 60 * float(os.environ.get("HEIRLOOM_MINUTES", "60"))
     cells = [(size, arm, seed) for size in (SMALL, FULL) for seed in _SEEDS for arm in arms(size)]
     only = os.environ.get("HEIRLOOM_ONLY", "")
@@ -48,7 +49,7 @@ def measure() -> list[Figure]:
         if only in _slug(cell) and time.monotonic() < deadline:
             _live(cell)
     missing = sum(not _note(cell).exists() for cell in cells)
-    small, full = _told(SMALL), _told(FULL)
+    small, full = _curves(SMALL), _curves(FULL)
     _draw({SMALL: small, FULL: full})
     return [
         *_verdict(SMALL, small),
@@ -111,15 +112,15 @@ def _course(cell: Cell) -> list[Turn]:
 
 def _turn(attempt: Path) -> Turn:
     rows = read_table(attempt / "metrics").to_pylist()
-    said = {row["metric"]: row["value"] for row in rows if row["subject"] == "model" and row["metric"] in _METRICS}
+    metrics = {row["metric"]: row["value"] for row in rows if row["subject"] == "model" and row["metric"] in _METRICS}
     facts = read_manifest(attempt / "model")["facts"]
     verdicts = attempt / "verdict"
     alarms = sum(row["action"] != "go" for row in read_table(verdicts).to_pylist()) if verdicts.exists() else 0
     shares = {name: facts[name] for name in ("human_token_fraction", "tokens")}
-    return {**said, **shares, "alarms": alarms}
+    return {**metrics, **shares, "alarms": alarms}
 
 
-def _told(size: Size) -> dict[str, list[list[Turn]]]:
+def _curves(size: Size) -> dict[str, list[list[Turn]]]:
     """The courses of every arm of a size, one a seed, as far as they are there."""
     return {arm: [list(one["turns"]) for one in _kept(size, arm)] for arm in arms(size)}
 
@@ -130,23 +131,23 @@ def _kept(size: Size, arm: str) -> list[dict[str, Any]]:
     return [dict(json.loads(note.read_text())) for note in notes if note.exists()]
 
 
-def _draw(told: dict[Size, dict[str, list[list[Turn]]]]) -> None:
+def _draw(curves: dict[Size, dict[str, list[list[Turn]]]]) -> None:
     """The last models of all arms; and the loops by generation, where every generation of each seed was kept."""
-    draw_arms(told, _PICTURES / "headline-arms.png")
-    loops = {size: courses[best(courses, LOOP)] for size, courses in told.items() if best(courses, LOOP)}
+    draw_arms(curves, _PICTURES / "headline-arms.png")
+    loops = {size: courses[best(courses, LOOP)] for size, courses in curves.items() if best(courses, LOOP)}
     if loops and all(len(course) > size.generations for size, courses in loops.items() for course in courses):
-        draw_loops(told, _PICTURES / "headline.png")
+        draw_loops(curves, _PICTURES / "headline.png")
     else:
         print("docs/headline.png stays as it is: of some loops only the last generation was kept", flush=True)
 
 
-def _verdict(size: Size, told: Courses) -> Iterator[Figure]:
-    """The best loop against the best human-only training, each the mean of its seeds, recalibrated."""
-    arm, human = best(told, LOOP), best(told, HUMAN)
+def _verdict(size: Size, curves: Courses) -> Iterator[Figure]:
+    """The best loop against the best human-only training, each the mean of its seeds, at the best temperature."""
+    arm, human = best(curves, LOOP), best(curves, HUMAN)
     if not arm or not human:
         return
     kept, begun = _kept(size, arm), f"{size.passages:,} passages"
-    ours, theirs = mean(told[arm], PERPLEXITY), mean(told[human], PERPLEXITY)
+    ours, theirs = mean(curves[arm], PERPLEXITY), mean(curves[human], PERPLEXITY)
     gain = 1 - ours / theirs
     covered = min(one["coverage_last_over_first"] for one in kept)
     share = min(one["synthetic_share"] for one in kept)
@@ -181,8 +182,8 @@ def _underway(cells: list[Cell]) -> Iterator[Figure]:
             )
 
 
-def _table(size: Size, told: Courses) -> Iterator[Figure]:
-    for arm, courses in told.items():
+def _table(size: Size, curves: Courses) -> Iterator[Figure]:
+    for arm, courses in curves.items():
         for metric in _METRICS[:3] if courses else ():
             values = [course[-1][metric] for course in courses]
             width = f"{short(min(values))} to {short(max(values))}, {len(values)} seeds" if values[1:] else "1 seed"
@@ -201,7 +202,7 @@ def _note(cell: Cell) -> Path:
 
 @contextmanager
 def _held(lock: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this command now holds the lock; whoever dies lets go of it."""
+    """Yield whether this command holds the lock; the lock ends with the process."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:

@@ -1,8 +1,8 @@
-"""The story at benchmark size: 1,500 human passages, five generations, three seeds, three arms.
+"""Run the demo at benchmark size: 1,500 human passages, five generations, three seeds, three arms.
 
-naive and guarded are the demo's recipes with three times the text and the steps that go with it; human-only is the
-same model on human text alone, stopped at its best held-out loss. An interrupted benchmark goes on where it
-stood. Figures are of the last generation against generation 0 of the same run, the worst of the three seeds.
+naive and guarded are the demo's recipes with three times the text and proportional steps; human-only is the same model on
+human text alone, with the best held-out loss. An interrupted benchmark resumes. Figures compare the last generation with
+generation 0 of the same run, for the worst of the three seeds.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from benchmarks.figures import WORK, Ends, Figure, short, story
+from benchmarks.figures import WORK, Ends, Figure, demo_goals, short
 from curation.splitting import IngestSettings
 from flows.compare import compare
 from flows.config.loading import load_recipe
@@ -62,7 +62,7 @@ def _arms(seed: int) -> list[Recipe]:
 
 def _figures(catalog: duckdb.DuckDBPyConnection) -> list[Figure]:
     runs = {arm: [_ends(catalog, f"{arm}-{seed}") for seed in SEEDS] for arm in ARMS}
-    figures = story(runs)
+    figures = demo_goals(runs)
     for arm, seeds in runs.items():
         for metric in (
             "perplexity",

@@ -1,7 +1,6 @@
-"""What the demo costs and what it shows, at its own size: three seeds, and the quick one.
+"""Measure time and results of the demo: three seeds, and the quick demo.
 
-Seed 0 is timed; it should be run on a machine that does nothing else. A seed whose store is finished is not run
-again, and its time is the one that was taken when it ran.
+Seed 0 is timed and should run on an idle machine. A seed with a finished store is not run again; its recorded time is used.
 """
 
 import json
@@ -10,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.figures import WORK, Ends, Figure, run_heirloom, story
+from benchmarks.figures import WORK, Ends, Figure, demo_goals, run_heirloom
 from flows.demo import ARMS
 from storage.artifacts.provenance import machine
 from storage.query.catalog import open_catalog
@@ -36,7 +35,7 @@ def measure() -> list[Figure]:
             _fits(seconds[0], known),
         ),
         Figure("heirloom demo --quick", round(quick), "s", "< 60", quick < 60),
-        *story(runs),
+        *demo_goals(runs),
         Figure("human-only, best held-out loss: perplexity, three seeds", _listed(runs["human-only"]), ""),
         Figure(
             "guarded: perplexity, last generation, three seeds",
@@ -84,6 +83,6 @@ def _known_kind() -> str:
 def _fits(seconds: float, kind: str) -> bool | None:
     limit = {"zen5": 300, "without bf16": 480}.get(kind)
     if limit is None:
-        # Between the two kinds: meeting the stricter goal is meeting it, missing it says nothing.
+        # Between the two kinds: meeting the stricter goal counts, missing it decides nothing.
         return True if seconds <= 300 else None
     return seconds <= limit

@@ -1,9 +1,9 @@
-"""What measuring costs beside generating, how gates alarm, and the case that perplexity alone misses.
+"""Measure the cost of evaluation, false and late gate alarms, and a collapse that perplexity alone misses.
 
-Cost: CPU seconds of the two stages of one generation of 10,000 candidates, by clocks put around the verbs, of this process and its
-workers. Alarms: see `alarms`. The case: accumulating words said at temperature 0.7 by a tiny transformer keeps held-out loss near
-that of the model of human text, while hardly a rare word is said any more. Runs are kept in `measure` and `alarms` of the work
-folder, so that an interrupted benchmark goes on; the generation whose cost is counted is begun anew.
+Cost: CPU seconds of generation and evaluation of one generation of 10,000 candidates, of this process and its workers.
+Alarms: see `false_alarms`. The missed collapse: a tiny transformer that accumulates samples of temperature 0.7 keeps its
+held-out loss but generates hardly any rare word. Runs are kept in `measure` and `alarms` of the work folder, so an
+interrupted benchmark resumes; the generation whose cost is measured starts over.
 """
 
 import contextlib
@@ -71,13 +71,13 @@ def _timed(recipe: Recipe, site: Site) -> None:
     _SPENT.write_text(json.dumps(spent))
 
 
-def _clocked(verb: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
-    @functools.wraps(verb)
-    def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  (of whichever verb)
+def _clocked(stage: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+    @functools.wraps(stage)
+    def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  (arguments of any stage)
         (backends,) = (one for one in arguments if isinstance(one, Backends))
         before = cpu_seconds(backends)
-        made = verb(*arguments, **named)
-        spent[verb.__name__] = cpu_seconds(backends) - before
+        made = stage(*arguments, **named)
+        spent[stage.__name__] = cpu_seconds(backends) - before
         return made
 
     return call
@@ -108,7 +108,7 @@ def _wide() -> Recipe:
     return load_recipe("accumulate", changes)
 
 
-def _case(said: bool) -> list[Figure]:
+def _case(is_reported: bool) -> list[Figure]:
     question = """select metric, arg_max(value, generation) / arg_min(value, generation) from metrics
         where run = 'cold' and subject = 'model' and source = 'all' group by metric"""
     last = dict(open_catalog(_STORE, ["cold"]).sql(question).fetchall())
@@ -127,7 +127,7 @@ def _case(said: bool) -> list[Figure]:
             "True",
             early,
         ),
-        Figure("accumulate at 0.7: the report names this case", str(said), "", "True", said),
+        Figure("accumulate at 0.7: the report names this case", str(is_reported), "", "True", is_reported),
     ]
 
 

@@ -1,7 +1,7 @@
-"""Forecast against measured: what the models of every policy say, and what was foretold of it, generation by generation.
+"""Compare forecast and measured vocabulary of every policy, generation by generation.
 
 Pieces are runs, remembered in `forecast` of the work folder; an interrupted benchmark goes on where it stood. On the n-gram
-backend the model learns its corpus nearly as it is; on the transformer it does not, and docs/forecast.md says what differs.
+backend the model learns its corpus nearly as it is; on the transformer it does not, and docs/forecast.md explains the differences.
 """
 
 from benchmarks.figures import WORK, Figure, short
@@ -51,13 +51,15 @@ def _figures(backend: str) -> list[Figure]:
     rows = open_catalog(_STORE, names).sql(QUERIES["forecast_vs_measured"]).fetchall()
     found = []
     for name in names:
-        pairs = {(place, metric): (told, seen) for run, place, metric, told, seen in rows if run == name}
-        off = max(abs(told - seen) for (_, metric), (told, seen) in pairs.items() if metric == "type_coverage")
+        pairs = {(place, metric): (predicted, seen) for run, place, metric, predicted, seen in rows if run == name}
+        off = max(
+            abs(predicted - seen) for (_, metric), (predicted, seen) in pairs.items() if metric == "type_coverage"
+        )
         # Less what the model of human text alone is off by: what is left is the course, and not the model.
-        first_told, first_seen = pairs[0, "type_coverage"]
+        first_predicted, first_seen = pairs[0, "type_coverage"]
         course = max(
-            abs(told - seen - (first_told - first_seen))
-            for (_, metric), (told, seen) in pairs.items()
+            abs(predicted - seen - (first_predicted - first_seen))
+            for (_, metric), (predicted, seen) in pairs.items()
             if metric == "type_coverage"
         )
         found.append(Figure(f"{name}: type coverage, largest distance from forecast", short(off), "share"))

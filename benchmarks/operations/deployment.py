@@ -25,7 +25,7 @@ from storage.readers.python_docs import iter_docstrings
 from storage.runs.run import Run
 
 PIECES = WORK / "operate"
-"""What each piece has told, with its transcript and logs; a piece that is there is not run again."""
+"""Results of each part, with its transcript and logs; a finished part is not run again."""
 _ROOT = Path(__file__).parents[2]
 _RECIPE = {
     "name": "nightly",
@@ -113,7 +113,7 @@ class World:
         process.wait(60)
 
     def command(self, *words: str) -> str:
-        """Run a Python module in the clone to its end; returns what it said."""
+        """Run a Python module in the clone to its end and return its output."""
         found = subprocess.run(
             [sys.executable, "-m", *words],
             cwd=self.folder / "clone",
@@ -161,7 +161,7 @@ class World:
         return sorted((state["timestamp"], state["name"]) for state in found)
 
     def accepted(self) -> list[int]:
-        """Generations that were accepted, as often as the journal says so."""
+        """Accepted generations, once for each entry of the journal."""
         return [entry["generation"] for entry in self.run.journal() if entry["event"] == "accepted"]
 
     def wait(self, true: Callable[[], bool], what: str, seconds: float = 600) -> float:

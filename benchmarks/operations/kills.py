@@ -39,9 +39,9 @@ class Survived:
     changed: list[str] = field(default_factory=list)
     """Stored files, parts of drafts among them, that were gone or other bytes after a later start."""
     different: list[str] = field(default_factory=list)
-    """Files of a finished run that are not those of the run that nobody killed."""
+    """Files of a finished run that differ from those of an uninterrupted run."""
     failed: list[str] = field(default_factory=list)
-    """What a command said that ended with an error of its own."""
+    """Output of commands that failed by themselves."""
 
 
 def command(recipe: Path, store: str, *, with_prefect: bool) -> list[str]:
@@ -56,7 +56,7 @@ def command(recipe: Path, store: str, *, with_prefect: bool) -> list[str]:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a run is killed: how to begin anew, with which words, and how a reader sees the store."""
+    """The setting in which a run is killed: how to start over, the command, and a reader's view of the store."""
 
     begin: Callable[[], list[str]]
     """Make a store with human text and no run, and say the command."""
@@ -78,7 +78,7 @@ def folder_scene(begun: Path, work: Path, recipe: Path, *, with_prefect: bool) -
 
 
 def bucket_scene(begun: Path, work: Path, url: str, recipe: Path) -> Scene:
-    """A store in a bucket: its mirror is in `work`, and it is seen through another mirror, made anew for each look."""
+    """A store in a bucket: its mirror is in `work`, and is read through another mirror, created for each check."""
     mirror, other, site = work / "mirror", work / "seen", work / "site.toml"
     places: list[str] = []
 
@@ -105,37 +105,37 @@ def bucket_scene(begun: Path, work: Path, url: str, recipe: Path) -> Scene:
 
 def survive(scene: Scene, kills: int, seed: int) -> Survived:
     """Kill the command `kills` times; a run that finishes meanwhile is compared, and another one begun."""
-    dice, told = random.Random(seed), Survived()  # noqa: S311  (instants, not secrets)
+    rng, survived = random.Random(seed), Survived()  # noqa: S311  (instants, not secrets)
     words = scene.begin()
     started = time.monotonic()
-    _hear(subprocess.run(words, capture_output=True, text=True, check=False), told)
+    _record_failure(subprocess.run(words, capture_output=True, text=True, check=False), survived)
     length = time.monotonic() - started
     undisturbed = published(scene.seen())
     words = scene.begin()
     before: Digests = {}
     unfinished = True
-    while not told.failed and (told.kills < kills or unfinished):
-        with tempfile.TemporaryFile("w+") as said:
-            process = subprocess.Popen(words, stdout=said, stderr=said, text=True)
+    while not survived.failed and (survived.kills < kills or unfinished):
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(words, stdout=output, stderr=output, text=True)
             try:
-                process.wait(dice.uniform(0, length) if told.kills < kills else None)
+                process.wait(rng.uniform(0, length) if survived.kills < kills else None)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                told.kills += 1
+                survived.kills += 1
             else:
-                said.seek(0)
-                _hear(subprocess.CompletedProcess(words, process.returncode, "", said.read()), told)
-                told.finished += 1
-        told.half += half(scene.seen())
+                output.seek(0)
+                _record_failure(subprocess.CompletedProcess(words, process.returncode, "", output.read()), survived)
+                survived.finished += 1
+        survived.half += half(scene.seen())
         now = stored(scene.work)
-        told.changed += [name for name, digest in before.items() if now.get(name) != digest]
+        survived.changed += [name for name, digest in before.items() if now.get(name) != digest]
         before = now
         unfinished = process.returncode == -signal.SIGKILL
         if not unfinished:
-            told.different += sorted({name for name, _ in undisturbed.items() ^ published(scene.seen()).items()})
+            survived.different += sorted({name for name, _ in undisturbed.items() ^ published(scene.seen()).items()})
             words, before = scene.begin(), {}
-    return told
+    return survived
 
 
 def stored(store: Path) -> Digests:
@@ -157,19 +157,19 @@ def published(store: Path) -> Digests:
 
 
 def half(store: Path) -> list[str]:
-    """Files that a manifest lists and that are not there, or not what it says."""
+    """Files that a manifest lists and that are not there, or differ from it."""
     wrong = []
     for manifest in store.glob(f"runs/*/generation=*/attempt=*/*/{MANIFEST}"):
         if not manifest.parent.name.startswith("."):
-            for name, said in json.loads(manifest.read_text())["files"].items():
+            for name, output in json.loads(manifest.read_text())["files"].items():
                 path = manifest.parent / name
-                if not path.exists() or _digest(path) != said["sha256"]:
+                if not path.exists() or _digest(path) != output["sha256"]:
                     wrong.append(str(path.relative_to(store)))
     return wrong
 
 
 def _data(store: Path) -> list[Path]:
-    """Files of runs but manifests, which say when, and hidden ones, which nobody reads."""
+    """Files of runs without manifests, which contain times, and hidden files."""
     found = store.glob("runs/*/generation=*/attempt=*/**/*")
     return [path for path in found if path.is_file() and not path.name.startswith((".", "_"))]
 
@@ -185,9 +185,9 @@ def _digest_but_speed(path: Path) -> str:
     return _digest(path)
 
 
-def _hear(ended: subprocess.CompletedProcess[str], told: Survived) -> None:
+def _record_failure(ended: subprocess.CompletedProcess[str], survived: Survived) -> None:
     if ended.returncode:
-        told.failed.append(f"exit {ended.returncode}: {ended.stderr[-2000:]}")
+        survived.failed.append(f"exit {ended.returncode}: {ended.stderr[-2000:]}")
 
 
 if __name__ == "__main__":

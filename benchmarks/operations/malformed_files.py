@@ -1,4 +1,4 @@
-"""Files that no door should trust: every kind of source, broken in every way that was thought of, from a seed."""
+"""Generate malformed files of every source format from a seed, to test that ingestion rejects them cleanly."""
 
 import csv
 import gzip
@@ -17,17 +17,17 @@ KINDS = ("jsonl", "csv", "tsv", "parquet", "txt", "md")
 
 def write_malformed(path: Path, number: int) -> Path:
     """Write the malformed file of this number, named by its kind, into the folder `path`; returns its path."""
-    dice = random.Random(number)  # noqa: S311  (not a secret)
+    rng = random.Random(number)  # noqa: S311  (not a secret)
     kind = KINDS[number % len(KINDS)]
-    texts = [" ".join(dice.choices(_WORDS, k=dice.randint(3, 12))) + f" {place}" for place in range(60)]
-    content = _CLEAN[kind](texts, dice)
-    for spoil in dice.sample(_SPOILERS, dice.randint(1, 2)):
-        content = spoil(content, dice)
-    packing = "" if kind == "parquet" else dice.choice(["", "", ".gz", ".zst"])
+    texts = [" ".join(rng.choices(_WORDS, k=rng.randint(3, 12))) + f" {place}" for place in range(60)]
+    content = _CLEAN[kind](texts, rng)
+    for spoil in rng.sample(_SPOILERS, rng.randint(1, 2)):
+        content = spoil(content, rng)
+    packing = "" if kind == "parquet" else rng.choice(["", "", ".gz", ".zst"])
     if packing:
         packed = gzip.compress(content, 1) if packing == ".gz" else pa.compress(content, "zstd", asbytes=True)
-        content = dice.choice([_same, _same, _cut, _flip])(packed, dice)
-    name = kind.upper() if dice.random() < 0.1 else kind
+        content = rng.choice([_same, _same, _cut, _flip])(packed, rng)
+    name = kind.upper() if rng.random() < 0.1 else kind
     file = path / f"{number}.{name}{packing}"
     file.write_bytes(content)
     return file
@@ -36,7 +36,7 @@ def write_malformed(path: Path, number: int) -> Path:
 _WORDS = ("rain", "old", "river", "Grüße", "日本語", "naïve", "letter", "the", "a", "winter", "said", "👋")
 
 
-def _jsonl(texts: list[str], dice: random.Random) -> bytes:
+def _jsonl(texts: list[str], rng: random.Random) -> bytes:
     strange: list[Any] = [
         {"text": None},
         {"text": {"deep": [1, {"er": "x"}]}},
@@ -52,28 +52,28 @@ def _jsonl(texts: list[str], dice: random.Random) -> bytes:
         {"id": 1, "text": "same id"},
         {"text": float("nan")},
     ]
-    lines = [json.dumps({"id": 1, "text": text}, ensure_ascii=dice.random() < 0.5) for text in texts]
-    lines += [json.dumps(dice.choice(strange)) for _ in range(8)]
+    lines = [json.dumps({"id": 1, "text": text}, ensure_ascii=rng.random() < 0.5) for text in texts]
+    lines += [json.dumps(rng.choice(strange)) for _ in range(8)]
     lines += ["[" * 5000, '{"text": "cut', "{}", "", "   ", '{"text": ' * 300]
-    dice.shuffle(lines)
+    rng.shuffle(lines)
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
 def _separated(mark: str) -> Callable[[list[str], random.Random], bytes]:
-    def write(texts: list[str], dice: random.Random) -> bytes:
+    def write(texts: list[str], rng: random.Random) -> bytes:
         out = io.StringIO()
         rows = csv.writer(out, delimiter=mark)
-        rows.writerow(dice.choice([["id", "text"], ["text"], ["text", "text"], ["id", "body"], []]))
+        rows.writerow(rng.choice([["id", "text"], ["text"], ["text", "text"], ["id", "body"], []]))
         for text in texts:
-            rows.writerow(dice.choice([["1", text], [text], ["1", text, "more"], [], ["1", f'{text}\n"x"\r\n']]))
-        return out.getvalue().encode() + dice.choice([b"", b'1,"never closed\n' + b"x,y\n" * 2000])
+            rows.writerow(rng.choice([["1", text], [text], ["1", text, "more"], [], ["1", f'{text}\n"x"\r\n']]))
+        return out.getvalue().encode() + rng.choice([b"", b'1,"never closed\n' + b"x,y\n" * 2000])
 
     return write
 
 
-def _parquet(texts: list[str], dice: random.Random) -> bytes:
-    raw = [text.encode()[: dice.choice([1000, 5])] for text in texts]
-    column: Any = dice.choice(
+def _parquet(texts: list[str], rng: random.Random) -> bytes:
+    raw = [text.encode()[: rng.choice([1000, 5])] for text in texts]
+    column: Any = rng.choice(
         [
             lambda: pa.array(texts),
             # Bytes under the name of a string: what a careless writer leaves.
@@ -87,12 +87,12 @@ def _parquet(texts: list[str], dice: random.Random) -> bytes:
         ]
     )()
     sink = io.BytesIO()
-    pq.write_table(pa.table({dice.choice(["text", "text", "text", "body"]): column}), sink)
+    pq.write_table(pa.table({rng.choice(["text", "text", "text", "body"]): column}), sink)
     return sink.getvalue()
 
 
-def _plain(texts: list[str], dice: random.Random) -> bytes:
-    return dice.choice(["\n", "\n\n", "\r\n", "\r"]).join(texts).encode()
+def _plain(texts: list[str], rng: random.Random) -> bytes:
+    return rng.choice(["\n", "\n\n", "\r\n", "\r"]).join(texts).encode()
 
 
 _CLEAN = {
@@ -109,21 +109,21 @@ def _same(content: bytes, _: random.Random) -> bytes:
     return content
 
 
-def _cut(content: bytes, dice: random.Random) -> bytes:
-    return content[: dice.randint(0, len(content))]
+def _cut(content: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randint(0, len(content))]
 
 
-def _flip(content: bytes, dice: random.Random) -> bytes:
+def _flip(content: bytes, rng: random.Random) -> bytes:
     spoiled = bytearray(content)
-    for _ in range(dice.randint(1, 20) if content else 0):
-        spoiled[dice.randrange(len(spoiled))] = dice.randrange(256)
+    for _ in range(rng.randint(1, 20) if content else 0):
+        spoiled[rng.randrange(len(spoiled))] = rng.randrange(256)
     return bytes(spoiled)
 
 
 def _insert(*choices: bytes) -> Callable[[bytes, random.Random], bytes]:
-    def spoil(content: bytes, dice: random.Random) -> bytes:
-        at = dice.randint(0, len(content))
-        return content[:at] + dice.choice(choices) + content[at:]
+    def spoil(content: bytes, rng: random.Random) -> bytes:
+        at = rng.randint(0, len(content))
+        return content[:at] + rng.choice(choices) + content[at:]
 
     return spoil
 

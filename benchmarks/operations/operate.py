@@ -40,10 +40,12 @@ def measure() -> list[Figure]:
         Figure("delay from due time to start, maximum of two", fired["late"], "s"),
         *costs,
     ]
-    for name, told in found.items():
-        whole = told["once"] and not told["half"] and not told["changed"] and told["ended"] == "Completed"
-        figures.append(Figure(f"{name}: finished after", told["finished"], "s", "no record lost or duplicated", whole))
-        figures.append(Figure(f"{name}: detected after", told["noticed"], "s" if told["noticed"] else "not needed"))
+    for name, result in found.items():
+        whole = result["once"] and not result["half"] and not result["changed"] and result["ended"] == "Completed"
+        figures.append(
+            Figure(f"{name}: finished after", result["finished"], "s", "no record lost or duplicated", whole)
+        )
+        figures.append(Figure(f"{name}: detected after", result["noticed"], "s" if result["noticed"] else "not needed"))
     return figures
 
 
@@ -51,8 +53,8 @@ def _piece(name: str, work: Callable[[World], dict[str, Any]]) -> dict[str, Any]
     note = PIECES / f"{name}.json"
     if not note.exists():
         with world(name) as made:
-            told = work(made)
-        note.write_text(json.dumps(told, indent=1))
+            result = work(made)
+        note.write_text(json.dumps(result, indent=1))
     return dict(json.loads(note.read_text()))
 
 
@@ -60,8 +62,8 @@ def _schedule(made: World) -> dict[str, Any]:
     every = {"interval": 60.0, "anchor_date": "2026-01-01T00:00:00Z", "timezone": "UTC"}
     made.api("POST", f"/deployments/{made.deployment()}/schedules", [{"schedule": every, "active": True}])
     made.say("evolve/nightly is due every minute from now on")
-    made.wait(lambda: made.accepted() == [0], "generation 0 is there, and nobody asked for it")
-    made.wait(lambda: made.accepted() == [0, 1], "generation 1 is there, and nobody asked for it")
+    made.wait(lambda: made.accepted() == [0], "generation 0 exists, started by the schedule")
+    made.wait(lambda: made.accepted() == [0, 1], "generation 1 exists, started by the schedule")
     done = [run for run in made.runs() if run["start_time"]]
     made.wait(lambda: sum(run["state_type"] == "COMPLETED" for run in made.runs()) >= 2, "two runs are Completed")
     late = [_between(run["expected_start_time"], run["start_time"]) for run in done[:2]]
@@ -73,7 +75,7 @@ def _disturbed(made: World, disturb: Callable[[World], None]) -> dict[str, Any]:
     made.wait(lambda: made.states(first)[-1][1] == "Completed", "generation 0 is there")
     run = made.trigger()
     candidates = made.run.folder / "generation=1/attempt=1/.candidates.draft"
-    made.wait(candidates.exists, "generation 1 is being spoken")
+    made.wait(candidates.exists, "generation 1 is being generated")
     before = stored(made.store)
     since = time.time()
     disturb(made)

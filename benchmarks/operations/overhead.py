@@ -22,7 +22,7 @@ def costs() -> dict[str, Callable[[World], dict[str, Any]]]:
 
 
 def figures(again: dict[str, Any], over: dict[str, Any], ray: dict[str, Any]) -> list[Figure]:
-    """What the pieces have told, with its goals."""
+    """Figures of the parts, with their goals."""
     ratio = sum(over["prefect"]) / sum(over["plain"])
     same, five = ray["unlike"] == 0, "repeat of a finished run of five generations, server running"
     return [
@@ -64,7 +64,7 @@ def _ray(made: World) -> dict[str, Any]:
         'curate.filters=["exact", "semantic"]',
     )
     words = [word for change in (*changes, "curate.encoder=minilm") for word in ("--set", change)]
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     kept: dict[str, dict[str, str]] = {}
     for name, ray in (("threads", ""), ("ray", LOCAL)):
         store, site = made.folder / f"on-{name}", made.folder / f"{name}.toml"
@@ -72,9 +72,9 @@ def _ray(made: World) -> dict[str, Any]:
         site.write_text(f'store = "{store}"\nresources = {{ ray = "{ray}", num_sample_workers = 2 }}\n')
         since = time.monotonic()
         made.command("flows", "run", "ngram", *words, "--site", str(site))
-        told[name] = round(time.monotonic() - since, 1)
+        results[name] = round(time.monotonic() - since, 1)
         kept[name] = stored(store) | _fingerprints(store)
-    return told | {
+    return results | {
         "unlike": len({name for name, _ in kept["threads"].items() ^ kept["ray"].items()}),
         "files": len(kept["threads"]),
     }
@@ -87,7 +87,7 @@ def _fingerprints(store: Path) -> dict[str, str]:
 
 def _overhead(made: World) -> dict[str, Any]:
     """CPU seconds of the same generations with and without Prefect, in turns, each in a store of its own."""
-    told: dict[str, list[float]] = {"prefect": [], "plain": []}
+    results: dict[str, list[float]] = {"prefect": [], "plain": []}
     for turn in range(2):
         for name, before in (("plain", "with without_prefect():"), ("prefect", "if True:")):
             store = made.folder / f"{name}-{turn}"
@@ -99,9 +99,9 @@ def _overhead(made: World) -> dict[str, Any]:
                 env=made.environment(),
                 check=True,
             )
-            told[name].append(round(_cpu() - since, 2))
-            made.say(f"{name}: {told[name][-1]:.1f} s of CPU")
-    return told
+            results[name].append(round(_cpu() - since, 2))
+            made.say(f"{name}: {results[name][-1]:.1f} s of CPU")
+    return results
 
 
 _GUARDED = """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Said = list[tuple[str, int]]
+Completions = list[tuple[str, int]]
 """Texts and their tokens."""
 Request = dict[str, Any]
 """As the completions API takes it; the prompt in tokens."""
@@ -31,14 +31,14 @@ ENGINE: dict[str, Any] = {
 """The settings that ours has on a processor."""
 
 
-def _engine(model: str) -> Callable[[list[Request]], Said]:
+def _engine(model: str) -> Callable[[list[Request]], Completions]:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM, SamplingParams
 
     llm = LLM(model, **ENGINE)
 
-    def ask(requests: list[Request]) -> Said:
+    def ask(requests: list[Request]) -> Completions:
         prompts = [{"prompt_token_ids": one["prompt"]} for one in requests]
         asked = [SamplingParams(seed=one["seed"], max_tokens=one["max_tokens"], logprobs=0) for one in requests]
         outputs = [output.outputs[0] for output in llm.generate(prompts, asked, use_tqdm=False)]
@@ -47,19 +47,19 @@ def _engine(model: str) -> Callable[[list[Request]], Said]:
     return ask
 
 
-def _client(address: str) -> Callable[[list[Request]], Said]:
+def _client(address: str) -> Callable[[list[Request]], Completions]:
     # As vLLM's own benchmark of servers does; httpx took 9 ms of CPU a request with so many at once.
     import aiohttp
 
-    async def all_of(requests: list[Request]) -> Said:
+    async def all_of(requests: list[Request]) -> Completions:
         places = asyncio.Semaphore(AT_ONCE)
         wide, patient = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.0), aiohttp.ClientTimeout(total=600)
         async with aiohttp.ClientSession(connector=wide, timeout=patient) as client:
 
             async def one_of(request: Request) -> tuple[str, int]:
                 async with places, client.post(f"{address}/v1/completions", json=request) as response:
-                    said = await response.json()
-                return said["choices"][0]["text"], said["usage"]["completion_tokens"]
+                    payload = await response.json()
+                return payload["choices"][0]["text"], payload["usage"]["completion_tokens"]
 
             return await asyncio.gather(*map(one_of, requests))
 
@@ -67,17 +67,19 @@ def _client(address: str) -> Callable[[list[Request]], Said]:
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Process requests until the input ends."""
     kind, where = sys.argv[1:]
     ask = (_engine if kind == "engine" else _client)(where)
     print("ready", flush=True)
     for line in sys.stdin:
         requests = json.loads(Path(line.strip()).read_text())
         started, cpu = time.perf_counter(), time.process_time()
-        said = ask(requests)
+        completions = ask(requests)
         took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
         print(
-            json.dumps({**took, "tokens": sum(count for _, count in said), "texts": [text for text, _ in said]}),
+            json.dumps(
+                {**took, "tokens": sum(count for _, count in completions), "texts": [text for text, _ in completions]}
+            ),
             flush=True,
         )
 

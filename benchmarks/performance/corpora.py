@@ -37,10 +37,10 @@ def with_templates(count: int, words: int, seed: int = 7) -> Path:
     """The same documents, each behind one of three texts of so many words."""
 
     def made() -> Iterator[str]:
-        dice = random.Random(seed)  # noqa: S311
-        templates = [" ".join(_words(dice, words)) for _ in range(3)]
+        rng = random.Random(seed)  # noqa: S311
+        templates = [" ".join(_words(rng, words)) for _ in range(3)]
         for text in _documents(count, seed):
-            yield f"{dice.choice(templates)} {text}"
+            yield f"{rng.choice(templates)} {text}"
 
     return _kept(f"templates-{words}-{count}", made)
 
@@ -49,27 +49,27 @@ def mostly_template(count: int, share: float, seed: int = 7) -> Path:
     """Distinct documents of 200 words, this share of which is one and the same text; the others are drawn one by one."""
 
     def made() -> Iterator[str]:
-        dice = random.Random(seed)  # noqa: S311
+        rng = random.Random(seed)  # noqa: S311
         shared = round(200 * share)
-        template = " ".join(_words(dice, shared)[:shared])
+        template = " ".join(_words(rng, shared)[:shared])
         for _ in range(count):
-            yield f"{template} {' '.join(dice.choices(_vocabulary(), k=200 - shared))}"
+            yield f"{template} {' '.join(rng.choices(_vocabulary(), k=200 - shared))}"
 
     return _kept(f"shared-{round(100 * share)}-{count}", made)
 
 
 def joined(count: int, seed: int) -> pa.ChunkedArray:
-    """So many documents of 178 words on average, a million in seconds: sentences drawn anew, or those of another one.
+    """Generate `count` documents of 178 words on average, a million in seconds: new sentences, or those of another document.
 
     Three in ten repeat an earlier one but for one to four sentences.
     """
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     pool = pa.array([" ".join(found) for found in _sentences()])
-    sizes = np.clip(dice.lognormal(2.4, 0.4, count), 4, 26).astype(np.int64)
-    drawn = dice.integers(0, len(pool), (count, 26), dtype=np.int32)
-    copies = np.flatnonzero(dice.random(count) < 0.3)[1:]
-    sources = (copies * dice.random(len(copies))).astype(np.int64)
-    edits = [dice.integers(0, 26, len(copies)) for _ in range(4)]
+    sizes = np.clip(rng.lognormal(2.4, 0.4, count), 4, 26).astype(np.int64)
+    drawn = rng.integers(0, len(pool), (count, 26), dtype=np.int32)
+    copies = np.flatnonzero(rng.random(count) < 0.3)[1:]
+    sources = (copies * rng.random(len(copies))).astype(np.int64)
+    edits = [rng.integers(0, 26, len(copies)) for _ in range(4)]
     fresh = drawn[copies]
     drawn[copies], sizes[copies] = drawn[sources], sizes[sources]
     for number, places in enumerate(edits):
@@ -136,41 +136,41 @@ def _kept(name: str, made: Callable[[], Iterator[str]]) -> Path:
 
 
 def _documents(count: int, seed: int) -> Iterator[str]:
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     sizes = np.clip(np.random.default_rng(seed).lognormal(5.0, 0.45, count), 50, 300).astype(int).tolist()
     recent: list[str] = []
     source, copies = "", 0
     for size in sizes:
-        if not copies and recent and dice.random() < 0.125:
-            source, copies = dice.choice(recent), min(64, int(1 / max(1e-3, dice.random()) ** 0.9))
-        if copies and dice.random() < 0.7:
+        if not copies and recent and rng.random() < 0.125:
+            source, copies = rng.choice(recent), min(64, int(1 / max(1e-3, rng.random()) ** 0.9))
+        if copies and rng.random() < 0.7:
             copies -= 1
-            yield _edited(source, dice.choice(RATES), dice)
+            yield _edited(source, rng.choice(RATES), rng)
             continue
-        text = " ".join(_words(dice, size))
-        if dice.random() < 0.2:
+        text = " ".join(_words(rng, size))
+        if rng.random() < 0.2:
             recent.append(text)
             if len(recent) > 20_000:
-                recent[dice.randrange(20_000)] = recent.pop()
+                recent[rng.randrange(20_000)] = recent.pop()
         yield text
 
 
-def _words(dice: random.Random, least: int) -> list[str]:
+def _words(rng: random.Random, least: int) -> list[str]:
     """At least so many words, in whole sentences."""
     found: list[str] = []
     while len(found) < least:
-        found += dice.choice(_sentences())
+        found += rng.choice(_sentences())
     return found
 
 
-def _edited(text: str, rate: float, dice: random.Random) -> str:
+def _edited(text: str, rate: float, rng: random.Random) -> str:
     found: list[str] = []
     for word in text.split(" "):
-        drawn = dice.random()
+        drawn = rng.random()
         if drawn >= rate or 0.6 * rate <= drawn < 0.8 * rate:
             found.append(word)
         if drawn < 0.8 * rate:
-            found.append(dice.choice(_vocabulary()))
+            found.append(rng.choice(_vocabulary()))
     return " ".join(found)
 
 

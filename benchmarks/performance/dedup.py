@@ -146,7 +146,7 @@ def _leaks(rivals: Sequence[str], words: int, corpus: Path) -> list[Figure]:
 
 
 def _losses(rivals: Sequence[str], share: float, corpus: Path) -> list[Figure]:
-    """Distinct documents that go. At 90 % their likeness is 0.81, and only a masked template tells them apart."""
+    """Distinct documents that are dropped. At 90 % their similarity is 0.81, and only template masking separates them."""
     what = f"of {pq.read_metadata(corpus).num_rows:,} distinct documents, {share:.0%} template"
     masked, open_ = (_outcome(name, corpus, judged=False) for name in ("Heirloom, masked", "Heirloom"))
     figures = [Figure(f"Heirloom, masked: removed {what}", masked.dropped, "documents", "0", masked.dropped == 0)]
@@ -168,10 +168,10 @@ def _outcome(name: str, corpus: Path, *, judged: bool = True) -> Outcome:
         command = [str(_python(name)), str(Path(__file__).parent / "dedup_peers.py")]
     else:
         command = [sys.executable, "-m", "benchmarks.performance.dedup"]
-    said = subprocess.run([*command, name, str(corpus), str(folder)], check=False, capture_output=True, text=True)
-    if said.returncode:
-        raise RuntimeError(f"{name} failed on {corpus.name}:\n{said.stderr[-2000:]}")
-    cost = json.loads(said.stdout.splitlines()[-1])
+    process = subprocess.run([*command, name, str(corpus), str(folder)], check=False, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(f"{name} failed on {corpus.name}:\n{process.stderr[-2000:]}")
+    cost = json.loads(process.stdout.splitlines()[-1])
     count = pq.read_metadata(corpus).num_rows
     stays = np.ones(count, bool)
     stays[np.load(folder / "dropped.npy")] = False
@@ -182,10 +182,10 @@ def _outcome(name: str, corpus: Path, *, judged: bool = True) -> Outcome:
 def _judged(stays: "np.ndarray[tuple[int], np.dtype[np.bool_]]", corpus: Path) -> tuple[float, float]:
     left, right = corpora.similar_pairs(corpus)
     both = stays[left] & stays[right]
-    spoken_for = np.zeros(len(stays), bool)
-    spoken_for[right[stays[left]]] = spoken_for[left[stays[right]]] = True
+    represented = np.zeros(len(stays), bool)
+    represented[right[stays[left]]] = represented[left[stays[right]]] = True
     leaked = len(np.unique(right[both])) / max(1, len(np.unique(right)))
-    return leaked, float(spoken_for[~stays].mean()) if (~stays).any() else 1.0
+    return leaked, float(represented[~stays].mean()) if (~stays).any() else 1.0
 
 
 def _environment(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Other people's near-duplicate search, as their users would run it: Parquet in, dropped rows out, CPU time told.
+"""Run the near-duplicate search of other libraries as their users would: Parquet in, dropped rows out, CPU time printed.
 
 Run by the Python of an environment that holds the rival and pyarrow, and nothing of this project:
 `python rivals.py METHOD CORPUS.parquet FOLDER` writes FOLDER/dropped.npy and prints one line of JSON. CPU time is of this
@@ -85,7 +85,7 @@ def rensa(corpus: Path, _: Path) -> list[int]:
 
 
 def datatrove(corpus: Path, folder: Path) -> list[int]:
-    """Its four steps with its own settings, on one worker: CPU time of its pools cannot be told from here."""
+    """Its four steps with its own settings, on one worker: CPU time of its pools cannot be measured here."""
     from datatrove.executor.local import LocalPipelineExecutor
     from datatrove.pipeline.dedup import (
         MinhashDedupBuckets,

@@ -1,7 +1,7 @@
-"""What generation costs beside vLLM alone, embedded and as a server, and what asking with a purpose gains.
+"""Measure generation against vLLM alone, embedded and as a server, and the gain from prompt planning and selection.
 
-Costs are taken on one small model and the same prompts, seeds and settings, in turn within one run, as the median of the ratios. A
-round is prompts in to parts committed for us, and requests in to texts out for what we are compared with. Wants two free cores.
+All methods use one small model and the same prompts, seeds and settings, alternating within one run; figures are medians
+of ratios. Heirloom is timed from prompts to committed parts, the others from requests to texts. Needs two free cores.
 """
 
 import re
@@ -89,8 +89,8 @@ def _engine_figures() -> list[Figure]:
 
 def _server_figures() -> list[Figure]:
     server = _against(open_scene(), "server", "client", each=4).ratio(0)
-    told = f"throughput, generate over a server / bare client, {4 * RECORDS:,} prompts"
-    return [Figure(told, short(server), "ratio", ">= 0.95", server >= 0.95)]
+    label = f"throughput, generate over a server / bare client, {4 * RECORDS:,} prompts"
+    return [Figure(label, short(server), "ratio", ">= 0.95", server >= 0.95)]
 
 
 def _peer_figures() -> list[Figure]:
@@ -111,7 +111,7 @@ def _against(scene: Scene, sampler: str, kind: str, each: float = 1) -> _Rounds:
     """`each`: candidates a record."""
     rounds, model = _Rounds(), scene.models[0]
     with without_prefect(), open_backends() as backends:
-        # Both are warm, and nobody's start is timed.
+        # Both are warm; start-up is not timed.
         _generated(scene, sampler, backends, 0.1)
         log = "".join(path.read_text() for path in backends.logs.glob("server-*.log"))
         where = str(model.folder) if kind != "client" else re.findall(r"answers at (\S+)", log)[-1]
@@ -149,8 +149,8 @@ def _two_workers(scene: Scene) -> float:
 
     def timed(backends: Backends) -> float:
         started = time.perf_counter()
-        said = list(backends.sampler(sampling).sample(model, prompts, untold))
-        assert len(said) == len(prompts)
+        completions = list(backends.sampler(sampling).sample(model, prompts, untold))
+        assert len(completions) == len(prompts)
         return time.perf_counter() - started
 
     ratios = []

@@ -1,4 +1,4 @@
-"""What costs of generation are counted on: a run with five small models, backends, and bare engines and clients beside them."""
+"""Set up what generation is measured on: a run with five small models, backends, and bare engines and clients."""
 
 import json
 import os
@@ -152,4 +152,4 @@ def spent(worker: Worker) -> float:
 
 
 def untold(*_: int) -> None:
-    """Progress that nobody hears."""
+    """Ignore progress."""

@@ -1,8 +1,8 @@
-"""What a new generation costs where earlier ones are indexed: 20,000 documents after 280,000, and ten million in ten generations.
+"""Measure deduplication against indexed earlier generations: 20,000 documents after 280,000, and ten million in ten generations.
 
-The path is the product's: sketches and texts are artifacts as a run leaves them, new documents are held against all of them, and
-what survives is written and indexed. CPU time and memory are of one process a step, from before its documents are read. What
-was done before an interruption is not done again; what it keeps under `benchmarks/work` is removed to begin anew.
+The code path is the product's: sketches and texts are artifacts of a run, new documents are compared with all of them, and
+survivors are written and indexed. CPU time and memory are of one process per step, from before its documents are read.
+Finished steps are kept under `benchmarks/work`; delete them to start over.
 """
 
 import json
@@ -37,8 +37,8 @@ _TOUCHED = 1_500_000_000
 
 def ten(new: int, many: int, stated: bool) -> list[Figure]:
     """Ten generations of `many` documents, then `new` ones. `stated`: limits of time count here."""
-    costs = [_said("grow", many, number) for number in range(1, _TENS + 1)]
-    met = _said("meet", many, new)
+    costs = [_run_job("grow", many, number) for number in range(1, _TENS + 1)]
+    met = _run_job("meet", many, new)
     total = many * _TENS
     cpu = sum(cost["cpu"] for cost in costs) / total * 1e6
     peak, size = max(cost["peak"] for cost in costs) / 1e9, sum(cost["bytes"] for cost in costs) / total
@@ -60,7 +60,7 @@ def ten(new: int, many: int, stated: bool) -> list[Figure]:
 
 def after(new: int, stated: bool, turns: int) -> list[Figure]:
     """`new` documents after 14 times as many, in turns."""
-    _said("old", new, _OLD)
+    _run_job("old", new, _OLD)
     steps = {"ours": (new, _OLD), "ours, half": (new, _OLD // 2), "datasketch": (new, _OLD)}
     costs: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(turns):
@@ -79,7 +79,7 @@ def after(new: int, stated: bool, turns: int) -> list[Figure]:
 Cost = dict[str, float]
 
 
-def _said(job: str, *numbers: int) -> Cost:
+def _run_job(job: str, *numbers: int) -> Cost:
     """As `_child`, remembered."""
     note = corpora.FOLDER / "grown" / f"{job}-{'-'.join(map(str, numbers))}.json"
     if not note.exists():
@@ -91,10 +91,10 @@ def _said(job: str, *numbers: int) -> Cost:
 
 def _child(job: str, *numbers: int) -> Cost:
     command = [sys.executable, "-m", "benchmarks.performance.incremental", job, *map(str, numbers)]
-    told = subprocess.run(command, check=False, capture_output=True, text=True)
-    if told.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{told.stderr[-2000:]}")
-    cost: Cost = json.loads(told.stdout.splitlines()[-1])
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr[-2000:]}")
+    cost: Cost = json.loads(process.stdout.splitlines()[-1])
     return cost
 
 
@@ -105,9 +105,9 @@ def _tables(size: int, count: int) -> list[tuple[Artifact, Artifact]]:
 
 def _publish(pair: tuple[Artifact, Artifact], records: pa.Table) -> None:
     """Texts as candidates are stored, then their sketches."""
-    made, said = pair
-    if not said.exists():
-        with said.draft() as draft:
+    made, text_artifact = pair
+    if not text_artifact.exists():
+        with text_artifact.draft() as draft:
             draft.write_part(records)
     with made.draft() as draft:
         for part, start in enumerate(range(0, len(records), 100_000)):
@@ -197,17 +197,17 @@ def _rebuild(size: int, count: int) -> Callable[[], object]:
 
 
 def _grow(size: int, number: int) -> Callable[[], object]:
-    """One of the ten generations: what it says is on disk; it is held against all before, and what survives is indexed."""
+    """One of the ten generations: its texts are on disk, are compared with all earlier ones, and survivors are indexed."""
     *before, pair = _tables(size, number)
-    made, said = pair
-    if not said.exists():
-        with said.draft() as draft:
+    made, text_artifact = pair
+    if not text_artifact.exists():
+        with text_artifact.draft() as draft:
             draft.write_part(_records(corpora.joined(size, number), number))
 
     def work() -> None:
         from storage.artifacts.artifact import read_table
 
-        records = read_table(said.folder, ["id", "text_hash", "source_generation", "text"])
+        records = read_table(text_artifact.folder, ["id", "text_hash", "source_generation", "text"])
         kept = _survivors(records["text"], StoredIndex(before))
         if not made.exists():
             _publish(pair, records.filter(pa.array(kept)))

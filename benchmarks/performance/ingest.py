@@ -1,7 +1,7 @@
-"""What taking in human text costs beside reading and writing the same file, whether memory stays flat, and a thousand bad files.
+"""Measure ingestion against reading and writing the same file: time, memory growth, and a thousand malformed files.
 
-Every measurement is a process of its own; the two that are compared take turns in one run. Near-duplicates are not
-looked for: that has a benchmark of its own.
+Every measurement is a process of its own; compared ones alternate in one run. Near-duplicate search is off: it has its own
+benchmark.
 """
 
 import json
@@ -73,9 +73,9 @@ def _written(name: str, count: int) -> Path:
     path = _FOLDER / name
     if path.exists():
         return path
-    dice = random.Random(0)  # noqa: S311  (not a secret)
-    words = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 9))) for _ in range(20_000)]
-    texts = (" ".join(dice.choices(words, k=dice.randint(30, 46))) for _ in range(count))
+    rng = random.Random(0)  # noqa: S311  (not a secret)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(20_000)]
+    texts = (" ".join(rng.choices(words, k=rng.randint(30, 46))) for _ in range(count))
     hidden = path.with_name(f".{name}")
     if path.suffix == ".jsonl":
         with hidden.open("w") as lines:
@@ -94,7 +94,7 @@ def _measured(mode: str, path: Path) -> dict[str, float]:
 
 
 def _malformed() -> list[Figure]:
-    """Each in a store of its own: accepted with a count of what was set aside, or refused in one sentence."""
+    """Each in a store of its own: accepted with a count of rejected rows, or refused with one message."""
     folder = _FOLDER / "malformed"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

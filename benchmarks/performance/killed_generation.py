@@ -1,6 +1,6 @@
-"""Ten thousand candidates, once undisturbed and once killed in the middle: the same texts, flat memory, one part at most lost.
+"""Generate ten thousand candidates, uninterrupted and killed midway: equal texts, constant memory, at most one part lost.
 
-As a module it is what is killed: `python -m benchmarks.performance.killed_generation STORE RUN PROMPTS_OF_A_RECORD`.
+The module is also the process that is killed: `python -m benchmarks.performance.killed_generation STORE RUN PROMPTS_OF_A_RECORD`.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def figures() -> list[Figure]:
         shutil.rmtree(run.folder, ignore_errors=True)
         (_STORE / f"{run.name}.log").unlink(missing_ok=True)
     growth = _watched(plain)
-    told_at_kill = _until(killed, _RECORDS * _EACH // PART // 2 + 1)
+    log_at_kill = _until(killed, _RECORDS * _EACH // PART // 2 + 1)
     before = {path.name: path.stat().st_mtime_ns for path in _draft(killed).glob("part-*")}
     _watched(killed)
     whole, resumed = (read_table(_candidates(run)) for run in (plain, killed))
@@ -66,9 +66,9 @@ def figures() -> list[Figure]:
         for one, other in zip(whole.select(texts).to_pylist(), resumed.select(texts).to_pylist(), strict=True)
     )
     after = read_manifest(_candidates(killed))["facts"]["resumed_after"]
-    said = int(re.findall(r"generate ([\d,]+) of", told_at_kill)[-1].replace(",", ""))
-    lost = said - after
-    told = f"{whole.num_rows:,} candidates, killed in the middle"
+    num_generated = int(re.findall(r"generate ([\d,]+) of", log_at_kill)[-1].replace(",", ""))
+    lost = num_generated - after
+    label = f"{whole.num_rows:,} candidates, killed in the middle"
     rate = re.findall(r"([\d,]+) tokens a second, \d+ s left", (_STORE / "plain.log").read_text())
     return [
         Figure(
@@ -79,10 +79,10 @@ def figures() -> list[Figure]:
             growth <= 1.05,
         ),
         Figure("progress reports with tokens per second and time left", len(rate), "times", "> 0", bool(rate)),
-        Figure(f"{told}: rows that differ from an uninterrupted run", unlike, "", "0", not unlike),
-        Figure(f"{told}: complete parts generated again, of {len(before)}", again, "", "0", not again),
+        Figure(f"{label}: rows that differ from an uninterrupted run", unlike, "", "0", not unlike),
+        Figure(f"{label}: complete parts generated again, of {len(before)}", again, "", "0", not again),
         Figure(
-            f"{told}: candidates generated but not stored at the kill", lost, "", f"<= {PART}, a part", lost <= PART
+            f"{label}: candidates generated but not stored at the kill", lost, "", f"<= {PART}, a part", lost <= PART
         ),
     ]
 
@@ -118,7 +118,7 @@ def _watched(run: Run) -> float:
 
 
 def _until(run: Run, parts: int) -> str:
-    """Kill it when so many parts and half of the next are there; what it had said."""
+    """Kill the process after `parts` parts and half of the next; return its log."""
     process = _begun(run)
     while len(list(_draft(run).glob("part-*"))) < parts:
         if process.poll() is not None:
@@ -144,7 +144,7 @@ def main() -> None:
     """Make the model if it is not there, and the ten thousand."""
     store, name, each = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # What is drawn comes twice a second: it says how far the generation was when it was killed.
+    # Progress is logged twice a second: it shows how far the generation was at the kill.
     logging.getLogger("heirloom.progress").setLevel(logging.DEBUG)
     logging.getLogger("tasks").setLevel(logging.INFO)
     ground, run = Run(store, "ground"), Run(store, name)

@@ -1,4 +1,4 @@
-"""What a new model costs in a living engine, and whether it says there what it says in an engine of its own."""
+"""Measure loading new weights into a running engine, and compare its texts with those of a fresh engine."""
 
 import json
 import shutil
@@ -20,10 +20,10 @@ def model_figures() -> list[Figure]:
         untied = [_untied(folder) for folder in folders]
         for head, (first, second) in {"tied": folders, "untied": untied}.items():
             living, difference = _new_model(first, second)
-            told = f"{head} head: CPU time, weight reload / cold start"
-            found.append(Figure(told, short(living), "ratio", "<= 0.25", living <= 0.25))
-            told = f"{head} head: largest difference from transformers"
-            found.append(Figure(told, short(difference), "nats per token", "<= 0.0001", difference <= 1e-4))
+            label = f"{head} head: CPU time, weight reload / cold start"
+            found.append(Figure(label, short(living), "ratio", "<= 0.25", living <= 0.25))
+            label = f"{head} head: largest difference from transformers"
+            found.append(Figure(label, short(difference), "nats per token", "<= 0.0001", difference <= 1e-4))
     return found
 
 
@@ -35,12 +35,12 @@ def five_figures() -> list[Figure]:
     with open_backends() as living:
         together = [list(living.sampler(sampling).sample(model, prompts, untold)) for model in models]
     unlike = 0
-    for model, said in zip(models, together, strict=True):
+    for model, completions in zip(models, together, strict=True):
         with open_backends() as cold:
             alone = cold.sampler(sampling).sample(model, prompts, untold)
-            unlike += sum(one != other for one, other in zip(said, alone, strict=True))
-    told = f"five generations in one engine: texts that differ from cold starts, of {len(models) * len(prompts)}"
-    return [Figure(told, unlike, "", "0", unlike == 0)]
+            unlike += sum(one != other for one, other in zip(completions, alone, strict=True))
+    label = f"five generations in one engine: texts that differ from cold starts, of {len(models) * len(prompts)}"
+    return [Figure(label, unlike, "", "0", unlike == 0)]
 
 
 def _untied(folder: Path) -> Path:
@@ -88,8 +88,14 @@ def _new_model(first: Path, second: Path) -> tuple[float, float]:
     with open_backends() as backends:
         asked = Sampling.model_validate({"sampler": "transformers", **likeliest})
         slow = backends.sampler(asked).sample(second, prompts, untold)
-        for said, reference in zip(fast, slow, strict=True):
-            if said.text != reference.text or said.log_probability is None or reference.sum_logprob is None:
-                raise ValueError(f"the likeliest text is {said.text!r} by vLLM and {reference.text!r} by transformers")
-            differences.append(abs(said.log_probability - reference.sum_logprob) / said.completion_tokens)
+        for completions, reference in zip(fast, slow, strict=True):
+            if (
+                completions.text != reference.text
+                or completions.log_probability is None
+                or reference.sum_logprob is None
+            ):
+                raise ValueError(
+                    f"the likeliest text is {completions.text!r} by vLLM and {reference.text!r} by transformers"
+                )
+            differences.append(abs(completions.log_probability - reference.sum_logprob) / completions.completion_tokens)
     return statistics.median(living) / statistics.median(cold), max(differences)

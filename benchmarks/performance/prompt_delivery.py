@@ -1,7 +1,7 @@
-"""How often a prompt program gets what it asks for, from a tiny model that was taught to do what the first words say.
+"""Measure how often each prompt template gets the requested attributes, from a tiny model trained to follow prompt headers.
 
-The model is trained on every program's prompts with honest answers (`benchmarks/support/template_model_server.py`), so what it fails to deliver
-says something about a tiny model, and what it delivers says that prompts reach it as they were planned.
+The model is trained on the prompts of every template with correct completions (`benchmarks/support/template_model_server.py`).
+Attributes that it misses are limits of a tiny model; those that it delivers show that prompts arrive as planned.
 """
 
 import json
@@ -50,10 +50,10 @@ _SHAPE = TransformerTraining(
     max_steps=500,
     batch_size=8,
 )
-_LESSONS, _RECORDS = 6000, 700
+_NUM_EXAMPLES, _RECORDS = 6000, 700
 _SAMPLING = Sampling(sampler="vllm", max_tokens=80)
 _TEMPLATE = "{subject} {format} {length} :"
-# What the catalog tells of a run; these runs are made step by step.
+# Recipe values that the catalog shows; these runs are built step by step.
 _RECIPE = Recipe.model_validate({"name": "delivery", "dataset": "texts"}).model_dump(mode="json")
 _serial = count(int(time.time()))
 
@@ -75,9 +75,9 @@ def figures() -> list[Figure]:
 
 
 def every_word(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:  # noqa: ARG001
-    """A program of one's own: every attribute by dice."""
-    dice = random.Random(seed)  # noqa: S311  (a prompt, not a secret)
-    asked = [{name: dice.choice(values) for name, values in GRID.items()} for _ in range(count)]
+    """A custom prompt function: every attribute at random."""
+    rng = random.Random(seed)  # noqa: S311  (a prompt, not a secret)
+    asked = [{name: rng.choice(values) for name, values in GRID.items()} for _ in range(count)]
     return [(header(one), one) for one in asked]
 
 
@@ -92,17 +92,17 @@ def _backends() -> Iterator[Backends]:
 
 def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, HumanData]]:
     """A run with the model that was taught, and human texts: `texts` with their headers, and `chats` of a header and a text."""
-    dice = random.Random(0)  # noqa: S311
+    rng = random.Random(0)  # noqa: S311
     run = Run(_STORE, "delivery")
     run.initialize(_RECIPE, set(), {})
-    texts = list(dict.fromkeys(human_record(dice) for _ in range(_RECORDS)))
+    texts = list(dict.fromkeys(human_record(rng) for _ in range(_RECORDS)))
     chats = [render_chat(to_messages(*_halves(text))) for text in texts]
     human = {name: _human(run, name, found) for name, found in (("texts", texts), ("chats", chats))}
-    model = Attempt(run, 0).artifact("model", {"lessons": _LESSONS, "shape": _SHAPE.model_dump(mode="json")})
+    model = Attempt(run, 0).artifact("model", {"examples": _NUM_EXAMPLES, "shape": _SHAPE.model_dump(mode="json")})
     if not model.exists():
         with model.draft() as draft:
-            lessons = [_lesson(dice) for _ in range(_LESSONS)]
-            job = TrainJob(settings=_SHAPE, corpus=TrainingCorpus(lessons, []), folder=draft.folder, seed=0)
+            examples = [_example(rng) for _ in range(_NUM_EXAMPLES)]
+            job = TrainJob(settings=_SHAPE, corpus=TrainingCorpus(examples, []), folder=draft.folder, seed=0)
             backends.trainer().train(job, lambda *_: None)
     return run, model, human
 
@@ -117,26 +117,26 @@ def _human(run: Run, name: str, texts: list[str]) -> HumanData:
 
 
 def _halves(text: str) -> tuple[str, str]:
-    asked, _, said = text.partition(" : ")
-    return f"{asked} :", said
+    asked, _, completion = text.partition(" : ")
+    return f"{asked} :", completion
 
 
-def _lesson(dice: random.Random) -> str:
+def _example(rng: random.Random) -> str:
     """The prompt of one program and an honest answer."""
-    program = dice.choice([*TEMPLATES, "header"])
-    record = human_record(dice)
+    program = rng.choice([*TEMPLATES, "header"])
+    record = human_record(rng)
     asked = asked_by(record)
     if program == "persona":
-        asked["persona"] = dice.choice(PERSONAS)
+        asked["persona"] = rng.choice(PERSONAS)
     first = header(asked)
     slots = {
         "record": record,
         "opening": first,
         "question": first,
-        "earlier": record if dice.random() < 0.5 else _halves(record)[1],
+        "earlier": record if rng.random() < 0.5 else _halves(record)[1],
     }
     prompt = first if program == "header" else render_template(TEMPLATES[program], {**slots, **asked})
-    return f"{prompt} {body(asked, dice)}"
+    return f"{prompt} {body(asked, rng)}"
 
 
 def _programs(run: Run, model: Artifact, human: Mapping[str, HumanData], backends: Backends) -> Iterator[Figure]:
@@ -185,7 +185,7 @@ def _grid(model: Artifact, human: Mapping[str, HumanData], backends: Backends) -
             "prompts_per_human_record": 600 / records,
         }
     )
-    sieves = CurateSettings.model_validate({"filters": ["empty", "exact", "minhash"], "encoder": "hashing"})
+    curate_settings = CurateSettings.model_validate({"filters": ["empty", "exact", "minhash"], "encoder": "hashing"})
     fixed = MixSettings.model_validate(
         {"policy": "fixed-fraction", "human_fraction": 0.0, "num_records": 300, "stratify_by": "attributes"}
     )
@@ -193,7 +193,7 @@ def _grid(model: Artifact, human: Mapping[str, HumanData], backends: Backends) -
     grid.initialize(_RECIPE, set(), {})
     history, candidates = GenerationHistory(), list[Artifact]()
     for number in (1, 2, 3):
-        ctx = _context(Attempt(grid, number), backends, prompts=settings, curate=sieves, mix=fixed)
+        ctx = _context(Attempt(grid, number), backends, prompts=settings, curate=curate_settings, mix=fixed)
         data = load_pinned_human(ctx.attempt, "texts")
         candidates.append(generate(ctx, data, history, model))
         decisions = curate(ctx, data, history, candidates[-1])
@@ -229,10 +229,10 @@ def _grid(model: Artifact, human: Mapping[str, HumanData], backends: Backends) -
 
 def _best(model: Artifact, backends: Backends) -> Iterator[Figure]:
     settings = PromptSettings(template_name="prefix", prompts_per_human_record=0.5, completions_per_prompt=5)
-    sieves = CurateSettings(filters=("best_of",))
+    curate_settings = CurateSettings(filters=("best_of",))
     chosen = Run(_STORE, f"best-{next(_serial)}")
     chosen.initialize(_RECIPE, set(), {})
-    ctx = _context(Attempt(chosen, 1), backends, prompts=settings, curate=sieves)
+    ctx = _context(Attempt(chosen, 1), backends, prompts=settings, curate=curate_settings)
     data = load_pinned_human(ctx.attempt, "texts")
     made = generate(ctx, data, GenerationHistory(), model)
     curate(ctx, data, GenerationHistory(), made)

@@ -1,10 +1,9 @@
-"""What each sieve that looks at a text by itself costs, and what the operators do to a mixture of human and synthetic text.
+"""Measure the cost of each filter on single texts, and the effect of three operators on mixtures of human and synthetic text.
 
-Costs are CPU time a text, in one process and interleaved: every sieve takes its turn in each round, and the
-figure is the median of the rounds. Texts are the docstrings of the running Python, joined to about 250 words.
-The operators are judged by the held-out perplexity of an n-gram model of the mixture they leave. Every mixture has 900
-texts, and all but importance resampling, which is not told who wrote what, a third of human ones; the synthetic ones
-were spoken by a cold n-gram model. Below 1 beside a plain draw is a gain.
+Costs are CPU time per text, in one process, interleaved; figures are medians of the rounds. Texts are docstrings of the
+running Python, joined to about 250 words. Operators are compared by the held-out perplexity of an n-gram model of the
+resulting mixture. Every mixture has 900 texts, a third of them human except for importance resampling, which does not
+receive the origin. Synthetic texts are low-temperature samples of an n-gram model. Below 1 is a gain over random selection.
 """
 
 import math
@@ -50,20 +49,20 @@ def _long(found: Sequence[str]) -> list[str]:
 
 
 def _costs(texts: Sequence[str]) -> list[Figure]:
-    sieves: dict[str, Callable[[], object]] = {
+    filters: dict[str, Callable[[], object]] = {
         "quality, documents": lambda: quality_filter(texts, QualitySettings(preset="documents")),
         "quality, short": lambda: quality_filter(texts, QualitySettings()),
         "language": lambda: language_filter(texts, LanguageSettings()),
         "personal data": lambda: pii_filter(texts, PiiSettings()),
         "importance": lambda: human_classifier_scores(texts[: len(texts) // 2], texts[len(texts) // 2 :], 0),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in sieves}
-    for sieve in sieves.values():
-        sieve()
+    seconds: dict[str, list[float]] = {name: [] for name in filters}
+    for run_filter in filters.values():
+        run_filter()
     for _ in range(_ROUNDS):
-        for name, sieve in sieves.items():
+        for name, run_filter in filters.items():
             began = time.process_time()
-            sieve()
+            run_filter()
             seconds[name].append(time.process_time() - began)
     costs = {name: statistics.median(each) / len(texts) * 1e6 for name, each in seconds.items()}
     goals = {"quality, documents": 250.0, "quality, short": 250.0, "language": 250.0, "personal data": 500.0}
@@ -85,12 +84,12 @@ def _operators(texts: Sequence[str]) -> list[Figure]:
     human, known, heldout = drawn[:_HUMAN], drawn[_HUMAN : 2 * _HUMAN], drawn[2 * _HUMAN :]
     with tempfile.TemporaryDirectory() as folder:
         model = _learned(Path(folder) / "first", [*human, *known], None)
-        said = _said(model)
-        half = [one.text for one in said[: _SYNTHETIC // 2]]
+        synthetic = _sample_synthetic(model)
+        half = [one.text for one in synthetic[: _SYNTHETIC // 2]]
         plain = _perplexity(Path(folder) / "plain", [*human[: _HUMAN // 2], *half], heldout, model)
         mixtures = {
-            "importance resampling": _important(human, known, said),
-            "perplexity filter, upper half": [*human[: _HUMAN // 2], *_surprising(said)],
+            "importance resampling": _important(human, known, synthetic),
+            "perplexity filter, upper half": [*human[: _HUMAN // 2], *_surprising(synthetic)],
             "token editing": [*human[: _HUMAN // 2], *_edited(half, model)],
         }
         return [
@@ -103,8 +102,8 @@ def _gain(name: str, ratio: float) -> Figure:
     return Figure(f"{name}: held-out perplexity / random selection", short(ratio), "ratio", "< 1", ratio < 1)
 
 
-def _important(human: Sequence[str], known: Sequence[str], said: Sequence[Completion]) -> list[str]:
-    mixture = [*human, *(one.text for one in said)]
+def _important(human: Sequence[str], known: Sequence[str], synthetic: Sequence[Completion]) -> list[str]:
+    mixture = [*human, *(one.text for one in synthetic)]
     probabilities = human_classifier_scores(mixture, known, 0)
     return [
         text
@@ -113,10 +112,10 @@ def _important(human: Sequence[str], known: Sequence[str], said: Sequence[Comple
     ]
 
 
-def _surprising(said: Sequence[Completion]) -> list[str]:
-    nats = np.array([-(one.sum_logprob or 0.0) / max(1, one.completion_tokens) for one in said])
+def _surprising(synthetic: Sequence[Completion]) -> list[str]:
+    nats = np.array([-(one.sum_logprob or 0.0) / max(1, one.completion_tokens) for one in synthetic])
     upper = perplexity_filter(nats, PerplexityFilterSettings(quantiles=(0.5, 1.0))).kept
-    return [one.text for one, stays in zip(said, upper, strict=True) if stays]
+    return [one.text for one, stays in zip(synthetic, upper, strict=True) if stays]
 
 
 def _edited(texts: Sequence[str], model: Path) -> list[str]:
@@ -128,7 +127,7 @@ def _edited(texts: Sequence[str], model: Path) -> list[str]:
     return edited
 
 
-def _said(model: Path) -> list[Completion]:
+def _sample_synthetic(model: Path) -> list[Completion]:
     prompts = [Prompt("", seed) for seed in range(_SYNTHETIC)]
     sampling = Sampling(sampler="ngram", temperature=0.6)
     return [one for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch]
@@ -148,4 +147,4 @@ def _perplexity(folder: Path, texts: Sequence[str], heldout: Sequence[str], ance
 
 
 def _untold(*_: int) -> None:
-    """Nobody listens."""
+    """Ignore progress."""

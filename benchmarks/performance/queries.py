@@ -1,7 +1,7 @@
-"""What asking costs: ten generations of 100,000 records, a store of many runs, and readers through a live run.
+"""Measure queries: ten generations of 100,000 records, a store of many runs, and concurrent readers during a run.
 
-Times are CPU milliseconds of this process with two threads, the least of seven rounds in which all queries take turns; a view is
-held against plain `read_parquet` of the same files in the same rounds.
+Times are CPU milliseconds of this process with two threads, the minimum of seven interleaved rounds. A view is compared
+with plain `read_parquet` on the same files in the same rounds.
 """
 
 import json
@@ -146,8 +146,8 @@ def _live() -> list[Figure]:
         run_heirloom("run", "ngram", "--set", "dataset=docs", "--set", "num_generations=5", "--store", str(_LIVE))
     finally:
         until.touch()
-        told = [json.loads(reader.communicate()[0]) for reader in readers]
-    asked, failed = sum(one for one, _ in told), [error for _, errors in told for error in errors]
+        outputs = [json.loads(reader.communicate()[0]) for reader in readers]
+    asked, failed = sum(one for one, _ in outputs), [error for _, errors in outputs for error in errors]
     return [
         Figure("queries by three processes during a run", asked, ""),
         Figure("of these, failed", "; ".join(sorted(set(failed))) or 0, "", "0", not failed),

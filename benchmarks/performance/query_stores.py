@@ -1,4 +1,4 @@
-"""The stores that asking is counted on: ten generations of 100,000 records, and many small runs; made by DuckDB, in no model's words."""
+"""Create the stores that queries are measured on with DuckDB: ten generations of 100,000 records, and many small runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +65,7 @@ def build_many(root: Path) -> None:
 
 
 def _live_through(attempt: Attempt) -> None:
-    """One generation: every candidate asked by a human record, 3 in 100 dropped by each sieve, 30 in 100 human."""
+    """One generation: every candidate prompted by a human record, 3 in 100 dropped by each filter, 30 in 100 human."""
     born = attempt.generation
     attempt.run.append("started", born, 1, snapshot=1)
     synthetic = f"printf('g{born:03d}-%07d', i)"
@@ -95,12 +95,12 @@ def _live_through(attempt: Attempt) -> None:
 
 
 def _decided(born: int) -> Iterator[str]:
-    """One question a sieve, whose part holds what it dropped first."""
+    """One query per filter, whose part has dropped records first."""
     for at, stage in enumerate(_STAGES):
         kept = [f"hash(i * 7 + {before} + {born}) % 100 >= 3" for before in range(at + 1)]
         alive = f"where {' and '.join(kept[:-1])}" if at else ""
         yield f"""select printf('g{born:03d}-%07d', i) as id, '{stage}' as filter, kept,
-            if(kept, '', 'says the same as another') as reason, if(kept, null, other) as duplicate_of,
+            if(kept, '', 'duplicate') as reason, if(kept, null, other) as duplicate_of,
             if(kept, null, {born}) as duplicate_of_generation, random() as score, random() as estimated_jaccard
             from (select i, {kept[-1]} as kept, printf('g{born:03d}-%07d', hash(i) % {RECORDS}) as other
                   from range({RECORDS}) t(i) {alive}) order by kept, i"""

@@ -1,4 +1,4 @@
-"""Paths to one answer, raced: the least CPU seconds of each, of this process or of another in an environment of its own."""
+"""Compare several implementations of one result by their minimum CPU seconds, in this process or in another environment."""
 
 import subprocess
 import sysconfig
@@ -56,8 +56,8 @@ def child(job: str, python: str | None, given: Path) -> Timed:
         if python is None:
             return 0.0, np.zeros(0, np.int64)
         words = [python, "-m", "benchmarks.performance.semantic_peers", job, str(given), str(target)]
-        told = subprocess.run(words, cwd=_ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
-        return float(told.rsplit("seconds ", 1)[1]), np.load(target)
+        output = subprocess.run(words, cwd=_ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
+        return float(output.rsplit("seconds ", 1)[1]), np.load(target)
 
     return run
 

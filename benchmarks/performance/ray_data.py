@@ -1,6 +1,7 @@
-"""Ray Data's way of calling vLLM on the same prompts: an actor that holds an engine, asked in batches.
+"""Run vLLM through Ray Data on the same prompts: an actor that holds an engine and receives batches.
 
-`python -m benchmarks.performance.ray_data ray MODEL`, as `benchmarks.bare`: names of files with requests come in, a line of figures goes out.
+`python -m benchmarks.performance.ray_data ray MODEL`, with the protocol of `bare_vllm`: reads file names of requests, prints
+one line of figures for each.
 """
 
 import json
@@ -44,7 +45,7 @@ class Predictor:
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Process requests until the input ends."""
     os.environ["RAY_DEDUP_LOGS"] = os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
@@ -58,15 +59,15 @@ def main() -> None:
         made = ray.data.from_items(rows).map_batches(
             Predictor, fn_constructor_args=(model,), concurrency=1, batch_size=AT_ONCE, num_cpus=1
         )
-        said = sorted(made.take_all(), key=lambda row: row["place"])
-        # Its actors start anew for every data set, which is not held against it.
-        seconds = max(row["ended"] for row in said) - min(row["began"] for row in said)
+        outputs = sorted(made.take_all(), key=lambda row: row["place"])
+        # Its actors start for every dataset; that time is not counted.
+        seconds = max(row["ended"] for row in outputs) - min(row["began"] for row in outputs)
         print(
             json.dumps(
                 {
                     "seconds": float(seconds),
-                    "tokens": sum(int(row["tokens"]) for row in said),
-                    "texts": [row["text"] for row in said],
+                    "tokens": sum(int(row["tokens"]) for row in outputs),
+                    "texts": [row["text"] for row in outputs],
                 }
             ),
             flush=True,

@@ -1,6 +1,6 @@
-"""What purposeful sampling gains on models that count words: quotas against dice under replacement, steering against not steering.
+"""Measure the gain of quotas over random selection under replacement, and of topic steering, with n-gram models.
 
-Three seeds each; nothing here is timed.
+Three seeds each; nothing is timed.
 """
 
 import json
@@ -44,9 +44,9 @@ _KEEP = CurateSettings(filters=())
 
 
 def quota_figures() -> list[Figure]:
-    """Words left after pure replacement: survivors taken by quota of their rarest word, against taken by dice."""
+    """Words left after pure replacement: survivors selected by quota of their rarest word, against random selection."""
     _human(_STORE)
-    kept: dict[str, list[float]] = {"dice": [], "quota": []}
+    kept: dict[str, list[float]] = {"random": [], "quota": []}
     for seed in _SEEDS:
         for arm, found in kept.items():
             name = f"{arm}-{seed}"
@@ -57,11 +57,11 @@ def quota_figures() -> list[Figure]:
                 open_catalog(_STORE, [name]).execute(f"{asked} and generation = {_GENERATIONS}", [name]).fetchall()
             )
             found.append(value)
-    ratio = min(quota / dice for quota, dice in zip(kept["quota"], kept["dice"], strict=True))
-    told = f"human vocabulary retained after {_GENERATIONS} generations of replacement"
+    ratio = min(quota / rng for quota, rng in zip(kept["quota"], kept["random"], strict=True))
+    label = f"human vocabulary retained after {_GENERATIONS} generations of replacement"
     return [
-        Figure(f"{told}: random selection", short(statistics.median(kept["dice"])), "share"),
-        Figure(f"{told}: selection by quota", short(statistics.median(kept["quota"])), "share"),
+        Figure(f"{label}: random selection", short(statistics.median(kept["random"])), "share"),
+        Figure(f"{label}: selection by quota", short(statistics.median(kept["quota"])), "share"),
         Figure("quota / random selection, minimum over three seeds", short(ratio), "ratio", "> 1", ratio > 1),
     ]
 
@@ -69,7 +69,8 @@ def quota_figures() -> list[Figure]:
 def steering_figures() -> list[Figure]:
     """Held-out topics covered after a generation that a tail report steers, against one that nothing does.
 
-    The speaker is honest (`benchmarks/support/template_model_server.py`), so a text's true topic, its subject and format, is told by its words.
+    The model is trained on correct texts (`benchmarks/support/template_model_server.py`), so a text's topic, its subject and format, is
+    detected from its words.
     """
     _honest(_STORE)
     gains, plain, steered = [], [], []
@@ -96,9 +97,9 @@ def steering_figures() -> list[Figure]:
 
 def few(reserve: list[str], count: int, seed: int) -> list[str]:
     """Headers of two subjects alone: a generation that leaves three to cover."""
-    dice = random.Random(seed)  # noqa: S311  (prompts, not secrets)
+    rng = random.Random(seed)  # noqa: S311  (prompts, not secrets)
     some = [text for text in reserve if asked_by(text)["subject"] in _FIRST]
-    return [header(asked_by(dice.choice(some))) for _ in range(count)]
+    return [header(asked_by(rng.choice(some))) for _ in range(count)]
 
 
 def _human(store: Path) -> None:
@@ -108,9 +109,9 @@ def _human(store: Path) -> None:
 
 
 def _honest(store: Path) -> None:
-    dice, file = random.Random(0), store / "honest.jsonl"  # noqa: S311
+    rng, file = random.Random(0), store / "honest.jsonl"  # noqa: S311
     file.parent.mkdir(parents=True, exist_ok=True)
-    texts = dict.fromkeys(human_record(dice) for _ in range(2 * _RECORDS))
+    texts = dict.fromkeys(human_record(rng) for _ in range(2 * _RECORDS))
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     with without_prefect():
         ingest(store, "honest", [str(file)], IngestSettings(dedup=DedupSettings(method="exact")))
@@ -136,10 +137,10 @@ def _replacing(name: str, seed: int, arm: str) -> Recipe:
 
 
 def _coverage(seed: int, topics: int) -> float:
-    """Overlap of held-out and said topics after two generations, of which the first keeps to two subjects. 0 to 1."""
+    """Overlap of held-out and generated topics after two generations, of which the first has only two subjects. 0 to 1."""
     run = Run(_STORE, f"steer-{seed}-{topics}")
     shutil.rmtree(run.folder, ignore_errors=True)
-    run.initialize(_replacing(run.name, seed, "dice").model_dump(mode="json"), set(), {})
+    run.initialize(_replacing(run.name, seed, "random").model_dump(mode="json"), set(), {})
     start, second = Attempt(run, 1), Attempt(run, 2)
     human = load_pinned_human(start, "honest")
     load_pinned_human(second, "honest")
@@ -180,5 +181,5 @@ def _coverage(seed: int, topics: int) -> float:
         )
         for one in (human.heldout, asked, made)
     )
-    said = before + after
-    return sum(min(held[topic] / held.total(), said[topic] / said.total()) for topic in held)
+    generated = before + after
+    return sum(min(held[topic] / held.total(), generated[topic] / generated.total()) for topic in held)

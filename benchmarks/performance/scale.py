@@ -1,7 +1,7 @@
-"""What ten generations of 10^9 records and 10^12 tokens would cost, from what each unit costs here and how that grows.
+"""Estimate the cost of ten generations of 10^9 records and 10^12 tokens from unit costs and their growth.
 
-Each stage is counted on two sizes, the second four times the first, in CPU seconds of this process. The exponent between
-them says whether a per-unit figure may be multiplied; docs/scale.md says what follows, and what is assumed and not measured.
+Each stage is measured at two sizes, the second four times the first, in CPU seconds of this process. The exponent between
+them shows whether unit costs may be multiplied; docs/scale.md has the conclusions and assumptions.
 """
 
 import json
@@ -54,17 +54,17 @@ def measure(documents: int = 20_000) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="heirloom-scale-") as folder:
         units = list(_units(documents, Path(folder)))
         bytes_of = _bytes_a_record(documents, Path(folder))
-    figures = [figure for unit in units for figure in _told(unit)]
+    figures = [figure for unit in units for figure in _unit_figures(unit)]
     figures += [Figure(f"bytes per record: {name}", short(size), "bytes") for name, size in bytes_of.items()]
     figures += [Figure(f"total: {name}", short(size * RECORDS / 2**40), "TiB") for name, size in bytes_of.items()]
     return [
         *figures,
-        *_spoken(),
+        *_generation_figures(),
         Figure("total: curation and queries", short(sum(unit.core_hours for unit in units)), "core hours"),
     ]
 
 
-def _told(unit: Unit) -> Iterator[Figure]:
+def _unit_figures(unit: Unit) -> Iterator[Figure]:
     yield Figure(f"{unit.name}: CPU per {unit.of}", short(unit.seconds * 1e6), "µs")
     yield Figure(f"{unit.name}: growth", round(unit.exponent, 2), "exponent", "<= 1.15", unit.exponent <= 1.15)
     yield Figure(f"total: {unit.name}", short(unit.core_hours), "core hours")
@@ -150,13 +150,13 @@ def _records(texts: Sequence[Any]) -> pa.Table:
     )
 
 
-def _spoken() -> list[Figure]:
+def _generation_figures() -> list[Figure]:
     """Generation is tokens, and a card's rate is its own: what a core does here is measured, the rest is division."""
     path = RESULTS / "generation.json"
-    told = {one["name"]: one["value"] for one in json.loads(path.read_text())["figures"]}
-    hours = TOKENS / told[_ENGINE] / 3600
+    values = {one["name"]: one["value"] for one in json.loads(path.read_text())["figures"]}
+    hours = TOKENS / values[_ENGINE] / 3600
     return [
-        Figure("generate, the tiny model of the demo: CPU per token", short(1e6 / told[_ENGINE]), "µs"),
+        Figure("generate, the tiny model of the demo: CPU per token", short(1e6 / values[_ENGINE]), "µs"),
         Figure("total: generate with the tiny model", short(hours), "core hours"),
         *(
             Figure(

@@ -1,8 +1,7 @@
-"""Meaning: vectors a core-second, semantic duplicates beside semhash, a spread-out choice beside submodlib and apricot.
+"""Measure embeddings per core-second, semantic duplicates against semhash, and diverse selection against submodlib and apricot.
 
-CPU seconds of whole processes, each path in turn and the best of its rounds. A piece that was measured before an interruption is not
-measured again; remove what it keeps under `benchmarks/work` to do so. `python -m benchmarks.performance.semantic` runs it
-small, to see that it works, and writes no result.
+CPU seconds of whole processes, alternating, the best of the rounds. Finished measurements are kept under `benchmarks/work`;
+delete them to repeat. `python -m benchmarks.performance.semantic` runs a small size as a check and writes no result.
 """
 
 import importlib.util
@@ -207,17 +206,17 @@ def _against(name: str, vectors: Vectors, best: dict[str, tuple[float, NDArray[A
 
 
 def _short_records(passages: Sequence[str], records: int) -> list[str]:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     words = [found for text in passages if len(found := re.findall(r"\S+", text)) >= 12]
     texts: list[str] = []
     while len(texts) < records:
-        if texts and dice.random() < 0.2:
-            some = texts[int(dice.integers(len(texts)))].split()
-            some[int(dice.integers(len(some)))] = "other"
+        if texts and rng.random() < 0.2:
+            some = texts[int(rng.integers(len(texts)))].split()
+            some[int(rng.integers(len(some)))] = "other"
         else:
-            source = words[int(dice.integers(len(words)))]
-            start = int(dice.integers(len(source) - 11))
-            some = source[start : start + int(dice.integers(8, 20))]
+            source = words[int(rng.integers(len(words)))]
+            start = int(rng.integers(len(source) - 11))
+            some = source[start : start + int(rng.integers(8, 20))]
         texts.append(" ".join(some))
     return texts
 

@@ -1,6 +1,6 @@
-"""One job in a process of its own: `python -m benchmarks.performance.semantic_peers JOB INPUT OUTPUT`, in the environment that has what it needs.
+"""Run one job in its own process and environment: `python -m benchmarks.performance.semantic_peers JOB INPUT OUTPUT`.
 
-Saves what it found as an array, and prints the CPU seconds that it took, imports and opening not counted.
+Saves its result as an array and prints its CPU seconds, without imports and loading.
 """
 
 import json

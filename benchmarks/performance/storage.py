@@ -1,4 +1,4 @@
-"""What the memory promises, counted: kills survived, questions answered, text taken in."""
+"""Measure the store: recovery from kills, queries, ingestion."""
 
 import json
 import os
@@ -42,7 +42,7 @@ _SHARED = {
 def measure() -> list[Figure]:
     """What asking and taking in cost, alone on the machine; then a hundred and twenty kills, which claim no time.
 
-    What was counted before an interruption is not counted again; remove what it keeps under `benchmarks/work` to begin anew.
+    Finished parts are kept under `benchmarks/work`; delete them to start over.
     """
     _WORK.mkdir(parents=True, exist_ok=True)
     found = [*remembered(_WORK, "asking", asking.figures), *remembered(_WORK, "ingesting", ingesting.figures)]
@@ -71,14 +71,17 @@ def _killed(name: str, scene: Scene, kills: int, seed: int) -> list[Figure]:
     return _figures(name, survive(scene, kills, seed))
 
 
-def _figures(name: str, told: Survived) -> list[Figure]:
+def _figures(name: str, survived: Survived) -> list[Figure]:
     faults = {
-        "incomplete files of published artifacts": told.half,
-        "stored parts that were lost or changed": told.changed,
-        "files that differ from an uninterrupted run": told.different,
-        "commands that ended with an error": told.failed,
+        "incomplete files of published artifacts": survived.half,
+        "stored parts that were lost or changed": survived.changed,
+        "files that differ from an uninterrupted run": survived.different,
+        "commands that ended with an error": survived.failed,
     }
-    counts = [Figure(f"{name}: kills", told.kills, ""), Figure(f"{name}: runs that finished", told.finished, "")]
+    counts = [
+        Figure(f"{name}: kills", survived.kills, ""),
+        Figure(f"{name}: runs that finished", survived.finished, ""),
+    ]
     return counts + [Figure(f"{name}: {what}", len(found), "", "0", not found) for what, found in faults.items()]
 
 

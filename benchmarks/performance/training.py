@@ -1,7 +1,7 @@
-"""What training costs beside transformers' Trainer, what the fast path saves, what a kill costs, and every way to train once.
+"""Measure training against transformers' Trainer, the fast path, recovery from a kill, and every way to train once.
 
-Pieces are remembered in `training` of the work folder, so that an interrupted benchmark goes on; remove the folder to begin anew. Costs are
-CPU seconds of this process alone, ours and theirs in turn on the same blocks. Wants two free cores and about a quarter of an hour.
+Finished parts are kept in `training` of the work folder, so an interrupted benchmark resumes; delete the folder to start over.
+Costs are CPU seconds of this process, alternating on the same blocks. Needs two free cores for about a quarter of an hour.
 """
 
 import json
@@ -81,13 +81,17 @@ def measure() -> list[Figure]:
             90e6 <= large["weights"] <= 125e6,
         ),
         Figure(
-            "the same: two generations end to end, texts by vLLM", large["spoken"], "texts", "> 0", large["spoken"] > 0
+            "the same: two generations end to end, texts by vLLM",
+            large["num_texts"],
+            "texts",
+            "> 0",
+            large["num_texts"] > 0,
         ),
     ]
     for name, found in lived.items():
-        holds = found["spoken"] > 0 and found["sampler"] == "vllm"
+        holds = found["num_texts"] > 0 and found["sampler"] == "vllm"
         figures.append(
-            Figure(f"{name}: a generation end to end, texts by vLLM", found["spoken"], "texts", "> 0", holds)
+            Figure(f"{name}: a generation end to end, texts by vLLM", found["num_texts"], "texts", "> 0", holds)
         )
     took = sum(piece["seconds"] for piece in (reference, fast, killed, large, *lived.values()))
     return [*figures, Figure("total time, cached parts included", round(took), "s")]

@@ -1,4 +1,4 @@
-"""A training as a run does it and as transformers' Trainer does: CPU seconds of this process, in turn on the same blocks."""
+"""Train as a run does and as transformers' Trainer does: CPU seconds of this process, alternating on the same blocks."""
 
 import shutil
 import tempfile
@@ -106,7 +106,7 @@ def human_texts() -> tuple[list[str], list[str]]:
 
 
 def ancestor_of(texts: Sequence[str]) -> Path:
-    """A model of one step, for its vocabulary: to learn one is in nobody's cost."""
+    """A model of one step, for its tokenizer: training one is not measured."""
     folder = FOLDER / "ancestor"
     if not (folder / "probe.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -123,8 +123,8 @@ def _ours(
 
     started = time.process_time()
     corpus = TrainingCorpus(texts, [])
-    lesson = train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), untold)
-    return time.process_time() - started, lesson.log[-1].loss
+    result = train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), untold)
+    return time.process_time() - started, result.log[-1].loss
 
 
 def _theirs(settings: TransformerTraining, texts: Sequence[str], ancestor: Path, folder: Path) -> tuple[float, float]:
@@ -171,4 +171,4 @@ def _heldout_loss(model: Path, heldout: Sequence[str]) -> float:
 
 
 def untold(*_: int) -> None:
-    """Progress that nobody hears."""
+    """Ignore progress."""

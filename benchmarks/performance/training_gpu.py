@@ -1,10 +1,10 @@
-"""One training and one sampling round of a model of the size that a team would use, on one card: speed and memory.
+"""Measure one training and one sampling round on one GPU: speed and memory of a model of 98 M parameters.
 
     python -m benchmarks.performance.training_gpu --out result.json
 
-A Llama of 98 M parameters learns from scratch in bfloat16 from the Python sources of the machine, by the code that a run uses
-(`tasks/backends/transformer.py`), and then speaks by transformers, one prompt at a time, as the reference sampler does. Needs
-torch, transformers, accelerate and pydantic, no store and no network. `--tiny` tries the same on any CPU.
+A Llama is trained from scratch in bfloat16 on the Python sources of the machine, by the code that a run uses
+(`tasks/backends/transformer.py`), then sampled with transformers, one prompt at a time, as the reference sampler does.
+Needs torch, transformers, accelerate and pydantic; no store and no network. `--tiny` runs on any CPU.
 """
 
 import argparse
@@ -47,7 +47,7 @@ _SAMPLING = Sampling(sampler="transformers", max_tokens=128)
 
 
 def measure(settings: TransformerTraining, text_bytes: int, prompts: int) -> dict[str, Any]:
-    """Train, score and speak once."""
+    """Train, score and sample once."""
     texts, heldout = _sources(text_bytes)
     card = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as name:
@@ -55,30 +55,32 @@ def measure(settings: TransformerTraining, text_bytes: int, prompts: int) -> dic
         started = time.monotonic()
         resources = Resources(checkpoint_interval_s=1e6)
         corpus = TrainingCorpus(texts, [])
-        lesson = train(TrainJob(settings=settings, corpus=corpus, folder=folder, seed=0, resources=resources), _told)
+        training = train(
+            TrainJob(settings=settings, corpus=corpus, folder=folder, seed=0, resources=resources), _ignore_progress
+        )
         trained, training_peak = time.monotonic() - started, _peak()
-        scores = score(folder, heldout, (1.0,), _told)
+        scores = score(folder, heldout, (1.0,), _ignore_progress)
         asked = [Prompt("def ", seed) for seed in range(prompts)]
         started = time.monotonic()
-        said = [one for batch in sample(_SAMPLING, resources, folder, asked, _told) for one in batch]
-        spoken = time.monotonic() - started
+        completions = [one for batch in sample(_SAMPLING, resources, folder, asked, _ignore_progress) for one in batch]
+        sampling_seconds = time.monotonic() - started
         weights = (folder / "model.safetensors").stat().st_size
-    speeds = [point.tokens_per_second for point in lesson.log[1:]]
+    speeds = [point.tokens_per_second for point in training.log[1:]]
     return {
         "device": torch.cuda.get_device_name() if card else platform.processor() or "cpu",
         "versions": {one: version(one) for one in ("torch", "transformers", "accelerate")},
         "parameters": weights // 4,
-        "steps": lesson.steps,
-        "tokens": lesson.tokens,
+        "steps": training.steps,
+        "tokens": training.tokens,
         "training_seconds_with_vocabulary_and_probe": round(trained, 1),
         "tokens_per_second_median": round(statistics.median(speeds)),
         "training_peak_gib": training_peak,
-        "loss_first_and_last": [lesson.log[0].loss, lesson.log[-1].loss],
+        "loss_first_and_last": [training.log[0].loss, training.log[-1].loss],
         "heldout_nats_per_token": sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores),
-        "sampled_tokens_per_second": round(sum(one.completion_tokens for one in said) / spoken, 1),
+        "sampled_tokens_per_second": round(sum(one.completion_tokens for one in completions) / sampling_seconds, 1),
         "peak_gib": _peak(),
-        "said": said[0].text[:200],
-        "log": [point._asdict() for point in lesson.log],
+        "sample": completions[0].text[:200],
+        "log": [point._asdict() for point in training.log],
         "settings": settings.model_dump(mode="json"),
     }
 
@@ -101,7 +103,7 @@ def _peak() -> float | None:
     return round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else None
 
 
-def _told(done: int, of: int) -> None:
+def _ignore_progress(done: int, of: int) -> None:
     if done % max(1, of // 10) == 0:
         print(f"{done} of {of}", flush=True)
 

@@ -1,4 +1,4 @@
-"""Every way to train, each as one run of one generation on a tiny model with vLLM speaking."""
+"""Run every way to train as one run of one generation, on a tiny model sampled with vLLM."""
 
 import json
 import math
@@ -46,7 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def live(name: str, folder: Path) -> dict[str, Any]:
-    """Run generation 0 and 1 of a variant in a store of its own below `folder`; what its last model said."""
+    """Run generation 0 and 1 of a variant in a store of its own below `folder`; the samples of its last model."""
     chat = VARIANTS[name].get("objective") == "sft" or (
         VARIANTS[name].get("objective") == "dpo" and "preference_source" not in VARIANTS[name]
     )
@@ -75,11 +75,11 @@ def live(name: str, folder: Path) -> dict[str, Any]:
     )
     evolve(recipe, Site(store=store, resources=Resources(kv_cache_mib=64, max_num_seqs=64)))
     last = store / "runs" / slug / "generation=1" / "attempt=1"
-    said = read_table(last / "eval_samples")["text"].to_pylist()
+    texts = read_table(last / "eval_samples")["text"].to_pylist()
     manifest = read_manifest(last / "model")
-    spoken = sum(bool(text.strip()) for text in said)
+    num_texts = sum(bool(text.strip()) for text in texts)
     return {
-        "spoken": spoken,
+        "num_texts": num_texts,
         "sampler": recipe.generate.sampler,
         "files": sorted(manifest["files"]),
         "facts": manifest["facts"],
@@ -87,7 +87,7 @@ def live(name: str, folder: Path) -> dict[str, Any]:
 
 
 def dry(folder: Path) -> dict[str, Any]:
-    """The shipped recipe for a card, on this processor and cut to a hundredth of a pass: how many weights its last model has, and what it said."""
+    """The shipped recipe for a GPU, on this CPU, cut to a hundredth of an epoch: parameters and samples of its last model."""
     store = folder / "dry-store"
     if not (store / "human" / "corpus").exists():
         asked = IngestSettings(
@@ -103,24 +103,24 @@ def dry(folder: Path) -> dict[str, Any]:
     recipe = load_recipe("hundred-million", [*short, "train.batch_size=1", "train.num_epochs=0.01"])
     evolve(recipe, Site(store=store, resources=Resources(kv_cache_mib=256, max_num_seqs=16)))
     last = store / "runs" / recipe.name / "generation=1" / "attempt=1"
-    said = read_table(last / "eval_samples")["text"].to_pylist()
+    texts = read_table(last / "eval_samples")["text"].to_pylist()
     with safe_open(last / "model" / "model.safetensors", "pt") as weights:
         held = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  (no mapping)
-    return {"spoken": sum(bool(text.strip()) for text in said), "weights": held}
+    return {"num_texts": sum(bool(text.strip()) for text in texts), "weights": held}
 
 
 def _rows(chat: bool) -> list[dict[str, Any]]:
-    dice = random.Random(3)  # noqa: S311  (a corpus, not a secret)
+    rng = random.Random(3)  # noqa: S311  (a corpus, not a secret)
     nouns, verbs = (
         ("river", "garden", "letter", "winter", "village", "harbour"),
         ("follows", "forgets", "carries", "repairs"),
     )
 
     def sentence() -> str:
-        return f"The {dice.choice(nouns)} {dice.choice(verbs)} the {dice.choice(nouns)} in {dice.randint(1200, 1999)}."
+        return f"The {rng.choice(nouns)} {rng.choice(verbs)} the {rng.choice(nouns)} in {rng.randint(1200, 1999)}."
 
     if not chat:
-        return [{"text": " ".join(sentence() for _ in range(dice.randint(2, 4)))} for _ in range(160)]
+        return [{"text": " ".join(sentence() for _ in range(rng.randint(2, 4)))} for _ in range(160)]
     return [
         {
             "messages": [

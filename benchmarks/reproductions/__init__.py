@@ -1,1 +1,1 @@
-"""Published experiments beside ours."""
+"""Published experiments, repeated."""

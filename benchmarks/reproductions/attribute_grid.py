@@ -1,4 +1,4 @@
-"""A grid of attributes against one prompt that asks for nothing, of one model that counts words."""
+"""Compare an attribute grid with one unconditional prompt, on an n-gram model."""
 
 import math
 import statistics
@@ -39,13 +39,13 @@ def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5)
         both = [[row["text"] for row in rows if row["kept"]] for rows in (asked, one)]
         effective.append([_effective_kinds(texts) for texts in both])
         vendi.append([vendi_score(load_encoder("hashing").encode(texts)) for texts in both])
-    told = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, maximum over seeds"
-    yield Figure(told, max(wrong), "cells", "0: delivered counts equal quotas", max(wrong) == 0)
+    label = f"of {2 * _CELLS} quotas of a grid, prompts and records of the corpus: not exact, maximum over seeds"
+    yield Figure(label, max(wrong), "cells", "0: delivered counts equal quotas", max(wrong) == 0)
     yield Figure("texts about the requested subject, minimum over seeds", short(min(right)), "share")
     for name, found in (("kinds of text, effective number", effective), ("Vendi score of embeddings", vendi)):
         least = min(with_grid / without for with_grid, without in found)
-        told = f"{name}: grid / one prompt, minimum over seeds"
-        yield Figure(told, short(least), "ratio", "> 1: more diverse", least > 1)
+        label = f"{name}: grid / one prompt, minimum over seeds"
+        yield Figure(label, short(least), "ratio", "> 1: more diverse", least > 1)
 
 
 def _uneven(name: str, seed: int, more: Mapping[str, Any], records: int, cell: int) -> list[dict[str, Any]]:
@@ -53,8 +53,8 @@ def _uneven(name: str, seed: int, more: Mapping[str, Any], records: int, cell: i
     run = f"attributes-{name}-{seed}"
     asked = {**more.get("prompts", {}), "prompts_per_human_record": 2 * _CELLS * cell / records}
     mix = {"policy": "fixed-fraction", "human_fraction": 0.0, "num_records": _CELLS * cell, **more.get("mix", {})}
-    told = {"dataset": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
-    lived(run, seed, {**told, "prompts": asked, "mix": mix}, Site(store=STORE))
+    label = {"dataset": "uneven", "train": {"backend": "ngram", "order": 5}, "generate": {"max_tokens": 60}}
+    lived(run, seed, {**label, "prompts": asked, "mix": mix}, Site(store=STORE))
     folder = STORE / "runs" / run / "generation=1" / "attempt=1"
     taken = set(read_table(folder / "corpus", ["id"])["id"].to_pylist())
     rows = read_table(folder / "candidates", ["id", "text", "prompt", "attributes"]).to_pylist()

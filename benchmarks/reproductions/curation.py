@@ -1,7 +1,7 @@
-"""Three operators on a mixture of human and synthetic text, beside a plain draw: token editing, importance resampling, surprise.
+"""Compare token editing, importance resampling and perplexity filtering with random selection on mixed text.
 
-A mixture is judged as the papers do: a model learns it, and is asked how surprised it is by held-out human text. Every mixture has the
-same number of words. Models count words (`backend = "ngram"`), so what is shown is the sign and the order, not the published size.
+A mixture is evaluated as in the papers: a model is trained on it and scored on held-out human text. Every mixture has the
+same number of words. Models are n-grams (`backend = "ngram"`), so results show sign and order, not the published size.
 """
 
 import itertools
@@ -29,7 +29,7 @@ _SPARE = 1.5
 
 @dataclass(frozen=True)
 class _Texts:
-    """Texts of one seed; the synthetic ones are spoken by `prior`, a model of `known` human text that is in no mixture."""
+    """Texts of one seed; the synthetic ones are sampled from `prior`, a model of `known` human text that is in no mixture."""
 
     human: list[str]
     known: list[str]
@@ -75,10 +75,10 @@ def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
     plain = ratios["a plain draw"]
     path = [statistics.mean(plain[share]) for share in _SHARES]
     rises = all(later > earlier for earlier, later in itertools.pairwise([1.0, *path]))
-    told = " / ".join(f"{one:.3f}" for one in path)
+    values = " / ".join(f"{one:.3f}" for one in path)
     published = "1.05 / 1.12 / 1.32 / 2.47: rises with each step"
     yield Figure(
-        "held-out perplexity at 25/50/75/100 % synthetic over none, mean of seeds", told, "ratio", published, rises
+        "held-out perplexity at 25/50/75/100 % synthetic over none, mean of seeds", values, "ratio", published, rises
     )
     goals = {
         "token editing": "< 1: edited human text instead of synthetic text lowers the loss",
@@ -104,13 +104,13 @@ def _prepared(folder: Path, seed: int, budget: int, heldout: int, temperature: f
     known, human = (_filled(some, budget * _SPARE) for some in (drawn[heldout::2], drawn[heldout + 1 :: 2]))
     prior = _learned(folder / "prior", known, None)
     prompts = [Prompt("", seed * 100_000 + place) for place in range(2 * len(known))]
-    spoken = sample(Sampling(sampler="ngram", temperature=temperature), Resources(), prior, prompts, _untold)
-    said = _filled((one.text for batch in spoken for one in batch), budget * _SPARE)
-    return _Texts(human, known, drawn[:heldout], said, prior, budget, seed)
+    batches = sample(Sampling(sampler="ngram", temperature=temperature), Resources(), prior, prompts, _untold)
+    synthetic = _filled((one.text for batch in batches for one in batch), budget * _SPARE)
+    return _Texts(human, known, drawn[:heldout], synthetic, prior, budget, seed)
 
 
 def _edited(texts: _Texts, share: float, threshold: float) -> list[str]:
-    """The human texts that synthetic ones would stand in the place of, with what the prior was sure of drawn anew."""
+    """The human texts that synthetic ones would replace, with tokens of high prior probability resampled."""
     settings = EditSettings(threshold=threshold)
     mixture = _filled(texts.human, texts.budget)
     for place in range(len(_filled(mixture, texts.budget * (1 - share))), len(mixture)):
@@ -160,7 +160,7 @@ def _perplexity(texts: _Texts, mixture: Sequence[str]) -> float:
 
 
 def _untold(*_: int) -> None:
-    """Nobody listens."""
+    """Ignore progress."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Human text as experiments at their published size take it: cut into blocks of tokens, or edited where a model is sure of it.
+"""Prepare human text for experiments at published size: cut it into blocks of tokens, or edit tokens of high probability.
 
 `python -m benchmarks.reproductions.data_preparation blocks FILE --tokenizer NAME --out BLOCKS` (Shumailov et al. 2024, Drayson et al. 2025);
 `python -m benchmarks.reproductions.data_preparation edit TEXTS --model NAME --out EDITED` (Zhu et al. 2024). A line of JSONL holds a text.
@@ -22,7 +22,7 @@ def cut(text: str, tokenizer: Any, size: int) -> list[str]:  # noqa: ANN401
 
 
 def edited(text: str, tokenizer: Any, network: Any, settings: EditSettings, seed: int) -> tuple[str, int, int]:  # noqa: ANN401
-    """The text with what the network was sure of drawn anew, how many of its tokens were, and how many it has.
+    """Return the text with tokens of high probability resampled, the number of resampled tokens, and of all tokens.
 
     A text that is longer than the network sees at once is edited piece by piece.
     """
@@ -46,20 +46,20 @@ def _outlook(network: Any, ids: list[int], never: list[int], settings: EditSetti
         logits = network(torch.tensor([ids], device=network.device)).logits[0, :-1].float()
         found = logits.softmax(-1)
         tokens = torch.tensor(ids[1:], device=network.device)
-        told = found.gather(-1, tokens[:, None])[:, 0]
+        token_probabilities = found.gather(-1, tokens[:, None])[:, 0]
         # What ends a text or pads it is not offered for a word of it.
         found[:, never] = 0
         beside, likeliest = found.topk(settings.top_k)
     return TokenDistribution(
         tokens=np.array(ids[1:], np.int64),
-        probabilities=told.cpu().numpy().astype(np.float64),
+        probabilities=token_probabilities.cpu().numpy().astype(np.float64),
         top_k_ids=likeliest.cpu().numpy(),
         top_k_probabilities=beside.cpu().numpy().astype(np.float64),
     )
 
 
 def _edits(file: Path, model: str, settings: EditSettings, counts: list[int]) -> Iterator[str]:
-    """Texts of a file of JSONL, edited; `counts` has the tokens drawn anew and all of them."""
+    """Texts of a file of JSONL, edited; `counts` has the numbers of resampled and of all tokens."""
     from tasks.backends.models.loading import load_model, load_tokenizer
 
     tokenizer, network = load_tokenizer(model), load_model(Path(model))
@@ -81,9 +81,9 @@ def _main() -> None:
     blocks = ways.add_parser("blocks", help="cut a text into blocks of tokens")
     blocks.add_argument("--tokenizer", required=True, help="folder or name of the model whose tokens are counted")
     blocks.add_argument("--tokens", type=int, default=64, help="tokens of a block")
-    edit = ways.add_parser("edit", help="draw tokens anew where a model is sure of them")
+    edit = ways.add_parser("edit", help="resample tokens that a model gives a high probability")
     edit.add_argument("--model", required=True, help="folder or name of the model")
-    edit.add_argument("--threshold", type=float, default=0.99, help="probability from which on a token is drawn anew")
+    edit.add_argument("--threshold", type=float, default=0.99, help="minimum probability of a token to be resampled")
     for way in (blocks, edit):
         way.add_argument("file", type=Path, help="a text, or texts as JSONL to be edited")
         way.add_argument("--out", type=Path, required=True)
@@ -105,7 +105,7 @@ def _main() -> None:
     given.out.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     print(
         f"{given.out}: {len(texts):,} texts"
-        + (f", {counts[0] / max(1, counts[1]):.1%} of the tokens drawn anew" if counts[1] else "")
+        + (f", {counts[0] / max(1, counts[1]):.1%} of the tokens resampled" if counts[1] else "")
     )
 
 

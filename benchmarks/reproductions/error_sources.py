@@ -1,7 +1,7 @@
-"""Where the error comes from: finite samples, limited capacity, imperfect optimization; in a toy, and in a transformer.
+"""Attribute error to finite samples, limited capacity and imperfect optimization, in a toy model and in a transformer.
 
-The transformer learns from a bigram model, which can be sampled without end and whose own loss on what it says is the floor. What a student
-loses above that floor is its divergence from the teacher: all of it is error, and what each source adds is found by switching the source off.
+The transformer is trained on samples of a bigram model, which are unlimited and whose loss under the bigram model is the floor.
+The student's loss above the floor is its divergence from the teacher; each source is measured by switching it off.
 """
 
 import itertools
@@ -62,7 +62,7 @@ def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterato
     chance = divergences(two_humps(), ErrorSources(samples=samples), rounds, 0, runs)
     yield Figure(
         f"{samples} samples: distance in round 1 / 10 / {rounds}",
-        _told(chance, rounds),
+        _format_distances(chance, rounds),
         "",
         "drifts in every round",
         bool((np.diff(chance) > 0).all()),
@@ -89,7 +89,7 @@ def sources(*, samples: int = 500, rounds: int = 20, runs: int = 100) -> Iterato
     stopped = divergences(two_humps(), ErrorSources(steps=100), rounds, 0, 1)
     yield Figure(
         f"descent stopped after 100 steps: distance in round 1 / 10 / {rounds}",
-        _told(stopped, rounds),
+        _format_distances(stopped, rounds),
         "",
         "adds to itself in every round",
         bool((np.diff(stopped) > 0).all()),
@@ -136,8 +136,8 @@ def shapley(cells: Cells) -> dict[str, list[float]]:
 
 def _parts(cells: Sequence[Cells]) -> Iterator[Figure]:
     every, none = frozenset(_SOURCES), frozenset[str]()
-    told = " / ".join(f"{statistics.mean(one[on] for one in cells):.3f}" for on in (every, none))
-    yield Figure("loss above the teacher's, all three on / all three off, mean of seeds", told, "nats per word")
+    values = " / ".join(f"{statistics.mean(one[on] for one in cells):.3f}" for on in (every, none))
+    yield Figure("loss above the teacher's, all three on / all three off, mean of seeds", values, "nats per word")
     orders = [shapley(one) for one in cells]
     for source, name in _SOURCES.items():
         parts = [statistics.mean(one[source]) for one in orders]
@@ -161,8 +161,8 @@ def _parts(cells: Sequence[Cells]) -> Iterator[Figure]:
         [statistics.mean(values) for values in zip(*(one[source] for one in orders), strict=True)]
         for source in _SOURCES
     )
-    told = " / ".join(f"{min(one):.2f} to {max(one):.2f}" for one in ranges)
-    yield Figure(f"part by order of switching off: {' / '.join(_SOURCES)}, mean of seeds", told, "nats per word")
+    values = " / ".join(f"{min(one):.2f} to {max(one):.2f}" for one in ranges)
+    yield Figure(f"part by order of switching off: {' / '.join(_SOURCES)}, mean of seeds", values, "nats per word")
     rest = max(one[none] / one[every] for one in cells)
     yield Figure(
         "what remains with all three off, maximum over seeds", short(rest), "share", "< 0.1: (ours)", rest < 0.1
@@ -172,8 +172,8 @@ def _parts(cells: Sequence[Cells]) -> Iterator[Figure]:
 def _with_more(cells: Sequence[Cells], more: Sequence[float], samples: int) -> Iterator[Figure]:
     """What finite samples alone cost, and with four times as many."""
     few, none = [one[frozenset({"samples"})] for one in cells], [one[frozenset[str]()] for one in cells]
-    told = " / ".join(f"{statistics.mean(one):.3f}" for one in (few, more, none))
-    yield Figure(f"{samples} / {4 * samples} / endless samples alone, mean of seeds", told, "nats per word")
+    values = " / ".join(f"{statistics.mean(one):.3f}" for one in (few, more, none))
+    yield Figure(f"{samples} / {4 * samples} / endless samples alone, mean of seeds", values, "nats per word")
     left = max((b - c) / (a - c) for a, b, c in zip(few, more, none, strict=True))
     yield Figure(
         "part of finite samples alone that four times as many leave, maximum over seeds",
@@ -186,9 +186,9 @@ def _with_more(cells: Sequence[Cells], more: Sequence[float], samples: int) -> I
 
 @dataclass(frozen=True)
 class _Teacher:
-    """What a bigram model says to its students, and what judges and measures them; `spelled` is their vocabulary."""
+    """Training, validation and test samples of a bigram model; `spelled` is the students' tokenizer data."""
 
-    said: list[str]
+    teacher_texts: list[str]
     judged: list[Completion]
     measured: list[Completion]
     spelled: Path
@@ -203,7 +203,7 @@ class _Teacher:
         found: list[tuple[float, float]] = []
         for steps in lengths:
             settings = _STUDENT.model_copy(update={**(_NARROW if narrow else {}), "max_steps": steps})
-            texts = self.said[: samples or steps * self.texts_a_step]
+            texts = self.teacher_texts[: samples or steps * self.texts_a_step]
             folder = self.folder / f"{samples}-{narrow}-{steps}"
             folder.mkdir()
             corpus = TrainingCorpus([], texts)
@@ -226,35 +226,37 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
     corpus = TrainingCorpus([human[place] for place in drawn], [])
     backends.trainer().train(TrainJob(settings=counting, corpus=corpus, folder=model, seed=seed), _untold)
 
-    def says(count: int, first: int) -> list[Completion]:
+    def sample_texts(count: int, first: int) -> list[Completion]:
         prompts = [Prompt("", first + place) for place in range(count)]
         how = Sampling(sampler="ngram", max_tokens=200)
         return list(backends.sampler(how).sample(model, prompts, _untold))
 
-    heard = [one for one in says(2 * (_JUDGED + _MEASURED), 0) if one.completion_tokens <= _LONGEST]
-    some = [one.text for one in says(4000, 10**6)]
+    samples = [one for one in sample_texts(2 * (_JUDGED + _MEASURED), 0) if one.completion_tokens <= _LONGEST]
+    some = [one.text for one in sample_texts(4000, 10**6)]
     from tasks.backends.training.tokenizer import train_bpe_tokenizer
 
     tokenizer = train_bpe_tokenizer(some, _STUDENT.vocab_size, _STUDENT.context_length)
     tokenizer.save_pretrained(spelled)
     tokens = statistics.mean(len(one.ids) + 2 for one in tokenizer.backend_tokenizer.encode_batch(some))
     texts_a_step = math.ceil(1.1 * _STUDENT.batch_size * _STUDENT.context_length / tokens)
-    said = [one.text for one in says(most_steps * texts_a_step, 10**7)]
-    return _Teacher(said, heard[:_JUDGED], heard[_JUDGED : _JUDGED + _MEASURED], spelled, texts_a_step, folder, seed)
+    teacher_texts = [one.text for one in sample_texts(most_steps * texts_a_step, 10**7)]
+    return _Teacher(
+        teacher_texts, samples[:_JUDGED], samples[_JUDGED : _JUDGED + _MEASURED], spelled, texts_a_step, folder, seed
+    )
 
 
-def _above(student: Path, heard: Sequence[Completion], settings: TransformerTraining, backends: Backends) -> float:
-    """Nats a word, an end being one, that a student is more surprised than the teacher by what the teacher said."""
-    scores = backends.scorer(settings).score(student, [one.text for one in heard], (1.0,), _untold)
-    floor = sum(one.sum_logprob or 0 for one in heard)
-    return (sum(one.nll[0] for one in scores) + floor) / sum(one.completion_tokens + 1 for one in heard)
+def _above(student: Path, samples: Sequence[Completion], settings: TransformerTraining, backends: Backends) -> float:
+    """NLL per word, the end token included, of a student above the teacher on samples of the teacher."""
+    scores = backends.scorer(settings).score(student, [one.text for one in samples], (1.0,), _untold)
+    floor = sum(one.sum_logprob or 0 for one in samples)
+    return (sum(one.nll[0] for one in scores) + floor) / sum(one.completion_tokens + 1 for one in samples)
 
 
 def _untold(*_: int) -> None:
-    """Nobody listens."""
+    """Ignore progress."""
 
 
-def _told(distances: Sequence[float], rounds: int) -> str:
+def _format_distances(distances: Sequence[float], rounds: int) -> str:
     return " / ".join(f"{distances[one - 1]:.3f}" for one in (1, 10, rounds))
 
 

@@ -1,4 +1,4 @@
-"""A base model tuned, generation after generation, on what the last one wrote: Shumailov et al. 2024 at the size of two cores."""
+"""Fine-tune a base model repeatedly on the previous model's output: Shumailov et al. 2024 at the size of two cores."""
 
 import json
 import math
@@ -39,7 +39,7 @@ _SETTINGS: dict[str, list[str]] = {
     "penalty": ["generate.repetition_penalty=2.0"],
 }
 """Settings of the recipe `recursive`."""
-_TOLD = {
+_LABELS = {
     "none": "no original data",
     "tenth": "a tenth of original data",
     "half": "half of original data",
@@ -138,7 +138,7 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
     for name, seeds in ends.items():
         path = [statistics.mean(seed[turn] for seed in seeds) for turn in sorted(seeds[0])]
         yield Figure(
-            f"{_TOLD[name]}: held-out perplexity by generation, mean of seeds",
+            f"{_LABELS[name]}: held-out perplexity by generation, mean of seeds",
             " ".join(f"{one:.1f}" for one in path),
             "",
         )
@@ -154,7 +154,7 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
     for name, published in (("tenth", "only minor degradation: < 0.5"), ("half", "how much it takes here: < 0.5")):
         shares = [kept / none for kept, none in zip(rises[name], rises["none"], strict=True)]
         yield Figure(
-            f"{_TOLD[name]}: its rise over that without, maximum over seeds",
+            f"{_LABELS[name]}: its rise over that without, maximum over seeds",
             short(max(shares)),
             "share",
             published,
@@ -178,7 +178,7 @@ def _lost(zero_shot: float, ends: dict[str, list[dict[int, float]]]) -> Iterator
 
 
 def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
-    """Where what is said lies under generation 0's model, beside held-out human text."""
+    """Perplexity of samples under generation 0's model, beside held-out human text."""
     likely, tails = [], []
     for run in runs:
         asked = """select subject, generation, quantile_cont(exp(nll / tokens), [0.5, 0.99]) from scores
@@ -205,23 +205,23 @@ def _surprise(runs: Sequence[str], last: int) -> Iterator[Figure]:
 
 
 def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
-    """Share of runs of four words that were said before, in as many words of each."""
+    """Share of repeated 4-grams, in samples of equal size."""
     found = []
     for run in runs:
         asked = """select value from metrics where source = 'all' and metric = 'repetition' and generation = $1
             and subject in ('candidates', 'human') order by subject"""
-        (said,), (human,) = open_catalog(_STORE, [run]).execute(asked, [last]).fetchall()
-        found.append((said, human))
-    least, human = min(said for said, _ in found), max(human for _, human in found)
+        (generated,), (human,) = open_catalog(_STORE, [run]).execute(asked, [last]).fetchall()
+        found.append((generated, human))
+    least, human = min(generated for generated, _ in found), max(human for _, human in found)
     yield Figure("repeated 4-grams: human text", short(human), "share")
     yield Figure(
         "repeated 4-grams: samples of the last generation, minimum over seeds",
         short(least),
         "share",
         "more: outputs become repetitive",
-        all(said > there for said, there in found),
+        all(generated > there for generated, there in found),
     )
 
 
 def _untold(*_: int) -> None:
-    """Nobody listens."""
+    """Ignore progress."""

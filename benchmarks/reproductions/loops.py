@@ -1,7 +1,7 @@
-"""Replace, accumulate and accumulate-subsample in the loop itself, models trained from scratch, warm and cold: shipped recipes, small.
+"""Run replace, accumulate and accumulate-subsample in the loop, with models trained from scratch, at two temperatures.
 
-Gerstgrasser et al. 2024 (arXiv:2404.01413) pre-train on TinyStories; here the human text is Python's own documentation. Runs stay in the
-work folder: an interrupted row goes on where it stood.
+Gerstgrasser et al. 2024 (arXiv:2404.01413) pre-train on TinyStories; here human text is Python's documentation. Runs stay in
+the work folder: an interrupted row resumes.
 """
 
 import math
@@ -36,15 +36,15 @@ def loops(
     human = IngestSettings(
         passage_length_chars=(80, 360), split_by="source", max_train_records=passages, max_heldout_records=passages // 4
     )
-    told: dict[tuple[str, float], list[list[float]]] = {arm: [] for arm in _ARMS}
+    losses: dict[tuple[str, float], list[list[float]]] = {arm: [] for arm in _ARMS}
     with without_prefect():
         ingest(store, "docs", [PYTHON_DOCS], human)
         for seed in range(seeds):
             arms = {arm: _recipe(*arm, backend, seed, generations, epochs) for arm in _ARMS}
             compare(list(arms.values()), site, f"seed-{seed}")
             for arm, recipe in arms.items():
-                told[arm].append(_losses(store, recipe, generations))
-    yield from _figures(told, generations)
+                losses[arm].append(_losses(store, recipe, generations))
+    yield from _figures(losses, generations)
 
 
 def _recipe(policy: str, temperature: float, backend: str, seed: int, generations: int, epochs: int) -> Recipe:
@@ -69,11 +69,11 @@ def _losses(store: Path, recipe: Recipe, generations: int) -> list[float]:
     return [math.log(value) for _, value in open_catalog(store, [recipe.name]).sql(question).fetchall()]
 
 
-def _figures(told: dict[tuple[str, float], list[list[float]]], generations: int) -> Iterator[Figure]:
+def _figures(losses: dict[tuple[str, float], list[list[float]]], generations: int) -> Iterator[Figure]:
     def rises(policy: str, temperature: float) -> list[float]:
-        return [one[generations] - one[0] for one in told[policy, temperature]]
+        return [one[generations] - one[0] for one in losses[policy, temperature]]
 
-    for (policy, temperature), seeds in told.items():
+    for (policy, temperature), seeds in losses.items():
         course = " / ".join(f"{statistics.median(one[place] for one in seeds):.2f}" for place in range(generations + 1))
         yield Figure(
             f"{policy}, T = {temperature}: held-out loss by generation, median of seeds",

@@ -1,8 +1,9 @@
-"""Points that are fitted again and again: mixtures of Gaussians, and an autoencoder of pictures of digits.
+"""Refit points repeatedly: Gaussian mixtures, and an autoencoder of images of digits.
 
 Shumailov et al. 2024, Nature 631:755, and its supplement: two Gaussians, a thousand samples a generation, no data of earlier
-generations: misperceived within 50 generations, points by 2,000; an autoencoder of digits: mixed up by generation 20. Both by the
-backends that a run uses, asked directly, for a run measures more than these rows need. `heirloom run points` and `digits` draw them.
+generations: misperceived within 50 generations, points by 2,000; an autoencoder of digits: mixed up by generation 20. The
+backends of a run are called directly, since a run evaluates more than these rows need. `heirloom run points` and `digits`
+plot them.
 """
 
 import tempfile
@@ -59,13 +60,15 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
     unsure, shrunk, cost, kept = [], [], [], []
     for seed in seeds:
         heldout, learned = _split(human, seed)
-        told, costs = format_points(heldout, 0), list[float]()
+        heldout_scores, costs = format_points(heldout, 0), list[float]()
         settings = VaeTraining(max_steps=steps)
         alone = dict(
-            _loop(vae, settings, learned, len(learned), generations, 0.0, seed, {1, generations}, (told, costs))
+            _loop(
+                vae, settings, learned, len(learned), generations, 0.0, seed, {1, generations}, (heldout_scores, costs)
+            )
         )
         mixed = dict(_loop(vae, settings, learned, len(learned), generations, 0.1, seed, {1, generations}))
-        sure = {place: float(reader.predict_proba(said).max(1).mean()) for place, said in alone.items()}
+        sure = {place: float(reader.predict_proba(generated).max(1).mean()) for place, generated in alone.items()}
         unsure.append(sure[generations] / sure[1])
         shrunk.append(_variance(alone[generations]) / _variance(alone[1]))
         cost.append(costs[-1] - costs[0])
@@ -81,49 +84,49 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
 
 def _loop(
     backend: ModuleType,
-    settings: Any,  # noqa: ANN401  (of whichever backend it is)
+    settings: Any,  # noqa: ANN401  (settings of any backend)
     human: Points,
     count: int,
     generations: int,
     human_fraction: float,
     seed: int,
     wanted: set[int],
-    told: tuple[Sequence[str], list[float]] | None = None,
+    heldout_scores: tuple[Sequence[str], list[float]] | None = None,
 ) -> Iterator[tuple[int, Points]]:
     """What is drawn in the wanted generations, each model learning from the last one's draws and a share of human points."""
     decimals = 0 if human.shape[1] > 2 else _DECIMALS
-    sampling, dice = Sampling(sampler=settings.backend), np.random.default_rng(seed)
-    people, spoken = format_points(human, decimals), list[str]()
+    sampling, rng = Sampling(sampler=settings.backend), np.random.default_rng(seed)
+    people, samples = format_points(human, decimals), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder) / "0"
         for generation in range(generations + 1):
             model = Path(folder) / str(generation)
             model.mkdir()
-            again = dice.choice(len(people), round(human_fraction * count), replace=False)
+            again = rng.choice(len(people), round(human_fraction * count), replace=False)
             corpus = (
-                TrainingCorpus([people[place] for place in again], spoken[len(again) :])
-                if spoken
+                TrainingCorpus([people[place] for place in again], samples[len(again) :])
+                if samples
                 else TrainingCorpus(people, [])
             )
             ancestor = first if generation else None
             job = TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=model, seed=seed + generation)
             backend.train(job, _untold)
-            if told is not None and generation in (0, generations):
-                scores = backend.score(model, told[0], (1.0,), _untold)
-                told[1].append(float(np.mean([one.nats[0] / one.tokens for one in scores])))
-            prompts = [Prompt("", int(one)) for one in dice.integers(2**62, size=count)]
-            spoken = [
+            if heldout_scores is not None and generation in (0, generations):
+                scores = backend.score(model, heldout_scores[0], (1.0,), _untold)
+                heldout_scores[1].append(float(np.mean([one.nats[0] / one.tokens for one in scores])))
+            prompts = [Prompt("", int(one)) for one in rng.integers(2**62, size=count)]
+            samples = [
                 one.text for batch in backend.sample(sampling, Resources(), model, prompts, _untold) for one in batch
             ]
-            # What this model says is the next generation's.
+            # Samples of this model are the data of the next generation.
             if generation + 1 in wanted:
-                yield generation + 1, points_of(spoken)
+                yield generation + 1, points_of(samples)
 
 
 def _heaps(size: int, seed: int) -> Points:
-    dice = np.random.default_rng(seed)
-    which = dice.random(_HUMAN) < 0.5
-    return dice.normal(
+    rng = np.random.default_rng(seed)
+    which = rng.random(_HUMAN) < 0.5
+    return rng.normal(
         np.where(which, -2, 2)[:, None] * np.eye(size)[0], np.where(which, 0.6, 1)[:, None], (_HUMAN, size)
     )
 
@@ -133,9 +136,9 @@ def _split(human: Points, seed: int) -> tuple[Points, Points]:
     return mixed[:250], mixed[250:]
 
 
-def _apart(human: Points, said: Points) -> float:
+def _apart(human: Points, generated: Points) -> float:
     """Mean Wasserstein distance along the axes."""
-    return float(np.mean([wasserstein_distance(one, other) for one, other in zip(human.T, said.T, strict=True)]))
+    return float(np.mean([wasserstein_distance(one, other) for one, other in zip(human.T, generated.T, strict=True)]))
 
 
 def _variance(points: Points) -> float:

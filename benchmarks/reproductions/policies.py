@@ -1,4 +1,4 @@
-"""Replace, accumulate and accumulate-subsample on toys that learn from themselves: regressions, Gaussians, densities, dice."""
+"""Run replace, accumulate and accumulate-subsample on toy models: regression, Gaussians, kernel densities, discrete distributions."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -30,18 +30,18 @@ def policies(*, regressions: int = 1000, runs: int = 1000, seed: int = 0) -> Ite
         "accumulate": (accumulated, "sum of 1/i^2 times"),
         "accumulate-subsample": (0.30, "between the two"),
     }
-    for policy, (law, told) in laws.items():
+    for policy, (law, expected) in laws.items():
         ours = regression_errors(policy, 10, seed, runs=regressions)[-1]
         yield Figure(
             f"regression, d = 10, T = 111: test error after 10 fits, {policy}",
             short(ours),
             "",
-            f"{law:.3f}, {told}",
+            f"{law:.3f}, {expected}",
             abs(ours / law - 1) <= 0.1,
         )
     yield from _gaussians(runs, seed)
     yield from _densities(seed)
-    yield from _dice(seed)
+    yield from _categorical(seed)
 
 
 def _gaussians(runs: int, seed: int) -> Iterator[Figure]:
@@ -88,25 +88,25 @@ def _gaussians(runs: int, seed: int) -> Iterator[Figure]:
 
 
 def _densities(seed: int) -> Iterator[Figure]:
-    dice = np.random.default_rng(seed)
-    heldout, human = dice.standard_normal(300), dice.standard_normal((20, 100))
+    rng = np.random.default_rng(seed)
+    heldout, human = rng.standard_normal(300), rng.standard_normal((20, 100))
     for bandwidth in (0.1, 0.5, 1.0):
         rise = {}
         for policy in POLICIES:
             first, *_, last = training_data_by_generation(kernel_density(100, bandwidth), policy, human, 30, seed)
             rise[policy] = density_loss(last, bandwidth, heldout) - density_loss(first, bandwidth, heldout)
-        told = " / ".join(f"{rise[policy]:.2f}" for policy in POLICIES)
+        expected = " / ".join(f"{rise[policy]:.2f}" for policy in POLICIES)
         ordered = rise["replace"] > rise["accumulate-subsample"] > rise["accumulate"]
         yield Figure(
             f"kernel density, bandwidth {bandwidth}: held-out loss increase in 30 rounds, {' / '.join(POLICIES)}",
-            told,
+            expected,
             "nats",
             "in falling order",
             ordered,
         )
 
 
-def _dice(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figure]:
+def _categorical(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figure]:
     zipf = 1 / np.arange(1, outcomes + 1)
     zipf /= zipf.sum()
     human = np.random.default_rng(seed).choice(outcomes, size=(50, records), p=zipf).astype(float)
@@ -117,13 +117,13 @@ def _dice(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figur
             counts = counts_of(last, outcomes)
             left[temperature, policy] = float(np.log(effective_types(counts / counts.sum(1, keepdims=True))).mean())
     for temperature in (1.0, 0.3):
-        told = [left[temperature, policy] for policy in POLICIES]
+        expected = [left[temperature, policy] for policy in POLICIES]
         yield Figure(
             f"die of {outcomes}, T = {temperature}: entropy after 10 rounds, {' / '.join(POLICIES)}",
-            " / ".join(f"{one:.2f}" for one in told),
+            " / ".join(f"{one:.2f}" for one in expected),
             "nats",
             "in rising order",
-            told == sorted(told),
+            expected == sorted(expected),
         )
     yield Figure(
         "die, replace: entropy at T = 0.3 after 10 rounds",
@@ -145,5 +145,5 @@ def _dice(seed: int, outcomes: int = 200, records: int = 1000) -> Iterator[Figur
     )
 
 
-def _last(told: Iterator[Numbers]) -> Numbers:
-    return deque(told, maxlen=1)[0]
+def _last(expected: Iterator[Numbers]) -> Numbers:
+    return deque(expected, maxlen=1)[0]

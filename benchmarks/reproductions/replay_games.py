@@ -1,4 +1,4 @@
-"""Rows on what a generator meets when its own words come back: the game of replay, and chains of a frozen model."""
+"""Reproduce results on generators that see their own output: the replay game, and chains of a frozen model."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,14 +28,14 @@ def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:
         "1: no generator keeps a promise for each language",
         min(wrong) == 1,
     )
-    languages, told = residues(), {}
+    languages, results = residues(), {}
     for name, sure, protect in (("sure evidence alone", True, False), ("Witness Protection", True, True)):
-        told[name] = error_rounds(
+        results[name] = error_rounds(
             play(in_the_limit(languages, sure=sure, protect=protect), starving(), languages[2], rounds)
         )
-    for name, found in told.items():
+    for name, found in results.items():
         yield Figure(f"6.1: {name}: errors in {rounds} rounds", len(found), "rounds")
-    last = {name: max(found) for name, found in told.items()}
+    last = {name: max(found) for name, found in results.items()}
     yield Figure(
         "6.1: Witness Protection: last error",
         last["Witness Protection"],
@@ -147,12 +147,12 @@ def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3
             mine = texts[seed * count : (seed + 1) * count]
             for name, top_k in (("greedy", 1), ("sampled", 0)):
                 how = Sampling(sampler="ngram", max_tokens=tokens, top_k=top_k)
-                told = run_chain(model, mine, steps, how, "", seed, backends)
-                found[name].append(float(np.mean([time <= steps for time in told.first_recurrences()])))
-                found[f"{name} distinct"].append(told.distinct()[-1] / count)
-                likes[name].append(told.similarity()[-1])
+                results = run_chain(model, mine, steps, how, "", seed, backends)
+                found[name].append(float(np.mean([time <= steps for time in results.first_recurrences()])))
+                found[f"{name} distinct"].append(results.distinct()[-1] / count)
+                likes[name].append(results.similarity()[-1])
                 if name == "greedy":
-                    found["set"].append(float(np.median([len(recurrent_set(one)) for one in told.states])))
+                    found["set"].append(float(np.median([len(recurrent_set(one)) for one in results.states])))
     low, high = min(found["greedy"]), max(found["sampled"])
     yield Figure(
         f"greedy: chains that recur within {steps} steps, minimum over seeds",

@@ -1,8 +1,8 @@
-"""The published experiments beside ours: a row an experiment, a figure a claim; `goal` is what was published, `holds` whether ours agrees.
+"""Run the published experiments: a row per experiment, a figure per claim. `goal` is the published result, `holds` whether ours agrees.
 
-A row is a function that yields figures; its keyword defaults are its settings. Finished rows are remembered with them in `reproductions`
-of the work folder: an interrupted benchmark goes on where it stood, and a row whose settings changed is run again. docs/reproductions.md
-tells of each row what was published, what was run here and where it differs.
+A row is a function that yields figures; its keyword defaults are its settings. Finished rows are kept with their settings in
+`reproductions` of the work folder: an interrupted benchmark resumes, and a row with changed settings runs again.
+docs/reproductions.md describes what was published, what runs here and the differences.
 """
 
 import inspect

@@ -1,7 +1,7 @@
-"""Sampling with a purpose, beside plain sampling on the same budget: best of k, several teachers, quotas.
+"""Compare best of k, several teachers and quotas with plain sampling at the same budget.
 
-Models count words (`backend = "ngram"`), and those of the teachers learn texts whose first words say what they are
-(`benchmarks/support/template_model_server.py`), so that what was asked can be held against what was said.
+Models are n-grams (`backend = "ngram"`). Teachers are trained on texts whose first words name their attributes
+(`benchmarks/support/template_model_server.py`), so completions can be checked against their prompts.
 """
 
 import json
@@ -41,7 +41,7 @@ _SUBJECTS = GRID["subject"]
 _SKILLS = {"one": _SUBJECTS[:2], "two": _SUBJECTS[2:4], "three": _SUBJECTS[4:]}
 _KNOWS, _GUESSES = 0.8, 0.3
 """How often a teacher's text is about its subject, on a subject of its own and on any other."""
-_LESSONS, _TESTS = 2000, 1000
+_NUM_EXAMPLES, _TESTS = 2000, 1000
 
 
 def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: int = 5) -> Iterator[Figure]:
@@ -54,18 +54,18 @@ def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: in
         gains, plain = [], []
         for seed in seeds:
             best = {"prompts": {"completions_per_prompt": answers}, "curate": chosen}
-            said = [
+            results = [
                 worth(_voice(f"best-of-{name}", seed, more)).mean()
                 for name, more in ((objective, best), ("nothing", {}))
             ]
-            gains.append(said[0] / said[1] - 1)
-            plain.append(said[1])
-        told = f"best of {answers} by {objective.replace('_', ' ')}: student / student trained without selection, minimum over seeds"
-        yield Figure(told, short(100 * min(gains)), "% more", published[objective], min(gains) > 0)
+            gains.append(results[0] / results[1] - 1)
+            plain.append(results[1])
+        shared = f"best of {answers} by {objective.replace('_', ' ')}: student / student trained without selection, minimum over seeds"
+        yield Figure(shared, short(100 * min(gains)), "% more", published[objective], min(gains) > 0)
 
 
 def quota() -> Iterator[Figure]:
-    """Systematic counts by how rare a text's rarest word is, against dice, while each generation replaces the last."""
+    """Systematic sampling by the rarity of a text's rarest word, against random selection, under replacement."""
     yield from quota_figures()
 
 
@@ -76,7 +76,7 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
     honest("headers", prompts, {})
     right: dict[str, list[float]] = {name: [] for name in _arbitrage()}
     asked = {"template_name": "benchmarks.reproduced_sampling:headers", "output_format": "prompt_and_completion"}
-    told = {
+    shared = {
         "dataset": "headers",
         "num_generations": generations,
         "train": {"backend": "ngram", "order": 5},
@@ -85,7 +85,7 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
     for seed in seeds:
         for name, more in _arbitrage().items():
             run = f"{name.replace(' ', '-')}-{seed}"
-            lived(run, seed, {**told, **more}, site)
+            lived(run, seed, {**shared, **more}, site)
             last = STORE / "runs" / run / f"generation={generations}" / "attempt=1"
             right[name].append(_right(last / "model", seed))
     for name, found in right.items():
@@ -108,8 +108,8 @@ def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generation
 
 def headers(reserve: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:  # noqa: ARG001
     """A program that asks for every subject alike."""
-    dice = random.Random(seed)  # noqa: S311  (a prompt, not a secret)
-    asked = [{name: dice.choice(values) for name, values in GRID.items()} for _ in range(count)]
+    rng = random.Random(seed)  # noqa: S311  (a prompt, not a secret)
+    asked = [{name: rng.choice(values) for name, values in GRID.items()} for _ in range(count)]
     return [(header(one), {"subject": one["subject"]}) for one in asked]
 
 
@@ -133,13 +133,13 @@ def _arbitrage() -> dict[str, dict[str, Any]]:
 
 
 def lived(run: str, seed: int, more: Mapping[str, Any], site: Site) -> None:
-    """Let a run live that curates nothing and keeps nothing of earlier generations, but for what is said otherwise."""
+    """Execute a run without curation under replacement, with the given changes."""
     with without_prefect():
         evolve(Recipe.model_validate({**_PLAIN, **more, "name": run, "seed": seed}), site)
 
 
 def _voice(run: str, seed: int, more: Mapping[str, Any]) -> list[str]:
-    """What the student says."""
+    """Samples of the student."""
     lived(f"{run}-{seed}", seed, more, Site(store=STORE))
     folder = STORE / "runs" / f"{run}-{seed}" / "generation=1" / "attempt=1" / "eval_samples"
     rows = read_table(folder, ["prompt", "text"]).to_pylist()
@@ -153,12 +153,12 @@ def _docstrings(records: int) -> None:
 
 
 def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> None:
-    """Human text of honest speakers; with weights, some values of an attribute are rarer than others."""
-    dice = random.Random(0)  # noqa: S311  (text, not a secret)
+    """Ingest texts with correct headers; `weights` makes some attribute values rarer than others."""
+    rng = random.Random(0)  # noqa: S311  (text, not a secret)
     texts: dict[str, None] = {}
     while len(texts) < 2 * records:
-        asked = {one: dice.choices(values, weights.get(one))[0] for one, values in GRID.items()}
-        texts[f"{header(asked)} {body(asked, dice)}"] = None
+        asked = {one: rng.choices(values, weights.get(one))[0] for one, values in GRID.items()}
+        texts[f"{header(asked)} {body(asked, rng)}"] = None
     file = STORE / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
@@ -172,17 +172,17 @@ def honest(name: str, records: int, weights: Mapping[str, Sequence[float]]) -> N
 
 
 def _teacher(name: str, subjects: Sequence[str]) -> Path:
-    """A model that knows its subjects well, and of the others seldom says what it should."""
-    folder, dice = STORE / "teachers" / name, random.Random(name)  # noqa: S311  (text, not a secret)
+    """A model that is accurate on its subjects and seldom on others."""
+    folder, rng = STORE / "teachers" / name, random.Random(name)  # noqa: S311  (text, not a secret)
     if not (folder / "ngram.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        lessons = []
-        for _ in range(_LESSONS):
-            asked = {one: dice.choice(values) for one, values in GRID.items()}
-            right = dice.random() < (_KNOWS if asked["subject"] in subjects else _GUESSES)
-            about = asked["subject"] if right else dice.choice([one for one in _SUBJECTS if one != asked["subject"]])
-            lessons.append(f"{header(asked)} {body({**asked, 'subject': about}, dice)}")
-        corpus = TrainingCorpus(lessons, [])
+        examples = []
+        for _ in range(_NUM_EXAMPLES):
+            asked = {one: rng.choice(values) for one, values in GRID.items()}
+            right = rng.random() < (_KNOWS if asked["subject"] in subjects else _GUESSES)
+            about = asked["subject"] if right else rng.choice([one for one in _SUBJECTS if one != asked["subject"]])
+            examples.append(f"{header(asked)} {body({**asked, 'subject': about}, rng)}")
+        corpus = TrainingCorpus(examples, [])
         train(TrainJob(settings=NgramTraining(order=5), corpus=corpus, folder=folder, seed=0), _untold)
     return folder
 
@@ -191,19 +191,19 @@ def _right(model: Path, seed: int) -> float:
     """Share of a student's answers that are about the subject it was asked for."""
     asked = [header(dict(one)) for one in _tests(seed)]
     prompts = [Prompt(text, place) for place, text in enumerate(asked)]
-    said = sample(Sampling(sampler="ngram", max_tokens=60), Resources(), model, prompts, _untold)
-    answers = [text + one.text for text, one in zip(asked, (one for some in said for one in some), strict=True)]
+    results = sample(Sampling(sampler="ngram", max_tokens=60), Resources(), model, prompts, _untold)
+    answers = [text + one.text for text, one in zip(asked, (one for some in results for one in some), strict=True)]
     return statistics.mean(worth(asked, answers))
 
 
 def _tests(seed: int) -> Iterator[dict[str, str]]:
-    dice = random.Random(1000 + seed)  # noqa: S311  (a prompt, not a secret)
+    rng = random.Random(1000 + seed)  # noqa: S311  (a prompt, not a secret)
     for _ in range(_TESTS):
-        yield {name: dice.choice(values) for name, values in GRID.items()}
+        yield {name: rng.choice(values) for name, values in GRID.items()}
 
 
 def _untold(*_: int) -> None:
-    """Nobody listens."""
+    """Ignore progress."""
 
 
 if __name__ == "__main__":

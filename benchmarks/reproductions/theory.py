@@ -1,4 +1,4 @@
-"""What feedback, verification and fresh data do to toys that learn from themselves: on `curation/theory` and `curation/forecast/closed_form.py`."""
+"""Reproduce results on feedback, verification and fresh data with toy models of `curation/theory` and `curation/forecast/closed_form.py`."""
 
 from collections.abc import Iterator
 
@@ -107,13 +107,13 @@ def fresh_data(*, dimensions: int = 100, seeds: int = 3) -> Iterator[Figure]:
             rows.append([fresh_loop_error(200, size, bias, seed, dimensions=dimensions) / alone for size in sizes])
         return [float(one) for one in np.mean(rows, axis=0)]
 
-    told = {bias: ratios(bias) for bias in (1.0, 0.85, 0.7)}
+    results = {bias: ratios(bias) for bias in (1.0, 0.85, 0.7)}
     for bias, published, agrees in (
-        (1.0, "< 1 for all: always helps", max(told[1.0]) < 1),
-        (0.85, "falls, then rises", min(told[0.85]) < told[0.85][0] and told[0.85][-1] > min(told[0.85])),
-        (0.7, "falls, then rises, and hurts: > 1 at 1600", min(told[0.7]) < 1 < told[0.7][-1]),
+        (1.0, "< 1 for all: always helps", max(results[1.0]) < 1),
+        (0.85, "falls, then rises", min(results[0.85]) < results[0.85][0] and results[0.85][-1] > min(results[0.85])),
+        (0.7, "falls, then rises, and hurts: > 1 at 1600", min(results[0.7]) < 1 < results[0.7][-1]),
     ):
-        values = " / ".join(f"{one:.2f}" for one in told[bias])
+        values = " / ".join(f"{one:.2f}" for one in results[bias])
         yield Figure(
             f"n_r = 200, lambda = {bias}: error over human alone, n_s = 50 ... 1600", values, "", published, agrees
         )
@@ -130,10 +130,10 @@ def _admissible(dimensions: int, seeds: int) -> Iterator[Figure]:
     }
     for human in (200, 400):
         row = [found[human, bias] for bias in (1.0, 0.85, 0.7, 0.5)]
-        told = " / ".join(map(str, row))
+        results = " / ".join(map(str, row))
         yield Figure(
             f"n_r = {human}: admissible n_s of 50 ... 1600 at lambda 1 / 0.85 / 0.7 / 0.5, median of seeds",
-            told,
+            results,
             "",
             "shrinks with more bias",
             row == sorted(row, reverse=True) and row[0] > row[-1],

@@ -1,9 +1,8 @@
-"""Token editing: say anew what a model was almost certain of, and leave everything else as its writer wrote it.
+"""Edit tokens: resample those that a prior model assigns a high probability, and keep all others.
 
-Zhu et al. 2024, "How to synthesize text data without model collapse?", arXiv:2412.14689: a token goes if the
-prior model gives it probability 0.99 or more, and is drawn again from the model's eight likeliest there, by their
-probability, so that most often the same token comes back. One pass over the probabilities of the unedited text:
-what stands before a token is never an edited one.
+Zhu et al. 2024, "How to synthesize text data without model collapse?", arXiv:2412.14689: a token with probability 0.99 or more
+under the prior model is resampled from the model's eight most likely tokens, by their probability, so most often the same
+token is drawn. One pass over the probabilities of the unedited text: the context of a token is never edited.
 """
 
 from dataclasses import dataclass

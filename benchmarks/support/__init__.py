@@ -1,1 +1,1 @@
-"""Servers that benchmarks and tests share."""
+"""Servers shared by benchmarks and tests."""

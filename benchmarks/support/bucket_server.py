@@ -1,4 +1,4 @@
-"""A real S3-speaking server in a process of its own, and a door to it that loses an answer."""
+"""An S3 server in its own process, and a proxy that drops a response."""
 
 import http.client
 import socket
@@ -38,13 +38,13 @@ def serving() -> Iterator[str]:
 
 @contextmanager
 def losing(address: str, what: str) -> Iterator[tuple[str, list[str]]]:
-    """A door to the server that hangs up instead of passing on the answer to the first PUT of each key with `what` in it.
+    """A proxy to the server that closes the connection instead of returning the response to the first PUT of each key containing `what`.
 
     Yields its address, and the list of keys whose answers it lost.
     """
     lost: list[str] = []
 
-    class Door(BaseHTTPRequestHandler):
+    class LossyProxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _pass_on(self) -> None:
@@ -63,7 +63,7 @@ def losing(address: str, what: str) -> Iterator[tuple[str, list[str]]]:
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
-            # A HEAD is told the length of what it does not get.
+            # The response to a HEAD has a length and no body.
             self.send_header("Content-Length", answer.getheader("Content-Length") or str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -73,9 +73,9 @@ def losing(address: str, what: str) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    door = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    threading.Thread(target=door.serve_forever, daemon=True).start()
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), LossyProxy)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{door.server_address[1]}", lost
+        yield f"http://127.0.0.1:{proxy.server_address[1]}", lost
     finally:
-        door.shutdown()
+        proxy.shutdown()

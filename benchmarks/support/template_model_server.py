@@ -1,8 +1,8 @@
-"""Texts whose first words name what they are, and what a text truly is: a tiny model that learns them can be steered by a prompt.
+"""Generate texts whose first words name their attributes, and detect the attributes of a text: a tiny model can learn to follow them.
 
     river story short : heron wandered softly .
 
-The words before the colon are what is asked; subject, format and length are told by the words after it alone.
+The words before the colon are the requested attributes; subject, format and length are detected from the words after it.
 """
 
 import random
@@ -28,7 +28,7 @@ _VERBS = {
     "letter": ("writes", "greets", "thanks", "begs"),
     "poem": ("sings", "glimmers", "sighs", "dreams"),
 }
-_SAYS = {"a sailor": "ahoy", "a baker": "crusty", "a judge": "hereby"}
+_PERSONA_WORDS = {"a sailor": "ahoy", "a baker": "crusty", "a judge": "hereby"}
 _CLAUSES = {"short": (1, 2), "middle": (3, 4), "long": (6, 7)}
 _ADVERBS = ("softly", "again", "together", "slowly", "gladly", "alone")
 
@@ -38,22 +38,22 @@ def header(asked: Mapping[str, str]) -> str:
     return f"{asked['subject']} {asked['format']} {asked['length']} :"
 
 
-def body(asked: Mapping[str, str], dice: random.Random) -> str:
+def body(asked: Mapping[str, str], rng: random.Random) -> str:
     """A text of this subject, format and length; by a persona, if one is asked for."""
     nouns, verbs = _NOUNS[asked["subject"]], _VERBS[asked["format"]]
-    says = (_SAYS[asked["persona"]],) if "persona" in asked else ()
-    # Every four words hold a noun and a verb, so that even a model that counts short runs keeps to both.
+    persona_words = (_PERSONA_WORDS[asked["persona"]],) if "persona" in asked else ()
+    # Every four words contain a noun and a predicate, so that even a model that counts short runs keeps to both.
     clauses = (
-        " ".join((*says, dice.choice(nouns), dice.choice(verbs)))
-        for _ in range(dice.randint(*_CLAUSES[asked["length"]]))
+        " ".join((*persona_words, rng.choice(nouns), rng.choice(verbs)))
+        for _ in range(rng.randint(*_CLAUSES[asked["length"]]))
     )
-    return " , ".join(clauses) + f" {dice.choice(_ADVERBS)} ."
+    return " , ".join(clauses) + f" {rng.choice(_ADVERBS)} ."
 
 
-def human_record(dice: random.Random) -> str:
-    """A header of dice, and its text."""
-    asked = {name: dice.choice(values) for name, values in GRID.items()}
-    return f"{header(asked)} {body(asked, dice)}"
+def human_record(rng: random.Random) -> str:
+    """A random header and its text."""
+    asked = {name: rng.choice(values) for name, values in GRID.items()}
+    return f"{header(asked)} {body(asked, rng)}"
 
 
 def asked_by(text: str) -> dict[str, str]:
@@ -61,15 +61,19 @@ def asked_by(text: str) -> dict[str, str]:
     before, colon, _ = text.partition(" :")
     words = before.split()
     found = {name: value for name, values in GRID.items() for value in values if colon and value in words}
-    said = [one for one in PERSONAS if one in text]
-    return found | ({"persona": said[0]} if said else {})
+    personas = [one for one in PERSONAS if one in text]
+    return found | ({"persona": personas[0]} if personas else {})
 
 
 def delivered(text: str) -> dict[str, str]:
     """What a text is, by the words after its header."""
     words = text.rpartition(" :")[2].split()
     kinds: dict[str, Mapping[str, tuple[str, ...]]]
-    kinds = {"subject": _NOUNS, "format": _VERBS, "persona": {name: (says,) for name, says in _SAYS.items()}}
+    kinds = {
+        "subject": _NOUNS,
+        "format": _VERBS,
+        "persona": {name: (persona_words,) for name, persona_words in _PERSONA_WORDS.items()},
+    }
     found: dict[str, str] = {}
     for name, lexicon in kinds.items():
         seen = Counter({value: sum(word in own for word in words) for value, own in lexicon.items()})

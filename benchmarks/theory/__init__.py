@@ -1,1 +1,1 @@
-"""Published laws that only benchmarks and tests use."""
+"""Published laws used only by benchmarks and tests."""

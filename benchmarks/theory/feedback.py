@@ -1,7 +1,7 @@
-"""What people's choices do to a loop: outcomes by a reward, curated among several answers, with a human share or without.
+"""Simulate curation by human preference: outcomes with rewards, selected among several samples, with or without a human share.
 
-Ferbach, Bertrand, Bose, Gidel 2024, "Self-consuming generative models with curated data", arXiv:2407.09499: people choose one of K answers
-with chances proportional to exp(reward); for many answers the next model says p(x) exp(r(x)) over its sum.
+Ferbach, Bertrand, Bose, Gidel 2024, "Self-consuming generative models with curated data", arXiv:2407.09499: people choose one of K
+samples with probabilities proportional to exp(reward). For many samples the next model is p(x) exp(r(x)) over its sum.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ def curated_trajectories(rewards: Sequence[Numbers], human_fraction: float, gene
     Each reward is one group's, all groups choose equally often, among very many answers; `human_fraction` of each round is human.
     """
     human = np.full(len(rewards[0]), 1 / len(rewards[0]))
-    told = [human]
+    trajectory = [human]
     for _ in range(generations):
         chosen = np.zeros_like(human)
         for reward in rewards:
-            liked = told[-1] * np.exp(reward)
+            liked = trajectory[-1] * np.exp(reward)
             chosen += liked / liked.sum() / len(rewards)
-        told.append(human_fraction * human + (1 - human_fraction) * chosen)
-    return np.array(told)
+        trajectory.append(human_fraction * human + (1 - human_fraction) * chosen)
+    return np.array(trajectory)
 
 
 def chosen_among(shares: Numbers, reward: Numbers, answers: int, num_choices: int, seed: int) -> Numbers:
@@ -44,5 +44,5 @@ def effective_types(shares: Numbers) -> Numbers:
 
 
 def reward_variance(shares: Numbers, reward: Numbers) -> Numbers:
-    """Variance of the reward of what is said, along the last axis; it goes to 0 where one reward alone decides."""
+    """Variance of the reward along the last axis; it converges to 0 with a single reward."""
     return np.asarray(shares @ reward**2 - (shares @ reward) ** 2)

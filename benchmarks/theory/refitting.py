@@ -1,8 +1,9 @@
-"""Toy models that learn from what they said: regression, Gaussians, kernel densities and dice, by three policies, many runs at once.
+"""Refit toy models to their own samples: regression, Gaussians, kernel densities, discrete distributions; three policies, many runs at once.
 
-Gerstgrasser et al. 2024 (arXiv:2404.01413) and Kazdan et al. 2024 (arXiv:2410.16713). In every round a model is fitted to its data and says
-as much as the first human data were; the next data are these words alone (replace), all so far (accumulate), or a draw without replacement
-from all so far, as large as the first (accumulate-subsample). Closed forms that these obey are in `curation.forecast`.
+Gerstgrasser et al. 2024 (arXiv:2404.01413) and Kazdan et al. 2024 (arXiv:2410.16713). In every round a model is fitted to its data
+and generates as many records as the first human data had. The next data are these records (replace), all so far
+(accumulate), or a sample without replacement of all so far, as large as the first (accumulate-subsample). The closed forms
+are in `curation.forecast`.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ Numbers = NDArray[np.float64]
 Policy = Literal["replace", "accumulate", "accumulate-subsample"]
 POLICIES: tuple[Policy, ...] = ("replace", "accumulate-subsample", "accumulate")
 Model = Callable[[Numbers, np.random.Generator], Numbers]
-"""Fits data of shape (runs, records, ...), and says as many records as the first had."""
+"""Fits data of shape (runs, records, ...) and generates as many records as the first had."""
 
 
 def training_data_by_generation(
@@ -38,43 +39,43 @@ def training_data_by_generation(
 def gaussian(records: int, *, unbiased: bool = False) -> Model:
     """Fits mean and variance of one number a record; the likeliest variance, or the unbiased one."""
 
-    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
-        centre, spread = data.mean(1, keepdims=True), data.std(1, keepdims=True, ddof=int(unbiased))
-        return centre + spread * rng.standard_normal((len(data), records))
+    def sample(data: Numbers, rng: np.random.Generator) -> Numbers:
+        center, spread = data.mean(1, keepdims=True), data.std(1, keepdims=True, ddof=int(unbiased))
+        return center + spread * rng.standard_normal((len(data), records))
 
-    return speak
+    return sample
 
 
 def kernel_density(records: int, bandwidth: float) -> Model:
-    """Says a record of the data, and Gaussian noise of this width."""
+    """Draws a record of the data and adds Gaussian noise of this width."""
 
-    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
+    def sample(data: Numbers, rng: np.random.Generator) -> Numbers:
         chosen = rng.integers(data.shape[1], size=(len(data), records))
         return np.take_along_axis(data, chosen, 1) + bandwidth * rng.standard_normal(chosen.shape)
 
-    return speak
+    return sample
 
 
 def die(records: int, outcomes: int, temperature: float = 1.0) -> Model:
-    """Counts outcomes, and throws the die that they show, sharpened by the temperature."""
+    """Counts outcomes, and samples from these shares, sharpened by the temperature."""
 
-    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
+    def sample(data: Numbers, rng: np.random.Generator) -> Numbers:
         shares = counts_of(data, outcomes) ** (1 / temperature)
         shares /= shares.sum(1, keepdims=True)
         thrown = rng.multinomial(records, shares)
         return np.stack([np.repeat(np.arange(outcomes), one) for one in thrown]).astype(np.float64)
 
-    return speak
+    return sample
 
 
 def regression(inputs: Numbers, noise: float = 1.0) -> Model:
-    """Least squares; says new labels for the same inputs. The last column of the data is the label."""
+    """Least squares; generates new labels for the same inputs. The last column of the data is the label."""
 
-    def speak(data: Numbers, rng: np.random.Generator) -> Numbers:
-        said = np.einsum("rnd,rd->rn", inputs, weights_of(data)) + noise * rng.standard_normal(inputs.shape[:2])
-        return np.concatenate([inputs, said[..., None]], axis=2)
+    def sample(data: Numbers, rng: np.random.Generator) -> Numbers:
+        labels = np.einsum("rnd,rd->rn", inputs, weights_of(data)) + noise * rng.standard_normal(inputs.shape[:2])
+        return np.concatenate([inputs, labels[..., None]], axis=2)
 
-    return speak
+    return sample
 
 
 def weights_of(data: Numbers) -> Numbers:
@@ -91,8 +92,8 @@ def regression_errors(
     rng = np.random.default_rng((seed, 1))
     inputs = rng.standard_normal((runs, samples, dimensions))
     human = np.concatenate([inputs, rng.standard_normal((runs, samples, 1))], axis=2)
-    told = training_data_by_generation(regression(inputs), policy, human, generations - 1, seed)
-    return [float((weights_of(data) ** 2).sum(1).mean()) for data in told]
+    data_by_generation = training_data_by_generation(regression(inputs), policy, human, generations - 1, seed)
+    return [float((weights_of(data) ** 2).sum(1).mean()) for data in data_by_generation]
 
 
 def counts_of(data: Numbers, outcomes: int) -> Numbers:

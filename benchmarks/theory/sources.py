@@ -1,7 +1,7 @@
-"""Where the error of recursive training comes from: finite samples, limited capacity, imperfect optimization, each switched on alone.
+"""Simulate the sources of error of recursive training: finite samples, limited capacity, imperfect optimization, each switched on alone.
 
-Shumailov et al. 2024, Nature 631:755, name the three. Here a distribution over a line of points is learned again and again; without
-any of the three switched on, every generation is the first.
+Shumailov et al. 2024, Nature 631:755, name the three. A distribution over points on a line is refitted repeatedly; without any of
+the three, every generation equals the first.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ErrorSources:
     """What is imperfect; nothing, as it stands.
 
     samples: drawn a round; None learns the exact distribution. one_gaussian: all that the model can be. steps: of gradient descent from
-    a uniform start, after which the optimiser stops; None fits exactly.
+    a uniform start, after which the optimizer stops; None fits exactly.
     """
 
     samples: int | None = None
@@ -52,14 +52,14 @@ def _learned(shares: Shares, switches: ErrorSources, rng: np.random.Generator) -
     if switches.samples is not None:
         seen = rng.multinomial(switches.samples, shares) / switches.samples
     if switches.one_gaussian:
-        centre = (seen @ POINTS)[:, None]
-        spread = np.sqrt((seen * (POINTS - centre) ** 2).sum(1, keepdims=True))
-        seen = _shares(np.exp(-0.5 * ((POINTS - centre) / spread) ** 2))
+        center = (seen @ POINTS)[:, None]
+        spread = np.sqrt((seen * (POINTS - center) ** 2).sum(1, keepdims=True))
+        seen = _shares(np.exp(-0.5 * ((POINTS - center) / spread) ** 2))
     return seen if switches.steps is None else _descended(seen, switches.steps)
 
 
 def _descended(wanted: Shares, steps: int, rate: float = 20.0) -> Shares:
-    """Softmax of logits after so many steps down the cross-entropy, whose gradient is what is said less what is wanted."""
+    """Softmax of logits after so many steps down the cross-entropy, whose gradient is prediction minus target."""
     logits = np.zeros_like(wanted)
     for _ in range(steps):
         logits -= rate * (_shares(np.exp(logits)) - wanted)

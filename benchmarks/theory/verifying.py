@@ -1,8 +1,8 @@
-"""What a verifier that errs is worth: accuracy of a linear classifier trained on the synthetic labels that it keeps.
+"""Measure the value of an imperfect verifier: accuracy of a linear classifier trained on the synthetic labels that it keeps.
 
-Feng, Dohmatob, Yang, Charton, Kempe 2024, "Beyond model collapse", arXiv:2406.07515. Of wrong labels there are p; a right one is kept with
-chance phi, a wrong one with psi. Up to p* = 1 / (1 + psi / phi) (`curation.forecast.verifier_break_even`) accuracy goes to 1 with more
-data, beyond it to 0.
+Feng, Dohmatob, Yang, Charton, Kempe 2024, "Beyond model collapse", arXiv:2406.07515. A share p of labels is wrong; a correct one is kept
+with probability phi, a wrong one with psi. Up to p* = 1 / (1 + psi / phi) (`curation.forecast.verifier_break_even`) accuracy
+converges to 1 with more data, above it to 0.
 """
 
 import numpy as np

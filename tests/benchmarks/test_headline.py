@@ -1,14 +1,14 @@
-"""What the headline found best is what is shipped, and what it says is what its cells came to."""
+"""The shipped recipe is the best arm of the headline benchmark, and its figures follow from the stored cells."""
 
 import json
 
 from benchmarks.figures import RESULTS
 from benchmarks.headline.arms import FULL, LOOP, SMALL, arms
-from benchmarks.headline.run import _CELLS, _SEEDS, _note, _table, _told, _verdict
+from benchmarks.headline.run import _CELLS, _SEEDS, _curves, _note, _table, _verdict
 from flows.config.loading import load_recipe
 
 
-def test_the_shipped_recipe_is_the_loop_that_came_out_best_among_500_passages() -> None:
+def test_the_shipped_recipe_is_the_best_loop_with_500_passages() -> None:
     figures = json.loads((RESULTS / "headline.json").read_text())["figures"]
     begun, metric = f"{SMALL.name}, {LOOP}", ": perplexity at best temperature"
     loops = {
@@ -23,16 +23,16 @@ def test_the_shipped_recipe_is_the_loop_that_came_out_best_among_500_passages() 
         assert values.items() <= shipped[table].items()
 
 
-def test_the_result_says_what_its_cells_came_to() -> None:
-    said = {one["name"]: one["value"] for one in json.loads((RESULTS / "headline.json").read_text())["figures"]}
+def test_the_result_follows_from_its_cells() -> None:
+    stored = {one["name"]: one["value"] for one in json.loads((RESULTS / "headline.json").read_text())["figures"]}
     for size in (SMALL, FULL):
-        told = _told(size)
-        found = {one.name: one.value for one in [*_verdict(size, told), *_table(size, told)]}
+        curves = _curves(size)
+        found = {one.name: one.value for one in [*_verdict(size, curves), *_table(size, curves)]}
         assert len(found) > len(arms(size))
-        assert found.items() <= said.items()
+        assert found.items() <= stored.items()
 
 
-def test_every_cell_that_is_kept_is_of_an_arm_that_is_asked() -> None:
+def test_every_stored_cell_belongs_to_an_arm() -> None:
     asked = {_note((size, arm, seed)) for size in (SMALL, FULL) for arm in arms(size) for seed in _SEEDS}
     kept = set(_CELLS.iterdir())
     assert kept

@@ -7,10 +7,10 @@ from benchmarks.reproductions.token_editing import EditSettings, TokenDistributi
 
 
 def _outlook(probabilities: list[float], width: int = 8) -> TokenDistribution:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = len(probabilities)
-    likeliest = np.array([dice.permutation(100)[:width] for _ in range(rows)], np.int64).reshape(rows, width)
-    beside = dice.random((rows, width))
+    likeliest = np.array([rng.permutation(100)[:width] for _ in range(rows)], np.int64).reshape(rows, width)
+    beside = rng.random((rows, width))
     return TokenDistribution(np.arange(1000, 1000 + rows), np.array(probabilities), likeliest, beside)
 
 

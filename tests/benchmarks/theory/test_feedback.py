@@ -18,9 +18,9 @@ def test_the_human_share_decides_how_much_is_left(share: float, types: float, va
 
 
 def test_without_a_human_share_reward_rises_and_one_outcome_is_left() -> None:
-    told = curated_trajectories([REWARD], 0, 300)
-    assert (np.diff(told @ REWARD) > 0).all()
-    assert effective_types(told[-1]) == pytest.approx(1, abs=0.01)
+    trajectory = curated_trajectories([REWARD], 0, 300)
+    assert (np.diff(trajectory @ REWARD) > 0).all()
+    assert effective_types(trajectory[-1]) == pytest.approx(1, abs=0.01)
 
 
 def test_two_opposing_rewards_keep_both_modes() -> None:

@@ -1,4 +1,4 @@
-"""Toys that learn from what they said: each policy as the papers have it, many runs at once."""
+"""Toy models refitted to their own samples: each policy as in the papers, many runs at once."""
 
 import numpy as np
 import pytest
@@ -37,8 +37,8 @@ def test_a_replaced_gaussian_loses_its_variance_and_an_accumulated_one_keeps_it(
 
 @pytest.mark.parametrize("bandwidth", [0.1, 1.0])
 def test_a_kernel_density_gets_worse_fastest_where_it_replaces(bandwidth: float) -> None:
-    dice = np.random.default_rng(0)
-    human, heldout = dice.standard_normal((10, 100)), dice.standard_normal(200)
+    rng = np.random.default_rng(0)
+    human, heldout = rng.standard_normal((10, 100)), rng.standard_normal(200)
     ends = [
         density_loss(
             [*training_data_by_generation(kernel_density(100, bandwidth), policy, human, 20, 0)][-1], bandwidth, heldout

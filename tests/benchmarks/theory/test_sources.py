@@ -23,7 +23,7 @@ def test_limited_capacity_bites_in_the_first_round_alone() -> None:
     assert divergences(one_hump(), ErrorSources(one_gaussian=True), 10, 0, 1)[-1] < 1e-9
 
 
-def test_an_optimiser_that_stops_early_adds_its_error_in_every_round() -> None:
+def test_an_optimizer_that_stops_early_adds_its_error_in_every_round() -> None:
     short, long = (divergences(two_humps(), ErrorSources(steps=steps), 6, 0, 1) for steps in (100, 400))
     assert (np.diff(short) > 0).all()
     assert long[-1] < short[-1]
