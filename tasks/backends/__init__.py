@@ -1,4 +1,4 @@
-"""Backends train models, sample from them and score texts; they know texts and folders, neither Prefect nor the store."""
+"""Backends train models, sample from them and score texts. They import neither Prefect nor the store."""
 
 from tasks.backends.protocols import Sampler as Sampler
 from tasks.backends.protocols import Scorer as Scorer

@@ -1,8 +1,8 @@
-"""A causal language model: trained by transformers, TRL and PEFT, scored and, slowly, sampled by transformers.
+"""Causal language models: train with transformers, TRL and PEFT; score and sample with transformers.
 
-Runs in a worker process, so that torch's threads and memory are its own. It is the reference for vLLM: every model
-folder carries `probe.json`, a text and its log-likelihood here, which a sampler must reproduce before it speaks.
-A training that was killed goes on from the newest checkpoint in its folder, and ends as if it had not been.
+Runs in a worker process. Its likelihoods are the reference for vLLM: every model folder contains `probe.json`, a text
+and its log-likelihood, which another sampler must reproduce before it is used. An interrupted training resumes from
+its newest checkpoint, and ends with the same weights as an uninterrupted one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,16 +20,15 @@ from tasks.backends.training.launch import run_accelerate
 from tasks.backends.training.trainer import explain_oom, train_in_process
 from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
 
-_ROWS = 320
-"""Beams that are advanced together."""
+_MAX_BEAMS_PER_BATCH = 320
+"""Maximum number of beams in one batch."""
 
 
 def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingResult:
-    """Train on what the objective makes of the corpus, in the order that the human schedule asks for.
+    """Train in this process, or in those that `accelerate` starts if the site has a configuration for it.
 
     Raises:
-        HeirloomError: nothing or too little to learn from, no model to start from, too little memory, or a loss that is
-            not a number.
+        HeirloomError: the corpus is empty or too small, a model cannot be read, memory is too small, or the loss diverged.
     """
     if job.resources.accelerate_config:
         return run_accelerate(job, progress)
@@ -38,7 +37,7 @@ def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingRes
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
-    """Log-likelihood of each text, from its first token to its end, cut to the context of the model."""
+    """Return the negative log-likelihood of each text with its end token, truncated to the context of the model."""
     tokenizer, network = load_tokenizer(model), load_model(model)
     max_length = max_positions(network)
     encoded = [tokenize(tokenizer, text)[:max_length] for text in texts]
@@ -56,22 +55,23 @@ def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], prog
 
 def sample(
     settings: Sampling,
-    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    resources: Resources,  # noqa: ARG001  (signature of all samplers)
     model: Path,
     prompts: Sequence[Prompt],
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """Speak one prompt at a time, each from its own seed: slow, and the same whatever the batching; or search for many at a time."""
+    """Yield one completion at a time, each from its own seed; with `beam_width`, a batch of beam searches at a time."""
     tokenizer, network = load_tokenizer(model), load_model(model)
     max_length = max_positions(network)
     if settings.beam_width > 1:
-        some = max(1, _ROWS // settings.beam_width)
-        for start in range(0, len(prompts), some):
-            spelled = [
-                tokenize(tokenizer, one.text, closed=False)[: max_length - 1] for one in prompts[start : start + some]
+        batch_size = max(1, _MAX_BEAMS_PER_BATCH // settings.beam_width)
+        for start in range(0, len(prompts), batch_size):
+            prompt_ids = [
+                tokenize(tokenizer, prompt.text, closed=False)[: max_length - 1]
+                for prompt in prompts[start : start + batch_size]
             ]
-            yield beam_search(settings, tokenizer, network, spelled, max_length)
-            progress(min(start + some, len(prompts)), len(prompts))
+            yield beam_search(settings, tokenizer, network, prompt_ids, max_length)
+            progress(min(start + batch_size, len(prompts)), len(prompts))
         return
     for place, prompt in enumerate(prompts):
         generator = torch.Generator().manual_seed(prompt.seed)

@@ -9,12 +9,12 @@ from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.training import Training
 
 Progress = Callable[[int, int], None]
-"""Told how much of how much is done, while it is being done."""
+"""Callback that receives the number of finished and of all items."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one candidate is asked for: the words it starts from, and the seed of its own dice."""
+    """Prompt of one candidate, and the seed of its random number generator."""
 
     text: str
     seed: int
@@ -22,9 +22,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back, in the order of the prompts.
+    """Completion of one prompt.
 
-    `finish_reason` is `stop`, `length` where the text was cut, `invalid_json` where it breaks the schema, or a server's own word.
+    `finish_reason` is `stop`, `length` if the text was cut, `invalid_json` if it violates the schema, or another value
+    of the server.
     """
 
     text: str
@@ -32,21 +33,21 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     sum_logprob: float | None
-    """In nats under the unmodified model; None from a server that does not say."""
+    """In nats, under the model without sampling settings. None if a server does not return it."""
     teacher: str = ""
-    """Who a server says it was, where it was not the generation's own model."""
+    """Name of the teacher that generated it; empty for the generation's own model."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Negative log-likelihood of one text in nats, at each temperature asked for."""
+    """Negative log-likelihood of one text in nats, at each requested temperature."""
 
     tokens: int
     nll: tuple[float, ...]
 
 
 class LogPoint(NamedTuple):
-    """One point of a training's log; the held-out loss is known where it was measured."""
+    """One point of a training log. The held-out loss is None at steps without evaluation."""
 
     step: int
     loss: float
@@ -57,7 +58,7 @@ class LogPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training reports: counts of tokens seen, its log, and the step that it resumed from; 0 where it began anew."""
+    """Counts of a training, its log, and the step that it resumed from: 0 if it did not resume."""
 
     tokens: int
     human_tokens: int
@@ -68,7 +69,7 @@ class TrainingResult:
 
 
 Text = str | tuple[str, str]
-"""What is learned whole; or a prompt, and the response that alone is learned."""
+"""A text to train on, or a prompt and a response, of which only the response is part of the loss."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class PreferencePair:
     rejected: str
     human: bool
     weight: float = 1.0
-    """How often it is seen in a pass, on average."""
+    """Mean number of times that it is seen in one epoch."""
 
 
 @dataclass(frozen=True)
 class TrainingCorpus:
-    """Texts to learn from, with their origins apart, so that a schedule can tell them apart; or preferences.
+    """Texts to train on, separated by origin for `human_ratio_schedule`, or preference pairs.
 
-    A weight says how often a text is seen in a pass, on average; without weights every text is seen once.
+    A weight is the mean number of times that a text is seen in one epoch. Without weights every text is seen once.
     """
 
     human: Sequence[Text]

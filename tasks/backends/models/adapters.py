@@ -1,4 +1,4 @@
-"""What an adapter's folder says of itself: what it is laid over, and how wide it is."""
+"""Read the configuration of a LoRA adapter: its base model and its rank."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,17 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def adapter_base_path(model: Path) -> str | None:
-    """What an adapter is to be laid over, as its folder says, by a path from itself or by name; None for a whole model."""
-    described = model / ADAPTER_CONFIG
-    if not described.is_file():
+    """Return the base model of an adapter, as an absolute path or a hub name. None if the folder is a whole model."""
+    config = model / ADAPTER_CONFIG
+    if not config.is_file():
         return None
-    named = str(json.loads(described.read_text())["base_model_name_or_path"])
-    beside = (model / named).resolve()
-    return str(beside) if beside.is_dir() else named
+    base = str(json.loads(config.read_text())["base_model_name_or_path"])
+    # Within a store the path is relative to the adapter, so that the store can be moved.
+    folder = (model / base).resolve()
+    return str(folder) if folder.is_dir() else base
 
 
 def vllm_max_lora_rank(adapter: Path) -> int:
-    """The least of the ranks that vLLM knows which an adapter fits in."""
-    asked = int(json.loads((adapter / ADAPTER_CONFIG).read_text()).get("r", 16))
-    return next(rank for rank in (8, 16, 32, 64, 128, 256, 320, 512) if rank >= asked)
+    """Return the smallest rank supported by vLLM that is at least the rank of the adapter."""
+    lora_rank = int(json.loads((adapter / ADAPTER_CONFIG).read_text()).get("r", 16))
+    return next(rank for rank in (8, 16, 32, 64, 128, 256, 320, 512) if rank >= lora_rank)

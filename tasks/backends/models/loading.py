@@ -1,21 +1,20 @@
-"""Load a tokenizer and a model folder; an adapter is split from its base and merged into it."""
+"""Load tokenizers and models. Adapters are loaded on their base model and merged into it."""
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError
 from tasks.backends.models.adapters import adapter_base_path
 
 
 def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
-    """The tokenizer of a model; one without a token that begins, or pads, takes the one that ends for it.
+    """Load the tokenizer of a model. A missing begin or padding token is replaced by the end token.
 
     Raises:
-        HeirloomError: there is none, or it has no token that ends a text.
+        HeirloomError: the tokenizer cannot be read, or has no end token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
@@ -29,27 +28,24 @@ def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
 
 
 def split_adapter(model: Path | str) -> tuple[str, Path | None]:
-    """The model itself; or what an adapter is laid over, and the adapter.
-
-    An adapter of a store says where its base is from its own folder, so that the store can be moved.
-    """
-    below = adapter_base_path(Path(model))
-    return (below, Path(model)) if below else (str(model), None)
+    """Return the base model and the adapter of a folder; for a whole model, the model and None."""
+    base = adapter_base_path(Path(model))
+    return (base, Path(model)) if base else (str(model), None)
 
 
-def load_model(model: Path) -> Any:  # noqa: ANN401
-    """The model in float32 on the card, where there is one; an adapter is merged into its base."""
-    below, above = split_adapter(model)
-    network = AutoModelForCausalLM.from_pretrained(below, dtype=torch.float32, attn_implementation="eager")
-    if above:
+def load_model(model: Path) -> PreTrainedModel:
+    """Load a model in float32, on the GPU if there is one. An adapter is merged into its base."""
+    base, adapter = split_adapter(model)
+    network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    if adapter:
         from peft import PeftModel
 
-        network = PeftModel.from_pretrained(network, above).merge_and_unload()
+        network = PeftModel.from_pretrained(network, adapter).merge_and_unload()
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def max_positions(network: Any) -> int:  # noqa: ANN401
-    """Tokens that it sees at once: any number, where it has no places of its own, as BLOOM and Mamba."""
+def max_positions(network: PreTrainedModel) -> int:
+    """Return the maximum sequence length; unlimited for models without position embeddings, as BLOOM and Mamba."""
     return getattr(network.config, "max_position_embeddings", None) or sys.maxsize
 
 

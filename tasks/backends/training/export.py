@@ -1,12 +1,11 @@
-"""A learned network to a model folder that transformers and vLLM open as it is, with a probe that they must reproduce."""
+"""Write a trained model to a folder that transformers and vLLM can load, with a probe that they must reproduce."""
 
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 from transformers.integrations import unset_hf_deepspeed_config
 
 from tasks.backends.models.adapters import ADAPTER_CONFIG, adapter_base_path
@@ -20,19 +19,26 @@ PROBE = "probe.json"
 def export_model(
     trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, keep_adapter: bool, probe: str
 ) -> None:
-    """Write weights, configuration, tokenizer and the probe: the text `probe` and its log-likelihood.
+    """Write weights, configuration, tokenizer and the probe: token ids of a text and their log-likelihood.
 
-    A network with an adapter is written merged, or as the adapter alone. Called by every process that trains; the first writes.
+    Called by every process of a distributed training; only the main process writes.
+
+    Args:
+        trainer: The trainer, after training.
+        tokenizer: Written with the model.
+        folder: Output folder.
+        keep_adapter: Write a LoRA adapter alone, instead of merged into its base.
+        probe: Text of the probe.
     """
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    # Shards are gathered by all processes together.
+    # Gathering shards needs all processes.
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if not trainer.is_world_process_zero():
         return
-    network: Any = trainer.accelerator.unwrap_model(trainer.model)
+    network: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     if state is not None:
         _make_whole(network, state)
-        # Else DeepSpeed takes apart what is opened below, too, and waits for the others.
+        # Otherwise DeepSpeed would shard the model that is loaded below too, and wait for the other processes.
         unset_hf_deepspeed_config()
     if keep_adapter:
         network.save_pretrained(folder, selected_adapters=["default"])
@@ -47,28 +53,29 @@ def export_model(
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 
 
-def _make_whole(network: Any, weights: dict[str, torch.Tensor]) -> None:  # noqa: ANN401
-    """Put whole weights in the place of the shards of a network that learns no more."""
+def _make_whole(network: PreTrainedModel, weights: dict[str, torch.Tensor]) -> None:
+    """Replace the shards of a trained network by whole weights."""
     for name, _ in list(network.named_parameters()):
         module, _, own = name.rpartition(".")
         setattr(network.get_submodule(module), own, torch.nn.Parameter(weights[name], requires_grad=False))
     network.tie_weights()
 
 
-def _as_plain(network: Any) -> Any:  # noqa: ANN401
-    """The network without an adapter or a head of ours, so that every library opens it."""
+def _as_plain(network: PreTrainedModel) -> PreTrainedModel:
+    """Return the network with its adapter merged and as a class of transformers, so that every library can load it."""
     plain = network.merge_and_unload(adapter_names=["default"]) if hasattr(network, "peft_config") else network
     if isinstance(plain, LlamaWithChunkedLoss):
+        # The class is written to config.json. The subclass has the same parameters, and differs in its loss alone.
         plain.__class__ = LlamaForCausalLM
     return plain
 
 
 def _point_to_base(folder: Path) -> None:
-    """Say where the base is from the adapter's own folder, where it is a folder too: a store can be moved."""
-    below = str(adapter_base_path(folder))
-    described = json.loads((folder / ADAPTER_CONFIG).read_text())
-    if Path(below).is_dir():
-        described["base_model_name_or_path"] = os.path.relpath(Path(below).resolve(), folder.resolve())
-    # Sets of names are written in any order.
-    described["target_modules"] = sorted(described["target_modules"])
-    (folder / ADAPTER_CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True))
+    """Store the path of a local base model relative to the adapter, so that the store can be moved."""
+    base = Path(str(adapter_base_path(folder)))
+    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    if base.is_dir():
+        config["base_model_name_or_path"] = os.path.relpath(base.resolve(), folder.resolve())
+    # peft writes a set, in no fixed order.
+    config["target_modules"] = sorted(config["target_modules"])
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))

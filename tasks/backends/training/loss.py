@@ -1,7 +1,7 @@
-"""Cross-entropy over a tied head in slices, so that the logits of a whole step never exist at once.
+"""Cross-entropy in chunks, so that the logits of a whole step are never in memory at once.
 
-On a small model the logits are most of what a training step moves through memory. Loss and gradients of
-a slice are made together while it is in cache; the result equals the plain loss up to rounding.
+The logits of a small model are most of the memory traffic of a training step. Loss and gradients of a chunk are
+computed together, while it is in cache. The result equals the plain loss up to rounding.
 """
 
 from typing import Any
@@ -10,30 +10,34 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-_ROWS = {"cpu": 256}
-"""Rows of a slice: what fits a cache on a CPU, what keeps a card busy elsewhere."""
-_ROWS_ELSEWHERE = 8192
+_CPU_CHUNK_ROWS = 256
+"""Rows that fit the cache of a CPU."""
+_GPU_CHUNK_ROWS = 8192
+"""Rows that use a GPU fully."""
 
 
 class LlamaWithChunkedLoss(LlamaForCausalLM):
-    """A Llama whose training loss is computed slice by slice; without labels it is the plain Llama."""
+    """A Llama whose training loss is computed in chunks. Without labels it is the plain Llama."""
 
     def __init__(self, config: LlamaConfig) -> None:
-        """A network of this shape. The library tells the kind of loss by the name of a class, and would not know it by ours."""
+        """Build the network. transformers derives the loss type from the class name, so it is set explicitly."""
         super().__init__(config)
         self.loss_type = "ForCausalLM"
 
     def forward(self, input_ids: Any = None, labels: Any = None, num_items_in_batch: Any = None, **rest: Any) -> Any:  # noqa: ANN401
-        """Next-token loss when training, else the parent's answer: the mean, or the share in it of a part of a batch of so many tokens."""
+        """Return the next-token loss in training, else the output of the parent class.
+
+        The loss is the mean over all tokens or, with gradient accumulation, the sum divided by `num_items_in_batch`.
+        """
         if labels is None or not self.training:
-            counted = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
-            return super().forward(input_ids=input_ids, labels=labels, **counted, **rest)
+            batch_items = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
+            return super().forward(input_ids=input_ids, labels=labels, **batch_items, **rest)
         hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
         rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels[:, 1:].reshape(-1)
-        learned = targets >= 0
-        if not learned.all():
-            rows, targets = rows[learned], targets[learned]
-        # A step that learns nothing has loss nought.
+        unmasked = targets >= 0
+        if not unmasked.all():
+            rows, targets = rows[unmasked], targets[unmasked]
+        # With all targets masked the loss is 0.
         count = max(1, len(rows) if num_items_in_batch is None else int(num_items_in_batch))
         return CausalLMOutputWithPast(loss=_ChunkedCrossEntropy.apply(rows, self.lm_head.weight, targets, count))
 
@@ -44,7 +48,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         kind = hidden.device.type
         cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         low = torch.get_autocast_dtype(kind) if cast else hidden.dtype
-        size = _ROWS.get(kind, _ROWS_ELSEWHERE)
+        size = _CPU_CHUNK_ROWS if kind == "cpu" else _GPU_CHUNK_ROWS
         rows, narrow = hidden.to(low), weight.to(low)
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)

@@ -1,7 +1,7 @@
-"""The optimiser of a training: Muon on the matrices of small models and AdamW on the rest, or AdamW on everything.
+"""Build the optimizer: Muon for the weight matrices and AdamW for the rest, or AdamW for everything.
 
-This file only lets transformers' Trainer see the two as one. Muon wants matrices of
-hidden layers; on a model this small it reaches the same loss in about half the steps of AdamW alone.
+transformers' Trainer takes one optimizer, so the two are combined. Muon is for the matrices of hidden layers. On small
+models it reaches the loss of AdamW in about half the steps.
 """
 
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from tasks.backends.training.muon import StackedMuon
 
 
 def build_optimizer(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer | None:
-    """The optimiser that the settings name; None for AdamW, which the Trainer makes by itself."""
+    """Return the optimizer of the settings, or None for AdamW, which the Trainer builds itself."""
     return build_muon_adamw(model, settings) if settings.optimizer == "muon" else None
 
 
 def build_muon_adamw(model: PreTrainedModel, settings: TransformerTraining) -> torch.optim.Optimizer:
-    """One optimiser over all parameters of `model`, learning rates as the settings say."""
+    """Return one optimizer for all parameters of a model."""
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
-    tables = {id(one.weight) for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     if head := model.get_output_embeddings():
-        tables.add(id(head.weight))
+        embeddings.add(id(head.weight))
     for parameter in model.parameters():
-        inside = parameter.ndim == 2 and id(parameter) not in tables
-        (matrices if inside else others).append(parameter)
+        hidden = parameter.ndim == 2 and id(parameter) not in embeddings
+        (matrices if hidden else others).append(parameter)
     muon = StackedMuon(matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     adamw = torch.optim.AdamW(
         others, lr=settings.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
@@ -37,7 +37,7 @@ def build_muon_adamw(model: PreTrainedModel, settings: TransformerTraining) -> t
 
 
 class _CombinedOptimizer(torch.optim.Optimizer):
-    """Steps its parts in turn; their parameter groups are shared, so one schedule moves them all."""
+    """Steps several optimizers. It shares their parameter groups, so one learning rate schedule changes all of them."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self._parts = parts
@@ -45,22 +45,22 @@ class _CombinedOptimizer(torch.optim.Optimizer):
         self._share(self.param_groups)
 
     def step(self, closure: Any = None) -> None:  # noqa: ANN401  (torch's signature)
-        """Step every part."""
+        """Step every optimizer."""
         for part in self._parts:
             part.step(closure)
 
     def state_dict(self) -> dict[str, Any]:
-        """What every part remembers."""
+        """Return the states of all optimizers."""
         return {"parts": [part.state_dict() for part in self._parts]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Give every part its memory back; a part that loads makes its groups anew."""
-        for part, remembered in zip(self._parts, state_dict["parts"], strict=True):
-            part.load_state_dict(remembered)
+        """Load the states of all optimizers, and share their parameter groups again, which loading replaces."""
+        for part, part_state in zip(self._parts, state_dict["parts"], strict=True):
+            part.load_state_dict(part_state)
         self._share([group for part in self._parts for group in part.param_groups])
 
     def _share(self, groups: list[dict[str, Any]]) -> None:
-        self.param_groups, place = groups, 0
+        self.param_groups, start = groups, 0
         for part in self._parts:
-            part.param_groups = groups[place : place + len(part.param_groups)]
-            place += len(part.param_groups)
+            part.param_groups = groups[start : start + len(part.param_groups)]
+            start += len(part.param_groups)

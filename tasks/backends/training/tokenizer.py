@@ -1,4 +1,4 @@
-"""The vocabulary of a from-scratch model: a byte-level BPE learned from the reserve, once, in generation 0."""
+"""Train the byte-level BPE tokenizer of a model from scratch, once a run, in generation 0."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ _SPECIAL = ("<pad>", "<begin>", "<end>")
 
 
 def train_bpe_tokenizer(texts: Sequence[str], size: int, context: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `size` tokens, special ones included; any text can be spelled with it."""
+    """Train a byte-level BPE tokenizer of `size` tokens, including the special ones. It can encode any text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -27,6 +27,6 @@ def train_bpe_tokenizer(texts: Sequence[str], size: int, context: int) -> PreTra
         bos_token=begin,
         eos_token=end,
         model_max_length=context,
-        # A text that names a special token is spelled letter by letter, or it would end in its middle.
+        # Special tokens that occur literally in a text are split, or they would end the text.
         split_special_tokens=True,
     )

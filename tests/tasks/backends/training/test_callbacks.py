@@ -57,5 +57,5 @@ def test_weights_that_are_away_between_steps_are_refused(tmp_path: Path) -> None
     layer = torch.nn.Linear(2, 2)
     layer.weight.ds_tensor = torch.zeros(2)
     arguments = TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
-    with pytest.raises(ValueError, match="ZeRO stage 3 takes them away"):
+    with pytest.raises(ValueError, match="ZeRO stage 3 of DeepSpeed shards them"):
         WeightAveragingCallback(0.3).on_train_begin(arguments, TrainerState(max_steps=10), TrainerControl(), layer)

@@ -21,7 +21,7 @@ def test_points_join_the_losses_of_a_step() -> None:
 
 
 def test_a_loss_that_is_not_a_number_is_refused_with_its_step() -> None:
-    with pytest.raises(ValueError, match="not a number after 4 steps"):
+    with pytest.raises(ValueError, match="diverged: the loss is nan at step 4"):
         training_log([{"step": 2, **_ENTRY}, {"step": 4, **_ENTRY, "loss": float("nan")}])
 
 

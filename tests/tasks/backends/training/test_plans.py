@@ -4,10 +4,9 @@ import pytest
 
 pytest.importorskip("torch", reason="blocks are torch's datasets")
 
-from tests.tasks.backends.training.test_packing import _BEGIN, _END, _Letters
-
 from tasks.backends import PreferencePair, TrainingCorpus, TransformerTraining
 from tasks.backends.training.data import IGNORE_INDEX, TrainPlan, build_train_plan, eval_blocks
+from tests.tasks.backends.training.test_data import _BEGIN, _END, _Letters
 
 _SETTINGS = TransformerTraining(context_length=16, batch_size=2, max_steps=6, generation_0_max_steps=4)
 _TEXTS = ["abcdef", "ghi", "jklmnopq", "rs"] * 5

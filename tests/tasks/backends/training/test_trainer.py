@@ -11,14 +11,17 @@ from tasks.backends.training.trainer import explain_oom
 def test_too_little_memory_says_what_to_lower() -> None:
     # More than any address space: refused by every machine, whatever it has.
     with (
-        pytest.raises(ValueError, match=r"ran out of memory with train\.batch 8 and train\.context 128: lower them"),
+        pytest.raises(
+            ValueError,
+            match=r"ran out of memory with train\.batch_size = 8 and train\.context_length = 128\. Lower them",
+        ),
         explain_oom(TransformerTraining()),
     ):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
 def test_a_card_that_is_full_is_too_little_memory_too() -> None:
-    with pytest.raises(ValueError, match="torch said: CUDA out of memory"), explain_oom(TransformerTraining()):
+    with pytest.raises(ValueError, match="Error from torch: CUDA out of memory"), explain_oom(TransformerTraining()):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
