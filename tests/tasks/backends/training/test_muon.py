@@ -16,7 +16,7 @@ def _matrices() -> list[torch.Tensor]:
 
 def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two of the smaller or one of the larger to a product, and a product that is not full.
-    monkeypatch.setattr("tasks.backends.training.muon._STACKED", 2_048)
+    monkeypatch.setattr("tasks.backends.training.muon._MAX_BATCH_WEIGHTS", 2_048)
     begun = _matrices()
     gradients = [[torch.randn_like(one) for one in begun] for _ in range(3)]
     stacked, plain = ([torch.nn.Parameter(one.clone()) for one in begun] for _ in range(2))
