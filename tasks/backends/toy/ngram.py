@@ -42,7 +42,7 @@ def train(job: TrainJob[NgramTraining], progress: Progress) -> TrainingResult:
     settings, corpus = job.settings, job.corpus
     started = time.monotonic()
     if not corpus.human and not corpus.synthetic:
-        raise HeirloomError("the corpus is empty: there is nothing to learn from")
+        raise HeirloomError("The corpus is empty. Training needs at least one text.")
     texts = [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
     vocabulary = (
         _load(job.gen0_model).vocabulary

@@ -45,7 +45,7 @@ def training_points(corpus: TrainingCorpus) -> tuple[Points, int]:
         HeirloomError: there is none, or a text is no point.
     """
     if not corpus.human and not corpus.synthetic:
-        raise HeirloomError("the corpus is empty: there is nothing to learn from")
+        raise HeirloomError("The corpus is empty. Training needs at least one text.")
     return points_of([*corpus.human, *corpus.synthetic]), len(corpus.human)
 
 

@@ -1,11 +1,17 @@
-"""Where a training starts: a network from scratch or from a model that is there, its spelling, and an adapter laid over it."""
+"""Build the initial model of a training: from scratch or from existing weights, with its tokenizer and LoRA adapter."""
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from heirloom.errors import HeirloomError
 from tasks.backends.models.loading import first_line, load_tokenizer, split_adapter
@@ -14,17 +20,18 @@ from tasks.backends.training.loss import LlamaWithChunkedLoss
 from tasks.backends.training.tokenizer import train_bpe_tokenizer
 from tasks.backends.types import TrainingCorpus
 
-_ENDS = (".o_proj", ".down_proj")
-"""Where layers of Llama's family add to the stream."""
+_RESIDUAL_OUTPUTS = (".o_proj", ".down_proj")
+"""Last modules of attention and feed-forward layers in models of the Llama family."""
 
 
 def build_model(
     settings: TransformerTraining, initial_weights: Path | str | None, gen0_model: Path | None, corpus: TrainingCorpus
-) -> tuple[Any, PreTrainedTokenizerFast]:
-    """The network that learns, in float32, with its tokenizer; wrapped by PEFT where an adapter is trained.
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Return the model to train, in float32, and its tokenizer. With `lora_rank` the model is wrapped by PEFT.
 
     Raises:
-        HeirloomError: there is no model to begin with, or it spells otherwise than generation 0's.
+        HeirloomError: the initial model cannot be read, does not fit the settings, or has another tokenizer than that of
+            generation 0.
     """
     if initial_weights is None:
         tokenizer = (
@@ -36,19 +43,19 @@ def build_model(
         network = (
             LlamaWithChunkedLoss(shape) if settings.chunked_cross_entropy else AutoModelForCausalLM.from_config(shape)
         )
-        return _dropping(network, settings.residual_dropout), tokenizer
+        return _add_residual_dropout(network, settings.residual_dropout), tokenizer
     tokenizer = load_tokenizer(initial_weights)
-    _refuse_other_spelling(tokenizer, initial_weights, gen0_model)
-    below, above = split_adapter(initial_weights)
-    network = _opened(below, settings)
+    _require_same_tokenizer(tokenizer, initial_weights, gen0_model)
+    base, adapter = split_adapter(initial_weights)
+    network = _load_base(base, settings)
     if len(tokenizer) > network.config.vocab_size:
         raise HeirloomError(
-            f"vocabulary mismatch: the tokenizer of {initial_weights} has {len(tokenizer)} tokens and its model "
-            f"{network.config.vocab_size}; take the tokenizer that the model was made with"
+            f"Vocabulary mismatch: the tokenizer of {initial_weights} has {len(tokenizer)} tokens, but its model has "
+            f"{network.config.vocab_size}. Use the tokenizer that the model was trained with."
         )
     network.config.pad_token_id = tokenizer.pad_token_id
-    network = _adapted(network, above, settings, below) if settings.lora_rank else _merged(network, above)
-    return _dropping(network, settings.residual_dropout), tokenizer
+    network = _add_adapter(network, adapter, settings, base) if settings.lora_rank else _merge_adapter(network, adapter)
+    return _add_residual_dropout(network, settings.residual_dropout), tokenizer
 
 
 def _texts(corpus: TrainingCorpus) -> list[str]:
@@ -75,11 +82,11 @@ def _shape(settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def _attention(settings: TransformerTraining) -> str:
-    """On a CPU, at short context, plain multiplication is faster than the fused kernel."""
+    """Return the attention implementation: on a CPU, with short contexts, eager is faster than the fused kernel."""
     return "eager" if settings.context_length <= 128 and not torch.cuda.is_available() else "sdpa"
 
 
-def _opened(model: str, settings: TransformerTraining) -> Any:  # noqa: ANN401
+def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
     try:
         shape = AutoConfig.from_pretrained(model)
         kind = (
@@ -88,87 +95,93 @@ def _opened(model: str, settings: TransformerTraining) -> Any:  # noqa: ANN401
             else AutoModelForCausalLM
         )
         network = kind.from_pretrained(
-            model, dtype=torch.float32, attn_implementation=_attention(settings), **_dropped(shape, settings.dropout)
+            model,
+            dtype=torch.float32,
+            attn_implementation=_attention(settings),
+            **_attention_dropout(shape, settings.dropout),
         )
     except (OSError, ValueError, KeyError) as error:
         raise HeirloomError(
-            f"no model can be read from {model}: {first_line(error)}; name a folder with config.json and weights, "
-            "or a model that can be fetched"
+            f"Cannot load a model from {model}: {first_line(error)}. Use a folder with config.json and weights, or the name "
+            "of a model on the Hugging Face hub."
         ) from error
     longest = getattr(network.config, "max_position_embeddings", settings.context_length)
     if settings.context_length > longest:
         raise HeirloomError(
-            f"train.context_length is {settings.context_length}, and {model} sees {longest} tokens at once; lower it"
+            f"train.context_length is {settings.context_length}, but the maximum of {model} is {longest} tokens. Lower it."
         )
-    if settings.dropout and not _dropped(shape, settings.dropout):
-        raise HeirloomError(
-            f"train.dropout is {settings.dropout}, and {model} has no dropout on attention; leave it out"
-        )
+    if settings.dropout and not _attention_dropout(shape, settings.dropout):
+        raise HeirloomError(f"train.dropout is {settings.dropout}, but {model} has no attention dropout. Unset it.")
     return network
 
 
-def _dropped(shape: Any, share: float) -> dict[str, float]:  # noqa: ANN401
-    """A share as dropout on attention, by the name that this kind of model has for it."""
+def _attention_dropout(shape: PretrainedConfig, share: float) -> dict[str, float]:
+    """Return the attention dropout under the name that this model type has for it; empty if it has none."""
     return {name: share for name in ("attention_dropout", "attn_pdrop") if hasattr(shape, name)}
 
 
-def _dropping(network: Any, share: float) -> Any:  # noqa: ANN401
-    """The network, which loses this share of what its layers add to the stream while it learns; nothing of it is saved."""
+def _add_residual_dropout(network: PreTrainedModel, share: float) -> PreTrainedModel:
+    """Add dropout to the outputs of attention and feed-forward layers, by hooks, which are not saved with the model."""
 
     def drop(module: torch.nn.Module, _: object, added: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.dropout(added, share, module.training)
 
-    ends = [one for name, one in network.named_modules() if share and name.endswith(_ENDS)]
-    if share and not ends:
-        known = ", ".join(name.removeprefix(".") for name in _ENDS)
+    if not share:
+        return network
+    outputs = [module for name, module in network.named_modules() if name.endswith(_RESIDUAL_OUTPUTS)]
+    if not outputs:
+        known = ", ".join(name.removeprefix(".") for name in _RESIDUAL_OUTPUTS)
         raise HeirloomError(
-            f"train.residual_dropout is {share}, and {type(network).__name__} has no {known}; leave it out"
+            f"train.residual_dropout is {share}, but {type(network).__name__} has no {known}. Unset it."
         )
-    for one in ends:
-        one.register_forward_hook(drop)
+    for module in outputs:
+        module.register_forward_hook(drop)
     return network
 
 
-def _adapted(network: Any, above: Path | None, settings: TransformerTraining, below: str) -> Any:  # noqa: ANN401
+def _add_adapter(
+    network: PreTrainedModel, adapter: Path | None, settings: TransformerTraining, base: str
+) -> PreTrainedModel:
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
-    if above and settings.save_adapter_only:
-        there = LoraConfig.from_pretrained(above)
-        if (there.r, there.lora_alpha) != (settings.lora_rank, settings.lora_alpha):
+    if adapter and settings.save_adapter_only:
+        config = LoraConfig.from_pretrained(adapter)
+        if (config.r, config.lora_alpha) != (settings.lora_rank, settings.lora_alpha):
             raise HeirloomError(
-                f"train.lora_rank is {settings.lora_rank} and lora_alpha {settings.lora_alpha}, and the adapter that is to learn on, "
-                f"{above}, has {there.r} and {there.lora_alpha}: take these, or set train.save_adapter_only = false, which begins another"
+                f"train.lora_rank is {settings.lora_rank} and train.lora_alpha is {settings.lora_alpha}, but the adapter "
+                f"{adapter} has {config.r} and {config.lora_alpha}. Use these, or set train.save_adapter_only = false, which "
+                "trains a new adapter."
             )
-        there.lora_dropout = settings.dropout
-        return PeftModel.from_pretrained(network, above, is_trainable=True, config=there)
-    asked = LoraConfig(
+        config.lora_dropout = settings.dropout
+        return PeftModel.from_pretrained(network, adapter, is_trainable=True, config=config)
+    config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
         task_type=TaskType.CAUSAL_LM,
-        base_model_name_or_path=below,
+        base_model_name_or_path=base,
     )
-    return get_peft_model(_merged(network, above), asked)
+    return get_peft_model(_merge_adapter(network, adapter), config)
 
 
-def _merged(network: Any, above: Path | None) -> Any:  # noqa: ANN401
-    if not above:
+def _merge_adapter(network: PreTrainedModel, adapter: Path | None) -> PreTrainedModel:
+    if not adapter:
         return network
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(network, above).merge_and_unload()
+    return PeftModel.from_pretrained(network, adapter).merge_and_unload()
 
 
-def _refuse_other_spelling(
+def _require_same_tokenizer(
     tokenizer: PreTrainedTokenizerFast, initial_weights: Path | str, gen0_model: Path | None
 ) -> None:
-    if gen0_model and _spelling(tokenizer) != _spelling(load_tokenizer(gen0_model)):
+    if gen0_model and _tokenizer_hash(tokenizer) != _tokenizer_hash(load_tokenizer(gen0_model)):
         raise HeirloomError(
-            f"vocabulary mismatch: {initial_weights} spells otherwise than generation 0's model, {gen0_model}; a run keeps one "
-            "vocabulary, so begin another run for another base"
+            f"Vocabulary mismatch: {initial_weights} has another tokenizer than the model of generation 0, {gen0_model}. All "
+            "models of a run have one vocabulary. Start a new run for another base model."
         )
 
 
-def _spelling(tokenizer: PreTrainedTokenizerFast) -> str:
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

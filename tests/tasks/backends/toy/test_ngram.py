@@ -182,7 +182,7 @@ def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the corpus is empty"):
+    with pytest.raises(ValueError, match="The corpus is empty"):
         train(TrainJob(settings=NgramTraining(), corpus=TrainingCorpus([], []), folder=tmp_path, seed=0), _untold)
     assert list(tmp_path.iterdir()) == []
 

@@ -123,7 +123,7 @@ def test_a_long_text_is_cut_at_its_end() -> None:
 @pytest.mark.parametrize(
     ("corpus", "more", "said"),
     [
-        (TrainingCorpus([], []), {}, "the corpus is empty"),
+        (TrainingCorpus([], []), {}, "The corpus is empty"),
         (TrainingCorpus(["ab"], []), {}, r"fills 0.25 sequences of 16 tokens, and a step takes 2"),
         (TrainingCorpus(["ab"], []), {"packing": False}, r"fills 1 records, and a step takes 2"),
     ],
@@ -134,11 +134,11 @@ def test_a_corpus_that_fills_no_step_is_refused(corpus: TrainingCorpus, more: di
 
 
 def test_too_few_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match="the corpus is empty"):
+    with pytest.raises(ValueError, match="The corpus is empty"):
         _plan(TrainingCorpus(["abc"], []), **_DPO)
     with pytest.raises(ValueError, match="it has 1 pairs, and a step takes 2"):
         _plan(TrainingCorpus([], [], preferences=[PreferencePair("a", "b", "c", True)]), **_DPO)
-    with pytest.raises(ValueError, match="the corpus is empty"):
+    with pytest.raises(ValueError, match="The corpus is empty"):
         _plan(TrainingCorpus([], [], preferences=[PreferencePair("a", "b", "c", True, 0.0)]), **_DPO)
 
 
