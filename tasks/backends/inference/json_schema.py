@@ -1,6 +1,6 @@
-"""Whether a completion is what its JSON schema asks for: looked at again here, whoever promised it.
+"""Validate completions against their JSON schema.
 
-A grammar holds tokens to a schema only as far as it knows the schema's words; what it lets pass is marked, never passed on as good.
+Samplers constrain tokens by a grammar, which supports only a part of JSON Schema, so completions are validated again.
 """
 
 import json
@@ -16,12 +16,15 @@ INVALID = "invalid_json"
 
 
 def invalid_json_marker(schema: str) -> Callable[[Completion], Completion]:
-    """Marks a completion that does not keep to `schema`; one that was cut stays `length`, which says why it does not."""
+    """Return a function that sets the finish reason of completions that violate the schema.
+
+    Truncated completions keep the finish reason `length`, which explains the violation.
+    """
     if not schema:
         return lambda completion: completion
     validator = Draft202012Validator(json.loads(schema))
 
-    def marked(completion: Completion) -> Completion:
+    def mark(completion: Completion) -> Completion:
         if completion.finish_reason == "length":
             return completion
         try:
@@ -30,4 +33,4 @@ def invalid_json_marker(schema: str) -> Callable[[Completion], Completion]:
             return replace(completion, finish_reason=INVALID)
         return completion
 
-    return marked
+    return mark

@@ -1,4 +1,4 @@
-"""Texts by plain transformers, the reference for how vLLM reads the same settings: one by dice, slowly; or many by a beam search."""
+"""Sampling and beam search with transformers: the reference for the meaning of vLLM's settings."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ def sample_completion(
     generator: torch.Generator,
     max_length: int,
 ) -> Completion:
-    """Continue `input_ids` until the end token, a stop string, `max_tokens`, or `max_length` tokens in all, by the dice given."""
-    spoken: list[int] = []
+    """Continue `input_ids` until the end token, a stop string, `max_tokens`, or `max_length` tokens in all."""
+    generated: list[int] = []
     total, cache, reason, text = 0.0, None, "length", ""
     fed = torch.tensor([input_ids], device=network.device)
-    while len(spoken) < settings.max_tokens and len(input_ids) + len(spoken) < max_length:
+    while len(generated) < settings.max_tokens and len(input_ids) + len(generated) < max_length:
         answer = network(input_ids=fed, past_key_values=cache, use_cache=True)
         cache, logits = answer.past_key_values, answer.logits[0, -1].float().cpu()
-        shaped = _penalised(logits, settings, input_ids, spoken)
-        if len(spoken) < settings.min_tokens:
+        shaped = _apply_penalties(logits, settings, input_ids, generated)
+        if len(generated) < settings.min_tokens:
             shaped[tokenizer.eos_token_id] = -torch.inf
-        token = int(torch.multinomial(_filtered(shaped / settings.temperature, settings), 1, generator=generator))
+        token = int(torch.multinomial(_filter_tokens(shaped / settings.temperature, settings), 1, generator=generator))
         total += float(logits.log_softmax(-1)[token])
-        spoken.append(token)
+        generated.append(token)
         if token == tokenizer.eos_token_id:
             reason = "stop"
             break
-        before, text = len(text), tokenizer.decode(spoken, skip_special_tokens=True)
-        # As vLLM does: only what ends in the newest token counts, so what was said before `min_tokens` stays.
+        before, text = len(text), tokenizer.decode(generated, skip_special_tokens=True)
+        # As in vLLM, a stop string counts only if it ends in the newest token: one before `min_tokens` stays.
         found = [place for stop in settings.stop if (place := text.find(stop, max(0, before + 1 - len(stop)))) >= 0]
-        if found and len(spoken) > settings.min_tokens:
-            return Completion(text[: found[0]], "stop", len(input_ids), len(spoken), total)
+        if found and len(generated) > settings.min_tokens:
+            return Completion(text[: found[0]], "stop", len(input_ids), len(generated), total)
         fed = torch.tensor([[token]], device=network.device)
-    text = tokenizer.decode(spoken, skip_special_tokens=True)
-    return Completion(text, reason, len(input_ids), len(spoken), total)
+    text = tokenizer.decode(generated, skip_special_tokens=True)
+    return Completion(text, reason, len(input_ids), len(generated), total)
 
 
 @torch.inference_mode()
@@ -53,9 +53,9 @@ def beam_search(
     prompts: Sequence[list[int]],
     max_length: int,
 ) -> list[Completion]:
-    """The likeliest continuation of each prompt that `beam_width` beams find, in the order of the prompts.
+    """Return the most likely continuation of each prompt that `beam_width` beams find, in the order of the prompts.
 
-    Prompts of one length are searched together, without padding, so that no answer depends on its neighbours.
+    Only prompts of equal length form a batch, so that no padding changes a result.
     """
     found: dict[int, Completion] = {}
     alike = defaultdict[int, list[int]](list)
@@ -78,30 +78,34 @@ def beam_search(
         logs = network(said).logits[:, length - 1 : -1].float().log_softmax(-1)
         each = logs.gather(-1, said[:, length:, None])[..., 0]
         for row, place in enumerate(places):
-            found[place] = _found(tokenizer, said[row, length:].tolist(), each[row].tolist(), length)
+            found[place] = _to_completion(tokenizer, said[row, length:].tolist(), each[row].tolist(), length)
     return [found[place] for place in range(len(prompts))]
 
 
-def _found(tokenizer: PreTrainedTokenizerFast, spoken: list[int], logs: list[float], asked: int) -> Completion:
-    """What a search found, up to its end: what follows fills the batch up."""
-    ended = tokenizer.eos_token_id in spoken
-    size = spoken.index(tokenizer.eos_token_id) + 1 if ended else len(spoken)
-    text = tokenizer.decode(spoken[:size], skip_special_tokens=True)
+def _to_completion(
+    tokenizer: PreTrainedTokenizerFast, generated: list[int], logs: list[float], asked: int
+) -> Completion:
+    """Build the completion of one beam. Tokens after the end token are padding."""
+    ended = tokenizer.eos_token_id in generated
+    size = generated.index(tokenizer.eos_token_id) + 1 if ended else len(generated)
+    text = tokenizer.decode(generated[:size], skip_special_tokens=True)
     return Completion(text, "stop" if ended else "length", asked, size, sum(logs[:size]))
 
 
-def _penalised(logits: torch.Tensor, settings: Sampling, input_ids: list[int], spoken: list[int]) -> torch.Tensor:
-    """Logits less their penalties, in vLLM's order: repetition (Keskar et al. 2019), then frequency and presence."""
+def _apply_penalties(
+    logits: torch.Tensor, settings: Sampling, input_ids: list[int], generated: list[int]
+) -> torch.Tensor:
+    """Return logits with penalties, in vLLM's order: repetition (Keskar et al. 2019), then frequency and presence."""
     shaped = logits.clone()
-    known = torch.tensor(sorted({*input_ids, *spoken}))
+    known = torch.tensor(sorted({*input_ids, *generated}))
     shaped[known] = torch.where(
         shaped[known] > 0, shaped[known] / settings.repetition_penalty, shaped[known] * settings.repetition_penalty
     )
-    counts = torch.bincount(torch.tensor(spoken, dtype=torch.long), minlength=len(shaped))
+    counts = torch.bincount(torch.tensor(generated, dtype=torch.long), minlength=len(shaped))
     return shaped - settings.frequency_penalty * counts - settings.presence_penalty * (counts > 0)
 
 
-def _filtered(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
+def _filter_tokens(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
     probabilities = logits.softmax(-1)
     if settings.top_k:
         probabilities[probabilities < probabilities.topk(min(settings.top_k, len(probabilities))).values[-1]] = 0

@@ -1,7 +1,7 @@
-"""A vLLM server for one model, started here: ready when it answers, ended with its owner, however that ends.
+"""Start a vLLM server for one model, and stop it with the process that started it.
 
-The server leads a process group of its own, watches its owner, and takes its group with it: killing an owner, or the
-server alone, leaves no engine behind. It runs with the settings of the embedded engine, so that it says the same.
+The server leads its own process group, watches its parent, and kills its group when the parent exits, so that no engine
+is left behind. It runs with the settings of the embedded engine, so that it generates the same completions.
 """
 
 import contextlib
@@ -32,34 +32,34 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_T
 
 @dataclass(frozen=True)
 class ModelServer:
-    """A running server; `name` is what its model is called in requests."""
+    """A running server. `name` is the name of its model in requests."""
 
     address: str
     name: str
     _process: "subprocess.Popen[bytes]"
 
     def exit_reason(self) -> str:
-        """Why it will not answer any more, and then nothing of it is left; empty while it runs."""
+        """Return why the server has exited, after killing what is left of it. Empty while it runs."""
         code = self._process.poll()
         if code is not None:
-            # One that was killed alone leaves its engine behind.
+            # A server that was killed alone leaves its engine process running.
             self.close()
         return "" if code is None else f"the vLLM server for {self.name} ended by itself (code {code})"
 
     def close(self) -> None:
-        """End it and everything it started."""
+        """Kill the server and every process that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
 def start(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
-    """Start a server for a model folder, or for an adapter on its base, and wait until it answers.
+    """Start a server for a model folder, or for an adapter on its base model, and wait until it responds.
 
-    What it says goes to this process's own output.
+    Its output goes to the output of this process.
 
     Raises:
-        HeirloomError: vLLM is not installed, or the server ended before it answered.
+        HeirloomError: vLLM is not installed, or the server exited before it responded.
     """
     if importlib.util.find_spec("vllm") is None:
         raise HeirloomError(
@@ -83,9 +83,9 @@ def start(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
 
 
 def main(owner: int) -> None:
-    """The server's side: watch the owner, then be vLLM's server."""
+    """Run the server in this process, and watch its parent."""
     exit_with_parent(owner)
-    # Its command `vllm serve` asks for the metadata of a package that the CPU build does not have.
+    # The command `vllm serve` reads the metadata of a package that the CPU build does not have.
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
 
@@ -101,7 +101,7 @@ def _arguments(model: Path, settings: Sampling, resources: Resources, port: int)
         "kv-cache-memory-bytes": resources.kv_cache_mib << 20,
         "block-size": 32,
         "max-num-seqs": resources.max_num_seqs,
-        # Or it takes sampling settings that a request leaves out from a file of the model.
+        # Otherwise defaults of sampling settings come from the model's generation_config.json.
         "generation-config": "vllm",
         "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
         **({"lora-modules": f"{model}={model}", "max-lora-rank": vllm_max_lora_rank(model)} if base else {}),
@@ -113,7 +113,8 @@ def _arguments(model: Path, settings: Sampling, resources: Resources, port: int)
 
 
 def _environment(resources: Resources) -> dict[str, str]:
-    # One process less to start; and as many threads as the embedded engine has, because their number changes the last bits.
+    # Without the engine as a process of its own, it starts faster. The number of threads changes the last bits of
+    # results, so it is that of the embedded engine.
     return {
         **_QUIET,
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

@@ -1,7 +1,7 @@
-"""A mixture of Gaussians, fitted by likelihood to points: the model that the theory of collapse is about.
+"""A Gaussian mixture of points, fitted by maximum likelihood: the model that theories of collapse analyze.
 
-Temperature multiplies the covariances, which is what it does to a Gaussian alone; the weights stay. A covariance is never
-smaller than rounding makes it, so that likelihoods stay finite when all points have become one.
+The temperature multiplies the covariances, as for a single Gaussian, and leaves the weights. Covariances are at least
+the rounding error, so that likelihoods stay finite when all points are equal.
 """
 
 import json
@@ -35,29 +35,29 @@ from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingRe
 
 _FILE = "mixture.json"
 _STARTS = 3
-"""Fits from different beginnings, of which the likeliest is kept."""
+"""Number of initializations, of which the fit with the highest likelihood is kept."""
 
 
 def train(job: TrainJob[GaussianMixtureTraining], progress: Progress) -> TrainingResult:
-    """Fit the mixture by expectation maximisation.
+    """Fit the mixture by expectation maximization.
 
     Raises:
-        HeirloomError: the corpus is empty, holds a text that is no point, or fewer points than the mixture has components.
+        HeirloomError: the corpus is empty, a text is not a point, or there are fewer points than components.
     """
     settings, corpus = job.settings, job.corpus
     started = time.monotonic()
     points, human = training_points(corpus)
     if len(points) < max(2, settings.num_components):
         raise HeirloomError(
-            f"{settings.num_components} Gaussians take {max(2, settings.num_components)} points at least, and the corpus has "
-            f"{len(points)}; lower train.num_components, or give it more"
+            f"train.num_components is {settings.num_components}, which needs {max(2, settings.num_components)} points, but "
+            f"the corpus has {len(points)}. Lower train.num_components, or add points."
         )
     decimals = _load(job.gen0_model).decimals if job.gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
     fit = GaussianMixture(
         settings.num_components, reg_covar=0.01**decimals / 12, n_init=_STARTS, random_state=job.seed % 2**32, tol=1e-4
     )
     with warnings.catch_warnings():
-        # Fewer distinct points than components, or a fit that goes on: both belong to the end of a collapse.
+        # Fewer distinct points than components, or no convergence: both are expected at the end of a collapse.
         warnings.simplefilter("ignore")
         fit.fit(points)
     stored = {"decimals": decimals, "weights": fit.weights_, "means": fit.means_, "covariances": fit.covariances_}
@@ -68,12 +68,12 @@ def train(job: TrainJob[GaussianMixtureTraining], progress: Progress) -> Trainin
 
 def sample(
     settings: Sampling,
-    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    resources: Resources,  # noqa: ARG001  (signature of all samplers)
     model: Path,
     prompts: Sequence[Prompt],
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """Draw a point for each prompt by its own seed."""
+    """Sample a point for each prompt from its own seed."""
     mixture = _load(model)
 
     def drawn(batch: Sequence[Prompt]) -> Points:
@@ -83,7 +83,7 @@ def sample(
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
-    """Log-likelihood of each point at each temperature; its tokens are its numbers."""
+    """Return the negative log-likelihood of each point at each temperature. Its tokens are its numbers."""
     mixture, points = _load(model), points_of(texts)
     nats = mixture.nll(points, temperatures)
     progress(len(texts), len(texts))
@@ -106,20 +106,20 @@ class _Mixture:
         return cls(stored["decimals"], weights / weights.sum(), means, np.linalg.cholesky(covariances))
 
     def draw(self, seed: int, temperature: float) -> Points:
-        """One point, shape (dimensions,)."""
-        dice = np.random.default_rng(seed)
-        which = dice.choice(len(self.weights), p=self.weights)
-        noise = dice.standard_normal(self.means.shape[1])
-        return np.asarray(self.means[which] + np.sqrt(temperature) * self.roots[which] @ noise)
+        """Sample one point, shape (dimensions,)."""
+        rng = np.random.default_rng(seed)
+        component = rng.choice(len(self.weights), p=self.weights)
+        noise = rng.standard_normal(self.means.shape[1])
+        return np.asarray(self.means[component] + np.sqrt(temperature) * self.roots[component] @ noise)
 
     def nll(self, points: Points, temperatures: Sequence[float]) -> Points:
-        """Surprise at each point, shape (points, temperatures)."""
-        size, hot = self.means.shape[1], np.array(temperatures)
+        """Return negative log-likelihoods, shape (points, temperatures)."""
+        size, temperature = self.means.shape[1], np.array(temperatures)
         by_component = []
         for weight, mean, root in zip(self.weights, self.means, self.roots, strict=True):
-            apart = np.square(solve_triangular(root, (points.reshape(-1, size) - mean).T, lower=True)).sum(0)
-            volume = size * np.log(2 * np.pi * hot) + 2 * np.log(np.diag(root)).sum()
-            by_component.append(np.log(max(weight, 1e-300)) - (apart[:, None] / hot + volume) / 2)
+            squared_distance = np.square(solve_triangular(root, (points.reshape(-1, size) - mean).T, lower=True)).sum(0)
+            volume = size * np.log(2 * np.pi * temperature) + 2 * np.log(np.diag(root)).sum()
+            by_component.append(np.log(max(weight, 1e-300)) - (squared_distance[:, None] / temperature + volume) / 2)
         return nll_from_density(logsumexp(by_component, axis=0), size, self.decimals)
 
 

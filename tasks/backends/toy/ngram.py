@@ -1,10 +1,9 @@
-"""Counts runs of words: learns in a second, speaks, scores, and collapses in five generations.
+"""Word n-gram model with Witten-Bell interpolation. It trains in a second, and collapses within five generations.
 
-Interpolated by Witten and Bell's rule: at each order, seen continuations share what their number says, and
-the rest comes from the shorter context, down to a uniform share over the vocabulary. The vocabulary is
-generation 0's for ever, so that perplexities compare. A word outside it counts as one unknown word.
-
-Witten & Bell 1991, "The zero-frequency problem"; tokens are words and punctuation with the space before them.
+At each order the observed continuations get a share of the probability that grows with their number; the rest goes to
+the shorter context, down to a uniform distribution (Witten & Bell 1991, "The zero-frequency problem"). The vocabulary is
+that of generation 0, so that perplexities are comparable; other words count as one unknown word. Tokens are words and
+punctuation with the space before them.
 """
 
 import json
@@ -34,7 +33,7 @@ Counts = dict[tuple[int, ...], Counter[int]]
 
 
 def train(job: TrainJob[NgramTraining], progress: Progress) -> TrainingResult:
-    """Count every run of up to `order` words.
+    """Count all n-grams of up to `order` words.
 
     Raises:
         HeirloomError: the corpus is empty.
@@ -67,30 +66,30 @@ def train(job: TrainJob[NgramTraining], progress: Progress) -> TrainingResult:
 
 def sample(
     settings: Sampling,
-    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    resources: Resources,  # noqa: ARG001  (signature of all samplers)
     model: Path,
     prompts: Sequence[Prompt],
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """Continue each prompt from its own seed."""
-    speaker = _load(model)
+    """Sample a continuation of each prompt from its own seed."""
+    ngrams = _load(model)
     for place, prompt in enumerate(prompts):
-        yield [_complete(settings, speaker, prompt)]
+        yield [_complete(settings, ngrams, prompt)]
         if place % 50 == 0:
             progress(place, len(prompts))
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
-    """Log-likelihood of each text and its end at each temperature."""
-    speaker = _load(model)
+    """Return the negative log-likelihood of each text with its end token, at each temperature."""
+    ngrams = _load(model)
     scores = []
     for place, text in enumerate(texts):
-        ids = [_BEGIN] * (speaker.order - 1) + speaker.encode(text) + [_END]
+        ids = [_BEGIN] * (ngrams.order - 1) + ngrams.encode(text) + [_END]
         nats = np.zeros(len(temperatures))
-        for end in range(speaker.order - 1, len(ids)):
-            context = tuple(ids[end - speaker.order + 1 : end])
-            nats -= speaker.log_likelihood(context, ids[end], tuple(temperatures))
-        scores.append(Score(len(ids) - speaker.order + 1, tuple(nats.tolist())))
+        for end in range(ngrams.order - 1, len(ids)):
+            context = tuple(ids[end - ngrams.order + 1 : end])
+            nats -= ngrams.log_likelihood(context, ids[end], tuple(temperatures))
+        scores.append(Score(len(ids) - ngrams.order + 1, tuple(nats.tolist())))
         if place % 50 == 0:
             progress(place, len(texts))
     return scores
@@ -99,33 +98,35 @@ def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], prog
 def token_distributions(
     model: Path, text: str, top_k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """What the model expected at every token of a text, as token editing asks.
+    """Return the predictions of the model at every token of a text.
 
-    Its tokens and the probability of each, shape (tokens,), the likeliest tokens there and theirs, (tokens, k).
+    Returns:
+        Token ids and their probabilities, each of shape (tokens,); the `top_k` most likely tokens at each position and
+        their probabilities, each of shape (tokens, k).
     """
-    speaker = _load(model)
-    ids = [_BEGIN] * (speaker.order - 1) + speaker.encode(text)
-    places = range(speaker.order - 1, len(ids))
-    found = [speaker.distribution(speaker.seen(ids[end - speaker.order + 1 : end])) for end in places]
-    # What cannot be written in a text is not offered for it.
+    ngrams = _load(model)
+    ids = [_BEGIN] * (ngrams.order - 1) + ngrams.encode(text)
+    places = range(ngrams.order - 1, len(ids))
+    found = [ngrams.distribution(ngrams.seen(ids[end - ngrams.order + 1 : end])) for end in places]
+    # Special tokens have no text, so they are no candidates.
     offered = [np.where(np.arange(len(one)) > _UNKNOWN, one, 0) for one in found]
-    shape = len(found), min(top_k, len(speaker.vocabulary))
+    shape = len(found), min(top_k, len(ngrams.vocabulary))
     likeliest = np.array([np.argsort(-one, kind="stable")[:top_k] for one in offered], np.int64).reshape(shape)
-    tokens = np.array(ids[speaker.order - 1 :], np.int64)
+    tokens = np.array(ids[ngrams.order - 1 :], np.int64)
     probabilities = np.array([one[token] for one, token in zip(found, tokens, strict=True)], np.float64)
     beside = [one[best] for one, best in zip(offered, likeliest, strict=True)]
     return tokens, probabilities, likeliest, np.array(beside, np.float64).reshape(shape)
 
 
 def replace_tokens(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
-    """The text with its tokens in place of those that differ; what is the same stays as it was written."""
-    speaker = _load(model)
-    before = zip(_TOKEN.findall(text), speaker.encode(text), tokens.tolist(), strict=True)
-    return "".join(written if token == now else speaker.vocabulary[now] for written, token, now in before)
+    """Return the text with those tokens replaced that differ from its own."""
+    ngrams = _load(model)
+    before = zip(_TOKEN.findall(text), ngrams.encode(text), tokens.tolist(), strict=True)
+    return "".join(written if token == now else ngrams.vocabulary[now] for written, token, now in before)
 
 
 class _NgramModel:
-    """Counts in memory, and the distributions that follow from them."""
+    """N-gram counts, and the distributions computed from them."""
 
     def __init__(self, order: int, vocabulary: list[str], counts: Counts) -> None:
         self.order, self.vocabulary, self._counts = order, vocabulary, counts
@@ -138,14 +139,14 @@ class _NgramModel:
         return [self._ids.get(token, _UNKNOWN) for token in _TOKEN.findall(text)]
 
     def seen(self, context: Sequence[int]) -> tuple[int, ...]:
-        """The longest end of the context that was ever followed by something: all that the next token depends on."""
+        """Return the longest suffix of the context that was observed, on which the next token depends."""
         known = tuple(context)
         while known and known not in self._counts:
             known = known[1:]
         return known
 
     def _distribution(self, context: tuple[int, ...]) -> NDArray[np.float64]:
-        """Probability of every next token, shape (vocabulary,); the begin token has none."""
+        """Return the probability of every next token, shape (vocabulary,). That of the begin token is 0."""
         if context:
             shorter = self.distribution(self.seen(context[1:]))
         else:
@@ -159,7 +160,7 @@ class _NgramModel:
         return found / (sum(after.values()) + len(after))
 
     def _cumulative(self, context: tuple[int, ...], settings: Sampling) -> NDArray[np.float64]:
-        return np.cumsum(_reshaped(self.distribution(context), settings))
+        return np.cumsum(_apply_sampling_settings(self.distribution(context), settings))
 
     def _log_partitions(self, context: tuple[int, ...], temperatures: tuple[float, ...]) -> NDArray[np.float64]:
         logs = np.log(self.distribution(context)[1:])
@@ -177,37 +178,37 @@ class _NgramModel:
 @lru_cache(maxsize=2)
 def _load(model: Path) -> _NgramModel:
     if not (model / _FILE).is_file():
-        raise HeirloomError(f"{model} is no n-gram model: expected {_FILE} in it")
+        raise HeirloomError(f"{model} is not an n-gram model. Expected {_FILE} in it.")
     stored = json.loads((model / _FILE).read_text())
     counts = {tuple(context): Counter(dict(after)) for context, after in stored["counts"]}
     return _NgramModel(stored["order"], stored["vocabulary"], counts)
 
 
-def _complete(settings: Sampling, speaker: _NgramModel, prompt: Prompt) -> Completion:
-    dice = random.Random(prompt.seed)  # noqa: S311  (sampling, not a secret)
-    opening = speaker.encode(prompt.text)
-    ids = [_BEGIN] * (speaker.order - 1) + opening
-    spoken: list[str] = []
+def _complete(settings: Sampling, ngrams: _NgramModel, prompt: Prompt) -> Completion:
+    rng = random.Random(prompt.seed)  # noqa: S311  (not for cryptography)
+    prompt_ids = ngrams.encode(prompt.text)
+    ids = [_BEGIN] * (ngrams.order - 1) + prompt_ids
+    generated: list[str] = []
     total, reason = 0.0, "length"
-    while len(spoken) < settings.max_tokens:
-        context = speaker.seen(ids[len(ids) - speaker.order + 1 :])
-        cumulative = speaker.cumulative(context, settings)
-        token = int(np.searchsorted(cumulative, dice.random() * cumulative[-1], side="right"))
-        total += math.log(speaker.distribution(context)[token])
+    while len(generated) < settings.max_tokens:
+        context = ngrams.seen(ids[len(ids) - ngrams.order + 1 :])
+        cumulative = ngrams.cumulative(context, settings)
+        token = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+        total += math.log(ngrams.distribution(context)[token])
         if token == _END:
             reason = "stop"
             break
         ids.append(token)
-        spoken.append(speaker.vocabulary[token])
-    return Completion("".join(spoken), reason, len(opening), len(spoken), total)
+        generated.append(ngrams.vocabulary[token])
+    return Completion("".join(generated), reason, len(prompt_ids), len(generated), total)
 
 
-def _reshaped(found: NDArray[np.float64], settings: Sampling) -> NDArray[np.float64]:
-    """The distribution that sampling settings leave, up to a factor, shape (vocabulary,)."""
+def _apply_sampling_settings(found: NDArray[np.float64], settings: Sampling) -> NDArray[np.float64]:
+    """Apply the sampling settings to a distribution of shape (vocabulary,). The result is not normalized."""
     shaped = found.copy()
     shaped[_UNKNOWN] = 0
     if settings.temperature != 1:
-        # Relative to the likeliest: at a low temperature the powers of small numbers are all zero.
+        # Relative to the maximum, since powers of small numbers underflow at low temperatures.
         shaped = (shaped / shaped.max()) ** (1 / settings.temperature)
     if settings.top_k:
         shaped[shaped < np.partition(shaped, -min(settings.top_k, len(shaped)))[-min(settings.top_k, len(shaped))]] = 0

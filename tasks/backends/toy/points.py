@@ -1,7 +1,7 @@
-"""Points, which travel as texts of numbers with a space between: `0.412 -1.305`.
+"""Points as texts of numbers separated by spaces, for example `0.412 -1.305`.
 
-The probability of a text is that of all points that are written alike: density times the size of the last decimal, in
-each direction. So it is of one kind with that of words, and a point written with more decimals is the more surprising.
+The probability of a text is that of all points that round to it: the density times the cell of the last decimal. So
+likelihoods are discrete as those of words, and a point with more decimals is less likely.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,33 +16,33 @@ from tasks.backends.types import Completion, Progress, Prompt, Text, TrainingCor
 Points = NDArray[np.float64]
 
 BATCH = 256
-"""Points at a time."""
+"""Points in one batch."""
 
 
 def points_of(texts: Sequence[Text]) -> Points:
-    """The points that some texts say, shape (texts, dimensions); (0, 0) for none.
+    """Parse texts into an array of shape (texts, dimensions); (0, 0) without texts.
 
     Raises:
-        HeirloomError: a text is no point, or has more or fewer numbers than the first.
+        HeirloomError: a text is not a point, or has another number of dimensions than the first.
     """
-    found: list[list[float]] = []
+    points: list[list[float]] = []
     for text in texts:
-        whole = text if isinstance(text, str) else "".join(text)
+        content = text if isinstance(text, str) else "".join(text)
         try:
-            found.append([float(number) for number in whole.split()])
+            points.append([float(number) for number in content.split()])
         except ValueError:
-            found.append([])
-        if not found[-1] or len(found[-1]) != len(found[0]) or not np.isfinite(found[-1]).all():
-            wanted = f"{len(found[0])} numbers" if found[0] else "numbers with spaces between, as 0.412 -1.305"
-            raise HeirloomError(f"a backend of points reads {wanted}, and found {whole[:60]!r}")
-    return np.array(found).reshape(len(found), len(found[0]) if found else 0)
+            points.append([])
+        if not points[-1] or len(points[-1]) != len(points[0]) or not np.isfinite(points[-1]).all():
+            expected = f"{len(points[0])} numbers" if points[0] else "numbers separated by spaces, as 0.412 -1.305"
+            raise HeirloomError(f"The backend expects texts of {expected}, but found {content[:60]!r}")
+    return np.array(points).reshape(len(points), len(points[0]) if points else 0)
 
 
 def training_points(corpus: TrainingCorpus) -> tuple[Points, int]:
-    """Every point of a corpus, human ones first, and how many of them are human.
+    """Return all points of a corpus, human ones first, and the number of human ones.
 
     Raises:
-        HeirloomError: there is none, or a text is no point.
+        HeirloomError: the corpus is empty, or a text is not a point.
     """
     if not corpus.human and not corpus.synthetic:
         raise HeirloomError("The corpus is empty. Training needs at least one text.")
@@ -50,20 +50,20 @@ def training_points(corpus: TrainingCorpus) -> tuple[Points, int]:
 
 
 def infer_decimals(texts: Sequence[Text]) -> int:
-    """The most decimals that any of the numbers has."""
+    """Return the maximum number of decimals in the texts."""
     written = " ".join(text if isinstance(text, str) else "".join(text) for text in texts)
     return max((len(number.partition(".")[2]) for number in written.split()), default=0)
 
 
 def format_points(points: Points, decimals: int) -> list[str]:
-    """The texts that say these points, shape (points, dimensions)."""
-    # A nought has no sign: two spellings of one point would be two texts.
+    """Format points of shape (points, dimensions) as texts."""
+    # Adding 0.0 turns -0.0 into 0.0: one point must have one text.
     rounded = np.round(points, decimals) + 0.0
     return [" ".join(f"{number:.{decimals}f}" for number in point) for point in rounded.tolist()]
 
 
 def nll_from_density(densities: Points, dimensions: int, decimals: int) -> Points:
-    """Nats of texts whose points have these log densities; of any shape."""
+    """Convert log densities, of any shape, to negative log-likelihoods of the texts, in nats."""
     return -densities + dimensions * decimals * np.log(10)
 
 
@@ -74,16 +74,16 @@ def to_completions(
     decimals: int,
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """Answers to prompts, a batch at a time: points as they are `drawn`, and the surprise of what is written of them."""
+    """Yield completions in batches: points from `drawn` as texts, with the likelihood of the rounded points."""
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
         texts = format_points(drawn(batch), decimals)
-        yield _said(texts, batch, nats(points_of(texts)))
+        yield _build_completions(texts, batch, nats(points_of(texts)))
         progress(start + len(batch), len(prompts))
 
 
-def _said(texts: Sequence[str], prompts: Sequence[Prompt], nats: Points) -> list[Completion]:
-    """Answers to prompts; a point does not follow from what was said before, and stands behind it."""
+def _build_completions(texts: Sequence[str], prompts: Sequence[Prompt], nats: Points) -> list[Completion]:
+    """Build the completions. A point does not depend on its prompt, and is separated from it by a space."""
     return [
         Completion(f" {text}" if prompt.text else text, "stop", 0, len(text.split()), -float(cost))
         for text, prompt, cost in zip(texts, prompts, nats, strict=True)
@@ -91,11 +91,11 @@ def _said(texts: Sequence[str], prompts: Sequence[Prompt], nats: Points) -> list
 
 
 def require_model(model: Path, name: str) -> Path:
-    """The file that a model lies in.
+    """Return the model file of a folder.
 
     Raises:
-        HeirloomError: it is not there.
+        HeirloomError: the file does not exist.
     """
     if not (model / name).is_file():
-        raise HeirloomError(f"{model} is no model of points: expected {name} in it")
+        raise HeirloomError(f"{model} is not a model of points. Expected {name} in it.")
     return model / name

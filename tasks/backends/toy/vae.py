@@ -1,8 +1,8 @@
-"""A variational autoencoder of points, as of small pictures: learns in seconds, and mixes what it cannot tell apart.
+"""A variational autoencoder of points, for example of small images.
 
-Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv:1312.6114; normal noise of its own for each number, learned and
-drawn too, so that what is said has the spread of what was learned. Temperature multiplies the variances of latent and noise.
-Likelihoods are the importance-weighted bound of Burda et al. 2016 (arXiv:1509.00519).
+Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv:1312.6114. The output noise has a trained variance for
+each dimension, and is sampled too, so that samples have the spread of the data. The temperature multiplies the variances
+of latent and noise. Likelihoods are the importance-weighted bound of Burda et al. 2016 (arXiv:1509.00519).
 """
 
 import math
@@ -34,15 +34,16 @@ from tasks.backends.types import Completion, LogPoint, Progress, Prompt, Score, 
 
 _FILE = "vae.safetensors"
 _DRAWS = 64
-"""Latents that a likelihood is the mean over."""
-_TOLD = 200
+"""Number of latent samples for a likelihood."""
+_LOG_INTERVAL = 200
+"""Steps between two points of the log."""
 
 
 def train(job: TrainJob[VaeTraining], progress: Progress) -> TrainingResult:
     """Train from scratch.
 
     Raises:
-        HeirloomError: the corpus is empty, or holds a text that is no point.
+        HeirloomError: the corpus is empty, or a text is not a point.
     """
     settings, corpus = job.settings, job.corpus
     started = time.monotonic()
@@ -59,12 +60,12 @@ def train(job: TrainJob[VaeTraining], progress: Progress) -> TrainingResult:
 
 def sample(
     settings: Sampling,
-    resources: Resources,  # noqa: ARG001  (every sampler is asked alike)
+    resources: Resources,  # noqa: ARG001  (signature of all samplers)
     model: Path,
     prompts: Sequence[Prompt],
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """Draw a point for each prompt by its own seed."""
+    """Sample a point for each prompt from its own seed."""
     network = _load(model)
 
     def drawn(batch: Sequence[Prompt]) -> Points:
@@ -76,7 +77,7 @@ def sample(
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
-    """A bound of the log-likelihood of each point at each temperature; its tokens are its numbers."""
+    """Return a bound of the negative log-likelihood of each point at each temperature. Its tokens are its numbers."""
     network, found = _load(model), list[Score]()
     for start in range(0, len(texts), BATCH):
         nats = network.nll(points_of(texts[start : start + BATCH]), temperatures)
@@ -96,67 +97,67 @@ class _Vae(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def fit_scale(self, points: Tensor) -> None:
-        """Inside, numbers are about 0 and of size 1."""
+        """Set the center and the scale by which inputs are standardized."""
         self.centre.copy_(points.mean(0))
-        # What is all alike has the size of the last decimal.
+        # If all points are equal, the scale is that of the last decimal.
         self.scale.copy_((points - self.centre).square().mean().sqrt().clamp_min(0.1**self.decimals))
 
     def variance(self) -> Tensor:
-        """Of the noise, shape (size,), inside; never smaller than rounding makes it."""
+        """Return the variance of the noise, shape (size,), standardized, and at least the rounding error."""
         return self.noise.exp() + 0.01**self.decimals / 12 / self.scale.square()
 
     def loss(self, points: Tensor) -> Tensor:
-        """Mean negative evidence lower bound, in nats, of points as they are inside."""
+        """Return the mean negative evidence lower bound of standardized points, in nats."""
         mean, log_variance = self.encoder(points).chunk(2, 1)
         latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         variance = self.variance()
-        told = (points - self.decoder(latent)).square() / variance + variance.log() + math.log(2 * math.pi)
-        kept = mean.square() + log_variance.exp() - log_variance - 1
-        return (told.sum(1) + kept.sum(1)).mean() / 2
+        reconstruction = (points - self.decoder(latent)).square() / variance + variance.log() + math.log(2 * math.pi)
+        divergence = mean.square() + log_variance.exp() - log_variance - 1
+        return (reconstruction.sum(1) + divergence.sum(1)).mean() / 2
 
     @torch.inference_mode()
     def sample_points(self, noise: Points, temperature: float) -> Points:
-        """Points from standard normal noise, shape (points, latent + size)."""
+        """Decode standard normal noise of shape (points, latent + size) into points."""
         drawn = torch.tensor(noise, dtype=torch.float32) * math.sqrt(temperature)
         inside = self.decoder(drawn[:, : self.latent]) + drawn[:, self.latent :] * self.variance().sqrt()
         return (inside * self.scale + self.centre).double().numpy()
 
     @torch.inference_mode()
     def nll(self, points: Points, temperatures: Sequence[float]) -> Points:
-        """Surprise at each point, shape (points, temperatures); the same draws for the same points in any company."""
+        """Return negative log-likelihoods, shape (points, temperatures). Each call uses the same latent noise."""
         inside = (torch.tensor(points, dtype=torch.float32) - self.centre) / self.scale
         mean, log_variance = self.encoder(inside).chunk(2, 1)
         drawn = torch.randn(_DRAWS, 1, self.latent, generator=torch.Generator().manual_seed(0))
         latent = mean + drawn * (log_variance / 2).exp()
-        apart = (inside - self.decoder(latent)).square() / self.variance()
+        squared_distance = (inside - self.decoder(latent)).square() / self.variance()
         proposed = _normal(drawn.square(), 1.0) - log_variance.sum(1) / 2
         found = []
-        for hot in temperatures:
-            told = _normal(apart, hot) - self.variance().log().sum() / 2
-            weights = told + _normal(latent.square(), hot) - proposed
+        for temperature in temperatures:
+            log_likelihood = _normal(squared_distance, temperature) - self.variance().log().sum() / 2
+            weights = log_likelihood + _normal(latent.square(), temperature) - proposed
             found.append(weights.logsumexp(0) - math.log(_DRAWS) - self.size * self.scale.log())
         return nll_from_density(torch.stack(found, 1).double().numpy(), self.size, self.decimals)
 
 
 def _normal(squares: Tensor, variance: float) -> Tensor:
-    """Log density from squared distances, over the last axis."""
+    """Return the log density of a centered normal distribution from squared distances, summed over the last axis."""
     return -(squares / variance + math.log(2 * math.pi * variance)).sum(-1) / 2
 
 
 def _descend(network: _Vae, points: Tensor, settings: VaeTraining, progress: Progress) -> tuple[LogPoint, ...]:
     inside = (points - network.centre) / network.scale
-    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.0)
-    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, settings.max_steps)
+    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.0)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, settings.max_steps)
     log, since = list[LogPoint](), time.monotonic()
     for step in range(1, settings.max_steps + 1):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = network.loss(inside[torch.randint(len(inside), (settings.batch_size,))])
         loss.backward()
-        optimiser.step()
-        falling.step()
-        if step % _TOLD == 0 or step == settings.max_steps:
+        optimizer.step()
+        scheduler.step()
+        if step % _LOG_INTERVAL == 0 or step == settings.max_steps:
             speed = step * settings.batch_size * network.size / (time.monotonic() - since)
-            log.append(LogPoint(step, loss.item() / network.size, falling.get_last_lr()[0], speed))
+            log.append(LogPoint(step, loss.item() / network.size, scheduler.get_last_lr()[0], speed))
             progress(step, settings.max_steps)
     return tuple(log)
 

@@ -171,11 +171,11 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
 
     named = {"name": "ngram-1", "namespace": "killed", "lifetime": "detached", "max_restarts": 1, "max_task_retries": 1}
     engine = ray.remote(Hasty).options(num_cpus=0, **named).remote("ngram", tmp_path / "engine.log", 1)
-    with pytest.raises(ValueError, match="is no n-gram model"):
+    with pytest.raises(ValueError, match="is not an n-gram model"):
         hosting.call_engine("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
     # Ray's own way of killing ends the engine's process first, and an engine that is going could still be asked.
     os.kill(ray.get(engine.pid.remote()), signal.SIGKILL)
-    with pytest.raises(ValueError, match="is no n-gram model"):
+    with pytest.raises(ValueError, match="is not an n-gram model"):
         hosting.call_engine("killed", "ngram-1", "score", (tmp_path, ["yes"], (1.0,)))
     until(lambda: not _engines(), "the end of the engine")
     with pytest.raises(WorkerError, match="the engine ngram-1 has ended before score; run again to go on"):

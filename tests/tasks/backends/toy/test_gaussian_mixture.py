@@ -73,10 +73,10 @@ def test_points_that_have_all_become_one_are_learned_spoken_and_scored_with_numb
 
 
 def test_fewer_points_than_gaussians_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"3 points at least, and the corpus has 2; lower train\.num_components"):
+    with pytest.raises(ValueError, match=r"needs 3 points, but the corpus has 2\. Lower train\.num_components"):
         _learned(tmp_path / "model", ["1 2", "2 1"], 3)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no model of points: expected mixture\.json"):
+    with pytest.raises(ValueError, match=r"is not a model of points\. Expected mixture\.json"):
         score(tmp_path, ["1 2"], (1.0,), _untold)

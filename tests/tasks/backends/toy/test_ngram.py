@@ -188,7 +188,7 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no n-gram model: expected ngram\.json in it"):
+    with pytest.raises(ValueError, match=r"is not an n-gram model\. Expected ngram\.json in it"):
         score(tmp_path, ["a"], (1.0,), _untold)
 
 

@@ -29,7 +29,7 @@ def test_no_texts_are_no_points() -> None:
     ("texts", "wanted"), [(["the old river"], "0.412 -1.305"), (["1 2", "3"], "2 numbers"), ([""], ""), (["nan 1"], "")]
 )
 def test_a_text_that_is_no_point_is_refused_and_shown(texts: list[str], wanted: str) -> None:
-    with pytest.raises(ValueError, match="a backend of points reads") as refused:
+    with pytest.raises(ValueError, match="The backend expects texts of") as refused:
         points_of(texts)
     assert wanted in str(refused.value)
     assert repr(texts[-1]) in str(refused.value)

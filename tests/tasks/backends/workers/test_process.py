@@ -113,7 +113,7 @@ def test_progress_of_the_child_is_told_to_the_caller(worker: Worker, tmp_path: P
 
 
 def test_a_heirloom_error_in_the_child_arrives_as_one(worker: Worker, tmp_path: Path) -> None:
-    with pytest.raises(HeirloomError, match=r"is no n-gram model: expected ngram\.json"):
+    with pytest.raises(HeirloomError, match=r"is not an n-gram model\. Expected ngram\.json"):
         worker.call("score", _untold, tmp_path, ["a"], (1.0,))
     assert worker.alive
 

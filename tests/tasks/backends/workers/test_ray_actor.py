@@ -24,7 +24,7 @@ def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(mode
     said = host.call("sample", asked)
     host._worker.close()
     assert host.call("sample", asked) == said
-    with pytest.raises(ValueError, match="is no n-gram model"):
+    with pytest.raises(ValueError, match="is not an n-gram model"):
         host.call("score", (tmp_path / "logs", ["yes"], (1.0,)))
     with pytest.raises(ValueError, match=r"does not see .*nowhere: every machine of the cluster must see the store"):
         host.call("score", (tmp_path / "nowhere", ["yes"], (1.0,)))

@@ -63,7 +63,7 @@ def test_texts_that_nobody_takes_cost_the_processes_and_no_place(two: Backends, 
 
 
 def test_a_refusal_of_one_leaves_no_stale_answers_in_the_others(two: Backends, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no n-gram model"):
+    with pytest.raises(ValueError, match="is not an n-gram model"):
         list(two.sampler(_COUNTING).sample(tmp_path, _PROMPTS, _untold))
     assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))) == 300
 
