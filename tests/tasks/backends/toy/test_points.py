@@ -36,7 +36,7 @@ def test_a_text_that_is_no_point_is_refused_and_shown(texts: list[str], wanted: 
 
 
 def test_an_empty_corpus_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is nothing to learn from"):
+    with pytest.raises(ValueError, match="The corpus is empty"):
         training_points(TrainingCorpus([], []))
 
 
