@@ -1,9 +1,9 @@
-"""A folder that is absent or finished, with the manifest that says what made it.
+"""Artifacts: folders that are absent or finished, each with a manifest of how it was made.
 
-Work goes to a draft beside the final place, invisible to readers, and is published by one rename after
-everything in it has reached the disk. The manifest is written last. A fingerprint stands for what the
-artifact is: its name, the settings that change it, and the fingerprints of its parents; where and when it
-was made is recorded beside it and does not count.
+Data is written to a hidden draft next to the final folder and published by one rename after everything in it is on
+the disk. The manifest is written last. A fingerprint identifies the content of an artifact: its name, the settings
+that affect it, and the fingerprints of its parents. Provenance (where and when it was made) is recorded in the
+manifest and is not part of the fingerprint.
 """
 
 import contextlib
@@ -30,29 +30,29 @@ MANIFEST = "_manifest.json"
 
 
 FORMAT = 2
-"""Version of the layout; raised when an older Heirloom could no longer read it."""
+"""Version of the store's layout; raised whenever an older Heirloom could not read the new one."""
 
 
 class DriftError(HeirloomError):
-    """A finished artifact is not the one that is asked for; the message names what changed."""
+    """A finished artifact has other settings or parents than the requested one; the message names the differences."""
 
 
 class ArtifactMissingError(HeirloomError):
-    """An artifact that is needed is not there, or is not whole."""
+    """A required artifact does not exist, or files of it are missing."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One artifact by its place, and by what makes it what it is."""
+    """One artifact, identified by its folder, settings and parents."""
 
     folder: Path
     settings: Mapping[str, Any]
     parents: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprints of the artifacts this one was made from, by their name."""
+    """Fingerprints of the artifacts that this one was made from, by name."""
 
     @property
     def name(self) -> str:
-        """What kind of artifact this is: the name of its folder."""
+        """Kind of the artifact, which is the name of its folder."""
         return self.folder.name
 
     @property
@@ -62,19 +62,19 @@ class Artifact:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def ensure_local(self) -> Path:
-        """The folder with every file of it there: brought from the bucket where the store is on object storage.
+        """Return the folder after downloading the files that are only in the bucket, if the store is on object storage.
 
         Raises:
-            ArtifactMissingError: it is not finished, or a file that the manifest lists is missing.
+            ArtifactMissingError: the artifact is not finished, or a file that the manifest lists is missing.
         """
         _ensure_files(self.folder, read_manifest(self.folder)["files"])
         return self.folder
 
     def exists(self) -> bool:
-        """Whether this artifact is there.
+        """Return whether this artifact is finished.
 
         Raises:
-            DriftError: another one is there in its place.
+            DriftError: the folder holds an artifact with another fingerprint.
         """
         if not (self.folder / MANIFEST).exists():
             return False
@@ -85,23 +85,23 @@ class Artifact:
 
     @contextlib.contextmanager
     def draft(self) -> Iterator["Draft"]:
-        """A private folder to write to; published when the block ends well, left behind unseen when it does not."""
+        """Yield a draft to write to; it is published when the block ends, and kept hidden for a retry after an error."""
         folder = self.folder.with_name(f".{self.name}.draft")
         if folder.exists() and _draft_of(folder) != self.fingerprint:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _DRAFT_OF).write_text(self.fingerprint)
-        # Left by a kill in the moment between the manifest and the rename.
+        # A process killed between writing the manifest and the rename leaves one behind.
         (folder / MANIFEST).unlink(missing_ok=True)
         draft = Draft(folder)
         yield draft
         self._publish(draft)
 
     def copy_from(self, source: Path) -> None:
-        """Take over the files of a finished artifact with the same fingerprint, or refuse with a DriftError."""
+        """Copy the files of a finished artifact with the same fingerprint; raises DriftError if it has another one."""
         manifest = read_manifest(source)
         if manifest["fingerprint"] != self.fingerprint:
-            raise DriftError(f"{source} is no {self.folder}: {'; '.join(self._differences(manifest))}")
+            raise DriftError(f"{source} differs from {self.folder}: {'; '.join(self._differences(manifest))}")
         _ensure_files(source, manifest["files"])
         with self.draft() as draft:
             for name in manifest["files"]:
@@ -138,8 +138,10 @@ class Artifact:
         fsync(self.folder.parent)
 
     def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
-        found = differences(manifest["settings"], self.settings, "settings")
-        return found + differences(manifest["parents"], self.parents, "parents")
+        return [
+            *differences(manifest["settings"], self.settings, "settings"),
+            *differences(manifest["parents"], self.parents, "parents"),
+        ]
 
 
 @dataclass
@@ -149,17 +151,17 @@ class Draft:
     folder: Path
     rows: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the making of it cost and counted, for the manifest."""
+    """Costs and counts for the manifest."""
     started: float = field(default_factory=time.time)
 
     def num_parts(self) -> int:
-        """How many numbered parts are already whole: what an interrupted draft has left to build on."""
-        found = self._part_paths()
-        self.rows = sum(pq.read_metadata(path).num_rows for path in found)
-        return len(found)
+        """Return the number of parts that an interrupted draft has finished, and set `rows` to their rows."""
+        paths = self._part_paths()
+        self.rows = sum(pq.read_metadata(path).num_rows for path in paths)
+        return len(paths)
 
     def read(self, schema: pa.Schema) -> pa.Table:
-        """What the whole parts hold, in their order; columns as in `schema`."""
+        """Return the rows of the finished parts, in order, with the columns of `schema`."""
         tables = [pq.read_table(path, columns=schema.names) for path in self._part_paths()]
         return pa.concat_tables([schema.empty_table(), *tables])
 
@@ -167,7 +169,7 @@ class Draft:
         return sorted(self.folder.glob("part-*.parquet"))
 
     def write_part(self, table: pa.Table, number: int = 0) -> None:
-        """Write one numbered part; it appears whole or not at all."""
+        """Write one numbered part atomically."""
         with atomic_file(self.folder / f"part-{number:05d}.parquet") as hidden:
             write_parquet(table, hidden)
         self.rows += table.num_rows
@@ -177,27 +179,27 @@ _DRAFT_OF = ".draft_of"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished artifact.
+    """Return the manifest of a finished artifact.
 
     Raises:
-        ArtifactMissingError: nothing finished is there, or a newer Heirloom wrote it.
+        ArtifactMissingError: there is no finished artifact, or it was written in another format.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        found = int(manifest["format"])
+        version = int(manifest["format"])
     except FileNotFoundError as error:
         raise ArtifactMissingError(f"there is no finished artifact at {folder}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactMissingError(f"the manifest at {folder} cannot be read: {error}") from error
-    check_format_version(found, folder)
+    check_format_version(version, folder)
     return manifest
 
 
 def check_format_version(version: int, path: Path) -> None:
-    """Refuse what an older or a newer Heirloom wrote in another format.
+    """Check the format of an artifact or run.
 
     Raises:
-        ArtifactMissingError: the format is not the one that this Heirloom reads and writes.
+        ArtifactMissingError: the format is not the one that this version reads and writes.
     """
     if version > FORMAT:
         raise ArtifactMissingError(
@@ -210,30 +212,30 @@ def check_format_version(version: int, path: Path) -> None:
 
 
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """All parts of a finished tabular artifact as one table, less what was forgotten; columns as asked."""
-    found = part_paths(folder)
-    gone = tombstoned_hashes(folder)
-    if not len(gone) or "text_hash" not in pq.read_schema(found[0]).names:
-        return pa.concat_tables([read_parquet(path, columns) for path in found])
-    asked = None if columns is None else list(dict.fromkeys([*columns, "text_hash"]))
-    table = drop_rows(pa.concat_tables([read_parquet(path, asked) for path in found]), gone)
+    """Return all parts of a finished tabular artifact as one table, without rows that have a tombstone."""
+    paths = part_paths(folder)
+    erased = tombstoned_hashes(folder)
+    if not len(erased) or "text_hash" not in pq.read_schema(paths[0]).names:
+        return pa.concat_tables([read_parquet(path, columns) for path in paths])
+    columns_read = None if columns is None else list(dict.fromkeys([*columns, "text_hash"]))
+    table = drop_rows(pa.concat_tables([read_parquet(path, columns_read) for path in paths]), erased)
     return table if columns is None else table.select(list(columns))
 
 
 def part_paths(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]:
-    """Every part of a finished tabular artifact, in order; its manifest, where it was read already.
+    """Return every part of a finished tabular artifact, in order; pass its manifest if it was read already.
 
     Raises:
-        ArtifactMissingError: it is not finished, or a part that the manifest lists is missing.
+        ArtifactMissingError: the artifact is not finished, or a part that the manifest lists is missing.
     """
     files = (manifest or read_manifest(folder))["files"]
-    listed = {name: said for name, said in files.items() if name.endswith(".parquet")}
+    listed = {name: info for name, info in files.items() if name.endswith(".parquet")}
     _ensure_files(folder, listed)
     return [folder / name for name in sorted(listed)]
 
 
 def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401  (JSON values)
-    """What differs between two JSON values, one sentence a field."""
+    """Return the differences between two JSON values, one sentence per field."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
         return [
@@ -249,7 +251,8 @@ def _ensure_files(folder: Path, files: Mapping[str, Any]) -> None:
     mirror.fetch(folder, {name: files[name] for name in absent})
     if missing := [name for name in absent if not (folder / name).exists()]:
         raise ArtifactMissingError(
-            f"{folder} has lost {', '.join(missing)}; restore it, or remove the folder to make it anew"
+            f"{folder} is missing {', '.join(missing)}. "
+            f"Restore the files, or delete the folder to recompute the artifact."
         )
 
 
@@ -262,6 +265,6 @@ def _files(folder: Path) -> list[Path]:
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """A finished artifact as its manifest describes it, whatever a recipe would ask for today."""
+    """Return a finished artifact with the settings and parents of its manifest, independent of any current recipe."""
     manifest = read_manifest(folder)
     return Artifact(folder, manifest["settings"], manifest["parents"])

@@ -1,6 +1,7 @@
-"""What a model needs to speak: its weights, and below an adapter its base's; and weights that were removed on purpose.
+"""Files of a model: its weights, the base model of an adapter, and weights that `heirloom gc` removed.
 
-Of a model without weights the manifest and the loss curve stay, and a note says what went and when: it is neither damaged nor made again.
+A model without weights keeps its manifest and loss curve. A note lists the removed files and the time, so that the
+model counts neither as damaged nor as missing.
 """
 
 import json
@@ -18,17 +19,19 @@ BASE_MODEL_KEY = "base_model_name_or_path"
 
 
 def base_artifact_of(model: Path) -> Path | None:
-    """The artifact that an adapter of a store is laid over; None for a whole model, and where the base is none of a store."""
-    described = model / ADAPTER_CONFIG
-    beside = (model / json.loads(described.read_text())[BASE_MODEL_KEY]).resolve() if described.is_file() else model
-    return beside if beside != model and (beside / MANIFEST).is_file() else None
+    """Return the artifact of an adapter's base model; None for a full model, or if the base is not an artifact."""
+    adapter_config = model / ADAPTER_CONFIG
+    if not adapter_config.is_file():
+        return None
+    base = (model / json.loads(adapter_config.read_text())[BASE_MODEL_KEY]).resolve()
+    return base if base != model and (base / MANIFEST).is_file() else None
 
 
 def ensure_loadable(model: Artifact) -> Path:
-    """The folder of a model with every file there that it takes to speak: its own, and below an adapter its base's.
+    """Return the folder of a model after making its files, and those of an adapter's base, available locally.
 
     Raises:
-        ArtifactMissingError: some are missing, or were removed.
+        ArtifactMissingError: files are missing, or the weights were removed.
     """
     require_weights(model.folder)
     folder = model.ensure_local()
@@ -38,17 +41,17 @@ def ensure_loadable(model: Artifact) -> Path:
 
 
 def removed_weight_files(model: Path) -> frozenset[str]:
-    """Names of the files that were removed from a model on purpose, and were not put back; empty where none is."""
+    """Return the names of the weight files that were removed on purpose and not restored."""
     return frozenset(name for name in _note(model).get("files", ()) if not (model / name).exists())
 
 
 def weight_files(model: Path) -> list[str]:
-    """Names of the files that removing a model's weights would take: all but its tables."""
+    """Return the names of a model's weight files: all that exist except its tables."""
     return [name for name in read_manifest(model)["files"] if not name.endswith(".parquet") and (model / name).exists()]
 
 
 def remove_weights(model: Path) -> None:
-    """Remove the weights of a finished model; what is gone is written down before it goes."""
+    """Delete the weights of a finished model; the note is written first, so that a killed process leaves no damage."""
     files = sorted({*weight_files(model), *removed_weight_files(model)})
     write_atomically(model / REMOVAL_NOTE, json.dumps({"time": time.time(), "files": files}, indent=1))
     fsync(model)
@@ -57,10 +60,10 @@ def remove_weights(model: Path) -> None:
 
 
 def require_weights(model: Path) -> None:
-    """Check that a model can still learn, speak or be scored.
+    """Check that a model still has its weights.
 
     Raises:
-        ArtifactMissingError: its weights were removed; the message says when.
+        ArtifactMissingError: its weights were removed; the message contains the date.
     """
     if removed_weight_files(model):
         day = time.strftime("%Y-%m-%d", time.localtime(_note(model)["time"]))

@@ -1,4 +1,4 @@
-"""How a table lies in a file: small to keep, quick to ask, each page with a checksum that reading tests."""
+"""Read and write the Parquet files of the store, with page checksums."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from heirloom.errors import HeirloomError
 
 _ROW_GROUP = 16_384
-_REPEATING = {
+_DICTIONARY_COLUMNS = {
     "origin",
     "source_generation",
     "source",
@@ -26,46 +26,47 @@ _REPEATING = {
     "action",
     "prompt",
 }
-_PACKED = {"id", "text_hash", "source_generation"}
-"""Columns beside vectors and hashes that are worth packing."""
+_COMPRESSED_NEXT_TO_VECTORS = {"id", "text_hash", "source_generation"}
+"""Columns that are compressed in tables with vectors or signatures."""
 
 
 class DamagedError(HeirloomError):
-    """A file is there and does not hold what was written to it."""
+    """A file exists, but its content is not what was written."""
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as the store does: zstd 3, row groups of 16,384, a dictionary only where values repeat.
+    """Write a table with zstd level 3, row groups of 16,384 rows, and dictionaries only for repetitive columns.
 
-    Vectors and hashes stay as they are: there is nothing in them to compress, and of what is not compressed a few rows
-    can be read without the others.
+    Vectors and signatures are not compressed: they do not shrink, and single rows can then be read through a memory map.
     """
-    repeating = [name for name in table.column_names if name in _REPEATING]
-    packing: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+    dictionary_columns = [name for name in table.column_names if name in _DICTIONARY_COLUMNS]
+    compression: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
     if {"vector", "signature"} & {*table.column_names}:
-        packing = {"compression": {name: "zstd" for name in table.column_names if name in _PACKED}}
+        compression = {
+            "compression": {name: "zstd" for name in table.column_names if name in _COMPRESSED_NEXT_TO_VECTORS}
+        }
     pq.write_table(
         table,
         path,
-        **packing,
+        **compression,
         row_group_size=_ROW_GROUP,
-        use_dictionary=repeating,
+        use_dictionary=dictionary_columns,
         write_page_checksum=True,
     )
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one file, columns as asked.
+    """Read one file, or the given columns of it.
 
     Raises:
-        DamagedError: it is cut off, or a page is not as it was written.
+        DamagedError: the file is truncated, or a page fails its checksum.
     """
     try:
-        # As a single file, so that `generation=3` in its path does not become a column.
+        # Not as a dataset, which would turn `generation=3` in the path into a column.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=columns)
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
-        said = str(error).splitlines()[0].rstrip(".")
-        raise DamagedError(f"{path} is damaged ({said}); heirloom verify says what else is, and what to do") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DamagedError(f"{path} is damaged ({reason}). To check the whole store: heirloom verify") from error

@@ -1,4 +1,4 @@
-"""Who made an artifact: commit, versions, machine, command. Captured once a process; recorded, never fingerprinted."""
+"""Provenance of artifacts: commit, package versions, machine, command. Never part of a fingerprint."""
 
 import importlib.metadata
 import platform
@@ -24,14 +24,14 @@ _PACKAGES = (
     "duckdb",
     "numpy",
 )
-_CARDS = Path("/proc/driver/nvidia/gpus")
+_NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 _SECRET = re.compile(r"(?:^|[-._])(?:token|secret|password|api[-_]?key)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(://)[^/@\s]+@")
 
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Commit of the code, versions of the packages, kind of machine, its cards and the command line, without its secrets."""
+    """Return commit, package versions, machine, GPUs and command line without secrets; computed once per process."""
     return {
         "commit": commit(),
         "versions": versions(),
@@ -42,7 +42,7 @@ def provenance() -> dict[str, Any]:
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `***` for the value of every one named like a secret, and for passwords in addresses."""
+    """Return the arguments with `***` for values of options named like a secret and for credentials in URLs."""
     shown: list[str] = []
     secret_follows = False
     for argument in arguments:
@@ -55,42 +55,42 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of every package that shapes a result, where installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed packages that affect results."""
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def machine() -> str:
-    """System, processor and number of cores, in words."""
+    """Describe system, processor and number of cores."""
     import os
 
     return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
 
 
 def visible_gpus() -> int:
-    """NVIDIA cards that this process may use; those of servers elsewhere are not among them."""
+    """Return the number of NVIDIA GPUs of this machine that this process may use."""
     import os
 
-    there = len(list(_CARDS.glob("*")))
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return there
-    # CUDA takes them until the first that is none.
-    may = takewhile(lambda name: name.strip() not in ("", "-1"), named.split(","))
-    return min(there, len(list(may)))
+    installed = len(list(_NVIDIA_GPUS.glob("*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return installed
+    # CUDA ignores the first invalid entry and everything after it.
+    valid = takewhile(lambda name: name.strip() not in ("", "-1"), visible.split(","))
+    return min(installed, len(list(valid)))
 
 
 def commit() -> str | None:
-    """Commit of the checkout this code runs from, with `+changed` after it where files differ; None outside one."""
-    here = Path(__file__).parents[2]
+    """Return the commit of the checkout of this code, with `+changed` if files differ; None outside a checkout."""
+    checkout = Path(__file__).parents[2]
     try:
-        found = _git(here, "rev-parse", "HEAD")
-        return found + ("+changed" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+        head = _git(checkout, "rev-parse", "HEAD")
+        return head + ("+changed" if _git(checkout, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,6 +1,6 @@
-"""The row types: what a record, a decision, a metric and a verdict look like on disk.
+"""Schemas of the tables in the store.
 
-A column is added and documented, never reused for another meaning.
+New columns are added and documented; a column is never reused for another meaning.
 """
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ HUMAN, SYNTHETIC = "human", "synthetic"
 _TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("source_generation", pa.int32())]
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-"""The turns of a conversation."""
+"""Messages of a conversation."""
 
 HUMAN_RECORDS = pa.schema(
     [
@@ -23,7 +23,9 @@ HUMAN_RECORDS = pa.schema(
         ("messages", MESSAGES),
     ]
 )
-"""A human record, in the reserve or held out; `document_id` is its id where it came from, `messages` the conversation it renders."""
+"""A human record, for training or held out.
+
+`document_id` is its id in the source; `messages` is the conversation that `text` renders, if it is one."""
 
 TOPICS = pa.schema(
     [
@@ -35,8 +37,9 @@ TOPICS = pa.schema(
         ("human_ids", pa.list_(pa.string())),
     ]
 )
-"""The tail report that steers a generation: how many human records and how many survivors of the generation before are about a
-topic, and its share of the prompts; `words` are said there more than elsewhere, `human_ids` are its human records."""
+"""Topic steering of a generation: the human records and the survivors of the previous generation about each topic, and
+the topic's share of the prompts. `words` are more frequent in the topic than elsewhere; `human_ids` are its human
+records."""
 
 REJECTED_DOCUMENTS = pa.schema(
     [
@@ -50,7 +53,7 @@ REJECTED_DOCUMENTS = pa.schema(
         ("document_id", pa.string()),
     ]
 )
-"""A document that ingest did not take in, with the stage and the reason."""
+"""A document that was rejected at ingest, with the filter and the reason."""
 
 _PARAMETERS = pa.struct(
     [
@@ -89,10 +92,11 @@ CANDIDATES = pa.schema(
 )
 """A synthetic record before curation.
 
-`sum_logprob` in nats under the model at temperature 1, null where a server does not say; `model_fingerprint` is the fingerprint of
-the model that spoke, or what a server says its teacher is; `teacher` the name by which the recipe asked for it, null where it
-was the generation's own; `prompt_id` the number of the prompt, the same for all answers to it; `finish_reason` is `length` where the text was cut, `invalid_json`
-where it breaks the schema it was asked for."""
+`sum_logprob` is in nats under the model at temperature 1, null if a server does not return it. `model_fingerprint` is the
+fingerprint of the model that generated the text, or the model name that a server returns for a teacher. `teacher` is the
+name of the teacher in the recipe, null for the generation's own model. `prompt_id` is the number of the prompt, equal for
+all completions of it. `finish_reason` is `length` if the text was truncated, `invalid_json` if it violates the
+requested JSON schema."""
 
 DECISIONS = pa.schema(
     [
@@ -106,7 +110,8 @@ DECISIONS = pa.schema(
         ("estimated_jaccard", pa.float64()),
     ]
 )
-"""One stage's word on one record: the number it acted on is `score`, the sketch's estimate `estimated_jaccard`."""
+"""Decision of one filter on one record; `score` is the number that it is based on, `estimated_jaccard` the estimate from
+MinHash sketches."""
 
 FILTER_RATE_ALERTS = pa.list_(
     pa.struct(
@@ -116,10 +121,10 @@ FILTER_RATE_ALERTS = pa.list_(
         ]
     )
 )
-"""Sieves that dropped more of a source than usual; `baseline_rate` is the share that was to be expected."""
+"""Filters that dropped more of a source than usual; `baseline_rate` is the expected drop rate."""
 
 CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("text_hash", pa.string()), ("weight", pa.float64())])
-"""A record that one model is trained on."""
+"""A record of the training corpus of one model."""
 
 CONTAMINATION_REPORT = pa.schema(
     [
@@ -133,8 +138,8 @@ CONTAMINATION_REPORT = pa.schema(
         ("shared_run_words", pa.int64()),
     ]
 )
-"""What the corpus records of one origin share with the held-out set or one evaluation set: how many were compared
-with all of it, how many overlap, the largest Jaccard similarity and whose it is, the longest run of words quoted."""
+"""Overlap of the corpus records of one origin with the held-out set or one eval set: records compared, records that
+overlap, the largest Jaccard similarity with the ids of its pair, and the longest shared run of words."""
 
 EVAL_EXPOSURES = pa.schema(
     [
@@ -150,16 +155,16 @@ EVAL_EXPOSURES = pa.schema(
         ("shared_run_words", pa.int64()),
     ]
 )
-"""A record that overlaps an evaluation set it did not know of; `found_in` is `human_train`, `candidates` or `corpus`."""
+"""A record older than an eval set that overlaps it; `found_in` is `human_train`, `candidates` or `corpus`."""
 
 _PAIR = ("prompt", "chosen", "rejected", "chosen_id", "rejected_id", "origin")
 PAIRS = pa.schema([*((name, pa.string()) for name in _PAIR), ("margin", pa.float64())])
-"""Two answers to a prompt, of which a model learned to prefer the first; one record where a person wrote both.
+"""A preference pair: two completions of a prompt, of which the model is trained to prefer `chosen`.
 
-`margin` is how far apart they are in what they were chosen by, null where a person chose."""
+`margin` is the difference of their scores, null if the pair comes from human data."""
 
 EVAL_SAMPLES = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
-"""What a model says when it is measured; never trained on."""
+"""A completion sampled for evaluation; never trained on."""
 
 SCORES = pa.schema(
     [
@@ -170,7 +175,8 @@ SCORES = pa.schema(
         ("nll", pa.float64()),
     ]
 )
-"""Negative log-likelihood of one record of `human_heldout` or of a sample of `candidates`, under the model of generation `model_generation`."""
+"""Negative log-likelihood in nats of one record of `human_heldout` or of a sample of `candidates`, under the model of
+generation `model_generation`."""
 
 METRICS = pa.schema(
     [
@@ -183,7 +189,7 @@ METRICS = pa.schema(
         ("sample_size", pa.int64()),
     ]
 )
-"""A named number about `human`, `candidates`, `corpus` or `model`; `low` and `high` bound it where known."""
+"""A metric of `human`, `candidates`, `corpus` or `model`; `low` and `high` bound its confidence interval if known."""
 
 GATE_RESULTS = pa.schema(
     [
@@ -198,15 +204,16 @@ GATE_RESULTS = pa.schema(
         ("first_generation", pa.int32()),
     ]
 )
-"""What the gate said about one limit; `first_generation` is the first generation of those in a row that broke it."""
+"""Result of the gate for one limit; `first_generation` is the first of the consecutive generations that exceeded it."""
 
 FORECAST = pa.schema([("metric", pa.string()), ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64())])
-"""What was to be expected of a metric of this generation's model, by mixing and sampling alone; the least and most of five courses."""
+"""Forecast of a metric of this generation's model from mixing and sampling alone; `low` and `high` are the extremes of
+five simulations."""
 
 COLLAPSE_TESTS = pa.schema(
     [("test", pa.string()), ("result", pa.string()), ("evidence", pa.string()), ("first_generation", pa.int32())]
 )
-"""Whether there is collapse by one meaning of the word, as far as this generation tells."""
+"""Result of one collapse test, with the data up to this generation."""
 
 TRAINING = pa.schema(
     [
@@ -217,16 +224,19 @@ TRAINING = pa.schema(
         ("heldout_loss", pa.float64()),
     ]
 )
-"""The log of one training; `heldout_loss` where it was measured, `tokens_per_second` of the machine it was made on."""
+"""Log of one training; `heldout_loss` is null at steps without an evaluation."""
 
 
 def embeddings_schema(dimensions: int) -> pa.Schema:
-    """Vectors of length 1, of the candidates that the sieves of meaning looked at."""
+    """Return the schema of unit-length embeddings of the candidates that semantic filters compared."""
     return pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float16(), dimensions))])
 
 
 def index_schema(values: int, bands: int) -> pa.Schema:
-    """Sketches of records that stay: halves of the exact key, lower 16 bits of `values` signature values, `bands` band hashes."""
+    """Return the schema of an index of sketches.
+
+    Columns: the two halves of the exact key, the lower 16 bits of `values` signature values, and `bands` band hashes.
+    """
     columns = {
         "id": pa.string(),
         "text_hash": pa.string(),

@@ -1,4 +1,4 @@
-"""The records that stay: candidates, or a reserve, less those with a decision against them."""
+"""Survivors: records that no filter decision dropped."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from storage.artifacts.artifact import read_table
 
 
 def read_survivors(candidates: Path, decisions: Path) -> pa.Table:
-    """Rows of `candidates` that no decision dropped, in their order."""
+    """Return the rows of `candidates` that no decision dropped, in order."""
     return without_dropped(read_table(candidates), decisions)
 
 
 def without_dropped(table: pa.Table, decisions: Path) -> pa.Table:
-    """Rows of `table` that no decision dropped, in their order."""
+    """Return the rows of `table` that no decision dropped, in order."""
     dropped = dropped_ids(read_table(decisions, ["id", "kept"]))
     return table.filter(pc.invert(pc.is_in(table["id"], value_set=dropped)))
 
 
 def dropped_ids(decisions: pa.Table) -> pa.Array:
-    """Ids that some decision of the table is against, each once: no sieve sees what another has dropped."""
+    """Return the ids of dropped records; each is unique, since a filter does not see records that another one dropped."""
     return decisions.filter(pc.invert(decisions["kept"]))["id"].combine_chunks()

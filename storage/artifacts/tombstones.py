@@ -1,8 +1,8 @@
-"""What was forgotten: texts that no later corpus, prompt or view holds, by their digests.
+"""Tombstones: hashes of erased texts, which no later corpus, prompt or view may contain.
 
-<root>/tombstones.jsonl    one line a text: the id it was forgotten by, its digest, when, and why
+<root>/tombstones.jsonl    one line per text: the id it was erased by, its hash, time and reason
 
-A digest stays when its text is gone, so that the same text cannot come back under whatever id.
+The hash is kept when the text is gone, so that the same text cannot come back under another id.
 """
 
 import fcntl
@@ -23,12 +23,12 @@ TOMBSTONES_FILE = "tombstones.jsonl"
 TOMBSTONES = pa.schema(
     [("id", pa.string()), ("text_hash", pa.string()), ("time", pa.float64()), ("reason", pa.string())]
 )
-"""A text that was forgotten."""
+"""An erased text."""
 
 
 @dataclass(frozen=True)
 class Tombstone:
-    """One forgotten text."""
+    """One erased text."""
 
     id: str
     text_hash: str
@@ -37,10 +37,10 @@ class Tombstone:
 
 
 def read_tombstones(root: Path) -> list[Tombstone]:
-    """Every tombstone of a store, oldest first.
+    """Return every tombstone of a store, oldest first.
 
     Raises:
-        DamagedError: the file cannot be read; then nothing may be read, lest a forgotten text comes back.
+        DamagedError: the file cannot be read. Then no table may be read, since erased texts could come back.
     """
     path = root / TOMBSTONES_FILE
     if not path.exists():
@@ -49,34 +49,34 @@ def read_tombstones(root: Path) -> list[Tombstone]:
         return [Tombstone(**json.loads(line)) for line in path.read_text().splitlines()]
     except (ValueError, TypeError) as error:
         raise DamagedError(
-            f"{path} is damaged ({error}), and it says which texts must not be used; restore it from a copy"
+            f"{path} is damaged ({error}). It lists the texts that must not be used: restore it from a backup."
         ) from error
 
 
 def add_tombstones(root: Path, text_hashes: Mapping[str, str], reason: str) -> None:
-    """Add a tombstone for every digest that has none, by the id it is known by; all at once or none."""
-    # Its own file, because the one that is locked must not be the one that is replaced.
+    """Add a tombstone for every hash (values of `text_hashes`, by id) that has none, in one atomic write."""
+    # A separate lock file, since the locked file must not be the one that is replaced.
     with (root / ".tombstones.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        known = read_tombstones(root)
-        buried = {one.text_hash for one in known}
-        new = {digest: identity for identity, digest in text_hashes.items() if digest not in buried}
-        known += [Tombstone(identity, digest, time.time(), reason) for digest, identity in new.items()]
-        write_atomically(root / TOMBSTONES_FILE, "".join(json.dumps(asdict(one)) + "\n" for one in known))
+        tombstones = read_tombstones(root)
+        known = {tombstone.text_hash for tombstone in tombstones}
+        new = {text_hash: record_id for record_id, text_hash in text_hashes.items() if text_hash not in known}
+        tombstones += [Tombstone(record_id, text_hash, time.time(), reason) for text_hash, record_id in new.items()]
+        write_atomically(root / TOMBSTONES_FILE, "".join(json.dumps(asdict(line)) + "\n" for line in tombstones))
 
 
 def tombstoned_hashes(folder: Path) -> pa.Array:
-    """Digests that must be left out of what is read from this artifact; empty in most stores."""
-    # A human artifact lies three folders below the store, one of a run four.
-    stores = [place for place in folder.absolute().parents[3:5] if (place / TOMBSTONES_FILE).exists()]
-    return to_string_array(one.text_hash for place in stores for one in read_tombstones(place))
+    """Return the hashes of erased texts for an artifact of a store; empty in most stores."""
+    # An artifact of a dataset is four levels below the store, one of a run five.
+    stores = [parent for parent in folder.absolute().parents[3:5] if (parent / TOMBSTONES_FILE).exists()]
+    return to_string_array(tombstone.text_hash for store in stores for tombstone in read_tombstones(store))
 
 
 def to_string_array(values: Iterable[str]) -> pa.Array:
-    """Digests as Arrow compares them."""
+    """Return distinct strings as a sorted Arrow array."""
     return pa.array(sorted(set(values)), pa.string())
 
 
 def drop_rows(table: pa.Table, text_hashes: pa.Array) -> pa.Table:
-    """The rows whose text was not forgotten."""
+    """Return the rows whose text hash is not in `text_hashes`."""
     return table.filter(pc.invert(pc.is_in(table["text_hash"], value_set=text_hashes)))

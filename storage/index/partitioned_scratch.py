@@ -1,7 +1,7 @@
-"""Rows set down on disk in buckets, so that no step holds more than one bucket of them.
+"""Scratch tables on disk, partitioned so that no step needs more than a few partitions in memory.
 
-A spill is scratch: it belongs to one ingest and is gone when that has ended well or refused. What a killed process
-left is cleared by the next one. Every block of rows is a file of its own, so many processes can write at once.
+A scratch folder belongs to one ingest and is deleted at its end; the next ingest deletes what a killed one left. Each
+block of rows is a separate file, so several processes can write at the same time.
 """
 
 import contextlib
@@ -20,39 +20,39 @@ from numpy.typing import NDArray
 from storage.runs.run import BusyError
 
 _SPAN_BYTES = 16 << 20
-"""As packed on disk; about twice that in memory."""
+"""Compressed size on disk; about twice as much in memory."""
 
 
 @dataclass(frozen=True)
 class PartitionedScratch:
-    """Rows of one schema in numbered buckets; written first, read afterwards."""
+    """Rows of one schema in numbered partitions; first written, then read."""
 
     folder: Path
     schema: pa.Schema
     num_partitions: int
 
     def write(self, block: int, rows: pa.Table, partitions: NDArray[np.integer]) -> None:
-        """Set down the rows of one block, each in its bucket."""
+        """Write the rows of one block; `partitions` holds the partition of each row."""
         if not rows.num_rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         (batch,) = rows.take(np.argsort(partitions, kind="stable")).combine_chunks().to_batches()
-        at = 0
-        packed = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(str(self.folder / f"{block:08d}.arrow"), self.schema, options=packed) as writer:
+        offset = 0
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_file(str(self.folder / f"{block:08d}.arrow"), self.schema, options=options) as writer:
             for count in np.bincount(partitions, minlength=self.num_partitions).tolist():
-                writer.write_batch(batch.slice(at, count))
-                at += count
+                writer.write_batch(batch.slice(offset, count))
+                offset += count
 
     def spans_in_memory(self) -> list[range]:
-        """The buckets in runs that can be held at once: all of them where there is little, one where there is much."""
-        packed = sum(path.stat().st_size for path in self._files())
-        count = min(self.num_partitions, 1 + packed // _SPAN_BYTES)
+        """Return ranges of partitions, each small enough to be read at once."""
+        total_bytes = sum(path.stat().st_size for path in self._files())
+        count = min(self.num_partitions, 1 + total_bytes // _SPAN_BYTES)
         edges = [self.num_partitions * number // count for number in range(count + 1)]
         return [range(*edge) for edge in pairwise(edges)]
 
     def read(self, partitions: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of some buckets; columns as asked."""
+        """Return the rows of some partitions, or the given columns of them."""
         names = [name for name in self.schema.names if columns is None or name in columns]
         options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in names])
         schema = pa.schema([self.schema.field(name) for name in names])
@@ -60,11 +60,11 @@ class PartitionedScratch:
         for path in self._files():
             with pa.OSFile(str(path)) as file:
                 reader = pa.ipc.open_file(file, options=options)
-                batches += (reader.get_batch(bucket) for bucket in partitions)
+                batches += (reader.get_batch(partition) for partition in partitions)
         return pa.Table.from_batches([batch for batch in batches if batch.num_rows], schema=schema)
 
     def iter_batches(self) -> Iterator[pa.Table]:
-        """Everything, a block at a time."""
+        """Yield all rows, one table per block."""
         for path in self._files():
             with pa.OSFile(str(path)) as file:
                 yield pa.ipc.open_file(file).read_all()
@@ -74,7 +74,7 @@ class PartitionedScratch:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, and the one it is in if that is left empty: nothing will come of it."""
+    """Delete a folder, and its parent if that is then empty."""
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
@@ -82,10 +82,10 @@ def discard(folder: Path) -> None:
 
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for one process, removed when the block ends.
+    """Yield an empty folder for one process; it is deleted when the block ends.
 
     Raises:
-        BusyError: another process works in it.
+        BusyError: another process uses it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder.parent, os.O_RDONLY)
@@ -98,7 +98,7 @@ def scratch(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
-                # Where nothing came of it, nothing stays.
+                # Leave no empty folders if nothing was published.
                 folder.parent.rmdir()
                 folder.parent.parent.rmdir()
     except BlockingIOError as error:

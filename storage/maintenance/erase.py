@@ -1,7 +1,7 @@
-"""Where a text lies and what was made from it; and taking it out of the tables that hold it.
+"""Find the tables that contain a text and the records derived from it, and redact it from the tables.
 
-Rewriting is the one edit of what was published, for licenses that are withdrawn and people who ask. The
-manifest says that it was done; its fingerprint, and so the run, stays. Models and reports stay as they are.
+Redaction is the only edit of published artifacts, for withdrawn licenses and requests of persons. The manifest records
+it; the fingerprint is unchanged, so the run stays valid. Models and reports are not changed.
 """
 
 import contextlib
@@ -25,136 +25,143 @@ from storage.runs.run import BusyError, Run
 from storage.runs.status import artifact_folders, is_human
 
 PENDING_MANIFEST = ".redacted.json"
-"""The next manifest of an artifact that is being rewritten: its parts are ready when this is there."""
+"""Next manifest of an artifact during redaction: if it exists, the new parts are complete."""
 
-_HOLDING = ("human_train", "human_heldout", "records", "candidates", "corpus")
-"""Artifacts with a digest for every text."""
-_SKETCHED = ("index", "human_train_index")
-"""Artifacts with a digest for every text that they hold no more than a sketch of."""
+_TEXT_TABLES = ("human_train", "human_heldout", "records", "candidates", "corpus")
+"""Artifacts with texts and their hashes."""
+_SKETCH_TABLES = ("index", "human_train_index")
+"""Artifacts with sketches of texts and their hashes."""
 
 
 @dataclass(frozen=True)
 class RecordLocation:
-    """An artifact that holds texts, held them until it was rewritten, or holds records that they prompted."""
+    """An artifact that contains the texts, contained them until a redaction, or contains records derived from them."""
 
     folder: Path
     records: int
     redacted: int
-    """Texts that were in it once."""
+    """Texts that a redaction removed from it."""
     descendants: int
 
     @property
     def trained_model(self) -> Path | None:
-        """The model that learned from it, where it is a corpus that one has learned from."""
+        """The model that was trained on the artifact, if it is a corpus with a model."""
         model = self.folder.with_name("model")
         return model if self.folder.name == "corpus" and (model / MANIFEST).exists() else None
 
 
 def find_text_hashes(root: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Digest of the text of every id; a candidate's may be told as `RUN/ID`, and must be where two runs have it.
+    """Return the text hash of every id; `RUN/ID` names a candidate whose id several runs use.
 
     Raises:
-        HeirloomError: there is no such record, or an id means different texts in different runs.
+        HeirloomError: there is no such record, or an id stands for different texts in different runs.
     """
-    buried = {one.id: one.text_hash for one in read_tombstones(root)}
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for folder in _holding(root):
+    erased = {tombstone.id: tombstone.text_hash for tombstone in read_tombstones(root)}
+    runs_by_hash: dict[str, dict[str, str]] = defaultdict(dict)
+    for folder in _tables(root):
         run = "" if is_human(folder) else folder.parts[-4]
-        names = {name: name.removeprefix(f"{run}/") for name in ids if name not in buried}
-        table = _raw(folder, ["id", "text_hash"])
+        names = {name: name.removeprefix(f"{run}/") for name in ids if name not in erased}
+        table = _read_stored(folder, ["id", "text_hash"])
         table = table.filter(pc.is_in(table["id"], value_set=to_string_array(names.values())))
-        here = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
-        for name, identity in names.items():
-            if identity in here:
-                found[name][here[identity]] = run
+        hashes = dict(zip(table["id"].to_pylist(), table["text_hash"].to_pylist(), strict=True))
+        for name, record_id in names.items():
+            if record_id in hashes:
+                runs_by_hash[name][hashes[record_id]] = run
     for name in ids:
-        if name not in buried and not found[name]:
-            raise HeirloomError(f"there is no record {name} in {root}; ids are in the view records")
-        if len(found[name]) > 1:
-            told = ", ".join(f"{run}/{name}" for run in sorted(found[name].values()))
-            raise HeirloomError(f"{name} is another text in each of several runs; say which: {told}")
-    return {name: buried.get(name) or next(iter(found[name])) for name in ids}
+        if name not in erased and not runs_by_hash[name]:
+            raise HeirloomError(f"There is no record {name} in {root}. Ids are in the view `records`.")
+        if len(runs_by_hash[name]) > 1:
+            choices = ", ".join(f"{run}/{name}" for run in sorted(runs_by_hash[name].values()))
+            raise HeirloomError(f"{name} is a different text in several runs. Choose one of: {choices}")
+    return {name: erased.get(name) or next(iter(runs_by_hash[name])) for name in ids}
 
 
 def find_locations(root: Path, text_hashes: Sequence[str]) -> tuple[list[RecordLocation], dict[str, str]]:
-    """Where texts lie, and the digests of the candidates they prompted, or that those did, by `RUN/ID`."""
-    gone = to_string_array(text_hashes)
-    tainted: dict[str, set[str]] = defaultdict(set)
+    """Return the artifacts that concern these texts, and the text hashes of derived candidates by `RUN/ID`.
+
+    Derived candidates are those whose prompts used one of the texts, or used another derived candidate.
+    """
+    erased = to_string_array(text_hashes)
+    affected_ids: dict[str, set[str]] = defaultdict(set)
     descendants: dict[str, str] = {}
-    sights = []
-    # Human text first, and a run's generations in order, so that parents are known before their children.
-    for folder in _holding(root):
+    locations = []
+    # Datasets come first and the generations of a run in order, so parents are processed before their children.
+    for folder in _tables(root):
         run = folder.parts[-4]
         human = is_human(folder)
         candidates = folder.name == "candidates"
-        table = _raw(folder, ["id", "text_hash", *(["parents"] if candidates else [])])
-        hit = pc.is_in(table["text_hash"], value_set=gone)
-        seeds = tainted[""] | tainted[run]
+        table = _read_stored(folder, ["id", "text_hash", *(["parents"] if candidates else [])])
+        matches = pc.is_in(table["text_hash"], value_set=erased)
         if candidates:
             parents = table["parents"].combine_chunks()
-            of = pc.is_in(parents.flatten(), value_set=to_string_array(seeds))
-            places = pc.unique(pc.list_parent_indices(parents).filter(of))
-            prompted = pc.and_not(pc.is_in(pa.array(range(len(table))), value_set=places.cast(pa.int64())), hit)
+            sources = to_string_array(affected_ids[""] | affected_ids[run])
+            from_source = pc.is_in(parents.flatten(), value_set=sources)
+            rows = pc.unique(pc.list_parent_indices(parents).filter(from_source)).cast(pa.int64())
+            derived = pc.and_not(pc.is_in(pa.array(range(len(table))), value_set=rows), matches)
         else:
-            prompted = pc.and_not(pc.is_in(table["id"], value_set=to_string_array(tainted[run])), hit)
-        tainted["" if human else run] |= {*table.filter(hit)["id"].to_pylist()}
+            derived = pc.and_not(pc.is_in(table["id"], value_set=to_string_array(affected_ids[run])), matches)
+        affected_ids["" if human else run] |= {*table.filter(matches)["id"].to_pylist()}
         if candidates:
-            children = table.filter(prompted)
-            tainted[run] |= {*children["id"].to_pylist()}
-            for identity, digest in zip(children["id"].to_pylist(), children["text_hash"].to_pylist(), strict=True):
-                descendants[f"{run}/{identity}"] = digest
-        once = {digest for told in read_manifest(folder).get("redacted", []) for digest in told["text_hashes"]}
-        sight = RecordLocation(folder, _count(hit), len(once & set(text_hashes)), _count(prompted))
-        if sight.records or sight.redacted or sight.descendants:
-            sights.append(sight)
-    return sights, descendants
+            children = table.filter(derived)
+            affected_ids[run] |= {*children["id"].to_pylist()}
+            for record_id, text_hash in zip(children["id"].to_pylist(), children["text_hash"].to_pylist(), strict=True):
+                descendants[f"{run}/{record_id}"] = text_hash
+        redactions = read_manifest(folder).get("redacted", [])
+        redacted = {text_hash for redaction in redactions for text_hash in redaction["text_hashes"]}
+        location = RecordLocation(folder, _count(matches), len(redacted & set(text_hashes)), _count(derived))
+        if location.records or location.redacted or location.descendants:
+            locations.append(location)
+    return locations, descendants
 
 
 def redact(root: Path, text_hashes: Sequence[str]) -> tuple[int, int]:
-    """Take the texts out of every table; returns how many artifacts were rewritten, and how many rows went.
+    """Remove the texts from every table; returns the number of rewritten artifacts and of removed rows.
 
-    A rewriting that was cut off is brought to its end first. Drafts that nobody is writing go too: they may hold
-    the texts, and are made again.
+    An interrupted redaction is completed first. Abandoned drafts are deleted, since they may contain the texts; they
+    are recreated when the run is resumed.
 
     Raises:
-        BusyError: a run that holds one is being written; nothing was rewritten.
+        BusyError: a run that contains one of the texts is being written; nothing was rewritten.
     """
-    for leftover in find_stale_drafts(root):
+    for draft in find_stale_drafts(root):
         with contextlib.suppress(BusyError):
-            leftover.delete()
+            draft.delete()
     for folder in artifact_folders(root):
         if (folder / PENDING_MANIFEST).exists():
             _finish_redaction(folder)
-    gone = to_string_array(text_hashes)
-    ids = _ids_by_place(root, gone)
+    erased = to_string_array(text_hashes)
+    ids = _ids_by_parent_folder(root, erased)
     artifacts = rows = 0
     with contextlib.ExitStack() as locks:
-        for name in sorted({place.parts[-3] for place in ids if place.name.startswith("attempt=")}):
+        for name in sorted({parent.parts[-3] for parent in ids if parent.name.startswith("attempt=")}):
             locks.enter_context(Run(root, name).lock())
-        for place, names in ids.items():
-            for folder in (place / name for name in (*_HOLDING, *_SKETCHED, "embeddings")):
-                if (folder / MANIFEST).exists() and (fewer := _redact(folder, gone, to_string_array(names))):
-                    artifacts, rows = artifacts + 1, rows + fewer
+        for parent, record_ids in ids.items():
+            for folder in (parent / name for name in (*_TEXT_TABLES, *_SKETCH_TABLES, "embeddings")):
+                if not (folder / MANIFEST).exists():
+                    continue
+                removed = _redact(folder, erased, to_string_array(record_ids))
+                artifacts += removed > 0
+                rows += removed
     return artifacts, rows
 
 
-def _ids_by_place(root: Path, gone: pa.Array) -> dict[Path, set[str]]:
-    """Ids of the records with these digests, by the attempt or snapshot that holds them."""
+def _ids_by_parent_folder(root: Path, erased: pa.Array) -> dict[Path, set[str]]:
+    """Return the ids of the records with these hashes by the folder of their attempt, snapshot or eval set."""
     ids: dict[Path, set[str]] = defaultdict(set)
-    for folder in _holding(root, (*_HOLDING, *_SKETCHED)):
-        table = _raw(folder, ["id", "text_hash"])
-        ids[folder.parent] |= set(table.filter(pc.is_in(table["text_hash"], value_set=gone))["id"].to_pylist())
-    return {place: names for place, names in ids.items() if names}
+    for folder in _tables(root, (*_TEXT_TABLES, *_SKETCH_TABLES)):
+        table = _read_stored(folder, ["id", "text_hash"])
+        ids[folder.parent] |= set(table.filter(pc.is_in(table["text_hash"], value_set=erased))["id"].to_pylist())
+    return {parent: record_ids for parent, record_ids in ids.items() if record_ids}
 
 
-def _holding(root: Path, names: Sequence[str] = _HOLDING) -> Iterator[Path]:
+def _tables(root: Path, names: Sequence[str] = _TEXT_TABLES) -> Iterator[Path]:
     for folder in artifact_folders(root):
         if folder.name in names:
             yield folder
 
 
-def _raw(folder: Path, columns: list[str]) -> pa.Table:
-    """The rows as they are stored, with those that were forgotten."""
+def _read_stored(folder: Path, columns: list[str]) -> pa.Table:
+    """Return all stored rows, including those with a tombstone."""
     return pa.concat_tables([read_parquet(path, columns) for path in part_paths(folder)])
 
 
@@ -162,38 +169,40 @@ def _count(mask: pa.Array) -> int:
     return int(pc.sum(mask).as_py() or 0)
 
 
-def _redact(folder: Path, gone: pa.Array, ids: pa.Array) -> int:
+def _redact(folder: Path, erased: pa.Array, ids: pa.Array) -> int:
+    """Remove rows by text hash, or by id in tables without one; returns how many."""
     manifest = read_manifest(folder)
-    fewer, went = 0, set[str]()
+    removed = 0
+    removed_hashes: set[str] = set()
     for path in part_paths(folder):
         table = read_parquet(path)
-        by_digest = "text_hash" in table.column_names
-        kept = drop_rows(table, gone) if by_digest else table.filter(pc.invert(pc.is_in(table["id"], value_set=ids)))
+        has_hashes = "text_hash" in table.column_names
+        kept = drop_rows(table, erased) if has_hashes else table.filter(pc.invert(pc.is_in(table["id"], value_set=ids)))
         if len(kept) == len(table):
             continue
-        if by_digest:
-            went |= {*pc.unique(table["text_hash"]).to_pylist()} & {*gone.to_pylist()}
+        if has_hashes:
+            removed_hashes |= {*pc.unique(table["text_hash"]).to_pylist()} & {*erased.to_pylist()}
         hidden = folder / f".{path.name}"
         write_parquet(kept, hidden)
         fsync(hidden)
         manifest["files"][path.name] = file_info(hidden)
-        fewer += len(table) - len(kept)
-    if not fewer:
+        removed += len(table) - len(kept)
+    if not removed:
         return 0
-    manifest["rows"] -= fewer
-    told = {"time": time.time(), "rows": fewer, "text_hashes": sorted(went)}
-    manifest["redacted"] = [*manifest.get("redacted", []), told]
+    manifest["rows"] -= removed
+    redaction = {"time": time.time(), "rows": removed, "text_hashes": sorted(removed_hashes)}
+    manifest["redacted"] = [*manifest.get("redacted", []), redaction]
     (folder / PENDING_MANIFEST).write_text(
         json.dumps({**manifest, "manifest_digest": manifest_digest(manifest)}, indent=1)
     )
     fsync(folder / PENDING_MANIFEST)
     fsync(folder)
     _finish_redaction(folder)
-    return fewer
+    return removed
 
 
 def _finish_redaction(folder: Path) -> None:
-    """Put the new parts and then the new manifest in the place of the old ones; may be done again after a kill."""
+    """Replace the old parts and then the manifest by the new ones; safe to repeat after a killed process."""
     listed = json.loads((folder / PENDING_MANIFEST).read_text())["files"]
     for hidden in sorted(folder.glob(".part-*.parquet")):
         if file_info(hidden) == listed.get(hidden.name[1:]):

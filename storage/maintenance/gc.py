@@ -1,6 +1,6 @@
-"""What piles up in a store and can go: drafts of dead runs, weights of old models, rejected attempts, old logs.
+"""Garbage collection: abandoned drafts, weights of old models, rejected attempts, old logs.
 
-Nothing of a run that is being written is touched, nor the weights of generation 0 and of the newest generations.
+Runs that are being written are left alone, and so are the weights of generation 0 and of the newest generations.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ from storage.runs.run import Run, runs
 from storage.runs.status import accepted_attempts, attempt_folders, attempt_numbers
 
 _HOUR = 3600
-"""Seconds without a change after which a draft that no lock speaks for is nobody's."""
+"""Seconds without a change after which a draft that no lock protects counts as abandoned."""
 _DAY = 24 * _HOUR
 
 
 @dataclass(frozen=True)
 class GcCandidate:
-    """Something that can go, and why."""
+    """Files that can be deleted, and the reason."""
 
     reason: str
     path: Path
     bytes: int
     run: Run | None
-    """Whose it is; nobody's where None."""
+    """Run that the files belong to, if any."""
 
     def delete(self) -> None:
-        """Remove it; of a model the weights alone, which is written down.
+        """Delete the files; of a model only the weights, with a note.
 
         Raises:
-            BusyError: its run is being written now.
+            BusyError: the run is being written.
         """
         with self.run.lock() if self.run else contextlib.nullcontext():
             if self.path.name == "model":
@@ -47,33 +47,43 @@ class GcCandidate:
 
 
 def find_gc_candidates(root: Path, keep_models: int | None = None, rejected: bool = False) -> list[GcCandidate]:
-    """What can go; weights only where `keep_models` says how many of the newest stay, rejected attempts only if asked.
+    """Return the files that can be deleted.
+
+    Args:
+        root: the store.
+        keep_models: keep the weights of this many of the newest models of a run; None keeps all.
+        rejected: include rejected attempts.
 
     Raises:
         HeirloomError: there is no store at `root`.
     """
     require_store(root)
     idle = [run for run in runs(root) if not run.lock_holder()]
-    found = [*find_stale_drafts(root), *_logs(root)]
-    if rejected:
-        found += [leftover for run in idle for leftover in _rejected(run)]
-    if keep_models is not None:
-        found += [leftover for run in idle for leftover in _old_weights(run, keep_models)]
-    return found
+    candidates = [*find_stale_drafts(root), *_old_logs(root)]
+    for run in idle:
+        if rejected:
+            candidates += _rejected_attempts(run)
+    for run in idle:
+        if keep_models is not None:
+            candidates += _old_weights(run, keep_models)
+    return candidates
 
 
 def find_stale_drafts(root: Path) -> list[GcCandidate]:
-    """Drafts that nobody is writing."""
-    idle = (run for run in runs(root) if not run.lock_holder())
-    return [*_nobodys(root), *(leftover for run in idle for leftover in _drafts(run))]
+    """Return the drafts that no process is writing."""
+    candidates = list(_abandoned_folders(root))
+    for run in runs(root):
+        if not run.lock_holder():
+            candidates += _drafts(run)
+    return candidates
 
 
 def remove_run(run: Run) -> None:
-    """Remove a run with all its files.
+    """Delete a run with all its files.
 
     Raises:
         ArtifactMissingError: there is no such run.
-        BusyError: it is being written.
+        BusyError: the run is being written.
     """
     run.recipe()
     hidden = run.folder.with_name(f".removed-{run.name}")
@@ -83,38 +93,38 @@ def remove_run(run: Run) -> None:
         if mirror.bucket_for(run.folder):
             mirror.remove(run.folder)
             return
-        # One rename, so that a run is whole or gone.
+        # One rename, so that the run is either complete or gone.
         run.folder.rename(hidden)
     shutil.rmtree(hidden)
 
 
 def forks_of(run: Run) -> list[str]:
-    """Names of the runs that were forked from this one."""
+    """Return the names of the runs that were forked from this one."""
     return [other.name for other in runs(run.root) if other.forked_from().get("run") == run.name]
 
 
-def _nobodys(root: Path) -> Iterator[GcCandidate]:
+def _abandoned_folders(root: Path) -> Iterator[GcCandidate]:
     for path in sorted((root / "runs").glob(".removed-*")):
-        yield GcCandidate("left by a removal that was cut off", path, folder_size(path), None)
+        yield GcCandidate("left by an interrupted removal", path, folder_size(path), None)
     for path in sorted([*(root / "human").glob("*/snapshot=*/.*.draft"), *(root / "runs").glob(".fork-*")]):
-        if _quiet(path, _HOUR):
-            yield GcCandidate("draft of an ingest or a fork that was cut off", path, folder_size(path), None)
+        if _unchanged_for(path, _HOUR):
+            yield GcCandidate("draft of an interrupted ingest or fork", path, folder_size(path), None)
 
 
-def _logs(root: Path) -> Iterator[GcCandidate]:
+def _old_logs(root: Path) -> Iterator[GcCandidate]:
     if not any(run.lock_holder() for run in runs(root)):
         for path in sorted((root / "logs").glob("*.log")):
-            if _quiet(path, _DAY):
-                yield GcCandidate("log of workers that ended", path, path.stat().st_size, None)
+            if _unchanged_for(path, _DAY):
+                yield GcCandidate("log of finished workers", path, path.stat().st_size, None)
 
 
 def _drafts(run: Run) -> Iterator[GcCandidate]:
     for folder in attempt_folders(run):
         for path in sorted(folder.glob(".*.draft")):
-            yield GcCandidate("draft of a run that was cut off; going on makes it again", path, folder_size(path), run)
+            yield GcCandidate("draft of an interrupted run; resuming recreates it", path, folder_size(path), run)
 
 
-def _rejected(run: Run) -> Iterator[GcCandidate]:
+def _rejected_attempts(run: Run) -> Iterator[GcCandidate]:
     accepted = accepted_attempts(run)
     for folder in attempt_folders(run):
         if attempt_numbers(folder) not in accepted:
@@ -134,12 +144,16 @@ def _old_weights(run: Run, keep: int) -> Iterator[GcCandidate]:
 
 
 def _removable(models: Sequence[Path], keep: int) -> list[Path]:
-    """All but the first, whose vocabulary every later one needs, the newest, which speaks next, and what adapters that stay lie on."""
+    """Return the models whose weights may go, of the accepted models in order.
+
+    Kept are the first model, whose tokenizer every later one needs, the newest `keep` (at least one, which generates
+    next), and the base models of kept adapters.
+    """
     last = max(1, len(models) - max(1, keep))
     bases = {base_artifact_of(model) for model in (*models[:1], *models[last:])}
     return [model for model in models[1:last] if model.resolve() not in bases]
 
 
-def _quiet(path: Path, seconds: int) -> bool:
-    newest = max(one.stat().st_mtime for one in [path, *path.rglob("*")])
+def _unchanged_for(path: Path, seconds: int) -> bool:
+    newest = max(child.stat().st_mtime for child in [path, *path.rglob("*")])
     return time.time() - newest > seconds

@@ -1,6 +1,6 @@
-"""Whether a store is what it was when it was written: every file, every fingerprint, every parent, one line a fault.
+"""Verify a store's integrity: file digests, fingerprints and parents. Reports one line per error.
 
-Reads everything and changes nothing. What a live run is writing is no fault.
+Reads everything and changes nothing. Incomplete data of a run that is being written is not an error.
 """
 
 import json
@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files
+from storage.artifacts.parquet_io import DamagedError
 from storage.artifacts.tombstones import read_tombstones
 from storage.files import file_info, manifest_digest
 from storage.maintenance.erase import PENDING_MANIFEST
@@ -30,7 +32,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was looked at, and what is wrong with it."""
+    """Totals of a verification, and its errors."""
 
     artifacts: int
     files: int
@@ -38,7 +40,7 @@ class VerifyReport:
     without_weights: int
     """Models whose weights were removed on purpose."""
     errors: tuple[str, ...]
-    """One sentence each: what is wrong, and what to do."""
+    """One sentence each: the problem and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class _ArtifactCheck:
 
 
 def verify(root: Path, only: Sequence[str] = (), on_progress: OnProgress = lambda *_: None) -> VerifyReport:
-    """Examine a store, or the runs named in `only`.
+    """Verify a store, or the runs named in `only`; `on_progress` receives checked and total artifacts.
 
     Raises:
         HeirloomError: there is no store at `root`, or no run of such a name.
@@ -61,23 +63,23 @@ def verify(root: Path, only: Sequence[str] = (), on_progress: OnProgress = lambd
         if not Run(root, name).exists():
             Run(root, name).recipe()
     folders = list(artifact_folders(root, only))
-    examined: list[_ArtifactCheck] = []
-    # Digests are computed without Python's lock, so threads use every core.
-    with ThreadPoolExecutor(os.cpu_count()) as hands:
-        for one in hands.map(_check_artifact, folders):
-            examined.append(one)
-            on_progress(len(examined), len(folders))
-    faults = [fault for one in examined for fault in one.errors] + _store_errors(root)
+    checks: list[_ArtifactCheck] = []
+    # hashlib releases the GIL, so threads use every core.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for check in pool.map(_check_artifact, folders):
+            checks.append(check)
+            on_progress(len(checks), len(folders))
+    errors = [error for check in checks for error in check.errors] + _store_errors(root)
     human = {_fingerprint(path.parent) for path in (root / "human").rglob(f"[!.]*/{MANIFEST}")}
     for run in runs(root):
         if not only or run.name in only:
-            faults += [*_journal_errors(run), *_lineage_errors(run, examined, human)]
+            errors += [*_journal_errors(run), *_lineage_errors(run, checks, human)]
     return VerifyReport(
-        len(examined),
-        sum(one.files for one in examined),
-        sum(one.bytes for one in examined),
-        sum(bool(one.manifest and removed_weight_files(one.folder)) for one in examined),
-        tuple(faults),
+        artifacts=len(checks),
+        files=sum(check.files for check in checks),
+        bytes=sum(check.bytes for check in checks),
+        without_weights=sum(bool(check.manifest and removed_weight_files(check.folder)) for check in checks),
+        errors=tuple(errors),
     )
 
 
@@ -86,12 +88,12 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
     try:
         manifest = read_manifest(folder)
         if manifest.get("manifest_digest") != manifest_digest(manifest):
-            # What it lists is not to be believed either.
+            # The list of files cannot be trusted either.
             return _ArtifactCheck(
                 folder, None, 0, 0, [f"the manifest at {folder} has been changed since it was written; {remedy}"]
             )
         listed = manifest["files"]
-        faults = list(_identity_errors(folder, manifest, remedy))
+        errors = list(_identity_errors(folder, manifest, remedy))
     except (ArtifactMissingError, KeyError, TypeError, AttributeError) as error:
         reason = f"{folder} has no {error} in its manifest" if isinstance(error, KeyError) else str(error)
         return _ArtifactCheck(folder, None, 0, 0, [reason if "upgrade" in reason else f"{reason}; {remedy}"])
@@ -102,22 +104,22 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
     absent = removed_weight_files(folder)
     whole = [name for name in listed if name not in absent]
     try:
-        # Of a mirrored store, what is only in the bucket comes here to be looked at.
+        # In a mirrored store, files that are only in the bucket are downloaded first.
         fetch(folder, {name: listed[name] for name in whole if not (folder / name).exists()})
-    except ValueError as error:
+    except HeirloomError as error:
         return _ArtifactCheck(folder, manifest, 0, 0, [str(error)])
-    found = {name: list(_file_errors(folder / name, listed[name], remedy)) for name in whole}
-    faults += [fault for some in found.values() for fault in some]
-    faults += [
+    file_errors = [error for name in whole for error in _file_errors(folder / name, listed[name], remedy)]
+    errors += file_errors
+    errors += [
         f"{path} is not in the manifest of its artifact; look at it, and remove it"
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
         if path.relative_to(folder).as_posix() not in {*listed, MANIFEST, REMOVAL_NOTE}
     ]
     tables = [folder / name for name in whole if name.endswith(".parquet")]
-    if not any(found.values()) and (rows := sum(map(_rows, tables))) != manifest["rows"]:
-        faults.append(f"{folder} holds {rows} rows, and its manifest says {manifest['rows']}; {remedy}")
-    return _ArtifactCheck(folder, manifest, len(whole), sum(listed[name]["bytes"] for name in whole), faults)
+    if not file_errors and (rows := sum(map(_rows, tables))) != manifest["rows"]:
+        errors.append(f"{folder} holds {rows} rows, and its manifest says {manifest['rows']}; {remedy}")
+    return _ArtifactCheck(folder, manifest, len(whole), sum(listed[name]["bytes"] for name in whole), errors)
 
 
 def _identity_errors(folder: Path, manifest: Mapping[str, Any], remedy: str) -> Iterator[str]:
@@ -146,7 +148,7 @@ def _rows(path: Path) -> int:
 def _store_errors(root: Path) -> list[str]:
     try:
         read_tombstones(root)
-    except ValueError as error:
+    except DamagedError as error:
         return [str(error)]
     return []
 
@@ -158,30 +160,32 @@ def _journal_errors(run: Run) -> Iterator[str]:
         yield str(error)
     path = run.folder / "journal.jsonl"
     lines = path.read_bytes().split(b"\n") if path.exists() else []
-    live = bool(run.lock_holder())
+    is_written = bool(run.lock_holder())
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line or b"{}")
         except ValueError:
-            # A live run may be in the middle of its last line.
-            if not (live and number == len(lines)):
-                yield f"line {number} of {path} is torn and does not count; remove it, and heirloom run says it again"
+            # The writer of a run may be in the middle of its last line.
+            if not (is_written and number == len(lines)):
+                yield f"line {number} of {path} is torn and does not count; remove it, and heirloom run repeats it"
             continue
         verdict = run.folder / f"generation={entry.get('generation')}/attempt={entry.get('attempt')}/verdict"
         if entry.get("event") == "accepted" and not verdict.exists():
             yield f"{verdict} has vanished, and the journal says its generation was accepted; {_remedy(verdict)}"
 
 
-def _lineage_errors(run: Run, examined: Sequence[_ArtifactCheck], human: set[str]) -> list[str]:
-    """A parent is in the human text, in the same attempt, or in an earlier generation."""
-    mine = [(one.folder, one.manifest) for one in examined if run.folder in one.folder.parents and one.manifest]
+def _lineage_errors(run: Run, checks: Sequence[_ArtifactCheck], human: set[str]) -> list[str]:
+    """Return artifacts with unknown parents: one must be in a dataset, the same attempt or an earlier generation."""
+    artifacts = [
+        (check.folder, check.manifest) for check in checks if run.folder in check.folder.parents and check.manifest
+    ]
     orphans: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for folder, manifest in mine:
+    for folder, manifest in artifacts:
         generation, _ = attempt_numbers(folder.parent)
         known = human | {
             other.get("fingerprint")
-            for place, other in mine
-            if place.parent == folder.parent or attempt_numbers(place.parent)[0] < generation
+            for other_folder, other in artifacts
+            if other_folder.parent == folder.parent or attempt_numbers(other_folder.parent)[0] < generation
         }
         for name, fingerprint in manifest.get("parents", {}).items():
             if fingerprint not in known:

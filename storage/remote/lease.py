@@ -1,8 +1,9 @@
-"""One writer for a run on object storage: an object that its owner renews, and that goes stale when he no longer does.
+"""Lease-based lock for runs on object storage.
 
-A folder's lock is freed by the system when its owner ends; a bucket knows nothing of processes. So the owner
-writes a line about himself, renews it while he lives, and deletes it when he leaves. One that was not renewed
-for a minute, by the bucket's own clock, or whose owner was on this machine and is gone, can be taken over.
+The operating system frees a file lock when its process ends; a bucket has no such mechanism. So the holder writes an
+object that describes it, renews the object every 15 s and deletes it at the end. Another process may take the lease
+over after 60 s without renewal, by the clock of the server, or if the holder was a process of this machine that no
+longer exists.
 """
 
 import _thread
@@ -21,21 +22,20 @@ from storage.remote.mirror import bucket_for
 from storage.remote.s3 import Bucket, BucketError, StoredObject
 
 STALE = 60.0
-"""Seconds without renewal after which a lease counts for nothing."""
+"""Seconds without renewal after which a lease may be taken over."""
 
 _RENEWED = STALE / 4
 
 
 class LeaseHeldError(HeirloomError):
-    """Somebody else holds the lease; the message says who."""
+    """Another process holds the lease; the message describes it."""
 
 
 @contextlib.contextmanager
 def lease(path: Path, who: str) -> Iterator[None]:
-    """Hold the lease at this place of a mirrored store; of a store that is a folder, nothing is asked.
+    """Hold the lease at a path of a mirrored store; does nothing in a store that is only a folder.
 
-    A lease that is lost while it is held interrupts the main thread: what would be written then is no longer
-    this process's to write.
+    If the lease is lost while it is held, the main thread is interrupted, since another process may write the run.
 
     Raises:
         LeaseHeldError: another process holds it.
@@ -45,44 +45,44 @@ def lease(path: Path, who: str) -> Iterator[None]:
         return
     bucket, key = place
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # Begun in the background, it would ignore the interruption by which a lost lease ends it.
+        # A shell starts background processes with SIGINT ignored; a lost lease could then not interrupt this one.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     claim = {"who": who, "host": socket.gethostname(), "process": os.getpid(), "token": uuid.uuid4().hex}
     tag = _take(bucket, key, claim)
     leaving = threading.Event()
-    keeper = threading.Thread(target=_renew, args=(bucket, key, claim, tag, leaving), daemon=True)
-    keeper.start()
+    renewal = threading.Thread(target=_renew, args=(bucket, key, claim, tag, leaving), daemon=True)
+    renewal.start()
     try:
         yield
     finally:
         leaving.set()
-        keeper.join()
+        renewal.join()
         with contextlib.suppress(BucketError):
-            if (there := bucket.read(key)) and json.loads(there.content)["token"] == claim["token"]:
+            if (stored := bucket.read(key)) and json.loads(stored.content)["token"] == claim["token"]:
                 bucket.delete([key])
 
 
 def lease_holder(path: Path) -> str:
-    """Who holds the lease at this place of a mirrored store; empty when nobody does, or the store is a folder."""
-    if (place := bucket_for(path)) is None or (there := place[0].read(place[1])) is None or _is_stale(there):
+    """Describe the holder of the lease at a path of a mirrored store; empty if there is none, or no bucket."""
+    if (place := bucket_for(path)) is None or (stored := place[0].read(place[1])) is None or _is_stale(stored):
         return ""
-    return str(json.loads(there.content)["who"])
+    return str(json.loads(stored.content)["who"])
 
 
 def _take(bucket: Bucket, key: str, claim: dict[str, object]) -> str:
     content = json.dumps(claim).encode()
-    there = bucket.read(key)
-    if there and not _is_stale(there):
-        raise LeaseHeldError(json.loads(there.content)["who"])
-    tag = bucket.put(key, content, if_match=there.etag if there else "")
+    stored = bucket.read(key)
+    if stored and not _is_stale(stored):
+        raise LeaseHeldError(json.loads(stored.content)["who"])
+    tag = bucket.put(key, content, if_match=stored.etag if stored else "")
     if tag is None:
-        raise LeaseHeldError("another process, which began at the same moment")
+        raise LeaseHeldError("another process that started at the same moment")
     return tag
 
 
-def _is_stale(there: StoredObject) -> bool:
-    owner = json.loads(there.content)
-    return there.age_seconds > STALE or (owner["host"] == socket.gethostname() and not _lives(owner["process"]))
+def _is_stale(stored: StoredObject) -> bool:
+    owner = json.loads(stored.content)
+    return stored.age_seconds > STALE or (owner["host"] == socket.gethostname() and not _lives(owner["process"]))
 
 
 def _lives(process: int) -> bool:
@@ -102,7 +102,8 @@ def _renew(bucket: Bucket, key: str, claim: dict[str, object], tag: str, leaving
         try:
             renewed = bucket.put(key, json.dumps({**claim, "beat": beat}).encode(), if_match=tag)
         except BucketError:
-            continue  # out of reach is not lost: whoever takes it over meanwhile is seen at the next beat
+            # An unreachable bucket is no lost lease; if another process takes it over, the next renewal fails.
+            continue
         if renewed is None:
             _thread.interrupt_main()
             return

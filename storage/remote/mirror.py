@@ -1,9 +1,9 @@
-"""A store on object storage: the bucket is the truth, a folder here is where it is worked on.
+"""Stores on object storage: the bucket is the source of truth, a local folder mirrors it.
 
-The folder is an ordinary store, so everything reads and asks it as one; a file in it says which bucket it
-mirrors. Small files are brought here when a command begins, parts and weights when they are first read.
-A commit is made in the bucket first: files, then the manifest by a write that succeeds once. So an artifact
-is absent or finished for every reader of the bucket, and nothing is finished here that is not finished there.
+The folder is an ordinary store, so all other code reads it as one; a file in it names the bucket. Small files are
+downloaded when a command starts, parts and weights when they are first read. An artifact is published in the bucket
+first: its files, then the manifest by a conditional write that succeeds once. So an artifact is absent or finished for
+every reader of the bucket, and finished in the folder only if it is finished in the bucket.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ _pulling = threading.Lock()
 
 
 class ConflictError(HeirloomError):
-    """Another process has written what this one was about to write."""
+    """Another process has published a different artifact in the same place."""
 
 
 def mirror_path(url: str) -> Path:
-    """Where a store on object storage is kept at hand, unless the site says otherwise."""
+    """Return the default folder of the local mirror of a store on object storage."""
     return Path.home() / ".cache" / "heirloom" / url.removeprefix(SCHEME).strip("/")
 
 
 def sync(root: Path, url: str) -> None:
-    """Make `root` the mirror of the store at `url`, and bring it up to date.
+    """Make `root` the mirror of the store at `url` and download new small files.
 
     Raises:
         HeirloomError: `root` is a store of its own, or mirrors another bucket.
@@ -56,7 +56,7 @@ def sync(root: Path, url: str) -> None:
 
 
 def bucket_for(path: Path) -> tuple[Bucket, str] | None:
-    """The bucket that mirrors this place, and its key there; None in a store that is a folder and nothing more."""
+    """Return the bucket of a path in a mirrored store, and its key there; None in a store that is only a folder."""
     for parent in path.parents:
         mark = parent / _MARK
         if mark.exists():
@@ -65,10 +65,10 @@ def bucket_for(path: Path) -> tuple[Bucket, str] | None:
 
 
 def publish(draft: Path, folder: Path) -> None:
-    """Publish what stands in `draft` as `folder` in the bucket, if there is one; nothing is published twice.
+    """Upload `draft` to the bucket, if there is one, as the artifact of `folder`; idempotent.
 
     Raises:
-        ConflictError: another process has published something else there.
+        ConflictError: another process has published a different artifact there.
     """
     if (place := bucket_for(folder)) is None:
         return
@@ -81,18 +81,20 @@ def publish(draft: Path, folder: Path) -> None:
             return
         there = bucket.read(f"{key}/{_MANIFEST}")
     if there is None or there.content != manifest:
-        raise ConflictError(f"{folder} was published by another process meanwhile; the same command goes on with that")
+        raise ConflictError(
+            f"{folder} was published by another process meanwhile. Run the same command again to continue with it."
+        )
 
 
 def write_small(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all: in the bucket first if there is one, then here."""
+    """Write a small file atomically: to the bucket first, if there is one, then locally."""
     if place := bucket_for(path):
         place[0].put(place[1], content, if_match=None)
     write_atomically(path, content)
 
 
 def read_latest(path: Path) -> bytes:
-    """A small file as it stands in the bucket if there is one, else here; empty where it is not."""
+    """Return the content of a small file from the bucket, if there is one, else from the folder; empty if absent."""
     if place := bucket_for(path):
         there = place[0].read(place[1])
         return there.content if there else b""
@@ -100,11 +102,11 @@ def read_latest(path: Path) -> bytes:
 
 
 def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Bring these files of an artifact here, each checked against what the manifest says of it.
+    """Download files of an artifact and check each one against its entry in the manifest.
 
     Raises:
-        BucketError: one is not there, or the bucket cannot be read.
-        HeirloomError: one is not what the manifest says.
+        BucketError: a file is not in the bucket, or the bucket cannot be read.
+        HeirloomError: the digest of a file differs from the manifest.
     """
     if (place := bucket_for(folder)) is None:
         return
@@ -122,7 +124,7 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def fresh_copy(root: Path) -> Iterator[Path]:
-    """The store as every reader of it would get it: of a mirror, another one made anew; of a folder, the folder."""
+    """Yield a new, temporary mirror of a mirrored store; of a store that is only a folder, the folder itself."""
     if not (root / _MARK).exists():
         yield root
         return
@@ -132,18 +134,18 @@ def fresh_copy(root: Path) -> Iterator[Path]:
 
 
 def upload(folder: Path) -> None:
-    """Copy a folder that is no artifact, a report, to the bucket if there is one."""
+    """Upload a folder that is not an artifact, such as a report, to the bucket if there is one."""
     if place := bucket_for(folder):
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             place[0].upload(path, f"{place[1]}/{path.relative_to(folder).as_posix()}")
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, from the bucket first if there is one, and there the manifests before the rest."""
+    """Delete a file or folder, first in the bucket if there is one, where manifests go before other files."""
     if place := bucket_for(path):
         bucket, key = place
         keys = [found for found in bucket.list_etags() if found == key or found.startswith(f"{key}/")]
-        bucket.delete(sorted(keys, key=lambda one: not one.endswith(_MANIFEST)))
+        bucket.delete(sorted(keys, key=lambda name: not name.endswith(_MANIFEST)))
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -165,7 +167,7 @@ def _pull(bucket: Bucket, root: Path, seen: dict[str, str]) -> None:
 
 
 def _remove_local(path: Path) -> None:
-    """What is no longer in the bucket goes here too: an artifact whole, another file alone."""
+    """Delete locally what is no longer in the bucket: the whole artifact of a manifest, or a single file."""
     if path.name == _MANIFEST:
         shutil.rmtree(path.parent, ignore_errors=True)
     else:

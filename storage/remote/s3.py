@@ -1,8 +1,8 @@
-"""A bucket on S3-speaking object storage: the few verbs that a store needs.
+"""Minimal client for S3-compatible object storage.
 
-Credentials, region and endpoint come from the environment, as every S3 client reads them (`AWS_ACCESS_KEY_ID`,
-`AWS_ENDPOINT_URL`, ...). Objects are written whole or not at all; a conditional write says whether it was this
-writer's, also where the answer to the first try was lost and the second found its own work.
+Credentials, region and endpoint come from the environment, as for every S3 client (`AWS_ACCESS_KEY_ID`,
+`AWS_ENDPOINT_URL`, ...). Objects are written atomically. A conditional write reports whether this writer succeeded, also
+if the response to its first try was lost and the retry found the object in place.
 """
 
 import base64
@@ -21,12 +21,12 @@ SCHEME = "s3://"
 
 
 class BucketError(HeirloomError):
-    """The object storage refused or could not be reached; the message says what was asked of it."""
+    """The object storage refused a request or is unreachable; the message names the request."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as it stands: its content, the tag that changes with it, and its age by the server's clock."""
+    """An object: its content, its ETag, and its age by the server's clock."""
 
     content: bytes
     etag: str
@@ -46,19 +46,19 @@ class Bucket:
 
     @property
     def prefix(self) -> str:
-        """What every key begins with: empty, or a path that ends with a slash."""
+        """Prefix of every key: empty, or a path that ends with a slash."""
         inside = self.url.removeprefix(SCHEME).partition("/")[2].strip("/")
         return f"{inside}/" if inside else ""
 
     def list_etags(self) -> dict[str, str]:
-        """Every key and its tag."""
+        """Return the ETag of every key."""
         with self._request("list", ""):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix)
-            found = [one for page in pages for one in page.get("Contents", [])]
-        return {one["Key"].removeprefix(self.prefix): one["ETag"] for one in found}
+            entries = [entry for page in pages for entry in page.get("Contents", [])]
+        return {entry["Key"].removeprefix(self.prefix): entry["ETag"] for entry in entries}
 
     def read(self, key: str) -> StoredObject | None:
-        """The object, or None where there is none."""
+        """Return the object, or None if there is none."""
         with self._request("read", key):
             try:
                 answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
@@ -69,19 +69,25 @@ class Bucket:
         return StoredObject(content, answer["ETag"], (now - answer["LastModified"]).total_seconds())
 
     def fetch(self, key: str, path: Path) -> None:
-        """Write the object to a file, a piece at a time."""
+        """Download the object to a file, in chunks."""
         with self._request("read", key), path.open("wb") as target:
             self._client.download_fileobj(self.name, self.prefix + key, target)
 
     def upload(self, path: Path, key: str) -> None:
-        """Write a file, in pieces where it is long; what stood there is replaced."""
+        """Upload a file, in chunks if it is large; an existing object is replaced."""
         with self._request("write", key):
             self._client.upload_file(str(path), self.name, self.prefix + key)
 
     def put(self, key: str, content: bytes, *, if_match: str | None = "") -> str | None:
-        """Write an object if the one there has the tag `instead_of`; empty: if there is none; None: whatever is there.
+        """Write an object conditionally.
 
-        Returns its tag, or None where another one stands there.
+        Args:
+            key: key of the object.
+            content: its content.
+            if_match: write only if the existing object has this ETag; empty: only if there is none; None: always.
+
+        Returns:
+            The new ETag, or None if the condition failed.
         """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_match == "" else {"IfMatch": if_match}
         checked = base64.b64encode(hashlib.sha256(content).digest()).decode()
@@ -103,17 +109,17 @@ class Bucket:
                     raise
             else:
                 return str(answer["ETag"])
-        # The answer to a write that did happen may have been lost, and the library has then tried again.
+        # If the response to a successful write was lost, the library has retried it, and the retry fails the condition.
         there = self.read(key)
         return there.etag if there and there.content == content else None
 
     def create(self) -> None:
-        """Make the bucket itself."""
+        """Create the bucket itself."""
         with self._request("create", ""):
             self._client.create_bucket(Bucket=self.name)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are gone already do not matter."""
+        """Delete objects; missing ones are ignored."""
         for key in keys:
             with self._request("delete", key):
                 self._client.delete_object(Bucket=self.name, Key=self.prefix + key)

@@ -144,7 +144,7 @@ def test_forget_says_which_run_is_being_written(store: Path, capsys: pytest.Capt
     with Run(store, "tiny").lock():
         _do(store, "erase", "tiny/g001-0000000")
     assert "ask again when it has ended" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="there is no record nothing"):
+    with pytest.raises(ValueError, match="There is no record nothing"):
         _do(store, "erase", "nothing")
 
 

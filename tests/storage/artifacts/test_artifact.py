@@ -201,7 +201,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_lost_part_is_named(tmp_path: Path) -> None:
     artifact = _published(tmp_path / "corpus", _table(1), _table(2), _table(3))
     (artifact.folder / "part-00001.parquet").unlink()
-    with pytest.raises(ArtifactMissingError, match=r"has lost part-00001\.parquet"):
+    with pytest.raises(ArtifactMissingError, match=r"is missing part-00001\.parquet"):
         read_table(artifact.folder)
 
 

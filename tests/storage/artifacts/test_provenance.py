@@ -35,7 +35,7 @@ def test_it_says_who_made_it_with_what_and_where() -> None:
 
 
 def test_cards_are_those_that_are_there_and_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("storage.artifacts.provenance._CARDS", tmp_path / "gpus")
+    monkeypatch.setattr("storage.artifacts.provenance._NVIDIA_GPUS", tmp_path / "gpus")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible_gpus() == 0
     for name in ("a", "b", "c"):

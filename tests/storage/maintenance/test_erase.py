@@ -41,7 +41,7 @@ def test_an_id_is_found_wherever_it_lies(store: Path, parent: str) -> None:
     (digest,) = find_text_hashes(store, [parent]).values()
     assert digest.startswith(parent.removeprefix("h-"))
     assert find_text_hashes(store, ["tiny/g001-0000000"]).keys() == {"tiny/g001-0000000"}
-    with pytest.raises(ValueError, match="there is no record nothing"):
+    with pytest.raises(ValueError, match="There is no record nothing"):
         find_text_hashes(store, [parent, "nothing"])
 
 

@@ -165,7 +165,7 @@ def test_a_file_that_no_manifest_lists_is_not_counted(two_runs: Path) -> None:
 
 def test_a_lost_part_is_an_error_and_not_fewer_rows(two_runs: Path) -> None:
     (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
-    with pytest.raises(ArtifactMissingError, match=r"has lost part-00000\.parquet"):
+    with pytest.raises(ArtifactMissingError, match=r"is missing part-00000\.parquet"):
         open_catalog(two_runs)
 
 

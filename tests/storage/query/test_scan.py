@@ -56,7 +56,7 @@ def test_a_run_that_goes_while_it_is_read_is_not_there(two_runs: Path, monkeypat
 
 def test_a_run_that_is_broken_is_an_error_and_not_an_absent_run(two_runs: Path) -> None:
     (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
-    with pytest.raises(ArtifactMissingError, match=r"has lost part-00000\.parquet"):
+    with pytest.raises(ArtifactMissingError, match=r"is missing part-00000\.parquet"):
         scan_store(two_runs)
 
 
