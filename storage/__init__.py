@@ -1,1 +1,1 @@
-"""Storage remembers: tables and folders that are absent or finished, and the questions asked of them."""
+"""Storage: artifacts, runs, datasets, readers and exports as files, and queries on them with DuckDB."""

@@ -1,7 +1,6 @@
-"""What a block is: some rows of a source, raw, and which columns of it hold what.
+"""Types that all readers share: files, blocks of raw rows, documents; and reading of lines from packed files.
 
-Nothing holds more of a file than one block. What a row says is read in `storage/readers/documents.py`, which may happen in
-another process.
+At most one block of a file is in memory. Rows are decoded in `storage/readers/documents.py`, possibly in another process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,20 +13,15 @@ import pyarrow as pa
 from heirloom.errors import HeirloomError
 
 BLOCK_BYTES = 8 << 20
-
-
 BLOCK_ROWS = 32_768
 
-
 TOO_LONG = "longer than max_document_bytes"
-
-
 NOT_UTF8 = "not UTF-8"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a source hold what, and how long a document may be."""
+    """Names of the columns of a source, and the maximum length of a document."""
 
     text: str = "text"
     response: str | None = None
@@ -38,13 +32,13 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """Every column that is read, the text first."""
-        found = (self.text, self.response, self.document_id, self.license, self.source)
-        return list(dict.fromkeys(name for name in found if name))
+        """Every column to read, the text first."""
+        names = (self.text, self.response, self.document_id, self.license, self.source)
+        return list(dict.fromkeys(name for name in names if name))
 
 
 class Document(NamedTuple):
-    """A text or a conversation outside the system; `reason` is why it cannot come in, or empty."""
+    """A text or conversation of a source; `error` is the reason why it cannot be ingested, or empty."""
 
     content: Any
     source: str
@@ -57,10 +51,10 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of a source, the place of the first one, and how many bytes of the file lie before their end.
+    """Some rows of a source, the number of the first one, and the position in bytes of their end in the file.
 
-    `kind` says what the rows are: `lines` of JSON (None where one is too long), `rows` of cells in the order of
-    `Columns.wanted` (or a reason), Arrow `batches`, or `documents`.
+    `kind` is the type of `rows`: `lines` of JSON (None if a line is too long), `rows` of cells in the order of
+    `Columns.names` (or the reason why a row cannot be read), Arrow `batches`, or `documents`.
     """
 
     source: str
@@ -70,7 +64,7 @@ class Block:
     position: int = 0
 
     def size(self) -> int:
-        """About how many bytes of text the block holds."""
+        """Return the approximate number of bytes of text in the block."""
         if self.kind == "batches":
             return sum(batch.nbytes for batch in self.rows)
         if self.kind == "documents":
@@ -85,18 +79,18 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class UnreadableFileError(HeirloomError):
-    """A file that cannot be read as what its name says; `reason` is the same for all files of that fault."""
+    """A file that is not of the format of its name; `reason` is equal for all files with the same problem."""
 
     def __init__(self, place: object, reason: str, advice: str = "") -> None:
         self.reason = reason
-        # Names of columns come from the file: they may hold line ends, and what cannot be printed.
-        said = " ".join(f"{place} {reason}{advice and '; ' + advice}".split())
-        super().__init__(said[:800].encode("utf-8", "replace").decode())
+        # Column names come from the file: they may contain line breaks and unprintable characters.
+        message = " ".join(f"{place} {reason}{advice and '; ' + advice}".split())
+        super().__init__(message[:800].encode("utf-8", "replace").decode())
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source; without a kind it cannot be read."""
+    """One file of a source; `kind` is its suffix, empty if unsupported; `explicit` if it was named and not found in a folder."""
 
     path: Path
     name: str
@@ -107,18 +101,18 @@ class SourceFile:
 
 
 def iter_lines(file: SourceFile, max_length: int) -> Iterator[tuple[list[bytes | None], int, str]]:
-    """Lines by the block, None for one that is too long, with the position and why nothing follows."""
+    """Yield lines by the block (None for one that is too long), the position, and a reason if the file is truncated."""
     tail, skipping = b"", False
     for chunk, position, broken in iter_chunks(file):
         if skipping:
-            _, found, rest = chunk.partition(b"\n")
-            skipping, tail = not found, rest
+            _, line_end, rest = chunk.partition(b"\n")
+            skipping, tail = not line_end, rest
         else:
             tail += chunk
         lines: list[bytes | None] = []
         if not skipping:
             *whole, tail = tail.split(b"\n")
-            # Two passes that cost nothing beside one that asks every line.
+            # Most blocks have no long line: one fast pass avoids testing every line in Python.
             too_long = max(map(len, whole), default=0) > max_length
             lines += [None if len(line) > max_length else line for line in whole] if too_long else whole
             if len(tail) > max_length:
@@ -133,7 +127,7 @@ def iter_lines(file: SourceFile, max_length: int) -> Iterator[tuple[list[bytes |
 
 
 def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
-    """The content, unpacked, with the position in the packed file; at the end what broke it, if anything did.
+    """Yield decompressed chunks, the position in the compressed file, and an error if the file is truncated.
 
     Raises:
         UnreadableFileError: it cannot be opened, or is not packed as its name says.
@@ -158,10 +152,10 @@ def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
 
 
 def truncation_reason(error: str) -> str:
-    """Why nothing more comes from a file that broke off."""
+    """Return the reason for rejecting the rest of a truncated file."""
     return f"the rest cannot be read: {error}"
 
 
 def single_line(error: Exception) -> str:
-    """What a library says, fit for one sentence."""
+    """Return the message of a library's error on one line, at most 200 characters."""
     return " ".join(str(error).split())[:200]

@@ -1,7 +1,7 @@
-"""Doors in: which files and data sets a source stands for, and what is told of those that cannot be read.
+"""Find the files and datasets of a source, and read them block by block.
 
-A file that was named is refused in one sentence if it cannot be read; a file that was found in a folder is set
-aside with its reason, never passed over unseen. `docs/sources.md` says what each kind becomes.
+A named file that cannot be read is an error. An unreadable file found in a folder becomes a rejected document with its
+reason, so no file is skipped silently. `docs/sources.md` documents the supported formats.
 """
 
 import glob
@@ -16,16 +16,16 @@ from storage.readers.huggingface import HF_PREFIX, read_dataset
 from storage.readers.python_docs import LICENSE, iter_docstrings
 
 PYTHON_DOCS = "python-docs"
-"""The name that stands for the docstrings of the running Python instead of a path."""
+"""Source name for the docstrings of the running Python."""
 
 _PACKINGS = {".gz": "gzip", ".zst": "zstd"}
 
 
 def find_files(source: str) -> list[SourceFile]:
-    """The files of a path, a folder or a pattern, in order; none for what is no path.
+    """Return the files of a path, folder or glob pattern, in order; none for sources that are no paths.
 
     Raises:
-        HeirloomError: nothing is there, or it is of no known kind.
+        HeirloomError: nothing matches, or no file has a supported format.
     """
     if source == PYTHON_DOCS or source.startswith(HF_PREFIX):
         return []
@@ -49,24 +49,24 @@ def find_files(source: str) -> list[SourceFile]:
 
 
 def read_sources(sources: Sequence[tuple[str, Sequence[SourceFile]]], columns: Columns) -> Iterator[list[Block]]:
-    """What sources hold, in order, by about as much as one block; each comes with the files that `find_files` found.
+    """Yield the content of sources, in order, in groups of about one block; `sources` pairs each with its `find_files`.
 
     `position` of these blocks counts from the beginning of the first file.
 
     Raises:
         HeirloomError: a file that was named, or a data set, cannot be read.
     """
-    # A folder of small files is read like one large file.
-    together: list[Block] = []
+    # Small files are grouped, so that a folder of them is processed like one large file.
+    group: list[Block] = []
     size = rows = 0
     for block in _blocks(sources, columns):
-        together.append(block)
+        group.append(block)
         size, rows = size + block.size(), rows + len(block.rows)
         if size >= BLOCK_BYTES or rows >= BLOCK_ROWS:
-            yield together
-            together, size, rows = [], 0, 0
-    if together:
-        yield together
+            yield group
+            group, size, rows = [], 0, 0
+    if group:
+        yield group
 
 
 def _blocks(sources: Sequence[tuple[str, Sequence[SourceFile]]], columns: Columns) -> Iterator[Block]:
@@ -103,7 +103,7 @@ def _file(path: Path, name: str, *, named: bool) -> SourceFile:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The folder of a pattern above its first part with a star, a question mark or a bracket."""
+    """Return the folder of a glob pattern above its first part with wildcards."""
     fixed = []
     for part in pattern.parts:
         if glob.has_magic(part):

@@ -1,4 +1,4 @@
-"""What the rows of a block say: each one becomes a document, or the reason why it cannot be one."""
+"""Decode the rows of a block: each one becomes a document, or the reason why it cannot be ingested."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,11 @@ from storage.readers.base import NOT_UTF8, TOO_LONG, Block, Columns, Document
 from storage.readers.discovery import find_files, read_sources
 
 Cells: TypeAlias = dict[str, Any]
-"""What a row has in the wanted columns."""
+"""Values of a row by column."""
 
 
 def documents(block: Block, columns: Columns) -> Iterator[Document]:
-    """One document a row, in order."""
+    """Yield one document per row, in order."""
     if block.kind == "documents":
         yield from block.rows
         return
@@ -37,7 +37,7 @@ def documents(block: Block, columns: Columns) -> Iterator[Document]:
 
 
 def read_documents(source: str, column: str) -> Iterator[Document]:
-    """Every text of a source, one at a time; a conversation is none.
+    """Yield every text of a source; a conversation becomes a document with an error.
 
     Raises:
         HeirloomError: the source cannot be read.
@@ -60,20 +60,20 @@ def _document(cells: Cells, source: str, place: int, columns: Columns) -> Docume
     if columns.response and not reason and not isinstance(response, str):
         reason = f"no text in column {columns.response}"
     if columns.source:
-        source = _told(cells.get(columns.source)) or source
+        source = _to_text(cells.get(columns.source)) or source
     return Document(
         "" if reason else content,
         source,
         place,
-        (_told(cells.get(columns.license)) or "") if columns.license else "",
-        _told(cells.get(columns.document_id)) if columns.document_id else None,
+        (_to_text(cells.get(columns.license)) or "") if columns.license else "",
+        _to_text(cells.get(columns.document_id)) if columns.document_id else None,
         response,
         reason,
     )
 
 
-def _told(value: object) -> str | None:
-    """A cell as text; a number is an id as good as another."""
+def _to_text(value: object) -> str | None:
+    """Return a cell as text; numbers are accepted, since ids may be numbers."""
     return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else None
 
 
@@ -85,12 +85,12 @@ def _of_lines(lines: Sequence[bytes | None], columns: Columns) -> Iterator[Cells
         try:
             value, reason = orjson.loads(line), ""
         except ValueError:
-            value, reason = _slowly(line)
+            value, reason = _parse_leniently(line)
         yield reason or (value if isinstance(value, dict) else "not a JSON object")
 
 
-def _slowly(line: bytes) -> tuple[Any, str]:
-    """What orjson refuses and Python reads, such as lone surrogates and NaN; else the reason."""
+def _parse_leniently(line: bytes) -> tuple[Any, str]:
+    """Parse JSON that orjson rejects and Python accepts, such as lone surrogates and NaN; else return the reason."""
     try:
         return json.loads(line.decode("utf-8-sig")), ""
     except UnicodeDecodeError:
@@ -107,7 +107,7 @@ def _of_rows(rows: Sequence[list[str] | str], columns: Columns) -> Iterator[Cell
         elif (cells := [_utf8(cell) for cell in row])[0] is None:
             yield NOT_UTF8
         else:
-            # An empty cell is one without a value: CSV cannot tell them apart.
+            # CSV cannot distinguish an empty cell from an absent value.
             yield {name: cell or None for name, cell in zip(names, cells, strict=True)}
 
 
@@ -125,16 +125,16 @@ def _of_batches(batches: Sequence[pa.RecordBatch], columns: Columns) -> Iterator
         for row in zip(*cells, strict=True):
             yield (
                 NOT_UTF8
-                if row[0] is _BAD
-                else {name: None if cell is _BAD else cell for name, cell in zip(names, row, strict=True)}
+                if row[0] is _INVALID
+                else {name: None if cell is _INVALID else cell for name, cell in zip(names, row, strict=True)}
             )
 
 
-_BAD = object()
+_INVALID = object()
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """The values of a column; what is not UTF-8 as `_BAD`, one by one."""
+    """Return the values of a column, with `_INVALID` for each one that is not UTF-8 or out of range."""
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
@@ -142,22 +142,22 @@ def _values(column: pa.Array) -> list[Any]:
         try:
             return column.to_pylist()
         except UnicodeDecodeError:
-            return [_decoded(value) for value in raw.to_pylist()]
+            return [_decode(value) for value in raw.to_pylist()]
     try:
         return column.to_pylist()
     except (UnicodeDecodeError, ValueError, OverflowError):
-        return [_one(column, place) for place in range(len(column))]
+        return [_value_at(column, place) for place in range(len(column))]
 
 
-def _decoded(raw: bytes | None) -> Any:  # noqa: ANN401
+def _decode(raw: bytes | None) -> Any:  # noqa: ANN401
     try:
         return None if raw is None else raw.decode()
     except UnicodeDecodeError:
-        return _BAD
+        return _INVALID
 
 
-def _one(column: pa.Array, place: int) -> Any:  # noqa: ANN401
+def _value_at(column: pa.Array, place: int) -> Any:  # noqa: ANN401
     try:
         return column[place].as_py()
     except (UnicodeDecodeError, ValueError, OverflowError):
-        return _BAD
+        return _INVALID

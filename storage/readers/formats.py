@@ -1,4 +1,4 @@
-"""Files of every kind, cut into blocks of rows, by the ending of their names."""
+"""Readers of each file format, by suffix; they cut a file into blocks of rows."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
@@ -33,19 +33,19 @@ def _jsonl(file: SourceFile, columns: Columns) -> Iterator[Block]:
             yield Block(file.name, place, rows, "lines", position)
         place += len(rows)
         if reason:
-            yield _rest(file, place, reason)
+            yield _rejected_rest(file, place, reason)
 
 
 def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
-    # Python's own limit of 131,072 characters refuses a whole book.
+    # The default limit of 131,072 characters is too small for a document such as a book.
     csv.field_size_limit(columns.max_length)
-    here = _Place()
-    reader = csv.reader(_texts(file, columns.max_length, here), delimiter="\t" if file.kind == ".tsv" else ",")
+    state = _ReadState()
+    reader = csv.reader(_texts(file, columns.max_length, state), delimiter="\t" if file.kind == ".tsv" else ",")
     header = next(_rows(reader), [])
     if isinstance(header, str):
         raise UnreadableFileError(file.path, "is not CSV", header)
     names = {name: number for number, name in enumerate(header)}
-    _refuse_missing(file, columns, list(names))
+    _require_columns(file, columns, list(names))
     chosen = [names[name] for name in columns.names]
     rows: list[Any] = []
     place = size = 0
@@ -54,12 +54,12 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
         rows.append(cells)
         size += sum(map(len, cells))
         if size > BLOCK_BYTES or len(rows) == BLOCK_ROWS:
-            yield Block(file.name, place, rows, "rows", here.position)
+            yield Block(file.name, place, rows, "rows", state.position)
             place, size, rows = place + len(rows), 0, []
     if rows:
-        yield Block(file.name, place, rows, "rows", here.position)
-    if here.reason:
-        yield _rest(file, place + len(rows), here.reason)
+        yield Block(file.name, place, rows, "rows", state.position)
+    if state.reason:
+        yield _rejected_rest(file, place + len(rows), state.reason)
 
 
 def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
@@ -69,7 +69,7 @@ def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
             yield Block(file.name, place, batches, "batches", position)
             place += sum(batch.num_rows for batch in batches)
     except (pa.ArrowException, OSError) as error:
-        yield _rest(file, place, single_line(error))
+        yield _rejected_rest(file, place, single_line(error))
 
 
 def _plain(file: SourceFile, columns: Columns) -> Iterator[Block]:
@@ -81,7 +81,7 @@ def _plain(file: SourceFile, columns: Columns) -> Iterator[Block]:
             reason = TOO_LONG
             break
     if reason:
-        yield _rest(file, 0, reason)
+        yield _rejected_rest(file, 0, reason)
         return
     try:
         document = Document(content.decode("utf-8-sig"), file.name, 0)
@@ -91,7 +91,7 @@ def _plain(file: SourceFile, columns: Columns) -> Iterator[Block]:
 
 
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
-"""Kinds whose columns are known only when all lines are read."""
+"""Formats whose columns are known only after reading every line."""
 
 READERS: dict[str, Callable[[SourceFile, Columns], Iterator[Block]]] = {
     ".jsonl": _jsonl,
@@ -105,24 +105,26 @@ READERS: dict[str, Callable[[SourceFile, Columns], Iterator[Block]]] = {
 
 
 @dataclass
-class _Place:
+class _ReadState:
+    """Position in the file, and the reason if it is truncated."""
+
     position: int = 0
     reason: str = ""
 
 
 _LONG_LINE = "\ud800"
-"""Stands for a line that is too long: decoding with `surrogateescape` never gives this character."""
+"""Placeholder of a line that is too long; decoding with `surrogateescape` never yields this character."""
 
 
-def _texts(file: SourceFile, longest: int, here: _Place) -> Iterator[str]:
+def _texts(file: SourceFile, longest: int, state: _ReadState) -> Iterator[str]:
     for lines, position, reason in iter_lines(file, longest):
-        here.position, here.reason = position, reason
+        state.position, state.reason = position, reason
         for line in lines:
             yield _LONG_LINE if line is None else line.decode("utf-8", "surrogateescape") + "\n"
 
 
 def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
-    """Rows with something in them, or the reason why one cannot be read."""
+    """Yield rows that are not empty, or the reason why a row cannot be read."""
     while True:
         try:
             row = next(reader)
@@ -137,7 +139,7 @@ def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
             yield row
 
 
-def _refuse_missing(file: SourceFile, columns: Columns, known: Sequence[str]) -> None:
+def _require_columns(file: SourceFile, columns: Columns, known: Sequence[str]) -> None:
     for name in columns.names:
         if name not in known:
             raise UnreadableFileError(
@@ -145,5 +147,5 @@ def _refuse_missing(file: SourceFile, columns: Columns, known: Sequence[str]) ->
             )
 
 
-def _rest(file: SourceFile, place: int, reason: str) -> Block:
+def _rejected_rest(file: SourceFile, place: int, reason: str) -> Block:
     return Block(file.name, place, [Document("", file.name, place, error=reason)], "documents", file.size)

@@ -1,4 +1,4 @@
-"""Parquet files that others wrote, by small batches of chosen columns, in memory that the file cannot choose."""
+"""Read foreign Parquet files in small batches of selected columns, with bounded memory whatever the file contains."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +9,18 @@ import pyarrow.parquet as pq
 from storage.readers.base import BLOCK_BYTES, BLOCK_ROWS, Columns, SourceFile, UnreadableFileError, single_line
 
 _MOST_BYTES = 256 << 20
-"""What a batch may grow to if every value is the longest that the dictionary has room for."""
+"""Maximum size of a batch if every value is as long as the whole dictionary page."""
 
 
 def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.RecordBatch], int]]:
-    """Batches of the wanted columns, about a block at a time, with the position in the file.
+    """Yield batches of the selected columns, about one block at a time, with the position in the file.
 
     Raises:
         UnreadableFileError: it is not a Parquet file, or has no such column.
-        pa.ArrowException, OSError: it breaks off in the middle.
+        pa.ArrowException, OSError: the file is truncated or damaged.
     """
     try:
-        # Row groups are read page by page; read ahead, each would lie in memory whole.
+        # Without pre-buffering, row groups are read page by page and not kept in memory as a whole.
         parquet = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
         known = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -44,7 +44,7 @@ def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.R
 
 
 def _batch_rows(path: Path, group: pq.RowGroupMetaData, wanted: list[str]) -> int:
-    """Rows at a time: a value in a dictionary is small on disk and may be repeated in every row."""
+    """Return a batch size that bounds memory: a dictionary value is stored once on disk but may be in every row."""
     rows = BLOCK_ROWS
     with path.open("rb") as file:
         for number in range(group.num_columns):
@@ -58,12 +58,12 @@ def _batch_rows(path: Path, group: pq.RowGroupMetaData, wanted: list[str]) -> in
 
 
 def _dictionary_bytes(header: bytes) -> int:
-    """Unpacked size of a dictionary page by its Thrift header: field 1 the kind of page, field 2 the size."""
+    """Return the uncompressed size of a dictionary page from its Thrift header (field 1: page type, field 2: size)."""
     size = 0
     if not header.startswith(b"\x15\x04\x15"):
         return 0
-    for place, byte in enumerate(header[3:8]):
-        size |= (byte & 0x7F) << 7 * place
+    for index, byte in enumerate(header[3:8]):
+        size |= (byte & 0x7F) << 7 * index
         if not byte & 0x80:
             return size >> 1
     return 0

@@ -1,7 +1,7 @@
-"""The one human corpus on every machine: docstrings of the running Python and its language reference.
+"""Docstrings of the running Python and its language reference: a human corpus that every machine has.
 
-Read as text through `ast`; no module is imported for its docstring. Documents come with the file
-they were written in, so that a split by source never puts one file on both sides.
+Files are parsed with `ast`; no module is imported. The source of a document is its file, so that a split by source
+never puts one file on both sides.
 """
 
 import ast
@@ -17,7 +17,7 @@ _CODE = re.compile(r"^\s*(>>>|\.\.\.|[|+*#=-]{2,}|\||:|@|\$)")
 
 
 def iter_docstrings() -> Iterator[tuple[str, str]]:
-    """(text, source) of every docstring of the standard library and every language reference topic.
+    """Yield (text, source) of every docstring of the standard library and every language reference topic.
 
     Raises:
         FileNotFoundError: the interpreter ships without its standard library's sources.
@@ -54,7 +54,7 @@ def _topics() -> Iterator[tuple[str, str]]:
 
 
 def strip_non_prose(text: str) -> str:
-    """The text without its examples, tables and rules: lines that a person would not read aloud."""
+    """Return the text without code examples, tables and rules."""
     kept: list[str] = []
     inside_code = False
     for line in text.splitlines():

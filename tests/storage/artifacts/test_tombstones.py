@@ -44,6 +44,6 @@ def test_tombstones_that_cannot_be_read_stop_everything_that_reads_texts(tmp_pat
         lambda: open_catalog(tmp_path),
         lambda: add_tombstones(tmp_path, {}, ""),
     ):
-        with pytest.raises(DamagedError, match="says which texts must not be used"):
+        with pytest.raises(DamagedError, match="lists the texts that must not be used"):
             reading()
     assert (tmp_path / TOMBSTONES_FILE).read_text() == '{"id": "h-1"'

@@ -51,7 +51,7 @@ def test_an_id_that_means_two_texts_must_say_its_run(tmp_path: Path) -> None:
         run.initialize({}, set(), {})
         with Attempt(run, 1).artifact("candidates", {}).draft() as draft:
             draft.write_part(pa.table({"id": ["g001-0000000"], "text_hash": [digest]}))
-    with pytest.raises(ValueError, match=r"say which: (fork-of-one|one)/g001-0000000, two/g001-0000000"):
+    with pytest.raises(ValueError, match=r"Choose one of: (fork-of-one|one)/g001-0000000, two/g001-0000000"):
         find_text_hashes(tmp_path, ["g001-0000000"])
     assert find_text_hashes(tmp_path, ["two/g001-0000000"]) == {"two/g001-0000000": "bb"}
 

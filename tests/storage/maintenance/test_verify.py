@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -173,6 +174,6 @@ def test_weights_that_were_removed_on_purpose_are_no_fault(store: Path) -> None:
 
 def test_a_recipe_and_tombstones_that_cannot_be_read_are_named(store: Path) -> None:
     (store / "runs/tiny/run.json").write_text("{")
-    assert "run.json cannot be read" in _fault(store)
+    assert re.search(r"Cannot read .*run\.json", _fault(store))
     (store / TOMBSTONES_FILE).write_text("{")
     assert any(TOMBSTONES_FILE in fault for fault in verify(store).errors)
