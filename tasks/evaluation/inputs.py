@@ -21,7 +21,7 @@ MetricRow: TypeAlias = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class EvalInputs:
-    """Artifacts of one generation that an evaluation measures, and the human data and generations that it compares with."""
+    """Artifacts of one generation to evaluate, and the human data and generations to compare them with."""
 
     human: HumanData
     history: GenerationHistory

@@ -1,7 +1,8 @@
 """Score texts under models, and compute perplexity metrics.
 
-Held-out texts and eval sets are scored under the generation's model, candidates under the generation-0 model. The scores of
-single texts are stored, so that two generations can be compared in pairs, and any quantile or histogram computed later.
+Held-out texts and eval sets are scored under the generation's model, candidates under the generation-0 model. The
+scores of single texts are stored, so that two generations can be compared in pairs, and any quantile or histogram
+computed later.
 """
 
 from dataclasses import dataclass

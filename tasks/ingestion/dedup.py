@@ -1,14 +1,14 @@
 """Find duplicates among ingested records, and remove them.
 
-The earlier record is kept, whichever split it belongs to. Thus no record that nearly duplicates a held-out record enters
-the training set, nor the reverse, within one ingest or over several. Two steps:
+The earlier record is kept, whichever split it belongs to. Thus no record that nearly duplicates a held-out record
+enters the training set, nor the reverse, within one ingest or over several. Two steps:
 
 1. `find_duplicates` marks: it writes one row of `DUPLICATE_SCHEMA` for each duplicate to a scratch table.
 2. `DedupResult.remove_duplicates` removes: it reads some partitions of the records, and separates the marked ones.
    `split.split_and_write` calls it, publishes the kept records and lists the others in `rejected_documents`.
 
-Exact duplicates are found one partition of keys at a time. The near-duplicate search has all new texts in memory, and those
-earlier records that share an LSH band with them.
+Exact duplicates are found one partition of keys at a time. The near-duplicate search has all new texts in memory, and
+those earlier records that share an LSH band with them.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 """Add an eval set to a dataset, and report earlier exposure to it.
 
-An eval set is immutable, and does not change the split of the human data. Attempts that begin later exclude it themselves.
-The exposure check covers everything else: the newest training set, and the candidates and corpora of attempts that began
-before the eval set was added.
+An eval set is immutable, and does not change the split of the human data. Attempts that begin later exclude it
+themselves. The exposure check covers everything else: the newest training set, and the candidates and corpora of
+attempts that began before the eval set was added.
 """
 
 import hashlib

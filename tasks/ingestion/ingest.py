@@ -1,8 +1,8 @@
 """Ingest documents as a snapshot of human training and held-out records.
 
-Steps: read the sources in parallel, find duplicates, split, publish. Between the steps records are on disk, partitioned by
-text hash, so memory use does not grow with the sources. A snapshot is never edited: ingesting more documents publishes the
-next snapshot, which includes the records of the previous one.
+Steps: read the sources in parallel, find duplicates, split, publish. Between the steps records are on disk, partitioned
+by text hash, so memory use does not grow with the sources. A snapshot is never edited: ingesting more documents
+publishes the next snapshot, which includes the records of the previous one.
 """
 
 import contextlib
@@ -129,7 +129,9 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
 
 
 def load_pinned_human(attempt: Attempt, name: str) -> HumanData:
-    """Load the human data of an attempt. The first call for an attempt pins the newest snapshot and the current eval sets.
+    """Load the human data of an attempt.
+
+    The first call for an attempt pins the newest snapshot and the current eval sets.
 
     Raises:
         ArtifactMissingError: The dataset, or a pinned eval set, does not exist.

@@ -53,7 +53,7 @@ _HASH_BYTES = 16
 
 
 class HumanText(NamedTuple):
-    """One text of a document, a whole one or a passage. A NamedTuple, since millions are made and it is the cheapest."""
+    """One text of a document, whole or a passage. A NamedTuple: it is the cheapest type, and millions are made."""
 
     document: Document
     encoded: bytes

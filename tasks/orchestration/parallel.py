@@ -23,8 +23,8 @@ _Result = TypeVar("_Result")
 def parallel_map(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """Yield `function(item)` for each item, in order.
 
-    The first few items are processed here; one worker process a core does the others. Items are taken from the iterable as
-    workers become free, so it may be larger than memory.
+    The first few items are processed here; one worker process a core does the others. Items are taken from the iterable
+    as workers become free, so it may be larger than memory.
 
     Args:
         function: Function that can be pickled.

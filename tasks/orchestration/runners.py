@@ -71,8 +71,8 @@ def map_pieces(
 def _submit(piece_task: Task[..., R], piece: tuple[Any, ...]) -> PrefectFuture[R]:
     """Submit a piece without the parameters of the current flow and task.
 
-    Prefect pickles the run contexts and sends them along. Their parameters are useless there, and some (processes, locks)
-    cannot be pickled.
+    Prefect pickles the run contexts and sends them along. Their parameters are useless there, and some (processes,
+    locks) cannot be pickled.
     """
     with ExitStack() as contexts:
         for context in (FlowRunContext.get(), TaskRunContext.get()):

@@ -17,14 +17,16 @@ Row: TypeAlias = dict[str, Any]
 _BARS = "▁▂▃▄▅▆▇█"
 
 # In each query, {here} selects the attempt.
-_DROPPED = """select filter, reason, count(*) as records from decisions_all_attempts where not kept and {here} group by all
+_DROPPED = """select filter, reason, count(*) as records from decisions_all_attempts
+    where not kept and {here} group by all
     union all select 'kept', '', (select count(*) from candidates_all_attempts where {here})
         - (select count(distinct id) from decisions_all_attempts where not kept and {here})
     where exists (select 1 from candidates_all_attempts where {here}) order by 3 desc, 1, 2"""
 _FILTER_RATE_ALERTS = "select unnest(filter_rate_alerts).reason as reason from generations_all_attempts where {here}"
 _CORPUS_SAMPLES = """select id, text from corpus_all_attempts
     where {here} and origin = 'synthetic' and source_generation = {generation} order by hash(id) limit 4"""
-_LIMITS = """select metric, value, if(action = 'go', 'within', 'beyond') as relation, "limit" from gate_results_all_attempts
+_LIMITS = """select metric, value, if(action = 'go', 'within', 'beyond') as relation, "limit"
+    from gate_results_all_attempts
     where {here} and value is not null and "limit" is not null order by metric"""
 _EVAL_SAMPLES = """select text from eval_samples_all_attempts where {here} and length(trim(text)) > 0
     order by seed limit 3"""
@@ -103,7 +105,7 @@ def review_summary(attempt: Attempt, action: str, reasons: str) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return numbers as a line of bars between the lowest and the highest: `▁▃█`; numbers that are not finite are skipped."""
+    """Return numbers as a line of bars from the lowest to the highest, `▁▃█`; NaN and infinities are skipped."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     scale = (len(_BARS) - 1) / ((high - low) or 1)

@@ -1,7 +1,7 @@
 """Render the templates of this package, with every value escaped.
 
-Templates are in `templates/`: `*.html.j2` escape values for HTML, `*.md.j2` for Markdown. Texts of records and reasons of
-the gate come from models and data, so they must not be able to add markup, in a table cell or elsewhere.
+Templates are in `templates/`: `*.html.j2` escape values for HTML, `*.md.j2` for Markdown. Texts of records and reasons
+of the gate come from models and data, so they must not be able to add markup, in a table cell or elsewhere.
 """
 
 import re

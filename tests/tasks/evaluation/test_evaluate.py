@@ -60,7 +60,7 @@ def test_every_subject_has_vocabulary_metrics(
     for metric in ("rare_word_coverage", "type_coverage", "vocabulary_size", "repetition"):
         assert {subject for subject, name in values if name == metric} == subjects
     assert {subject for subject, name in values if name == "perplexity"} == {"model"}
-    # The corpus of generation 0 is the reserve itself.
+    # The corpus of generation 0 is the human training set itself.
     assert values["corpus", "type_coverage"] == 1.0
 
 

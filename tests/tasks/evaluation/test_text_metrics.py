@@ -42,22 +42,22 @@ def _human(folder: Path, texts: dict[str, list[str]]) -> Artifact:
 @pytest.fixture
 def made(tmp_path: Path) -> EvalInputs:
     first, second = human_texts(30), [f"zebra {place} grazes" for place in range(20)]
-    reserve = _human(tmp_path / "human_train", {"letters": first, "zoo": second})
+    train = _human(tmp_path / "human_train", {"letters": first, "zoo": second})
     heldout = _human(tmp_path / "human_heldout", {"letters": human_texts(10, seed=4), "zoo": ["a zebra grazes"]})
-    human = HumanData(train=reserve, heldout=heldout, protected={"human_heldout": heldout})
-    return EvalInputs(human=human, history=GenerationHistory(), corpus=reserve, model=reserve)
+    human = HumanData(train=train, heldout=heldout, protected={"human_heldout": heldout})
+    return EvalInputs(human=human, history=GenerationHistory(), corpus=train, model=train)
 
 
-def _voice(tmp_path: Path) -> Artifact:
-    voice = Attempt(Run(tmp_path, "hand"), 0).artifact("eval_samples", {})
-    with voice.draft() as draft:
+def _samples(tmp_path: Path) -> Artifact:
+    samples = Attempt(Run(tmp_path, "hand"), 0).artifact("eval_samples", {})
+    with samples.draft() as draft:
         draft.write_part(pa.table({"prompt": ["a", ""], "text": ["a b", "zebra zebra"], "seed": [1, 2]}))
-    return voice
+    return samples
 
 
 def test_several_sources_have_metrics_of_their_own(made: EvalInputs, tmp_path: Path) -> None:
-    voice = _voice(tmp_path)
-    rows = measure_words(made, voice, texts_by_subject(made, voice), EvalSettings(), 0)
+    samples = _samples(tmp_path)
+    rows = measure_words(made, samples, texts_by_subject(made, samples), EvalSettings(), 0)
     found = {(row["subject"], row["source"]): row["value"] for row in rows if row["metric"] == "type_coverage"}
     assert set(found) == {
         *((subject, "all") for subject in ("model", "human", "corpus")),
@@ -65,7 +65,7 @@ def test_several_sources_have_metrics_of_their_own(made: EvalInputs, tmp_path: P
     }
     assert found["corpus", "zoo"] == 1.0
     assert found["human", "zoo"] == 2 / 22
-    few = measure_words(made, voice, texts_by_subject(made, voice), EvalSettings(num_sources=1), 0)
+    few = measure_words(made, samples, texts_by_subject(made, samples), EvalSettings(num_sources=1), 0)
     assert {row["source"] for row in few} == {"all", "letters"}
 
 
@@ -96,7 +96,7 @@ def test_a_custom_metric_is_published_for_every_subject(made: EvalInputs, tmp_pa
         "def words(texts):\n    return {'words': sum(len(one.split()) for one in texts)}\n"
     )
     settings = EvalSettings(custom_metrics=(f"{tmp_path}/mine.py:words",))
-    rows = measure_custom_metrics(made, texts_by_subject(made, _voice(tmp_path)), settings)
+    rows = measure_custom_metrics(made, texts_by_subject(made, _samples(tmp_path)), settings)
     found = {row["subject"]: row["value"] for row in rows}
     assert set(found) == {"model", "human", "corpus"}
     assert found["model"] == 2

@@ -1,4 +1,4 @@
-"""Pieces of a stage, whoever does them: the same answers in the same order, and a run that is the same on threads and on Ray."""
+"""Pieces of a stage on threads and on Ray: the same results, in the same order."""
 
 import os
 import shutil
@@ -91,8 +91,8 @@ def _published(store: Path) -> dict[str, object]:
 def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
     ingested: Site, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room, size in ((speaker, "_PROMPTS_PER_CALL"), (learner, "_TEXTS_PER_CALL"), (indexing, "_PART")):
-        monkeypatch.setattr(room, size, 60)
+    for module, size in ((speaker, "_PROMPTS_PER_CALL"), (learner, "_TEXTS_PER_CALL"), (indexing, "_PART")):
+        monkeypatch.setattr(module, size, 60)
     far = Site(store=shutil.copytree(ingested.store, tmp_path / "far"), resources=Resources.model_validate(_ON_RAY))
     one = recipe.model_copy(update={"num_generations": 1})
     evolve(one, ingested)
@@ -162,9 +162,9 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
     from tasks.backends.workers import ray_actor as hosting
 
     class Hasty(hosting.EngineActor):
-        def __init__(self, *begun: object) -> None:
+        def __init__(self, *arguments: object) -> None:
             hosting._IDLE_SECONDS = 10
-            super().__init__(*begun)
+            super().__init__(*arguments)
 
         def pid(self) -> int:
             return os.getpid()

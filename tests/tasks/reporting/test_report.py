@@ -107,11 +107,11 @@ def test_a_report_can_be_written_again(two_runs: Site) -> None:
 
 
 def test_a_run_without_metrics_is_refused(ingested: Site) -> None:
-    run = Run(ingested.store, "begun")
+    run = Run(ingested.store, "started")
     recipe = {"description": "", "dataset": "letters", "mix": {"policy": "anchor"}, "train": {"backend": "ngram"}}
     run.initialize({**recipe, "generate": {"sampler": "ngram"}, "num_generations": 1, "seed": 0}, set(), {})
-    with pytest.raises(HeirloomError, match="no generation of begun has metrics"):
-        report(ingested.store, ["begun"], "begun")
+    with pytest.raises(HeirloomError, match="no generation of started has metrics"):
+        report(ingested.store, ["started"], "started")
     assert not (ingested.store / "reports").exists()
 
 
