@@ -64,7 +64,7 @@ def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def letters(tmp_path: Path) -> Path:
+def sample_documents(tmp_path: Path) -> Path:
     """A JSONL file of 160 human texts."""
     path = tmp_path / "letters.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
@@ -78,10 +78,10 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def ingested(letters: Path, site: Site) -> Site:
-    """A store with the letters in it."""
+def ingested(sample_documents: Path, site: Site) -> Site:
+    """A store with the sample documents as dataset `letters`."""
     with without_prefect():
-        ingest(site.store, "letters", [str(letters)], IngestSettings())
+        ingest(site.store, "letters", [str(sample_documents)], IngestSettings())
     return site
 
 
@@ -105,14 +105,14 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def ripe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the letters and the finished run `tiny`, whose candidates are prompted by human text; not to be changed."""
+def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the sample documents and the finished run `tiny`, whose candidates are prompted by human text; not to be changed."""
     from flows.evolve import evolve
 
-    folder = tmp_path_factory.mktemp("ripe")
-    letters = folder / "letters.jsonl"
-    letters.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
-    grown = Recipe.model_validate(
+    folder = tmp_path_factory.mktemp("finished")
+    documents = folder / "letters.jsonl"
+    documents.write_text("".join(json.dumps({"text": text}) + "\n" for text in human_texts(160)))
+    accumulating = Recipe.model_validate(
         {
             "name": "tiny",
             "dataset": "letters",
@@ -125,19 +125,19 @@ def ripe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
     with without_prefect():
-        ingest(folder / "store", "letters", [str(letters)], IngestSettings())
-        evolve(grown, Site(store=folder / "store"))
+        ingest(folder / "store", "letters", [str(documents)], IngestSettings())
+        evolve(accumulating, Site(store=folder / "store"))
     return folder / "store"
 
 
 @pytest.fixture
-def store(ripe: Path, tmp_path: Path) -> Path:
-    """A copy of the ripe store, to do with as a test likes."""
-    return Path(shutil.copytree(ripe, tmp_path / "copy"))
+def store(finished_store: Path, tmp_path: Path) -> Path:
+    """A copy of the finished store that a test may change."""
+    return Path(shutil.copytree(finished_store, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
+def prefect_server() -> Iterator[None]:
     """One Prefect server for all flow tests."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
@@ -181,7 +181,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("models"))
         elif any(definitions[-1].scope == "module" for definitions in fixtures.values()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        elif "prefect" in fixtures:
+        elif "prefect_server" in fixtures:
             item.add_marker(pytest.mark.xdist_group("flows"))
 
 

@@ -68,7 +68,7 @@ class Said:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefect: None) -> Said:
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefect_server: None) -> Said:
     return Said(monkeypatch, capsys)
 
 

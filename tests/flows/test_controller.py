@@ -42,7 +42,7 @@ _Heard = Callable[[int], list[tuple[str, str, int]]]
 
 
 @pytest.fixture
-def watched(prefect: None) -> Iterator[_Heard]:
+def watched(prefect_server: None) -> Iterator[_Heard]:
     """Event, run and generation of so many verdicts, by Prefect's own recorder in the place of the socket to its server."""
     from prefect.events.clients import AssertingEventsClient
     from prefect.events.worker import EventsWorker
@@ -232,8 +232,12 @@ def test_with_no_good_generation_to_go_back_to_a_run_stops(ingested: Site, recip
     assert "there is no good generation to go back to" in run_state(Run(ingested.store, "tiny"))
 
 
-def test_every_run_has_its_profile_in_sql(ripe: Any) -> None:
-    rows = open_catalog(ripe).sql("select test, result, evidence from collapse_tests where generation = 3").fetchall()
+def test_every_run_has_its_profile_in_sql(finished_store: Any) -> None:
+    rows = (
+        open_catalog(finished_store)
+        .sql("select test, result, evidence from collapse_tests where generation = 3")
+        .fetchall()
+    )
     assert len(rows) == 8
     assert sum(state == "unknown" for _, state, _ in rows) <= 2
     assert all(evidence for *_, evidence in rows)

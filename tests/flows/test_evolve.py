@@ -61,7 +61,7 @@ def test_a_second_run_changes_nothing(ingested: Site, recipe: Recipe) -> None:
 
 
 def test_the_same_recipe_and_seed_say_the_same_in_another_store(
-    ingested: Site, recipe: Recipe, letters: Path, tmp_path: Path
+    ingested: Site, recipe: Recipe, sample_documents: Path, tmp_path: Path
 ) -> None:
     from curation.splitting import IngestSettings
     from tasks.ingestion.ingest import ingest
@@ -69,7 +69,7 @@ def test_the_same_recipe_and_seed_say_the_same_in_another_store(
     other = Site(store=tmp_path / "other")
     with without_prefect():
         evolve(recipe, ingested)
-        ingest(other.store, "letters", [str(letters)], IngestSettings())
+        ingest(other.store, "letters", [str(sample_documents)], IngestSettings())
         evolve(recipe, other)
     assert content(ingested.store, "tiny") == content(other.store, "tiny")
 

@@ -58,7 +58,7 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
     return thread, heads
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(ingested: Site, recipe: Recipe) -> None:
     ((human,),) = open_catalog(ingested.store).sql("select id from human_train order by id limit 1").fetchall()
     answers: list[dict[str, Any]] = [
@@ -91,7 +91,7 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_slow_to_pause(
     ingested: Site, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

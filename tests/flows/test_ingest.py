@@ -8,17 +8,17 @@ from flows.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
 
 
-def test_the_flow_says_how_many_records_went_where(letters: Path, site: Site) -> None:
+def test_the_flow_says_how_many_records_went_where(sample_documents: Path, site: Site) -> None:
     with without_prefect():
-        counts = ingest([str(letters)], "letters", IngestSettings(), site)
+        counts = ingest([str(sample_documents)], "letters", IngestSettings(), site)
     assert counts["human_train"] + counts["human_heldout"] + counts["rejected_documents"] == 160
     assert counts["human_heldout"] >= 5
 
 
-def test_the_flow_is_a_prefect_run(letters: Path, site: Site, prefect: None) -> None:
+def test_the_flow_is_a_prefect_run(sample_documents: Path, site: Site, prefect_server: None) -> None:
     from prefect.client.orchestration import get_client
 
-    ingest([str(letters)], "by-prefect", IngestSettings(), site)
+    ingest([str(sample_documents)], "by-prefect", IngestSettings(), site)
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs()
     assert ("by-prefect", "Completed") in {(run.name, run.state_name) for run in runs}

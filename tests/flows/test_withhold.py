@@ -205,7 +205,7 @@ def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, r
     assert curve.fetchall() == [(2,)]
 
 
-def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect: None) -> None:
+def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect_server: None) -> None:
     from prefect.client.orchestration import get_client
 
     exam = _written(tmp_path / "exam.jsonl", human_texts(9, seed=8))
@@ -216,12 +216,12 @@ def test_the_flow_is_a_prefect_run(ingested: Site, tmp_path: Path, prefect: None
 
 
 def test_a_set_in_a_bucket_is_kept_out_on_every_machine(
-    bucket_url: str, letters: Path, recipe: Recipe, tmp_path: Path
+    bucket_url: str, sample_documents: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     one, other = (Site(store=tmp_path / name, store_url=bucket_url) for name in ("one", "other"))
     exam = _written(tmp_path / "exam.jsonl", human_texts(3))
     with without_prefect():
-        ingest_flow([str(letters)], "letters", IngestSettings(), one)
+        ingest_flow([str(sample_documents)], "letters", IngestSettings(), one)
         add_eval_set([exam], "letters", "exam", EvalSetSettings(), one)
         evolve(recipe.model_copy(update={"num_generations": 1}), other)
     catalog = open_catalog(other.store)

@@ -12,15 +12,15 @@ from tasks.budget import budget_exceeded, cost_by_generation
 from tasks.orchestration.prefect import without_prefect
 
 
-def test_cost_is_counted_from_what_is_stored(ripe: Path) -> None:
-    found = cost_by_generation(Run(ripe, "tiny"))
+def test_cost_is_counted_from_what_is_stored(finished_store: Path) -> None:
+    found = cost_by_generation(Run(finished_store, "tiny"))
     assert [one.generation for one in found] == [0, 1, 2, 3]
     assert all(one.tokens > 0 and one.gib > 0 for one in found)
     assert found[1].tokens > found[0].tokens
 
 
-def test_what_is_finished_is_always_affordable(ripe: Path) -> None:
-    run, settings = Run(ripe, "tiny"), BudgetSettings(run_tokens=1)
+def test_what_is_finished_is_always_affordable(finished_store: Path) -> None:
+    run, settings = Run(finished_store, "tiny"), BudgetSettings(run_tokens=1)
     assert [budget_exceeded(run, generation, settings) for generation in range(4)] == [""] * 4
     assert "raise budget.run_tokens" in budget_exceeded(run, 4, settings)
 

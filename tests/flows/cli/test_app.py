@@ -65,7 +65,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_with_one_sentence_and_exit_code_2(
-    mistake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_store: str, prefect: None
+    mistake: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    empty_store: str,
+    prefect_server: None,
 ) -> None:
     arguments, sentence = MISTAKES[mistake]
     monkeypatch.setenv("HEIRLOOM_STORE", empty_store)
@@ -99,7 +103,7 @@ def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    prefect: None,
+    prefect_server: None,
 ) -> None:
     (tmp_path / "some.jsonl").write_text(content)
     store = tmp_path / "store"
@@ -109,12 +113,16 @@ def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(
 
 
 def test_a_loop_is_run_and_asked_from_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], letters: Path, tmp_path: Path, prefect: None
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sample_documents: Path,
+    tmp_path: Path,
+    prefect_server: None,
 ) -> None:
     store = str(tmp_path / "store")
     monkeypatch.setenv("HEIRLOOM_STORE", store)
     small = ["--set", "dataset=letters", "--set", "num_generations=2", "--set", "evaluate.num_samples=20"]
-    assert heirloom(monkeypatch, "ingest", str(letters), "--name", "letters") == 0
+    assert heirloom(monkeypatch, "ingest", str(sample_documents), "--name", "letters") == 0
     assert "records in the reserve" in capsys.readouterr().out
     assert heirloom(monkeypatch, "plan", "ngram", *small) == 0
     assert "to make" in capsys.readouterr().out

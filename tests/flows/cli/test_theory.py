@@ -22,8 +22,10 @@ def test_an_unknown_scene_is_refused() -> None:
         app(["theory", "replay", "--scene", "six"], standalone_mode=False)
 
 
-def test_chains_are_shown_of_the_newest_model_of_a_run(ripe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("chains", "--run", "tiny", "--store", str(ripe), "--steps", "12", "--chains", "5")
+def test_chains_are_shown_of_the_newest_model_of_a_run(
+    finished_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("chains", "--run", "tiny", "--store", str(finished_store), "--steps", "12", "--chains", "5")
     said = _said(capsys, *asked)
     assert "5 chains of 12 steps by generation 3 of tiny" in said
     assert "greedy: 5 of 5 chains come back" in said

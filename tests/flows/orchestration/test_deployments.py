@@ -43,8 +43,8 @@ def test_a_run_that_nobody_has_begun_is_asked_for_its_first_generations(site: Si
     assert target_generation(Run(site.store, "new"), 3, datetime.now(UTC)) == 2
 
 
-def test_it_goes_on_from_the_last_generation_of_when_it_was_due(ripe: Path) -> None:
-    run = Run(ripe, "tiny")
+def test_it_goes_on_from_the_last_generation_of_when_it_was_due(finished_store: Path) -> None:
+    run = Run(finished_store, "tiny")
     assert target_generation(run, 1, datetime.now(UTC)) == 4
     assert target_generation(run, 2, datetime.now(UTC)) == 5
     assert target_generation(run, 1, BEFORE) == 3
@@ -52,7 +52,7 @@ def test_it_goes_on_from_the_last_generation_of_when_it_was_due(ripe: Path) -> N
     assert target_generation(run, 1, datetime.fromtimestamp(second, UTC) + timedelta(milliseconds=1)) == 3
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_each_due_time_adds_a_generation_and_takes_in_what_was_ingested_since(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -74,7 +74,7 @@ def test_each_due_time_adds_a_generation_and_takes_in_what_was_ingested_since(
     assert pinned == [(0, 1), (1, 1), (2, 2)]
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_second_copy_waits_for_the_first_and_makes_nothing_again(ingested: Site, recipe: Recipe) -> None:
     run, due = Run(ingested.store, "tiny"), datetime.now(UTC)
     done: list[str] = []

@@ -27,8 +27,8 @@ def _shown(store: Path, resources: Resources | None = None, **asked: object) -> 
     return console.export_text()
 
 
-def test_both_ways_of_speaking_are_shown_step_by_step(ripe: Path) -> None:
-    said = _shown(ripe, template="The old {text}")
+def test_both_ways_of_speaking_are_shown_step_by_step(finished_store: Path) -> None:
+    said = _shown(finished_store, template="The old {text}")
     assert "sampled at 0.5" in said and "greedy" in said
     assert "drift from the seed" in said
 
@@ -45,18 +45,20 @@ def test_both_ways_of_speaking_are_shown_step_by_step(ripe: Path) -> None:
         ({"human": "letters"}, "the text letters is what a teacher's chains begin from, and no teacher is named"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_in_a_sentence(ripe: Path, asked: dict[str, object], sentence: str) -> None:
+def test_what_cannot_be_asked_is_refused_in_a_sentence(
+    finished_store: Path, asked: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence.replace("{", r"\{")):
-        _shown(ripe, **asked)
+        _shown(finished_store, **asked)
 
 
-def test_a_teacher_in_a_folder_begins_from_a_text_of_the_store(ripe: Path) -> None:
-    folder = ripe / "runs/tiny/generation=0/attempt=1/model"
+def test_a_teacher_in_a_folder_begins_from_a_text_of_the_store(finished_store: Path) -> None:
+    folder = finished_store / "runs/tiny/generation=0/attempt=1/model"
     site = Resources.model_validate({"local_models": {"wise": str(folder)}})
-    said = _shown(ripe, site, run="", teacher="wise", human="letters")
+    said = _shown(finished_store, site, run="", teacher="wise", human="letters")
     assert "2 chains of 3 steps by wise" in said
     # As the run's own model does, from the same texts.
-    assert said.replace("by wise", "by generation 0 of tiny") == _shown(ripe, generation=0)
+    assert said.replace("by wise", "by generation 0 of tiny") == _shown(finished_store, generation=0)
 
 
 def test_a_served_teacher_hears_the_template_as_the_message_of_a_user(tmp_path: Path) -> None:

@@ -38,16 +38,16 @@ def test_every_column_has_its_whole_name_in_eighty_columns(ingested: Site, recip
     )
 
 
-def test_time_is_told_by_what_the_store_has_seen(ripe: Path) -> None:
-    said = _said(load_recipe("tiny", [], ripe), Site(store=ripe))
+def test_time_is_told_by_what_the_store_has_seen(finished_store: Path) -> None:
+    said = _said(load_recipe("tiny", [], finished_store), Site(store=finished_store))
     assert "at the pace of 4 generations of this store" in said
     assert "sampling is biased" not in said
 
 
-def test_a_model_of_another_size_tells_no_time(ripe: Path) -> None:
+def test_a_model_of_another_size_tells_no_time(finished_store: Path) -> None:
     """No run of the store is by a transformer, and an n-gram of another order is another model."""
-    other = load_recipe("tiny", ["train.order=2"], ripe)
-    assert "has trained such a model yet, so no time can be told" in _said(other, Site(store=ripe))
+    other = load_recipe("tiny", ["train.order=2"], finished_store)
+    assert "has trained such a model yet, so no time can be told" in _said(other, Site(store=finished_store))
 
 
 def _tokens(recipe: Recipe, site: Site) -> int:

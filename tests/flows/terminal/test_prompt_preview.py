@@ -63,14 +63,14 @@ def test_answers_and_teachers_are_counted_and_the_choice_is_named(ingested: Site
     ]
 
 
-def test_a_run_that_has_begun_is_shown_as_it_would_go_on(ripe: Path) -> None:
-    recipe = Recipe.model_validate(Run(ripe, "tiny").recipe())
+def test_a_run_that_has_begun_is_shown_as_it_would_go_on(finished_store: Path) -> None:
+    recipe = Recipe.model_validate(Run(finished_store, "tiny").recipe())
     steered = {
         "template_name": "prefix",
         "prompts_per_human_record": 0.5,
         "topic_steering": {"num_topics": 3, "encoder": "hashing"},
     }
-    said = _shown(recipe, Site(store=ripe), 1, **steered)
+    said = _shown(recipe, Site(store=finished_store), 1, **steered)
     assert "in generation 4" in said
     rows = [line.split() for line in said.split("said last")[1].split("prompt 1")[0].splitlines()[1:]]
     assert len(rows) == 3

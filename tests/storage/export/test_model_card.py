@@ -11,9 +11,9 @@ from storage.artifacts.model_files import remove_weights
 from storage.export.model_card import export_model
 
 
-def test_a_model_is_exported_with_its_log_and_a_card(ripe: Path, tmp_path: Path) -> None:
-    folder = export_model(ripe, "tiny", None, tmp_path / "out")
-    manifest = read_manifest(ripe / "runs/tiny/generation=3/attempt=1/model")
+def test_a_model_is_exported_with_its_log_and_a_card(finished_store: Path, tmp_path: Path) -> None:
+    folder = export_model(finished_store, "tiny", None, tmp_path / "out")
+    manifest = read_manifest(finished_store / "runs/tiny/generation=3/attempt=1/model")
     card = (folder / "README.md").read_text()
     assert {path.name for path in folder.iterdir()} == {"README.md", "ngram.json", "training.parquet"}
     assert "# tiny, generation 3\n" in card
@@ -24,9 +24,9 @@ def test_a_model_is_exported_with_its_log_and_a_card(ripe: Path, tmp_path: Path)
     assert "tokens_per_second" in pq.read_schema(folder / "training.parquet").names
 
 
-def test_a_generation_of_ones_choice_is_exported(ripe: Path, tmp_path: Path) -> None:
-    folder = export_model(ripe, "tiny", 1, tmp_path / "one")
-    weights = ripe / "runs/tiny/generation=1/attempt=1/model/ngram.json"
+def test_a_generation_of_ones_choice_is_exported(finished_store: Path, tmp_path: Path) -> None:
+    folder = export_model(finished_store, "tiny", 1, tmp_path / "one")
+    weights = finished_store / "runs/tiny/generation=1/attempt=1/model/ngram.json"
     assert (folder / "ngram.json").read_bytes() == weights.read_bytes()
     assert "| human | " in (folder / "README.md").read_text()
 
@@ -54,9 +54,11 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
     ("run", "generation", "said"),
     [("nobody", None, "There is no run nobody"), ("tiny", 9, "Run tiny has no model of generation 9 yet")],
 )
-def test_what_is_not_there_is_refused(ripe: Path, tmp_path: Path, run: str, generation: int | None, said: str) -> None:
+def test_what_is_not_there_is_refused(
+    finished_store: Path, tmp_path: Path, run: str, generation: int | None, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
-        export_model(ripe, run, generation, tmp_path / "out")
+        export_model(finished_store, run, generation, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -277,8 +277,8 @@ def test_an_index_made_with_other_settings_is_refused(
         index_survivors(curated, MinHashSettings(shingle_length=2))
 
 
-def test_a_fork_may_sketch_otherwise(ripe: Path, tmp_path: Path) -> None:
-    source = Run(shutil.copytree(ripe, tmp_path / "store"), "tiny")
+def test_a_fork_may_sketch_otherwise(finished_store: Path, tmp_path: Path) -> None:
+    source = Run(shutil.copytree(finished_store, tmp_path / "store"), "tiny")
     made = fork(source, 1, "other", source.recipe())
     assert not [*made.folder.glob("generation=*/attempt=*/*index")]
     assert [*source.folder.glob("generation=1/attempt=1/index")]

@@ -7,8 +7,8 @@ from storage.query.named_queries import QUERIES
 from tasks.evaluation.forecast import loop_spec
 
 
-def test_every_generation_has_a_forecast_to_compare_with_its_metrics(ripe: Path) -> None:
-    catalog = open_catalog(ripe)
+def test_every_generation_has_a_forecast_to_compare_with_its_metrics(finished_store: Path) -> None:
+    catalog = open_catalog(finished_store)
     rows = catalog.sql(
         "select generation, value, low, high from forecast where metric = 'type_coverage' order by all"
     ).fetchall()

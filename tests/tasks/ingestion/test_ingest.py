@@ -206,17 +206,17 @@ def test_an_unknown_dataset_is_refused(ingested: Site) -> None:
         load_pinned_human(Attempt(run, 0), "diaries")
 
 
-def test_an_erased_text_is_not_ingested_again(tmp_path: Path, letters: Path) -> None:
-    first = ingest(tmp_path / "store", "letters", [str(letters)], IngestSettings())
+def test_an_erased_text_is_not_ingested_again(tmp_path: Path, sample_documents: Path) -> None:
+    first = ingest(tmp_path / "store", "letters", [str(sample_documents)], IngestSettings())
     erased = read_table(first["human_train"].folder).to_pylist()[0]
     add_tombstones(tmp_path / "store", {erased["id"]: erased["text_hash"]}, "")
-    second = ingest(tmp_path / "store", "second", [str(letters)], IngestSettings())
+    second = ingest(tmp_path / "store", "second", [str(sample_documents)], IngestSettings())
     assert erased["id"] not in read_table(second["human_train"].folder)["id"].to_pylist()
     rejected = read_table(second["rejected_documents"].folder).to_pylist()
     assert [(row["id"], row["reason"]) for row in rejected if row["filter"] == "erase"] == [
         (erased["id"], "erased text")
     ]
-    more = ingest(tmp_path / "store", "letters", [str(letters)], IngestSettings(heldout_fraction=0.3))
+    more = ingest(tmp_path / "store", "letters", [str(sample_documents)], IngestSettings(heldout_fraction=0.3))
     assert more["human_train"].folder != first["human_train"].folder
     assert erased["id"] not in read_table(more["human_train"].folder)["id"].to_pylist()
 

@@ -91,12 +91,12 @@ def test_the_prefect_flow_is_an_attribute_of_the_function() -> None:
     )
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_flow_is_a_flow_run_and_its_tasks_are_task_runs() -> None:
     assert flow_and_task_name("anna") == ("name-flow", "task_name")
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_server_is_persistent_unless_it_is_ephemeral_or_prefect_is_disabled() -> None:
     assert sees_persistent_server("anna")
     with ephemeral_server():

@@ -56,7 +56,7 @@ def _engines() -> list[str]:
     return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("ray", ["", LOCAL])
 def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(
     ray: str, request: pytest.FixtureRequest
@@ -87,7 +87,7 @@ def _published(store: Path) -> dict[str, object]:
     return {str(path.relative_to(store)): (made["fingerprint"], made["files"]) for path, made in found}
 
 
-@pytest.mark.usefixtures("prefect", "cluster")
+@pytest.mark.usefixtures("prefect_server", "cluster")
 def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
     ingested: Site, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,8 @@ from tasks.reporting.events import emit_generation_event, tag_flow_run
 from tasks.reporting.review_page import generation_page, review_summary, sparkline
 
 
-def test_a_page_has_metrics_dropped_records_samples_and_cost(ripe: Path) -> None:
-    run = Run(ripe, "tiny")
+def test_a_page_has_metrics_dropped_records_samples_and_cost(finished_store: Path) -> None:
+    run = Run(finished_store, "tiny")
     page = generation_page(
         Attempt(run, 3), "warn", "perplexity is 9, above 1.5 x generation 0's 5", attempt_summaries(run)
     )
@@ -26,8 +26,8 @@ def test_a_page_has_metrics_dropped_records_samples_and_cost(ripe: Path) -> None
     assert "| corpus |" in page
 
 
-def test_kept_and_dropped_records_add_up_to_the_candidates(ripe: Path) -> None:
-    run = Run(ripe, "tiny")
+def test_kept_and_dropped_records_add_up_to_the_candidates(finished_store: Path) -> None:
+    run = Run(finished_store, "tiny")
     page = generation_page(Attempt(run, 2), "go", "", attempt_summaries(run))
     table = page.split("## Kept and dropped")[1].split("##")[0]
     cells = [line.split("|")[3].strip() for line in table.splitlines() if line.startswith("| ")]
@@ -36,8 +36,10 @@ def test_kept_and_dropped_records_add_up_to_the_candidates(ripe: Path) -> None:
     assert sum(counts) == summary.candidates
 
 
-def test_generation_0_has_a_page_without_candidates(ripe: Path) -> None:
-    page = generation_page(Attempt(Run(ripe, "tiny"), 0), "go", "", attempt_summaries(Run(ripe, "tiny"))[:1])
+def test_generation_0_has_a_page_without_candidates(finished_store: Path) -> None:
+    page = generation_page(
+        Attempt(Run(finished_store, "tiny"), 0), "go", "", attempt_summaries(Run(finished_store, "tiny"))[:1]
+    )
     assert "No record was dropped." in page
     assert "mermaid" not in page
 
@@ -49,20 +51,20 @@ def test_a_sparkline_spans_the_lowest_and_the_highest_value() -> None:
     assert sparkline([]) == ""
 
 
-def test_without_a_server_nothing_is_announced_and_nothing_fails(ripe: Path) -> None:
-    before = sorted(path.name for path in (ripe / "runs/tiny").iterdir())
-    emit_generation_event(Attempt(Run(ripe, "tiny"), 3), "go")
-    assert sorted(path.name for path in (ripe / "runs/tiny").iterdir()) == before
+def test_without_a_server_nothing_is_announced_and_nothing_fails(finished_store: Path) -> None:
+    before = sorted(path.name for path in (finished_store / "runs/tiny").iterdir())
+    emit_generation_event(Attempt(Run(finished_store, "tiny"), 3), "go")
+    assert sorted(path.name for path in (finished_store / "runs/tiny").iterdir()) == before
 
 
-def test_a_review_summary_has_limits_and_samples_with_ids(ripe: Path) -> None:
-    page = review_summary(Attempt(Run(ripe, "tiny"), 3), "warn", "perplexity is 9")
+def test_a_review_summary_has_limits_and_samples_with_ids(finished_store: Path) -> None:
+    page = review_summary(Attempt(Run(finished_store, "tiny"), 3), "warn", "perplexity is 9")
     assert page.startswith("**tiny · generation 3: warn** · perplexity is 9")
     assert "- perplexity: " in page and " the limit of " in page
     assert len([line for line in page.splitlines() if line.startswith("- `g003-")]) == 4
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_flow_run_is_tagged_and_a_tag_of_the_same_kind_is_replaced() -> None:
     @flow
     def labelled() -> list[str]:

@@ -56,6 +56,6 @@ def test_the_report_on_a_run_with_points_has_their_plot(site: Site, tmp_path: Pa
     assert finite
 
 
-def test_runs_that_generate_words_have_no_plot_of_points(ripe: Path, tmp_path: Path) -> None:
-    assert not plot_points_by_generation(open_catalog(ripe), tmp_path / "points.png")
+def test_runs_that_generate_words_have_no_plot_of_points(finished_store: Path, tmp_path: Path) -> None:
+    assert not plot_points_by_generation(open_catalog(finished_store), tmp_path / "points.png")
     assert not (tmp_path / "points.png").exists()
