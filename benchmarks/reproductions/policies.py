@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.figures import Figure, short
+from benchmarks.theory.closed_form import regression_error
 from benchmarks.theory.feedback import effective_types
 from benchmarks.theory.refitting import (
     POLICIES,
@@ -19,7 +20,6 @@ from benchmarks.theory.refitting import (
     regression_errors,
     training_data_by_generation,
 )
-from curation.forecast.closed_form import regression_error
 
 
 def policies(*, regressions: int = 1000, runs: int = 1000, seed: int = 0) -> Iterator[Figure]:

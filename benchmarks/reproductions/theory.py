@@ -1,4 +1,4 @@
-"""Reproduce results on feedback, verification and fresh data with toy models of `curation/theory` and `curation/forecast/closed_form.py`."""
+"""Reproduce results on feedback, verification and fresh data with toy models of `benchmarks/theory`."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.figures import Figure, short
 from benchmarks.theory.feedback import chosen_among, curated_trajectories, effective_types, reward_variance
 from benchmarks.theory.verifying import accuracy
-from curation.forecast.closed_form import admissible_synthetic, fresh_loop_error, verifier_break_even
+from benchmarks.theory.closed_form import admissible_synthetic, fresh_loop_error, verifier_break_even
 
 
 def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:

@@ -1,9 +1,10 @@
-"""What a recipe's mixing and sampling will do to a vocabulary, before anything is trained: a loop over counts of words.
+"""Forecast the effect of a recipe's mixing and sampling on the vocabulary by simulating a loop over word counts.
 
-The model is one that learns the shares of its corpus exactly and says each word by itself, so what is foretold is what chance, policy and
-sampling alone take; curation and what a real model gets wrong come on top. Temperature and nucleus act on shares of words, where a real
-model applies them to its next-token distributions: cold sampling is foretold in kind, not in size. docs/forecast.md
-compares it with what was measured. The simulated law of survival is `curation.forecast.type_survival`.
+The simulated model fits the word shares of its corpus exactly and samples words independently. So the forecast includes the
+losses by chance, mix policy and sampling settings, but not by curation or by errors of a real model. Temperature and top-p act
+on word shares here, but on next-token distributions in a real model: the forecast gets the direction of their effect right,
+not its size. docs/forecast.md compares forecasts with measurements. With `replace`, the survival of a type follows
+`curation.forecast.closed_form.type_survival`.
 """
 
 from collections.abc import Sequence
@@ -25,12 +26,12 @@ FORECAST_METRICS = (
     "entropy",
     "unigram_js_divergence",
 )
-_COURSES = 5
+_NUM_SIMULATIONS = 5
 
 
 @dataclass(frozen=True)
 class ForecastPoint:
-    """One metric of one generation's voice: the mean of five simulated courses, and the least and most of them."""
+    """One metric of one generation: mean, minimum and maximum over five simulations."""
 
     generation: int
     metric: str
@@ -41,7 +42,7 @@ class ForecastPoint:
 
 @dataclass(frozen=True)
 class LoopSpec:
-    """What of a recipe a vocabulary depends on."""
+    """The settings of a recipe that the vocabulary depends on."""
 
     mix: MixSettings
     prompts_per_human_record: float = 1.0
@@ -50,48 +51,51 @@ class LoopSpec:
 
 
 def simulate_forecast(
-    human: Counts, sample: Counts, records: int, loop: LoopSpec, generations: Sequence[int], seed: int
+    human: Counts, sample: Counts, num_records: int, loop: LoopSpec, generations: Sequence[int], seed: int
 ) -> list[ForecastPoint]:
-    """Metrics of what the models of some generations will say, as `measure` would publish them.
+    """Forecast the vocabulary metrics of some generations, as evaluation would measure them.
 
     Args:
-        human: how often each word stands in the reserve, shape (words,).
-        sample: the same in the part of it that is measured against, shape (words,); as many words are listened to.
-        records: records of the reserve.
-        loop: mixing and sampling.
-        generations: which ones to tell of.
-        seed: of the dice.
+        human: occurrences of each word in the human training records, shape (words,).
+        sample: the same in the human sample that metrics compare with, shape (words,); the model's sample has as many words.
+        num_records: number of human training records.
+        loop: mixing and sampling settings.
+        generations: the generations to forecast.
+        seed: of the simulations.
     """
-    told: dict[tuple[int, str], list[float]] = {}
-    for course in range(_COURSES):
-        rng = np.random.default_rng((seed, course))
-        for generation, shares in enumerate(_course(human, records, loop, max(generations), rng)):
+    values_of: dict[tuple[int, str], list[float]] = {}
+    for simulation in range(_NUM_SIMULATIONS):
+        rng = np.random.default_rng((seed, simulation))
+        for generation, shares in enumerate(_simulate_loop(human, num_records, loop, max(generations), rng)):
             if generation in generations:
-                voice = rng.multinomial(int(sample.sum()), shares)
-                for metric, value in zip(FORECAST_METRICS, _metrics(sample, voice), strict=True):
-                    told.setdefault((generation, metric), []).append(value)
+                model_sample = rng.multinomial(int(sample.sum()), shares)
+                for metric, value in zip(FORECAST_METRICS, _metrics(sample, model_sample), strict=True):
+                    values_of.setdefault((generation, metric), []).append(value)
     return [
-        ForecastPoint(*key, float(np.mean(values)), float(min(values)), float(max(values)))
-        for key, values in told.items()
+        ForecastPoint(generation, metric, float(np.mean(values)), float(min(values)), float(max(values)))
+        for (generation, metric), values in values_of.items()
     ]
 
 
-def _metrics(sample: Counts, voice: Counts) -> tuple[float, ...]:
-    strata = (ngram_coverage(sample, voice, *STRATA[name]) for name in ("hapax", "rare", "common"))
-    return (ngram_coverage(sample, voice), *strata, entropy(voice), js_divergence(sample, voice))
+def _metrics(sample: Counts, model_sample: Counts) -> tuple[float, ...]:
+    """Return the values of `FORECAST_METRICS`."""
+    strata = [ngram_coverage(sample, model_sample, *STRATA[name]) for name in ("hapax", "rare", "common")]
+    coverage = ngram_coverage(sample, model_sample)
+    return (coverage, *strata, entropy(model_sample), js_divergence(sample, model_sample))
 
 
-def _course(
-    human: Counts, records: int, loop: LoopSpec, last: int, rng: np.random.Generator
+def _simulate_loop(
+    human: Counts, num_records: int, loop: LoopSpec, last_generation: int, rng: np.random.Generator
 ) -> list[NDArray[np.float64]]:
-    """What each generation's model says: shares of words, generation 0 first."""
-    words, corpus, pool = int(human.sum()), human, human
-    spoken = round(words * loop.prompts_per_human_record)
-    size = round(words * (loop.mix.num_records or records) / max(1, records))
-    told = [_shaped(corpus, loop)]
-    for generation in range(1, last + 1):
-        newest = rng.multinomial(spoken, told[-1])
+    """Return the word shares of each generation's model, generation 0 first."""
+    num_words, corpus, pool = int(human.sum()), human, human
+    generated_words = round(num_words * loop.prompts_per_human_record)
+    corpus_words = round(num_words * (loop.mix.num_records or num_records) / max(1, num_records))
+    shares = [_model_shares(corpus, loop)]
+    for generation in range(1, last_generation + 1):
+        newest = rng.multinomial(generated_words, shares[-1])
         pool = pool + newest
+        weights = loop.mix.for_generation(generation).mixture_weights
         if loop.mix.policy == "replace":
             corpus = newest
         elif loop.mix.policy == "accumulate":
@@ -99,29 +103,33 @@ def _course(
         elif loop.mix.policy == "anchor":
             corpus = human + newest
         elif loop.mix.policy == "accumulate-subsample":
-            corpus = _some(rng, pool, size)
-        elif triple := loop.mix.for_generation(generation).mixture_weights:
-            parts = zip((newest, corpus, human), triple[0], strict=True)
-            corpus = np.sum([_some(rng, words_of, round(size * share)) for words_of, share in parts], axis=0)
+            corpus = _draw_words(rng, pool, corpus_words)
+        elif weights:
+            parts = [
+                _draw_words(rng, counts, round(corpus_words * weight))
+                for counts, weight in zip((newest, corpus, human), weights[0], strict=True)
+            ]
+            corpus = np.sum(parts, axis=0)
         else:
-            kept = min(words, round(size * (loop.mix.human_fraction or 0)))
-            corpus = _some(rng, human, kept) + _some(rng, newest, size - kept)
-        told.append(_shaped(corpus, loop))
-    return told
+            human_words = min(num_words, round(corpus_words * (loop.mix.human_fraction or 0)))
+            drawn_human = _draw_words(rng, human, human_words)
+            corpus = drawn_human + _draw_words(rng, newest, corpus_words - human_words)
+        shares.append(_model_shares(corpus, loop))
+    return shares
 
 
-def _some(rng: np.random.Generator, counts: Counts, size: int) -> Counts:
-    """So many of the words, or all there are, none put back."""
+def _draw_words(rng: np.random.Generator, counts: Counts, size: int) -> Counts:
+    """Draw `size` words, or all if there are fewer, without replacement."""
     return rng.multivariate_hypergeometric(counts, min(size, int(counts.sum())), method="marginals")
 
 
-def _shaped(corpus: Counts, loop: LoopSpec) -> NDArray[np.float64]:
-    """What a model of the corpus says of each word, with these sampling settings."""
+def _model_shares(corpus: Counts, loop: LoopSpec) -> NDArray[np.float64]:
+    """Return the probability of each word under a model of the corpus, with the sampling settings applied."""
     shares = (corpus / max(1, corpus.max())) ** (1 / max(loop.temperature, 1e-3))
     shares /= shares.sum()
     if loop.top_p < 1:
         order = np.argsort(-shares, kind="stable")
-        before = np.cumsum(shares[order]) - shares[order]
-        shares[order[before >= loop.top_p]] = 0
+        mass_before = np.cumsum(shares[order]) - shares[order]
+        shares[order[mass_before >= loop.top_p]] = 0
         shares /= shares.sum()
     return np.asarray(shares)

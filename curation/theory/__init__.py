@@ -1,1 +1,1 @@
-"""Published laws of recursive training as small programs: games, chains and refitted toys, numbers in and numbers out."""
+"""Published results on recursive generation as small programs: the replay game, proper generation, and generation chains."""

@@ -1,7 +1,8 @@
-"""Markovian generation chains: a frozen model is given its own last output again and again, and nothing else.
+"""Run and analyze Markovian generation chains: a frozen model whose only input is its own last output.
 
-Geng, Mohamed, Shang, Vazirgiannis, Poibeau 2026, "Markovian Generation Chains in Large Language Models", arXiv:2603.11228. A state is a
-whole text (or any value that compares); no memory goes from one step to the next. What the chain shows when it is watched for T steps.
+A state is a whole text, or any hashable value; no memory is passed from one step to the next. The functions compute the
+observables of a chain of T steps: first recurrence, recurrent set, distinct states, similarity and drift.
+Geng, Mohamed, Shang, Vazirgiannis, Poibeau 2026, "Markovian Generation Chains in Large Language Models", arXiv:2603.11228.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -21,32 +22,32 @@ Kernel = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Chains:
-    """Several chains beside each other, each the seed and its T steps: `states[chain][step]`."""
+    """Several chains, each with its seed and T steps: `states[chain][step]`."""
 
     states: tuple[tuple[str, ...], ...]
 
     @property
     def steps(self) -> int:
-        """T, the steps of each chain."""
+        """T, the number of steps of each chain."""
         return len(self.states[0]) - 1
 
     def first_recurrences(self) -> list[int]:
-        """tau_T of every chain."""
+        """Return tau_T of every chain."""
         return [first_recurrence(chain) for chain in self.states]
 
     def distinct(self) -> list[int]:
-        """How many different texts the chains hold in each step; the first is of the seeds."""
+        """Return the number of distinct texts over all chains at each step, seeds first."""
         return [len(set(texts)) for texts in zip(*self.states, strict=True)]
 
     def similarity(self) -> list[float]:
-        """Mean likeness of each step to the one before, from step 1 on."""
+        """Return the mean bigram Jaccard similarity of each step to the one before, from step 1 on."""
         return [
             float(np.mean([bigram_jaccard(chain[step - 1], chain[step]) for chain in self.states]))
             for step in range(1, self.steps + 1)
         ]
 
     def drift(self) -> list[float]:
-        """One less the mean likeness of each step to its seed, from step 1 on."""
+        """Return 1 minus the mean bigram Jaccard similarity of each step to its seed, from step 1 on."""
         return [
             1 - float(np.mean([bigram_jaccard(chain[0], chain[step]) for chain in self.states]))
             for step in range(1, self.steps + 1)
@@ -54,15 +55,21 @@ class Chains:
 
 
 def run_chains(generate: Callable[[Sequence[str], int], Sequence[str]], seeds: Sequence[str], steps: int) -> Chains:
-    """Give the outputs back `steps` times; `speak` answers all chains at once, and is told the step for its dice."""
-    told = [tuple(seeds)]
+    """Generate from the last outputs `steps` times.
+
+    Args:
+        generate: returns the outputs of all chains from their last outputs; the step number can seed its random numbers.
+        seeds: first text of each chain.
+        steps: number of steps, T.
+    """
+    texts_by_step = [tuple(seeds)]
     for step in range(1, steps + 1):
-        told.append(tuple(generate(told[-1], step)))
-    return Chains(tuple(zip(*told, strict=True)))
+        texts_by_step.append(tuple(generate(texts_by_step[-1], step)))
+    return Chains(tuple(zip(*texts_by_step, strict=True)))
 
 
 def first_recurrence(chain: Sequence[Hashable]) -> int:
-    """tau_T: the first step whose state was there before, exactly; T + 1 where there is none."""
+    """Return tau_T, the first step whose state occurred before exactly; T + 1 without any."""
     seen: set[Hashable] = set()
     for step, state in enumerate(chain):
         if state in seen:
@@ -72,55 +79,69 @@ def first_recurrence(chain: Sequence[Hashable]) -> int:
 
 
 def recurrent_set(chain: Sequence[State]) -> list[State]:
-    """The states from a first recurrence back to where it was first met: the cycle, under greedy decoding. Empty without one."""
+    """Return the states between the two occurrences of the first recurrent state; the cycle, under greedy decoding.
+
+    Empty without a recurrence.
+    """
     step = first_recurrence(chain)
     return list(chain[list(chain).index(chain[step]) : step]) if step < len(chain) else []
 
 
 def bigram_jaccard(first: str, second: str) -> float:
-    """Jaccard similarity of the pairs of words of two texts, of words where one has a single one; 1 for two texts without words."""
-    told = [words(text) for text in (first, second)]
-    size = 2 if min(map(len, told)) > 1 else 1
-    left, right = ({tuple(said[at : at + size]) for at in range(len(said) - size + 1)} for said in told)
+    """Return the Jaccard similarity of the word bigrams of two texts; 1 for two texts without words.
+
+    Uses single words if one of the texts has fewer than two.
+    """
+    first_words, second_words = words(first), words(second)
+    size = 2 if min(len(first_words), len(second_words)) > 1 else 1
+    left, right = _ngram_set(first_words, size), _ngram_set(second_words, size)
     return len(left & right) / len(left | right) if left | right else 1.0
 
 
+def _ngram_set(text_words: Sequence[str], size: int) -> set[tuple[str, ...]]:
+    return {tuple(text_words[start : start + size]) for start in range(len(text_words) - size + 1)}
+
+
 def recurrent_classes(kernel: Kernel) -> list[frozenset[int]]:
-    """The recurrent classes of a kernel, smallest state first: sets that are left no more and in which all reach each other.
+    """Return the recurrent classes of a kernel, smallest state first: closed sets of states that all reach each other.
 
     Args:
         kernel: probability of going from a row's state to a column's, shape (states, states).
     """
     links = kernel > 0
     count, labels = connected_components(csr_array(links), directed=True, connection="strong")
-    found = []
+    classes = []
     for label in range(count):
         inside = labels == label
         if not links[inside][:, ~inside].any():
-            found.append(frozenset(np.flatnonzero(inside).tolist()))
-    return sorted(found, key=min)
+            classes.append(frozenset(np.flatnonzero(inside).tolist()))
+    return sorted(classes, key=min)
 
 
 def simulate_walks(kernel: Kernel, starts: Sequence[int], steps: int, seed: int) -> NDArray[np.int64]:
-    """States of chains that start where they are told, shape (chains, steps + 1)."""
+    """Return the states of simulated chains with these first states, shape (chains, steps + 1)."""
     rng, cumulative = np.random.default_rng(seed), kernel.cumsum(1)
-    told = [np.asarray(starts, np.int64)]
+    states = [np.asarray(starts, np.int64)]
     for _ in range(steps):
-        told.append((rng.random(len(starts))[:, None] > cumulative[told[-1]] - 1e-12).sum(1).clip(max=len(kernel) - 1))
-    return np.stack(told, 1)
+        passed = rng.random(len(starts))[:, None] > cumulative[states[-1]] - 1e-12
+        states.append(passed.sum(1).clip(max=len(kernel) - 1))
+    return np.stack(states, 1)
 
 
 def empirical_kernel(walks: NDArray[np.int64], states: int) -> Kernel:
-    """The kernel that walks show: how often each step was seen; a state never left stays where it is."""
-    seen = np.zeros((states, states))
-    np.add.at(seen, (walks[:, :-1].ravel(), walks[:, 1:].ravel()), 1)
-    still = seen.sum(1) == 0
-    seen[still, still] = 1
-    return seen / seen.sum(1, keepdims=True)
+    """Estimate a kernel from the transitions of walks; a state without any transition is absorbing."""
+    counts = np.zeros((states, states))
+    np.add.at(counts, (walks[:, :-1].ravel(), walks[:, 1:].ravel()), 1)
+    absorbing = counts.sum(1) == 0
+    counts[absorbing, absorbing] = 1
+    return counts / counts.sum(1, keepdims=True)
 
 
 def example_kernel(seed: int = 0) -> tuple[Kernel, list[frozenset[int]]]:
-    """A kernel over 20 states with its recurrent classes: a fixed point, a cycle of two, a class of five; twelve states are transient."""
+    """Return a kernel over 20 states with its recurrent classes: a fixed point, a cycle of two, and a class of five.
+
+    The other twelve states are transient.
+    """
     rng = np.random.default_rng(seed)
     kernel = np.zeros((20, 20))
     kernel[0, 0] = 1
@@ -128,7 +149,7 @@ def example_kernel(seed: int = 0) -> tuple[Kernel, list[frozenset[int]]]:
     kernel[3:8, 3:8] = rng.dirichlet(np.ones(5), 5)
     kernel[8:, :] = rng.dirichlet(np.full(20, 0.5), 12)
     order = rng.permutation(20)
-    mixed = np.zeros_like(kernel)
-    mixed[np.ix_(order, order)] = kernel
+    permuted = np.zeros_like(kernel)
+    permuted[np.ix_(order, order)] = kernel
     classes = [frozenset(order[list(members)].tolist()) for members in ((0,), (1, 2), range(3, 8))]
-    return mixed, sorted(classes, key=min)
+    return permuted, sorted(classes, key=min)

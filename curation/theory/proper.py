@@ -1,60 +1,63 @@
-"""Proper generation with replay: the player names a language of the class, and one stream can be true for two targets.
+"""Proper generation with replay: the player must name a language, but one stream can be an enumeration of two targets.
 
-Theorem 7.3 of Racca, Valko, Sanyal 2026 (arXiv:2603.11784), checked by going through all cases, and the pattern of its proof as a test
-for any finite class. Sets are compared on a window of integers; that is exact for languages that are regular beyond it.
+Theorem 7.3 of Racca, Valko, Sanyal 2026 (arXiv:2603.11784), checked by enumeration of all cases, and its proof as a test for
+any finite class. Sets are compared on a window of integers, which is exact for languages that are regular beyond it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from curation.theory.languages import Language
+from curation.theory.languages import Integers, Language, Marks
 
 
 @dataclass(frozen=True)
 class Trap:
-    """Whatever is named first, a stream that is true for two targets, and no language that would be right for both."""
+    """For a language named first: a stream that is legal for two targets, without any language that is right for both."""
 
     named: Language
     targets: tuple[Language, Language]
     stream: tuple[int, ...]
-    """Begins: what both hold, what only one of them holds and the named one replays, then the rest in order."""
+    """A number in both targets, those in only one of them (replays from the named language), then the others in both."""
 
 
 def traps(languages: Sequence[Language], window: int = 300) -> list[Trap]:
-    """A trap for every language that may be named first; empty where one of them has none.
+    """Return a trap for every language that may be named first; empty if one of them has none.
 
-    A class is beyond proper generation if some first number x is in two targets, their difference lies in the named language, and
-    no member lies in what both hold. Sufficient for failure, with replay; derived from the proof of Theorem 7.3.
+    Proper generation fails for a class if a first number is in two targets, their symmetric difference is in the named
+    language, and no member is a subset of their intersection. Sufficient with replay; derived from the proof of Theorem 7.3.
     """
     numbers = np.arange(-window, window + 1)
-    rows = {one.name: one.holds(numbers) for one in languages}
-    for place in np.argsort(np.abs(numbers), kind="stable"):
-        holding = [one for one in languages if rows[one.name][place]]
+    members = {language.name: language.holds(numbers) for language in languages}
+    for opening in np.argsort(np.abs(numbers), kind="stable"):
+        candidates = [language for language in languages if members[language.name][opening]]
         found = []
         for named in languages:
-            trap = next(
-                (
-                    Trap(named, (first, second), _stream(numbers, rows[first.name], rows[second.name], place))
-                    for spot, first in enumerate(holding)
-                    for second in holding[spot + 1 :]
-                    if not ((rows[first.name] ^ rows[second.name]) & ~rows[named.name]).any()
-                    and not any(not (row & ~(rows[first.name] & rows[second.name])).any() for row in rows.values())
-                ),
-                None,
-            )
-            found += [trap] if trap else []
+            for first, second in combinations(candidates, 2):
+                if _is_trap(members, named, first, second):
+                    stream = _stream(numbers, members[first.name], members[second.name], opening)
+                    found.append(Trap(named, (first, second), stream))
+                    break
         if len(found) == len(languages):
             return found
     return []
 
 
-def legal(stream: Sequence[int], target: Language, named: Language | None) -> bool:
-    """Whether a stream is an enumeration of this target, where everything of the language named first may be replayed.
+def _is_trap(members: Mapping[str, Marks], named: Language, first: Language, second: Language) -> bool:
+    difference = members[first.name] ^ members[second.name]
+    if (difference & ~members[named.name]).any():
+        return False
+    intersection = members[first.name] & members[second.name]
+    return all((language & ~intersection).any() for language in members.values())
 
-    The first number came before any answer, and must be genuine; without a named language there is no replay. Also every number of the
-    target within the stream's reach must come.
+
+def legal(stream: Sequence[int], target: Language, named: Language | None) -> bool:
+    """Return whether a stream enumerates this target, with replays from the language named first.
+
+    The first number precedes any answer and must be genuine; without a named language there is no replay. Every number of the
+    target up to the stream's largest absolute value must occur.
     """
     if stream[0] not in target:
         return False
@@ -64,14 +67,14 @@ def legal(stream: Sequence[int], target: Language, named: Language | None) -> bo
 
 
 def right_for_both(languages: Sequence[Language], trap: Trap, window: int = 300) -> list[Language]:
-    """The languages that a player could name for ever and be right, whichever of the two targets it is."""
+    """Return the languages that are subsets of both targets, which a player could name whichever target it is."""
     numbers = np.arange(-window, window + 1)
     both = trap.targets[0].holds(numbers) & trap.targets[1].holds(numbers)
-    return [one for one in languages if not (one.holds(numbers) & ~both).any()]
+    return [language for language in languages if not (language.holds(numbers) & ~both).any()]
 
 
-def _stream(numbers: np.ndarray, first: np.ndarray, second: np.ndarray, opening: int) -> tuple[int, ...]:
-    apart = numbers[first ^ second]
+def _stream(numbers: Integers, first: Marks, second: Marks, opening: int) -> tuple[int, ...]:
+    difference = numbers[first ^ second]
     rest = numbers[first & second & (np.arange(len(numbers)) != opening)]
-    ordered = [*sorted(apart, key=abs), *sorted(rest, key=abs)]
+    ordered = [*sorted(difference, key=abs), *sorted(rest, key=abs)]
     return (int(numbers[opening]), *(int(x) for x in ordered))

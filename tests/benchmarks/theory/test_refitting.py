@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.theory.closed_form import gaussian_variance, regression_error
 from benchmarks.theory.refitting import (
     POLICIES,
     counts_of,
@@ -13,7 +14,6 @@ from benchmarks.theory.refitting import (
     regression_errors,
     training_data_by_generation,
 )
-from curation.forecast.closed_form import gaussian_variance, regression_error
 
 
 def test_regression_forgets_by_the_law_of_its_policy() -> None:

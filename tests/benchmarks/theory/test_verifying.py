@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.theory.closed_form import verifier_break_even
 from benchmarks.theory.verifying import accuracy
-from curation.forecast.closed_form import verifier_break_even
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(1.0, 1.0), (0.9, 0.3), (0.7, 0.05)])

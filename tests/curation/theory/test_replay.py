@@ -9,7 +9,7 @@ from curation.theory.replay import counting_then_echoing, enumerating, error_rou
 
 
 def test_an_adversary_that_invents_is_refused() -> None:
-    with pytest.raises(ValueError, match="round 1 shows -1, which is not in h_inf and was never said"):
+    with pytest.raises(ValueError, match="Round 1 shows -1, which is neither in h_inf nor an earlier answer"):
         play(uniform([positive()]), lambda *_: -1, positive(), 3)
 
 
