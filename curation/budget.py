@@ -19,7 +19,8 @@ class BudgetSettings(BaseModel):
     run_gpu_hours: float | None = Field(
         None,
         gt=0,
-        description="maximum GPU hours (working time times the GPUs of the machine), over the whole run; GPUs of remote servers "
+        description="maximum GPU hours (working time times the GPUs of the machine), over the whole run; GPUs of "
+        "remote servers "
         "are not counted",
     )
     generation_tokens: int | None = Field(

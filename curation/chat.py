@@ -6,8 +6,8 @@
     ### assistant
     Water that falls.
 
-A line of a message that looks like a header, with any number of backslashes before it, is escaped by one more backslash.
-Parsing removes it, so that `parse_chat_text(render_chat(messages))` equals `messages`.
+A line of a message that looks like a header, with any number of backslashes before it, is escaped by one more
+backslash. Parsing removes it, so that `parse_chat_text(render_chat(messages))` equals `messages`.
 """
 
 import re
@@ -33,7 +33,7 @@ class Message(TypedDict):
 
 
 def parse_messages(value: Sequence[Any]) -> list[Message] | str:
-    """Return the messages of a list of {role, content} or of ShareGPT's {from, value}, or the reason for rejecting it."""
+    """Return the messages of a list of {role, content} or ShareGPT's {from, value}, or the reason for rejecting it."""
     messages: list[Message] = []
     for message in value:
         if not isinstance(message, dict):

@@ -1,7 +1,7 @@
 """Compare metrics with limits and decide: go, warn, retry with more human data, roll back, or stop.
 
-The bound of a limit is a multiple of generation 0's value or of human text's value, or a fixed number. With patience, a limit
-is broken only after several generations in a row beyond the bound.
+The bound of a limit is a multiple of generation 0's value or of human text's value, or a fixed number. With patience, a
+limit is broken only after several generations in a row beyond the bound.
 """
 
 import math
@@ -33,7 +33,8 @@ class Limit(BaseModel):
     subject: Subject = Field("model", description="subject that was measured: model, candidates or corpus")
     baseline: Literal["generation_0", "human", "value"] = Field(
         "generation_0",
-        description="unit of the bound: `generation_0`: times the value of generation 0; `human`: times the value of held-out human "
+        description="unit of the bound: `generation_0`: times the value of generation 0; `human`: times the value of "
+        "held-out human "
         "text; `value`: a fixed number",
     )
     at_most: float | None = Field(None, description="upper bound")
@@ -50,7 +51,8 @@ class Limit(BaseModel):
             self.metric.startswith(_CUSTOM_PREFIX) and self.metric != _CUSTOM_PREFIX
         ):
             raise HeirloomError(
-                f"Unknown metric {self.metric!r}. Metrics are {', '.join(METRICS)}, and custom.NAME for your own functions."
+                f"Unknown metric {self.metric!r}. Metrics are {', '.join(METRICS)}, and custom.NAME for your own "
+                "functions."
             )
         if (self.at_most is None) == (self.at_least is None):
             raise HeirloomError(f"The limit on {self.metric} must have exactly one of `at_most` and `at_least`.")

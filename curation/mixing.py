@@ -5,8 +5,8 @@
 - `accumulate-subsample`: a random subset of fixed size of the same pool (Kazdan et al. 2024).
 - `fixed-fraction`: a fixed size with a fixed fraction of human records.
 - `anchor`: all human records and the newest survivors.
-- `mixture`: a fixed size of newest survivors, records of the last corpus and human records, in weights that can differ for
-  each generation: p(i+1) = alpha p_model + beta p(i) + gamma p(0) of Shumailov et al. 2024.
+- `mixture`: a fixed size of newest survivors, records of the last corpus and human records, in weights that can differ
+  for each generation: p(i+1) = alpha p_model + beta p(i) + gamma p(0) of Shumailov et al. 2024.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,8 @@ class MixSettings(BaseModel):
     num_records: int | None = Field(
         None,
         ge=1,
-        description="fixed-fraction, accumulate-subsample, mixture: records in a corpus; default: as many as human training "
+        description="fixed-fraction, accumulate-subsample, mixture: records in a corpus; default: as many as human "
+        "training "
         "records",
     )
     mixture_weights: tuple[tuple[float, float, float], ...] | None = Field(
@@ -54,7 +55,8 @@ class MixSettings(BaseModel):
         min_length=1,
         # Excluded from the fingerprint where it is not set: older recipes do not have it.
         exclude_if=lambda weights: weights is None,
-        description="mixture: weights of newest survivors, records of the last corpus, and newly drawn human records, as "
+        description="mixture: weights of newest survivors, records of the last corpus, and newly drawn human records, "
+        "as "
         "`[[0.8, 0.1, 0.1]]`; one triple for each generation from the first, the last one for all that follow",
     )
     human_repeats: float = Field(
@@ -64,14 +66,17 @@ class MixSettings(BaseModel):
     human_source_shares: Shares = Field(
         None,
         description="fixed-fraction: share of the human records from each source, as `{letters = 0.5, wiki = 0.5}`, "
-        "exact to the record; `proportional` for the shares of the human training records; default: drawn from all sources "
+        "exact to the record; `proportional` for the shares of the human training records; default: drawn from all "
+        "sources "
         "at random",
     )
 
     stratify_by: Literal["source", "rarity", "attributes"] | None = Field(
         None,
-        description="fixed-fraction: strata of the survivors, each with the share that it has among human training records: "
-        "source, or rarity of a text's rarest human word; or the cells of the attribute grid with equal shares; default: "
+        description="fixed-fraction: strata of the survivors, each with the share that it has among human training "
+        "records: "
+        "source, or rarity of a text's rarest human word; or the cells of the attribute grid with equal shares; "
+        "default: "
         "survivors are drawn at random",
     )
 
@@ -80,7 +85,8 @@ class MixSettings(BaseModel):
         validate_shares(self.human_source_shares, "human_source_shares")
         if self.human_source_shares is not None and self.policy != "fixed-fraction":
             raise HeirloomError(
-                f"`human_source_shares` applies to policy 'fixed-fraction' only; the policy is {self.policy!r}. Remove it."
+                f"`human_source_shares` applies to policy 'fixed-fraction' only; the policy is {self.policy!r}. Remove "
+                "it."
             )
         if self.stratify_by and self.policy != "fixed-fraction":
             raise HeirloomError(
@@ -98,7 +104,8 @@ class MixSettings(BaseModel):
         for triple in self.mixture_weights or ():
             if min(triple) < 0 or abs(sum(triple) - 1) > 1e-6:
                 raise HeirloomError(
-                    f"`mixture_weights` contains {list(triple)}. Each triple must be weights of 0 or more that sum to 1."
+                    f"`mixture_weights` contains {list(triple)}. Each triple must be weights of 0 or more that sum to "
+                    "1."
                 )
         return self
 
@@ -191,7 +198,7 @@ def _draw_fixed_fraction(settings: MixSettings, pools: MixPools, size: int, rng:
 
 
 def _draw_mixture(weights: Sequence[float], pools: MixPools, size: int, rng: np.random.Generator) -> MixIndices:
-    """Draw human records first, then records of the last corpus that are not among them, so that none is taken twice."""
+    """Draw human records first, then other records of the last corpus, so that no record is taken twice."""
     counts = largest_remainder(size, dict(zip(("newest", "last", "human"), weights, strict=True)))
     _require("human records", counts["human"], pools.num_human)
     _require("survivors", counts["newest"], pools.num_newest)

@@ -18,7 +18,8 @@ class ReviewSettings(BaseModel):
 
     when: Literal["never", "warned", "always"] = Field(
         "never",
-        description="generations to review, from generation 1 on: `never`, `warned` (those with a gate warning), or `always`; a "
+        description="generations to review, from generation 1 on: `never`, `warned` (those with a gate warning), or "
+        "`always`; a "
         "generation that the gate retries, rolls back or stops is not reviewed",
     )
     timeout_hours: float = Field(24.0, gt=0, description="hours to wait for a decision")

@@ -1,8 +1,8 @@
 """Normalize texts for comparison, and cut them into words, shingles and passages.
 
-Normalizing is for comparison only; stored text is never changed by it. It applies Unicode NFC and casefolding, and collapses
-every run of white space to one space. In scripts that are written without spaces, each character is a word. `_WORD` is the
-only definition of a word; the compiled kernel derives its own from it through `character_classes`.
+Normalizing is for comparison only; stored text is never changed by it. It applies Unicode NFC and casefolding, and
+collapses every run of white space to one space. In scripts that are written without spaces, each character is a word.
+`_WORD` is the only definition of a word; the compiled kernel derives its own from it through `character_classes`.
 """
 
 import re
@@ -89,8 +89,8 @@ OTHER, LETTER, MARK, UNSPACED, UNSPACED_MARK, APOSTROPHE = range(6)
 def character_classes() -> NDArray[np.uint8]:
     """Return the class of each code point in `_WORD`, shape (0x110000,).
 
-    LETTER begins and continues a word, MARK continues one, APOSTROPHE continues one if a letter follows. UNSPACED is a word by
-    itself and ends the one before; UNSPACED_MARK continues a word, or is a word by itself where there is none.
+    LETTER begins and continues a word, MARK continues one, APOSTROPHE continues one if a letter follows. UNSPACED is a
+    word by itself and ends the one before; UNSPACED_MARK continues a word, or is a word by itself where there is none.
     """
     classes = np.zeros(0x110000, np.uint8)
     all_characters = "".join(map(chr, range(0x110000)))

@@ -1,11 +1,11 @@
 """Choose the pairs to compare by locality-sensitive hashing, and the row that represents each group of near-duplicates.
 
-Texts that share a band hash are in one bucket. A shared template puts thousands of texts into one bucket, whose pairs would
-be millions, so a bucket is never joined with itself. The search goes in rounds:
+Texts that share a band hash are in one bucket. A shared template puts thousands of texts into one bucket, whose pairs
+would be millions, so a bucket is never joined with itself. The search goes in rounds:
 
 1. Compare each member of a bucket with the bucket's first row (a star), and drop the duplicates.
-2. Among the rows that remain, compare all pairs of a small bucket. In a large bucket, compare each member with the first
-   row and with the member before it (a chain). Repeat until no new pairs appear.
+2. Among the rows that remain, compare all pairs of a small bucket. In a large bucket, compare each member with the
+   first row and with the member before it (a chain). Repeat until no new pairs appear.
 
 Invariant: a row is dropped only in favor of an earlier row that it was compared with and that is itself kept.
 """
@@ -125,7 +125,8 @@ def select_representatives(
 
     Args:
         hashes: band hashes, shape (rows, bands), reference rows first.
-        compare: returns the verified similarity (NaN if a pair was not verified) and the estimate of sorted packed pairs.
+        compare: returns the verified similarity (NaN if a pair was not verified) and the estimate of sorted packed
+            pairs.
         scope: the pairs to compare.
         threads: number of threads.
     """

@@ -1,15 +1,15 @@
-"""Find near-duplicates: pairs whose shingle sets overlap, found by MinHash and LSH and verified by exact Jaccard similarity.
+"""Find near-duplicates by MinHash and LSH, verified by the exact Jaccard similarity of shingle sets.
 
 A text is folded (NFC, casefold) and cut into words, one per character in scripts without spaces (`curation.text`). Its
 shingles are runs of words or characters; a text with fewer units is one shingle. Bands and rows are chosen for recall.
-Precision comes from verification: no pair is a duplicate by its estimate alone. A text is dropped only in favor of a text
-that it was compared with and that is itself kept; reference texts come before the texts, earlier texts before later ones.
-Texts without a word have no shingles and are never near-duplicates.
+Precision comes from verification: no pair is a duplicate by its estimate alone. A text is dropped only in favor of a
+text that it was compared with and that is itself kept; reference texts come before the texts, earlier texts before
+later ones. Texts without a word have no shingles and are never near-duplicates.
 
-**Signature format 1.** A shingle hash has 64 bits (see `curation.dedup.kernels.numba_kernels`). Signatures hash its upper 32
-bits and equal datasketch's `MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)` value for value, as
-uint32; all ones stands for a text without a shingle. A band hash mixes the values of one band and the band's number into 64
-bits; 0 stands for a text without a shingle. Exact Jaccard similarity uses the 64-bit hashes.
+**Signature format 1.** A shingle hash has 64 bits (see `curation.dedup.kernels.numba_kernels`). Signatures hash its
+upper 32 bits and equal datasketch's `MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)` value for
+value, as uint32; all ones stands for a text without a shingle. A band hash mixes the values of one band and the band's
+number into 64 bits; 0 stands for a text without a shingle. Exact Jaccard similarity uses the 64-bit hashes.
 
 Broder 1997, "On the resemblance and containment of documents".
 """
@@ -67,13 +67,15 @@ class MinHashSettings(BaseModel):
     rows_per_band: int = Field(
         5,
         ge=1,
-        description="values in a band; more compare fewer pairs; num_bands x rows_per_band is the length of a signature",
+        description="values in a band; more compare fewer pairs; num_bands x rows_per_band is the length of a "
+        "signature",
     )
     max_shingle_document_frequency: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="shingles in more than this fraction of the texts, such as a template's, are ignored; a text without "
+        description="shingles in more than this fraction of the texts, such as a template's, are ignored; a text "
+        "without "
         "any other shingle keeps them",
     )
 
@@ -126,8 +128,8 @@ def find_near_duplicates_indexed(
 
     Args:
         texts: the texts to decide about.
-        candidates_of: returns the reference texts that share a band with one of these band hashes, shape (texts, bands).
-            They must have been sketched with the same settings, without `max_shingle_document_frequency`.
+        candidates_of: returns the reference texts that share a band with one of these band hashes, shape (texts,
+            bands). They must have been sketched with the same settings, without `max_shingle_document_frequency`.
         settings: definition of a near-duplicate.
         among_texts: whether texts are compared with earlier `texts` too.
         kernel: by default the one that is faster for this amount of text.

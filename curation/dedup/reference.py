@@ -1,7 +1,7 @@
 """Types of a reference index: texts that were sketched before and are compared without being read.
 
-The storage of the sketches is left to the implementation. A lookup returns the texts that share a key or a band hash with
-the candidates, so its cost grows with the number of matches and not with the size of the index.
+The storage of the sketches is left to the implementation. A lookup returns the texts that share a key or a band hash
+with the candidates, so its cost grows with the number of matches and not with the size of the index.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Find semantic duplicates: texts whose vectors nearly coincide, each compared with the earlier texts that are kept.
 
-Up to `brute_force_below` vectors, every pair is compared. Above, vectors are stored in an inverted file of k-means clusters
-and each is compared with the vectors of its `n_probe` nearest clusters. SemDeDup (Abbas et al. 2023, arXiv:2303.09540) looks
-into one cluster and misses one eighth of the duplicates.
+Up to `brute_force_below` vectors, every pair is compared. Above, vectors are stored in an inverted file of k-means
+clusters and each is compared with the vectors of its `n_probe` nearest clusters. SemDeDup (Abbas et al. 2023,
+arXiv:2303.09540) looks into one cluster and misses one eighth of the duplicates.
 """
 
 import numpy as np
@@ -33,13 +33,15 @@ class SemanticSettings(BaseModel):
     brute_force_below: int = Field(
         50_000,
         ge=0,
-        description="number of vectors, earlier ones included, up to which every pair is compared; above it an inverted "
+        description="number of vectors, earlier ones included, up to which every pair is compared; above it an "
+        "inverted "
         "file of k-means clusters is searched",
     )
     n_probe: int = Field(
         8,
         ge=1,
-        description="with more vectors than `brute_force_below`: nearest k-means clusters that each vector is compared with; "
+        description="with more vectors than `brute_force_below`: nearest k-means clusters that each vector is compared "
+        "with; "
         "more find more duplicates and take longer",
     )
 

@@ -31,16 +31,19 @@ class EmbeddingSettings(BaseModel):
 
     backend: Literal["auto", "torch", "openvino"] = Field(
         "auto",
-        description="library that runs the encoder; `auto`: OpenVINO if it is installed, else torch; decided once a run",
+        description="library that runs the encoder; `auto`: OpenVINO if it is installed, else torch; decided once a "
+        "run",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="data type of the encoder; `auto`: bfloat16 if the processor multiplies it faster than float32, else "
+        description="data type of the encoder; `auto`: bfloat16 if the processor multiplies it faster than float32, "
+        "else "
         "float32; decided once a run",
     )
     long_texts: Literal["truncate", "chunk"] = Field(
         "truncate",
-        description="vector of a text longer than the encoder's limit: `truncate` embeds its beginning (and counts it), "
+        description="vector of a text longer than the encoder's limit: `truncate` embeds its beginning (and counts "
+        "it), "
         "`chunk` averages the vectors of its chunks",
     )
 

@@ -86,7 +86,8 @@ class NumberEncoder:
                 (text for text, row in zip(texts, rows, strict=True) if not _is_point(row, len(rows[0]))), texts[0]
             )
             raise HeirloomError(
-                f"encoder 'numbers' found {wrong[:60]!r}. It expects points of equal dimension, such as `0.412 -1.305`. "
+                f"encoder 'numbers' found {wrong[:60]!r}. It expects points of equal dimension, such as `0.412 "
+                "-1.305`. "
                 "For text, set `encoder = 'hashing'`."
             ) from error
         return l2_normalize(np.hstack([points, np.ones((len(points), 1))]).astype(np.float32))

@@ -1,7 +1,7 @@
 """Encode texts by a sentence-transformers model, run by torch or by OpenVINO.
 
-Every call sorts its texts by length, so calls with many texts are faster. A text longer than the model's limit is truncated,
-or split into chunks whose vectors are averaged.
+Every call sorts its texts by length, so calls with many texts are faster. A text longer than the model's limit is
+truncated, or split into chunks whose vectors are averaged.
 """
 
 import sys
@@ -44,7 +44,8 @@ class SentenceEncoder:
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise HeirloomError(
-                f"Cannot load encoder {model!r}: {reason}. It must be the name or path of a sentence-transformers model."
+                f"Cannot load encoder {model!r}: {reason}. It must be the name or path of a sentence-transformers "
+                "model."
             ) from error
         if settings.backend == "openvino":
             _replace_network_by_openvino(self._model, model, half=half)
@@ -103,8 +104,8 @@ class SentenceEncoder:
 def _replace_network_by_openvino(model: SentenceTransformer, name: str, *, half: bool) -> None:
     """Run the network by OpenVINO; tokenizing and pooling stay with sentence-transformers.
 
-    `SentenceTransformer(backend="openvino")` needs optimum-intel and an exported model; converting the loaded network in
-    memory needs neither.
+    `SentenceTransformer(backend="openvino")` needs optimum-intel and an exported model; converting the loaded network
+    in memory needs neither.
     """
     # Disable OpenVINO's usage telemetry: conversion works without the module.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -121,7 +122,8 @@ def _replace_network_by_openvino(model: SentenceTransformer, name: str, *, half:
             graph = openvino.convert_model(_LastHidden(network), example_input=example)
     except Exception as error:  # the tracer raises many types
         raise HeirloomError(
-            f"OpenVINO cannot run encoder {name!r}: {str(error).splitlines()[0]}. Set `curate.embedding.backend = 'torch'`."
+            f"OpenVINO cannot run encoder {name!r}: {str(error).splitlines()[0]}. Set `curate.embedding.backend = "
+            "'torch'`."
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -1,6 +1,7 @@
 """Closed forms of the loss of vocabulary in a loop, each with its source.
 
-They hold for models that fit their corpus exactly and are sampled without bias; the errors of a real model add to the loss.
+They hold for models that fit their corpus exactly and are sampled without bias; the errors of a real model add to the
+loss.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ Numbers = NDArray[np.float64]
 
 
 def type_survival(counts: Numbers, generations: int) -> Numbers:
-    """Return the probability that a type with this human count survives `generations` rounds of `replace`, shape as counts.
+    """Return the probability that a type with this human count survives rounds of `replace`, shape as counts.
 
     1 - f_k^c with f_0 = 0 and f_k = exp(f_{k-1} - 1): each occurrence has Poisson(1) offspring. The published bound
     1 - exp(-c/k) (Suresh et al. 2024, arXiv:2412.17646) lies below.
@@ -26,8 +27,8 @@ def type_survival(counts: Numbers, generations: int) -> Numbers:
 def type_presence_at_equilibrium(counts: Numbers, human_fraction: float, rounds: int = 2000) -> Numbers:
     """Return the long-run probability that a type is present, with a fixed human fraction in every round.
 
-    `counts` are the expected counts in a human sample of the size of a round. 1 - exp(-a L sum_j (1 - s_j)) with s_0 = 0 and
-    s_{j+1} = exp((1-a)(s_j - 1)): each round's human arrivals, and the descendants of them that are left.
+    `counts` are the expected counts in a human sample of the size of a round. 1 - exp(-a L sum_j (1 - s_j)) with s_0 =
+    0 and s_{j+1} = exp((1-a)(s_j - 1)): each round's human arrivals, and the descendants of them that are left.
     """
     return np.asarray(1 - np.exp(-human_fraction * counts * _descent(human_fraction, rounds)))
 
@@ -52,7 +53,8 @@ def human_fraction_needed(count: float, presence: float, generations: int | None
     highest = float(type_presence_at_equilibrium(np.array([count]), 1.0)[0])
     if presence > highest:
         raise HeirloomError(
-            f"A type with expected count {count:g} is in a human sample with a probability of {highest:.3f} at most; required "
+            f"A type with expected count {count:g} is in a human sample with a probability of {highest:.3f} at most; "
+            "required "
             f"is {presence:g}. Lower the required probability, or choose more frequent types."
         )
     low, high = 0.0, 1.0

@@ -1,10 +1,10 @@
 """Forecast the effect of a recipe's mixing and sampling on the vocabulary by simulating a loop over word counts.
 
-The simulated model fits the word shares of its corpus exactly and samples words independently. So the forecast includes the
-losses by chance, mix policy and sampling settings, but not by curation or by errors of a real model. Temperature and top-p act
-on word shares here, but on next-token distributions in a real model: the forecast gets the direction of their effect right,
-not its size. docs/forecast.md compares forecasts with measurements. With `replace`, the survival of a type follows
-`curation.forecast.closed_form.type_survival`.
+The simulated model fits the word shares of its corpus exactly and samples words independently. So the forecast includes
+the losses by chance, mix policy and sampling settings, but not by curation or by errors of a real model. Temperature
+and top-p act on word shares here, but on next-token distributions in a real model: the forecast gets the direction of
+their effect right, not its size. docs/forecast.md compares forecasts with measurements. With `replace`, the survival of
+a type follows `curation.forecast.closed_form.type_survival`.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,8 @@ def simulate_forecast(
 
     Args:
         human: occurrences of each word in the human training records, shape (words,).
-        sample: the same in the human sample that metrics compare with, shape (words,); the model's sample has as many words.
+        sample: the same in the human sample that metrics compare with, shape (words,); the model's sample has as many
+            words.
         num_records: number of human training records.
         loop: mixing and sampling settings.
         generations: the generations to forecast.

@@ -1,7 +1,7 @@
 """Estimate confidence intervals over texts, the units that a run samples.
 
-Means over texts use the percentile bootstrap. Numbers of distinct words use a delete-a-group jackknife (Shao & Tu 1995, "The
-Jackknife and Bootstrap", chapter 2), since a resample with repeats always has fewer distinct words.
+Means over texts use the percentile bootstrap. Numbers of distinct words use a delete-a-group jackknife (Shao & Tu 1995,
+"The Jackknife and Bootstrap", chapter 2), since a resample with repeats always has fewer distinct words.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ _RESAMPLES = 1000
 def jackknife(value: float, without: Sequence[float], confidence: float = 0.95) -> Interval:
     """Return a delete-a-group jackknife interval around `value`; (None, None) with fewer than two groups.
 
-    The variance is (g - 1) / g times the sum of squared deviations of the g values from their mean; the interval uses the t
-    distribution with g - 1 degrees of freedom.
+    The variance is (g - 1) / g times the sum of squared deviations of the g values from their mean; the interval uses
+    the t distribution with g - 1 degrees of freedom.
 
     Args:
         value: the estimate from all texts.
@@ -47,8 +47,8 @@ def bootstrap(
         rows: shape (texts,) for the mean, or (texts, columns) for a statistic of the column means.
         seed: of the resamples.
         confidence: coverage of the interval.
-        statistic: maps the column means of all resamples, shape (resamples, columns), to one value each; default: the first
-            column.
+        statistic: maps the column means of all resamples, shape (resamples, columns), to one value each; default: the
+            first column.
     """
     if len(rows) < 2:
         return None, None

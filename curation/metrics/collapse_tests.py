@@ -1,7 +1,7 @@
-"""Test a run for model collapse by each of the eight definitions of the term: present, absent or unknown, with evidence.
+"""Test a run for model collapse by each of eight definitions: present, absent or unknown, with evidence.
 
-Schaeffer et al. 2025, "Position: Model Collapse Does Not Mean What You Think", arXiv:2503.03150, lists the definitions. The
-tests are ours; docs/metrics.md describes them.
+Schaeffer et al. 2025, "Position: Model Collapse Does Not Mean What You Think", arXiv:2503.03150, lists the definitions.
+The tests are ours; docs/metrics.md describes them.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,12 +74,13 @@ def _lost_tails(history: Sequence[Metrics]) -> _Result:
 
 
 def _diverging_risk(history: Sequence[Metrics]) -> _Result:
-    """Present if the loss still rises, by regression over the later half, at more than half the slope of the earlier half."""
+    """Present if the loss rises in the later half of the run at more than half the slope of the earlier half."""
     losses = [np.log(value.value) for value in _series(history, "perplexity")]
     if len(losses) <= _MIN_GENERATIONS or not np.isfinite(losses).all():
         return _Result(
             "unknown",
-            f"needs {_MIN_GENERATIONS} generations after generation 0 with finite perplexity; there are {len(losses) - 1}",
+            f"needs {_MIN_GENERATIONS} generations after generation 0 with finite perplexity; there are "
+            f"{len(losses) - 1}",
         )
     half = len(losses) // 2
     early_slope = (losses[half] - losses[1]) / (half - 1)
@@ -87,7 +88,10 @@ def _diverging_risk(history: Sequence[Metrics]) -> _Result:
     loss_change_low = history[-1].get(("model", "loss_change"), Value(0.0)).low
     has_risen = loss_change_low is not None and loss_change_low > 0
     is_rising = late.slope - 2 * late.stderr > 0 and late.slope > early_slope / 2
-    evidence = f"held-out loss changes by {late.slope:+.3g} per generation since generation {half}, by {early_slope:+.3g} before"
+    evidence = (
+        f"held-out loss changes by {late.slope:+.3g} per generation since generation {half}, "
+        f"by {early_slope:+.3g} before"
+    )
     return _Result("present", evidence, half) if is_rising and has_risen else _Result("absent", evidence)
 
 

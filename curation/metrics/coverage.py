@@ -1,7 +1,8 @@
 """Measure the coverage of human n-grams: tail coverage falls early in a collapse.
 
-All counts are of samples of equal size. A sample covers only part of a vocabulary, so a coverage should be compared with that
-of generation 0, not with 1. Strata are by human count: once (hapax), 2 to 10 times (rare), more often (common).
+All counts are of samples of equal size. A sample covers only part of a vocabulary, so a coverage should be compared
+with that of generation 0, not with 1. Strata are by human count: once (hapax), 2 to 10 times (rare), more often
+(common).
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ _RESAMPLES = 4000
 
 
 def ngram_coverage(human: Counts, synthetic: Counts, least: int = 1, most: int | None = None) -> float:
-    """Return the share of n-grams with a human count of `least` to `most` that occur in synthetic text; 0 without any."""
+    """Return the share of n-grams with a human count of `least` to `most` that are in synthetic text; 0 for none."""
     in_stratum = _stratum(human, least, most)
     return float((synthetic[in_stratum] > 0).mean()) if in_stratum.any() else 0.0
 
@@ -45,8 +46,8 @@ def coverage_change(
 def vocabulary_retained(human: Iterable[str], corpus: Iterable[str]) -> tuple[float, int]:
     """Return the share of the distinct human words that a corpus contains, and the number of human words; 0 for none.
 
-    A model cannot learn a word that its corpus lacks, so this is the support that a finite sample loses for good. Unlike the
-    other vocabulary metrics it is computed on all texts instead of on samples of equal size.
+    A model cannot learn a word that its corpus lacks, so this is the support that a finite sample loses for good.
+    Unlike the other vocabulary metrics it is computed on all texts instead of on samples of equal size.
     """
     vocabulary = {word for text in human for word in words(text)}
     missing = set(vocabulary)
@@ -73,7 +74,8 @@ def missing_mass(counts: Counts) -> float:
 def js_divergence(human: Counts, synthetic: Counts) -> float:
     """Return the Jensen-Shannon divergence in bits: 0 for equal shares, 1 for disjoint types or if one side is empty.
 
-    H((P + Q) / 2) - (H(P) + H(Q)) / 2 with entropies to base 2. Lin 1991, "Divergence measures based on the Shannon entropy".
+    H((P + Q) / 2) - (H(P) + H(Q)) / 2 with entropies to base 2. Lin 1991, "Divergence measures based on the Shannon
+    entropy".
     """
     if not human.sum() or not synthetic.sum():
         return float(human.sum() != synthetic.sum())

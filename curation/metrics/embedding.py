@@ -18,10 +18,10 @@ PRDC_METRICS = ("embedding_precision", "embedding_recall", "embedding_density", 
 
 
 def prdc(human: Vectors, synthetic: Vectors, seed: int) -> list[Measured]:
-    """Return precision, recall, density and coverage with 95 % bootstrap intervals; 0 if a side has fewer than two texts.
+    """Return precision, recall, density and coverage with 95 % bootstrap intervals; 0 for fewer than two texts.
 
-    The neighborhood of a text is a ball up to its k-th nearest other text of the same side, k = 5. Unlike in the papers, the
-    largest 5 % of each side's neighborhoods are ignored.
+    The neighborhood of a text is a ball up to its k-th nearest other text of the same side, k = 5. Unlike in the
+    papers, the largest 5 % of each side's neighborhoods are ignored.
 
     - embedding_precision: share of synthetic texts in at least one human neighborhood.
     - embedding_recall: share of human texts in at least one synthetic neighborhood.
@@ -45,7 +45,7 @@ def prdc(human: Vectors, synthetic: Vectors, seed: int) -> list[Measured]:
 
 
 def _radius(vectors: Vectors, k: int) -> NDArray[np.float32]:
-    """Return the dot product with the k-th nearest other vector, as the edge of a neighborhood; infinite for outliers."""
+    """Return the dot product with the k-th nearest other vector, the edge of a neighborhood; infinite for outliers."""
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)
     edge = np.partition(products, -k, axis=1)[:, -k]
@@ -81,8 +81,8 @@ def embedding_dispersion(human: Vectors, synthetic: Vectors, seed: int) -> list[
     - vendi: see `vendi_score`.
     - embedding_trace: trace of the covariance matrix, 1 - |mean|^2 for vectors of length 1; 0 to 1.
     - self_similarity: mean cosine similarity of two different texts; 0 for fewer than two.
-    - mode_separation: mean difference of the cosine similarities to the nearest and to the second of ten k-means centers of
-      human text.
+    - mode_separation: mean difference of the cosine similarities to the nearest and to the second of ten k-means
+      centers of human text.
     """
     size = len(synthetic)
     without_group = [np.delete(synthetic, np.s_[group::GROUPS], 0) for group in range(min(GROUPS, size))]
@@ -97,7 +97,7 @@ def embedding_dispersion(human: Vectors, synthetic: Vectors, seed: int) -> list[
 
 
 def _vendi_with_interval(vectors: Vectors) -> tuple[float, float | None, float | None]:
-    """Return the score and its 95 % interval by the infinitesimal jackknife: the influence of each row on the entropy."""
+    """Return the score and its 95 % interval by the infinitesimal jackknife, from each row's influence."""
     if len(vectors) < 2:
         return vendi_score(vectors), None, None
     rows = vectors.astype(np.float64)

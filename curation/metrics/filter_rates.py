@@ -1,12 +1,12 @@
 """Find filters that drop significantly more of a source than usual.
 
-The baseline of a source is its own drop rate in earlier generations or, with fewer than 20 earlier records, the rate of the
-other sources together. An alert needs both:
+The baseline of a source is its own drop rate in earlier generations or, with fewer than 20 earlier records, the rate of
+the other sources together. An alert needs both:
 
-- significance: Fisher's exact test ("Statistical Methods for Research Workers", 1934, section 21.02), one-sided, at 99 % over
-  all comparisons of a generation (Bonferroni);
-- effect size: Cohen's h of at least 0.2 ("Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 6), for
-  example from 1 % to 4 %, from 10 % to 17 %, or from 50 % to 60 %.
+- significance: Fisher's exact test ("Statistical Methods for Research Workers", 1934, section 21.02), one-sided, at 99
+  % over all comparisons of a generation (Bonferroni);
+- effect size: Cohen's h of at least 0.2 ("Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 6),
+  for example from 1 % to 4 %, from 10 % to 17 %, or from 50 % to 60 %.
 
 Sources with fewer than 20 records are not tested.
 """
@@ -106,7 +106,7 @@ def _comparisons(current: FilterRates, earlier: FilterRates) -> Iterator[_Compar
 
 
 def _cohens_h(current: FilterRate, baseline: FilterRate) -> float:
-    """Return Cohen's h, 2 arcsin sqrt(p1) - 2 arcsin sqrt(p2), from -pi to pi; positive if more is dropped than usual."""
+    """Return Cohen's h, 2 arcsin sqrt(p1) - 2 arcsin sqrt(p2); positive if more is dropped than usual."""
     return 2 * (math.asin(math.sqrt(current.share)) - math.asin(math.sqrt(baseline.share)))
 
 

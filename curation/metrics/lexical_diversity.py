@@ -21,7 +21,7 @@ def entropy(counts: Counts) -> float:
 
 
 def distinct_n(counts: Counts) -> float:
-    """Return the number of types over the number of tokens: type-token ratio for words, distinct-n for n-grams; 0 for none.
+    """Return types over tokens: the type-token ratio for words, distinct-n for n-grams; 0 for no tokens.
 
     Li et al. 2016, "A diversity-promoting objective function", arXiv:1510.03055.
     """
@@ -31,8 +31,8 @@ def distinct_n(counts: Counts) -> float:
 def zipf_exponent(counts: Counts) -> float:
     """Return the Zipf exponent: the negative slope of log count on log rank over the first 1,000 ranks.
 
-    Weighted least squares with weight 1 / rank, so that the many types that occur once do not dominate. 0 for fewer than two
-    types.
+    Weighted least squares with weight 1 / rank, so that the many types that occur once do not dominate. 0 for fewer
+    than two types.
     """
     ranked = np.sort(counts[counts > 0])[::-1][:_FITTED_RANKS]
     if len(ranked) < 2:
@@ -50,8 +50,8 @@ def compression_ratio(texts: TokenizedTexts) -> float:
 def lexical_diversity(texts: Sequence[str]) -> NDArray[np.float64]:
     """Return the MTLD of each text, shape (texts,): mean length of runs with a type-token ratio above 0.72.
 
-    Mean of a forward and a backward pass; the last, incomplete run counts as (1 - TTR) / (1 - 0.72). 0 for a text without
-    words. McCarthy & Jarvis 2010, "MTLD, vocd-D, and HD-D".
+    Mean of a forward and a backward pass; the last, incomplete run counts as (1 - TTR) / (1 - 0.72). 0 for a text
+    without words. McCarthy & Jarvis 2010, "MTLD, vocd-D, and HD-D".
     """
     scores = []
     for text in texts:

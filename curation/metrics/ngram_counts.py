@@ -70,7 +70,7 @@ def count_ngrams(human: TokenizedTexts, synthetic: TokenizedTexts, length: int) 
 
 
 def word_counts(human: TokenizedTexts, *others: TokenizedTexts) -> list[Counts]:
-    """Return the occurrences of each human word in the human texts and in each of the others, each of shape (words,)."""
+    """Return the occurrences of each human word in the human texts and in each of the others, shape (words,)."""
     word_ids: dict[str, int] = {}
     for text in human:
         for word in text:

@@ -48,7 +48,7 @@ def perplexities(nll: Numbers, tokens: Tokens, num_bytes: int, seed: int) -> lis
 
 
 def paired_loss_difference(baseline: Numbers, current: Numbers, tokens: Tokens, seed: int) -> Measured:
-    """Return the held-out loss of a model minus that of the generation-0 model, in nats per token, with a 99 % interval.
+    """Return the held-out loss minus that of the generation-0 model, in nats per token, with a 99 % interval.
 
     Paired bootstrap over texts.
 
@@ -64,10 +64,10 @@ def paired_loss_difference(baseline: Numbers, current: Numbers, tokens: Tokens, 
 
 
 def perplexity_quantiles(nll: Numbers, tokens: Tokens, seed: int) -> list[Measured]:
-    """Return quantiles of the perplexity of each text under the generation-0 model, with 95 % intervals; none for no texts.
+    """Return quantiles of the texts' perplexity under the generation-0 model, with 95 % intervals.
 
-    Collapse shows at both ends: probability mass moves to likely texts, and a tail of texts appears that people would not
-    write (Shumailov et al. 2024).
+    Collapse shows at both ends: probability mass moves to likely texts, and a tail of texts appears that people would
+    not write (Shumailov et al. 2024).
 
     Args:
         nll: nats of each text, shape (texts,).

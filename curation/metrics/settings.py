@@ -1,7 +1,8 @@
 """Names and settings of the metrics of a generation.
 
-Vocabulary metrics compare equal numbers of words of human and of synthetic text, so that a value changes with the language
-and not with the size of the sample. Metrics whose cost is quadratic in texts use a sample, whose size is stored with them.
+Vocabulary metrics compare equal numbers of words of human and of synthetic text, so that a value changes with the
+language and not with the size of the sample. Metrics whose cost is quadratic in texts use a sample, whose size is
+stored with them.
 """
 
 from dataclasses import dataclass
@@ -63,22 +64,25 @@ class EvalSettings(BaseModel):
     embedding_sample_records: int = Field(
         500,
         ge=2,
-        description="texts of each side for embedding metrics, perplexity under the generation-0 model, and the search for copies",
+        description="texts of each side for embedding metrics, perplexity under the generation-0 model, and the search "
+        "for copies",
     )
     encoder: str = Field(
         "hashing",
-        description="encoder for embedding metrics: hashing, numbers (points), minilm, or a sentence-transformers model",
+        description="encoder for embedding metrics: hashing, numbers (points), minilm, or a sentence-transformers "
+        "model",
     )
     custom_metrics: tuple[str, ...] = Field(
         (),
-        description="your own functions, as `module:function` or `file.py:function`: each receives `texts`, or `model` (a "
+        description="your own functions, as `module:function` or `file.py:function`: each receives `texts`, or `model` "
+        "(a "
         "folder), and returns numbers by name, which become metrics named `custom.NAME`, also for gate limits",
     )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Value of one metric; `low` and `high` are its confidence interval (95 % unless the metric says otherwise), if any."""
+    """Value of one metric; `low` and `high` are its confidence interval, if it has one (docs/metrics.md)."""
 
     metric: str
     value: float

@@ -69,7 +69,7 @@ COVERAGE_CHANGE_METRICS = ("type_coverage_change", "rare_word_coverage_change")
 
 
 def text_metrics(human: TokenizedTexts, synthetic: TokenizedTexts) -> list[Measured]:
-    """Return every vocabulary metric with its 95 % jackknife interval over texts; `sample_size` counts synthetic words."""
+    """Return every vocabulary metric with its 95 % jackknife interval; `sample_size` counts synthetic words."""
     num_words = count_words(synthetic)
     measured = []
     for length, metrics in _METRICS_BY_LENGTH.items():

@@ -1,8 +1,8 @@
 """Plan the prompts of a generation: their number, template, and the records that they are made from.
 
-`unconditional` prompts are empty; `prefix` prompts are the first words of a human record; a template has placeholders that
-records and attributes fill (`curation/prompts/templates.py`). No record is prompted from twice in a generation unless
-`max_prompts_per_record` allows it.
+`unconditional` prompts are empty; `prefix` prompts are the first words of a human record; a template has placeholders
+that records and attributes fill (`curation/prompts/templates.py`). No record is prompted from twice in a generation
+unless `max_prompts_per_record` allows it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,12 +43,14 @@ class PromptSettings(BaseModel):
 
     template_name: str = Field(
         "unconditional",
-        description="kind of prompt: unconditional (empty), prefix (the first words of a human record), template (your own), "
+        description="kind of prompt: unconditional (empty), prefix (the first words of a human record), template (your "
+        "own), "
         f"{', '.join(TEMPLATES)} (shipped templates), or your own function as package.module:name or file.py:name",
     )
     template: str = Field(
         "",
-        description="template: the prompt, with placeholders {record}, {opening}, {question}, {earlier} and the names of attributes",
+        description="template: the prompt, with placeholders {record}, {opening}, {question}, {earlier} and the names "
+        "of attributes",
     )
     attributes: dict[str, tuple[str, ...]] = Field(
         {}, description="values of each attribute; the cells of their grid have exact quotas of prompts"
@@ -58,7 +60,8 @@ class PromptSettings(BaseModel):
     )
     output_format: Literal["prompt_and_completion", "completion", "chat"] | None = Field(
         None,
-        description="text to store as the record: `prompt_and_completion`, `completion`, or `chat` (both as a conversation); "
+        description="text to store as the record: `prompt_and_completion`, `completion`, or `chat` (both as a "
+        "conversation); "
         "default: `prompt_and_completion` for unconditional and prefix, `chat` for distill, else `completion`",
     )
     completions_per_prompt: int = Field(
@@ -89,7 +92,8 @@ class PromptSettings(BaseModel):
         validate_shares(self.source_shares, "source_shares")
         if self.template_name != "template" and self.template:
             raise HeirloomError(
-                f"`template` is used with `template_name = 'template'` only; it is {self.template_name!r}. Remove one of them."
+                f"`template` is used with `template_name = 'template'` only; it is {self.template_name!r}. Remove one "
+                "of them."
             )
         if self.is_user_template:
             PROMPT_TEMPLATES.load(self.template_name, _BUILTIN_TEMPLATES)
@@ -102,7 +106,8 @@ class PromptSettings(BaseModel):
         unknown = [name for name in self.attribute_weights if name not in self.attributes]
         if unknown:
             raise HeirloomError(
-                f"`attribute_weights` has weights for {unknown[0]!r}, which is not in `attributes`. Add it there, or remove them."
+                f"`attribute_weights` has weights for {unknown[0]!r}, which is not in `attributes`. Add it there, or "
+                "remove them."
             )
         if not self.needs_records and (
             self.source_shares is not None or self.max_prompts_per_record > 1 or self.topic_steering.num_topics
@@ -113,7 +118,8 @@ class PromptSettings(BaseModel):
             )
         if self.topic_steering.num_topics and (self.source_shares is not None or "topic" in self.attributes):
             raise HeirloomError(
-                "`topic_steering` excludes `source_shares` and an attribute named 'topic'. Remove them, or set `num_topics = 0`."
+                "`topic_steering` excludes `source_shares` and an attribute named 'topic'. Remove them, or set "
+                "`num_topics = 0`."
             )
         return self
 
@@ -129,7 +135,7 @@ class PromptSettings(BaseModel):
 
     @property
     def needs_survivors(self) -> bool:
-        """Whether the plan depends on survivors of earlier generations: their texts, or their numbers by cell or topic."""
+        """Whether the plan depends on survivors of earlier generations: on texts, or numbers by cell or topic."""
         return bool(self.attributes or self.topic_steering.num_topics) or "earlier" in placeholders(
             self._template_text()
         )
@@ -185,8 +191,8 @@ def plan_prompts(settings: PromptSettings, sources: PromptSources, seed: int) ->
     """Return the prompts of a generation in order.
 
     Raises:
-        HeirloomError: a record would be prompted from more often than allowed, or the user's function returned another number
-            of prompts.
+        HeirloomError: a record would be prompted from more often than allowed, or the user's function returned another
+            number of prompts.
     """
     records = sources.records
     count = max(1, round(settings.prompts_per_human_record * len(records)))

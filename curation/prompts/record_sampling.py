@@ -1,7 +1,7 @@
 """Sample the human records to prompt from: uniformly, by source quotas, or by topic.
 
-Each round uses every record once, in random order, before the next round starts. So within a source or topic, the numbers of
-prompts per record differ by at most 1.
+Each round uses every record once, in random order, before the next round starts. So within a source or topic, the
+numbers of prompts per record differ by at most 1.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Fill prompt templates, and apportion prompts to the cells of an attribute grid.
 
-A placeholder is `{record}`, `{opening}` (the first words of a human record), `{question}` (the first message of a record that is
-a conversation, else the whole record), `{earlier}` (a survivor of the last generation, or a human record before there is
-one), or the name of an attribute. The values of all attributes form a grid. Its cells have equal quotas, or quotas by
-weights; cells whose prompts left too few survivors in earlier generations are prompted first.
+A placeholder is `{record}`, `{opening}` (the first words of a human record), `{question}` (the first message of a
+record that is a conversation, else the whole record), `{earlier}` (a survivor of the last generation, or a human record
+before there is one), or the name of an attribute. The values of all attributes form a grid. Its cells have equal
+quotas, or quotas by weights; cells whose prompts left too few survivors in earlier generations are prompted first.
 """
 
 import itertools
@@ -67,8 +67,8 @@ def validate_template(template: str, attributes: Mapping[str, Sequence[str]]) ->
     """Check that placeholders and attributes match.
 
     Raises:
-        HeirloomError: the template is empty, a placeholder is unknown, an attribute has no placeholder, or an attribute has no
-            values or a repeated one.
+        HeirloomError: the template is empty, a placeholder is unknown, an attribute has no placeholder, or an attribute
+            has no values or a repeated one.
     """
     if not template.strip():
         raise HeirloomError("The template is empty. Set `prompts.template` to a text with placeholders in braces.")
@@ -76,13 +76,15 @@ def validate_template(template: str, attributes: Mapping[str, Sequence[str]]) ->
     unknown = sorted(names - RECORD_PLACEHOLDERS - set(attributes))
     if unknown:
         raise HeirloomError(
-            f"Unknown placeholder {{{unknown[0]}}}. Placeholders are {', '.join(sorted(RECORD_PLACEHOLDERS))}, and the names in "
+            f"Unknown placeholder {{{unknown[0]}}}. Placeholders are {', '.join(sorted(RECORD_PLACEHOLDERS))}, and the "
+            "names in "
             f"`prompts.attributes` ({', '.join(attributes) or 'none'})."
         )
     unused = sorted(set(attributes) - names)
     if unused:
         raise HeirloomError(
-            f"The template has no placeholder {{{unused[0]}}} for the attribute {unused[0]!r}. Add it, or remove the attribute."
+            f"The template has no placeholder {{{unused[0]}}} for the attribute {unused[0]!r}. Add it, or remove the "
+            "attribute."
         )
     for name, values in attributes.items():
         if not values or len(set(values)) < len(values):

@@ -1,7 +1,7 @@
 """Divide a total among sources or strata by their shares, in whole numbers that sum to the total.
 
-Largest remainder (Hamilton's method): each source gets the whole part of its share, and the units that are left go to the
-largest fractions. No record is taken twice; a source with too few records is refused.
+Largest remainder (Hamilton's method): each source gets the whole part of its share, and the units that are left go to
+the largest fractions. No record is taken twice; a source with too few records is refused.
 """
 
 import math

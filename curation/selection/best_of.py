@@ -25,8 +25,10 @@ class BestOfSettings(BaseModel):
 
     objective: str = Field(
         "lexical_diversity",
-        description="score that the kept response maximizes: length (words), lexical_diversity (MTLD), distance (from human "
-        "training records and earlier survivors), or your own reward as package.module:name or file.py:name, which receives "
+        description="score that the kept response maximizes: length (words), lexical_diversity (MTLD), distance (from "
+        "human "
+        "training records and earlier survivors), or your own reward as package.module:name or file.py:name, which "
+        "receives "
         "prompts and texts and returns one number for each",
     )
 

@@ -1,7 +1,7 @@
 """Select a diverse subset without thinning out the tails.
 
-Every stratum keeps its exact share, so that rare kinds of text lose no larger share than common ones; within a stratum, rows
-are selected by their marginal gain. docs/diversity.md compares the three methods.
+Every stratum keeps its exact share, so that rare kinds of text lose no larger share than common ones; within a stratum,
+rows are selected by their marginal gain. docs/diversity.md compares the three methods.
 """
 
 from typing import Literal
@@ -31,7 +31,8 @@ class DiversitySettings(BaseModel):
     )
     method: Literal["facility-location", "k-center", "dpp"] = Field(
         "facility-location",
-        description="facility-location keeps records that represent the others, k-center records far from every kept one, dpp records "
+        description="facility-location keeps records that represent the others, k-center records far from every kept "
+        "one, dpp records "
         "that the kept ones together do not explain",
     )
     diversity_weight: float = Field(
@@ -42,11 +43,13 @@ class DiversitySettings(BaseModel):
     )
     quality: Literal["log_probability", "words"] = Field(
         "log_probability",
-        description="quality of a record, used if diversity_weight is below 1: mean log-probability per token, or number of words",
+        description="quality of a record, used if diversity_weight is below 1: mean log-probability per token, or "
+        "number of words",
     )
     strata: Literal["clusters", "source", "none"] = Field(
         "clusters",
-        description="groups that each keep the same share, so that rare kinds of text are not lost: k-means clusters of the vectors, "
+        description="groups that each keep the same share, so that rare kinds of text are not lost: k-means clusters "
+        "of the vectors, "
         "sources, or no groups",
     )
     block_size: int = Field(
@@ -126,7 +129,8 @@ def _ranks(quality: Scores | None, rows: int, settings: DiversitySettings) -> Sc
             "no record has one" if quality is None else f"{(~np.isfinite(quality)).sum()} of {rows} records have none"
         )
         raise HeirloomError(
-            f"`curate.diversity.diversity_weight` is {settings.diversity_weight:g} and needs the {settings.quality} of every "
+            f"`curate.diversity.diversity_weight` is {settings.diversity_weight:g} and needs the {settings.quality} of "
+            "every "
             f"record, but {missing}. Set `curate.diversity.quality = 'words'`, or `diversity_weight = 1`."
         )
     ordered = np.sort(quality)

@@ -52,8 +52,8 @@ def best_vs_worst_pairs(
 ) -> list[Pair]:
     """Pair the best kept response to each prompt with the worst response of another text.
 
-    Of equal scores the first is taken. A response with a score of NaN is ignored. A prompt has no pair if its best response
-    scores no higher than its worst.
+    Of equal scores the first is taken. A response with a score of NaN is ignored. A prompt has no pair if its best
+    response scores no higher than its worst.
     """
     rows_of_prompt: dict[str, list[int]] = defaultdict(list)
     for row, prompt in enumerate(prompts):

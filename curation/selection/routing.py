@@ -19,8 +19,8 @@ TeacherRewards: TypeAlias = Mapping[tuple[str, str], Sequence[float]]
 def underrepresented_shares(human: NDArray[np.float64], synthetic: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return shares of the next prompts by stratum, shape (strata,), higher where synthetic records are missing.
 
-    With a next round as large as the last one, both rounds together come as close to the human shares as prompts can bring
-    them.
+    With a next round as large as the last one, both rounds together come as close to the human shares as prompts can
+    bring them.
 
     Args:
         human: number of human records of each stratum, shape (strata,).
@@ -43,9 +43,10 @@ def assign_by_thompson_sampling(
 ) -> list[str]:
     """Return a teacher for each prompt by Thompson sampling: draw a mean reward for each, and take the largest.
 
-    The mean of a teacher in a stratum is drawn from a normal distribution around its mean reward, with a standard error that
-    falls with the number of rewards. A teacher without rewards in the stratum has the mean of its rewards elsewhere; one
-    without any reward has the mean of the best teacher. Without any rewards, prompts are assigned round-robin.
+    The mean of a teacher in a stratum is drawn from a normal distribution around its mean reward, with a standard error
+    that falls with the number of rewards. A teacher without rewards in the stratum has the mean of its rewards
+    elsewhere; one without any reward has the mean of the best teacher. Without any rewards, prompts are assigned
+    round-robin.
 
     Args:
         strata: stratum of each prompt.

@@ -49,7 +49,7 @@ def fill_to_total(total: int, shares: NDArray[np.float64], capacity: NDArray[np.
 
 
 def rarest_word_bin(texts: Sequence[str], human_counts: Mapping[str, int]) -> NDArray[np.int64]:
-    """Return the log2 of the human count of each text's rarest human word, rounded down, shape (texts,); -1 without one.
+    """Return the rounded-down log2 of the human count of each text's rarest human word, shape (texts,); -1 for none.
 
     Args:
         texts: the texts to stratify.

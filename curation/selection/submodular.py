@@ -1,9 +1,10 @@
 """Select rows greedily by their marginal gain: facility location, k-center, and determinantal point processes.
 
 Each function selects the same rows as the plain greedy rule, but faster: the gain of a row never grows while others are
-selected, so an earlier gain is an upper bound, and a row is evaluated again only when its bound is the highest (lazy greedy,
-Minoux 1978). Each returns the score of each row at the time it was selected, shape (rows,), NaN for rows that were not. The
-score is the gain times `diversity_weight` plus the quality times `1 - diversity_weight`, scaled to the largest gain.
+selected, so an earlier gain is an upper bound, and a row is evaluated again only when its bound is the highest (lazy
+greedy, Minoux 1978). Each returns the score of each row at the time it was selected, shape (rows,), NaN for rows that
+were not. The score is the gain times `diversity_weight` plus the quality times `1 - diversity_weight`, scaled to the
+largest gain.
 """
 
 import heapq
@@ -39,10 +40,10 @@ class SelectionRequest:
 
 
 def facility_location(vectors: Vectors, request: SelectionRequest) -> Scores:
-    """Select by the gain in the sum of every row's cosine similarity to its nearest selected row (negative cosines count 0).
+    """Select by the gain in the sum of all rows' cosine similarity (at least 0) to their nearest selected row.
 
-    Reaches at least 1 - 1/e of the best sum with one stratum (Nemhauser, Wolsey & Fisher 1978), at least half with several
-    (Fisher, Nemhauser & Wolsey 1978). Needs 4 bytes of memory times the square of the number of rows.
+    Reaches at least 1 - 1/e of the best sum with one stratum (Nemhauser, Wolsey & Fisher 1978), at least half with
+    several (Fisher, Nemhauser & Wolsey 1978). Needs 4 bytes of memory times the square of the number of rows.
     """
     scores, remaining = np.full(len(vectors), np.nan), request.quotas.copy()
     similar = vectors @ vectors.T
@@ -73,8 +74,8 @@ def k_center(vectors: Vectors, request: SelectionRequest) -> Scores:
 
     With one stratum, no selection of this size has less than half the largest Euclidean distance (Gonzalez 1985).
     """
-    # Works in batches: select among the rows of highest score while no row outside the batch can have a higher one, then
-    # update the distances of all rows by one matrix product.
+    # Works in batches: select among the rows of highest score while no row outside the batch can have a higher one,
+    # then update the distances of all rows by one matrix product.
     scores, remaining = np.full(len(vectors), np.nan), request.quotas.copy()
     distance = np.full(len(vectors), 2.0)
     while remaining.any():
@@ -106,8 +107,9 @@ def k_center(vectors: Vectors, request: SelectionRequest) -> Scores:
 def dpp(vectors: Vectors, request: SelectionRequest) -> Scores:
     """Select by the part of a row's variance, from 0 to 1, that the selected rows do not explain.
 
-    Greedy MAP inference for a determinantal point process (Chen, Zhang & Zhou 2018) with the kernel exp(-2 (1 - cosine)).
-    Needs 4 bytes of memory times rows times selected rows, and time that grows with the square of the selected rows.
+    Greedy MAP inference for a determinantal point process (Chen, Zhang & Zhou 2018) with the kernel exp(-2 (1 -
+    cosine)). Needs 4 bytes of memory times rows times selected rows, and time that grows with the square of the
+    selected rows.
     """
     num_selected = int(request.quotas.sum())
     scores, remaining = np.full(len(vectors), np.nan), request.quotas.copy()

@@ -1,4 +1,4 @@
-"""Find the topics of human text, their coverage by synthetic text, and shares of the next prompts that raise low coverage.
+"""Find topics of human text, their coverage by synthetic text, and prompt shares that raise low coverage.
 
 A topic is a cluster of a spherical k-means over human records.
 """

@@ -1,1 +1,1 @@
-"""Published results on recursive generation as small programs: the replay game, proper generation, and generation chains."""
+"""Published results on recursive generation as programs: replay game, proper generation, generation chains."""

@@ -2,7 +2,8 @@
 
 A state is a whole text, or any hashable value; no memory is passed from one step to the next. The functions compute the
 observables of a chain of T steps: first recurrence, recurrent set, distinct states, similarity and drift.
-Geng, Mohamed, Shang, Vazirgiannis, Poibeau 2026, "Markovian Generation Chains in Large Language Models", arXiv:2603.11228.
+Geng, Mohamed, Shang, Vazirgiannis, Poibeau 2026, "Markovian Generation Chains in Large Language Models",
+arXiv:2603.11228.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -58,7 +59,8 @@ def run_chains(generate: Callable[[Sequence[str], int], Sequence[str]], seeds: S
     """Generate from the last outputs `steps` times.
 
     Args:
-        generate: returns the outputs of all chains from their last outputs; the step number can seed its random numbers.
+        generate: returns the outputs of all chains from their last outputs; the step number can seed its random
+            numbers.
         seeds: first text of each chain.
         steps: number of steps, T.
     """

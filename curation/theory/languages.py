@@ -1,7 +1,8 @@
 """Languages of the theory of generation: infinite sets of integers with a membership oracle.
 
-Integers are enumerated as 0, 1, -1, 2, -2, ...; "below m" means among the first m of them. The classes of languages are those
-of the proofs of Racca, Valko and Sanyal 2026 (arXiv:2603.11784), in the order in which a player tries their languages.
+Integers are enumerated as 0, 1, -1, 2, -2, ...; "below m" means among the first m of them. The classes of languages are
+those of the proofs of Racca, Valko and Sanyal 2026 (arXiv:2603.11784), in the order in which a player tries their
+languages.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def first_new(language: Language, known: Sequence[int]) -> int:
 
 
 def overlapping() -> list[Language]:
-    """Return three languages, of which two share only 1, 2, 3, 4: five distinct numbers suffice to generate, four do not."""
+    """Return three languages, of which two share only 1 to 4: five distinct numbers suffice, four do not."""
     return [
         Language("even", "1, 3 and the positive even numbers", lambda x: (x > 0) & ((x % 2 == 0) | (x <= 3))),
         Language("odd", "2, 4 and the positive odd numbers", lambda x: (x > 0) & ((x % 2 == 1) | (x <= 4))),
@@ -80,7 +81,10 @@ def residues() -> list[Language]:
 
 
 def four() -> list[Language]:
-    """Return the class of Theorem 7.3, for which proper generation with replay fails. Beyond 2 and -2 all members agree."""
+    """Return the class of Theorem 7.3, for which proper generation with replay fails.
+
+    Beyond 2 and -2 all members agree.
+    """
     return [
         Language("h1-", "0, -1, -2, ... and 1", lambda x: (x <= 0) | (x == 1)),
         Language("h2-", "0, -1, -2, ... and 2", lambda x: (x <= 0) | (x == 2)),

@@ -1,6 +1,7 @@
 """Players of the replay game: functions from the observed numbers and the player's own past answers to the next answer.
 
-Racca, Valko, Sanyal 2026, arXiv:2603.11784: Algorithm 1 (burn-in), Algorithm 2 (witness protection), and players without them.
+Racca, Valko, Sanyal 2026, arXiv:2603.11784: Algorithm 1 (burn-in), Algorithm 2 (witness protection), and players
+without them.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ def witnesses(languages: Sequence[Language], observed: Sequence[int], answered: 
 
 
 def _largest_critical(rows: Marks) -> int:
-    """Return the last language that is a subset of each earlier one on these numbers; `rows` has shape (languages, numbers)."""
+    """Return the last language that is a subset of each earlier one; `rows` has shape (languages, numbers)."""
     return max(row for row in range(len(rows)) if not (rows[row] & ~rows[:row]).any())
 
 

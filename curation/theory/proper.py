@@ -1,7 +1,8 @@
 """Proper generation with replay: the player must name a language, but one stream can be an enumeration of two targets.
 
-Theorem 7.3 of Racca, Valko, Sanyal 2026 (arXiv:2603.11784), checked by enumeration of all cases, and its proof as a test for
-any finite class. Sets are compared on a window of integers, which is exact for languages that are regular beyond it.
+Theorem 7.3 of Racca, Valko, Sanyal 2026 (arXiv:2603.11784), checked by enumeration of all cases, and its proof as a
+test for any finite class. Sets are compared on a window of integers, which is exact for languages that are regular
+beyond it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +16,20 @@ from curation.theory.languages import Integers, Language, Marks
 
 @dataclass(frozen=True)
 class Trap:
-    """For a language named first: a stream that is legal for two targets, without any language that is right for both."""
+    """For a language named first: a stream that is legal for two targets, with no language right for both."""
 
     named: Language
     targets: tuple[Language, Language]
     stream: tuple[int, ...]
-    """A number in both targets, those in only one of them (replays from the named language), then the others in both."""
+    """A number in both targets, those in only one (replays of the named language), then the others in both."""
 
 
 def traps(languages: Sequence[Language], window: int = 300) -> list[Trap]:
     """Return a trap for every language that may be named first; empty if one of them has none.
 
     Proper generation fails for a class if a first number is in two targets, their symmetric difference is in the named
-    language, and no member is a subset of their intersection. Sufficient with replay; derived from the proof of Theorem 7.3.
+    language, and no member is a subset of their intersection. Sufficient with replay; derived from the proof of Theorem
+    7.3.
     """
     numbers = np.arange(-window, window + 1)
     members = {language.name: language.holds(numbers) for language in languages}
@@ -56,8 +58,8 @@ def _is_trap(members: Mapping[str, Marks], named: Language, first: Language, sec
 def legal(stream: Sequence[int], target: Language, named: Language | None) -> bool:
     """Return whether a stream enumerates this target, with replays from the language named first.
 
-    The first number precedes any answer and must be genuine; without a named language there is no replay. Every number of the
-    target up to the stream's largest absolute value must occur.
+    The first number precedes any answer and must be genuine; without a named language there is no replay. Every number
+    of the target up to the stream's largest absolute value must occur.
     """
     if stream[0] not in target:
         return False

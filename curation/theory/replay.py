@@ -1,7 +1,8 @@
 """Play the game of language generation with replay: the adversary may show the player's own past answers again.
 
-In round t the adversary shows x_t, which is in the target or an earlier answer; the player answers o_t. The answer is correct
-if o_t is in the target and was not observed. Racca, Valko, Sanyal 2026, "Language Generation with Replay", arXiv:2603.11784.
+In round t the adversary shows x_t, which is in the target or an earlier answer; the player answers o_t. The answer is
+correct if o_t is in the target and was not observed. Racca, Valko, Sanyal 2026, "Language Generation with Replay",
+arXiv:2603.11784.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +46,8 @@ def play(player: Player, adversary: Adversary, target: Language, rounds: int) ->
         first_answered_in = answered.index(current) + 1 if current in answered else 0
         if not genuine and not first_answered_in:
             raise HeirloomError(
-                f"Round {number} shows {current}, which is neither in {target.name} nor an earlier answer of the player."
+                f"Round {number} shows {current}, which is neither in {target.name} nor an earlier answer of the "
+                "player."
             )
         shown.append(current)
         answer = player(shown, answered)
@@ -83,7 +85,8 @@ def enumerating(target: Language, every: int, seed: int) -> Adversary:
 def starving(patience: int = 20) -> Adversary:
     """Return an adversary against `languages.residues`.
 
-    It shows new multiples of 4, and numbers with remainder 1 only after the player has answered them, or after `patience` rounds.
+    It shows new multiples of 4, and numbers with remainder 1 only after the player has answered them, or after
+    `patience` rounds.
     """
 
     def show(shown: Sequence[int], answered: Sequence[int]) -> int:
@@ -99,7 +102,10 @@ def starving(patience: int = 20) -> Adversary:
 
 
 def counting_then_echoing(count: int) -> Adversary:
-    """Return the adversary of Theorem 5.1: 1 to `count`, then always the player's last answer. Legal for two targets."""
+    """Return the adversary of Theorem 5.1: 1 to `count`, then always the player's last answer.
+
+    Legal for two targets.
+    """
 
     def show(shown: Sequence[int], answered: Sequence[int]) -> int:
         return len(shown) + 1 if len(shown) < count else answered[-1]

@@ -1,7 +1,7 @@
 """Choose between the numba and the numpy kernel, and run a kernel over blocks of texts on several threads.
 
-Both kernels return the same values. A kernel processes one block of texts at a time. Blocks run on plain threads and each
-block writes its own rows, so results do not depend on the number of threads.
+Both kernels return the same values. A kernel processes one block of texts at a time. Blocks run on plain threads and
+each block writes its own rows, so results do not depend on the number of threads.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from curation.text import character_classes
 _log = logging.getLogger(__name__)
 
 _MIN_BYTES_FOR_NUMBA = 4 << 20
-"""numpy hashes this many bytes in a few tenths of a second; loading numba's machine code takes 1 s, compiling it 10 s."""
+"""numpy hashes this many bytes in tenths of a second; loading numba's machine code takes 1 s, compiling it 10 s."""
 
 _BYTES_PER_ITEM = 16
 """Added to the size of every item, so that empty texts fill a block too."""
@@ -49,7 +49,7 @@ class HashKernel:
 
 
 def choose_kernel(num_bytes: int) -> HashKernel:
-    """Return the kernel that finishes first on this many bytes: numpy on little text, where loading numba costs more."""
+    """Return the faster kernel for this many bytes: numpy on little text, where loading numba costs more."""
     return numpy_kernel() if num_bytes < _MIN_BYTES_FOR_NUMBA else default_kernel()
 
 

@@ -1,13 +1,14 @@
-"""Bytes to words to shingle hashes to signatures and similarities, compiled by numba; `numpy_kernels` gives the same values.
+"""Compute shingle hashes, signatures and similarities, compiled by numba; `numpy_kernels` gives the same values.
 
-A word is hashed eight bytes at a time. A shingle hash is a polynomial over the hashes of its units, updated in a rolling
-window. Sets of shingle hashes are concatenated: those of row `i` are `hashes[starts[i] : starts[i + 1]]`, with repeats.
+A word is hashed eight bytes at a time. A shingle hash is a polynomial over the hashes of its units, updated in a
+rolling window. Sets of shingle hashes are concatenated: those of row `i` are `hashes[starts[i] : starts[i + 1]]`, with
+repeats.
 
 Functions are compiled without the interpreter lock, so plain threads run them on all cores. numba's own threads are not
 used: kernels with `parallel=True` are not cached, and the default thread pool may not be entered from two threads. The
-first call on a machine compiles (seconds). The machine code is cached next to the source, in the user's cache folder, or,
-where neither is writable, for this process only. numba checks only the file of a cached function for changes, so all
-compiled functions that call each other stand in this file.
+first call on a machine compiles (seconds). The machine code is cached next to the source, in the user's cache folder,
+or, where neither is writable, for this process only. numba checks only the file of a cached function for changes, so
+all compiled functions that call each other stand in this file.
 """
 
 from collections.abc import Callable
@@ -140,7 +141,7 @@ def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes
 
 @jit
 def _add_non_ascii(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> bool:
-    """Copy apostrophes and non-ASCII characters that belong to a word; return False at a character that is a word itself.
+    """Copy apostrophes and non-ASCII characters of words; return False at a character that is a word itself.
 
     Goes from left to right: a word reaches up to `i` if the byte of `low` before `i` is not 0.
     """
@@ -293,7 +294,8 @@ def shingle_hashes(
         classes: `curation.text.character_classes()`.
 
     Returns:
-        The hashes of all texts, concatenated, and the offset of each text's hashes with their total, shape (texts + 1,).
+        The hashes of all texts, concatenated, and the offset of each text's hashes with their total, shape (texts +
+        1,).
     """
     capacity, longest = 0, 0
     for i in range(len(begins)):

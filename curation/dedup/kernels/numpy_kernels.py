@@ -1,4 +1,4 @@
-"""Bytes to words to shingle hashes to signatures and similarities in plain numpy, with the values of `numba_kernels`."""
+"""Compute shingle hashes, signatures and similarities in plain numpy, with the values of `numba_kernels`."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _LOW = np.array(
     + [*range(128, 256)],
     np.uint8,
 )
-"""Lower case of ASCII letters, digits, underscore and apostrophe; other ASCII characters to 0; other bytes unchanged."""
+"""Lower case of ASCII letters, digits, underscore and apostrophe; 0 for other ASCII; other bytes unchanged."""
 _WIDTH = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10, np.int64)
 """Bytes of a UTF-8 character by its first byte."""
 _SPACE, _QUOTE = 32, ord("'")

@@ -1,8 +1,8 @@
 """Concatenate texts into one byte array, the input format of the kernels.
 
-ASCII texts, and texts whose other characters casefolding leaves unchanged, keep their bytes: an Arrow column of such texts
-is not even copied, since the kernels fold ASCII themselves. Any other text is folded here (`curation.text.casefold_nfc`)
-before it is encoded as UTF-8.
+ASCII texts, and texts whose other characters casefolding leaves unchanged, keep their bytes: an Arrow column of such
+texts is not even copied, since the kernels fold ASCII themselves. Any other text is folded here
+(`curation.text.casefold_nfc`) before it is encoded as UTF-8.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,10 @@ class TextBuffer:
 
 
 def to_text_buffer(*columns: Texts) -> TextBuffer:
-    """Concatenate all texts of these columns in order. A lone surrogate is kept as three bytes that are not a letter."""
+    """Concatenate all texts of these columns in order.
+
+    A lone surrogate is kept as three bytes that are not a letter.
+    """
     builder = _BufferBuilder()
     for column in columns:
         if isinstance(column, pa.ChunkedArray):
