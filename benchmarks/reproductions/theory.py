@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.figures import Figure, short
+from benchmarks.theory.closed_form import admissible_synthetic, fresh_loop_error, verifier_break_even
 from benchmarks.theory.feedback import chosen_among, curated_trajectories, effective_types, reward_variance
 from benchmarks.theory.verifying import accuracy
-from benchmarks.theory.closed_form import admissible_synthetic, fresh_loop_error, verifier_break_even
 
 
 def feedback(*, outcomes: int = 50, rounds: int = 30) -> Iterator[Figure]:
