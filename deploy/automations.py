@@ -19,10 +19,10 @@ from prefect.blocks.notifications import SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
-from flows.cli.environment import HEARTBEAT
+from flows.orchestration.environment import HEARTBEAT_SECONDS
 from flows.orchestration.local_server import require_server
 
-SILENCE = timedelta(seconds=3 * HEARTBEAT)
+SILENCE = timedelta(seconds=3 * HEARTBEAT_SECONDS)
 """How long without a sign of life a run counts as living. Any shorter, and healthy runs would be started twice."""
 
 RESUMES = 2

@@ -1,5 +1,5 @@
-"""Flows tell the story: a model speaks, and the next one learns from what was worth keeping of it.
+"""Prefect flows: the generation loop, ingestion, comparison, and the command line.
 
-Human text comes in. Then, generation after generation, the model's words are curated and mixed with preserved
-human text, a new model learns from them, is measured, and a gate says whether to go on.
+Each generation samples text from the current model, filters it, mixes it with human text, trains the next model,
+evaluates it, and decides whether to continue.
 """

@@ -1,7 +1,8 @@
-"""Collapse, and no collapse, in one picture: two loops on the same human text, the same seed, the same training.
+"""The demo: a loop that collapses, a loop that does not, and training on human text alone, in one report.
 
-*naive* learns from its own cold words alone; *guarded* keeps all human text, sees it last in each training,
-and adds fresh curated words. *human-only* is the same model on human text alone, stopped at its best.
+All three use the same human text, seed and training settings. *naive* trains each generation on the text of the last
+one alone, sampled at a low temperature. *guarded* keeps all human text, orders it last in each training, and adds
+filtered candidates. *human-only* trains on human text alone, with early stopping.
 
     heirloom demo --quick
 """
@@ -21,26 +22,32 @@ from tasks.orchestration.prefect import flow
 from tasks.orchestration.runners import map_pieces
 
 ARMS = ("naive", "guarded", "human-only")
+_QUICK_ARMS = ("naive", "guarded")
+_PASSAGE_LENGTH_CHARS = (80, 360)
 
 
 def demo_recipes(quick: bool, seed: int) -> list[Recipe]:
-    """The arms of the demo; the quick ones count words instead of training a transformer."""
-    recipes = [load_recipe(arm).model_copy(update={"dataset": "demo", "seed": seed}) for arm in ARMS]
+    """Return the recipes of the demo; the quick ones train n-gram models instead of transformers."""
+    recipes = [
+        load_recipe(arm).model_copy(update={"dataset": "demo", "seed": seed})
+        for arm in (_QUICK_ARMS if quick else ARMS)
+    ]
     if not quick:
         return recipes
-    counting = []
-    for recipe in recipes[:2]:
-        curate = recipe.curate.model_copy(update={"encoder": "hashing"})
-        counting.append(recipe.model_copy(update={"train": NgramTraining(), "curate": curate}))
-    return counting
+    return [
+        recipe.model_copy(
+            update={"train": NgramTraining(), "curate": recipe.curate.model_copy(update={"encoder": "hashing"})}
+        )
+        for recipe in recipes
+    ]
 
 
 def demo_ingest(source: str, passages: int) -> IngestSettings:
-    """How the demo cuts human text: passages of 80 to 360 characters, split by file where there are files."""
-    by_file = source == PYTHON_DOCS or Path(source).is_dir()
+    """Return the ingest settings of the demo: short passages, split by file if the source has several files."""
+    has_files = source == PYTHON_DOCS or Path(source).is_dir()
     return IngestSettings(
-        passage_length_chars=(80, 360),
-        split_by="source" if by_file else "record",
+        passage_length_chars=_PASSAGE_LENGTH_CHARS,
+        split_by="source" if has_files else "record",
         max_train_records=passages,
         max_heldout_records=max(100, passages // 2),
     )
@@ -48,7 +55,7 @@ def demo_ingest(source: str, passages: int) -> IngestSettings:
 
 @flow(name="demo", flow_run_name="demo")
 def demo(recipes: list[Recipe], site: Site, source: str, passages: int) -> Path:
-    """Ingest, run all arms, and write the report; returns its folder."""
+    """Ingest the source, run all recipes, and write the report; return the folder of the report."""
     with open_backends(site.resources, site.synced().store / "logs", map_pieces) as backends:
         for recipe in recipes:
             backends.preload(recipe.train, recipe.resolve_auto().generate)

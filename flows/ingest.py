@@ -1,4 +1,4 @@
-"""Documents become the human reserve and the held-out set.
+"""Flows that add human text and evaluation sets to a store.
 
 heirloom ingest letters.jsonl --name letters
 """
@@ -16,13 +16,13 @@ from tasks.orchestration.prefect import flow
 
 @flow(name="ingest", flow_run_name="{name}")
 def ingest(sources: Sequence[str], name: str, settings: IngestSettings, site: Site) -> dict[str, int]:
-    """Add a snapshot of human text called `name`; returns how many records went where."""
+    """Add a snapshot to the dataset `name`; return its number of records per split, and of rejected documents."""
     artifacts = ingestion.ingest(site.synced().store, name, sources, settings)
-    return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}
+    return {split: read_manifest(artifact.folder)["rows"] for split, artifact in artifacts.items()}
 
 
-def reasons(site: Site, name: str) -> dict[str, int]:
-    """Why documents of the newest snapshot were set aside, and how many for each reason, the commonest first."""
+def rejection_reasons(site: Site, name: str) -> dict[str, int]:
+    """Return the number of rejected documents of the newest snapshot by reason, the most frequent first."""
     store = site.synced().store
     folder = human_folder(store, name, newest_snapshot(store, name)) / "rejected_documents"
     return dict(read_manifest(folder)["facts"].get("reasons", {}))
@@ -32,6 +32,6 @@ def reasons(site: Site, name: str) -> dict[str, int]:
 def add_eval_set(
     sources: Sequence[str], dataset: str, name: str, settings: EvalSetSettings, site: Site
 ) -> dict[str, int]:
-    """Add an evaluation set called `name` to the human text called `human`; returns how many records went where."""
+    """Add the evaluation set `name` to a dataset; return its number of records and of rejected documents."""
     artifacts = eval_sets.add_eval_set(site.synced().store, dataset, name, sources, settings)
-    return {side: read_manifest(artifact.folder)["rows"] for side, artifact in artifacts.items()}
+    return {kind: read_manifest(artifact.folder)["rows"] for kind, artifact in artifacts.items()}

@@ -1,1 +1,1 @@
-"""What every package of Heirloom may import, whichever layer it is in."""
+"""Code that every layer may import."""

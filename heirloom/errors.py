@@ -1,8 +1,18 @@
-"""Errors that a user sees as one sentence; every other exception is a bug and keeps its traceback."""
+"""The base class of errors that users see as one sentence. Any other exception is a bug and keeps its traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class HeirloomError(ValueError):
-    """A mistake in a recipe, an input or a store; the message says what was found, what was expected and what to do.
+    """A mistake in a recipe, an input or a store.
 
-    It is a ValueError, so that pydantic reports it with the name of the field when a validator raises it.
+    The message states the value that was found, the values that are expected, and the remedy. The class derives from
+    ValueError so that pydantic reports it together with the name of the field when a validator raises it.
     """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean `X`?`` for the known name closest to `name`, or an empty string if none is close."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean `{matches[0]}`?" if matches else ""

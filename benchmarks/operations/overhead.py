@@ -105,7 +105,7 @@ def _overhead(made: World) -> dict[str, Any]:
 
 
 _GUARDED = """
-from flows.cli.environment import configure_environment
+from flows.orchestration.environment import configure_environment
 configure_environment()
 from flows.evolve import evolve
 from flows.config.site import Site; from flows.config.loading import load_recipe

@@ -1,64 +1,114 @@
-"""The command line, and the commands that make something: a command has the name of its flow.
+"""The `heirloom` command: all commands, global options, and the boundary that turns mistakes into one sentence.
 
-A mistake of the user's ends with one sentence and exit code 2. `sql` and `plan` do not import Prefect.
+Modules of commands import at the top only what declares options. Each command imports its implementation in its body,
+so that help pages and usage errors do not wait for pyarrow, DuckDB, scipy or Prefect.
 """
 
+import errno
+import os
 import sys
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 
 from flows.cli import curate, data, query, runs, serve, store, theory
-from flows.cli.environment import configure_environment
-from flows.config.loading import format_validation_error
-from heirloom.errors import HeirloomError
-from tasks.backends.workers.process import WorkerError
+from flows.cli.help import command_group
 
-app = typer.Typer(
-    help="Synthetic-data loops that survive their own output.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
+USAGE_EXIT_CODE = 2
+_DEBUG_VARIABLE = "HEIRLOOM_DEBUG"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
+"""Errors of the machine that name no file."""
+
+app = command_group(
+    "Run synthetic-data loops: generate, curate, mix with human text, train, evaluate, and decide whether to continue."
 )
 
 
-def main() -> None:
-    """Run a command; turn the user's mistakes into one sentence."""
-    configure_environment()
-    try:
-        # What a command leaves with by typer.Exit is answered here, not raised.
-        if code := app(standalone_mode=False):
-            sys.exit(code)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        exit_with_error("interrupted; the same command goes on from here", 130)
-    except ValidationError as error:
-        exit_with_error(format_validation_error(error), 2)
-    except HeirloomError as error:
-        exit_with_error(str(error), 2)
-    except OSError as error:
-        exit_with_error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2)
-    except WorkerError as error:
-        exit_with_error(str(error), 1)
-    except Exception as error:
-        # What Typer finds wrong with the words of a command explains itself.
-        explained = getattr(error, "format_message", None)
-        if explained is None:
-            raise
-        if said := explained():
-            exit_with_error(f"{said.rstrip('.')}; see heirloom --help", 2)
-        sys.exit(0)
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version
+
+        typer.echo(f"heirloom {version('heirloom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar=_DEBUG_VARIABLE, help="Show the traceback of every error.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001  (its callback prints)
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    # An environment variable reaches worker processes as well.
+    os.environ[_DEBUG_VARIABLE] = "1" if debug else "0"
 
 
 for commands in (runs, data, curate, query, store, serve):
     app.registered_commands += commands.app.registered_commands
-app.add_typer(theory.app, name="theory")
+app.add_typer(theory.app, name="theory", rich_help_panel="Theory")
+
+
+def main() -> None:
+    """Run a command. A mistake of the user ends with one sentence and exit code 2; a bug keeps its traceback."""
+    from flows.orchestration.environment import configure_environment
+
+    configure_environment()
+    try:
+        # In this mode typer.Exit does not raise: its code is returned.
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        exit_with_error("Interrupted. Run the same command again to resume.", 130)
+    except Exception as error:
+        # A usage error is raised before the options are parsed, and has no traceback worth showing.
+        usage_error = getattr(error, "format_message", None)
+        if usage_error is not None:
+            _exit_with_usage_error(usage_error())
+        if os.environ.get(_DEBUG_VARIABLE, "0") != "0":
+            raise
+        message, code = _describe(error)
+        if not message:
+            raise
+        exit_with_error(message, code)
+    if code:
+        sys.exit(code)
 
 
 def exit_with_error(sentence: str, code: int) -> None:
     """Print one sentence to standard error and exit."""
-    Console(stderr=True, highlight=False).print(f"[bold red]heirloom:[/] {escape(sentence)}", soft_wrap=True)
+    is_colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    label = typer.style("heirloom:", fg="red", bold=True) if is_colored else "heirloom:"
+    typer.echo(f"{label} {sentence}", err=True)
     sys.exit(code)
+
+
+def _exit_with_usage_error(message: str) -> None:
+    # Without arguments Typer prints the help page and raises an error without a message.
+    if not message:
+        sys.exit(0)
+    sentence = message if message.endswith((".", "?")) else f"{message}."
+    exit_with_error(f"{sentence} See `heirloom --help`.", USAGE_EXIT_CODE)
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """Return the sentence and the exit code for an expected error; an empty sentence for a bug."""
+    from pydantic import ValidationError
+
+    from heirloom.errors import HeirloomError
+
+    if isinstance(error, HeirloomError):
+        return str(error), USAGE_EXIT_CODE
+    if isinstance(error, ValidationError):
+        from flows.config.loading import format_validation_error
+
+        return format_validation_error(error), USAGE_EXIT_CODE
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror or error}: {error.filename}", USAGE_EXIT_CODE
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return f"{error.strerror}", USAGE_EXIT_CODE
+    from tasks.backends.workers.process import WorkerError
+
+    if isinstance(error, WorkerError):
+        return str(error), 1
+    return "", 1

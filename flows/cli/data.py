@@ -1,82 +1,91 @@
-"""Commands that take in human text and evaluation sets."""
+"""Commands that ingest human text and evaluation sets."""
 
 from typing import Annotated
 
 import typer
 
+from flows.cli.help import command
 from flows.cli.options import SiteFile, Store
-from flows.cli.progress_scope import _with_progress
-from flows.config.loading import load_site
-from flows.terminal.console import console
 
 app = typer.Typer()
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, folders or patterns (JSONL, CSV, TSV, Parquet, text, Markdown; also .gz and .zst), hf:NAME, or "
+        "python-docs."
+    ),
+]
 
-@app.command(epilog="Example: `heirloom ingest letters.jsonl --name letters --text-column body`")
+SettingChanges = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one ingest setting (docs/recipe.md); may be repeated."),
+]
+
+
+@command(app, panel="Data", example="heirloom ingest letters.jsonl --name letters --text-column body")
 def ingest(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="files, folders or patterns (JSONL, CSV, TSV, Parquet, text, Markdown; also .gz, .zst), hf:NAME, or python-docs"
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="name of the human text")],
-    text_column: Annotated[str, typer.Option(help="column that holds the text, or a conversation")] = "text",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="change one ingest setting, as key=value; may be repeated")
-    ] = None,
+    sources: Sources,
+    name: Annotated[str, typer.Option(help="Name of the dataset.")],
+    text_column: Annotated[str, typer.Option(help="Column with the text, or with a list of messages.")] = "text",
+    settings: SettingChanges = None,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve."""
+    """Ingest human text: deduplicate it and split it into training and held-out sets."""
     from curation.splitting import IngestSettings
-    from flows.config.loading import apply_overrides
+    from flows.config.loading import apply_overrides, load_site, validate_settings
+    from flows.terminal.console import console
+    from flows.terminal.progress import flow_session
 
-    chosen = IngestSettings.model_validate(apply_overrides({"text_column": text_column}, settings or []))
-    where = load_site(site, store)
-    with _with_progress([]):
-        from flows.ingest import ingest as flow
-        from flows.ingest import reasons
+    chosen = validate_settings(IngestSettings, apply_overrides({"text_column": text_column}, settings or []))
+    chosen_site = load_site(site, store)
+    with flow_session():
+        from flows.ingest import ingest as ingest_flow
+        from flows.ingest import rejection_reasons
 
-        counts = flow(sources, name, chosen, where)
+        counts = ingest_flow(sources, name, chosen, chosen_site)
     console.print(
-        f"[bold]{name}[/]: {counts['human_train']:,} records in the reserve, {counts['human_heldout']:,} held out, {counts['rejected_documents']:,} set aside"
+        f"[bold]{name}[/]: {counts['human_train']:,} records for training, {counts['human_heldout']:,} held out, "
+        f"{counts['rejected_documents']:,} rejected",
+        soft_wrap=True,
     )
-    for reason, count in reasons(where, name).items():
-        console.print(f"  {count:>12,} {reason}", markup=False)
+    for reason, count in rejection_reasons(chosen_site, name).items():
+        console.print(f"  {count:>12,} {reason}", markup=False, soft_wrap=True)
     console.print(
-        'why: heirloom sql "select filter, reason, count(*) from rejected_documents group by all"', markup=False
+        'Details: heirloom sql "select filter, reason, count(*) from rejected_documents group by all"',
+        markup=False,
+        soft_wrap=True,
     )
 
 
-@app.command(epilog="Example: `heirloom add-eval-set exam.jsonl --dataset letters --name exam`")
+@command(app, panel="Data", example="heirloom add-eval-set exam.jsonl --dataset letters --name exam")
 def add_eval_set(
-    sources: Annotated[
-        list[str], typer.Argument(help="files or folders (JSONL, CSV, TSV, Parquet, text, Markdown), or python-docs")
-    ],
-    dataset: Annotated[str, typer.Option(help="name of the human text that it is kept out of")],
-    name: Annotated[str, typer.Option(help="name of the evaluation set")],
-    text_column: Annotated[str, typer.Option(help="column that holds the text")] = "text",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="change one setting, as key=value; may be repeated")
-    ] = None,
+    sources: Sources,
+    dataset: Annotated[str, typer.Option(help="Name of the dataset that it belongs to.")],
+    name: Annotated[str, typer.Option(help="Name of the evaluation set.")],
+    text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
+    settings: SettingChanges = None,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Add an evaluation set: kept out of all that comes, and held against all that is there."""
-    from curation.splitting import EvalSetSettings
-    from flows.config.loading import apply_overrides
+    """Add an evaluation set, and protect it.
 
-    chosen, where = (
-        EvalSetSettings.model_validate(apply_overrides({"text_column": text_column}, settings or [])),
-        load_site(site, store),
-    )
-    with _with_progress([]):
-        from flows.ingest import add_eval_set as flow
+    Later generations exclude it from prompts and corpora, and existing runs are checked for overlap with it.
+    """
+    from curation.splitting import EvalSetSettings
+    from flows.config.loading import apply_overrides, load_site, validate_settings
+    from flows.terminal.console import console
+    from flows.terminal.progress import flow_session
+
+    chosen = validate_settings(EvalSetSettings, apply_overrides({"text_column": text_column}, settings or []))
+    chosen_site = load_site(site, store)
+    with flow_session():
+        from flows.ingest import add_eval_set as add_eval_set_flow
         from flows.terminal.run_summary import print_eval_exposure
 
-        counts = flow(sources, dataset, name, chosen, where)
+        counts = add_eval_set_flow(sources, dataset, name, chosen, chosen_site)
     console.print(
-        f"[bold]{name}[/]: {counts['records']:,} records withheld, {counts['rejected_documents']:,} set aside"
+        f"[bold]{name}[/]: {counts['records']:,} records protected, {counts['rejected_documents']:,} rejected"
     )
-    print_eval_exposure(console, where.store, dataset, name)
+    print_eval_exposure(console, chosen_site.store, dataset, name)

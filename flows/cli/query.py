@@ -1,4 +1,4 @@
-"""Commands that ask: SQL over the store, named questions, reports, files for others to ask, and a recipe's future."""
+"""Commands that query the store: SQL, named queries, and a DuckDB file for other tools."""
 
 import os
 import sys
@@ -9,73 +9,104 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.help import command
 from flows.cli.options import Store
-from flows.config.loading import load_site
-from flows.terminal.query_output import OutputFormat, result_writer
+from flows.terminal.output_format import OutputFormat
 
 app = typer.Typer()
 
+Format = Annotated[
+    OutputFormat | None,
+    typer.Option("--format", help="Format of the result. Default: by the ending of --out, else a table."),
+]
 
-As = Annotated[OutputFormat | None, typer.Option("--format", help="how the answer is given; default a table")]
+Out = Annotated[Path | None, typer.Option("--out", help="File for the result; an existing file is not overwritten.")]
 
 
-Out = Annotated[Path | None, typer.Option("--out", help="file for the answer; its ending says the format")]
-
-
-@app.command(
-    epilog='Example: `heirloom sql "select generation, origin, count(*) from corpus group by all order by all"`'
+@command(
+    app,
+    panel="Query",
+    example="heirloom query\nheirloom query record_history g001-0000000\nheirloom query collapse_curve --format csv",
 )
-def sql(
-    query: Annotated[
-        str, typer.Argument(help="a question in DuckDB's SQL; without one, a shell opens, or a pipe is read")
-    ] = "",
-    form: As = None,
-    out: Out = None,
-    allow_files: Annotated[
-        bool, typer.Option("--allow-files", help="let the question read files outside the store")
-    ] = False,
-    store: Store = None,
-) -> None:
-    """Ask the store anything; a question can change nothing."""
-    from flows.terminal.sql_shell import SqlSession, run_shell
-
-    take = result_writer(form, out)
-    asking = SqlSession(load_site(None, store).synced().store, allow_files)
-    if query or not sys.stdin.isatty():
-        with _ignore_broken_pipe():
-            asking.execute(query or sys.stdin.read(), take)
-    else:
-        run_shell(asking, Path.home() / ".heirloom_history")
-
-
-@app.command(epilog="Example: `heirloom query record_history g001-0000000`")
 def query(
-    name: Annotated[str, typer.Argument(help="name of a question")] = "",
-    arguments: Annotated[list[str] | None, typer.Argument(help="what the question is about: a record, or runs")] = None,
-    form: As = None,
+    name: Annotated[str, typer.Argument(help="Name of the query. Default: list all of them.")] = "",
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Arguments of the query, as the list shows them: records or runs.")
+    ] = None,
+    output_format: Format = None,
     out: Out = None,
     store: Store = None,
 ) -> None:
-    """Ask one of the named questions; without a name, list them."""
+    """Run a named query; without a name, list all named queries."""
+    from flows.config.loading import load_site
+    from flows.terminal.query_output import result_writer
     from flows.terminal.sql_shell import SqlSession, list_queries
     from storage.query.named_queries import parameters
 
     if not name:
         list_queries()
         return
-    parameters(name)
-    take = result_writer(form, out)
+    parameters(name)  # reports an unknown name before the store is opened
+    writer = result_writer(output_format, out)
     with _ignore_broken_pipe():
-        SqlSession(load_site(None, store).synced().store, allow_files=False).execute_named(name, arguments or [], take)
+        session = SqlSession(load_site(None, store).synced().store, allow_files=False)
+        session.execute_named(name, arguments or [], writer)
+
+
+@command(
+    app,
+    panel="Query",
+    example='heirloom sql "select generation, origin, count(*) from corpus group by all order by all"',
+)
+def sql(
+    statement: Annotated[
+        str,
+        typer.Argument(metavar="[SQL]", help="A statement in DuckDB's SQL. Default: read a pipe, or open a shell."),
+    ] = "",
+    output_format: Format = None,
+    out: Out = None,
+    allow_files: Annotated[
+        bool, typer.Option("--allow-files", help="Allow statements to read files outside the store.")
+    ] = False,
+    store: Store = None,
+) -> None:
+    """Query the store with SQL. The store is opened read-only."""
+    from flows.config.loading import load_site
+    from flows.terminal.query_output import result_writer
+    from flows.terminal.sql_shell import SqlSession, run_shell
+
+    writer = result_writer(output_format, out)
+    session = SqlSession(load_site(None, store).synced().store, allow_files)
+    if statement or not sys.stdin.isatty():
+        with _ignore_broken_pipe():
+            session.execute(statement or sys.stdin.read(), writer)
+    else:
+        run_shell(session, Path.home() / ".heirloom_history")
+
+
+@command(app, panel="Query", example="heirloom catalog\nheirloom catalog --file /tmp/store.duckdb")
+def catalog(
+    file: Annotated[Path | None, typer.Option(help="File to write. Default: catalog.duckdb in the store.")] = None,
+    store: Store = None,
+) -> None:
+    """Write all views to a DuckDB file for other tools. Run it again to update the file."""
+    from flows.config.loading import load_site
+    from flows.terminal.console import console
+    from storage.query.catalog import write_catalog
+
+    root = load_site(None, store).synced().store
+    file = file or root / "catalog.duckdb"
+    write_catalog(root, file)
+    console.print(f'Wrote {file}. Open it with: duckdb "{file}" "from generations"', markup=False, soft_wrap=True)
 
 
 @contextmanager
 def _ignore_broken_pipe() -> Iterator[None]:
-    """Whoever reads the answer may stop reading, as `head` does."""
+    """Exit quietly if the reader of standard output closes it early, as `head` does."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more when it closes what nobody reads.
+        # Python flushes standard output once more at exit, which would print the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -1,166 +1,201 @@
-"""Commands that make, plan and report runs."""
+"""Commands that run loops, and commands that plan, show and report them."""
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import Set, SiteFile, Store
-from flows.cli.progress_scope import _with_progress
-from flows.config.loading import load_recipe, load_site
-from flows.config.site import Site
-from flows.terminal.console import console
-from storage.datasets.snapshots import newest_snapshot
+from flows.cli.help import command
+from flows.cli.options import RecipeSource, RunName, Set, SiteFile, Store, existing_store
+
+if TYPE_CHECKING:
+    from flows.config.site import Site
 
 app = typer.Typer()
 
 
-@app.command(epilog="Example: `heirloom forecast anchor --set dataset=letters --min-coverage 0.95`")
-def forecast(
-    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
-    min_coverage: Annotated[str, typer.Option(help="goal: share of words that is to stay")] = "95%",
-    word_count: Annotated[int, typer.Option(help="goal: of the words that people say so often", min=1)] = 5,
-    generations: Annotated[int, typer.Option("--generations", help="goal: for so many generations", min=1)] = 10,
-    plot: Annotated[Path | None, typer.Option(help="PNG file to draw it in")] = None,
-    changes: Set = None,
-    store: Store = None,
-    site: SiteFile = None,
-) -> None:
-    """Tell what a recipe will do before anything runs: coverage and drift, the human share that a goal takes, tokens, time."""
-    from flows.terminal.forecast import parse_share, print_forecast
-
-    where = load_site(site, store)
-    print_forecast(
-        console,
-        load_recipe(recipe, changes or [], where.store),
-        where,
-        parse_share(min_coverage),
-        word_count,
-        generations,
-        plot,
-    )
-
-
-@app.command(epilog="Example: `heirloom report naive guarded`")
-def report(
-    runs: Annotated[list[str], typer.Argument(help="names of runs")],
-    name: Annotated[str | None, typer.Option(help="name of the report; default the runs' names")] = None,
-    store: Store = None,
-) -> None:
-    """Write a report over runs that exist: one page with pictures."""
-    from storage.runs.run import Run
-    from tasks.reporting.report import report as write
-
-    where = load_site(None, store).synced()
-    for run in runs:
-        Run(where.store, run).recipe()
-    console.print(str(write(where.store, runs, name or "-".join(runs)) / "report.html"), markup=False)
-
-
-@app.command(epilog="Example: `heirloom demo --quick`")
+@command(app, panel="Loop", example="heirloom demo --quick")
 def demo(
     quick: Annotated[
-        bool, typer.Option("--quick", help="count words instead of training; no torch, no vLLM, under a minute")
+        bool, typer.Option("--quick", help="Use n-gram models: no torch, no vLLM, less than a minute.")
     ] = False,
     source: Annotated[
-        str, typer.Option("--source", help="your own text: a file or a folder; default is Python's own documentation")
+        str, typer.Option(help="Human text: a file or a folder. Default: the documentation of Python.")
     ] = "python-docs",
-    passages: Annotated[int, typer.Option(help="human passages to learn from", min=50)] = 400,
-    seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
+    passages: Annotated[int, typer.Option(help="Maximum number of human passages to train on.", min=50)] = 400,
+    seed: Annotated[int, typer.Option(help="Seed for all random number generators.", min=0)] = 0,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Show collapse, and no collapse, on human text: two loops side by side in one picture."""
-    from flows.demo import demo as flow
+    """Compare a loop that collapses with one that does not, and draw both in one report."""
+    from flows.config.loading import load_site
+    from flows.demo import demo as demo_flow
     from flows.demo import demo_recipes
+    from flows.terminal.console import console
+    from flows.terminal.progress import flow_session
     from flows.terminal.run_summary import print_start, print_summary
 
-    where = _two_workers(load_site(site, store or ("heirloom-store/demo-quick" if quick else "heirloom-store/demo")))
+    default_store = "heirloom-store/demo-quick" if quick else "heirloom-store/demo"
+    chosen_site = _two_workers(load_site(site, store or default_store))
     recipes = demo_recipes(quick, seed)
     print_start(console, recipes, passages)
-    with _with_progress(recipes) as panel:
-        folder = flow(recipes, where, source, passages)
-    print_summary(console, where.store, folder, panel.seconds)
+    with flow_session(recipes) as panel:
+        folder = demo_flow(recipes, chosen_site, source, passages)
+    print_summary(console, chosen_site.store, folder, panel.seconds)
 
 
-@app.command(epilog="Example: `heirloom run anchor --set num_generations=3`")
-def run(
-    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
-    changes: Set = None,
-    store: Store = None,
-    site: SiteFile = None,
-) -> None:
-    """Run a recipe from where it stands to its last generation; what is finished is not made again."""
-    where = load_site(site, store)
-    chosen = load_recipe(recipe, changes or [], where.store)
-    newest_snapshot(where.synced().store, chosen.dataset)  # a mistake is told before anything begins
-    with _with_progress([chosen]) as panel:
-        from flows.evolve import evolve as flow
+@command(app, panel="Loop", example="heirloom run anchor --set num_generations=3")
+def run(recipe: RecipeSource, changes: Set = None, store: Store = None, site: SiteFile = None) -> None:
+    """Run a recipe up to its last generation.
+
+    An existing run resumes: finished artifacts are loaded, not computed again.
+    """
+    from flows.config.loading import load_recipe, load_site
+    from flows.terminal.console import console
+    from flows.terminal.progress import flow_session
+    from storage.datasets.snapshots import newest_snapshot
+
+    chosen_site = load_site(site, store)
+    chosen = load_recipe(recipe, changes or [], chosen_site.store)
+    # Reports a missing dataset before a server is started.
+    newest_snapshot(chosen_site.synced().store, chosen.dataset)
+    with flow_session([chosen]) as panel:
+        from flows.evolve import evolve as evolve_flow
         from flows.terminal.run_summary import print_summary
         from storage.runs.run import Run
         from storage.runs.status import run_state
-        from tasks.reporting.report import report as write
+        from tasks.reporting.report import report as write_report
 
-        flow(chosen, where)
-    print_summary(console, where.store, write(where.store, [chosen.name], chosen.name), panel.seconds)
-    if (ended := run_state(Run(where.store, chosen.name))).startswith("stopped"):
-        console.print(f"[red]{chosen.name}[/] {ended}", soft_wrap=True)
+        evolve_flow(chosen, chosen_site)
+    folder = write_report(chosen_site.store, [chosen.name], chosen.name)
+    print_summary(console, chosen_site.store, folder, panel.seconds)
+    state = run_state(Run(chosen_site.store, chosen.name))
+    if state.startswith("stopped"):
+        console.print(f"[red]{chosen.name}[/] {state}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `heirloom compare replace anchor --set num_generations=3`")
+@command(app, panel="Loop", example="heirloom compare replace anchor --set num_generations=3")
 def compare(
-    recipes: Annotated[list[str], typer.Argument(help="TOML files, or names of shipped recipes, or of runs")],
-    name: Annotated[str, typer.Option(help="name of the report")] = "compare",
+    recipes: Annotated[
+        list[str], typer.Argument(metavar="RECIPES...", help="TOML files, shipped recipes, or runs; two or more.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the report.")] = "compare",
     changes: Set = None,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Run several recipes on the same human text, at the same time, and write one report."""
-    where = _two_workers(load_site(site, store))
-    chosen = [load_recipe(recipe, changes or [], where.store) for recipe in recipes]
-    with _with_progress(chosen) as panel:
-        from flows.compare import compare as flow
+    """Run several recipes on the same human text, in parallel, and write one report."""
+    from flows.config.loading import load_recipe, load_site
+    from flows.terminal.console import console
+    from flows.terminal.progress import flow_session
+
+    chosen_site = _two_workers(load_site(site, store))
+    chosen = [load_recipe(recipe, changes or [], chosen_site.store) for recipe in recipes]
+    with flow_session(chosen) as panel:
+        from flows.compare import compare as compare_flow
         from flows.terminal.run_summary import print_summary
 
-        folder = flow(chosen, where, name)
-    print_summary(console, where.store, folder, panel.seconds)
+        folder = compare_flow(chosen, chosen_site, name)
+    print_summary(console, chosen_site.store, folder, panel.seconds)
 
 
-@app.command(epilog="Example: `heirloom plan anchor --set mix.policy=replace`")
-def plan(
-    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
-    changes: Set = None,
-    store: Store = None,
-    site: SiteFile = None,
-) -> None:
-    """Say what a run would do, without doing it: what is finished, what would be made, and with which settings."""
-    from flows.terminal.dry_run import plan
+@command(app, panel="Loop", example="heirloom plan anchor --set mix.policy=replace")
+def plan(recipe: RecipeSource, changes: Set = None, store: Store = None, site: SiteFile = None) -> None:
+    """Show what a run would do: finished artifacts, artifacts to compute, and settings."""
+    from flows.config.loading import load_recipe, load_site
+    from flows.terminal.console import console
+    from flows.terminal.dry_run import print_plan
 
-    where = load_site(site, store)
-    plan(console, load_recipe(recipe, changes or [], where.store), where)
+    chosen_site = load_site(site, store)
+    print_plan(console, load_recipe(recipe, changes or [], chosen_site.store), chosen_site)
 
 
-@app.command(epilog="Example: `heirloom preview anchor --set prompts.template_name=rephrase`")
+@command(app, panel="Loop", example="heirloom preview anchor --set prompts.template_name=rephrase")
 def preview(
-    recipe: Annotated[str, typer.Argument(help="a TOML file, or the name of a shipped recipe, or of a run")],
-    count: Annotated[int, typer.Option(help="prompts to show whole", min=0)] = 3,
+    recipe: RecipeSource,
+    count: Annotated[int, typer.Option(help="Number of prompts to show in full.", min=0)] = 3,
     changes: Set = None,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Show what a model would be asked: prompts as they would be, and how many of each cell of a grid."""
-    from flows.terminal.prompt_preview import preview as show
+    """Show the prompts of the next generation, and their number per attribute, topic and teacher."""
+    from flows.config.loading import load_recipe, load_site
+    from flows.terminal.console import console
+    from flows.terminal.prompt_preview import print_preview
 
-    where = load_site(site, store)
-    show(console, load_recipe(recipe, changes or [], where.store), where, count)
+    chosen_site = load_site(site, store)
+    print_preview(console, load_recipe(recipe, changes or [], chosen_site.store), chosen_site, count)
 
 
-def _two_workers(site: Site) -> Site:
-    """Two trainers and two samplers where there are two cores, so that arms run side by side."""
+@command(app, panel="Loop", example="heirloom forecast anchor --set dataset=letters --min-coverage 0.95")
+def forecast(
+    recipe: RecipeSource,
+    min_coverage: Annotated[
+        str, typer.Option(help="Goal: fraction of the tracked words that must survive, as 0.95 or 95%.")
+    ] = "0.95",
+    word_count: Annotated[
+        int, typer.Option(help="Goal: track words that occur this often in the human text.", min=1)
+    ] = 5,
+    generations: Annotated[int, typer.Option(help="Goal: number of generations.", min=1)] = 10,
+    plot: Annotated[Path | None, typer.Option(help="PNG file for a plot of the forecast.")] = None,
+    changes: Set = None,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Forecast coverage, drift, tokens and time of a recipe, and the human share that a goal requires."""
+    from flows.config.loading import load_recipe, load_site
+    from flows.terminal.console import console
+    from flows.terminal.forecast import ForecastGoal, parse_share, print_forecast
+
+    goal = ForecastGoal(min_coverage=parse_share(min_coverage), word_count=word_count, generations=generations)
+    chosen_site = load_site(site, store)
+    print_forecast(console, load_recipe(recipe, changes or [], chosen_site.store), chosen_site, goal, plot)
+
+
+@command(app, panel="Loop", name="list", example="heirloom list")
+def list_runs(store: Store = None) -> None:
+    """List the runs of a store: generations, state, policy, backend and size."""
+    from flows.terminal.console import console
+    from flows.terminal.run_tables import show_runs
+
+    show_runs(console, existing_store(store))
+
+
+@command(app, panel="Loop", example="heirloom show anchor")
+def show(run: RunName, store: Store = None) -> None:
+    """Show one run: its recipe in short, its state, each generation in numbers, and collapse tests."""
+    from flows.terminal.console import console
+    from flows.terminal.run_tables import show_run
+    from storage.runs.run import Run
+
+    show_run(console, Run(existing_store(store), run))
+
+
+@command(app, panel="Loop", example="heirloom report naive guarded")
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUNS...", help="Names of runs.")],
+    name: Annotated[str | None, typer.Option(help="Name of the report. Default: the names of the runs.")] = None,
+    store: Store = None,
+) -> None:
+    """Write a report on existing runs, as one HTML page with plots."""
+    from flows.config.loading import load_site
+    from flows.terminal.console import console
+    from storage.runs.run import Run
+    from tasks.reporting.report import report as write_report
+
+    root = load_site(None, store).synced().store
+    for run_name in runs:
+        Run(root, run_name).recipe()
+    folder = write_report(root, runs, name or "-".join(runs))
+    console.print(str(folder / "report.html"), markup=False, soft_wrap=True)
+
+
+def _two_workers(site: "Site") -> "Site":
+    """Return the site with at least two train and two sample workers on two cores, so that recipes run in parallel."""
     cores = min(2, os.cpu_count() or 1)
-    wider = {
+    workers = {
         "num_train_workers": max(cores, site.resources.num_train_workers),
         "num_sample_workers": max(cores, site.resources.num_sample_workers),
     }
-    return site.model_copy(update={"resources": site.resources.model_copy(update=wider)})
+    return site.model_copy(update={"resources": site.resources.model_copy(update=workers)})

@@ -1,65 +1,76 @@
-"""Commands that show published theory at work, small enough to be followed by eye. None of them imports Prefect or needs a store."""
+"""Commands that demonstrate published theory at a small scale. None of them imports Prefect."""
 
 from typing import Annotated
 
 import typer
 
+from flows.cli.help import command, command_group
 from flows.cli.options import SiteFile, Store
-from flows.terminal.console import console
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 
-app = typer.Typer(help="Published theory at work, small enough to be followed by eye.", no_args_is_help=True)
+app = command_group("Demonstrate published theory at a small scale.")
 
 SCENES = ("burn-in", "echo", "witnesses", "four")
 
 
-@app.command(epilog="Example: `heirloom theory replay --scene witnesses`")
+@command(app, panel="Commands", example="heirloom theory replay --scene witnesses")
 def replay(
-    scene: Annotated[str, typer.Option(help=f"one scene alone: {', '.join(SCENES)}")] = "",
-    rounds: Annotated[int, typer.Option(help="rounds of the longest game", min=40, max=2000)] = 300,
+    scene: Annotated[str, typer.Option(help=f"Show one scene: {', '.join(SCENES)}. Default: all.")] = "",
+    rounds: Annotated[int, typer.Option(help="Number of rounds of the longest game.", min=40, max=2000)] = 300,
 ) -> None:
-    """Generation with replay, as a transcript: what a generator can still promise when it is shown its own words as if they were human."""
+    """Play language generation with replay: a generator receives its own outputs as if they were human."""
+    from flows.terminal.console import console
     from flows.terminal.replay_game import print_transcript
 
     if scene and scene not in SCENES:
-        raise HeirloomError(f"there is no scene {scene}; scenes: {', '.join(SCENES)}")
-    for one in (scene,) if scene else SCENES:
-        print_transcript(console, one, rounds)
+        raise HeirloomError(f"There is no scene `{scene}`.{did_you_mean(scene, SCENES)} Scenes: {', '.join(SCENES)}.")
+    for scene_name in (scene,) if scene else SCENES:
+        print_transcript(console, scene_name, rounds)
 
 
-@app.command(epilog="Example: `heirloom theory chains --run anchor --generation 0`")
+@command(app, panel="Commands", example="heirloom theory chains --run anchor --generation 0")
 def chains(
     run: Annotated[
-        str, typer.Option(help="run whose model speaks; default a small one of Python's documentation")
+        str, typer.Option(help="Run whose model is used. Default: a small model of Python's documentation.")
     ] = "",
     generation: Annotated[
-        int | None, typer.Option(help="whose model; default the newest that is finished", min=0)
+        int | None, typer.Option(help="Generation of that run. Default: the newest finished one.", min=0)
     ] = None,
-    steps: Annotated[int, typer.Option(help="how often a model is given its own output", min=1, max=1000)] = 50,
-    count: Annotated[int, typer.Option("--chains", help="chains beside each other", min=1, max=1000)] = 20,
-    temperature: Annotated[float, typer.Option(help="of the sampled chains", min=0.01)] = 1.0,
-    tokens: Annotated[int, typer.Option(help="longest output", min=2)] = 30,
+    steps: Annotated[int, typer.Option(help="Number of outputs that become the next input.", min=1, max=1000)] = 50,
+    num_chains: Annotated[int, typer.Option("--chains", help="Number of chains.", min=1, max=1000)] = 20,
+    temperature: Annotated[float, typer.Option(help="Temperature of the sampled chains.", min=0.01)] = 1.0,
+    max_tokens: Annotated[int, typer.Option("--tokens", help="Maximum number of tokens of an output.", min=2)] = 30,
     template: Annotated[
         str,
-        typer.Option(
-            help="what the model is asked, with {text} for its last output; default: to go on from its middle"
-        ),
+        typer.Option(help="Prompt with {text} in place of the last output. Default: the middle third of it, alone."),
     ] = "",
-    seed: Annotated[int, typer.Option(help="all dice follow from it", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for all random number generators.", min=0)] = 0,
     teacher: Annotated[
         str,
-        typer.Option(help="model of the site that speaks instead; a served one hears the template as a user's message"),
+        typer.Option(help="Model of the site to use instead; a served one receives the template as a user message."),
     ] = "",
     dataset: Annotated[
         str,
-        typer.Option(help="text whose held-out records a teacher's chains begin from; default Python's documentation"),
+        typer.Option(help="Dataset whose held-out records start the chains of a teacher. Default: python-docs."),
     ] = "",
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Give a frozen model its own last output, again and again: when it comes back, what it keeps saying, how far it drifts."""
+    """Feed a model its own last output, again and again, and measure recurrence and drift."""
     from flows.config.loading import load_site
     from flows.terminal.chains import ChainOptions, show_chains
+    from flows.terminal.console import console
 
-    asked = ChainOptions(run, generation, steps, count, temperature, tokens, template, seed, teacher, dataset)
-    show_chains(console, asked, load_site(site, store))
+    options = ChainOptions(
+        run=run,
+        generation=generation,
+        steps=steps,
+        num_chains=num_chains,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        template=template,
+        seed=seed,
+        teacher=teacher,
+        dataset=dataset,
+    )
+    show_chains(console, options, load_site(site, store))

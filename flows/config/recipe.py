@@ -1,9 +1,9 @@
-"""The recipe says what is made, the site says where: load them, override them, resolve them.
+"""The recipe: every setting that changes a result. Where and with which resources a run works is in the site.
 
-Every value that changes a result is in the recipe. Nothing here imports Prefect, torch or vLLM, so reading
-or checking a recipe takes a fraction of a second.
+Importing this module loads neither Prefect nor torch nor vLLM.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,23 +21,23 @@ from tasks.backends import PointTraining, Sampling, Training, TransformerTrainin
 from tasks.backends.registry import require_installed, resolve_sampler
 
 MUTABLE_FIELDS = {"num_generations", "description", "budget", "review"}
-"""Fields of a recipe that may change on an existing run: how far to go, what it may cost, who is asked, and the words about it."""
-
-
-_BACKENDS = ("transformer", "ngram", "gaussian-mixture", "vae")
-"""What pydantic puts into the path of a fault in `[train]`, and nobody wrote."""
+"""Fields that may change on an existing run, since no generation that is finished depends on them."""
 
 
 class Recipe(BaseModel):
-    """What is made. A run is one execution of one recipe, in a folder of the recipe's name."""
+    """Settings of a run. A run is one execution of one recipe, in a folder of the recipe's name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Name = Field(description="name of the run")
-    description: str = Field("", description="what this recipe is meant to find out, in one sentence")
-    dataset: str = Field("python-docs", description="name of the ingested human text")
-    seed: int = Field(0, ge=0, description="all dice follow from it")
-    num_generations: int = Field(5, ge=0, description="how far to go; 0 stops after the model of human text alone")
+    name: Name = Field(description="Name of the run.")
+    description: str = Field("", description="The question that the run answers, in one sentence.")
+    dataset: str = Field("python-docs", description="Name of the ingested human dataset.")
+    seed: int = Field(0, ge=0, description="Seed for all random number generators.")
+    num_generations: int = Field(
+        5,
+        ge=0,
+        description="Number of the last generation. Generation 0 is trained on human text alone; 0 stops after it.",
+    )
     prompts: PromptSettings = PromptSettings()
     generate: Sampling = Sampling()
     curate: CurateSettings = CurateSettings()
@@ -49,48 +49,60 @@ class Recipe(BaseModel):
     review: ReviewSettings = ReviewSettings()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_across_tables(self) -> Self:
         if "pii" in self.curate.filters and self.curate.pii.action == "mask":
             raise HeirloomError(
-                "curate.pii.action mask is for `heirloom curate`: a run edits no candidate; set it to drop"
+                '`curate.pii.action` is "mask", which only `heirloom curate` supports: a run does not edit candidates. '
+                'Set `curate.pii.action = "drop"`.'
             )
         if isinstance(self.train, PointTraining) and self.prompts.template_name != "unconditional":
             raise HeirloomError(
-                f"train.backend {self.train.backend!r} speaks points, which answer nothing: set prompts.template_name = 'unconditional', "
-                f"not {self.prompts.template_name!r}"
+                f'`train.backend` is "{self.train.backend}", which generates points without prompts, but '
+                f'`prompts.template_name` is "{self.prompts.template_name}". '
+                'Set `prompts.template_name = "unconditional"`.'
             )
-        self._check_completions()
+        self._check_best_of()
+        self._check_prompting()
         return self
 
-    def _check_completions(self) -> None:
-        several = self.prompts.completions_per_prompt > 1 or self.generate.teacher_routing == "reward"
-        chooses = "best_of" in self.curate.filters
-        if chooses and not several and self.generate.teacher_routing != "routed":
+    def _check_best_of(self) -> None:
+        uses_best_of = "best_of" in self.curate.filters
+        routing = self.generate.teacher_routing
+        if uses_best_of and routing == "fixed" and self.prompts.completions_per_prompt == 1:
             raise HeirloomError(
-                "the sieve best_of chooses among answers to one prompt: set prompts.completions_per_prompt above 1"
+                "`curate.filters` contains best_of, which chooses among completions of one prompt, but "
+                "`prompts.completions_per_prompt` is 1. Set it above 1, or remove best_of."
             )
-        if self.generate.teacher_routing != "fixed" and not chooses:
+        if routing != "fixed" and not uses_best_of:
             raise HeirloomError(
-                f"generate.teacher_routing {self.generate.teacher_routing!r} goes by what answers are worth: put best_of among curate.filters"
+                f'`generate.teacher_routing` is "{routing}", which compares teachers by best_of scores, but '
+                "`curate.filters` does not contain best_of. Add it, or use "
+                '`generate.teacher_routing = "fixed"`.'
             )
+
+    def _check_prompting(self) -> None:
         if self.prompts.completions_per_prompt > 1 and self.generate.beam_width > 1:
             raise HeirloomError(
-                "a beam search has one answer to a prompt: set prompts.completions_per_prompt to 1, or leave out beam_width"
+                f"`generate.beam_width` is {self.generate.beam_width}, and beam search returns one completion per "
+                f"prompt, but `prompts.completions_per_prompt` is {self.prompts.completions_per_prompt}. "
+                "Set one of them to 1."
             )
-        if (
-            self.generate.teacher_api == "chat"
-            and any(self.generate.model_names)
-            and self.prompts.template_name == "unconditional"
-        ):
+        asks_teacher_by_chat = self.generate.teacher_api == "chat" and any(self.generate.model_names)
+        if asks_teacher_by_chat and self.prompts.template_name == "unconditional":
             raise HeirloomError(
-                "whoever is asked by chat must be asked something: choose another prompts.template_name than unconditional"
+                '`generate.teacher_api` is "chat", which needs a prompt, but `prompts.template_name` is '
+                '"unconditional". Choose another template, or set `generate.teacher_api = "completions"`.'
             )
 
-    def resolve_auto(self, stored: dict[str, Any] | None = None) -> Self:
-        """The recipe with every `auto` decided: as the run began, or else by what this machine has.
+    def resolve_auto(self, stored: Mapping[str, Any] | None = None) -> Self:
+        """Return the recipe with every `auto` replaced.
+
+        Args:
+            stored: the resolved recipe of an existing run, whose choices are kept. Without it, the choice depends on
+                the hardware and the packages of this machine.
 
         Raises:
-            HeirloomError: what the recipe needs is not installed.
+            HeirloomError: the recipe needs a package that is not installed.
         """
         require_installed(self.train)
         sampling = self.generate

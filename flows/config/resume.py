@@ -1,10 +1,12 @@
-"""What a run that goes on keeps of the recipe that it was begun with: whatever nobody has said.
+"""Merge the stored recipe of a resumed run with the current one.
 
-A default that a newer Heirloom has changed stops no run. What was said, when it began or now, is held against it as before.
+Fields that were set explicitly, then or now, must not change and are checked for drift. All other fields keep their
+stored values, so that a default that has changed in a newer version does not stop a run.
 """
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,58 +16,73 @@ from storage.runs.run import Run
 from tasks.orchestration.progress import logger
 
 
+@dataclass(frozen=True, kw_only=True)
+class _StoredValue:
+    """A field whose stored value replaces the current default."""
+
+    path: tuple[str, ...]
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.path)} = {json.dumps(self.value)}"
+
+
 def explicit_fields(recipe: Recipe) -> list[str]:
-    """Paths of the fields that a file or a person has set; all others have their defaults."""
+    """Return the dotted paths of the fields that were set, in a file or by `--set`; all others have their defaults."""
     return sorted(_iter_explicit_fields(recipe, ""))
 
 
 def resume_recipe(recipe: Recipe, run: Run) -> Recipe:
-    """The recipe with every `auto` decided, and what nobody has said as it was when the run began.
+    """Return the recipe with every `auto` replaced; if the run exists, with its stored values for unset fields.
 
     Raises:
-        HeirloomError: what the recipe needs is not installed.
+        HeirloomError: the recipe needs a package that is not installed.
     """
     if not run.exists():
         return recipe.resolve_auto()
-    before, then = run.recipe(), run.explicit_fields()
-    spoken = {*explicit_fields(recipe), *(then or ())}
-    recipe = recipe.resolve_auto(stored=before)
-    # An older Heirloom did not write down what was said: a field that is gone from the recipe since could not be told.
-    kept = [] if then is None else list(_kept(recipe.model_dump(mode="json"), before, spoken | MUTABLE_FIELDS, ()))
+    stored, stored_explicit = run.recipe(), run.explicit_fields()
+    recipe = recipe.resolve_auto(stored=stored)
+    # Without the list of explicit fields, a stored default cannot be told from a choice: every difference is drift.
+    if stored_explicit is None:
+        return recipe
+    fixed = {*explicit_fields(recipe), *stored_explicit} | MUTABLE_FIELDS
+    values = recipe.model_dump(mode="json")
+    kept = list(_iter_stored_values(values, stored, fixed, ()))
     if not kept:
         return recipe
-    values = recipe.model_dump(mode="json")
-    for path, value in kept:
-        *tables, name = path
+    for field in kept:
+        *tables, name = field.path
         table = values
-        for one in tables:
-            table = table[one]
-        table[name] = value
-    told = ", ".join(f"{'.'.join(path)} = {json.dumps(value)}" for path, value in kept)
-    logger.warning("%s goes on with what it began with, where defaults have changed since: %s", run.name, told)
+        for table_name in tables:
+            table = table[table_name]
+        table[name] = field.value
+    logger.warning(
+        "Resuming %s with its stored values where defaults have changed since: %s", run.name, ", ".join(map(str, kept))
+    )
     return Recipe.model_validate(values)
 
 
-def _iter_explicit_fields(model: BaseModel, path: str) -> Iterator[str]:
+def _iter_explicit_fields(model: BaseModel, prefix: str) -> Iterator[str]:
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield from _iter_explicit_fields(value, f"{path}{name}.")
+            yield from _iter_explicit_fields(value, f"{prefix}{name}.")
         elif name in model.model_fields_set:
-            yield path + name
+            yield prefix + name
 
 
-def _kept(
-    now: Mapping[str, Any], before: Mapping[str, Any], spoken: Collection[str], path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Values of the run in the place of those that differ and that nobody has said."""
-    if now.get("backend") != before.get("backend"):
+def _iter_stored_values(
+    current: Mapping[str, Any], stored: Mapping[str, Any], fixed: Collection[str], path: tuple[str, ...]
+) -> Iterator[_StoredValue]:
+    """Yield the stored value of every field that differs and is not in `fixed`."""
+    # Another backend has other settings, and its name is among the fixed fields: drift is reported there.
+    if current.get("backend") != stored.get("backend"):
         return
-    for name, value in now.items():
-        here = (*path, name)
-        if ".".join(here) in spoken or name not in before or value == before[name]:
+    for name, value in current.items():
+        field_path = (*path, name)
+        if ".".join(field_path) in fixed or name not in stored or value == stored[name]:
             continue
-        if isinstance(value, Mapping) and isinstance(before[name], Mapping):
-            yield from _kept(value, before[name], spoken, here)
+        if isinstance(value, Mapping) and isinstance(stored[name], Mapping):
+            yield from _iter_stored_values(value, stored[name], fixed, field_path)
         else:
-            yield here, before[name]
+            yield _StoredValue(path=field_path, value=stored[name])

@@ -1,4 +1,4 @@
-"""Settings of the site: where the store is and which resources a run may use."""
+"""The site: where the store is, and which resources a run may use."""
 
 from pathlib import Path
 from typing import Self
@@ -10,23 +10,24 @@ from tasks.backends import Resources
 
 
 class Site(BaseModel):
-    """Where it is made. Recorded with the run, never part of what the run is."""
+    """Settings of the machine. They are recorded with each run, and no result depends on them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    store: Path = Field(Path("heirloom-store"), description="folder that holds everything")
+    store: Path = Field(Path("heirloom-store"), description="Folder of the store.")
     store_url: str = Field(
         "",
         pattern=r"^(s3://[^/]+.*)?$",
-        description="object storage that is the store, as s3://bucket/prefix; `store` is then the folder where it is kept at hand",
+        description="Object storage that holds the store, as `s3://bucket/prefix`; `store` is then its local mirror. "
+        "Empty: the store is the local folder alone.",
     )
     resources: Resources = Resources()
 
     def synced(self) -> Self:
-        """The same, with the folder brought up to date where the store is on object storage.
+        """Bring the local mirror up to date if the store is in object storage, and return the site.
 
         Raises:
-            HeirloomError: the bucket cannot be read, or the folder is no mirror of it.
+            HeirloomError: the bucket cannot be read, or the folder is not a mirror of it.
         """
         if self.store_url:
             sync(self.store, self.store_url)

@@ -1,1 +1,1 @@
-"""Prefect deployments, their forms, and the temporary server."""
+"""Prefect deployments, the forms of their parameters, and a temporary server for single commands."""

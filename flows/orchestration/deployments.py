@@ -1,12 +1,13 @@
-"""The flows as a server runs them: by a form, on a schedule, each run going on from where the last one ended.
+"""The flows as Prefect deployments. Each flow run continues where the last one ended.
 
-`prefect.yaml` deploys them from here, `heirloom serve` serves them. Nothing here imports torch or vLLM.
+`prefect.yaml` deploys them, `heirloom serve` serves them. Importing this module loads neither torch nor vLLM.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow, serve
@@ -17,13 +18,13 @@ from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
 from curation.splitting import IngestSettings
-from flows.cli.environment import forward_logs
-from flows.compare import compare as comparing
+from flows.compare import compare as compare_flow
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from flows.evolve import evolve as evolving
+from flows.evolve import evolve as evolve_flow
 from flows.human_review import ReviewInProgressError
-from flows.ingest import ingest as ingesting
+from flows.ingest import ingest as ingest_flow
+from flows.orchestration.environment import forward_logs
 from flows.orchestration.forms import FIELD_ORDER, RecipeForm, SiteForm
 from storage.names import Name
 from storage.runs.run import BusyError, Run
@@ -31,110 +32,122 @@ from storage.runs.status import last_accepted_generation
 
 logger = logging.getLogger("flows")
 
-
 forward_logs()
 
-
-_HERE, _AS_IT_COMES = Site(), IngestSettings()
+_DEFAULT_SITE, _DEFAULT_INGEST = Site(), IngestSettings()
+_LOCK_POLL_SECONDS = 2
 
 
 @flow(name="ingest", flow_run_name="{name}", persist_result=False)
 def ingest(
     sources: list[str],
     name: Name,
-    settings: Annotated[IngestSettings, FIELD_ORDER] = _AS_IT_COMES,
-    site: SiteForm = _HERE,
+    settings: Annotated[IngestSettings, FIELD_ORDER] = _DEFAULT_INGEST,
+    site: SiteForm = _DEFAULT_SITE,
 ) -> dict[str, int]:
-    """Take in human text: drop what repeats, hold a part out for ever, keep the rest as the reserve.
+    """Ingest human text: deduplicate it and split it into training and held-out sets.
 
-    What was ingested already adds nothing.
+    Documents that were ingested before add nothing.
 
     Args:
         sources: files, folders or patterns; hf:NAME; or python-docs
-        name: name of the human text
+        name: name of the dataset
         settings: how text is read, cut and split
         site: where the store is
     """
-    return _plain(ingesting)(sources, name, settings, site)
+    return _without_flow_wrapper(ingest_flow)(sources, name, settings, site)
 
 
 @flow(name="evolve", flow_run_name="{recipe.name}", persist_result=False)
 def add_generations(
-    recipe: RecipeForm, site: SiteForm = _HERE, num_generations: Annotated[int, Field(ge=0)] = 1
+    recipe: RecipeForm, site: SiteForm = _DEFAULT_SITE, num_generations: Annotated[int, Field(ge=0)] = 1
 ) -> str:
-    """Add generations to a run, from where it stood when this flow run was due.
+    """Add generations to a run.
 
-    Whatever is triggered twice, late, or again after a crash makes no generation twice.
+    Idempotent: a flow run that is retried, late or triggered twice produces each generation once.
 
     Args:
-        recipe: what is made; a run is one recipe
-        site: where it is made
-        num_generations: generations to add; 0 goes to the recipe's own last generation
+        recipe: settings of the run
+        site: where the store is, and its resources
+        num_generations: number of generations to add; 0 continues to the recipe's own last generation
     """
     if num_generations:
         run = Run(site.synced().store, recipe.name)
-        recipe = recipe.model_copy(
-            update={"num_generations": target_generation(run, num_generations, flow_run.scheduled_start_time)}
-        )
-    return _in_turn(lambda: _plain(evolving)(recipe, site), Run(site.store, recipe.name))
+        target = target_generation(run, num_generations, flow_run.scheduled_start_time)
+        recipe = recipe.model_copy(update={"num_generations": target})
+    evolve_run = partial(_without_flow_wrapper(evolve_flow), recipe, site)
+    return _wait_for_turn(evolve_run, Run(site.store, recipe.name))
 
 
 @flow(name="compare", flow_run_name="{name}", persist_result=False)
-def compare(recipes: list[RecipeForm], site: SiteForm = _HERE, name: str = "compare") -> str:
-    """Run several recipes on the same human text, at the same time, and write one report; returns its folder.
+def compare(recipes: list[RecipeForm], site: SiteForm = _DEFAULT_SITE, name: str = "compare") -> str:
+    """Run several recipes on the same human text, in parallel, and write one report; return its folder.
 
     Args:
         recipes: two or more, each with a name of its own
         site: where the store is
         name: name of the report
     """
-    return str(_plain(comparing)(recipes, site, name))
+    return str(_without_flow_wrapper(compare_flow)(recipes, site, name))
 
 
 def target_generation(run: Run, num_generations: int, scheduled_at: datetime) -> int:
-    """The generation that a flow run goes to: `num_generations` beyond the last one accepted before it was due.
+    """Return the last generation that a flow run should produce.
 
-    So two flow runs that were due at once, or one that starts again, ask for the same generation.
+    It counts from the last generation that was accepted before the flow run was due, so that two flow runs with the
+    same due time, or one that is started again, have the same target.
     """
     accepted = [entry for entry in run.journal() if entry["event"] == "accepted"] if run.exists() else []
     before = [entry["generation"] for entry in accepted if entry["time"] < scheduled_at.timestamp()]
-    there = last_accepted_generation(run) if accepted else -1
-    return max(max(before, default=-1) + num_generations, -1 if there is None else there)
+    target = max(before, default=-1) + num_generations
+    last_accepted = last_accepted_generation(run) if accepted else None
+    return target if last_accepted is None else max(target, last_accepted)
 
 
 def serve_deployments(recipe: Recipe, site: Site, cron: str | None) -> None:
-    """Serve the three flows from this process until it is ended; `recipe` and `site` fill the form."""
-    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+    """Serve the three flows from this process until it ends; `recipe` and `site` are their default parameters."""
+    one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     shared: dict[str, Any] = {"tags": ["heirloom"], "entrypoint_type": EntrypointType.MODULE_PATH}
-    where = site.model_dump(mode="json", exclude_defaults=True)
-    asked = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "site": where}
-    asked["recipe"] |= {"name": recipe.name, "dataset": recipe.dataset, "train": recipe.train.model_dump(mode="json")}
+    site_values = site.model_dump(mode="json", exclude_defaults=True)
+    recipe_values = recipe.model_dump(mode="json", exclude_defaults=True)
+    # Written out even where they are defaults: the form must show the name, the dataset and the whole of [train].
+    recipe_values |= {
+        "name": recipe.name,
+        "dataset": recipe.dataset,
+        "train": recipe.train.model_dump(mode="json"),
+    }
     serve(
-        RunnerDeployment.from_flow(ingest, "served", parameters={"site": where}, **shared),
+        RunnerDeployment.from_flow(ingest, "served", parameters={"site": site_values}, **shared),
         RunnerDeployment.from_flow(
-            add_generations, "served", parameters=asked, cron=cron, concurrency_limit=one, **shared
+            add_generations,
+            "served",
+            parameters={"recipe": recipe_values, "site": site_values},
+            cron=cron,
+            concurrency_limit=one_at_a_time,
+            **shared,
         ),
-        RunnerDeployment.from_flow(compare, "served", parameters={"site": where}, **shared),
+        RunnerDeployment.from_flow(compare, "served", parameters={"site": site_values}, **shared),
     )
 
 
-def _plain(worn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under the coat: its deployment is the flow run already."""
-    return worn.__wrapped__  # type: ignore[attr-defined, no-any-return]
+def _without_flow_wrapper(flow_function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the plain function of a flow: the deployment's own flow run stands for it."""
+    return flow_function.__wrapped__  # type: ignore[attr-defined, no-any-return]
 
 
-def _in_turn(work: Callable[[], str], run: Run) -> str:
-    """Do it when nobody else writes this run: a copy of this flow run may, that was taken for dead.
+def _wait_for_turn(evolve_run: Callable[[], str], run: Run) -> str:
+    """Evolve the run once no other process writes it.
 
-    Where another one is suspended over a review, it is its turn.
+    The other writer can be a copy of this flow run that was marked as crashed. If another flow run is suspended for a
+    review of this run, return "review" without doing anything.
     """
     while True:
         try:
-            return work()
-        except ReviewInProgressError as asked:
-            logger.warning("%s; there is nothing to do before it", asked)
+            return evolve_run()
+        except ReviewInProgressError as error:
+            logger.warning("%s. Nothing to do until then.", str(error).rstrip("."))
             return "review"
-        except BusyError as busy:
-            logger.warning("%s; waiting for it", busy)
+        except BusyError as error:
+            logger.warning("%s. Waiting for it.", str(error).rstrip("."))
             while run.lock_holder():
-                time.sleep(2)
+                time.sleep(_LOCK_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Recipe and site as the forms of a Prefect deployment."""
+"""Recipe and site as parameters of a Prefect deployment, whose forms show the fields in the order of their source."""
 
 from typing import Annotated, Any
 
@@ -10,29 +10,27 @@ from flows.config.site import Site
 
 
 class _FieldOrder:
-    """Fields of a form in the order of their source: the server's database forgets the order that JSON has."""
+    """Adds a `position` to each property of a JSON schema: the server's database does not keep their order."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core)
-        _number(schema, handler)
+        _add_positions(schema, handler)
         return schema
 
 
-def _number(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+def _add_positions(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
     schema = handler.resolve_ref_schema(schema)
     for position, field in enumerate(schema.get("properties", {}).values()):
         field["position"] = position
-        _number(field, handler)
+        _add_positions(field, handler)
     for choice in [*schema.get("anyOf", []), *schema.get("oneOf", []), *schema.get("allOf", [])]:
-        _number(choice, handler)
+        _add_positions(choice, handler)
     if isinstance(schema.get("items"), dict):
-        _number(schema["items"], handler)
+        _add_positions(schema["items"], handler)
 
 
 FIELD_ORDER = _FieldOrder()
 
-
 SiteForm = Annotated[Site, FIELD_ORDER]
-
 
 RecipeForm = Annotated[Recipe, FIELD_ORDER]

@@ -1,4 +1,4 @@
-"""What `heirloom theory chains` prints: greedy chains beside sampled ones, and the classes of a kernel that is known."""
+"""Print `heirloom theory chains`: greedy and sampled chains of a model, and the recurrent classes of an example kernel."""
 
 import statistics
 import tempfile
@@ -31,156 +31,187 @@ from tasks.backends.registry import Backends, open_backends, resolve_sampler
 from tasks.backends.settings.capabilities import api_key
 from tasks.generation.chains import chain_seeds, run_chain, train_demo_model
 
-_WALKS, _STEPS = 400, 200
-_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+_WALKS, _WALK_STEPS = 400, 200
+"""Number and length of the walks from which the example kernel is estimated."""
+_SHOWN_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+_MAX_SHOWN_LENGTHS = 5
+_MAX_SHOWN_TEXTS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChainOptions:
-    """What a person asked to see; neither a run nor a teacher means a small model of Python's documentation."""
+    """Options of `heirloom theory chains`. Without a run and a teacher, a small model of Python's documentation is used."""
 
     run: str
     generation: int | None
     steps: int
-    chains: int
+    num_chains: int
     temperature: float
-    tokens: int
+    max_tokens: int
     template: str
     seed: int
     teacher: str = ""
-    """A model of the site: one of its folders; or one that its servers serve, which hears a template as the message of a user."""
-    human: str = ""
-    """What a teacher's chains begin from; without it, Python's documentation."""
+    """A model of the site: a local one, or one of its servers, which receives the template as a user message."""
+    dataset: str = ""
+    """Dataset whose held-out records start the chains of a teacher; empty for Python's documentation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ChainModel:
+    """A model, the texts that start its chains, and how it is sampled."""
+
+    folder: Path
+    """Folder of the model; empty for a model on a server."""
+    seeds: list[str]
+    sampling: Sampling
+    label: str
 
 
 def show_chains(console: Console, options: ChainOptions, site: Site) -> None:
-    """Run the chains and print what they show.
+    """Run the chains and print their statistics.
 
     Raises:
-        HeirloomError: the run, the generation or the site has no such model, the template no place for the output, or texts to begin
-            from are too few.
+        HeirloomError: the run, generation or site has no such model, the template has no {text}, or there are fewer
+            texts than chains.
     """
     with tempfile.TemporaryDirectory() as scratch, open_backends(site.resources, Path(scratch) / "logs") as backends:
-        model, seeds, sampling, whose = _subject(options, site, backends, Path(scratch))
-        ways = {
-            "greedy": sampling.model_copy(update={"top_k": 1}),
-            f"sampled at {options.temperature:g}": sampling.model_copy(update={"temperature": options.temperature}),
+        model = _chain_model(options, site, backends, Path(scratch))
+        samplings = {
+            "greedy": model.sampling.model_copy(update={"top_k": 1}),
+            f"sampled at {options.temperature:g}": model.sampling.model_copy(
+                update={"temperature": options.temperature}
+            ),
         }
-        told = {
-            name: run_chain(model, seeds, options.steps, how, options.template, options.seed, backends)
-            for name, how in ways.items()
+        chains_by_name = {
+            name: run_chain(
+                model.folder, model.seeds, options.steps, sampling, options.template, options.seed, backends
+            )
+            for name, sampling in samplings.items()
         }
     console.print(
-        f"[bold]{len(seeds)} chains of {options.steps} steps[/] by {whose}: each output is all of the next input"
+        f"[bold]{len(model.seeds)} chains of {options.steps} steps[/] by {model.label}: each output is the next input"
     )
-    console.print(_course(told))
-    for name, chains in told.items():
-        _tell_recurrence(console, name, chains)
-    _tell_known(console)
+    console.print(_statistics_table(chains_by_name))
+    for name, chains in chains_by_name.items():
+        _print_recurrence(console, name, chains)
+    _print_example_kernel(console)
 
 
-def _subject(
-    asked: ChainOptions, site: Site, backends: Backends, scratch: Path
-) -> tuple[Path, list[str], Sampling, str]:
-    """The model, the texts to begin from, how it speaks, and what it is called."""
-    if asked.run and asked.teacher:
-        raise HeirloomError(f"either run {asked.run} speaks, or teacher {asked.teacher}: leave one of them out")
-    if asked.human and not asked.teacher:
-        raise HeirloomError(f"the text {asked.human} is what a teacher's chains begin from, and no teacher is named")
-    if asked.teacher:
-        return _teacher(asked, site)
-    if not asked.run:
-        folder = scratch / "model"
-        folder.mkdir()
-        seeds = train_demo_model(folder, asked.chains, backends)
-        return (
-            folder,
-            seeds,
-            Sampling(sampler="ngram", max_tokens=asked.tokens),
-            "a small model of Python's documentation",
-        )
-    root = site.synced().store
-    run = Run(root, asked.run)
-    recipe = Recipe.model_validate(run.recipe())
-    there = sorted(pair for pair in accepted_attempts(run) if (_model(run, pair) / MANIFEST).exists())
-    chosen = [pair for pair in there if asked.generation in (None, pair[0])]
-    if not chosen:
-        known = ", ".join(str(generation) for generation, _ in there) or "none yet"
+def _chain_model(options: ChainOptions, site: Site, backends: Backends, scratch: Path) -> _ChainModel:
+    if options.run and options.teacher:
         raise HeirloomError(
-            f"run {asked.run} has no model of generation {asked.generation}; generations with one: {known}"
+            f"`--run {options.run}` and `--teacher {options.teacher}` both name a model. Pass one of them."
         )
-    artifact = load_artifact(_model(run, chosen[-1]))
-    sampling = Sampling(sampler=recipe.resolve_auto().generate.sampler, max_tokens=asked.tokens)
-    seeds = _heldout(root, recipe.dataset, asked.chains)
-    return ensure_loadable(artifact), seeds, sampling, f"generation {chosen[-1][0]} of {asked.run}"
-
-
-def _teacher(asked: ChainOptions, site: Site) -> tuple[Path, list[str], Sampling, str]:
-    how = Sampling(
-        teacher=asked.teacher, teacher_api="chat" if asked.template else "completions", max_tokens=asked.tokens
-    )
-    api_key(how, site.resources)
-    seeds = _heldout(site.synced().store, asked.human, asked.chains) if asked.human else chain_seeds(asked.chains)
-    # Where a teacher's model is the site says; one on a server is in no folder.
-    return (
-        site.resources.model_folder(asked.teacher) or Path(),
-        seeds,
-        resolve_sampler(how, TransformerTraining()),
-        asked.teacher,
+    if options.dataset and not options.teacher:
+        raise HeirloomError(f"`--dataset {options.dataset}` starts the chains of a teacher. Pass `--teacher MODEL`.")
+    if options.teacher:
+        return _teacher_model(options, site)
+    if options.run:
+        return _run_model(options, site)
+    folder = scratch / "model"
+    folder.mkdir()
+    return _ChainModel(
+        folder=folder,
+        seeds=train_demo_model(folder, options.num_chains, backends),
+        sampling=Sampling(sampler="ngram", max_tokens=options.max_tokens),
+        label="a small model of Python's documentation",
     )
 
 
-def _heldout(root: Path, human: str, chains: int) -> list[str]:
-    folder = human_folder(root, human, newest_snapshot(root, human)) / "human_heldout"
+def _run_model(options: ChainOptions, site: Site) -> _ChainModel:
+    root = site.synced().store
+    run = Run(root, options.run)
+    recipe = Recipe.model_validate(run.recipe())
+    folders = {
+        generation: run.folder / f"generation={generation}/attempt={attempt}/model"
+        for generation, attempt in sorted(accepted_attempts(run))
+    }
+    finished = {generation: folder for generation, folder in folders.items() if (folder / MANIFEST).exists()}
+    generation = max(finished, default=None) if options.generation is None else options.generation
+    if generation not in finished:
+        known = ", ".join(map(str, finished)) or "none yet"
+        raise HeirloomError(
+            f"Run {options.run} has no model of generation {generation}. Generations with a model: {known}."
+        )
+    return _ChainModel(
+        folder=ensure_loadable(load_artifact(finished[generation])),
+        seeds=_heldout_texts(root, recipe.dataset, options.num_chains),
+        sampling=Sampling(sampler=recipe.resolve_auto().generate.sampler, max_tokens=options.max_tokens),
+        label=f"generation {generation} of {options.run}",
+    )
+
+
+def _teacher_model(options: ChainOptions, site: Site) -> _ChainModel:
+    sampling = Sampling(
+        teacher=options.teacher,
+        teacher_api="chat" if options.template else "completions",
+        max_tokens=options.max_tokens,
+    )
+    api_key(sampling, site.resources)
+    if options.dataset:
+        seeds = _heldout_texts(site.synced().store, options.dataset, options.num_chains)
+    else:
+        seeds = chain_seeds(options.num_chains)
+    return _ChainModel(
+        folder=site.resources.model_folder(options.teacher) or Path(),
+        seeds=seeds,
+        sampling=resolve_sampler(sampling, TransformerTraining()),
+        label=options.teacher,
+    )
+
+
+def _heldout_texts(root: Path, dataset: str, count: int) -> list[str]:
+    folder = human_folder(root, dataset, newest_snapshot(root, dataset)) / "human_heldout"
     texts = read_table(folder, ["text"])["text"].to_pylist()
-    if len(texts) < chains:
-        raise HeirloomError(f"{chains} chains were asked for, and {human} holds out {len(texts)} texts to begin from")
-    return texts[:chains]
+    if len(texts) < count:
+        raise HeirloomError(
+            f"`--chains {count}` requires {count} held-out texts, but {dataset} has {len(texts)}. "
+            "Lower it, or ingest more text."
+        )
+    return texts[:count]
 
 
-def _model(run: Run, pair: tuple[int, int]) -> Path:
-    return run.folder / f"generation={pair[0]}/attempt={pair[1]}/model"
+def _statistics_table(chains_by_name: Mapping[str, Chains]) -> Table:
+    numbers = ("step", "distinct texts", "similarity to last", "drift from seed")
+    rows = table("", *numbers, numbers=numbers)
+    for name, chains in chains_by_name.items():
+        statistics_by_step = list(zip(chains.distinct()[1:], chains.similarity(), chains.drift(), strict=True))
+        for step in sorted({min(step, chains.steps) for step in _SHOWN_STEPS} | {chains.steps}):
+            distinct, similarity, drift = statistics_by_step[step - 1]
+            rows.add_row(name if step == 1 else "", str(step), str(distinct), f"{similarity:.2f}", f"{drift:.2f}")
+    return rows
 
 
-def _course(told: Mapping[str, Chains]) -> Table:
-    numbers = ("step", "different texts", "like the last", "drift from the seed")
-    course_of_all = table("", *numbers, numbers=numbers)
-    for name, one in told.items():
-        course = list(zip(one.distinct()[1:], one.similarity(), one.drift(), strict=True))
-        for step in sorted({min(step, one.steps) for step in _SHOWN} | {one.steps}):
-            count, like, drift = course[step - 1]
-            course_of_all.add_row(name if step == 1 else "", str(step), str(count), f"{like:.2f}", f"{drift:.2f}")
-    return course_of_all
-
-
-def _tell_recurrence(console: Console, name: str, chains: Chains) -> None:
+def _print_recurrence(console: Console, name: str, chains: Chains) -> None:
     times = [time for time in chains.first_recurrences() if time <= chains.steps]
     if not times:
-        console.print(f"[bold]{name}[/]: no chain comes back to a text that it has said, within {chains.steps} steps")
+        console.print(f"[bold]{name}[/]: no chain repeats a text within {chains.steps} steps")
         return
-    sets = [recurrent_set(one) for one in chains.states if recurrent_set(one)]
-    sizes = sorted({len(one) for one in sets})
-    lasting = len({text for one in sets for text in one})
+    cycles = [cycle for cycle in map(recurrent_set, chains.states) if cycle]
+    lengths = sorted({len(cycle) for cycle in cycles})
+    shown_lengths = " or ".join(map(str, lengths[:_MAX_SHOWN_LENGTHS]))
+    more = " ..." if len(lengths) > _MAX_SHOWN_LENGTHS else ""
+    num_texts = len({text for cycle in cycles for text in cycle})
     console.print(
-        f"[bold]{name}[/]: {len(times)} of {len(chains.states)} chains come back to a text, half of them by step {statistics.median_low(times)}; "
-        f"{' or '.join(map(str, sizes[:5]))}{' ...' if len(sizes) > 5 else ''} steps after they had said it, {lasting} texts in all. The shortest way:",
+        f"[bold]{name}[/]: {len(times)} of {len(chains.states)} chains repeat a text, half of them by step "
+        f"{statistics.median_low(times)}; cycles of {shown_lengths}{more} steps, {num_texts} texts in total. "
+        "The shortest cycle:",
         soft_wrap=True,
     )
-    for text in min(sets, key=len)[:3]:
-        console.print(f"    {' '.join(text.split()) or '(nothing)'}", markup=False, overflow="ellipsis", no_wrap=True)
+    for text in min(cycles, key=len)[:_MAX_SHOWN_TEXTS]:
+        console.print(f"    {' '.join(text.split()) or '(empty)'}", markup=False, overflow="ellipsis", no_wrap=True)
 
 
-def _tell_known(console: Console) -> None:
+def _print_example_kernel(console: Console) -> None:
     kernel, classes = example_kernel()
-    seen = recurrent_classes(
-        empirical_kernel(
-            simulate_walks(kernel, [*range(len(kernel))] * (_WALKS // len(kernel)), _STEPS, 0), len(kernel)
-        )
-    )
-    shown = ", ".join("{" + ", ".join(map(str, sorted(one))) + "}" for one in classes)
-    verdict = "[green]the same[/]" if seen == recurrent_classes(kernel) == classes else "[red]others[/]"
+    starts = [*range(len(kernel))] * (_WALKS // len(kernel))
+    walks = simulate_walks(kernel, starts, _WALK_STEPS, 0)
+    estimated = recurrent_classes(empirical_kernel(walks, len(kernel)))
+    shown = ", ".join("{" + ", ".join(map(str, sorted(states))) + "}" for states in classes)
+    is_same = estimated == recurrent_classes(kernel) == classes
     console.print(
-        f"\nA kernel of {len(kernel)} states that is known ends in the classes {shown}; from the kernel itself, and from {_WALKS} walks of "
-        f"{_STEPS} steps alone, are recovered: {verdict}",
+        f"\nThe recurrent classes of an example kernel with {len(kernel)} states are {shown}. Computed from the kernel, "
+        f"and estimated from {_WALKS} walks of {_WALK_STEPS} steps, they are: "
+        f"{'[green]the same[/]' if is_same else '[red]different[/]'}",
         soft_wrap=True,
     )

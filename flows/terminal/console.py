@@ -1,4 +1,4 @@
-"""What a table in the terminal looks like."""
+"""The console, and tables, sizes and counters as all commands print them."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -7,46 +7,57 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-
-def table(*columns: str, numbers: Collection[str] = (), gap: int = 2) -> Table:
-    """An empty one without lines. Numbers stand to the right and are never cut; words are folded where a line has no room."""
-    made = Table(header_style="dim", box=None, padding=(0, gap, 0, 0), pad_edge=False)
-    for name in columns:
-        number = name in numbers
-        made.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
-    return made
-
+_QUIET_SECONDS = 2
+"""Seconds before a counter appears; one that is done earlier prints nothing."""
+_LINE_SECONDS = 10
+"""Seconds between two lines of a counter if the output is not a terminal."""
 
 console = Console(highlight=False)
 
 
-_PATIENCE = 2
-"""Seconds that a command may be silent."""
+def table(*columns: str, numbers: Collection[str] = (), gap: int = 2) -> Table:
+    """Return an empty table without rules.
+
+    Args:
+        columns: headings.
+        numbers: columns that are aligned to the right and never wrapped; all others wrap if the line is too short.
+        gap: spaces between columns.
+    """
+    empty = Table(header_style="dim", box=None, padding=(0, gap, 0, 0), pad_edge=False)
+    for name in columns:
+        is_number = name in numbers
+        empty.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    return empty
 
 
 def format_bytes(count: int) -> str:
-    """Bytes in a unit that a person reads."""
-    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and units[1:]:
-        value, units = value / 1024, units[1:]
-    return f"{value:,.0f} {units[0]}" if units[0] == "bytes" else f"{value:,.1f} {units[0]}"
+    """Format a number of bytes in the largest unit that leaves a value of at least 1."""
+    if count < 1024:
+        return f"{count:,} bytes"
+    value = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:,.1f} {unit}"
+    return f"{value / 1024:,.1f} TiB"
 
 
 @contextmanager
 def progress_counter(console: Console, verb: str, noun: str) -> Iterator[Callable[[int, int], None]]:
-    """A line that counts up, once something has taken two seconds; a line every ten where nothing is drawn."""
-    said = begun = time.monotonic()
+    """Show `verb DONE of TOTAL noun`, on a terminal as one line that is updated, elsewhere as a line now and then."""
+    started = last_line = time.monotonic()
     with console.status("") as status:
         status.stop()
 
-        def told(done: int, of: int) -> None:
-            nonlocal said
-            line = f"{verb} {done:,} of {of:,} {noun}"
-            if console.is_terminal and time.monotonic() - begun > _PATIENCE:
+        def report(done: int, total: int) -> None:
+            nonlocal last_line
+            line = f"{verb} {done:,} of {total:,} {noun}"
+            now = time.monotonic()
+            if console.is_terminal and now - started > _QUIET_SECONDS:
                 status.update(line)
                 status.start()
-            elif not console.is_terminal and time.monotonic() - said > 5 * _PATIENCE:
-                said = time.monotonic()
+            elif not console.is_terminal and now - last_line > _LINE_SECONDS:
+                last_line = now
                 console.print(line)
 
-        yield told
+        yield report

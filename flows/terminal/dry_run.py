@@ -1,5 +1,8 @@
-"""What a run would do: which artifacts are finished, which would be made, and with which settings."""
+"""Print what a run would do: finished artifacts, artifacts to compute, and settings."""
 
+from collections.abc import Iterator
+
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
@@ -13,14 +16,18 @@ from storage.datasets.eval_sets import list_eval_sets, require_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Attempt, Run
 
-_STAGES = ("candidates", "decisions", "corpus", "model", "eval_samples", "metrics", "verdict")
+_SYNTHETIC_STAGES = ("candidates", "decisions")
+"""Stages that generation 0 does not have."""
+_STAGES = (*_SYNTHETIC_STAGES, "corpus", "model", "eval_samples", "metrics", "verdict")
+_TABLES = ("prompts", "generate", "curate", "mix", "train", "evaluate", "gate", "budget", "review")
+_SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def plan(console: Console, recipe: Recipe, site: Site) -> None:
-    """Print the plan.
+def print_plan(console: Console, recipe: Recipe, site: Site) -> None:
+    """Print the plan of a run, and compute nothing.
 
     Raises:
-        HeirloomError: the run would be refused: nothing ingested, something not installed, or a changed recipe.
+        HeirloomError: the run would be refused: nothing is ingested, a package is missing, or the recipe has changed.
     """
     run = Run(site.synced().store, recipe.name)
     recipe = resume_recipe(recipe, run)
@@ -29,47 +36,58 @@ def plan(console: Console, recipe: Recipe, site: Site) -> None:
     require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
     console.print(f"[bold]{recipe.name}[/] {recipe.description}")
     console.print(
-        f"human text {recipe.dataset}, snapshot {snapshot}, at {human_folder(site.store, recipe.dataset, snapshot)}",
+        f"dataset {recipe.dataset}, snapshot {snapshot}, at {human_folder(site.store, recipe.dataset, snapshot)}",
         soft_wrap=True,
     )
-    withheld = ["the held-out set", *list_eval_sets(site.store, recipe.dataset)]
-    console.print(f"kept out of generations that are still to begin: {', '.join(withheld)}", soft_wrap=True)
+    protected = ["held-out split", *list_eval_sets(site.store, recipe.dataset)]
+    console.print(f"excluded from new generations: {', '.join(protected)}", soft_wrap=True)
     stages = table("generation", *_STAGES, gap=1)
-    for number in range(recipe.num_generations + 1):
-        marks = [
-            "finished" if (Attempt(run, number).folder / stage / MANIFEST).exists() else "to make" for stage in _STAGES
-        ]
-        marks = [
-            "–" if number == 0 and stage in _STAGES[:2] else mark for stage, mark in zip(_STAGES, marks, strict=True)
-        ]
-        stages.add_row(str(number), *marks)
+    for generation in range(recipe.num_generations + 1):
+        stages.add_row(str(generation), *(_stage_state(run, generation, stage) for stage in _STAGES))
     console.print(stages)
-    _settings(console, recipe)
+    for name in _TABLES:
+        console.print(f"[bold]\\[{name}][/] {'; '.join(_settings_lines(getattr(recipe, name)))}", soft_wrap=True)
+    if "minhash" in recipe.curate.filters:
+        _print_candidate_probability(console, recipe)
 
 
-def _settings(console: Console, recipe: Recipe) -> None:
-    for name in ("prompts", "generate", "curate", "mix", "train", "evaluate", "gate", "budget", "review"):
-        settings = getattr(recipe, name)
-        usual = {
-            key: field.get_default(call_default_factory=True) for key, field in type(settings).model_fields.items()
-        }
-        said = settings.model_dump(mode="json")
-        asked = [f"{key} = {value!r}" for key, value in said.items() if getattr(settings, key) != usual[key]]
-        # Tables are said where they are not as they are without being asked for.
-        brief = [f"{key} = {value!r}" for key, value in said.items() if _is_brief(value)]
-        left = [pair for pair in brief if pair not in asked]
-        told = [escape(", ".join(asked))] * bool(asked) + [f"[dim]as usual: {escape(', '.join(left))}[/]"] * bool(left)
-        console.print(f"[bold]\\[{name}][/] {'; '.join(told)}", soft_wrap=True)
-    if "minhash" not in recipe.curate.filters:
-        return
+def _stage_state(run: Run, generation: int, stage: str) -> str:
+    if generation == 0 and stage in _SYNTHETIC_STAGES:
+        return "–"
+    is_finished = (Attempt(run, generation).folder / stage / MANIFEST).exists()
+    return "finished" if is_finished else "to make"
+
+
+def _settings_lines(settings: BaseModel) -> Iterator[str]:
+    """Yield the changed settings, and the short ones among the defaults."""
+    values = settings.model_dump(mode="json")
+    changed, unchanged = [], []
+    # Not every field is dumped: some settings leave out keys that they do not use.
+    for key, value in values.items():
+        pair = f"{key} = {value!r}"
+        default = type(settings).model_fields[key].get_default(call_default_factory=True)
+        if getattr(settings, key) != default:
+            changed.append(pair)
+        elif _is_short(value):
+            unchanged.append(pair)
+    if changed:
+        yield escape(", ".join(changed))
+    if unchanged:
+        yield f"[dim]defaults: {escape(', '.join(unchanged))}[/]"
+
+
+def _is_short(value: object) -> bool:
+    """Whether a value is neither a table nor a list of tables."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) for item in value)
+    return not isinstance(value, dict)
+
+
+def _print_candidate_probability(console: Console, recipe: Recipe) -> None:
     curve = ", ".join(
         f"{similarity:.1f}: {candidate_probability(similarity, recipe.curate.minhash):.3f}"
-        for similarity in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+        for similarity in _SIMILARITIES
     )
-    console.print(f"chance that two texts of a given Jaccard similarity are compared at all: {curve}", soft_wrap=True)
-
-
-def _is_brief(value: object) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(one, str) for one in value)
-    return not isinstance(value, dict)
+    console.print(
+        f"minhash: probability that two texts of this Jaccard similarity are compared: {curve}", soft_wrap=True
+    )

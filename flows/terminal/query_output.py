@@ -1,4 +1,4 @@
-"""An answer, as a table for eyes or as CSV, JSON or Parquet for machines."""
+"""Write a query result as a table on the terminal, or as CSV, JSON or Parquet."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.console import console, table
+from flows.terminal.output_format import OutputFormat
 from heirloom.errors import HeirloomError
 from storage.files import atomic_file
 
@@ -27,100 +28,108 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What a terminal would obey, or could not show."""
-_MOST_ROWS = 200
-_COUNTED = 1_000_000
-_MOST_LINES = 6
-"""Of a value in a table."""
-_NARROWEST = 12
-"""Characters that a column of words is not made narrower than."""
+"""Control characters, which a terminal would obey, and surrogates, which it cannot show."""
+_MAX_SHOWN_ROWS = 200
+_MAX_COUNTED_ROWS = 1_000_000
+_MAX_LINES = 6
+"""Maximum number of lines of a value in a table."""
+_MIN_TEXT_WIDTH = 12
+"""Minimum width of a text column, in characters."""
 
 
-class OutputFormat(StrEnum):
-    """How an answer is given."""
+def result_writer(output_format: OutputFormat | None, out: Path | None) -> Callable[["DuckDBPyRelation"], None]:
+    """Return a function that writes a result.
 
-    table = "table"
-    json = "json"
-    csv = "csv"
-    parquet = "parquet"
-
-
-def result_writer(kind: OutputFormat | None, out: Path | None) -> Callable[["DuckDBPyRelation"], None]:
-    """What takes an answer, in the format that is named, or that the name of the file says.
+    Args:
+        output_format: the format; None takes it from the ending of `out`, or a table without `out`.
+        out: file to write; None stands for standard output.
 
     Raises:
-        HeirloomError: format and file do not go together, or the file is there already.
+        HeirloomError: format and file do not match, or the file exists.
     """
-    if kind is None:
-        known = out.suffix.removeprefix(".") if out else "table"
-        if known not in set(OutputFormat):
-            raise HeirloomError(f"{out} says no format by its name; add --format json, csv or parquet")
-        kind = OutputFormat(known)
-    if out and kind is OutputFormat.table:
-        raise HeirloomError("a table is for the screen; for a file, say --format json, csv or parquet")
+    if output_format is None:
+        ending = out.suffix.removeprefix(".") if out else "table"
+        if ending not in set(OutputFormat):
+            raise HeirloomError(
+                f"The ending of {out} is not a known format. Pass --format json, --format csv or --format parquet."
+            )
+        output_format = OutputFormat(ending)
+    if out and output_format is OutputFormat.table:
+        raise HeirloomError("A table can only be printed. For a file, pass --format json, csv or parquet.")
     if out and out.exists():
-        raise HeirloomError(f"{out} is there already; name another file, or remove it")
-    if kind is OutputFormat.table:
+        raise HeirloomError(f"{out} exists. Choose another file for --out, or delete it.")
+    if output_format is OutputFormat.table:
         return print_result
-    if kind is OutputFormat.parquet and not out:
-        raise HeirloomError("Parquet goes to a file; name it with --out FILE")
-    return lambda answer: _keep(answer, kind, out)
+    if output_format is OutputFormat.parquet and not out:
+        raise HeirloomError("Parquet cannot be printed. Name a file with --out FILE.")
+    return partial(_write_result, output_format=output_format, out=out)
 
 
-def print_result(answer: "DuckDBPyRelation") -> None:
-    """Print a table, or where a screen has no room for all columns a line a value; what is left out is counted below."""
-    if answer.columns == ["explain_key", "explain_value"]:
-        console.print("\n".join(text for _, text in answer.fetchall()), markup=False, soft_wrap=True)
+def print_result(result: "DuckDBPyRelation") -> None:
+    """Print a table, or one line per value if the terminal is too narrow for all columns; count what is left out."""
+    if result.columns == ["explain_key", "explain_value"]:
+        console.print("\n".join(text for _, text in result.fetchall()), markup=False, soft_wrap=True)
         return
-    rows, total = list[tuple[object, ...]](), 0
-    for batch in answer.to_arrow_reader():
-        total += batch.num_rows
-        some = batch.slice(0, _MOST_ROWS - len(rows))
-        rows += zip(*(column.to_pylist() for column in some.columns), strict=True)
-        if total > _COUNTED:
+    rows: list[tuple[object, ...]] = []
+    num_rows = 0
+    for batch in result.to_arrow_reader():
+        num_rows += batch.num_rows
+        shown = batch.slice(0, _MAX_SHOWN_ROWS - len(rows))
+        rows += zip(*(column.to_pylist() for column in shown.columns), strict=True)
+        if num_rows > _MAX_COUNTED_ROWS:
             break
-    told, cut = _laid_out([escape(name) for name in answer.columns], rows)
-    console.print(told)
-    more = f", {len(rows)} shown: all with --format csv" if total > len(rows) else ""
-    whole = "; what ends in … is whole with --format json" if cut else ""
-    count = f"over {_COUNTED:,}" if total > _COUNTED else f"{total:,}" if total else "no"
-    console.print(f"[dim]{count} row{'s'[: total != 1]}{more}{whole}[/]", soft_wrap=True)
+    layout, is_truncated = _lay_out([escape(name) for name in result.columns], rows)
+    console.print(layout)
+    count = f"{num_rows:,}" if num_rows else "no"
+    if num_rows > _MAX_COUNTED_ROWS:
+        count = f"over {_MAX_COUNTED_ROWS:,}"
+    plural = "row" if num_rows == 1 else "rows"
+    left_out = f", {len(rows)} shown; --format csv prints all" if num_rows > len(rows) else ""
+    truncated = "; values that end with … are cut, --format json prints them in full" if is_truncated else ""
+    console.print(f"[dim]{count} {plural}{left_out}{truncated}[/]", soft_wrap=True)
 
 
-def _laid_out(names: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[Table | Group, bool]:
-    """Rows for a screen, and whether a value was cut."""
+def _lay_out(names: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[Table | Group, bool]:
+    """Return the rows as a table, or one line per value, and whether a value is cut."""
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     cells = [[_cell(value) for value in column] for column in columns]
     widths = [max(map(len, (name, *column))) for name, column in zip(names, cells, strict=True)]
-    numeric = [_is_numeric(column) for column in columns]
-    words = [width for width, number in zip(widths, numeric, strict=True) if not number]
+    is_number = [_is_numeric(column) for column in columns]
+    text_widths = [width for width, numeric in zip(widths, is_number, strict=True) if not numeric]
+    number_width = sum(widths) - sum(text_widths)
+    min_text_width = sum(min(width, _MIN_TEXT_WIDTH) for width in text_widths)
     for gap in (2, 1):
-        room = console.width - sum(widths) + sum(words) - gap * (len(names) - 1)
-        if room >= sum(min(width, _NARROWEST) for width in words):
+        text_room = console.width - number_width - gap * (len(names) - 1)
+        if text_room >= min_text_width:
             break
     else:
-        return Group(*(_line_a_value(names, row) for row in zip(*cells, strict=True))), False
-    longest = _MOST_LINES * room // max(1, len(words))
-    numbers = {name for name, number in zip(names, numeric, strict=True) if number}
-    told = table(*names, numbers=numbers, gap=gap)
+        return Group(*(_value_lines(names, row) for row in zip(*cells, strict=True))), False
+    max_length = _MAX_LINES * text_room // max(1, len(text_widths))
+    numbers = {name for name, numeric in zip(names, is_number, strict=True) if numeric}
+    layout = table(*names, numbers=numbers, gap=gap)
     for row in zip(*cells, strict=True):
-        told.add_row(*(Text(cell if len(cell) <= longest else f"{cell[: longest - 1]}…") for cell in row))
-    return told, any(width > longest for width in words)
+        layout.add_row(*(Text(_truncate(cell, max_length)) for cell in row))
+    return layout, any(width > max_length for width in text_widths)
 
 
-def _line_a_value(names: Sequence[str], row: Sequence[str]) -> Table:
-    told = table("", "")
-    told.show_header = False
+def _truncate(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
+
+
+def _value_lines(names: Sequence[str], row: Sequence[str]) -> Table:
+    """Return one row as a table of two columns, name and value."""
+    lines = table("", "")
+    lines.show_header = False
     for name, cell in zip(names, row, strict=True):
-        told.add_row(f"[dim]{name}[/]", Text(cell))
-    told.add_row("", "")
-    return told
+        lines.add_row(f"[dim]{name}[/]", Text(cell))
+    lines.add_row("", "")
+    return lines
 
 
 def _is_numeric(column: Sequence[object]) -> bool:
-    there = [value for value in column if value is not None]
-    return bool(there) and all(
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in there
+    values = [value for value in column if value is not None]
+    return bool(values) and all(
+        isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in values
     )
 
 
@@ -129,61 +138,60 @@ def _cell(value: object) -> str:
         return "NULL"
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 or not math.isfinite(value) else f"{value:,.0f}"
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
 
 
-def _keep(answer: "DuckDBPyRelation", kind: OutputFormat, out: Path | None) -> None:
-    batches = answer.to_arrow_reader()
-    if kind is OutputFormat.parquet and out:
-        with atomic_file(out) as hidden, pq.ParquetWriter(hidden, batches.schema, compression="zstd") as file:
+def _write_result(result: "DuckDBPyRelation", output_format: OutputFormat, out: Path | None) -> None:
+    batches = result.to_arrow_reader()
+    if output_format is OutputFormat.parquet and out:
+        with atomic_file(out) as draft, pq.ParquetWriter(draft, batches.schema, compression="zstd") as file:
             for batch in batches:
                 file.write_batch(batch)
         return
-    write = _json if kind is OutputFormat.json else _csv
-    with _open(out) as file:
+    write = _write_json if output_format is OutputFormat.json else _write_csv
+    with _open_output(out) as file:
         write(file, batches)
 
 
 @contextmanager
-def _open(out: Path | None) -> Iterator[IO[str]]:
-    """The file, which appears when it is whole, or else the screen."""
+def _open_output(out: Path | None) -> Iterator[IO[str]]:
+    """Open standard output, or a file that gets its name once it is complete."""
     if out is None:
         yield sys.stdout
         return
-    with atomic_file(out) as hidden, hidden.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         yield file
 
 
-def _json(file: IO[str], batches: pa.RecordBatchReader) -> None:
-    between = "[\n"
+def _write_json(file: IO[str], batches: pa.RecordBatchReader) -> None:
+    separator = "[\n"
     for batch in batches:
         for row in batch.to_pylist():
-            file.write(between + json.dumps(_plain(row), ensure_ascii=False, default=_worded))
-            between = ",\n"
-    file.write("[]\n" if between == "[\n" else "\n]\n")
+            file.write(separator + _to_json(row))
+            separator = ",\n"
+    file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _csv(file: IO[str], batches: pa.RecordBatchReader) -> None:
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(batches.schema.names)
+def _write_csv(file: IO[str], batches: pa.RecordBatchReader) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(batches.schema.names)
     for batch in batches:
         for row in batch.to_pylist():
-            rows.writerow(
-                json.dumps(_plain(value), ensure_ascii=False, default=_worded)
-                if isinstance(value, dict | list)
-                else value
-                for value in row.values()
-            )
+            writer.writerow(_to_json(value) if isinstance(value, dict | list) else value for value in row.values())
 
 
-def _worded(value: object) -> float | str:
+def _to_json(value: object) -> str:
+    return json.dumps(_replace_non_finite(value), ensure_ascii=False, default=_json_default)
+
+
+def _json_default(value: object) -> float | str:
     return float(value) if isinstance(value, Decimal) else str(value)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever a column holds)
-    """The value with null for what JSON has no word for: not a number, and infinity."""
+def _replace_non_finite(value: Any) -> Any:  # noqa: ANN401  (any value of a column)
+    """Return the value with null in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _replace_non_finite(inner) for key, inner in value.items()}
+    return [_replace_non_finite(inner) for inner in value] if isinstance(value, list) else value

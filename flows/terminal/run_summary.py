@@ -1,7 +1,8 @@
-"""What the terminal says before and after a run: the story in one table, and what to try next."""
+"""Print the recipes before a run, and the outcome after it as one table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,80 +13,128 @@ from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
 from tasks.backends import TransformerTraining
 
-_TOYS = {"ngram": "counting words", "gaussian-mixture": "fitting Gaussians", "vae": "encoding points"}
+_TOY_TRAINING = {"ngram": "n-gram counts", "gaussian-mixture": "Gaussian mixture", "vae": "autoencoder of points"}
+_OUTCOME_DIGITS = {"perplexity": 0, "recalibrated": 0, "rare words": 2, "vocabulary": 0, "repetition": 2}
+"""Columns of the outcome and their digits, in the order of the pairs in the query `run_outcomes`."""
+_WORSE = 1.5
+"""Ratio of last to first perplexity above which it is shown in red."""
+_MIN_SHOWN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A row of the query `run_outcomes`: metrics of generation 0 and of the last generation."""
+
+    run: str
+    last_generation: int
+    first: tuple[float, ...]
+    last: tuple[float, ...]
+
+    @property
+    def color(self) -> str:
+        if self.last[0] > _WORSE * self.first[0]:
+            return "red"
+        return "green" if self.last[0] <= self.first[0] and self.last_generation else "default"
+
+    def cells(self) -> list[str]:
+        digits = _OUTCOME_DIGITS.values()
+        firsts = [_format_number(value, places) for value, places in zip(self.first, digits, strict=True)]
+        if not self.last_generation:
+            return firsts
+        lasts = [_format_number(value, places) for value, places in zip(self.last, digits, strict=True)]
+        return [f"{first} → {last}" for first, last in zip(firsts, lasts, strict=True)]
 
 
 def print_start(console: Console, recipes: Sequence[Recipe], passages: int) -> None:
-    """What is about to run."""
+    """Print the recipes that are about to run."""
     console.print(f"Loops on the same {passages:,} passages of human text, seed {recipes[0].seed}:")
     for recipe in recipes:
-        length = (
-            f"{recipe.train.generation_0_max_steps} steps on human text"
-            if isinstance(recipe.train, TransformerTraining)
-            else _TOYS[recipe.train.backend]
-        )
-        if recipe.num_generations and isinstance(recipe.train, TransformerTraining):
-            length += f", then {recipe.train.max_steps} a generation"
-        console.print(f"  [bold]{recipe.name:<11}[/] {recipe.description} [dim]({length})[/]")
+        console.print(f"  [bold]{recipe.name:<11}[/] {recipe.description} [dim]({_training_length(recipe)})[/]")
 
 
-def print_summary(console: Console, store: Path, folder: Path, seconds: dict[str, float]) -> None:
-    """Where it ended, where the time went, and what to try next."""
-    catalog = open_catalog(store, _named(folder))
-    rows = catalog.sql(QUERIES["run_outcomes"]).fetchall()
-    title = f"From generation 0 to generation {max(row[1] for row in rows)}"
-    numbers = ("perplexity", "recalibrated", "rare words", "types", "repeats")
-    ends = table("loop", *numbers, numbers=numbers)
-    for run, generations, *pairs in rows:
-        digits = (0, 0, 2, 0, 2)
-        firsts, lasts = (
-            [_number(*one) for one in zip(side, digits, strict=True)] for side in (pairs[::2], pairs[1::2])
-        )
-        cells = [f"{one} → {other}" for one, other in zip(firsts, lasts, strict=True)] if generations else firsts
-        first, last = pairs[0], pairs[1]
-        colour = "red" if last > 1.5 * first else "green" if last <= first and generations else "default"
-        ends.add_row(run, f"[{colour}]{cells[0]}[/]", *cells[1:])
-    console.print(f"\n[bold]{title}[/]")
-    console.print(ends)
+def print_summary(console: Console, store: Path, folder: Path, seconds: Mapping[str, float]) -> None:
+    """Print the outcome of the runs in a report, the seconds per stage, and what to do next.
+
+    Args:
+        console: where it is printed.
+        store: folder of the store.
+        folder: folder of the report.
+        seconds: seconds by stage, all runs together.
+    """
+    catalog = open_catalog(store, _reported_runs(folder))
+    outcomes = [
+        _Outcome(run, last_generation, tuple(pairs[::2]), tuple(pairs[1::2]))
+        for run, last_generation, *pairs in catalog.sql(QUERIES["run_outcomes"]).fetchall()
+    ]
+    rows = table("run", *_OUTCOME_DIGITS, numbers=_OUTCOME_DIGITS)
+    for outcome in outcomes:
+        perplexity, *others = outcome.cells()
+        rows.add_row(outcome.run, f"[{outcome.color}]{perplexity}[/]", *others)
+    last_generation = max(outcome.last_generation for outcome in outcomes)
+    console.print(f"\n[bold]From generation 0 to generation {last_generation}[/]")
+    console.print(rows)
     console.print(
-        "[dim]perplexity is on held-out human text; rare words: share of human words seen 2 to 10 times that are still said[/]"
+        "[dim]perplexity: on held-out human text; recalibrated: the same at the best temperature; rare words: fraction "
+        "of the words with 2 to 10 occurrences in human text that are still generated[/]"
     )
-    if seconds:
-        spent = ", ".join(
-            f"{stage} {took:.0f} s" for stage, took in sorted(seconds.items(), key=lambda one: -one[1]) if took >= 0.5
-        )
-        console.print(f"[dim]where the time went, all loops together: {spent}[/]")
+    stages = sorted(seconds.items(), key=lambda item: -item[1])
+    if stages:
+        shown = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in stages if spent >= _MIN_SHOWN_SECONDS)
+        console.print(f"[dim]time, all runs together: {shown}[/]")
     console.print(f"report    {folder / 'report.html'}", markup=False, soft_wrap=True)
     console.print(
-        f'try next  heirloom sql --store {store} "select generation, origin, count(*) from corpus group by all order by all"',
+        f"try next  heirloom sql --store {store} "
+        '"select generation, origin, count(*) from corpus group by all order by all"',
         markup=False,
         soft_wrap=True,
     )
 
 
 def print_eval_exposure(console: Console, store: Path, dataset: str, name: str) -> None:
-    """What had met an evaluation set before it was kept out."""
-    found = open_catalog(store).execute(
-        f"select found_in, run, generation, records, similarity, shared_run_words from ({QUERIES['eval_exposure']}) where dataset = ? and eval_set = ?",
+    """Print which datasets and corpora overlapped with an evaluation set before it was added."""
+    result = open_catalog(store).execute(
+        "select found_in, run, generation, records, similarity, shared_run_words "
+        f"from ({QUERIES['eval_exposure']}) where dataset = ? and eval_set = ?",
         [dataset, name],
     )
-    columns = [str(column[0]).replace("_", " ") for column in found.description]
-    met = table(*columns, numbers=columns[2:])
-    for row in found.fetchall():
-        met.add_row(*("" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
-    console.print(met if met.row_count else f"nothing in the store has met {name} so far")
-    if met.row_count:
-        console.print("these had met it before it was kept out; again at any time: heirloom query eval_exposure")
+    columns = [str(column[0]).replace("_", " ") for column in result.description]
+    exposures = table(*columns, numbers=columns[2:])
+    for row in result.fetchall():
+        exposures.add_row(*map(_format_cell, row))
+    if not exposures.row_count:
+        console.print(f"No record in the store overlaps with {name}.")
+        return
+    console.print(exposures)
+    console.print("These overlapped with it before it was added. Show them again with: heirloom query eval_exposure")
 
 
-def _number(value: float, digits: int) -> str:
-    """A number, in five characters or so where it is a large one: 54,432 is 54k."""
-    for size, unit, more in ((1e9, "G", 1), (1e6, "M", 1), (1e3, "k", 0)):
-        if value >= (1e4 if unit == "k" else size) and math.isfinite(value):
-            return f"{value / size:,.{more}f}{unit}"
+def _training_length(recipe: Recipe) -> str:
+    train = recipe.train
+    if not isinstance(train, TransformerTraining):
+        return _TOY_TRAINING[train.backend]
+    first = f"{train.generation_0_max_steps} steps on human text"
+    return f"{first}, then {train.max_steps} a generation" if recipe.num_generations else first
+
+
+def _format_cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _format_number(value: float, digits: int) -> str:
+    """Format a number; from 10,000 on in thousands, millions or billions, as 54,432 in 54k."""
+    if math.isfinite(value):
+        if value >= 1e9:
+            return f"{value / 1e9:,.1f}G"
+        if value >= 1e6:
+            return f"{value / 1e6:,.1f}M"
+        if value >= 1e4:
+            return f"{value / 1e3:,.0f}k"
     return f"{value:,.{digits}f}"
 
 
-def _named(folder: Path) -> list[str]:
-    """Runs of the report in this folder: itself, or every run of the store."""
-    return [folder.name] if (folder.parents[1] / "runs" / folder.name).exists() else []
+def _reported_runs(folder: Path) -> list[str]:
+    """Return the run that a report is named after, or an empty list, which stands for all runs."""
+    is_run = (folder.parents[1] / "runs" / folder.name).exists()
+    return [folder.name] if is_run else []

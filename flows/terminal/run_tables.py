@@ -1,4 +1,4 @@
-"""What the keeping commands print: runs, one run, what can go, and where a text lies."""
+"""Print runs, one run, files that can be deleted, and locations of a record."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,36 +21,39 @@ from storage.runs.status import (
     run_state,
 )
 
+_NONE = "–"
+_RESULT_COLORS = {"present": "red", "absent": "green"}
+
 
 def show_runs(console: Console, root: Path) -> None:
-    """A line a run.
+    """Print one line per run.
 
     Raises:
-        HeirloomError: there is none.
+        HeirloomError: the store has no run.
     """
-    told = table("run", "generations", "stands", "policy", "backend", "forked from", "size", numbers=("size",))
+    rows = table("run", "generations", "state", "policy", "backend", "forked from", "size", numbers=("size",))
     for run in runs(root):
-        recipe, reached = run.recipe(), last_accepted_generation(run)
-        told.add_row(
+        recipe, last_generation = run.recipe(), last_accepted_generation(run)
+        rows.add_row(
             run.name,
-            f"{'–' if reached is None else reached} of {recipe['num_generations']}",
+            f"{_NONE if last_generation is None else last_generation} of {recipe['num_generations']}",
             escape(run_state(run)),
             recipe["mix"]["policy"],
             recipe["train"]["backend"],
-            _origin(run) or "–",
+            _origin(run) or _NONE,
             format_bytes(folder_size(run.folder)),
         )
-    if not told.rows:
-        raise HeirloomError(f"there is no run in {root}; begin one with: heirloom run RECIPE")
-    console.print(told)
+    if not rows.rows:
+        raise HeirloomError(f"There is no run in {root}. Start one with `heirloom run RECIPE`.")
+    console.print(rows)
 
 
 def show_run(console: Console, run: Run) -> None:
-    """One run, generation by generation."""
+    """Print the recipe of a run in short, its state, each attempt in numbers, and its collapse tests."""
     recipe = run.recipe()
     console.print(f"[bold]{run.name}[/] {escape(recipe['description'])}", soft_wrap=True)
     console.print(
-        f"human text {recipe['human']} · policy {recipe['mix']['policy']} · backend {recipe['train']['backend']} "
+        f"dataset {recipe['dataset']} · policy {recipe['mix']['policy']} · backend {recipe['train']['backend']} "
         f"· sampler {recipe['generate']['sampler']} · {recipe['num_generations']} generations · seed {recipe['seed']}",
         soft_wrap=True,
     )
@@ -58,72 +61,81 @@ def show_run(console: Console, run: Run) -> None:
         console.print(f"forked from {_origin(run)}")
     console.print(f"{escape(run_state(run))} · {format_bytes(folder_size(run.folder))}", soft_wrap=True)
     numbers = ("survivors", "corpus", "human", "perplexity", "seconds", "size")
-    told = table("generation", *numbers, "verdict", numbers=numbers, gap=1)
-    lived = attempt_summaries(run)
-    for turn in lived:
-        told.add_row(
-            _which(turn),
-            "–" if turn.candidates is None else f"{_count(turn.survivors)} of {turn.candidates:,}",
-            _count(turn.corpus),
-            "–" if turn.human_fraction is None else f"{turn.human_fraction:.0%}",
-            "–" if turn.perplexity is None else f"{turn.perplexity:,.1f}",
-            f"{turn.work_seconds:,.1f}",
-            format_bytes(turn.bytes),
-            _ended(turn),
+    rows = table("generation", *numbers, "verdict", numbers=numbers, gap=1)
+    attempts = attempt_summaries(run)
+    for attempt in attempts:
+        rows.add_row(
+            _label(attempt),
+            _NONE if attempt.candidates is None else f"{_count(attempt.survivors)} of {attempt.candidates:,}",
+            _count(attempt.corpus),
+            _NONE if attempt.human_fraction is None else f"{attempt.human_fraction:.0%}",
+            _NONE if attempt.perplexity is None else f"{attempt.perplexity:,.1f}",
+            f"{attempt.work_seconds:,.1f}",
+            format_bytes(attempt.bytes),
+            _verdict(attempt),
         )
-    console.print(told)
-    if bare := [_which(turn) for turn in lived if turn.verdict is not None and not turn.has_weights]:
-        console.print(f"[dim]without weights: generation {'; '.join(bare)}[/]", soft_wrap=True)
+    console.print(rows)
+    removed = [_label(attempt) for attempt in attempts if attempt.verdict is not None and not attempt.has_weights]
+    if removed:
+        console.print(f"[dim]without weights: generation {'; '.join(removed)}[/]", soft_wrap=True)
     _show_collapse_tests(console, run)
 
 
 def _show_collapse_tests(console: Console, run: Run) -> None:
-    """Collapse by each of its meanings, as the newest generation that counts tells it."""
+    """Print the collapse tests of the newest accepted attempt that has them."""
     folders = [
-        run.folder / f"generation={one}" / f"attempt={two}/collapse_tests"
-        for one, two in sorted(accepted_attempts(run))
+        run.folder / f"generation={generation}" / f"attempt={attempt}" / "collapse_tests"
+        for generation, attempt in sorted(accepted_attempts(run))
     ]
-    told = [folder for folder in folders if (folder / MANIFEST).exists()]
-    rows = read_table(told[-1]).to_pylist() if told else []
-    if rows:
-        console.print()
-    for row in rows:
+    finished = [folder for folder in folders if (folder / MANIFEST).exists()]
+    if not finished:
+        return
+    console.print()
+    for row in read_table(finished[-1]).to_pylist():
         since = "" if row["first_generation"] is None else f" since generation {row['first_generation']}"
-        colour = {"present": "red", "absent": "green"}.get(row["result"], "dim")
+        color = _RESULT_COLORS.get(row["result"], "dim")
         name = row["test"].replace("_", " ")
         console.print(
-            f"{name:<22}[{colour}]{row['result']:<7}{since}[/] [dim]{escape(row['evidence'])}[/]", soft_wrap=True
+            f"{name:<22}[{color}]{row['result']:<7}{since}[/] [dim]{escape(row['evidence'])}[/]", soft_wrap=True
         )
 
 
-def show_gc_candidates(console: Console, root: Path, found: Sequence[GcCandidate]) -> None:
-    """A line for each thing that can go."""
-    if not found:
+def show_gc_candidates(console: Console, root: Path, candidates: Sequence[GcCandidate]) -> None:
+    """Print one line per file or folder that can be deleted, and the total size."""
+    if not candidates:
         console.print(
-            "nothing can go; weights of old models can with --keep-models N, rejected attempts with --rejected"
+            "Nothing to delete. Weights of old models are included with --keep-models N, rejected attempts with "
+            "--rejected.",
+            soft_wrap=True,
         )
         return
-    told = table("what", "where", "size", numbers=("size",))
-    for leftover in found:
-        told.add_row(leftover.reason, escape(str(leftover.path.relative_to(root))), format_bytes(leftover.bytes))
-    told.add_row(f"{len(found):,} in all", "", format_bytes(sum(one.bytes for one in found)), style="bold")
-    console.print(told)
+    rows = table("reason", "path", "size", numbers=("size",))
+    for candidate in candidates:
+        path = escape(str(candidate.path.relative_to(root)))
+        rows.add_row(candidate.reason, path, format_bytes(candidate.bytes))
+    total = format_bytes(sum(candidate.bytes for candidate in candidates))
+    rows.add_row(f"{len(candidates):,} in total", "", total, style="bold")
+    console.print(rows)
 
 
 def show_locations(console: Console, root: Path, locations: Sequence[RecordLocation]) -> None:
-    """A line for each artifact that holds texts, or what they prompted, and whether a model has learned from it."""
-    numbers = ("records", "taken out", "prompted by them")
-    told = table("where", *numbers, "seen by", numbers=numbers)
-    for sight in locations:
-        place = escape(str(sight.folder.relative_to(root)))
-        counts = (sight.records, sight.redacted, sight.descendants)
-        told.add_row(
-            place, *(str(count or "–") for count in counts), "the model beside it" if sight.trained_model else "–"
+    """Print one line per artifact with the records or their descendants, and whether a model was trained on it."""
+    numbers = ("records", "redacted", "descendants")
+    rows = table("artifact", *numbers, "trained on it", numbers=numbers)
+    for location in locations:
+        counts = (location.records, location.redacted, location.descendants)
+        rows.add_row(
+            escape(str(location.folder.relative_to(root))),
+            *(str(count or _NONE) for count in counts),
+            "the model beside it" if location.trained_model else _NONE,
         )
     if locations:
-        console.print(told)
-    if any(sight.trained_model for sight in locations):
-        console.print("[dim]what a model learned stays in it, and in the generations that it spoke for[/]")
+        console.print(rows)
+    if any(location.trained_model for location in locations):
+        console.print(
+            "[dim]Erasing does not change models that were trained on the text, nor the generations they sampled.[/]",
+            soft_wrap=True,
+        )
 
 
 def _origin(run: Run) -> str:
@@ -132,12 +144,15 @@ def _origin(run: Run) -> str:
 
 
 def _count(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"
+    return _NONE if number is None else f"{number:,}"
 
 
-def _which(turn: AttemptSummary) -> str:
-    return f"{turn.generation}, attempt {turn.attempt}" if turn.attempt > 1 else str(turn.generation)
+def _label(attempt: AttemptSummary) -> str:
+    if attempt.attempt > 1:
+        return f"{attempt.generation}, attempt {attempt.attempt}"
+    return str(attempt.generation)
 
 
-def _ended(turn: AttemptSummary) -> str:
-    return ("" if turn.accepted else "rejected, ") + (turn.verdict or "not finished")
+def _verdict(attempt: AttemptSummary) -> str:
+    verdict = attempt.verdict or "not finished"
+    return verdict if attempt.accepted else f"rejected, {verdict}"

@@ -1,4 +1,4 @@
-"""The shell of `heirloom sql`: questions in SQL, one after another, about the store as it is when each is asked."""
+"""The interactive shell of `heirloom sql`. Each statement sees the store as it is at that moment."""
 
 import contextlib
 import readline
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows.terminal.console import console, table
 from flows.terminal.query_output import print_result
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 from storage.query.named_queries import QUERIES, bind, description, parameters
 from storage.query.sandbox import execute, open_readonly, statements
 from storage.query.scan import store_state
@@ -16,23 +16,30 @@ from storage.query.scan import store_state
 if TYPE_CHECKING:
     import duckdb
 
-    Take = Callable[[duckdb.DuckDBPyRelation], None]
+    ResultWriter = Callable[[duckdb.DuckDBPyRelation], None]
 
 _HISTORY_LINES = 2000
-_HELP = """A question ends with ; and may run over several lines. Ctrl-C stops it, Ctrl-D leaves, Tab completes.
-.tables                the views and their columns
-.ask NAME [ARGUMENTS]  a named question; .ask alone lists them
-.help                  this
-.quit                  leave"""
+_HELP = """A statement ends with ; and may span several lines. Ctrl-C interrupts it, Ctrl-D exits, Tab completes.
+.tables                  list the views and their columns
+.query NAME [ARGUMENTS]  run a named query; .query alone lists them
+.help                    show this text
+.quit                    exit"""
+_COMMANDS = (".tables", ".query", ".help", ".quit")
 _KEYWORDS = """select from where group by order having limit distinct count sum avg min max round join left using on and or not in is
 null like ilike between case when then else end as with recursive union all describe summarize show explain analyze filter over
 partition desc asc offset sample cast unnest values exists"""
 
 
 class SqlSession:
-    """A store that is being asked: its catalog is opened anew when the store has changed."""
+    """A read-only connection to a store; the catalog is reopened when the store has changed."""
 
     def __init__(self, root: Path, allow_files: bool) -> None:
+        """Open the store.
+
+        Args:
+            root: folder of the store.
+            allow_files: whether statements may read files outside the store.
+        """
         self._root, self._allow_files = root, allow_files
         self._open()
 
@@ -41,130 +48,136 @@ class SqlSession:
         self.catalog = open_readonly(self._root, self._allow_files)
 
     def refresh(self) -> None:
-        """See what the store holds now."""
+        """Reopen the catalog if the store has changed."""
         if store_state(self._root) != self._state:
             self._open()
 
-    def execute(self, text: str, take: "Take") -> None:
-        """Ask every statement of a text; `take` takes each answer.
+    def execute(self, text: str, write: "ResultWriter") -> None:
+        """Execute every statement of a text, and write each result.
 
         Raises:
-            HeirloomError: one of them is refused, or cannot be answered.
+            HeirloomError: a statement is refused, or fails.
         """
         self.refresh()
         for statement in statements(self.catalog, text):
-            execute(self.catalog, statement, {}, take)
+            execute(self.catalog, statement, {}, write)
 
-    def execute_named(self, name: str, arguments: Sequence[str], take: "Take") -> None:
-        """Ask a named question.
+    def execute_named(self, name: str, arguments: Sequence[str], write: "ResultWriter") -> None:
+        """Execute a named query, and write its result.
 
         Raises:
-            HeirloomError: there is no such question, or its arguments do not fit.
+            HeirloomError: there is no such query, or its arguments do not match.
         """
         self.refresh()
-        given = bind(self.catalog, name, arguments)
-        execute(self.catalog, QUERIES[name], given, take)
+        execute(self.catalog, QUERIES[name], bind(self.catalog, name, arguments), write)
 
     def views(self) -> dict[str, list[str]]:
-        """Every view and its columns."""
-        found: dict[str, list[str]] = {}
-        told = "select table_name, column_name from information_schema.columns order by table_name, ordinal_position"
-        for view, column in self.catalog.execute(told).fetchall():
-            found.setdefault(view, []).append(column)
-        return found
+        """Return the columns of every view."""
+        views: dict[str, list[str]] = {}
+        rows = self.catalog.execute(
+            "select table_name, column_name from information_schema.columns order by table_name, ordinal_position"
+        )
+        for view, column in rows.fetchall():
+            views.setdefault(view, []).append(column)
+        return views
 
 
 def run_shell(session: SqlSession, history: Path) -> None:
-    """Read questions from a person until there are no more; a mistake is told and ends nothing."""
-    _prepare(session, history)
-    console.print("[dim]heirloom asks; .help says how, Ctrl-D leaves[/]")
-    question = ""
+    """Read and execute statements until the user exits; an error is printed and the shell continues.
+
+    Args:
+        session: the store.
+        history: file that keeps the statements between sessions.
+    """
+    _set_up_readline(session, history)
+    console.print("[dim]SQL on the store, read-only. .help shows the commands, Ctrl-D exits.[/]")
+    statement = ""
     while True:
         try:
-            line = input("      … " if question else "heirloom> ")
+            line = input("      … " if statement else "heirloom> ")
         except KeyboardInterrupt:
             console.print()
-            question = ""
+            statement = ""
             continue
         except EOFError:
             console.print()
             return
-        question = f"{question}\n{line}" if question else line.strip()
-        if question in (".quit", ".exit", "quit", "exit"):
+        statement = f"{statement}\n{line}" if statement else line.strip()
+        if statement in (".quit", ".exit", "quit", "exit"):
             return
-        if question and (question.startswith(".") or _complete(question)):
-            _remember(question, history)
-            _answer(session, question)
-            question = ""
+        if statement and (statement.startswith(".") or _is_complete(statement)):
+            _add_to_history(statement, history)
+            _execute(session, statement)
+            statement = ""
 
 
 def list_queries() -> None:
-    """Print every named question: what it wants and what it answers."""
-    told = table("question", "what it answers")
+    """Print every named query with its parameters and its description."""
+    queries = table("query", "description")
     for name in QUERIES:
-        told.add_row(_usage(name), description(name))
-    console.print(told)
+        queries.add_row(_usage(name), description(name))
+    console.print(queries)
 
 
 def _usage(name: str) -> str:
-    return " ".join([name, *(one.upper() for one in parameters(name))])
+    return " ".join([name, *(parameter.upper() for parameter in parameters(name))])
 
 
-def _answer(asking: SqlSession, question: str) -> None:
+def _execute(session: SqlSession, statement: str) -> None:
     try:
-        if question.startswith("."):
-            _run_dot_command(asking, question)
+        if statement.startswith("."):
+            _run_dot_command(session, statement)
         else:
-            asking.execute(question, print_result)
-    except ValueError as error:
+            session.execute(statement, print_result)
+    except HeirloomError as error:
         console.print(str(error), style="red", markup=False)
     except KeyboardInterrupt:
-        console.print("\nstopped")
+        console.print("\ninterrupted")
 
 
-def _run_dot_command(asking: SqlSession, command: str) -> None:
-    word, *rest = command.split()
-    if word == ".tables":
-        asking.refresh()
-        for view, columns in asking.views().items():
+def _run_dot_command(session: SqlSession, line: str) -> None:
+    command, *arguments = line.split()
+    if command == ".tables":
+        session.refresh()
+        for view, columns in session.views().items():
             console.print(f"[bold]{view}[/]  [dim]{', '.join(columns)}[/]")
-    elif word == ".ask" and rest:
-        asking.execute_named(rest[0], rest[1:], print_result)
-    elif word == ".ask":
+    elif command == ".query" and arguments:
+        session.execute_named(arguments[0], arguments[1:], print_result)
+    elif command == ".query":
         list_queries()
-    elif word == ".help":
+    elif command == ".help":
         console.print(_HELP, markup=False)
     else:
-        raise HeirloomError(f"there is no command {word}; .help lists them")
+        raise HeirloomError(f"Unknown command `{command}`.{did_you_mean(command, _COMMANDS)} .help shows all commands.")
 
 
-def _complete(question: str) -> bool:
-    """Whether a question is at its end: a semicolon that is in no text."""
-    return question.rstrip().endswith(";") and question.count("'") % 2 == 0
+def _is_complete(statement: str) -> bool:
+    """Whether a statement ends with a semicolon that is not inside a string literal."""
+    return statement.rstrip().endswith(";") and statement.count("'") % 2 == 0
 
 
-def _prepare(asking: SqlSession, history: Path) -> None:
-    words = [*_KEYWORDS.split(), *QUERIES, ".help", ".tables", ".ask", ".quit"]
-    for view, columns in asking.views().items():
+def _set_up_readline(session: SqlSession, history: Path) -> None:
+    words = [*_KEYWORDS.split(), *QUERIES, *_COMMANDS]
+    for view, columns in session.views().items():
         words += [view, *columns]
-    found: list[str] = []
+    matches: list[str] = []
 
-    def completed(begun: str, state: int) -> str | None:
+    def complete(prefix: str, state: int) -> str | None:
         if state == 0:
-            found[:] = sorted({word for word in words if word.startswith(begun.lower())})
-        return found[state] if state < len(found) else None
+            matches[:] = sorted({word for word in words if word.startswith(prefix.lower())})
+        return matches[state] if state < len(matches) else None
 
-    readline.set_completer(completed)
+    readline.set_completer(complete)
     readline.set_completer_delims(" \t\n,()=<>*;'\"")
-    # macOS comes with another library under the same name.
+    # Python on macOS links libedit under the name of readline, with another syntax.
     readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete")
     readline.set_auto_history(False)
     with contextlib.suppress(OSError):
         readline.read_history_file(history)
 
 
-def _remember(question: str, history: Path) -> None:
-    readline.add_history(" ".join(question.split("\n")))
+def _add_to_history(statement: str, history: Path) -> None:
+    readline.add_history(" ".join(statement.split("\n")))
     readline.set_history_length(_HISTORY_LINES)
     with contextlib.suppress(OSError):
         readline.write_history_file(history)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from deploy.automations import RESUMES, SILENCE, automations
-from flows.cli.environment import HEARTBEAT
+from flows.orchestration.environment import HEARTBEAT_SECONDS
 from tests.support.paths import ROOT
 
 
@@ -21,7 +21,7 @@ def heartbeats(tree: Any) -> list[str]:
 
 
 def test_the_sign_of_life_is_the_same_wherever_a_run_can_begin() -> None:
-    assert tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"] == HEARTBEAT
+    assert tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"] == HEARTBEAT_SECONDS
     for path in (
         "prefect.yaml",
         "deploy/compose.yaml",
@@ -29,11 +29,11 @@ def test_the_sign_of_life_is_the_same_wherever_a_run_can_begin() -> None:
         "deploy/kubernetes/prefect-worker.values.yaml",
     ):
         found = heartbeats(list(yaml.safe_load_all((ROOT / path).read_text())))
-        assert set(found) == {str(HEARTBEAT)}, path
+        assert set(found) == {str(HEARTBEAT_SECONDS)}, path
 
 
 def test_three_signs_of_life_must_be_missed() -> None:
-    assert timedelta(seconds=3 * HEARTBEAT) == SILENCE
+    assert timedelta(seconds=3 * HEARTBEAT_SECONDS) == SILENCE
     dead, again, *_ = automations(None)
     assert dead.trigger.within == SILENCE  # type: ignore[union-attr]
     assert again.trigger.match.model_dump()["prefect.run-count"] == [str(count + 1) for count in range(RESUMES)]  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The command line as a stranger meets it: answers, and one sentence with exit code 2 for every mistake."""
+"""The command line: results, help pages, and one sentence with exit code 2 for every mistake of the user."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import pytest
 
 from flows.cli.app import main
 from flows.config.site import Site
+from heirloom.errors import HeirloomError
 from tests.support.paths import ROOT
 
 
@@ -36,26 +37,29 @@ def empty_store(tmp_path: Path) -> str:
 
 MISTAKES = {
     "missing file": (["ingest", "nowhere.jsonl", "--name", "x"], "nowhere.jsonl does not exist"),
-    "unknown recipe": (["run", "nonsense"], "there is no recipe nonsense"),
-    "unknown key": (["run", "anchor", "--set", "mix.polcy=replace"], "mix.polcy is no known key"),
+    "unknown recipe": (["run", "nonsense"], "There is no recipe `nonsense`."),
+    "unknown key": (
+        ["run", "anchor", "--set", "mix.polcy=replace"],
+        "Unknown key `mix.polcy`. Did you mean `mix.policy`?",
+    ),
     "nothing ingested": (["run", "ngram"], "There is no dataset 'python-docs'"),
     "nothing ingested, checked": (["plan", "ngram"], "There is no dataset 'python-docs'"),
-    "nothing to withhold from": (
+    "no dataset for an evaluation set": (
         ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam"],
         "There is no dataset 'nobody'",
     ),
-    "unknown setting of a set": (
+    "unknown setting of an evaluation set": (
         ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
-        "overlap.treshold is no known key",
+        "Unknown key `overlap.treshold`.",
     ),
     "unknown run": (["report", "ghost"], "There is no run ghost"),
     "wrong SQL": (["sql", "select nothing from nowhere"], "DuckDB: Catalog Error"),
-    "unknown question": (["query", "why"], "Named queries: best_of_stats"),
+    "unknown query": (["query", "why"], "Named queries: best_of_stats"),
     "unknown command": (["evolv"], "No such command"),
     "unknown option": (["sql", "--stor", "x", "select 1"], "No such option"),
     "missing argument": (["run"], "Missing argument"),
     "not enough to curate": (["curate", "nowhere.jsonl"], "Missing option '--out'"),
-    "a limit the wrong way round": (
+    "a limit with minimum above maximum": (
         ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words={min = 5, max = 2}"],
         "quality.words: min must not exceed max, found {min = 5, max = 2}",
     ),
@@ -65,26 +69,20 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_with_one_sentence_and_exit_code_2(
-    mistake: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    empty_store: str,
-    prefect_server: None,
+    mistake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_store: str, prefect_server: None
 ) -> None:
     arguments, sentence = MISTAKES[mistake]
     monkeypatch.setenv("HEIRLOOM_STORE", empty_store)
     assert heirloom(monkeypatch, *arguments) == 2
-    said = capsys.readouterr()
-    assert sentence in " ".join(said.err.split())
-    assert said.err.startswith("heirloom:")
-    assert "Traceback" not in said.err + said.out
-    left = [path for path in Path(empty_store).rglob("*") if path.is_file() and path.name != ".lock"]
-    assert left == []
+    output = capsys.readouterr()
+    assert sentence in " ".join(output.err.split())
+    assert output.err.startswith("heirloom:")
+    assert "Traceback" not in output.err + output.out
+    files = [path for path in Path(empty_store).rglob("*") if path.is_file() and path.name != ".lock"]
+    assert files == []
 
 
-def test_a_store_that_is_not_there_is_said_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_store_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert heirloom(monkeypatch, "sql", "--store", "nowhere", "select 1") == 2
     assert "There is no store at nowhere" in capsys.readouterr().err
 
@@ -97,7 +95,7 @@ def test_a_store_that_is_not_there_is_said_so(
         ('{"text": "one two three"}\n' * 50, "at least 20 are needed. Add documents. Rejected: 49 exact duplicate"),
     ],
 )
-def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(
+def test_unusable_human_text_is_refused_and_leaves_no_file(
     content: str,
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -112,18 +110,14 @@ def test_human_text_that_cannot_be_used_is_refused_and_nothing_is_left(
     assert not [path for path in store.rglob("*") if path.is_file()]
 
 
-def test_a_loop_is_run_and_asked_from_the_command_line(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    sample_documents: Path,
-    tmp_path: Path,
-    prefect_server: None,
+def test_a_loop_is_planned_run_and_queried_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sample_documents: Path, tmp_path: Path, prefect_server: None
 ) -> None:
     store = str(tmp_path / "store")
     monkeypatch.setenv("HEIRLOOM_STORE", store)
     small = ["--set", "dataset=letters", "--set", "num_generations=2", "--set", "evaluate.num_samples=20"]
     assert heirloom(monkeypatch, "ingest", str(sample_documents), "--name", "letters") == 0
-    assert "records in the reserve" in capsys.readouterr().out
+    assert "records for training" in capsys.readouterr().out
     assert heirloom(monkeypatch, "plan", "ngram", *small) == 0
     assert "to make" in capsys.readouterr().out
     assert heirloom(monkeypatch, "run", "ngram", *small) == 0
@@ -150,6 +144,63 @@ def test_sql_does_not_import_prefect(ingested: Site) -> None:
     )
     assert "42" in found.stdout
     assert found.stdout.strip().endswith("False")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr("flows.terminal.run_tables.show_runs", fail)
+    monkeypatch.setattr("flows.cli.runs.existing_store", lambda _: Path())
+    with pytest.raises(ValueError, match="could not be broadcast"):
+        heirloom(monkeypatch, "list")
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_debug_shows_the_traceback_of_a_mistake_too(by_option: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not by_option:
+        monkeypatch.setenv("HEIRLOOM_DEBUG", "1")
+    with pytest.raises(HeirloomError, match="There is no recipe"):
+        heirloom(monkeypatch, *(["--debug"] if by_option else []), "run", "nonsense")
+
+
+def test_an_error_with_a_file_name_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ingested: Site, tmp_path: Path
+) -> None:
+    out = tmp_path / "missing" / "result.csv"
+    assert heirloom(monkeypatch, "sql", "select 1", "--store", str(ingested.store), "--out", str(out)) == 2
+    error = capsys.readouterr().err
+    assert error == f"heirloom: No such file or directory: {out.parent}/.result.csv.draft\n"
+
+
+def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert heirloom(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("heirloom ")
+
+
+def test_the_help_page_groups_commands_and_shows_an_example(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert heirloom(monkeypatch, "--help") == 0
+    page = capsys.readouterr().out
+    panels = [line for line in page.splitlines() if line in ("Loop:", "Data:", "Query:", "Store:", "Serve:")]
+    assert panels == ["Loop:", "Data:", "Query:", "Store:", "Serve:"]
+    assert "..." not in page.split("Loop:")[1]
+    assert heirloom(monkeypatch, "run", "--help") == 0
+    page = capsys.readouterr().out
+    assert page.endswith("Example:\n  heirloom run anchor --set num_generations=3\n")
+    assert "overrides the recipe file" in " ".join(page.split())
+
+
+def test_help_and_usage_errors_import_no_implementation() -> None:
+    heavy = "{'numpy', 'pyarrow', 'duckdb', 'scipy', 'rich.console', 'prefect', 'torch'}"
+    code = (
+        "import sys\nfrom flows.cli.app import main\nfor words in (['--help'], ['run', '--help'], ['evolv']):\n"
+        "    sys.argv = ['heirloom', *words]\n    try: main()\n    except SystemExit: pass\n"
+        f"print('loaded:', sorted({heavy} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "loaded: []" in found.stdout
 
 
 def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:

@@ -1,4 +1,4 @@
-"""The sieves on any corpus, from the command line."""
+"""`heirloom curate`: filters on any corpus."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 
 @pytest.fixture
 def repeated(tmp_path: Path) -> Path:
-    """Thirty texts, ten of which come again."""
+    """Thirty texts, ten of which are repeated, and one without a word."""
     texts = human_texts(30)
     path = tmp_path / "repeated.jsonl"
     path.write_text("".join(json.dumps({"body": text}) + "\n" for text in [*texts, *texts[:10], "!"]))
@@ -28,85 +28,90 @@ def _curate(path: Path, *arguments: str) -> Path:
     return out
 
 
-def test_it_says_what_went_and_why_and_how_to_ask_for_more(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_what_was_dropped_and_why_and_a_query_for_more(
+    repeated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = _curate(repeated)
-    said = capsys.readouterr().out
-    assert "says the same" in said
-    assert "words below 3" in said
-    assert "30 of 41 texts kept" in said
-    assert f"{repeated}#30" in said
+    output = capsys.readouterr().out
+    assert "says the same" in output
+    assert "words below 3" in output
+    assert "30 of 41 texts kept" in output
+    assert f"{repeated}#30" in output
     assert pq.read_table(out / "kept.parquet").num_rows == 30
     _curate(repeated)
     assert "finished before" in capsys.readouterr().out
 
 
-def test_the_query_that_it_offers_can_be_asked(
+def test_the_query_that_it_prints_runs(
     repeated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repeated.parent)
     _curate(Path(repeated.name))
-    (offered,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ask for more: python ")]
-    command = offered.removeprefix("ask for more: python ")
-    asked = subprocess.run(f"'{sys.executable}' {command}", shell=True, capture_output=True, text=True, check=True)
-    assert "repeated.jsonl#30" in asked.stdout
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("more examples: python ")]
+    command = line.removeprefix("more examples: python ")
+    result = subprocess.run(f"'{sys.executable}' {command}", shell=True, capture_output=True, text=True, check=True)
+    assert "repeated.jsonl#30" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("texts", "said"),
+    ("texts", "warning"),
     [
         (
             ["!"] * 1 + [f"no {number}" for number in range(9)],
-            "quality dropped 10 of the 10 texts it saw; look at its reasons above",
+            "quality dropped 10 of 10 texts. Check its reasons above",
         ),
-        ([human_texts(1)[0]] * 9, "exact dropped 8 of the 9 texts it saw; look at its examples above"),
+        ([human_texts(1)[0]] * 9, "exact dropped 8 of 9 texts. Check its examples above"),
     ],
 )
-def test_a_sieve_that_takes_most_of_what_it_saw_is_pointed_at(
-    texts: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_filter_that_drops_most_of_its_input_gets_a_warning(
+    texts: list[str], warning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "some.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
     _curate(tmp_path / "some.jsonl")
-    assert said in " ".join(capsys.readouterr().out.split())
+    assert warning in " ".join(capsys.readouterr().out.split())
 
 
-def test_more_sieves_and_other_limits_can_be_asked_for(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_filters_can_be_added_and_limits_changed(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _curate(repeated, "--filter", "diversity", "--set", "encoder=hashing", "--set", "quality.words=false")
     capsys.readouterr()
-    stages = set(pq.read_table(out / "decisions.parquet")["filter"].to_pylist())
-    assert stages == {"exact", "quality", "minhash", "diversity"}
-    with pytest.raises(ValueError, match=r"there is no filter `fuzzy`\. Known names: empty, best_of, exact"):
-        _curate(repeated, "--filter", "fuzzy")
+    filters = set(pq.read_table(out / "decisions.parquet")["filter"].to_pylist())
+    assert filters == {"exact", "quality", "minhash", "diversity"}
+    with pytest.raises(
+        ValueError, match=r"there is no filter `minhsh`\. Known names: empty, best_of, exact"
+    ):
+        _curate(repeated, "--filter", "minhsh")
 
 
-def test_a_sieve_that_drops_most_of_what_it_saw_is_pointed_at(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_repeated_lines_give_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "same.jsonl"
     path.write_text('{"body": "the very same words"}\n' * 5)
     _curate(path)
-    assert "warning exact dropped 4 of the 5 texts it saw" in capsys.readouterr().out.replace("\n", " ")
+    assert "warning exact dropped 4 of 5 texts" in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_a_file_that_loses_more_than_the_others_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_loses_more_than_the_others_gets_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "many").mkdir()
     texts = human_texts(80)
-    for name, said in (("plain", texts[:40]), ("twice", [*texts[40:], *texts[40:]])):
-        lines = "".join(json.dumps({"body": text}) + "\n" for text in said)
-        (tmp_path / f"many/{name}.jsonl").write_text(lines)
+    for name, lines in (("plain", texts[:40]), ("twice", [*texts[40:], *texts[40:]])):
+        (tmp_path / f"many/{name}.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in lines))
     for _ in ("made", "found finished"):
         _curate(tmp_path / "many")
-        said = capsys.readouterr().out
-        assert f"warning exact dropped 50.0% of {tmp_path}/many/twice.jsonl (40 of 80); usual is 0.0%" in said
-        assert "plain.jsonl (" not in said
+        output = capsys.readouterr().out
+        assert f"warning exact dropped 50.0% of {tmp_path}/many/twice.jsonl (40 of 80); usual is 0.0%" in output
+        assert "plain.jsonl (" not in output
 
 
-def test_a_sieve_that_drops_nothing_is_seen_to_have_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filter_that_drops_nothing_is_listed_with_its_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text('{"body": "only one small text"}\n')
     _curate(path)
-    said = capsys.readouterr().out
-    assert "1 of 1 texts kept" in said
-    assert [line.split() for line in said.splitlines() if line.startswith("minhash")] == [["minhash", "0", "1"]]
+    output = capsys.readouterr().out
+    assert "1 of 1 texts kept" in output
+    assert [line.split() for line in output.splitlines() if line.startswith("minhash")] == [["minhash", "0", "1"]]
 
 
 def test_it_starts_without_prefect_torch_or_vllm(repeated: Path) -> None:

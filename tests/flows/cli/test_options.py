@@ -1,4 +1,4 @@
-"""Options that mean the same for every command."""
+"""Options that are the same for every command."""
 
 import inspect
 
@@ -6,7 +6,7 @@ from flows.cli.app import app
 from flows.cli.options import Store
 
 
-def test_every_command_names_the_store_in_the_same_way() -> None:
+def test_every_command_with_a_store_has_the_same_option() -> None:
     without = set()
     for command in app.registered_commands:
         assert command.callback is not None
@@ -15,5 +15,5 @@ def test_every_command_names_the_store_in_the_same_way() -> None:
             assert parameters["store"].annotation is Store
         else:
             without.add(command.callback.__name__)
-    # One command works on any corpus, and has no store.
+    # `curate` works on any corpus.
     assert without == {"curate"}

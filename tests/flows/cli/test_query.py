@@ -1,4 +1,4 @@
-"""Commands that ask: a question is answered, a mistake in it is one sentence."""
+"""Commands that query the store: `sql`, `query`, `catalog` and `export`."""
 
 import json
 import subprocess
@@ -17,17 +17,17 @@ from tasks.orchestration.prefect import without_prefect
 from tests.support.paths import ROOT
 
 
-def test_asking_without_a_store_says_how_to_make_one(tmp_path: Path) -> None:
+def test_sql_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="There is no store"):
         app(["sql", "select 1", "--store", str(tmp_path / "none")], standalone_mode=False)
 
 
-def test_a_question_is_answered(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sql_prints_a_result(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
     app(["sql", "select count(*) as n from human_heldout", "--store", str(ingested.store)], standalone_mode=False)
     assert "n" in capsys.readouterr().out
 
 
-def test_a_pipe_is_read_and_its_first_mistake_ends_it(ingested: Site) -> None:
+def test_a_pipe_is_read_up_to_its_first_refused_statement(ingested: Site) -> None:
     def piped(text: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "flows", "sql", "--store", str(ingested.store), "--format", "csv"]
         return subprocess.run(command, input=text, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -38,21 +38,21 @@ def test_a_pipe_is_read_and_its_first_mistake_ends_it(ingested: Site) -> None:
     assert mistaken.stderr.startswith("heirloom: The store is read-only: DROP")
 
 
-def test_a_question_is_asked_by_name_with_its_argument(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_query_takes_an_argument(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
     ((record,),) = open_catalog(ingested.store).execute("select id from human_train limit 1").fetchall()
     app(["query", "record_history", record, "--format", "json", "--store", str(ingested.store)], standalone_mode=False)
-    ((life),) = [json.loads(capsys.readouterr().out)]
-    assert [row["found_in"] for row in life] == ["human_train"]
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["found_in"] for row in rows] == ["human_train"]
     with pytest.raises(ValueError, match="There is no record 'nobody'"):
         app(["query", "record_history", "nobody", "--store", str(ingested.store)], standalone_mode=False)
 
 
-def test_questions_are_listed_without_a_store(capsys: pytest.CaptureFixture[str]) -> None:
+def test_named_queries_are_listed_without_a_store(capsys: pytest.CaptureFixture[str]) -> None:
     app(["query", "--store", "nowhere"], standalone_mode=False)
     assert "record_history RECORD" in capsys.readouterr().out
 
 
-def test_a_catalog_file_is_written_and_told_how_to_open(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_catalog_file_is_written_and_duckdb_opens_it(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
     app(["catalog", "--store", str(ingested.store)], standalone_mode=False)
     file = ingested.store / "catalog.duckdb"
     assert f'duckdb "{file}"' in capsys.readouterr().out
@@ -63,31 +63,31 @@ def test_a_catalog_file_is_written_and_told_how_to_open(ingested: Site, capsys: 
 _READER = """import json, sys
 from pathlib import Path
 from storage.query.sandbox import open_readonly
-asked, failed, root, until = 0, [], Path(sys.argv[1]), Path(sys.argv[2])
-while not (until.exists() and asked):
-    for question in ("select generation, origin, count(*) from corpus group by all", "from generations", "select count(*) from records"):
+num_queries, failed, root, until = 0, [], Path(sys.argv[1]), Path(sys.argv[2])
+while not (until.exists() and num_queries):
+    for statement in ("select generation, origin, count(*) from corpus group by all", "from generations", "select count(*) from records"):
         try:
-            open_readonly(root).execute(question).fetchall()
+            open_readonly(root).execute(statement).fetchall()
         except Exception as error:
             failed.append(repr(error))
-        asked += 1
-print(json.dumps([asked, failed]))
+        num_queries += 1
+print(json.dumps([num_queries, failed]))
 """
 
 
-def test_a_run_goes_on_while_several_processes_ask_about_it(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_run_works_while_several_processes_query_it(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _READER, str(ingested.store), str(tmp_path / "over")]
     readers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     with without_prefect():
         action = evolve(recipe, ingested)
     (tmp_path / "over").touch()
-    told = [json.loads(reader.communicate()[0]) for reader in readers]
+    results = [json.loads(reader.communicate()[0]) for reader in readers]
     assert action in ("go", "warn")
-    assert all(asked > 0 for asked, _ in told)
-    assert [error for _, failed in told for error in failed] == []
+    assert all(num_queries > 0 for num_queries, _ in results)
+    assert [error for _, failed in results for error in failed] == []
 
 
-def test_a_corpus_is_exported_and_the_folder_named(
+def test_a_corpus_is_exported_and_its_folder_printed(
     ingested: Site, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with without_prefect():

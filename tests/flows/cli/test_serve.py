@@ -1,4 +1,4 @@
-"""`heirloom serve`: refused in one sentence where there is no server. What is served is tested in tests/deploy."""
+"""`heirloom serve` without a server. tests/deploy covers it with one."""
 
 import subprocess
 import sys
@@ -14,14 +14,14 @@ def serve(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_without_a_server_the_command_says_how_to_start_one(tmp_path: Path) -> None:
+def test_without_a_server_the_error_explains_how_to_start_one(tmp_path: Path) -> None:
     found = serve(tmp_path, "ngram")
     assert found.returncode == 2
     assert "prefect server start" in found.stderr and "PREFECT_API_URL" in found.stderr
     assert "Traceback" not in found.stderr
 
 
-def test_an_unknown_recipe_is_refused_before_anything_is_served(tmp_path: Path) -> None:
+def test_an_unknown_recipe_is_refused_before_flows_are_served(tmp_path: Path) -> None:
     found = serve(tmp_path, "nothing-like-it")
     assert found.returncode == 2
-    assert "there is no recipe nothing-like-it" in found.stderr
+    assert "There is no recipe `nothing-like-it`." in found.stderr

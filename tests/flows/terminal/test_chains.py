@@ -1,4 +1,4 @@
-"""What is asked of chains, and what cannot be."""
+"""`heirloom theory chains`: options and output."""
 
 from pathlib import Path
 
@@ -11,61 +11,59 @@ from tasks.backends import Resources
 from tests.support.openai_server import answering
 
 
-def _shown(store: Path, resources: Resources | None = None, **asked: object) -> str:
+def _output(store: Path, resources: Resources | None = None, **options: object) -> str:
     console = Console(record=True, width=150)
     values = {
         "run": "tiny",
         "generation": None,
         "steps": 3,
-        "chains": 2,
+        "num_chains": 2,
         "temperature": 0.5,
-        "tokens": 8,
+        "max_tokens": 8,
         "template": "",
         "seed": 0,
     }
-    show_chains(console, ChainOptions(**(values | asked)), Site(store=store, resources=resources or Resources()))
+    show_chains(console, ChainOptions(**(values | options)), Site(store=store, resources=resources or Resources()))
     return console.export_text()
 
 
-def test_both_ways_of_speaking_are_shown_step_by_step(finished_store: Path) -> None:
-    said = _shown(finished_store, template="The old {text}")
-    assert "sampled at 0.5" in said and "greedy" in said
-    assert "drift from the seed" in said
+def test_greedy_and_sampled_chains_are_shown_step_by_step(finished_store: Path) -> None:
+    output = _output(finished_store, template="The old {text}")
+    assert "sampled at 0.5" in output and "greedy" in output
+    assert "drift from seed" in output
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("options", "message"),
     [
         ({"run": "ghost"}, "There is no run ghost"),
-        ({"generation": 9}, "run tiny has no model of generation 9; generations with one: 0, 1, 2, 3"),
-        ({"chains": 900}, "900 chains were asked for, and letters holds out"),
+        ({"generation": 9}, "Run tiny has no model of generation 9. Generations with a model: 0, 1, 2, 3"),
+        ({"num_chains": 900}, "`--chains 900` requires 900 held-out texts, but letters has"),
         ({"template": "again"}, "holds no {text}"),
-        ({"teacher": "wise"}, "either run tiny speaks, or teacher wise: leave one of them out"),
+        ({"teacher": "wise"}, "`--run tiny` and `--teacher wise` both name a model. Pass one of them."),
         ({"run": "", "teacher": "wise"}, "The teacher is 'wise', but the site has neither resources.server_urls"),
-        ({"human": "letters"}, "the text letters is what a teacher's chains begin from, and no teacher is named"),
+        ({"dataset": "letters"}, "`--dataset letters` starts the chains of a teacher. Pass `--teacher MODEL`."),
     ],
 )
-def test_what_cannot_be_asked_is_refused_in_a_sentence(
-    finished_store: Path, asked: dict[str, object], sentence: str
-) -> None:
-    with pytest.raises(ValueError, match=sentence.replace("{", r"\{")):
-        _shown(finished_store, **asked)
+def test_options_that_do_not_fit_are_refused(finished_store: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("{", r"\{")):
+        _output(finished_store, **options)
 
 
-def test_a_teacher_in_a_folder_begins_from_a_text_of_the_store(finished_store: Path) -> None:
+def test_a_local_teacher_starts_from_texts_of_a_dataset(finished_store: Path) -> None:
     folder = finished_store / "runs/tiny/generation=0/attempt=1/model"
     site = Resources.model_validate({"local_models": {"wise": str(folder)}})
-    said = _shown(finished_store, site, run="", teacher="wise", human="letters")
-    assert "2 chains of 3 steps by wise" in said
-    # As the run's own model does, from the same texts.
-    assert said.replace("by wise", "by generation 0 of tiny") == _shown(finished_store, generation=0)
+    output = _output(finished_store, site, run="", teacher="wise", dataset="letters")
+    assert "2 chains of 3 steps by wise" in output
+    # The run's own model starts from the same texts.
+    assert output.replace("by wise", "by generation 0 of tiny") == _output(finished_store, generation=0)
 
 
-def test_a_served_teacher_hears_the_template_as_the_message_of_a_user(tmp_path: Path) -> None:
-    with answering(models=("wise",)) as talk:
-        said = _shown(
-            tmp_path, Resources(server_urls=(talk.address,)), run="", teacher="wise", template="Otherwise: {text}"
+def test_a_served_teacher_receives_the_template_as_a_user_message(tmp_path: Path) -> None:
+    with answering(models=("wise",)) as server:
+        output = _output(
+            tmp_path, Resources(server_urls=(server.address,)), run="", teacher="wise", template="Otherwise: {text}"
         )
-    assert "2 chains of 3 steps by wise" in said
-    assert len(talk.bodies) == 12
-    assert all(body["messages"][-1]["content"].startswith("Otherwise: ") for body in talk.bodies)
+    assert "2 chains of 3 steps by wise" in output
+    assert len(server.bodies) == 12
+    assert all(body["messages"][-1]["content"].startswith("Otherwise: ") for body in server.bodies)

@@ -1,4 +1,4 @@
-"""What is drawn while a run goes on."""
+"""Progress of runs on a terminal and elsewhere."""
 
 import io
 
@@ -8,11 +8,11 @@ from flows.terminal.progress import ProgressPanel
 from tasks.orchestration.progress import progress
 
 
-def test_where_nothing_is_drawn_each_finished_stage_is_a_line() -> None:
+def test_without_a_terminal_each_finished_stage_is_a_line() -> None:
     out = io.StringIO()
     with ProgressPanel(Console(file=out, width=120), {"anchor": 2}) as panel:
-        with progress("anchor · generation 1", "train") as told:
-            told(1, 2)
+        with progress("anchor · generation 1", "train") as report:
+            report(1, 2)
         with progress("anchor · generation 1", "evaluate"):
             pass
     lines = out.getvalue().splitlines()
@@ -21,7 +21,7 @@ def test_where_nothing_is_drawn_each_finished_stage_is_a_line() -> None:
     assert set(panel.seconds) == {"train", "evaluate"}
 
 
-def test_a_warning_is_said_even_where_nothing_is_drawn() -> None:
+def test_a_warning_is_printed_without_a_terminal() -> None:
     from tasks.orchestration.progress import logger
 
     out = io.StringIO()
@@ -30,7 +30,7 @@ def test_a_warning_is_said_even_where_nothing_is_drawn() -> None:
     assert "warning anchor · generation 1 · perplexity is [high]" in out.getvalue()
 
 
-def test_a_terminal_gets_one_row_a_run_that_says_how_far_it_is() -> None:
+def test_a_terminal_shows_one_bar_per_run_with_its_generation() -> None:
     out = io.StringIO()
     console = Console(file=out, width=140, force_terminal=True)
     with ProgressPanel(console, {"naive": 5, "guarded": 5}):
@@ -41,23 +41,23 @@ def test_a_terminal_gets_one_row_a_run_that_says_how_far_it_is() -> None:
     assert "guarded · generation 2 of 5" in out.getvalue()
 
 
-def test_a_terminal_says_that_a_run_is_beginning_until_there_is_more_to_say() -> None:
+def test_a_terminal_shows_that_a_run_is_starting_until_its_first_stage() -> None:
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
     with ProgressPanel(console, {"anchor": 2}) as panel:
-        assert "beginning" in _drawn(panel)
+        assert "starting" in _rendered(panel)
         with progress("anchor · generation 1", "train"):
             pass
-        assert "beginning" not in _drawn(panel)
-        assert "anchor · generation 1 of 2" in _drawn(panel)
+        assert "starting" not in _rendered(panel)
+        assert "anchor · generation 1 of 2" in _rendered(panel)
 
 
-def _drawn(panel: ProgressPanel) -> str:
+def _rendered(panel: ProgressPanel) -> str:
     out = io.StringIO()
     Console(file=out, width=140).print(panel._progress.get_renderable())
     return out.getvalue()
 
 
-def test_after_the_block_nothing_is_listened_to() -> None:
+def test_records_after_the_block_are_ignored() -> None:
     out = io.StringIO()
     with ProgressPanel(Console(file=out), {}):
         pass

@@ -1,4 +1,4 @@
-"""What a model would be asked, before it is asked."""
+"""Prompts of the next generation, printed before it starts."""
 
 from pathlib import Path
 
@@ -7,73 +7,73 @@ from rich.console import Console
 
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from flows.terminal.prompt_preview import preview
+from flows.terminal.prompt_preview import print_preview
 from storage.runs.run import Run
 
 
-def _shown(
+def _output(
     recipe: Recipe, site: Site, count: int = 2, tables: dict[str, dict[str, object]] | None = None, **prompts: object
 ) -> str:
     console = Console(record=True, width=160)
-    asked = recipe.model_dump(mode="json")
+    values = recipe.model_dump(mode="json")
     for name, table in (tables or {}).items():
-        asked[name] |= table
-    changed = recipe.model_validate({**asked, "prompts": prompts})
-    preview(console, changed, site, count)
+        values[name] |= table
+    changed = recipe.model_validate({**values, "prompts": prompts})
+    print_preview(console, changed, site, count)
     return console.export_text()
 
 
-def test_prompts_are_shown_whole_with_the_record_they_come_from(ingested: Site, recipe: Recipe) -> None:
-    said = _shown(recipe, ingested, template_name="rephrase")
-    assert "by program rephrase; the record is the completion alone" in said
-    assert said.count("Say the following in other words.") == 2
-    assert said.count("from h-") == 2
+def test_prompts_are_shown_in_full_with_their_record(ingested: Site, recipe: Recipe) -> None:
+    output = _output(recipe, ingested, template_name="rephrase")
+    assert "template rephrase; record: the completion" in output
+    assert output.count("Say the following in other words.") == 2
+    assert output.count("from h-") == 2
 
 
-def test_a_grid_is_counted_by_cell(ingested: Site, recipe: Recipe) -> None:
+def test_prompts_are_counted_by_combination_of_attributes(ingested: Site, recipe: Recipe) -> None:
     attributes = {"tone": ["plain", "odd"], "form": ["list", "[story]"]}
-    said = _shown(recipe, ingested, 0, template_name="template", template="A {tone} {form}.", attributes=attributes)
-    rows = [line for line in said.splitlines() if "plain" in line or "odd" in line]
+    output = _output(recipe, ingested, 0, template_name="template", template="A {tone} {form}.", attributes=attributes)
+    rows = [line for line in output.splitlines() if "plain" in line or "odd" in line]
     assert len(rows) == 4
     assert any("[story]" in row for row in rows)
-    assert "prompt 1" not in said
+    assert "prompt 1" not in output
 
 
-def test_a_model_that_begins_by_itself_is_asked_nothing(ingested: Site, recipe: Recipe) -> None:
-    assert "the model begins by itself" in _shown(recipe, ingested, 1)
+def test_unconditional_generation_has_empty_prompts(ingested: Site, recipe: Recipe) -> None:
+    assert "empty: unconditional generation" in _output(recipe, ingested, 1)
 
 
-def test_more_than_the_reserve_has_is_refused_before_any_model_is_asked(ingested: Site, recipe: Recipe) -> None:
+def test_more_prompts_than_human_records_are_refused(ingested: Site, recipe: Recipe) -> None:
     with pytest.raises(ValueError, match="prompts from human training records"):
-        _shown(recipe, ingested, template_name="prefix", prompts_per_human_record=3)
+        _output(recipe, ingested, template_name="prefix", prompts_per_human_record=3)
 
 
-def test_answers_and_teachers_are_counted_and_the_choice_is_named(ingested: Site, recipe: Recipe) -> None:
+def test_completions_and_teachers_are_counted_and_the_selection_is_named(ingested: Site, recipe: Recipe) -> None:
     tables: dict[str, dict[str, object]] = {
         "generate": {"teachers": ["self", "wise"], "teacher_routing": "reward"},
         "curate": {"filters": ["best_of"], "best_of": {"objective": "length"}},
     }
-    said = _shown(recipe, ingested, 0, tables, template_name="prefix", completions_per_prompt=2)
-    count = int(said.split("asks ")[1].split(" times")[0])
-    assert f"asks {count} times in generation 1, {4 * count} answers in all, by program prefix" in said
-    assert "best_of keeps the answer with most length" in said
-    assert [line.split() for line in said.splitlines() if "self" in line or "wise" in line] == [
+    output = _output(recipe, ingested, 0, tables, template_name="prefix", completions_per_prompt=2)
+    count = int(output.split("generation 1: ")[1].split(" prompts")[0])
+    assert f"generation 1: {count} prompts, {4 * count} completions, template prefix" in output
+    assert "best_of keeps the completion with the highest length" in output
+    assert [line.split() for line in output.splitlines() if "self" in line or "wise" in line] == [
         ["self", str(2 * count)],
         ["wise", str(2 * count)],
     ]
 
 
-def test_a_run_that_has_begun_is_shown_as_it_would_go_on(finished_store: Path) -> None:
+def test_an_existing_run_is_shown_with_its_next_generation(finished_store: Path) -> None:
     recipe = Recipe.model_validate(Run(finished_store, "tiny").recipe())
-    steered = {
+    prompts = {
         "template_name": "prefix",
         "prompts_per_human_record": 0.5,
         "topic_steering": {"num_topics": 3, "encoder": "hashing"},
     }
-    said = _shown(recipe, Site(store=finished_store), 1, **steered)
-    assert "in generation 4" in said
-    rows = [line.split() for line in said.split("said last")[1].split("prompt 1")[0].splitlines()[1:]]
+    output = _output(recipe, Site(store=finished_store), 1, **prompts)
+    assert "generation 4:" in output
+    rows = [line.split() for line in output.split("last generation")[1].split("prompt 1")[0].splitlines()[1:]]
     assert len(rows) == 3
     assert sum(int(row[-2]) for row in rows) > 20
-    count = int(said.split("asks ")[1].split(" times")[0])
+    count = int(output.split("generation 4: ")[1].split(" prompts")[0])
     assert sum(int(row[-1]) for row in rows) == count

@@ -1,4 +1,4 @@
-"""What the terminal says before and after a run."""
+"""Output before and after a run."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.demo import demo_recipes
 from flows.evolve import evolve
-from flows.terminal.run_summary import _number, print_eval_exposure, print_start, print_summary
+from flows.terminal.run_summary import _format_number, print_eval_exposure, print_start, print_summary
 from storage.query.catalog import open_catalog
 from tasks.ingestion.eval_sets import add_eval_set
 from tasks.orchestration.prefect import without_prefect
@@ -19,16 +19,14 @@ from tasks.reporting.report import report
 from tests.conftest import human_texts
 
 
-def test_the_opening_names_every_arm_with_its_question_and_its_steps() -> None:
+def test_the_start_lists_every_recipe_with_its_training_steps() -> None:
     out = io.StringIO()
     print_start(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 400)
     for words in ("400 passages", "naive", "guarded", "human-only", "105 steps on human text, then 210 a generation"):
         assert words in out.getvalue()
 
 
-def test_the_ending_tells_the_story_in_eighty_columns_whatever_the_loop_is_called(
-    ingested: Site, recipe: Recipe
-) -> None:
+def test_the_outcome_fits_into_eighty_columns_with_any_run_name(ingested: Site, recipe: Recipe) -> None:
     name = "tiny-and-with-a-name-that-is-far-too-long"
     with without_prefect():
         evolve(recipe.model_copy(update={"name": name, "num_generations": 1}), ingested)
@@ -43,14 +41,14 @@ def test_the_ending_tells_the_story_in_eighty_columns_whatever_the_loop_is_calle
     assert "heirloom sql" in out.getvalue()
 
 
-def test_large_numbers_are_said_shortly_and_small_ones_as_they_are() -> None:
-    told = {0.333: "0.33", 9999.0: "9,999", 54_432.0: "54k", 5_443_200.0: "5.4M", 2e10: "20.0G", math.inf: "inf"}
-    assert {value: _number(value, 2 if value < 1 else 0) for value in told} == told
+def test_large_numbers_are_abbreviated() -> None:
+    texts = {0.333: "0.33", 9999.0: "9,999", 54_432.0: "54k", 5_443_200.0: "5.4M", 2e10: "20.0G", math.inf: "inf"}
+    assert {value: _format_number(value, 2 if value < 1 else 0) for value in texts} == texts
 
 
-def test_what_met_a_set_is_told_by_place_and_nothing_is_told_too(ingested: Site) -> None:
-    reserve = open_catalog(ingested.store).sql("select text from human_train limit 3").fetchall()
-    for name, texts in (("exam", [text for (text,) in reserve]), ("quiz", human_texts(5, seed=8))):
+def test_exposures_of_an_evaluation_set_are_listed_or_reported_as_none(ingested: Site) -> None:
+    human_train = open_catalog(ingested.store).sql("select text from human_train limit 3").fetchall()
+    for name, texts in (("exam", [text for (text,) in human_train]), ("quiz", human_texts(5, seed=8))):
         source = ingested.store / f"{name}.jsonl"
         source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
         with without_prefect():
@@ -61,4 +59,4 @@ def test_what_met_a_set_is_told_by_place_and_nothing_is_told_too(ingested: Site)
     assert line[:3] == ["human_train", "3", "1"]
     out = io.StringIO()
     print_eval_exposure(Console(file=out, width=80), ingested.store, "letters", "quiz")
-    assert out.getvalue() == "nothing in the store has met quiz so far\n"
+    assert out.getvalue() == "No record in the store overlaps with quiz.\n"
