@@ -69,7 +69,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_with_one_sentence_and_exit_code_2(
-    mistake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_store: str, prefect_server: None
+    mistake: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    empty_store: str,
+    prefect_server: None,
 ) -> None:
     arguments, sentence = MISTAKES[mistake]
     monkeypatch.setenv("HEIRLOOM_STORE", empty_store)
@@ -111,7 +115,11 @@ def test_unusable_human_text_is_refused_and_leaves_no_file(
 
 
 def test_a_loop_is_planned_run_and_queried_from_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sample_documents: Path, tmp_path: Path, prefect_server: None
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sample_documents: Path,
+    tmp_path: Path,
+    prefect_server: None,
 ) -> None:
     store = str(tmp_path / "store")
     monkeypatch.setenv("HEIRLOOM_STORE", store)
