@@ -1,7 +1,7 @@
-"""How much of a text says again what the same text said: runs of words, counted over many texts at once.
+"""How much of a text repeats itself: n-grams that occur more than once in a text, counted over many texts at once.
 
-A run that occurs twice begins with a shorter run that does, so each length looks only where the length
-before it found something; most texts are through after three or four.
+A repeated n-gram begins with a repeated shorter one, so each length only examines the positions at which the length
+before it had repetitions; most texts are finished after lengths of three or four.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ _FACTOR = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 class NgramRepetition:
-    """Runs of words in a block of texts, shorter ones worked out before longer ones, each once."""
+    """N-grams in a block of texts, computed once for each length, shorter ones first."""
 
     def __init__(
         self, codes: NDArray[np.int64], text: NDArray[np.int64], lengths: NDArray[np.float64], texts: int
     ) -> None:
-        """`codes` say which word, `text` which text and `lengths` how many characters, each of shape (words,)."""
+        """Index the words: code, row of the text and number of characters of each, shape (words,), of `texts` texts."""
         self._text, self._texts, self._lengths = text, texts, lengths
         self._codes = (codes.astype(np.uint64) + np.uint64(1)) * _FACTOR
         self._ends = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -26,20 +26,20 @@ class NgramRepetition:
         self._length = _FIRST - 1
         self._places = np.arange(len(codes))
         self._hashes = _mixed(self._codes ^ (text.astype(np.uint64) * np.uint64(0xD6E8_FEB8_6659_FD93)))
-        self._found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._computed: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def top_fraction(self, length: int) -> NDArray[np.float64]:
-        """Share of each text's characters in its heaviest run of `length` words that occurs twice or more."""
-        return self._worked_out(length)[0]
+        """Fraction of characters in the repeated n-gram of `length` words that covers most of a text."""
+        return self._fractions(length)[0]
 
     def repeated_fraction(self, length: int) -> NDArray[np.float64]:
-        """Share of each text's characters in runs of `length` words that occurred before; none counts twice."""
-        return self._worked_out(length)[1]
+        """Fraction of characters in n-grams of `length` words that occurred before; no character counts twice."""
+        return self._fractions(length)[1]
 
-    def _worked_out(self, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _fractions(self, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         while self._length < length:
             self._lengthen()
-        return self._found[length]
+        return self._computed[length]
 
     def _lengthen(self) -> None:
         self._length += 1
@@ -50,16 +50,18 @@ class NgramRepetition:
         hashes = _mixed(self._hashes[inside] + self._codes[last])
         order = pa.array(hashes).dictionary_encode().indices.to_numpy().astype(np.int64)
         counts = np.bincount(order)[order] if len(order) else order
-        said_before = order <= np.concatenate([[-1], np.maximum.accumulate(order)[:-1]]) if len(order) else order > 0
-        self._found[self._length] = self._top(places, counts), self._repeated(places[said_before])
+        occurred_before = (
+            order <= np.concatenate([[-1], np.maximum.accumulate(order)[:-1]]) if len(order) else order > 0
+        )
+        self._computed[self._length] = self._top(places, counts), self._repeated(places[occurred_before])
         self._places, self._hashes = places[counts > 1], hashes[counts > 1]
 
     def _top(self, places: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
         heaviest = np.zeros(self._texts)
-        often = counts > 1
-        characters = self._ends[places[often] + self._length] - self._ends[places[often]]
-        np.maximum.at(heaviest, self._text[places[often]], characters * counts[often])
-        # Runs that overlap themselves, as in "ha ha ha", would come to more than the text.
+        repeated = counts > 1
+        characters = self._ends[places[repeated] + self._length] - self._ends[places[repeated]]
+        np.maximum.at(heaviest, self._text[places[repeated]], characters * counts[repeated])
+        # N-grams that overlap themselves, as in "ha ha ha", would add up to more than the text.
         return np.minimum(self._shares(heaviest), 1)
 
     def _repeated(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -77,7 +79,7 @@ class NgramRepetition:
 
 
 def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread over all bits, so that adding the next word gives another sum than adding it first."""
+    """Mix the bits, so that the hash of an n-gram depends on the order of its words."""
     mixed = hashes ^ (hashes >> np.uint64(31))
     mixed = mixed * np.uint64(0xBF58_476D_1CE4_E5B9)
     return mixed ^ (mixed >> np.uint64(29))

@@ -1,7 +1,7 @@
-"""What texts look like from outside: words, lines, paragraphs and how they repeat, over Arrow columns.
+"""Statistics of texts over Arrow columns: words, lines, paragraphs, and how they repeat.
 
-Words are what white space divides; scripts written without spaces give one word a character, which has no
-part in word lengths. Every measure is one number a text, and NaN where it says nothing about it.
+Words are separated by white space. In scripts written without spaces each character is a word, which does not count for
+word lengths. Every statistic has one number per text; NaN where it is undefined.
 """
 
 from functools import cached_property
@@ -19,11 +19,11 @@ _STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
 _SIGNS = ".,;:!?\"'()[]{}<>«»“”‘’…–—"
 _SHORT_LINE = 30
-"""Characters of a line that FineWeb calls short."""
+"""Maximum number of characters of a short line in FineWeb."""
 
 
 class TextStats:
-    """A block of texts, cut once; each measure is worked out when it is asked for."""
+    """Statistics of a block of texts, which is split once; each statistic is computed on call, shape (texts,)."""
 
     def __init__(self, texts: pa.StringArray) -> None:
         self._texts = texts
@@ -31,21 +31,21 @@ class TextStats:
         self._lines = _Pieces(pc.split_pattern(texts, "\n"))
 
     def words(self) -> Numbers:
-        """How many words."""
+        """Number of words."""
         return self._words.per_text(self._words.lengths > 0)
 
     def mean_word_length(self) -> Numbers:
-        """Characters of a word, on average, in scripts that divide words."""
+        """Mean number of characters per word, in scripts that separate words."""
         divided = self._words.matching(r"[\p{L}\p{N}]") & ~self._words.matching(rf"^{_UNSPACED}$")
         return _share(self._words.per_text(np.where(divided, self._words.lengths, 0)), self._words.per_text(divided))
 
     def alphabetic_word_fraction(self) -> Numbers:
-        """Share of the words with a letter in them; a punctuation mark that stands alone is no word here."""
-        told = (self._words.lengths > 0) & ~self._words.matching(r"^\p{P}$")
-        return _share(self._words.per_text(self._words.matching(r"\p{L}")), self._words.per_text(told))
+        """Fraction of words with a letter; a separate punctuation mark is not a word here."""
+        is_word = (self._words.lengths > 0) & ~self._words.matching(r"^\p{P}$")
+        return _share(self._words.per_text(self._words.matching(r"\p{L}")), self._words.per_text(is_word))
 
     def stop_words(self) -> Numbers:
-        """How many of eight very common English words occur."""
+        """Number of eight very common English words that occur."""
         plain = pc.utf8_lower(pc.utf8_trim(self._words.distinct, _SIGNS))
         found = pc.index_in(plain, pa.array(_STOP_WORDS)).to_numpy(zero_copy_only=False)[self._words.codes]
         which = ~np.isnan(found.astype(np.float64))
@@ -53,67 +53,67 @@ class TextStats:
         return np.bincount(seen // len(_STOP_WORDS), minlength=len(self._texts)).astype(np.float64)
 
     def hash_to_word_ratio(self) -> Numbers:
-        """Hash signs a word."""
+        """Hash signs per word."""
         return _share(_counted(self._texts, "#"), self.words())
 
     def ellipsis_fraction(self) -> Numbers:
-        """Ellipses a word."""
+        """Ellipses per word."""
         return _share(_counted(self._texts, "...") + _counted(self._texts, "…"), self.words())
 
     def curly_brace_count(self) -> Numbers:
-        """How many opening curly brackets."""
+        """Number of opening curly brackets."""
         return _counted(self._texts, "{")
 
     def lorem_ipsum_count(self) -> Numbers:
-        """How many times it says lorem ipsum."""
+        """Occurrences of lorem ipsum."""
         return _numbers(pc.count_substring(self._texts, "lorem ipsum", ignore_case=True))
 
     def sentences(self) -> Numbers:
-        """How many ends of sentences."""
+        """Number of ends of sentences."""
         return _numbers(pc.count_substring_regex(self._texts, r"[.!?]+[\"'”’)\]]*(?:\s|$)|[。！？]"))
 
     def bullet_line_fraction(self) -> Numbers:
-        """Share of the lines that begin with a bullet."""
+        """Fraction of lines that begin with a bullet."""
         return self._of_lines(self._lines.matching(r"^\s*(?:[•‣◦▪●]|[-*]\s)"))
 
     def ellipsis_line_fraction(self) -> Numbers:
-        """Share of the lines that end in an ellipsis."""
+        """Fraction of lines that end in an ellipsis."""
         return self._of_lines(self._lines.matching(r"(?:\.\.\.|…)\s*$"))
 
     def terminal_line_fraction(self) -> Numbers:
-        """Share of the lines that end in a terminal punctuation mark."""
+        """Fraction of lines that end in a terminal punctuation mark."""
         return self._of_lines(self._lines.matching(r"[.!?\"'”’。！？]\s*$"))
 
     def short_line_fraction(self) -> Numbers:
-        """Share of the lines of at most 30 characters."""
+        """Fraction of lines of at most 30 characters."""
         return self._of_lines(self._lines.filled & (self._lines.lengths <= _SHORT_LINE))
 
     def newline_fraction(self) -> Numbers:
-        """Line breaks a word."""
+        """Line breaks per word."""
         return _share(_counted(self._texts, "\n"), self.words())
 
     def duplicate_line_fraction(self) -> Numbers:
-        """Share of the lines that repeat an earlier one of the text."""
+        """Fraction of lines that repeat an earlier one of the text."""
         return self._lines.repeated(np.ones(len(self._lines.text)))
 
     def duplicate_line_character_fraction(self) -> Numbers:
-        """Share of the characters that lie in such lines."""
+        """Fraction of characters in such lines."""
         return self._lines.repeated(self._lines.lengths)
 
     def duplicate_paragraph_fraction(self) -> Numbers:
-        """Share of the paragraphs that repeat an earlier one of the text."""
+        """Fraction of paragraphs that repeat an earlier one of the text."""
         return self._paragraphs.repeated(np.ones(len(self._paragraphs.text)))
 
     def duplicate_paragraph_character_fraction(self) -> Numbers:
-        """Share of the characters that lie in such paragraphs."""
+        """Fraction of characters in such paragraphs."""
         return self._paragraphs.repeated(self._paragraphs.lengths)
 
     def top_fraction(self, length: int) -> Numbers:
-        """Share of the characters in the run of `length` words that takes most; runs said once do not count."""
+        """Fraction of characters in the repeated n-gram of `length` words that covers most."""
         return self._runs.top_fraction(length)
 
     def repeated_fraction(self, length: int) -> Numbers:
-        """Share of the characters in runs of `length` words that were said before."""
+        """Fraction of characters in n-grams of `length` words that occurred before."""
         return self._runs.repeated_fraction(length)
 
     @cached_property
@@ -122,9 +122,9 @@ class TextStats:
 
     @cached_property
     def _runs(self) -> NgramRepetition:
-        said = self._words.lengths > 0
+        is_word = self._words.lengths > 0
         return NgramRepetition(
-            self._words.codes[said], self._words.text[said], self._words.lengths[said], len(self._texts)
+            self._words.codes[is_word], self._words.text[is_word], self._words.lengths[is_word], len(self._texts)
         )
 
     def _of_lines(self, which: NDArray[np.bool_]) -> Numbers:
@@ -132,7 +132,7 @@ class TextStats:
 
 
 class _Pieces:
-    """The pieces of all texts in one row: which text each is of, and what can be said of its spelling once."""
+    """The pieces of all texts, one after the other: the text of each, and a dictionary of distinct pieces."""
 
     def __init__(self, lists: pa.ListArray) -> None:
         encoded = lists.flatten().dictionary_encode()
@@ -145,7 +145,7 @@ class _Pieces:
 
     @cached_property
     def filled(self) -> NDArray[np.bool_]:
-        """Which pieces are more than white space."""
+        """Which pieces have more than white space."""
         return self.lengths > 0
 
     def matching(self, pattern: str) -> NDArray[np.bool_]:
@@ -156,7 +156,7 @@ class _Pieces:
         return np.bincount(self.text, weights=values, minlength=self._texts).astype(np.float64)
 
     def repeated(self, weights: Numbers) -> Numbers:
-        """Share of the weight that is on pieces said before in the same text."""
+        """Fraction of the weight on pieces that occurred before in the same text."""
         pairs = pa.array(self.text * max(1, len(self.distinct)) + self.codes).dictionary_encode()
         order = pairs.indices.to_numpy()
         again = order <= np.concatenate([[-1], np.maximum.accumulate(order)[:-1]]) if len(order) else order > 0

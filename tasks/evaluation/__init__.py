@@ -1,1 +1,1 @@
-"""FilterName `evaluate`: eval samples, perplexity, text metrics, custom metrics and the forecast."""
+"""Stage `evaluate`: eval samples, perplexity, text metrics, custom metrics and the forecast."""

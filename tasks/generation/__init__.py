@@ -1,1 +1,1 @@
-"""FilterName `generate`: plan prompts and sample candidates."""
+"""Stage `generate`: plan prompts and sample candidates."""

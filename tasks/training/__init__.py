@@ -1,1 +1,1 @@
-"""FilterName `train`: build the training dataset and train the next model."""
+"""Stage `train`: build the training dataset and train the next model."""
