@@ -22,7 +22,7 @@ def test_cost_is_counted_from_what_is_stored(finished_store: Path) -> None:
 def test_what_is_finished_is_always_affordable(finished_store: Path) -> None:
     run, settings = Run(finished_store, "tiny"), BudgetSettings(run_tokens=1)
     assert [budget_exceeded(run, generation, settings) for generation in range(4)] == [""] * 4
-    assert "raise budget.run_tokens" in budget_exceeded(run, 4, settings)
+    assert "Raise `budget.run_tokens`" in budget_exceeded(run, 4, settings)
 
 
 def test_a_run_stops_when_its_budget_is_spent_and_goes_on_when_it_is_raised(ingested: Site, recipe: Recipe) -> None:
