@@ -334,7 +334,9 @@ def test_what_was_said_too_little_steers_the_next_generation(
     asked = Counter(int(dict(row["attributes"])["topic"]) for row in read_table(made.folder).to_pylist())
     for topic in topics:
         wanted = topic["prompt_share"] * asked.total()
-        assert abs(asked[topic["topic"]] - min(wanted, topic["human_count"])) <= 1 + max(0, wanted - topic["human_count"])
+        assert abs(asked[topic["topic"]] - min(wanted, topic["human_count"])) <= 1 + max(
+            0, wanted - topic["human_count"]
+        )
     assert {"topics", "decisions_0"} <= set(read_manifest(made.folder)["parents"])
     assert generate(ctx, started.human, history, started.model) == made
 
