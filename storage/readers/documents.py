@@ -1,6 +1,8 @@
 """Decode the rows of a block: each one becomes a document, or the reason why it cannot be ingested."""
 
+import ast
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -30,7 +32,7 @@ def documents(block: Block, columns: Columns) -> Iterator[Document]:
     for place, row in enumerate(rows, block.first_row):
         if isinstance(row, str):
             yield Document("", source, place, error=row)
-        elif simple and isinstance(content := row.get(text), str) and len(content) <= longest:
+        elif simple and _is_plain_text(content := row.get(text), longest):
             yield Document(content, source, place)
         else:
             yield _document(row, source, place, columns)
@@ -47,18 +49,27 @@ def read_documents(source: str, column: str) -> Iterator[Document]:
         for block in blocks:
             for document in documents(block, columns):
                 plain = isinstance(document.content, str)
-                yield document if plain else document._replace(content="", error=f"no text in column {column}")
+                yield document if plain else document._replace(content="", error=f"a conversation in column {column}")
+
+
+def _is_plain_text(content: Any, max_length: int) -> bool:  # noqa: ANN401
+    return isinstance(content, str) and len(content) <= max_length and not _MESSAGES_TEXT.match(content)
 
 
 def _document(cells: Cells, source: str, place: int, columns: Columns) -> Document:
     content, response = cells.get(columns.text), cells.get(columns.response) if columns.response else None
     reason = ""
-    if isinstance(content, str):
-        reason = TOO_LONG if len(content) > columns.max_length else ""
-    elif not isinstance(content, list):
-        reason = f"no text in column {columns.text}"
-    if columns.response and not reason and not isinstance(response, str):
-        reason = f"no text in column {columns.response}"
+    if isinstance(content, str) and len(content) > columns.max_length:
+        reason = TOO_LONG
+    else:
+        content, reason = _decode_messages(content)
+    if not reason and not isinstance(content, str | list):
+        reason = no_text(columns.text)
+    if columns.response and not reason:
+        if isinstance(content, str) and not content.strip():
+            reason = no_text(columns.text)
+        elif not isinstance(response, str) or not response.strip():
+            reason = no_text(columns.response)
     if columns.source:
         source = _to_text(cells.get(columns.source)) or source
     return Document(
@@ -70,6 +81,76 @@ def _document(cells: Cells, source: str, place: int, columns: Columns) -> Docume
         response,
         reason,
     )
+
+
+_MESSAGES_TEXT = re.compile(
+    r"""\s*(?:\[\s*\{\s*["']|\{\s*["'](?:messages|conversations|role|from|content|value)["']\s*:\s*\[)"""
+)
+"""Beginning of a text that may be a serialized list of messages."""
+_MESSAGE_KEY = re.compile(r"""[\s\[{]*["'](?:role|from)["']\s*:""")
+_MAX_LITERAL_LENGTH = 1 << 20
+_ROLE_FIELDS, _CONTENT_FIELDS = ("role", "from"), ("content", "value")
+
+
+def _decode_messages(content: Any) -> tuple[Any, str]:  # noqa: ANN401
+    """Return messages as a list, in whichever shape they are stored, and the reason if they cannot be decoded.
+
+    The shapes are a list of objects, an object of lists (`{"role": [...], "content": [...]}`, which Arrow and
+    `datasets` make of it), and either of them as JSON or as the text of a Python literal. Other values are returned
+    as they are.
+    """
+    if isinstance(content, str) and _MESSAGES_TEXT.match(content):
+        decoded, reason = _decode_literal(content)
+        messages, error = _decode_messages(decoded)
+        is_conversation = isinstance(messages, list) and all(_has_role(message) for message in messages)
+        return (messages if is_conversation else content), reason or error
+    if not isinstance(content, dict):
+        return content, ""
+    for wrapper in ("messages", "conversations"):
+        if isinstance(content.get(wrapper), list):
+            return content[wrapper], ""
+    for role_field, content_field in zip(_ROLE_FIELDS, _CONTENT_FIELDS, strict=True):
+        roles, texts = content.get(role_field), content.get(content_field)
+        if isinstance(roles, list) and isinstance(texts, list):
+            return _messages_of_lists(content)
+    return content, ""
+
+
+def _messages_of_lists(fields: dict[str, Any]) -> tuple[Any, str]:
+    lists = {name: values for name, values in fields.items() if isinstance(values, list)}
+    if len({len(values) for values in lists.values() if values}) > 1:
+        return None, "a conversation whose lists differ in length"
+    filled = {name: values for name, values in lists.items() if values}
+    return [dict(zip(filled, message, strict=True)) for message in zip(*filled.values(), strict=True)], ""
+
+
+def _decode_literal(text: str) -> tuple[Any, str]:
+    """Parse JSON or a Python literal; a text that is neither is an error only if it begins like a conversation."""
+    try:
+        return orjson.loads(text), ""
+    except ValueError:
+        pass
+    try:
+        return json.loads(text), ""
+    except (ValueError, RecursionError):
+        pass
+    if len(text) <= _MAX_LITERAL_LENGTH:
+        try:
+            # What `str()` makes of a list of messages, and so what CSV exports of such a column contain.
+            return ast.literal_eval(text.strip()), ""
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            pass
+    begins_with_role = _MESSAGE_KEY.match(text) is not None
+    return None, "a conversation as text that is neither JSON nor a Python literal" if begins_with_role else ""
+
+
+def _has_role(message: object) -> bool:
+    return isinstance(message, dict) and any(isinstance(message.get(name), str) for name in _ROLE_FIELDS)
+
+
+def no_text(column: str) -> str:
+    """Return the reason for rejecting a row without text in a column."""
+    return f"no text in column {column}"
 
 
 def _to_text(value: object) -> str | None:

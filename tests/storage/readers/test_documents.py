@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,5 +75,56 @@ def test_every_text_of_a_source_can_be_had_one_at_a_time(tmp_path: Path) -> None
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": [{"role": "user", "content": "hi"}]}\n')
     assert [(one.content, one.error) for one in read_documents(str(tmp_path / "a.jsonl"), "text")] == [
         ("one", ""),
-        ("", "no text in column text"),
+        ("", "a conversation in column text"),
     ]
+
+
+_MESSAGES = [{"role": "user", "content": "What is rain?"}, {"role": "assistant", "content": "It's \"water\"."}]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        _MESSAGES,
+        {"role": ["user", "assistant"], "content": ["What is rain?", "It's \"water\"."]},
+        {"role": ["user", "assistant"], "content": ["What is rain?", "It's \"water\"."], "weight": None},
+        {"messages": _MESSAGES},
+        json.dumps(_MESSAGES),
+        "\n " + json.dumps(_MESSAGES, indent=2),
+        json.dumps({"messages": _MESSAGES}),
+        json.dumps({"role": ["user", "assistant"], "content": ["What is rain?", "It's \"water\"."]}),
+        str(_MESSAGES),
+    ],
+)
+def test_messages_are_read_in_every_shape_that_they_are_stored_in(cell: object) -> None:
+    assert _said([json.dumps({"text": cell}).encode()], "lines") == [(_MESSAGES, "")]
+
+
+def test_messages_as_lists_of_an_arrow_struct_are_read() -> None:
+    table = pa.table({"text": [{"role": ["user"], "content": ["hi"]}, {"role": ["user"], "content": ["a", "b"]}]})
+    assert _said(table.to_batches(), "batches") == [
+        ([{"role": "user", "content": "hi"}], ""),
+        ("", "a conversation whose lists differ in length"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"name": "a"}, {"name": "b"}]', "[{'x': 1, and prose", '{"content": ["a"]}', "[1, 2]", "{role}", "[{"]
+)
+def test_json_that_is_no_conversation_stays_text(text: str) -> None:
+    assert _said([json.dumps({"text": text}).encode()], "lines") == [(text, "")]
+
+
+def test_a_serialized_conversation_that_cannot_be_parsed_is_rejected() -> None:
+    cut = json.dumps(_MESSAGES)[:-9]
+    reason = "a conversation as text that is neither JSON nor a Python literal"
+    assert _said([json.dumps({"text": cut}).encode()], "lines") == [("", reason)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "column"), [("why?", "", "answer"), ("why?", " \n", "answer"), ("", "so", "prompt")]
+)
+def test_an_empty_prompt_or_response_is_rejected(prompt: str, answer: str, column: str) -> None:
+    line = json.dumps({"prompt": prompt, "answer": answer}).encode()
+    (document,) = documents(Block("a", 0, [line], "lines"), Columns("prompt", "answer"))
+    assert document.error == f"no text in column {column}"
