@@ -79,20 +79,20 @@ def test_every_text_of_a_source_can_be_had_one_at_a_time(tmp_path: Path) -> None
     ]
 
 
-_MESSAGES = [{"role": "user", "content": "What is rain?"}, {"role": "assistant", "content": "It's \"water\"."}]
+_MESSAGES = [{"role": "user", "content": "What is rain?"}, {"role": "assistant", "content": 'It\'s "water".'}]
 
 
 @pytest.mark.parametrize(
     "cell",
     [
         _MESSAGES,
-        {"role": ["user", "assistant"], "content": ["What is rain?", "It's \"water\"."]},
-        {"role": ["user", "assistant"], "content": ["What is rain?", "It's \"water\"."], "weight": None},
+        {"role": ["user", "assistant"], "content": ["What is rain?", 'It\'s "water".']},
+        {"role": ["user", "assistant"], "content": ["What is rain?", 'It\'s "water".'], "weight": None},
         {"messages": _MESSAGES},
         json.dumps(_MESSAGES),
         "\n " + json.dumps(_MESSAGES, indent=2),
         json.dumps({"messages": _MESSAGES}),
-        json.dumps({"role": ["user", "assistant"], "content": ["What is rain?", "It's \"water\"."]}),
+        json.dumps({"role": ["user", "assistant"], "content": ["What is rain?", 'It\'s "water".']}),
         str(_MESSAGES),
     ],
 )
