@@ -151,7 +151,11 @@ def _explain(details: "ErrorDetails", model: type[BaseModel] | None) -> str:
     if details["msg"].startswith(_MESSAGE_PREFIXES):
         rule = message.partition(" should ")[2]
         return f"`{key}` should {rule}{f', found {found}' if found else ''}."
-    return _sentence(f"`{key}`: {message.rstrip('.')}{f' (found {found})' if found else ''}")
+    # Many validators name the key and the value themselves.
+    message = message.rstrip(".")
+    subject = "" if key in message else f"`{key}`: "
+    value = f" (found {found})" if found and str(details["input"]) not in message else ""
+    return _sentence(f"{subject}{message}{value}")
 
 
 def _walk(location: Location, model: type[BaseModel] | None) -> tuple[Location, list[type[BaseModel]]]:

@@ -111,7 +111,7 @@ def _goal_sentence(goal: ForecastGoal) -> str:
     try:
         needed = human_fraction_needed(goal.word_count, goal.min_coverage, goal.generations)
         lasting = human_fraction_needed(goal.word_count, goal.min_coverage)
-    except ValueError as error:
+    except HeirloomError as error:
         return f"{aim}. No human share reaches it: {error}"
     return (
         f"{aim}. It requires a human share of {needed:.1%} for {goal.generations} generations and of {lasting:.1%} "

@@ -63,7 +63,10 @@ def test_the_backend_decides_which_training_settings_there_are() -> None:
             "`prompts.completions_per_prompt` is 1. Set it above 1, or remove best_of.",
         ),
         ("generate.teachers=['wise']", "generate.teachers must have two or more"),
-        ("curate.best_of.objective=beauty", "`curate.best_of.objective`: Unknown objective 'beauty'"),
+        (
+            "curate.best_of.objective=beauty",
+            "curate.best_of.objective: there is no reward `beauty`. Known names: length",
+        ),
         (
             "generate={teachers=['self', 'wise'], teacher_routing='reward'}",
             "`curate.filters` does not contain best_of. Add it",

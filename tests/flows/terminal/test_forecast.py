@@ -82,7 +82,7 @@ def test_the_bias_of_sampling_is_named(
 
 
 def test_an_unreachable_goal_is_reported(ingested: Site, recipe: Recipe) -> None:
-    assert "No human share reaches it: a type expected 1 times is in a human sample" in _output(
+    assert "No human share reaches it: A type with expected count 1 is in a human sample" in _output(
         recipe, ingested, ForecastGoal(min_coverage=0.9, word_count=1, generations=10)
     )
 
