@@ -1,9 +1,9 @@
 """Ingest settings, and the hash-based rule that decides which human records are held out."""
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from curation.dedup.minhash import MinHashSettings
 from curation.filters.decontamination import OverlapSettings
@@ -24,6 +24,9 @@ class DedupSettings(BaseModel):
     )
 
 
+_FORMAT_SETTINGS = ("csv_delimiter", "csv_quote", "csv_escape")
+
+
 class IngestSettings(BaseModel):
     """How documents become the human training and held-out records."""
 
@@ -41,6 +44,21 @@ class IngestSettings(BaseModel):
     max_document_bytes: int = Field(
         16 << 20, ge=1024, le=1 << 30, description="Maximum size of a document or a line; longer ones are rejected"
     )
+    csv_delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="Character between cells of CSV and TSV; default: comma or tab"
+    )
+    csv_quote: str | None = Field(
+        None,
+        max_length=1,
+        description='Character around cells; empty: no quoting. Default: `"`, which in `.tsv` files stays part of the '
+        "text unless the whole record is quoted as a writer of CSV does",
+    )
+    csv_escape: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Character before a quote within a cell; default: quotes are doubled",
+    )
     heldout_fraction: float = Field(0.15, gt=0, lt=1, description="Fraction of the groups that is held out")
     split_by: Literal["source", "record"] = Field(
         "record", description="Unit that is never split between training and held-out set: `record` or `source` (file)"
@@ -55,6 +73,16 @@ class IngestSettings(BaseModel):
         None, ge=1, description="Maximum number of held-out records; the rest is rejected"
     )
     dedup: DedupSettings = Field(DedupSettings(), description="Deduplication of documents")
+
+    @field_validator("csv_delimiter", mode="before")
+    @classmethod
+    def _unescape_tab(cls, value: object) -> object:
+        return "\t" if value == "\\t" else value
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that decide which snapshot an ingest yields, without those that are not set."""
+        unset = {name for name in _FORMAT_SETTINGS if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=unset)
 
 
 class EvalSetSettings(BaseModel):

@@ -21,7 +21,7 @@ NOT_UTF8 = "not UTF-8"
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of a source, and the maximum length of a document."""
+    """Names of the columns of a source, the maximum length of a document, and the characters of CSV and TSV."""
 
     text: str = "text"
     response: str | None = None
@@ -29,6 +29,11 @@ class Columns:
     license: str | None = None
     source: str | None = None
     max_length: int = 16 << 20
+    delimiter: str | None = None
+    """Default: a comma, and a tab in `.tsv` files."""
+    quote: str | None = None
+    """Default: `"`; empty: no quoting."""
+    escape: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -83,21 +88,42 @@ class UnreadableFileError(HeirloomError):
 
     def __init__(self, place: object, reason: str, advice: str = "") -> None:
         self.reason = reason
-        # Column names come from the file: they may contain line breaks and unprintable characters.
-        message = " ".join(f"{place} {reason}{advice and '; ' + advice}".split())
+        # Messages of libraries may have several lines.
+        message = " ".join(f"{place} {reason}{advice and '; ' + advice}".splitlines())
         super().__init__(message[:800].encode("utf-8", "replace").decode())
+
+
+def require_columns(place: object, columns: Columns, present: Sequence[str], advice: str = "") -> None:
+    """Check that each column to read exists, and only once.
+
+    Raises:
+        UnreadableFileError: a column is missing, or has the name of another one.
+    """
+    for name in columns.names:
+        if name not in present:
+            # With quotes around the names, spaces and unprintable characters in them are visible.
+            listed = ", ".join(map(repr, present)) or "none"
+            raise UnreadableFileError(place, f"has no column {name!r}", f"its columns: {listed}{advice}")
+        if present.count(name) > 1:
+            raise UnreadableFileError(
+                place, f"has {present.count(name)} columns with the name {name!r}", "rename all but one of them"
+            )
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source; `kind` is its suffix, empty if unsupported; `explicit` if it was named and not found in a folder."""
+    """One file of a source."""
 
     path: Path
     name: str
     kind: str
+    """Suffix of its format; empty if it cannot be read."""
     compression: str | None
     size: int
     explicit: bool
+    """Named by the user, not found in a folder."""
+    ignored: str = ""
+    """Reason for not reading it, if that follows from its place, name or type."""
 
 
 def iter_lines(file: SourceFile, max_length: int) -> Iterator[tuple[list[bytes | None], int, str]]:

@@ -1,10 +1,12 @@
 """Find the files and datasets of a source, and read them block by block.
 
 A named file that cannot be read is an error. An unreadable file found in a folder becomes a rejected document with its
-reason, so no file is skipped silently. `docs/sources.md` documents the supported formats.
+reason, so no file is skipped silently. So do files that are not text of the source: hidden files, lock files, dataset
+cards; a hidden folder is one rejected document. `docs/sources.md` documents the supported formats.
 """
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from storage.readers.python_docs import LICENSE, iter_docstrings
 PYTHON_DOCS = "python-docs"
 """Source name for the docstrings of the running Python."""
 
+_TOOL_FOLDERS = {"CVS", "_darcs", "__MACOSX", "__pycache__", "node_modules"}
 _PACKINGS = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -34,15 +37,18 @@ def find_files(source: str) -> list[SourceFile]:
         if not (found := _file(path, path.name, named=True)).kind:
             raise HeirloomError(f"{source} is of no known kind; known kinds: {_known()}")
         return [found]
-    root = path if path.is_dir() else _fixed_part(path)
-    paths = list(path.rglob("*")) if path.is_dir() else [Path(found) for found in glob.glob(source, recursive=True)]
-    if not path.is_dir() and not paths:
-        raise HeirloomError(
-            f"{source} does not exist; name a file, a folder, {PYTHON_DOCS}, or a data set as {HF_PREFIX}NAME"
-        )
-    found_files = [
-        _file(found, found.relative_to(root).as_posix(), named=False) for found in sorted(paths) if found.is_file()
-    ]
+    if path.is_symlink() and not path.exists():
+        raise HeirloomError(f"{source} is a broken link; it points to {path.readlink()}")
+    if path.is_dir():
+        found_files = sorted(_walk(path), key=lambda file: file.path)
+    else:
+        paths = sorted(Path(found) for found in glob.glob(source, recursive=True))
+        if not paths:
+            raise HeirloomError(
+                f"{source} does not exist; name a file, a folder, {PYTHON_DOCS}, or a data set as {HF_PREFIX}NAME"
+            )
+        root = _fixed_part(path)
+        found_files = [_found_file(found, root) for found in paths if not found.is_dir()]
     if not any(file.kind for file in found_files):
         raise HeirloomError(f"{source} holds no file to read; known kinds: {_known()}")
     return found_files
@@ -84,7 +90,7 @@ def _blocks(sources: Sequence[tuple[str, Sequence[SourceFile]]], columns: Column
 
 def _blocks_of(file: SourceFile, columns: Columns) -> Iterator[Block]:
     if not file.kind:
-        yield _whole(file, "of no known kind")
+        yield _whole(file, file.ignored or "of no known kind")
         return
     try:
         yield from READERS[file.kind](file, columns)
@@ -100,6 +106,74 @@ def _file(path: Path, name: str, *, named: bool) -> SourceFile:
     kind = suffixes[-2 if packing else -1] if len(suffixes) > (1 if packing else 0) else ""
     readable = kind in READERS and not (packing and kind == ".parquet")
     return SourceFile(path, name, kind if readable else "", packing, path.stat().st_size, named)
+
+
+def _walk(root: Path) -> Iterator[SourceFile]:
+    """Yield the files below a folder, and the folders that are not read; links to folders outside are followed."""
+    unreadable: list[OSError] = []
+    real_root = root.resolve()
+    followed = {real_root}
+    for parent, folders, names in os.walk(root, onerror=unreadable.append, followlinks=True):
+        # The order decides which of several links to one folder is followed.
+        folders.sort()
+        for name in list(folders):
+            folder = Path(parent, name)
+            if reason := _reason_to_skip_folder(folder, real_root, followed):
+                folders.remove(name)
+                yield _ignored(folder, root, reason)
+        for name in names:
+            yield _found_file(Path(parent, name), root)
+    for error in unreadable:
+        yield _ignored(Path(error.filename), root, "a folder that cannot be opened")
+
+
+def _reason_to_skip_folder(folder: Path, real_root: Path, followed: set[Path]) -> str:
+    """Return why a folder is not read, or an empty string; targets of links are added to `followed`."""
+    if folder.name.startswith("."):
+        return "a hidden folder"
+    if folder.name in _TOOL_FOLDERS:
+        return "a folder of another program"
+    if not folder.is_symlink():
+        return ""
+    target = folder.resolve()
+    if real_root.is_relative_to(target) and target != real_root:
+        return "a link to a folder above the source"
+    if any(_reads(other, target) for other in followed):
+        return "a link to a folder that is read elsewhere"
+    followed.add(target)
+    return ""
+
+
+def _reads(root: Path, folder: Path) -> bool:
+    """Return whether walking `root` reaches a folder; it does not enter hidden ones."""
+    return folder.is_relative_to(root) and not any(part.startswith(".") for part in folder.relative_to(root).parts)
+
+
+def _found_file(path: Path, root: Path) -> SourceFile:
+    if path.is_symlink() and not path.exists():
+        return _ignored(path, root, "a broken link")
+    if not path.is_file():
+        return _ignored(path, root, "not a regular file")
+    if path.name.startswith(("~$", ".~lock.")):
+        return _ignored(path, root, "a lock file")
+    if path.name.startswith("."):
+        return _ignored(path, root, "a hidden file")
+    if path.name.lower() == "readme.md" and _has_front_matter(path):
+        return _ignored(path, root, "a dataset card")
+    return _file(path, path.relative_to(root).as_posix(), named=False)
+
+
+def _has_front_matter(path: Path) -> bool:
+    """Return whether a file begins with YAML between lines of `---`, as cards of datasets and models do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8).removeprefix(b"\xef\xbb\xbf").startswith((b"---\n", b"---\r\n"))
+    except OSError:
+        return False
+
+
+def _ignored(path: Path, root: Path, reason: str) -> SourceFile:
+    return SourceFile(path, path.relative_to(root).as_posix(), "", None, 0, explicit=False, ignored=reason)
 
 
 def _fixed_part(pattern: Path) -> Path:

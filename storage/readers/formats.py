@@ -19,9 +19,11 @@ from storage.readers.base import (
     UnreadableFileError,
     iter_chunks,
     iter_lines,
+    require_columns,
     single_line,
     truncation_reason,
 )
+from storage.readers.delimited import LONG_LINE, Dialect, RowParser
 from storage.readers.parquet import read_batches
 
 
@@ -40,17 +42,19 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
     # The default limit of 131,072 characters is too small for a document such as a book.
     csv.field_size_limit(columns.max_length)
     state = _ReadState()
-    reader = csv.reader(_texts(file, columns.max_length, state), delimiter="\t" if file.kind == ".tsv" else ",")
-    header = next(_rows(reader), [])
+    dialect = _dialect(file, columns)
+    parser = RowParser(lambda: _texts(file, columns.max_length, state), dialect)
+    rows_in_order = iter(parser)
+    header = next(rows_in_order, [])
     if isinstance(header, str):
-        raise UnreadableFileError(file.path, "is not CSV", header)
-    names = {name: number for number, name in enumerate(header)}
-    _require_columns(file, columns, list(names))
-    chosen = [names[name] for name in columns.names]
+        raise UnreadableFileError(file.path, "is not CSV", header.removeprefix("not CSV: "))
+    require_columns(file.path, columns, header, _delimiter_advice(columns, header))
+    parser.num_cells = len(header)
+    chosen = [header.index(name) for name in columns.names]
     rows: list[Any] = []
     place = size = 0
-    for row in _rows(reader):
-        cells = row if isinstance(row, str) else [row[at] if at < len(row) else "" for at in chosen]
+    for row in rows_in_order:
+        cells = row if isinstance(row, str) else [row[at] for at in chosen]
         rows.append(cells)
         size += sum(map(len, cells))
         if size > BLOCK_BYTES or len(rows) == BLOCK_ROWS:
@@ -60,6 +64,24 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
         yield Block(file.name, place, rows, "rows", state.position)
     if state.reason:
         yield _rejected_rest(file, place + len(rows), state.reason)
+
+
+def _dialect(file: SourceFile, columns: Columns) -> Dialect:
+    is_tsv = file.kind == ".tsv"
+    return Dialect(
+        delimiter=columns.delimiter or ("\t" if is_tsv else ","),
+        quote='"' if columns.quote is None else columns.quote,
+        escape=columns.escape,
+        literal_quotes=is_tsv and columns.quote is None and columns.escape is None,
+    )
+
+
+def _delimiter_advice(columns: Columns, header: Sequence[str]) -> str:
+    """Return advice if the header has the wanted column with another delimiter."""
+    for delimiter, name in ((";", ";"), ("\t", "\\t"), ("|", "|"), (",", ",")):
+        if any(delimiter in cell and columns.text in cell.split(delimiter) for cell in header):
+            return f"; if cells are separated by `{name}`, pass `--set csv_delimiter='{name}'`"
+    return ""
 
 
 def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
@@ -112,39 +134,11 @@ class _ReadState:
     reason: str = ""
 
 
-_LONG_LINE = "\ud800"
-"""Placeholder of a line that is too long; decoding with `surrogateescape` never yields this character."""
-
-
 def _texts(file: SourceFile, longest: int, state: _ReadState) -> Iterator[str]:
     for lines, position, reason in iter_lines(file, longest):
         state.position, state.reason = position, reason
         for line in lines:
-            yield _LONG_LINE if line is None else line.decode("utf-8", "surrogateescape") + "\n"
-
-
-def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
-    """Yield rows that are not empty, or the reason why a row cannot be read."""
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield TOO_LONG if "limit" in str(error) else "not CSV"
-            continue
-        if any(_LONG_LINE in cell for cell in row):
-            yield TOO_LONG
-        elif row:
-            yield row
-
-
-def _require_columns(file: SourceFile, columns: Columns, known: Sequence[str]) -> None:
-    for name in columns.names:
-        if name not in known:
-            raise UnreadableFileError(
-                file.path, f"has no column {name!r}", f"its columns: {', '.join(known) or 'none'}"
-            )
+            yield LONG_LINE if line is None else line.decode("utf-8", "surrogateescape") + "\n"
 
 
 def _rejected_rest(file: SourceFile, place: int, reason: str) -> Block:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 
 from heirloom.errors import HeirloomError
-from storage.readers.base import Block, Columns, UnreadableFileError, single_line
+from storage.readers.base import Block, Columns, require_columns, single_line
 
 HF_PREFIX = "hf:"
 _ROWS = 4_096
@@ -49,9 +49,7 @@ def _open(source: str, name: str, arguments: dict[str, str], columns: Columns) -
             raise HeirloomError(f"{source} has no split {split!r}; its splits: {', '.join(dataset)}")
         dataset = dataset[split]
     known = list(dataset.column_names or columns.names)
-    for column in columns.names:
-        if column not in known:
-            raise UnreadableFileError(source, f"has no column {column!r}", f"its columns: {', '.join(known)}")
+    require_columns(source, columns, known)
     try:
         for table in dataset.select_columns(columns.names).with_format("arrow").iter(_ROWS):
             yield from table.to_batches()

@@ -6,7 +6,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.readers.base import BLOCK_BYTES, BLOCK_ROWS, Columns, SourceFile, UnreadableFileError, single_line
+from storage.readers.base import (
+    BLOCK_BYTES,
+    BLOCK_ROWS,
+    Columns,
+    SourceFile,
+    UnreadableFileError,
+    require_columns,
+    single_line,
+)
 
 _MOST_BYTES = 256 << 20
 """Maximum size of a batch if every value is as long as the whole dictionary page."""
@@ -25,9 +33,7 @@ def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.R
         known = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnreadableFileError(file.path, "is not a Parquet file", single_line(error)) from error
-    for name in columns.names:
-        if name not in known:
-            raise UnreadableFileError(file.path, f"has no column {name!r}", f"its columns: {', '.join(known)}")
+    require_columns(file.path, columns, known)
     groups = parquet.metadata.num_row_groups
     for group in range(groups):
         rows = _batch_rows(file.path, parquet.metadata.row_group(group), columns.names)

@@ -91,7 +91,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
         tables = ScratchTables.in_folder(folder)
         num_previous_batches = _index_previous_snapshot(tables, previous)
         counts = _read_sources(tables, located, settings, num_previous_batches, report)
-        identity = {"documents": counts.content_hash, **settings.model_dump(mode="json")}
+        identity = {"documents": counts.content_hash, **settings.identity()}
         if number and identity == read_manifest(previous["human_train"])["settings"]:
             return _snapshot_artifacts(root, name, number, identity)
         deduplicated = find_duplicates(

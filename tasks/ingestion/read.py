@@ -124,6 +124,9 @@ def input_columns(settings: IngestSettings) -> Columns:
         license=settings.license_column,
         source=settings.source_column,
         max_length=settings.max_document_bytes,
+        delimiter=settings.csv_delimiter,
+        quote=settings.csv_quote,
+        escape=settings.csv_escape,
     )
 
 

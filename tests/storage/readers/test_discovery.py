@@ -134,14 +134,15 @@ def test_lines_of_json_that_hold_no_text_are_set_aside_with_the_reason(tmp_path:
 
 @pytest.mark.parametrize(("kind", "mark"), [(".csv", b","), (".tsv", b"\t")])
 def test_rows_that_hold_no_text_are_set_aside_with_the_reason(kind: str, mark: bytes, tmp_path: Path) -> None:
-    rows = [b"n,text", b"1,good", b"", b"2,caf\xe9", b"3,", b"4", b"caf\xe9,other", b"5,last,more"]
+    rows = [b"n,text", b"1,good", b"", b"2,caf\xe9", b"3,", b"4", b"caf\xe9,other", b"5,one,more", b"6,last"]
     (tmp_path / f"mixed{kind}").write_bytes(b"\n".join(rows).replace(b",", mark))
     assert _said(tmp_path / f"mixed{kind}") == [
         ("good", ""),
         ("", "not UTF-8"),
         ("", "no text in column text"),
-        ("", "no text in column text"),
+        ("", "fewer cells than the header"),
         ("other", ""),
+        ("", "more cells than the header"),
         ("last", ""),
     ]
 
@@ -169,7 +170,7 @@ def test_a_column_that_is_not_there_is_refused_by_name(kind: str, tmp_path: Path
     _WRITERS[kind](path, TEXTS)
     with pytest.raises(ValueError, match=r"no column 'body'") as refused:
         _read(path, "body")
-    assert "its columns: n, text" in str(refused.value)
+    assert "its columns: 'n', 'text'" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", _WRITERS)
@@ -262,3 +263,69 @@ def test_small_files_come_together(tmp_path: Path) -> None:
     blocks = list(read_sources([(str(tmp_path), find_files(str(tmp_path)))], Columns()))
     assert [len(together) for together in blocks] == [30]
     assert blocks[0][-1].position == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def test_files_that_are_not_text_of_the_source_are_rejected_with_their_reason(tmp_path: Path) -> None:
+    _jsonl(tmp_path / "letters.jsonl", ["good"])
+    for name in (
+        ".ipynb_checkpoints/letters.jsonl",
+        ".git/refs/HEAD.txt",
+        ".git/b.txt",
+        "__MACOSX/a.txt",
+        "deep/.a.txt",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text('{"text": "no"}')
+    (tmp_path / "README.md").write_bytes(b"---\r\nlicense: mit\r\n---\r\n# Letters\n")
+    (tmp_path / "~$notes.txt").write_text("lock file of an office program")
+    (tmp_path / "deep" / "README.md").write_text("# How to read letters\n")
+    assert [(document.source, document.content or document.error) for document in _read(tmp_path)] == [
+        (".git", "a hidden folder"),
+        (".ipynb_checkpoints", "a hidden folder"),
+        ("README.md", "a dataset card"),
+        ("__MACOSX", "a folder of another program"),
+        ("deep/.a.txt", "a hidden file"),
+        ("deep/README.md", "# How to read letters\n"),
+        ("letters.jsonl", "good"),
+        ("~$notes.txt", "a lock file"),
+    ]
+
+
+def test_a_hidden_file_or_a_card_that_is_named_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".notes").mkdir()
+    (tmp_path / ".notes" / ".a.txt").write_text("good")
+    (tmp_path / "README.md").write_text("---\na: b\n---\ngood\n")
+    assert _said(tmp_path / ".notes" / ".a.txt") == [("good", "")]
+    assert _said(tmp_path / "README.md") == [("---\na: b\n---\ngood\n", "")]
+    (tmp_path / ".notes" / "b.txt").write_text("also")
+    assert _said(tmp_path / ".notes") == [("", "a hidden file"), ("also", "")]
+
+
+def test_links_to_folders_are_followed_once_and_broken_links_are_rejected(tmp_path: Path) -> None:
+    for name in ("src", "real", "src/inner"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "real" / "a.txt").write_text("behind the link")
+    (tmp_path / "src" / "inner" / "b.txt").write_text("inside")
+    for link, target in {
+        "src/linked": "../real",
+        "src/same": "inner",
+        "src/up": "..",
+        "src/twice": "../real",
+        "src/broken.jsonl": "nowhere.jsonl",
+        "real/back": "../src",
+        "src/file.txt": "../real/a.txt",
+    }.items():
+        (tmp_path / link).symlink_to(target)
+    elsewhere = "a link to a folder that is read elsewhere"
+    assert [(document.source, document.content or document.error) for document in _read(tmp_path / "src")] == [
+        ("broken.jsonl", "a broken link"),
+        ("file.txt", "behind the link"),
+        ("inner/b.txt", "inside"),
+        ("linked/a.txt", "behind the link"),
+        ("linked/back", elsewhere),
+        ("same", elsewhere),
+        ("twice", elsewhere),
+        ("up", "a link to a folder above the source"),
+    ]
+    with pytest.raises(ValueError, match=r"is a broken link; it points to nowhere\.jsonl"):
+        _read(tmp_path / "src" / "broken.jsonl")
