@@ -71,7 +71,7 @@ def _take(page: Page, server: str, finished: str, waiting: str) -> None:
             page.press(*_MENU)
             time.sleep(1)
             page.click("Resume")
-            page.wait_for("Human share")
+            page.wait_for("Human fraction")
             time.sleep(1)
         _save(page, name)
 

@@ -1,7 +1,4 @@
-"""Several recipes on the same human text, at the same time, and one report.
-
-heirloom compare naive guarded
-"""
+"""Run several recipes on the same human text in parallel, and write one report: `heirloom compare naive guarded`."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +17,20 @@ from tasks.reporting.report import report
 
 @flow(name="compare", flow_run_name="{name}")
 def compare(recipes: Sequence[Recipe], site: Site, name: str = "compare") -> Path:
-    """Run every recipe, as many at once as there are trainers, and write one report over all of them.
+    """Run all recipes, in parallel as far as there are trainers, and write one report on them; return its folder.
 
-    Returns the folder of the report.
+    Raises:
+        HeirloomError: two recipes have the same name.
     """
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
-        raise HeirloomError(f"recipes that are compared need names of their own; found {', '.join(names)}")
+        raise HeirloomError(f"recipes to compare need different names; found {', '.join(names)}")
     with (
         open_backends(site.resources, site.synced().store / "logs", map_pieces),
-        ThreadPoolExecutor(len(recipes)) as arms,
+        ThreadPoolExecutor(len(recipes)) as threads,
     ):
-        # Each arm is a child run of this one, which Prefect knows from the context.
-        started = [arms.submit(copy_context().run, evolve, recipe, site) for recipe in recipes]
-        for arm in started:
-            arm.result()
+        # The copied context makes each of them a child flow run of this one.
+        futures = [threads.submit(copy_context().run, evolve, recipe, site) for recipe in recipes]
+        for future in futures:
+            future.result()
     return report(site.store, names, name)

@@ -1,8 +1,8 @@
-"""A person decides about a generation: asked by a form of the Prefect server, remembered in the run's journal.
+"""Human review of a generation, by a form of the Prefect server; requests and decisions are in the run's journal.
 
-A flow run of a deployment is suspended: its process ends, and the answer starts it again, where it finds everything finished.
-Any other one waits where it is. What was asked and what was decided is in the journal, so nothing is asked twice,
-and whoever goes on with a run after the time limit finds its default in force.
+A flow run of a deployment is suspended: its process ends, and the answer restarts it, where all finished stages are
+read from the store. Any other flow run is paused: its process waits. Since the journal has the request and the
+decision, no generation is reviewed twice, and a run that is resumed after the timeout applies the default decision.
 """
 
 import contextlib
@@ -36,114 +36,129 @@ if TYPE_CHECKING:
     from tasks.context import Generation
 
 REVIEW_REQUESTED, REVIEW_DECIDED = "heirloom.review.requested", "heirloom.review.decided"
-_POLL = 2
-_GRACE = 600
-"""Seconds that the server's own time limit of a pause is beyond ours: where it ends, the flow run fails."""
+_POLL_SECONDS = 2
+_SERVER_TIMEOUT_MARGIN = 600
+"""Seconds by which the server's timeout of a pause exceeds the review's: at the former, the flow run fails."""
 
 
 class ReviewInProgressError(HeirloomError):
-    """Another flow run of the server is suspended over this attempt, and its answer is still awaited."""
+    """Another flow run is suspended for a review of this attempt, and has no answer yet."""
 
 
 def require_review_server(settings: ReviewSettings) -> None:
-    """Check that somebody could answer.
+    """Check that a review can be answered.
 
     Raises:
-        HeirloomError: a person is to be asked, and there is no server to ask by.
+        HeirloomError: reviews are on, and no Prefect server is set.
     """
     if settings.when != "never" and not has_persistent_server():
         raise HeirloomError(
-            f"review.when is {settings.when!r}, and no Prefect server is set by whose form somebody could answer; "
-            "start one and export PREFECT_API_URL, or set review.when to 'never'"
+            f"review.when is {settings.when!r}, which needs a Prefect server for the review form, and no Prefect "
+            "server is set; start one and export PREFECT_API_URL, or set review.when to 'never'"
         )
 
 
 def wait_for_review(
     generation: "Generation", settings: ReviewSettings, validate: Callable[[ReviewDecision], str]
 ) -> ReviewDecision | None:
-    """What was decided about an attempt, after waiting for it; None where nobody is to be asked.
+    """Wait for the decision about an attempt, and write it to the journal; None if the attempt needs no review.
 
-    `fault` says in a sentence what is wrong with an answer; then it is asked again, with that sentence.
+    Args:
+        generation: attempt, with the action of the gate.
+        settings: when to review, the timeout and the default decision.
+        validate: returns the error of a decision, or "". An invalid decision is requested again, with the error.
 
     Raises:
-        AskedElsewhereError: another flow run waits for the answer.
+        ReviewInProgressError: another flow run waits for the decision.
     """
     attempt = generation.attempt
-    if found := journal_entry(attempt, "reviewed"):
+    if decided := journal_entry(attempt, "reviewed"):
         return ReviewDecision(
-            found["decision"], found.get("human_fraction"), tuple(found["rejected_ids"]), found["reason"]
+            decided["decision"], decided.get("human_fraction"), tuple(decided["rejected_ids"]), decided["reason"]
         )
-    asked = attempt.generation > 0 and generation.action in REVIEWED_ACTIONS[settings.when]
-    if not asked or journal_entry(attempt, "accepted"):
+    needs_review = attempt.generation > 0 and generation.action in REVIEWED_ACTIONS[settings.when]
+    if not needs_review or journal_entry(attempt, "accepted"):
         return None
-    review = _answer(generation, settings, validate)
-    told: dict[str, Any] = {
+    review = _request_decision(generation, settings, validate)
+    fields: dict[str, Any] = {
         "decision": review.decision,
         "rejected_ids": list(review.rejected_ids),
         "reviewer": review.reviewer,
     }
-    told |= {} if review.human_fraction is None else {"human_fraction": review.human_fraction}
-    attempt.run.append("reviewed", attempt.generation, attempt.number, review.reason, **told)
+    if review.human_fraction is not None:
+        fields["human_fraction"] = review.human_fraction
+    attempt.run.append("reviewed", attempt.generation, attempt.number, review.reason, **fields)
     logger.info("%s · review: %s, by %s", attempt, review.decision, review.reviewer)
-    _tell(REVIEW_DECIDED, attempt, told | {"reason": review.reason}, {"heirloom.verdict": review.decision})
+    _emit(REVIEW_DECIDED, attempt, fields | {"reason": review.reason}, {"heirloom.verdict": review.decision})
     return review
 
 
-def _answer(turn: "Generation", settings: ReviewSettings, fault: Callable[[ReviewDecision], str]) -> ReviewDecision:
-    attempt, share = turn.attempt, round(read_manifest(turn.corpus.folder)["facts"]["human_fraction"], 3)
-    deadline, said = _deadline(attempt, settings), ""
+def _request_decision(
+    generation: "Generation", settings: ReviewSettings, validate: Callable[[ReviewDecision], str]
+) -> ReviewDecision:
+    """Request a decision until one is valid or the timeout is over; then the default decision applies."""
+    attempt = generation.attempt
+    human_fraction = round(read_manifest(generation.corpus.folder)["facts"]["human_fraction"], 3)
+    deadline, error_note = _deadline(attempt, settings), ""
     for number in count(1):
         key = f"review-{attempt.generation}-{attempt.number}-{number}"
-        description = "\n\n".join(part for part in (said, _head(turn, settings, deadline)) if part)
-        answer = _asked(_form(settings.default_decision, share, description), key, deadline)
+        paragraphs = (error_note, _description(generation, settings, deadline))
+        description = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+        answer = _wait_for_answer(_create_form(settings.default_decision, human_fraction, description), key, deadline)
         if answer is None:
             return ReviewDecision(
                 settings.default_decision,
-                reason=f"nobody answered in {settings.timeout_hours:g} h",
+                reason=f"no answer within {settings.timeout_hours:g} h",
                 reviewer="time limit",
             )
-        raised = answer.human_fraction if answer.decision == "redo" and answer.human_fraction != share else None
-        review = ReviewDecision(answer.decision, raised, tuple(answer.rejected_ids), answer.reason)
-        if not (wrong := fault(review)):
+        is_changed = answer.decision == "redo" and answer.human_fraction != human_fraction
+        review = ReviewDecision(
+            answer.decision,
+            answer.human_fraction if is_changed else None,
+            tuple(answer.rejected_ids),
+            answer.reason,
+        )
+        error = validate(review)
+        if not error:
             return review
-        logger.warning("%s · the review is asked again: %s", attempt, wrong)
-        said = f"**Your answer was not taken: {wrong}**"
+        logger.warning("%s · the review is invalid and requested again: %s", attempt, error)
+        error_note = f"**Your answer is invalid: {error}**"
     raise AssertionError
 
 
-def _asked(form: type[Any], key: str, deadline: float) -> Any:  # noqa: ANN401  (a form made on the spot)
-    """The filled form; None where the time limit passed without an answer."""
+def _wait_for_answer(form: type[Any], key: str, deadline: float) -> Any:  # noqa: ANN401  (the form is created at runtime)
+    """Return the filled form; None if the timeout passed without an answer."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    run, left = context.flow_run, deadline - time.time()
-    if run.deployment_id and not run.parent_task_run_id:
-        if left <= 0:
-            # It may have been answered in time, and be late in starting again.
-            given: Any = read_flow_run_input(f"suspended-{key}-response")
-            return None if given is None else form(**given)
-        return suspend_flow_run(wait_for_input=form, timeout=max(1, int(left)), key=key)
-    with _default_after(left, str(run.id)) as expired:
+    flow_run, seconds_left = context.flow_run, deadline - time.time()
+    if flow_run.deployment_id and not flow_run.parent_task_run_id:
+        if seconds_left <= 0:
+            # The answer may have been in time, and the restart late.
+            values: Any = read_flow_run_input(f"suspended-{key}-response")
+            return None if values is None else form(**values)
+        return suspend_flow_run(wait_for_input=form, timeout=max(1, int(seconds_left)), key=key)
+    with _resume_after(seconds_left, str(flow_run.id)) as expired:
         answer = pause_flow_run(
             wait_for_input=form,
-            timeout=max(0, int(left)) + _GRACE,
-            poll_interval=min(_POLL, max(1, int(left))),
+            timeout=max(0, int(seconds_left)) + _SERVER_TIMEOUT_MARGIN,
+            poll_interval=min(_POLL_SECONDS, max(1, int(seconds_left))),
             key=key,
         )
     return None if expired.is_set() else answer
 
 
 @contextlib.contextmanager
-def _default_after(seconds: float, flow_run: str) -> Iterator[threading.Event]:
-    """Resume a paused flow run after so long, with its form as it is; the event says whether that was what resumed it."""
+def _resume_after(seconds: float, flow_run: str) -> Iterator[threading.Event]:
+    """Resume a paused flow run after some seconds, with an unchanged form; yield the event that is set by this."""
     from uuid import UUID
 
-    expired, over = threading.Event(), threading.Event()
+    expired, answered = threading.Event(), threading.Event()
 
     def resume() -> None:
-        left = max(1.0, seconds)
-        while not over.wait(left):
-            left = 1.0
-            # A slow server may not have paused it yet.
+        delay = max(1.0, seconds)
+        while not answered.wait(delay):
+            delay = 1.0
+            # A slow server may not have paused the flow run yet.
             with contextlib.suppress(NotPausedError):
                 resume_flow_run(UUID(flow_run), run_input={})
                 expired.set()
@@ -153,32 +168,34 @@ def _default_after(seconds: float, flow_run: str) -> Iterator[threading.Event]:
     try:
         yield expired
     finally:
-        over.set()
+        answered.set()
 
 
-def _form(default: str, share: float, description: str) -> type[RunInput]:
-    """The form, filled with what counts where nobody touches it."""
-    # Prefect's own way of filling a form loses the titles, the help and the limits of its fields.
+def _create_form(default_decision: str, human_fraction: float, description: str) -> type[RunInput]:
+    """Create the form, filled with the default decision and the current human fraction."""
+    # Prefect's own way to set initial values drops the titles, help texts and limits of the fields.
     form = create_model(
         "Review",
         __base__=RunInput,
         decision=(
             ReviewAction,
             Field(
-                default,
-                title="What becomes of this generation",
-                description="accept: go on from it; redo: make it again with other dice; stop: end the run with it",
+                default_decision,
+                title="Decision",
+                description="accept: continue from this generation; redo: repeat it with another random seed; "
+                "stop: end the run with it",
                 json_schema_extra={"position": 0},
             ),
         ),
         human_fraction=(
             float,
             Field(
-                share,
+                human_fraction,
                 ge=0,
                 le=1,
-                title="Human share",
-                description="redo: of the records of its corpus, and of those that follow; unchanged, the mixing stays as it is",
+                title="Human fraction",
+                description="for redo: human fraction of the corpus and of those of later generations; if unchanged, "
+                "the mix settings remain as they are",
                 json_schema_extra={"position": 1},
             ),
         ),
@@ -187,58 +204,62 @@ def _form(default: str, share: float, description: str) -> type[RunInput]:
             Field(
                 default_factory=list,
                 title="Rejected records",
-                description="ids of records that no later corpus may hold, and no prompt be made from",
+                description="ids of records to exclude from every later corpus and from prompts",
                 json_schema_extra={"position": 2},
             ),
         ),
-        reason=(str, Field("", title="Why", description="kept in the journal", json_schema_extra={"position": 3})),
+        reason=(str, Field("", title="Reason", description="stored in the journal", json_schema_extra={"position": 3})),
     )
-    form._description = description  # noqa: SLF001  (where Prefect keeps it)
+    form._description = description  # noqa: SLF001  (Prefect reads the description from this attribute)
     return form
 
 
 def _deadline(attempt: Attempt, settings: ReviewSettings) -> float:
-    """When the time limit ends, counted from when it was first asked.
+    """Return the end of the timeout, counted from the first request, which is written to the journal.
 
     Raises:
-        AskedElsewhereError: a flow run is suspended over it.
+        ReviewInProgressError: another flow run is suspended for this review.
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    mine, asked = str(context.flow_run.id), journal_entry(attempt, "review_requested")
-    if asked is None:
+    flow_run, request = str(context.flow_run.id), journal_entry(attempt, "review_requested")
+    if request is None:
         deadline = time.time() + settings.timeout_hours * 3600
-        attempt.run.append("review_requested", attempt.generation, attempt.number, deadline=deadline, flow_run=mine)
-        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(deadline))
-        logger.warning("%s · waits for a review until %s, at %s", attempt, until, _address(mine))
-        _tell(REVIEW_REQUESTED, attempt, {"until": until, "default": settings.default_decision, "form": _address(mine)})
+        attempt.run.append("review_requested", attempt.generation, attempt.number, deadline=deadline, flow_run=flow_run)
+        until, url = _format_time(deadline), _flow_run_url(flow_run)
+        logger.warning("%s · waits for a review until %s, at %s", attempt, until, url)
+        _emit(REVIEW_REQUESTED, attempt, {"until": until, "default": settings.default_decision, "form": url})
         return deadline
-    deadline, theirs = float(asked["deadline"]), str(asked["flow_run"])
-    if theirs != mine and time.time() < deadline and _suspended(theirs):
-        raise ReviewInProgressError(f"{attempt} waits for a review at {_address(theirs)}")
+    deadline, requested_by = float(request["deadline"]), str(request["flow_run"])
+    if requested_by != flow_run and time.time() < deadline and _is_suspended(requested_by):
+        raise ReviewInProgressError(f"{attempt} waits for a review at {_flow_run_url(requested_by)}")
     return deadline
 
 
-def _suspended(flow_run: str) -> bool:
+def _is_suspended(flow_run: str) -> bool:
     from uuid import UUID
 
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
         state = client.read_flow_run(UUID(flow_run)).state
-        # One that waits in its process has the lock of the run; if we have it, that process is gone.
+        # A paused flow run whose process is alive holds the lock of the run. This process has the lock, so the other
+        # process has ended: only a suspended flow run, which is rescheduled by its answer, still waits.
         return bool(state and state.is_paused() and state.state_details.pause_reschedule)
     return False
 
 
-def _head(turn: "Generation", settings: ReviewSettings, deadline: float) -> str:
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(deadline))
-    rule = f"Without an answer until **{until}** what counts is **{settings.default_decision}**."
-    return f"{rule}\n\n{review_summary(turn.attempt, turn.action, turn.reasons)}"
+def _description(generation: "Generation", settings: ReviewSettings, deadline: float) -> str:
+    rule = f"Without an answer until **{_format_time(deadline)}** the decision is **{settings.default_decision}**."
+    return f"{rule}\n\n{review_summary(generation.attempt, generation.action, generation.reasons)}"
 
 
-def _address(flow_run: str) -> str:
+def _format_time(timestamp: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(timestamp))
+
+
+def _flow_run_url(flow_run: str) -> str:
     return f"{str(PREFECT_API_URL.value()).removesuffix('/api')}/runs/flow-run/{flow_run}"
 
 
-def _tell(event: str, attempt: Attempt, payload: dict[str, Any], labels: dict[str, str] | None = None) -> None:
+def _emit(event: str, attempt: Attempt, payload: dict[str, Any], labels: dict[str, str] | None = None) -> None:
     resource = {"prefect.resource.id": f"heirloom.run.{attempt.run.name}", "prefect.resource.name": str(attempt)}
     emit_event(event, resource=resource | (labels or {}), payload=payload)

@@ -1,1 +1,1 @@
-"""Tasks do the verbs: the only place where curation's decisions meet storage, a model or the disk."""
+"""Run the stages of a generation: the only package where decisions of `curation` meet storage, models and the disk."""

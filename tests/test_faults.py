@@ -150,7 +150,7 @@ def test_damaged_parts_are_named_and_what_verify_advises_mends_them(store: Path,
     code, told = said(store, "verify")
     assert code == 1
     for path in (vanished, cut, flipped):
-        assert f"or remove {path.parent} and let heirloom run tiny make it anew" in told
+        assert f"or remove {path.parent} and let heirloom run tiny create it again" in told
         shutil.rmtree(path.parent)
     assert said(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
     assert verify(store).errors == ()

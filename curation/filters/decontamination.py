@@ -111,9 +111,9 @@ def decontaminate(records: RecordSet, protected: RecordSet, settings: OverlapSet
     overlaps = find_overlaps(records.text_list, protected.text_list, settings)
     only_shares_run = overlaps.is_contaminated & ~overlaps.is_near_duplicate
     rows = pa.array(overlaps.source_row, mask=~overlaps.is_contaminated)
-    how = pc.if_else(pa.array(only_shares_run), "quotes a withheld record", "repeats a withheld record")
+    kind = pc.if_else(pa.array(only_shares_run), "quotes a protected record", "near-duplicate of a protected record")
     return FilterResult(
-        reason=pc.if_else(pa.array(overlaps.is_contaminated), how, ""),
+        reason=pc.if_else(pa.array(overlaps.is_contaminated), kind, ""),
         score=np.where(only_shares_run, overlaps.shared_run, overlaps.jaccard),
         duplicate_of=protected.ids.take(rows),
         duplicate_of_generation=protected.generations.take(rows),
@@ -121,7 +121,7 @@ def decontaminate(records: RecordSet, protected: RecordSet, settings: OverlapSet
 
 
 def find_overlaps(texts: Sequence[str], reference: Sequence[str], settings: OverlapSettings) -> Overlaps:
-    """Each text's overlap with its nearest reference text, and its longest run of words shared with any."""
+    """Return the overlap of each text with its nearest reference text, and its longest run of words shared with any."""
     known = _Words.of(reference)
     shingle_index = _ShingleIndex.of(known, settings.ngram_length_jaccard)
     run_indexes = [
@@ -161,7 +161,7 @@ class _Words:
         return cls(hashes.view(np.uint64), lengths)
 
     def windows(self, length: int) -> tuple[Codes, Rows, Rows]:
-        """Code, row of the text, and position of every run of `length` words within one text."""
+        """Return the code, row of the text, and position of every run of `length` words within one text."""
         rows = np.repeat(np.arange(len(self.lengths)), self.lengths)
         last = len(self.codes) - length + 1
         if last <= 0:
@@ -218,7 +218,7 @@ class _ShingleIndex:
         return cls(codes, np.append(starts, len(order)), shingles.rows[order], shingles.sizes)
 
     def nearest(self, shingles: _Shingles) -> tuple[Rows, NDArray[np.float64]]:
-        """Reference row and Jaccard similarity of the nearest text; of equally near ones the earliest."""
+        """Return reference row and Jaccard similarity of the nearest text; of equally near ones the earliest."""
         nearest, similarity = np.full(len(shingles.sizes), -1, np.int64), np.full(len(shingles.sizes), np.nan)
         hits, at = _lookup(shingles.codes, self.codes)
         rows, times = shingles.rows[hits], self.starts[at + 1] - self.starts[at]
@@ -252,7 +252,7 @@ class _RunIndex:
         return cls(length, codes, rows[first])
 
     def longest(self, batch: _Words) -> tuple[Rows, Rows]:
-        """Reference row and number of words of the longest run that each text shares."""
+        """Return reference row and number of words of the longest run that each text shares."""
         source, longest = np.full(len(batch.lengths), -1, np.int64), np.zeros(len(batch.lengths), np.int64)
         codes, rows, places = batch.windows(self.length)
         hits, at = _lookup(codes, self.codes)
@@ -266,20 +266,20 @@ class _RunIndex:
 
 
 def _run_lengths(known: _Words, ngram_length: int) -> list[int]:
-    """Lengths of the runs to search for: the length of each short reference text, and the full one."""
+    """Return the lengths of the runs to search for: the length of each short reference text, and the full one."""
     lengths = np.unique(np.minimum(known.lengths, ngram_length))
     return [int(length) for length in lengths if length >= min(_MIN_RUN_WORDS, ngram_length)]
 
 
 def _lookup(codes: Codes, known: Codes) -> tuple[Rows, Rows]:
-    """Positions of the codes that are known, and the position of each among the known ones, which are sorted."""
+    """Return the positions of the codes that are in `known`, which is sorted, and the position of each in `known`."""
     at = np.searchsorted(known, codes)
     hits = np.flatnonzero(known[np.minimum(at, len(known) - 1)] == codes) if len(known) else at[:0]
     return hits, at[hits]
 
 
 def _slice_rows(rows: Rows, times: Rows) -> Iterator[slice]:
-    """Slices of complete rows with a bounded number of pairs each; a single row may exceed the bound."""
+    """Yield slices of complete rows with a bounded number of pairs each; a single row may exceed the bound."""
     ends = np.append(np.flatnonzero(np.diff(rows)) + 1, len(rows))
     total, start, end = np.append(0, np.cumsum(times)), 0, 0
     for after in ends if len(rows) else ():

@@ -29,7 +29,7 @@ class ExactFilter:
         if context.survivor_index is not None:
             reference = context.survivor_index.exact_matches(exact_keys(records.text_list))
         matches = find_exact_duplicates(records.text_list, reference.text_list)
-        return FilterResult.from_duplicates(matches, records, reference, "says the same")
+        return FilterResult.from_duplicates(matches, records, reference, "exact duplicate")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class MinHashFilter:
         reference, matches = _find_near_duplicates(
             records, context.survivor_index or context.survivors, self.settings, among_texts=True
         )
-        return FilterResult.from_duplicates(matches, records, reference, "says nearly the same")
+        return FilterResult.from_duplicates(matches, records, reference, "near-duplicate")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class HumanOverlapFilter:
         reference, matches = _find_near_duplicates(
             records, context.human_index or context.human_train, self.settings, among_texts=False
         )
-        return FilterResult.from_duplicates(matches, records, reference, "copies a human record")
+        return FilterResult.from_duplicates(matches, records, reference, "near-duplicate of a human record")
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class SemanticFilter:
         vectors = context.embeddings(records)
         reference_vectors = context.embeddings(context.references) if len(context.references) else vectors[:0]
         matches = find_semantic_duplicates(vectors, reference_vectors, self.settings)
-        return FilterResult.from_duplicates(matches, records, context.references, "means the same")
+        return FilterResult.from_duplicates(matches, records, context.references, "semantic duplicate")
 
 
 def _find_near_duplicates(
     records: RecordSet, reference: RecordSet | ReferenceIndex, settings: MinHashSettings, *, among_texts: bool
 ) -> tuple[RecordRefs, DuplicateMatches]:
-    """The reference records that `duplicate_of` counts, and the matches."""
+    """Return the reference records that `duplicate_of` counts, and the matches."""
     if isinstance(reference, RecordSet):
         return reference, find_near_duplicates(records.texts, reference.texts, settings, among_texts=among_texts)
     return find_near_duplicates_indexed(records.texts, reference.candidates, settings, among_texts=among_texts)

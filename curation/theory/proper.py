@@ -69,7 +69,7 @@ def legal(stream: Sequence[int], target: Language, named: Language | None) -> bo
 
 
 def right_for_both(languages: Sequence[Language], trap: Trap, window: int = 300) -> list[Language]:
-    """Return the languages that are subsets of both targets, which a player could name whichever target it is."""
+    """Return the languages that are subsets of both targets, each a correct answer for either target."""
     numbers = np.arange(-window, window + 1)
     both = trap.targets[0].holds(numbers) & trap.targets[1].holds(numbers)
     return [language for language in languages if not (language.holds(numbers) & ~both).any()]

@@ -42,7 +42,8 @@ def resume_recipe(recipe: Recipe, run: Run) -> Recipe:
         return recipe.resolve_auto()
     stored, stored_explicit = run.recipe(), run.explicit_fields()
     recipe = recipe.resolve_auto(stored=stored)
-    # Without the list of explicit fields, a stored default cannot be told from a choice: every difference is drift.
+    # Without the list of explicit fields, a stored default cannot be distinguished from an explicit value: every
+    # difference is drift.
     if stored_explicit is None:
         return recipe
     fixed = {*explicit_fields(recipe), *stored_explicit} | MUTABLE_FIELDS

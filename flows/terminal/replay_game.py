@@ -45,8 +45,8 @@ def _burn_in(console: Console, rounds: int) -> None:
     claim = _Claim(
         title="Burn-in: waiting makes replay harmless",
         theorem="Theorem 4.1",
-        text="A class of languages that can be generated after d distinct examples without replay can be generated with "
-        "replay after as many: until then the generator repeats the first example, which is genuine because the "
+        text="A class of languages that can be generated after d distinct examples without replay can be generated "
+        "with replay after as many: until then the generator repeats the first example, which is genuine because the "
         "generator had produced nothing before it. Here d is 5: the first two languages share only 1, 2, 3, 4.",
     )
     _print_claim(console, claim, languages, target)
@@ -65,9 +65,9 @@ def _echo(console: Console, rounds: int) -> None:
     claim = _Claim(
         title="The echo: a threshold per language is no longer possible",
         theorem="Theorem 5.1",
-        text=f"A generator guarantees correct outputs for h_inf once it has seen {threshold} distinct numbers of it. The "
-        f"adversary shows 1 to {threshold}, and then only repeats the generator's last output. This is legal for h_inf "
-        f"and for h_{threshold}, so the generator cannot know which is true.",
+        text=f"A generator guarantees correct outputs for h_inf once it has seen {threshold} distinct numbers of it. "
+        f"The adversary shows 1 to {threshold}, and then only repeats the generator's last output. This is legal for "
+        f"h_inf and for h_{threshold}, so the generator cannot know which is true.",
     )
     _print_claim(console, claim, pair, None)
     player, adversary = witness_protection(pair), counting_then_echoing(threshold)
@@ -113,9 +113,9 @@ def _witnesses(console: Console, rounds: int) -> None:
     revealed = protected[last_error]
     _print_conclusion(
         console,
-        f"In round {revealed.number} the number {revealed.shown}, which was never generated, must be shown. It excludes "
-        "h2 with certainty, and no later answer is wrong. Nothing else differs between the two games: without protection "
-        "the generator fails to the end.",
+        f"In round {revealed.number} the number {revealed.shown}, which was never generated, must be shown. It "
+        "excludes h2 with certainty, and no later answer is wrong. Nothing else differs between the two games: without "
+        "protection the generator fails to the end.",
     )
 
 
@@ -125,8 +125,8 @@ def _four(console: Console, rounds: int) -> None:  # noqa: ARG001  (all scenes h
         title="Four languages that cannot be named",
         theorem="Theorem 7.3",
         text="Now the generator names a whole language, and is right if all of it is in the target; the adversary may "
-        "replay any number of a language that was named. The first example is 0, which all four contain. Whichever "
-        "language is named first, there is a stream that is legal for two targets:",
+        "replay any number of a language that was named. The first example is 0, which all four contain. For each "
+        "language that can be named first, there is a stream that is legal for two targets:",
     )
     _print_claim(console, claim, languages, None)
     rows = table("named first", "then shown, after 0", "target", "genuine", "replayed", "legal", "without replay")
@@ -147,8 +147,8 @@ def _four(console: Console, rounds: int) -> None:  # noqa: ARG001  (all scenes h
     _print_conclusion(
         console,
         f"Names that are right for both targets of a stream: {', '.join(sorted(names)) or 'none of the four'}. So "
-        "whichever language is named later, it is wrong for one of two targets forever. Without replay no such stream "
-        "is legal, and single numbers can be generated even with replay (Theorem 6.1).",
+        "any language that is named later is wrong for one of two targets in every round. Without replay no such "
+        "stream is legal, and single numbers can be generated even with replay (Theorem 6.1).",
     )
 
 

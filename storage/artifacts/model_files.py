@@ -69,7 +69,7 @@ def require_weights(model: Path) -> None:
         day = time.strftime("%Y-%m-%d", time.localtime(_note(model)["time"]))
         raise ArtifactMissingError(
             f"the weights of {model} were removed by heirloom gc on {day}, and they are needed now: "
-            f"put them back from a copy, or remove that folder, and heirloom run trains the model anew"
+            f"restore them from a copy, or remove that folder, and heirloom run trains the model again"
         )
 
 

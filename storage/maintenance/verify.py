@@ -99,7 +99,7 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
         return _ArtifactCheck(folder, None, 0, 0, [reason if "upgrade" in reason else f"{reason}; {remedy}"])
     if (folder / PENDING_MANIFEST).exists():
         return _ArtifactCheck(
-            folder, manifest, 0, 0, [f"{folder} is half rewritten; run heirloom erase --redact-files again"]
+            folder, manifest, 0, 0, [f"{folder} is partly rewritten; run heirloom erase --redact-files again"]
         )
     absent = removed_weight_files(folder)
     whole = [name for name in listed if name not in absent]
@@ -111,14 +111,14 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
     file_errors = [error for name in whole for error in _file_errors(folder / name, listed[name], remedy)]
     errors += file_errors
     errors += [
-        f"{path} is not in the manifest of its artifact; look at it, and remove it"
+        f"{path} is not in the manifest of its artifact; check it, and remove it"
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
         if path.relative_to(folder).as_posix() not in {*listed, MANIFEST, REMOVAL_NOTE}
     ]
     tables = [folder / name for name in whole if name.endswith(".parquet")]
     if not file_errors and (rows := sum(map(_rows, tables))) != manifest["rows"]:
-        errors.append(f"{folder} holds {rows} rows, and its manifest says {manifest['rows']}; {remedy}")
+        errors.append(f"{folder} holds {rows} rows, and its manifest lists {manifest['rows']}; {remedy}")
     return _ArtifactCheck(folder, manifest, len(whole), sum(listed[name]["bytes"] for name in whole), errors)
 
 
@@ -129,7 +129,7 @@ def _identity_errors(folder: Path, manifest: Mapping[str, Any], remedy: str) -> 
 
 def _file_errors(path: Path, listed: Mapping[str, Any], remedy: str) -> Iterator[str]:
     if not path.exists():
-        yield f"{path} has vanished; {remedy}"
+        yield f"{path} is missing; {remedy}"
         return
     found = file_info(path)
     if found["bytes"] < listed["bytes"]:
@@ -167,11 +167,11 @@ def _journal_errors(run: Run) -> Iterator[str]:
         except ValueError:
             # The writer of a run may be in the middle of its last line.
             if not (is_written and number == len(lines)):
-                yield f"line {number} of {path} is torn and does not count; remove it, and heirloom run repeats it"
+                yield f"line {number} of {path} is incomplete and ignored; remove it, and heirloom run repeats it"
             continue
         verdict = run.folder / f"generation={entry.get('generation')}/attempt={entry.get('attempt')}/verdict"
         if entry.get("event") == "accepted" and not verdict.exists():
-            yield f"{verdict} has vanished, and the journal says its generation was accepted; {_remedy(verdict)}"
+            yield f"{verdict} is missing, and its generation is accepted in the journal; {_remedy(verdict)}"
 
 
 def _lineage_errors(run: Run, checks: Sequence[_ArtifactCheck], human: set[str]) -> list[str]:
@@ -206,5 +206,5 @@ def _fingerprint(folder: Path) -> str:
 
 def _remedy(folder: Path) -> str:
     human = is_human(folder)
-    again = "heirloom ingest with the same documents" if human else f"heirloom run {folder.parts[-4]}"
-    return f"restore it from a copy, or remove {folder} and let {again} make it anew"
+    command = "heirloom ingest with the same documents" if human else f"heirloom run {folder.parts[-4]}"
+    return f"restore it from a copy, or remove {folder} and let {command} create it again"

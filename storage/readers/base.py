@@ -1,6 +1,7 @@
-"""Types that all readers share: files, blocks of raw rows, documents; and reading of lines from packed files.
+"""Types that all readers share: files, blocks of raw rows, documents; and reading of lines from compressed files.
 
-At most one block of a file is in memory. Rows are decoded in `storage/readers/documents.py`, possibly in another process.
+At most one block of a file is in memory. Rows are decoded in `storage/readers/documents.py`, possibly in another
+process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -127,7 +128,7 @@ class SourceFile:
 
 
 def iter_lines(file: SourceFile, max_length: int) -> Iterator[tuple[list[bytes | None], int, str]]:
-    """Yield lines by the block (None for one that is too long), the position, and a reason if the file is truncated."""
+    """Yield lists of lines (None: a line is too long), the position, and a reason if the file is truncated."""
     tail, skipping = b"", False
     for chunk, position, broken in iter_chunks(file):
         if skipping:
@@ -156,25 +157,25 @@ def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
     """Yield decompressed chunks, the position in the compressed file, and an error if the file is truncated.
 
     Raises:
-        UnreadableFileError: it cannot be opened, or is not packed as its name says.
+        UnreadableFileError: it cannot be opened, or is not compressed as its suffix implies.
     """
-    read = 0
+    num_bytes_read = 0
     try:
-        packed = file.path.open("rb")
+        raw = file.path.open("rb")
     except OSError as error:
         raise UnreadableFileError(file.path, "cannot be opened", error.strerror or "") from error
-    with packed:
-        content: Any = pa.CompressedInputStream(packed, file.compression) if file.compression else packed
+    with raw:
+        content: Any = pa.CompressedInputStream(raw, file.compression) if file.compression else raw
         try:
             while chunk := content.read(CHUNK_BYTES):
-                yield chunk if read else chunk.removeprefix(_BOM), packed.tell(), ""
-                read += len(chunk)
+                yield chunk if num_bytes_read else chunk.removeprefix(_BOM), raw.tell(), ""
+                num_bytes_read += len(chunk)
         except OSError as error:
-            if not read:
+            if not num_bytes_read:
                 raise UnreadableFileError(
                     file.path, f"is no whole {file.compression} file", single_line(error)
                 ) from error
-            yield b"", packed.tell(), single_line(error)
+            yield b"", raw.tell(), single_line(error)
 
 
 def truncation_reason(error: str) -> str:

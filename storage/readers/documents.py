@@ -29,13 +29,13 @@ def documents(block: Block, columns: Columns) -> Iterator[Document]:
         "batches": _of_batches,
     }
     rows = readers[block.kind](block.rows, columns)
-    for place, row in enumerate(rows, block.first_row):
+    for row_number, row in enumerate(rows, block.first_row):
         if isinstance(row, str):
-            yield Document("", source, place, error=row)
+            yield Document("", source, row_number, error=row)
         elif simple and _is_plain_text(content := row.get(text), longest):
-            yield Document(content, source, place)
+            yield Document(content, source, row_number)
         else:
-            yield _document(row, source, place, columns)
+            yield _document(row, source, row_number, columns)
 
 
 def read_documents(source: str, column: str) -> Iterator[Document]:
@@ -56,7 +56,7 @@ def _is_plain_text(content: Any, max_length: int) -> bool:  # noqa: ANN401
     return isinstance(content, str) and len(content) <= max_length and not _MESSAGES_TEXT.match(content)
 
 
-def _document(cells: Cells, source: str, place: int, columns: Columns) -> Document:
+def _document(cells: Cells, source: str, row_number: int, columns: Columns) -> Document:
     content, response = cells.get(columns.text), cells.get(columns.response) if columns.response else None
     reason = ""
     if isinstance(content, str) and len(content) > columns.max_length:
@@ -75,7 +75,7 @@ def _document(cells: Cells, source: str, place: int, columns: Columns) -> Docume
     return Document(
         "" if reason else content,
         source,
-        place,
+        row_number,
         (_to_text(cells.get(columns.license)) or "") if columns.license else "",
         _to_text(cells.get(columns.document_id)) if columns.document_id else None,
         response,
@@ -93,7 +93,7 @@ _ROLE_FIELDS, _CONTENT_FIELDS = ("role", "from"), ("content", "value")
 
 
 def _decode_messages(content: Any) -> tuple[Any, str]:  # noqa: ANN401
-    """Return messages as a list, in whichever shape they are stored, and the reason if they cannot be decoded.
+    """Return messages as a list, from any of the stored shapes, and the reason if they cannot be decoded.
 
     The shapes are a list of objects, an object of lists (`{"role": [...], "content": [...]}`, which Arrow and
     `datasets` make of it), and either of them as JSON or as the text of a Python literal. Other values are returned
@@ -227,7 +227,7 @@ def _values(column: pa.Array) -> list[Any]:
     try:
         return column.to_pylist()
     except (UnicodeDecodeError, ValueError, OverflowError):
-        return [_value_at(column, place) for place in range(len(column))]
+        return [_value_at(column, index) for index in range(len(column))]
 
 
 def _decode(raw: bytes | None) -> Any:  # noqa: ANN401
@@ -237,8 +237,8 @@ def _decode(raw: bytes | None) -> Any:  # noqa: ANN401
         return _INVALID
 
 
-def _value_at(column: pa.Array, place: int) -> Any:  # noqa: ANN401
+def _value_at(column: pa.Array, index: int) -> Any:  # noqa: ANN401
     try:
-        return column[place].as_py()
+        return column[index].as_py()
     except (UnicodeDecodeError, ValueError, OverflowError):
         return _INVALID

@@ -26,7 +26,7 @@ _pulling = threading.Lock()
 
 
 class ConflictError(HeirloomError):
-    """Another process has published a different artifact in the same place."""
+    """Another process has published a different artifact in this folder."""
 
 
 def mirror_path(url: str) -> Path:
@@ -70,17 +70,19 @@ def publish(draft: Path, folder: Path) -> None:
     Raises:
         ConflictError: another process has published a different artifact there.
     """
-    if (place := bucket_for(folder)) is None:
+    location = bucket_for(folder)
+    if location is None:
         return
-    bucket, key = place
+    bucket, key = location
     manifest = (draft / _MANIFEST).read_bytes()
-    if (there := bucket.read(f"{key}/{_MANIFEST}")) is None:
+    published = bucket.read(f"{key}/{_MANIFEST}")
+    if published is None:
         for name in json.loads(manifest)["files"]:
             bucket.upload(draft / name, f"{key}/{name}")
         if bucket.put(f"{key}/{_MANIFEST}", manifest):
             return
-        there = bucket.read(f"{key}/{_MANIFEST}")
-    if there is None or there.content != manifest:
+        published = bucket.read(f"{key}/{_MANIFEST}")
+    if published is None or published.content != manifest:
         raise ConflictError(
             f"{folder} was published by another process meanwhile. Run the same command again to continue with it."
         )
@@ -88,16 +90,18 @@ def publish(draft: Path, folder: Path) -> None:
 
 def write_small(path: Path, content: bytes) -> None:
     """Write a small file atomically: to the bucket first, if there is one, then locally."""
-    if place := bucket_for(path):
-        place[0].put(place[1], content, if_match=None)
+    if location := bucket_for(path):
+        bucket, key = location
+        bucket.put(key, content, if_match=None)
     write_atomically(path, content)
 
 
 def read_latest(path: Path) -> bytes:
     """Return the content of a small file from the bucket, if there is one, else from the folder; empty if absent."""
-    if place := bucket_for(path):
-        there = place[0].read(place[1])
-        return there.content if there else b""
+    if location := bucket_for(path):
+        bucket, key = location
+        stored = bucket.read(key)
+        return stored.content if stored else b""
     return path.read_bytes() if path.exists() else b""
 
 
@@ -108,16 +112,17 @@ def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         BucketError: a file is not in the bucket, or the bucket cannot be read.
         HeirloomError: the digest of a file differs from the manifest.
     """
-    if (place := bucket_for(folder)) is None:
+    location = bucket_for(folder)
+    if location is None:
         return
-    bucket, key = place
+    bucket, key = location
     for name, expected in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(folder / name) as hidden:
             bucket.fetch(f"{key}/{name}", hidden)
             if (digest := sha256_of(hidden)) != expected["sha256"]:
                 raise HeirloomError(
-                    f"{bucket.url}: {key}/{name} is damaged: its SHA-256 is {digest}, the manifest says "
+                    f"{bucket.url}: {key}/{name} is damaged: its SHA-256 is {digest}, the manifest has "
                     f"{expected['sha256']}. Restore the object, or delete the artifact to recompute it."
                 )
 
@@ -135,16 +140,17 @@ def fresh_copy(root: Path) -> Iterator[Path]:
 
 def upload(folder: Path) -> None:
     """Upload a folder that is not an artifact, such as a report, to the bucket if there is one."""
-    if place := bucket_for(folder):
+    if location := bucket_for(folder):
+        bucket, key = location
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            place[0].upload(path, f"{place[1]}/{path.relative_to(folder).as_posix()}")
+            bucket.upload(path, f"{key}/{path.relative_to(folder).as_posix()}")
 
 
 def remove(path: Path) -> None:
     """Delete a file or folder, first in the bucket if there is one, where manifests go before other files."""
-    if place := bucket_for(path):
-        bucket, key = place
-        keys = [found for found in bucket.list_etags() if found == key or found.startswith(f"{key}/")]
+    if location := bucket_for(path):
+        bucket, key = location
+        keys = [name for name in bucket.list_etags() if name == key or name.startswith(f"{key}/")]
         bucket.delete(sorted(keys, key=lambda name: not name.endswith(_MANIFEST)))
     if path.is_dir():
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Let a frozen model go on with its own last output, again and again: the chains that `curation/theory/chains.py` looks at."""
+"""Feed a frozen model its own last output, step after step: the chains that `curation/theory/chains.py` analyzes."""
 
 import re
 from collections.abc import Sequence
@@ -14,67 +14,89 @@ from tasks.backends import NgramTraining, Prompt, Sampling, TrainingCorpus, Trai
 from tasks.backends.registry import Backends
 
 TEXT = "{text}"
-"""Stands in a template for the last output."""
+"""Placeholder for the last output in a template."""
 
-_PASSAGE = (120, 600)
-_PASSAGES = 1500
+_PASSAGE_CHARACTERS = (120, 600)
+_MAX_PASSAGES = 1500
+_HELDOUT_STRIDE = 5
+"""Every fifth passage is not trained on, and can start a chain."""
 
 
 def run_chain(
     model: Path, seeds: Sequence[str], steps: int, sampling: Sampling, template: str, seed: int, backends: Backends
 ) -> Chains:
-    """Chains from these texts; without a template a model goes on from the middle third of its last output.
+    """Sample one chain from each seed text, all chains in step.
+
+    Args:
+        model: folder of the model, or its name for a server.
+        seeds: first texts.
+        steps: number of outputs of each chain.
+        sampling: sampler and its settings.
+        template: prompt of each step, with `{text}` for the last output; empty: the middle third of the last output.
+        seed: random seed.
+        backends: open backends.
 
     Raises:
-        HeirloomError: the template has no place for the last output.
+        HeirloomError: the template does not contain `{text}`.
     """
     if template and TEXT not in template:
-        raise HeirloomError(f"the template {template!r} holds no {TEXT}: write where the last output goes")
+        raise HeirloomError(
+            f"the template {template!r} does not contain {TEXT}; put {TEXT} in place of the last output"
+        )
 
-    def speak(texts: Sequence[str], step: int) -> list[str]:
-        asked = [
+    def sample_step(texts: Sequence[str], step: int) -> list[str]:
+        prompts = [
             Prompt(
                 template.replace(TEXT, text) if template else middle_third(text),
-                derive_seed(seed, "chain", step, place),
+                derive_seed(seed, "chain", step, chain),
             )
-            for place, text in enumerate(texts)
+            for chain, text in enumerate(texts)
         ]
-        return [one.text for one in backends.sampler(sampling).sample(model, asked, lambda *_: None)]
+        completions = backends.sampler(sampling).sample(model, prompts, lambda *_: None)
+        return [completion.text for completion in completions]
 
-    return run_chains(speak, seeds, steps)
+    return run_chains(sample_step, seeds, steps)
 
 
 def middle_third(text: str) -> str:
-    """The middle third of the words, each with the space before it, so that the text's end is not its own; nothing of one."""
+    """Return the middle third of the words, each with the white space before it; empty for a text of one word."""
     words = re.findall(r"\s*\S+", text)
     return "".join(words[len(words) // 3 : 2 * len(words) // 3])
 
 
 def train_demo_model(folder: Path, chains: int, backends: Backends) -> list[str]:
-    """Leave a small n-gram model of Python's own documentation in a folder; returns so many passages that it has not seen.
+    """Train a small n-gram model of Python's own documentation, and return one seed text per chain.
+
+    Args:
+        folder: folder of the model.
+        chains: number of seed texts; the model is not trained on them.
+        backends: open backends.
 
     Raises:
-        HeirloomError: more chains are asked for than there are passages to begin from.
+        HeirloomError: there are fewer seed texts than `chains`.
     """
-    corpus = TrainingCorpus(human=[text for place, text in enumerate(_passages()) if place % 5], synthetic=())
+    corpus = TrainingCorpus(human=[text for row, text in enumerate(_passages()) if row % _HELDOUT_STRIDE], synthetic=())
     job = TrainJob(settings=NgramTraining(), corpus=corpus, folder=folder, seed=0)
     backends.trainer().train(job, lambda *_: None)
     return chain_seeds(chains)
 
 
 def chain_seeds(chains: int) -> list[str]:
-    """So many passages of Python's own documentation, none of which the small model has seen.
+    """Return passages of Python's own documentation that the small model was not trained on, one per chain.
 
     Raises:
-        HeirloomError: there are fewer.
+        HeirloomError: there are fewer passages than `chains`.
     """
-    apart = _passages()[::5]
-    if chains > len(apart):
-        raise HeirloomError(f"{chains} chains were asked for, and there are {len(apart)} passages to begin from")
-    return apart[:chains]
+    heldout = _passages()[::_HELDOUT_STRIDE]
+    if chains > len(heldout):
+        raise HeirloomError(
+            f"there are only {len(heldout)} passages to start from; set at most that many chains, not {chains}"
+        )
+    return heldout[:chains]
 
 
 @cache
 def _passages() -> list[str]:
-    fitting = (text for text, _ in iter_docstrings() if _PASSAGE[0] <= len(text) <= _PASSAGE[1])
-    return list(islice(fitting, _PASSAGES))
+    shortest, longest = _PASSAGE_CHARACTERS
+    passages = (text for text, _ in iter_docstrings() if shortest <= len(text) <= longest)
+    return list(islice(passages, _MAX_PASSAGES))

@@ -1,7 +1,7 @@
 """Find duplicates among ingested records, and remove them.
 
-The earlier record is kept, whichever split it belongs to. Thus no record that nearly duplicates a held-out record
-enters the training set, nor the reverse, within one ingest or over several. Two steps:
+The earlier record is kept, whether it is a training or a held-out record. Thus no record that nearly duplicates a
+held-out record enters the training set, nor the reverse, within one ingest or over several. Two steps:
 
 1. `find_duplicates` marks: it writes one row of `DUPLICATE_SCHEMA` for each duplicate to a scratch table.
 2. `DedupResult.remove_duplicates` removes: it reads some partitions of the records, and separates the marked ones.

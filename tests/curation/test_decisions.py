@@ -44,9 +44,9 @@ def test_a_lone_surrogate_becomes_a_question_mark() -> None:
 
 def test_a_duplicate_names_the_record_that_is_kept_instead() -> None:
     matches = DuplicateMatches(np.array([0, 1]), np.array([0.8, 0.9]), np.array([_NAN, 0.7]))
-    assert _rows("exact", FilterResult.from_duplicates(matches, _RECORDS, _KNOWN, "says the same")) == [
-        ("g0", "exact", False, "says the same", 0.8, "h0", 0, None),
-        ("g1", "exact", False, "says the same", 0.9, "g0", 3, 0.7),
+    assert _rows("exact", FilterResult.from_duplicates(matches, _RECORDS, _KNOWN, "exact duplicate")) == [
+        ("g0", "exact", False, "exact duplicate", 0.8, "h0", 0, None),
+        ("g1", "exact", False, "exact duplicate", 0.9, "g0", 3, 0.7),
     ]
 
 

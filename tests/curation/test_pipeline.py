@@ -188,7 +188,7 @@ def test_a_protected_passage_quoted_inside_a_long_text_is_contamination() -> Non
     texts = [f"{around} {passage} {around}", "so it went on and on"]
     decisions = _decided(texts, "decontamination", heldout=["nothing of the kind", passage])
     (dropped, kept) = decisions
-    assert (dropped.kept, dropped.reason, dropped.duplicate_of) == (False, "quotes a withheld record", "o1")
+    assert (dropped.kept, dropped.reason, dropped.duplicate_of) == (False, "quotes a protected record", "o1")
     assert (dropped.score, dropped.estimated_jaccard) == (14.0, None)
     assert kept.kept
     assert _dropped(_decided(texts, "decontamination", heldout=[passage], decontamination={"ngram_length": 15})) == {

@@ -37,7 +37,7 @@ def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested
 
 
 def test_recipes_of_one_name_are_refused(ingested: Site, recipe: Recipe) -> None:
-    with without_prefect(), pytest.raises(ValueError, match="names of their own"):
+    with without_prefect(), pytest.raises(ValueError, match="need different names"):
         compare([recipe, recipe], ingested, "both")
 
 

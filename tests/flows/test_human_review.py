@@ -105,7 +105,7 @@ def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_sl
 
     monkeypatch.setattr("flows.human_review.resume_flow_run", resume)
     assert evolve(_recipe(recipe, timeout_hours=2 / 3600, default_decision="stop"), ingested) == "stop"
-    assert "stopped in the review by time limit: nobody answered" in run_state(Run(ingested.store, "tiny"))
+    assert "stopped in the review by time limit: no answer within" in run_state(Run(ingested.store, "tiny"))
     assert len(tried) >= 3
 
 

@@ -75,7 +75,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         [
             {"id": names[0], "filter": "best_of", "kept": True, "reason": "", "score": 5.0},
             {"id": names[0], "filter": "exact", "kept": True, "reason": ""},
-            {"id": names[1], "filter": "exact", "kept": False, "reason": "says the same", "score": 1.0},
+            {"id": names[1], "filter": "exact", "kept": False, "reason": "exact duplicate", "score": 1.0},
         ],
         survivors=1,
         filter_rate_alerts=[toll],

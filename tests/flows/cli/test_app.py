@@ -63,7 +63,7 @@ MISTAKES = {
         ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words={min = 5, max = 2}"],
         "quality.words: min must not exceed max, found {min = 5, max = 2}",
     ),
-    "two recipes of one name": (["compare", "ngram", "ngram"], "need names of their own"),
+    "two recipes of one name": (["compare", "ngram", "ngram"], "recipes to compare need different names"),
 }
 
 

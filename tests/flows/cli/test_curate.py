@@ -33,7 +33,7 @@ def test_it_prints_what_was_dropped_and_why_and_a_query_for_more(
 ) -> None:
     out = _curate(repeated)
     output = capsys.readouterr().out
-    assert "says the same" in output
+    assert "exact duplicate" in output
     assert "words below 3" in output
     assert "30 of 41 texts kept" in output
     assert f"{repeated}#30" in output

@@ -59,7 +59,7 @@ def test_verify_prints_each_error_and_exits_with_code_1(store: Path, capsys: pyt
     (store / "runs/tiny/generation=1/attempt=1/corpus/part-00000.parquet").unlink()
     assert _do(store, "verify", "tiny") == 1
     output = capsys.readouterr().out
-    assert "part-00000.parquet has vanished; restore it from a copy" in output
+    assert "part-00000.parquet is missing; restore it from a copy" in output
     assert "errors: 1" in output
 
 

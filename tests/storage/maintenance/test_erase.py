@@ -122,7 +122,7 @@ def test_a_rewriting_that_was_cut_off_is_named_and_brought_to_its_end(store: Pat
     (folder / "part-00000.parquet").rename(folder / ".part-00000.parquet")
     for name in (MANIFEST, "part-00000.parquet"):
         shutil.copyfile(other / name, folder / name)
-    assert [fault for fault in verify(store).errors if "half rewritten" in fault]
+    assert [fault for fault in verify(store).errors if "partly rewritten" in fault]
     redact(store, digests)
     assert verify(store).errors == ()
     assert _holding(store, text) == []

@@ -58,7 +58,7 @@ def test_any_flipped_bit_of_any_file_of_an_artifact_is_a_fault(store: Path) -> N
         place = dice.randrange(len(content))
         content[place] ^= 1 << dice.randrange(7)
         path.write_bytes(content)
-        # White space between the values of a manifest says nothing.
+        # White space between the values of a manifest has no meaning.
         if path.name != MANIFEST or not before[place : place + 1].isspace():
             assert any(path.parent.name in fault for fault in verify(store).errors), (path, place)
         path.write_bytes(before)
@@ -67,13 +67,13 @@ def test_any_flipped_bit_of_any_file_of_an_artifact_is_a_fault(store: Path) -> N
 
 def test_a_vanished_part_is_named_with_what_to_do(store: Path) -> None:
     (store / ATTEMPT / "corpus/part-00000.parquet").unlink()
-    assert "corpus/part-00000.parquet has vanished; restore it" in _fault(store)
-    assert "let heirloom run tiny make it anew" in _fault(store)
+    assert "corpus/part-00000.parquet is missing; restore it" in _fault(store)
+    assert "let heirloom run tiny create it again" in _fault(store)
 
 
 def test_human_text_is_made_anew_by_ingest(store: Path) -> None:
     (store / "human/letters/snapshot=1/human_heldout/part-00000.parquet").unlink()
-    assert "let heirloom ingest with the same documents make it anew" in _fault(store)
+    assert "let heirloom ingest with the same documents create it again" in _fault(store)
 
 
 def test_a_truncated_file_is_told_from_a_changed_one(store: Path) -> None:
@@ -106,7 +106,10 @@ def test_a_manifest_without_a_seal_has_been_changed(store: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "fault"),
-    [({"settings": {"limits": []}}, "does not have the fingerprint"), ({"rows": 99}, "rows, and its manifest says 99")],
+    [
+        ({"settings": {"limits": []}}, "does not have the fingerprint"),
+        ({"rows": 99}, "rows, and its manifest lists 99"),
+    ],
 )
 def test_a_manifest_that_was_sealed_anew_still_answers_for_its_fingerprint_and_its_rows(
     change: dict[str, object], fault: str, store: Path
@@ -144,7 +147,7 @@ def test_human_text_that_is_gone_is_missed(store: Path) -> None:
 
 def test_an_accepted_generation_without_its_verdict_is_named(store: Path) -> None:
     shutil.rmtree(store / "runs/tiny/generation=3/attempt=1/verdict")
-    assert "the journal says its generation was accepted" in _fault(store)
+    assert "its generation is accepted in the journal" in _fault(store)
 
 
 def test_a_torn_line_of_the_journal_is_named_but_not_the_last_one_of_a_live_run(store: Path) -> None:
@@ -153,7 +156,7 @@ def test_a_torn_line_of_the_journal_is_named_but_not_the_last_one_of_a_live_run(
         journal.write('{"event": "acc')
     with run.lock():
         assert verify(store).errors == ()
-    assert "is torn and does not count" in _fault(store)
+    assert "is incomplete and ignored" in _fault(store)
 
 
 def test_drafts_are_no_fault(store: Path) -> None:
@@ -169,7 +172,7 @@ def test_weights_that_were_removed_on_purpose_are_no_fault(store: Path) -> None:
     assert found.errors == ()
     assert found.without_weights == 1
     (store / ATTEMPT / "model/part-00000.parquet").unlink()
-    assert "model/part-00000.parquet has vanished" in _fault(store)
+    assert "model/part-00000.parquet is missing" in _fault(store)
 
 
 def test_a_recipe_and_tombstones_that_cannot_be_read_are_named(store: Path) -> None:

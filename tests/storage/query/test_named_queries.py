@@ -83,7 +83,7 @@ def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
     ]
     (candidate, dropped) = _asked(two_runs, "record_history", "g001a2-0000001")
     assert candidate[:4] == ("first", 1, 2, "candidates")
-    assert dropped[3:] == ("decisions", "exact: dropped, says the same 1.0")
+    assert dropped[3:] == ("decisions", "exact: dropped, exact duplicate 1.0")
 
 
 def _model(root: Path, run: str, generation: int, attempt: int) -> str:
@@ -124,7 +124,7 @@ def family(tmp_path: Path) -> Path:
     human = tmp_path / "human" / "letters" / "snapshot=1"
     rows = [{"id": "h-0", "origin": "human"}, {"id": "h-9", "origin": "human"}]
     publish(Artifact(human / "human_train", {}), records.HUMAN_RECORDS, rows)
-    aside = {"id": "h-8", "filter": "exact", "reason": "says the same", "duplicate_of": "h-0", "score": 1.0}
+    aside = {"id": "h-8", "filter": "exact", "reason": "exact duplicate", "duplicate_of": "h-0", "score": 1.0}
     publish(Artifact(human / "rejected_documents", {}), records.REJECTED_DOCUMENTS, [aside])
     return tmp_path
 

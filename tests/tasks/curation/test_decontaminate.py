@@ -84,7 +84,7 @@ def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from
     excluded_records = find_excluded_records(ctx, human, started.history())
     gone = {row["id"] for row in reserve[:3]}
     assert {row["id"] for row in _rows(excluded_records)} == gone
-    assert [row["reason"] for row in _rows(excluded_records)].count("quotes a withheld record") == 1
+    assert [row["reason"] for row in _rows(excluded_records)].count("quotes a protected record") == 1
     exam = {row["id"] for row in _rows(human.protected["exam"])}
     assert all(row["duplicate_of"] in exam and not row["kept"] for row in _rows(excluded_records))
     assert read_manifest(excluded_records.folder)["facts"] == {"screened": len(reserve), "excluded_records": 3}

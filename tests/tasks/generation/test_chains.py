@@ -13,7 +13,7 @@ from tasks.generation.chains import middle_third, run_chain, train_demo_model
 def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(
     tmp_path: Path, backends: Backends
 ) -> None:
-    with pytest.raises(ValueError, match="100000 chains were asked for, and there are 300 passages"):
+    with pytest.raises(ValueError, match="only 300 passages to start from; set at most that many chains, not 100000"):
         train_demo_model(tmp_path, 100_000, backends)
     seeds = train_demo_model(tmp_path, 12, backends)
     assert len(set(seeds)) == 12
@@ -35,7 +35,7 @@ def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(
 
 
 def test_a_template_without_a_place_for_the_output_is_refused(tmp_path: Path, backends: Backends) -> None:
-    with pytest.raises(ValueError, match=r"holds no \{text\}: write where the last output goes"):
+    with pytest.raises(ValueError, match=r"does not contain \{text\}; put \{text\} in place of the last output"):
         run_chain(tmp_path, ["a"], 1, Sampling(sampler="ngram"), "Rephrase this", 0, backends)
 
 
