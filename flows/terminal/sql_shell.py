@@ -102,12 +102,15 @@ def run_shell(session: SqlSession, history: Path) -> None:
         except EOFError:
             console.print()
             return
+        # A terminal may send bytes that are no UTF-8.
+        line = line.encode(errors="replace").decode()
         statement = f"{statement}\n{line}" if statement else line.strip()
         if statement in (".quit", ".exit", "quit", "exit"):
             return
-        if statement and (statement.startswith(".") or _is_complete(statement)):
-            _add_to_history(statement, history)
-            _execute(session, statement)
+        if statement and (statement.startswith(".") or is_complete(statement)):
+            if statement.startswith(".") or _has_sql(statement):
+                _add_to_history(statement, history)
+                _execute(session, statement)
             statement = ""
 
 
@@ -151,9 +154,34 @@ def _run_dot_command(session: SqlSession, line: str) -> None:
         raise HeirloomError(f"Unknown command `{command}`.{did_you_mean(command, _COMMANDS)} .help shows all commands.")
 
 
-def _is_complete(statement: str) -> bool:
-    """Whether a statement ends with a semicolon that is not inside a string literal."""
-    return statement.rstrip().endswith(";") and statement.count("'") % 2 == 0
+def is_complete(text: str) -> bool:
+    """Whether a text ends with a semicolon, apart from comments, or has nothing but comments."""
+    tokens = _tokens(text)
+    # A quote, a dollar quote or a comment that is still open contains the token that is appended here.
+    is_open = _tokens(f"{text}\n;")[-1][0] != len(text.encode()) + 1
+    sql = [start for start, is_comment in tokens if not is_comment]
+    return not is_open and (not sql or text.encode()[sql[-1] :].startswith(b";"))
+
+
+def _has_sql(text: str) -> bool:
+    return not all(is_comment for _, is_comment in _tokens(text))
+
+
+def _tokens(text: str) -> list[tuple[int, bool]]:
+    """Return the start of every token, in bytes, and whether it is a comment."""
+    import duckdb
+
+    return [(start, kind == duckdb.token_type.comment) for start, kind in duckdb.tokenize(text)]
+
+
+def _on_one_line(statement: str) -> str:
+    """Return a statement without line comments and line breaks, as the history file has one line per statement."""
+    encoded = statement.encode()
+    for start, is_comment in reversed(_tokens(statement)):
+        if is_comment and encoded.startswith(b"--", start):
+            _, line_break, rest = encoded[start:].partition(b"\n")
+            encoded = encoded[:start] + line_break + rest
+    return " ".join(encoded.decode().split("\n")).strip()
 
 
 def _set_up_readline(session: SqlSession, history: Path) -> None:
@@ -177,7 +205,7 @@ def _set_up_readline(session: SqlSession, history: Path) -> None:
 
 
 def _add_to_history(statement: str, history: Path) -> None:
-    readline.add_history(" ".join(statement.split("\n")))
+    readline.add_history(statement if statement.startswith(".") else _on_one_line(statement))
     readline.set_history_length(_HISTORY_LINES)
     with contextlib.suppress(OSError):
         readline.write_history_file(history)

@@ -73,7 +73,21 @@ def statements(catalog: "duckdb.DuckDBPyConnection", text: str) -> list[str]:
         ((tree,),) = catalog.execute("select json_serialize_sql(?)", [query]).fetchall()
         for node in _nodes(json.loads(tree)):
             _check_node(node, kind)
-    return [statement.query for statement in extracted]
+    return [_without_terminator(statement.query) for statement in extracted]
+
+
+def _without_terminator(statement: str) -> str:
+    """Return a statement without its semicolon and the comments behind it, which DuckDB refuses inside a subquery."""
+    import duckdb
+
+    encoded = statement.encode()
+    end = len(encoded)
+    for start, kind in reversed(duckdb.tokenize(statement)):
+        if encoded.startswith(b";", start):
+            end = start
+        elif kind != duckdb.token_type.comment:
+            break
+    return encoded[:end].decode()
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (JSON values)
@@ -144,4 +158,9 @@ def execute(
         except duckdb.IOException as error:
             raise HeirloomError(f"DuckDB: {error}. If a run was removed meanwhile, run the query again.") from error
         except duckdb.Error as error:
+            raise HeirloomError(f"DuckDB: {error}") from error
+        except OSError as error:
+            # Arrow reports an error of DuckDB after the first batch so; an error of the system has a number.
+            if error.errno is not None:
+                raise
             raise HeirloomError(f"DuckDB: {error}") from error

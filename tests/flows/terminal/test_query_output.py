@@ -1,12 +1,19 @@
 """Query results as a table, or as a file that appears once it is complete."""
 
 import csv
+import io
 import json
+import math
+from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
+import hypothesis.strategies as st
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
 from rich.console import Console
 
 from flows.terminal.output_format import OutputFormat
@@ -105,7 +112,7 @@ def test_a_table_has_every_column_and_rounds_numbers(monkeypatch: pytest.MonkeyP
 
 
 def test_zeros_align_as_numbers_and_booleans_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _shown("select 0 as dropped, true as kept", monkeypatch)[:2] == ["dropped  kept", "      0  True"]
+    assert _shown("select 0 as dropped, true as kept", monkeypatch)[:2] == ["dropped  kept", "      0  true"]
 
 
 def test_control_characters_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,3 +134,179 @@ def test_a_long_text_is_cut_in_a_table_with_a_notice(monkeypatch: pytest.MonkeyP
 
 def test_no_rows_have_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _shown("select 1 as id, '' as text where false", monkeypatch) == ["id  text", "no rows"]
+
+
+JOIN = "select a.id, b.id, a.n from (select 1 as id, 'x' as n) a, (select 2 as id) b"
+
+
+def _written(statement: str, output_format: OutputFormat) -> str:
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / f"result.{output_format}"
+        result_writer(None, out)(duckdb.sql(statement))
+        return out.read_bytes().decode()
+
+
+def _read_back(statement: str, columns: str = "*") -> list[tuple[Any, ...]]:
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "result.parquet"
+        result_writer(None, out)(duckdb.sql(statement))
+        return duckdb.sql(f"select {columns} from '{out}'").fetchall()
+
+
+def test_columns_with_one_name_keep_their_own_values_in_every_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _written(JOIN, OutputFormat.csv) == "id,id_1,n\n1,2,x\n"
+    assert json.loads(_written(JOIN, OutputFormat.json)) == [{"id": 1, "id_1": 2, "n": "x"}]
+    assert _read_back(JOIN, "id, id_1, n") == [(1, 2, "x")]
+    assert _shown(JOIN, monkeypatch)[:2] == ["id  id_1  n", " 1     2  x"]
+
+
+def test_a_renamed_column_does_not_hide_a_column_that_has_the_new_name() -> None:
+    statement = 'select 1 as id, 2 as id, 3 as id_1, 4 as id, 5 as "a\'b", 6 as "a""b", 7 as "a\'b"'
+    assert list(json.loads(_written(statement, OutputFormat.json))[0].values()) == [1, 2, 3, 4, 5, 6, 7]
+    assert _written(statement, OutputFormat.csv).splitlines()[1] == "1,2,3,4,5,6,7"
+    assert _read_back(statement) == [(1, 2, 3, 4, 5, 6, 7)]
+
+
+def test_a_named_parameter_keeps_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    result_writer(OutputFormat.csv, None)(duckdb.sql("select $word as a, $word as a", params={"word": "it's"}))
+    assert capsys.readouterr().out == "a,a_1\nit's,it's\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        ("9007199254740995", "hugeint"),
+        ("-9223372036854775808", "bigint"),
+        ("18446744073709551615", "ubigint"),
+        ("170141183460469231731687303715884105727", "hugeint"),
+        ("340282366920938463463374607431768211455", "uhugeint"),
+        ("12345678901234567890123.4567", "decimal(38, 4)"),
+        ("-1.10", "decimal(20, 2)"),
+        ("-0.10000000000000000000000000000000000001", "decimal(38, 38)"),
+        ("0.5", "decimal(1, 1)"),
+    ],
+)
+def test_exact_numbers_keep_every_digit(number: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    statement = f"select '{number}'::{kind} as n, ['{number}'::{kind}] as l"
+    (row,) = json.loads(_written(statement, OutputFormat.json), parse_float=str, parse_int=str)
+    assert (row["n"], row["l"]) == (number, [number])
+    (cells,) = csv.DictReader(io.StringIO(_written(statement, OutputFormat.csv)))
+    assert (Decimal(cells["n"]), cells["l"]) == (Decimal(number), f"[{number}]")
+    assert Decimal(_shown(f"select '{number}'::{kind} as n", monkeypatch)[1]) == Decimal(number)
+
+
+def test_a_sum_of_integers_is_an_integer_in_json() -> None:
+    statement = "select sum(x) as s from (values (9007199254740993::bigint), (2::bigint)) t(x)"
+    assert _written(statement, OutputFormat.json) == '[\n{"s":9007199254740995}\n]\n'
+    assert _read_back(statement) == [(Decimal(9007199254740995),)]
+
+
+def test_rows_keep_their_order() -> None:
+    lines = _written("select range as n from range(300000) order by hash(range), range", OutputFormat.csv).split()[1:]
+    expected = duckdb.sql("select range from range(300000) order by hash(range), range").fetchall()
+    assert list(map(int, lines)) == [number for (number,) in expected]
+
+
+def test_null_and_empty_text_differ_in_csv() -> None:
+    assert _written("select null as a, '' as b", OutputFormat.csv) == 'a,b\n,""\n'
+
+
+VALUES = {
+    "interval '1 year 2 days 3.000001 seconds'": "1 year 2 days 00:00:03.000001",
+    "timestamp 'infinity'": "infinity",
+    "date '-infinity'": "-infinity",
+    "date '5000-01-02' + interval 3000 year": "8000-01-02 00:00:00",
+    "date '20000-01-02'": "20000-01-02",
+    "date '0044-03-15 (BC)'": "0044-03-15 (BC)",
+    "timestamptz '2026-01-02 03:04:05+02'": "2026-01-02 01:04:05+00",
+    "timestamp_ns '2026-01-02 03:04:05.123456789'": "2026-01-02 03:04:05.123456789",
+    "timetz '03:04:05+02'": "03:04:05+02",
+    "'\\xAA\\x00b'::blob": "\\xAA\\x00b",
+    "'0101'::bit": "0101",
+    "'b'::enum('a', 'b')": "b",
+    "uuid '12345678-1234-1234-1234-123456789012'": "12345678-1234-1234-1234-123456789012",
+    "123456789012345678901234567890123456789012::bignum": "123456789012345678901234567890123456789012",
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_is_written_as_duckdb_prints_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb.execute("set timezone = 'UTC'")
+    statement = f"select {value} as v, [{value}] as l"
+    expected = VALUES[value]
+    assert next(csv.DictReader(io.StringIO(_written(statement, OutputFormat.csv))))["v"] == expected
+    (row,) = json.loads(_written(statement, OutputFormat.json), parse_int=str)
+    assert (row["v"], row["l"]) == (expected, [expected])
+    assert _shown(f"select {value} as v", monkeypatch)[1] == expected
+    assert _read_back(statement, "v::varchar, l[1]::varchar") == [(expected, expected)]
+
+
+def test_a_union_keeps_its_tag_in_json_and_parquet() -> None:
+    statement = (
+        "select union_value(k := 5) as u, [union_value(k := 'nan'::double)] as l, {'u': union_value(k := 6)} as s"
+    )
+    assert json.loads(_written(statement, OutputFormat.json)) == [
+        {"u": {"k": 5}, "l": [{"k": None}], "s": {"u": {"k": 6}}}
+    ]
+    assert _read_back(statement, "u, s.u") == [('{"k":5}', '{"k":6}')]
+
+
+def test_nan_and_infinities_are_null_in_json_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    statement = """select 'nan'::double as a, '-inf'::float as b, map {'NaN': 'nan'::double, 'x': 1.5} as m,
+        [{'y': ['inf'::double]}] as l, 'a "NaN", -Infinity \\' as t"""
+    assert json.loads(_written(statement, OutputFormat.json)) == [
+        {"a": None, "b": None, "m": {"NaN": None, "x": 1.5}, "l": [{"y": [None]}], "t": 'a "NaN", -Infinity \\'}
+    ]
+    assert capsys.readouterr().err.startswith(
+        "4 values are NaN or infinite, which JSON does not have: written as null."
+    )
+    assert _written(statement, OutputFormat.csv).splitlines()[1].startswith('nan,-inf,"{""NaN"":null,')
+    assert math.isinf(_read_back(statement, "l[1].y[1]")[0][0])
+
+
+def test_types_that_parquet_lacks_are_replaced_inside_nested_types() -> None:
+    statement = """select {'a': 9007199254740995::hugeint, 'i': [interval 1 microsecond]} as s,
+        map {'k': timetz '03:04:05+02'} as m, [1::uhugeint, 2]::uhugeint[2] as a, row(1, 'x') as r"""
+    assert _read_back(statement, "s.a::varchar, s.i[1], m['k'], a[2]::varchar, r") == [
+        ("9007199254740995", "00:00:00.000001", "03:04:05+02", "2", '[1,"x"]')
+    ]
+
+
+def test_an_integer_too_long_for_parquet_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    statement = "select if(range = 300000, 170141183460469231731687303715884105727, 1) as h from range(400000)"
+    with pytest.raises(ValueError, match="at most 38 digits"):
+        result_writer(None, tmp_path / "result.parquet")(duckdb.sql(statement))
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=20)
+)
+def test_texts_are_read_back_from_every_format(texts: list[str | None]) -> None:
+    with TemporaryDirectory() as folder:
+        files = {ending: Path(folder) / f"result.{ending}" for ending in ("csv", "json", "parquet")}
+        for out in files.values():
+            result_writer(None, out)(
+                duckdb.sql("select unnest($texts::varchar[]) as a, 1 as a", params={"texts": texts})
+            )
+        expected = [(text, 1) for text in texts]
+        assert duckdb.sql(f"from '{files['parquet']}'").fetchall() == expected
+        assert [tuple(row.values()) for row in json.loads(files["json"].read_text())] == expected
+        lines = files["csv"].read_bytes().decode()
+        assert list(csv.reader(io.StringIO(lines, newline="")))[1:] == [[text or "", "1"] for text in texts]
+        assert lines.count('"",1\n') >= texts.count("")
+
+
+@settings(max_examples=60, deadline=None)
+@given(number=st.integers(-(10**38) + 1, 10**38 - 1), double=st.floats())
+def test_numbers_are_read_back_from_every_format(number: int, double: float) -> None:
+    statement = f"select {number}::hugeint as n, '{double!r}'::double as d"
+    (row,) = json.loads(_written(statement, OutputFormat.json))
+    assert row["n"] == number
+    assert row["d"] == double if math.isfinite(double) else row["d"] is None
+    (cells,) = csv.DictReader(io.StringIO(_written(statement, OutputFormat.csv)))
+    ((stored, stored_double),) = _read_back(statement)
+    assert int(cells["n"]) == int(stored) == number
+    for value in (float(cells["d"]), stored_double):
+        assert value == double or (math.isnan(value) and math.isnan(double))

@@ -15,7 +15,7 @@ import pytest
 
 from flows.config.site import Site
 from flows.terminal.query_output import print_result
-from flows.terminal.sql_shell import SqlSession, list_queries
+from flows.terminal.sql_shell import SqlSession, is_complete, list_queries
 from storage.query.named_queries import QUERIES
 from storage.runs.run import Run
 from tests.support.paths import ROOT
@@ -135,3 +135,51 @@ def test_every_named_query_is_listed_with_its_parameters(capsys: pytest.CaptureF
     output = capsys.readouterr().out
     assert all(name in output for name in QUERIES)
     assert "diff_runs RUN OTHER_RUN" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "complete"),
+    [
+        ("select 1; -- what's new", True),
+        ("-- don't", True),
+        ("/* it's */", True),
+        ("select 1;\n/* it's\nover */  ", True),
+        ('select "it\'s";', True),
+        ("select 'a''b';", True),
+        ("select $$it's; $$;", True),
+        ("select e'\\';';", True),
+        ("é select 'é'; -- é", True),
+        ("select 1;;", True),
+        ("select 1", False),
+        ("select 1 -- ;", False),
+        ("-- don't\nselect 3", False),
+        ("select 'it;", False),
+        ('select "it;', False),
+        ("select $$it;", False),
+        ("select 1; /* it;", False),
+        ("/* a /* b */ ;", False),
+        ("select 1; select 2", False),
+    ],
+)
+def test_a_statement_ends_at_a_semicolon_outside_quotes_and_comments(text: str, complete: bool) -> None:
+    assert is_complete(text) is complete
+
+
+def test_an_apostrophe_in_a_comment_or_a_name_does_not_keep_the_shell_waiting(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    terminal.wait_for("heirloom> ")
+    for line, expected in (
+        ("select 40 + 1; -- what's new", "41"),
+        ("-- don't\nselect 40 + 2;", "42"),
+        ('select 40 + 3 as "it\'s";', "43"),
+        ("/* it's */ select 40 + 4;", "44"),
+        ("select 40 -- what's\n+ 5;", "45"),
+    ):
+        terminal.press(f"{line}\n")
+        terminal.wait_for(expected, seconds=30)
+        terminal.wait_for("heirloom> ", seconds=30)
+    terminal.press("\x04")
+    assert terminal.process.wait(120) == 0
+    # The history has one line per statement, where a comment would hide the rest of the statement.
+    assert "select 40  + 5;" in (tmp_path / ".heirloom_history").read_text().splitlines()

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from heirloom.errors import HeirloomError
 from storage.query.sandbox import execute, open_readonly, statements
 from storage.runs.run import Attempt, Run
 
@@ -180,3 +181,25 @@ def test_a_question_leaves_no_folder_behind(two_runs: Path, tmp_path: Path, monk
     execute(catalog, "select count(*) from (select range from range(1000000) order by hash(range))", {}, len)
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
     assert json.loads((two_runs / "runs/first/run.json").read_text())["recipe"]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("select 1; -- what's new", ["select 1"]),
+        ("select 1;; /* a */", ["select 1"]),
+        ("-- a\nselect ';' -- b", ["-- a\nselect ';' -- b"]),
+        ("select 'é;'; -- é\nselect 2 ; -- c", ["select 'é;'", "select 2 "]),
+        ("select $$;$$;", ["select $$;$$"]),
+    ],
+)
+def test_a_statement_ends_before_its_semicolon(text: str, expected: list[str]) -> None:
+    assert [statement.rpartition("\n")[2] for statement in statements(duckdb.connect(), text)] == [
+        statement.rpartition("\n")[2] for statement in expected
+    ]
+
+
+def test_an_error_after_many_rows_is_reported_as_one_sentence() -> None:
+    statement = "select if(range = 400000, error('late'), range) from range(1000000)"
+    with pytest.raises(HeirloomError, match=r"DuckDB: .*late"):
+        execute(duckdb.connect(), statement, {}, lambda relation: relation.to_arrow_reader().read_all())
