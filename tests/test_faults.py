@@ -118,7 +118,7 @@ def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path
     kibibytes = sum(path.stat().st_size + 8192 for path in store.rglob("*")) // 1024 + 60
     # The shell goes on behind the command, and takes what is on the full disk to where there is room.
     words = f"""mount -t tmpfs -o size={kibibytes}k tmpfs {mounts}; cp -a {store}/. {mounts}
-        trap 'cp -a {mounts} {kept}' EXIT; {sys.executable} -m flows evolve tiny --set num_generations=12"""
+        trap 'cp -a {mounts} {kept}' EXIT; {sys.executable} -m flows run tiny --set num_generations=12"""
     environment = {**os.environ, "HEIRLOOM_STORE": str(mounts)}
     found = subprocess.run(
         ["unshare", "-m", "sh", "-c", words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False

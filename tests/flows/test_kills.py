@@ -50,7 +50,7 @@ def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
     with without_prefect():
         evolve(recipe.model_copy(update={"num_generations": 1}), whole)
     begun = Command(
-        command(_file(recipe, tmp_path, generations=1), str(ingested.store), with_prefect=True), tmp_path / "home"
+        command(_file(recipe, tmp_path, num_generations=1), str(ingested.store), with_prefect=True), tmp_path / "home"
     )
     begun.killed_once(lambda: any(ingested.store.glob("runs/tiny/generation=0/attempt=1/model")))
     before = stored(ingested.store)
@@ -109,7 +109,7 @@ def _begun_in(home: Path) -> str:
 def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(
     ingested: Site, recipe: Recipe, tmp_path: Path, bucket_url: str
 ) -> None:
-    scene = bucket_scene(ingested.store, tmp_path, bucket_url, _file(recipe, tmp_path, generations=2))
+    scene = bucket_scene(ingested.store, tmp_path, bucket_url, _file(recipe, tmp_path, num_generations=2))
     told = survive(scene, 2, 6)  # both past the imports
     assert told.failed == []
     assert (told.half, told.changed, told.different) == ([], [], [])

@@ -61,7 +61,7 @@ MISTAKES = {
     "not enough to curate": (["curate", "nowhere.jsonl"], "Missing option '--out'"),
     "a limit with minimum above maximum": (
         ["curate", "nowhere.jsonl", "--out", "x", "--set", "quality.words={min = 5, max = 2}"],
-        "quality.words: min must not exceed max, found {min = 5, max = 2}",
+        "`quality.words`: min must not exceed max, found {min = 5, max = 2}",
     ),
     "two recipes of one name": (["compare", "ngram", "ngram"], "recipes to compare need different names"),
 }
