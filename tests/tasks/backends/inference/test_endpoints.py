@@ -72,7 +72,7 @@ def test_a_whole_model_is_found_by_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_whole_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
-    with answering() as talk, pytest.raises(ValueError, match=r"serves tiny, not the model .*leave resources\.servers"):
+    with answering() as talk, pytest.raises(ValueError, match=r"serves tiny, not the model .*leave resources\.server_urls"):
         model_endpoint(_model(tmp_path), Sampling(), _site(talk.address), _CLIENT_CONFIG)
 
 

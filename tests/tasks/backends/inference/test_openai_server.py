@@ -239,5 +239,5 @@ def test_texts_of_server_and_engine_keep_to_a_schema(outside: Backends, backends
 
 @_real
 def test_a_model_that_no_server_has_is_refused(outside: Backends, second: Trained) -> None:
-    with pytest.raises(ValueError, match=r"not the model .*; leave resources\.servers out"):
+    with pytest.raises(ValueError, match=r"not the model .*; leave resources\.server_urls out"):
         _say(outside, second.folder, sampler="server")
