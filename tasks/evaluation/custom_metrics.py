@@ -1,7 +1,8 @@
-"""A user's own evaluation: a Python function by its import path, given texts or a model's folder, returning numbers by name.
+"""Run the user's own evaluation functions, `evaluate.custom_metrics`.
 
-`module:function`, or `file.py:function` from the working directory. What it is given follows from the name of
-its first parameter: `texts`, a list of strings, or `model`, the folder of the model. Of what it returns, `accuracy` is the metric `custom.accuracy`.
+A function is named as `module:function`, or as `file.py:function` relative to the working directory. The name of its
+first parameter selects its input: `texts`, a list of strings, or `model`, the folder of the model. It returns a dict of
+numbers; the entry `accuracy` becomes the metric `custom.accuracy`.
 """
 
 import inspect
@@ -15,50 +16,61 @@ from curation.metrics.settings import Measured
 from curation.user_code import METRICS
 from heirloom.errors import HeirloomError
 
-Given = Literal["texts", "model"]
+InputKind = Literal["texts", "model"]
 
 
 def source_hashes(paths: Sequence[str]) -> dict[str, str]:
-    """Digest of the source of each function's file, so that another evaluation is not taken for the same one."""
+    """Return a digest of the source file of each function, so that an evaluation is repeated after the file changes."""
     return {path: METRICS.source_hash(path) for path in paths}
 
 
-def run_custom_metrics(paths: Sequence[str], given: Given, what: Sequence[str] | Path, records: int) -> list[Measured]:
-    """What the functions that want `given` say of it; `records` is how many texts there are.
+def run_custom_metrics(
+    paths: Sequence[str], input_kind: InputKind, data: Sequence[str] | Path, num_texts: int
+) -> list[Measured]:
+    """Run the functions whose input is of one kind, and return their numbers as metrics.
+
+    Args:
+        paths: `evaluate.custom_metrics`; functions with the other kind of input are skipped.
+        input_kind: Name of the first parameter of the functions to run.
+        data: The texts, or the folder of the model.
+        num_texts: Number of texts, which the metrics record.
 
     Raises:
-        HeirloomError: there is no such function, it wants something else, it failed, or it returns no finite numbers by name.
+        HeirloomError: there is no such function, its first parameter has another name, it failed, or it does not return
+            a dict of finite numbers.
     """
-    found = []
+    metrics = []
     for path in paths:
         function = METRICS.load(path)
-        if _wants(path, function) != given:
+        if _input_kind(path, function) != input_kind:
             continue
         try:
-            said = function(list(what) if not isinstance(what, Path) else what)
+            returned = function(data if isinstance(data, Path) else list(data))
         except Exception as error:
             raise HeirloomError(f"evaluate.custom_metrics {path} failed: {type(error).__name__}: {error}") from error
-        found += [
-            Measured(f"custom.{name}", value, None, None, records) for name, value in _numbers(path, said).items()
-        ]
-    return found
+        for name, value in _validate_numbers(path, returned).items():
+            metrics.append(Measured(f"custom.{name}", value, None, None, num_texts))
+    return metrics
 
 
-def _wants(path: str, function: Callable[..., Any]) -> str:
-    first = next(iter(inspect.signature(function).parameters), "")
-    if first not in ("texts", "model"):
-        raise HeirloomError(f"evaluate.custom_metrics {path}: its first parameter is {first!r}; name it texts or model")
-    return first
-
-
-def _numbers(path: str, said: object) -> dict[str, float]:
-    if not isinstance(said, Mapping):
+def _input_kind(path: str, function: Callable[..., Any]) -> str:
+    """Return the name of the first parameter."""
+    name = next(iter(inspect.signature(function).parameters), "")
+    if name not in ("texts", "model"):
         raise HeirloomError(
-            f"evaluate.custom_metrics {path} returned {type(said).__name__}; return a dict of numbers by name"
+            f"evaluate.custom_metrics {path}: the first parameter is named {name!r}. Name it texts or model."
         )
-    for name, value in said.items():
+    return name
+
+
+def _validate_numbers(path: str, returned: object) -> dict[str, float]:
+    if not isinstance(returned, Mapping):
+        raise HeirloomError(
+            f"evaluate.custom_metrics {path} returned {type(returned).__name__}. Return a dict of numbers by name."
+        )
+    for name, value in returned.items():
         if not isinstance(name, str) or not isinstance(value, Real) or not math.isfinite(value):
             raise HeirloomError(
-                f"evaluate.custom_metrics {path} returned {name!r}: {value!r}; every value must be a finite number"
+                f"evaluate.custom_metrics {path} returned {name!r}: {value!r}. Every value must be a finite number."
             )
-    return {name: float(value) for name, value in said.items()}
+    return {name: float(value) for name, value in returned.items()}

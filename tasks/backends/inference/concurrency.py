@@ -1,4 +1,4 @@
-"""How much one server can take, learned from its answers as TCP learns from a network.
+"""Adapt the number of concurrent requests to one server to its responses, as in TCP congestion control.
 
 Additive increase, multiplicative decrease (Chiu & Jain 1989), with slow start below the last known threshold.
 """
@@ -10,52 +10,67 @@ from dataclasses import dataclass, field
 
 from tasks.backends.inference.http_protocol import TransientServerError
 
-_LONGEST_PAUSE = 30.0
-_FIRST_PAUSE = 0.25
+_MAX_BACKOFF_S = 30.0
+_BASE_BACKOFF_S = 0.25
 
 
 @dataclass
 class ConcurrencyLimit:
-    """One server, and what its answers say about how much it can take."""
+    """Limit of concurrent requests to one server. All times are those of `time.monotonic`."""
 
     address: str
     limit: float
+    """Its integer part is the number of requests that may be in flight."""
     threshold: float = float("inf")
+    """Limit at which slow start ends: below, each success adds 1; above, 1 / limit."""
     in_flight: int = 0
     backoff_until: float = 0.0
     failures: int = 0
-    changed: float = 0.0
+    """Failures in a row, counting requests that were in flight together once."""
+    halved_at: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def succeeded(self, slow: bool, began: float, most: int) -> None:
-        """Take in that a request which began then was answered; `slow` answers count as a sign of too many."""
+    def succeeded(self, slow: bool, started: float, max_limit: int) -> None:
+        """Raise the limit after a response; halve it if the response was slow, since the server may be overloaded.
+
+        Args:
+            slow: Whether the response took long.
+            started: Time at which the request was sent.
+            max_limit: Upper bound of the limit.
+        """
         if slow:
-            self._cut(began)
+            self._halve(started)
             return
         self.failures = 0
-        self.limit = min(most, self.limit + (1 if self.limit < self.threshold else 1 / self.limit))
+        self.limit = min(max_limit, self.limit + (1 if self.limit < self.threshold else 1 / self.limit))
 
-    def failed(self, trouble: TransientServerError, began: float) -> None:
-        """Take in that a request which began then was not answered."""
-        self.errors[str(trouble)] += 1
+    def failed(self, error: TransientServerError, started: float) -> None:
+        """Lower the limit after a request without a usable response, and set the time of the next request.
+
+        Args:
+            error: The failure.
+            started: Time at which the request was sent.
+        """
+        self.errors[str(error)] += 1
         now = time.monotonic()
-        if self._cut(began):
+        if self._halve(started):
             self.failures += 1
-            if trouble.unreachable:
+            if error.unreachable:
                 self.limit = 1.0
-            if trouble.unreachable or trouble.busy:
+            if error.unreachable or error.busy:
                 self.backoff_until = max(self.backoff_until, now + backoff_seconds(self.failures))
-        self.backoff_until = max(self.backoff_until, now + trouble.retry_after)
+        self.backoff_until = max(self.backoff_until, now + error.retry_after)
 
-    def _cut(self, began: float) -> bool:
-        """Halve the limit, once for all requests that were in flight together."""
-        if began < self.changed:
+    def _halve(self, started: float) -> bool:
+        """Halve the limit, once for all requests that were in flight together. Return whether it was halved."""
+        if started < self.halved_at:
             return False
         self.threshold = self.limit = max(1.0, self.limit / 2)
-        self.changed = time.monotonic()
+        self.halved_at = time.monotonic()
         return True
 
 
 def backoff_seconds(failures: int) -> float:
-    """Seconds to wait after so many failures in a row, with jitter."""
-    return random.uniform(0.5, 1) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))  # noqa: S311  (jitter)
+    """Return the seconds to wait after a number of failures in a row: exponential backoff with jitter."""
+    seconds = min(_MAX_BACKOFF_S, _BASE_BACKOFF_S * 2 ** min(failures, 10))
+    return random.uniform(0.5, 1) * seconds  # noqa: S311  (jitter)

@@ -1,4 +1,4 @@
-"""Where a model answers: on the servers of the site that are there and have it, or on one that is started for it."""
+"""Resolve a model to the base URLs of the servers that serve it; start a vLLM server if the site names none."""
 
 import hashlib
 import time
@@ -17,153 +17,190 @@ from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 
 ModelCards = Mapping[str, Mapping[str, Any]]
-"""What a server says it serves: by the name to ask for."""
+"""Cards of the models that a server lists at /v1/models, by the name for requests."""
 
 
 @dataclass(frozen=True)
 class ModelEndpoint:
-    """The servers that have a model, its name there, and what they say of it."""
+    """Servers of one model, its name in requests, and its card in their list of models."""
 
     base_urls: tuple[str, ...]
     model_name: str
     model_card: Mapping[str, Any]
     exit_reason: Callable[[], str] = lambda: ""
+    """Returns why a server that this process started has exited; an empty string if it runs."""
 
     @property
     def is_vllm(self) -> bool:
-        """Whether settings that only vLLM knows can be sent."""
+        """Whether the servers accept settings that only vLLM has."""
         return self.model_card.get("owned_by") == "vllm"
 
 
 class _RunningServer:
-    """The server that was started by this process, and for what."""
+    """The server that this process has started, and the configuration that it was started for."""
 
     server: ModelServer | None = None
-    shape: tuple[Path, Sampling, Resources] | None = None
+    configuration: tuple[Path, Sampling, Resources] | None = None
 
 
 def teacher_endpoint(name: str, resources: Resources, client_config: ClientConfig) -> ModelEndpoint:
-    """Where the teacher answers: on those servers of the site that serve it.
+    """Return the servers of the site that serve a teacher.
+
+    Args:
+        name: Name of the teacher in requests.
+        resources: Resources of the site, with its `server_urls`.
+        client_config: Key and timeouts.
 
     Raises:
-        HeirloomError: no server that is there serves it, or not all the same one; or none is there or named.
+        HeirloomError: no server responds, none serves the teacher, or they serve different models by its name.
     """
     with httpx.Client(**client_config.httpx_options()) as client:
-        found = _present(client, resources.server_urls, client_config)
-    having = [server for server, cards in found.items() if name in cards]
-    if not having:
-        served = "; ".join(f"{server} serves {_names(cards)}" for server, cards in found.items())
-        raise HeirloomError(f"{served}; the teacher is {name!r}, on no server and not among resources.local_models")
-    return _place(dict.fromkeys(having, name), found)
+        cards_by_server = _wait_for_model_cards(client, resources.server_urls, client_config)
+    teacher_servers = [server for server, cards in cards_by_server.items() if name in cards]
+    if not teacher_servers:
+        served = "; ".join(f"{server} serves {_names(cards)}" for server, cards in cards_by_server.items())
+        raise HeirloomError(
+            f"No server has the teacher {name!r}: {served}. Name a served model as `generate.teacher`, or add the "
+            "teacher to `resources.local_models`."
+        )
+    return _endpoint(dict.fromkeys(teacher_servers, name), cards_by_server)
 
 
 def model_endpoint(model: Path, settings: Sampling, resources: Resources, client_config: ClientConfig) -> ModelEndpoint:
-    """Where a model of the run answers: a server is started for it where the site names none.
+    """Return the servers of a model of the run; start a vLLM server for it if the site names none.
+
+    A site's servers must have the model itself, or the base model of an adapter, which is then loaded into them.
+
+    Args:
+        model: Folder of the model or adapter.
+        settings: Sampling settings; only `dtype` matters.
+        resources: Resources of the site, with its `server_urls`.
+        client_config: Key and timeouts.
 
     Raises:
-        HeirloomError: the folder is no model, or the servers of the site do not have it and cannot load it.
+        HeirloomError: the folder is not a model, no server responds, or a server does not have the model and cannot
+            load it.
     """
     if not any((model / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise HeirloomError(
-            f"{model} is no model: expected a folder with config.json or adapter_config.json, and weights"
+            f"{model} is not a model. Expected a folder with config.json or adapter_config.json, and weights."
         )
     with httpx.Client(**client_config.httpx_options()) as client:
         if not resources.server_urls:
-            server = _started(model, settings, resources)
-            return _place(
-                {server.address: server.name}, _present(client, [server.address], client_config), server.exit_reason
-            )
-        found = _present(client, resources.server_urls, client_config)
+            server = _start_or_reuse(model, settings, resources)
+            cards_by_server = _wait_for_model_cards(client, [server.address], client_config)
+            return _endpoint({server.address: server.name}, cards_by_server, server.exit_reason)
+        cards_by_server = _wait_for_model_cards(client, resources.server_urls, client_config)
         if adapter_base_path(model):
-            name = _load_adapter(client, found, model, client_config)
-            return _place(dict.fromkeys(found, name), _present(client, list(found), client_config))
-    return _place({server: _whole(server, cards, model) for server, cards in found.items()}, found)
+            name = _load_adapter(client, cards_by_server, model, client_config)
+            names = dict.fromkeys(cards_by_server, name)
+            return _endpoint(names, _wait_for_model_cards(client, list(cards_by_server), client_config))
+    names = {server: _served_name(server, cards, model) for server, cards in cards_by_server.items()}
+    return _endpoint(names, cards_by_server)
 
 
-def _place(
-    names: Mapping[str, str], found: Mapping[str, ModelCards], exit_reason: Callable[[], str] = lambda: ""
+def _endpoint(
+    names: Mapping[str, str], cards_by_server: Mapping[str, ModelCards], exit_reason: Callable[[], str] = lambda: ""
 ) -> ModelEndpoint:
-    cards = [_described(found[server], name) for server, name in names.items()]
+    """Build the endpoint of a model, given its name at each server, after checking that the servers agree."""
+    cards = [_card_with_length(cards_by_server[server], name) for server, name in names.items()]
     if len(set(names.values())) > 1:
-        raise HeirloomError(f"one model has several names: {dict(names)}; serve it by one name everywhere")
+        raise HeirloomError(f"The servers have several names for one model: {dict(names)}. Use one name everywhere.")
     for key in ("root", "max_model_len"):
         if len({str(card.get(key)) for card in cards}) > 1:
-            said = {server: card.get(key) for server, card in zip(names, cards, strict=True)}
-            raise HeirloomError(f"the servers do not have the same model: {key} is {said}")
+            values = {server: card.get(key) for server, card in zip(names, cards, strict=True)}
+            raise HeirloomError(
+                f"The servers do not have the same model: {key} is {values}. Name only servers of one model in "
+                "`resources.server_urls`."
+            )
     return ModelEndpoint(tuple(names), next(iter(names.values())), cards[0], exit_reason)
 
 
-def _described(cards: ModelCards, name: str) -> dict[str, Any]:
-    """The card of a model; an adapter has the length of what it is laid over."""
-    above = cards.get(str(cards[name].get("parent")), {})
-    return {**cards[name], "max_model_len": cards[name].get("max_model_len") or above.get("max_model_len")}
+def _card_with_length(cards: ModelCards, name: str) -> dict[str, Any]:
+    """Return the card of a model. An adapter without a context length has that of its base model."""
+    base_card = cards.get(str(cards[name].get("parent")), {})
+    return {**cards[name], "max_model_len": cards[name].get("max_model_len") or base_card.get("max_model_len")}
 
 
-def _started(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
-    shape = (model, Sampling(dtype=settings.dtype), resources)
-    if _RunningServer.server and (_RunningServer.shape != shape or _RunningServer.server.exit_reason()):
-        _RunningServer.server.close()
+def _start_or_reuse(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
+    configuration = (model, Sampling(dtype=settings.dtype), resources)
+    running = _RunningServer.server
+    if running and (_RunningServer.configuration != configuration or running.exit_reason()):
+        running.close()
         _RunningServer.server = None
     if not _RunningServer.server:
-        _RunningServer.server, _RunningServer.shape = start(model, settings, resources), shape
-        print(f"{model} answers at {_RunningServer.server.address}", flush=True)  # noqa: T201  (the log of this process)
+        _RunningServer.server = start(model, settings, resources)
+        _RunningServer.configuration = configuration
+        # Standard output is the log of this process.
+        print(f"{model} answers at {_RunningServer.server.address}", flush=True)  # noqa: T201
     return _RunningServer.server
 
 
 def _load_adapter(
-    client: httpx.Client, found: Mapping[str, ModelCards], model: Path, client_config: ClientConfig
+    client: httpx.Client, cards_by_server: Mapping[str, ModelCards], model: Path, client_config: ClientConfig
 ) -> str:
+    """Load an adapter into every server that has not loaded it, and return its name, which is a hash of its weights."""
     weights = (model / "adapter_model.safetensors").read_bytes()
     name = f"heirloom-{hashlib.sha256(weights).hexdigest()[:16]}"
-    for server in (server for server, cards in found.items() if name not in cards):
-        asked = {"lora_name": name, "lora_path": str(model.resolve())}
-        answer = client.post(f"{server}/v1/load_lora_adapter", json=asked)
-        if not answer.is_success:
+    body = {"lora_name": name, "lora_path": str(model.resolve())}
+    for server, cards in cards_by_server.items():
+        if name in cards:
+            continue
+        response = client.post(f"{server}/v1/load_lora_adapter", json=body)
+        if not response.is_success:
+            reason = f"{response.status_code} {client_config.redact_key(response.text)}"
             raise HeirloomError(
-                f"{server} did not load the adapter {model} ({answer.status_code} {client_config.redact_key(answer.text)}); it must see "
-                "that folder, and be started with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
+                f"{server} did not load the adapter {model}: {reason}. The server must have access to that folder, and "
+                "be started with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."
             )
     return name
 
 
-def _whole(server: str, cards: ModelCards, model: Path) -> str:
+def _served_name(server: str, cards: ModelCards, model: Path) -> str:
+    """Return the name of the model at a server: the model whose name or root is the folder."""
     for name, card in cards.items():
         if str(model) in (name, card.get("root")):
             return name
     raise HeirloomError(
-        f"{server} serves {_names(cards)}, not the model {model}; leave resources.server_urls out, and a server is started for "
-        "each model, or name a served model as generate.teacher"
+        f"{server} serves {_names(cards)}, not the model {model}. Remove `resources.server_urls` to start a server for "
+        "each model, or name a served model as `generate.teacher`."
     )
 
 
-def _present(client: httpx.Client, servers: Sequence[str], client_config: ClientConfig) -> dict[str, ModelCards]:
-    """Every server that answers, and what it serves; waits with patience for the first, and for no other.
+def _wait_for_model_cards(
+    client: httpx.Client, servers: Sequence[str], client_config: ClientConfig
+) -> dict[str, ModelCards]:
+    """Return the models of every server that responds, after waiting until at least one does.
 
     Raises:
-        HeirloomError: a server refused, or none answered.
+        HeirloomError: a server refused the request or sent no list of models, or none responded in time.
     """
-    deadline = time.monotonic() + client_config.server_unavailable_timeout_s
-    found: dict[str, ModelCards] = {}
+    timeout_s = client_config.server_unavailable_timeout_s
+    deadline = time.monotonic() + timeout_s
+    cards_by_server: dict[str, ModelCards] = {}
     while True:
-        absent = {}
+        errors = {}
         for server in servers:
             try:
-                said = parse_response(
-                    client.get(f"{server}/v1/models", timeout=min(30, client_config.server_unavailable_timeout_s)),
-                    client_config,
-                )
-                found[server] = {str(card["id"]): card for card in said["data"]}
+                response = client.get(f"{server}/v1/models", timeout=min(30, timeout_s))
+                models = parse_response(response, client_config)["data"]
+                cards_by_server[server] = {str(card["id"]): card for card in models}
             except (httpx.HTTPError, TransientServerError) as error:
-                absent[server] = f"{type(error).__name__} {error}"
+                errors[server] = f"{type(error).__name__} {error}"
             except (KeyError, TypeError) as error:
-                raise HeirloomError(f"{server}/v1/models does not say what is served") from error
-        for server, why in absent.items():
-            print(f"{server} is left out: {why}", flush=True)  # noqa: T201  (the log of this process)
-        if found:
-            return found
+                raise HeirloomError(
+                    f"{server}/v1/models returned no list of models. Name OpenAI-compatible servers in "
+                    "`resources.server_urls`."
+                ) from error
+        for server, message in errors.items():
+            print(f"{server} is not used: {message}", flush=True)  # noqa: T201  (the log of this process)
+        if cards_by_server:
+            return cards_by_server
         if time.monotonic() > deadline:
-            seen = "; ".join(f"{server}: {why}" for server, why in absent.items())
-            raise HeirloomError(f"no server answered for {client_config.server_unavailable_timeout_s:g} s: {seen}")
+            messages = "; ".join(f"{server}: {message}" for server, message in errors.items())
+            raise HeirloomError(
+                f"No server responded for {timeout_s:g} s: {messages}. Check `resources.server_urls` and the servers."
+            )
         time.sleep(1)
 
 

@@ -1,8 +1,9 @@
-"""Many requests to a few servers: each answered once, in the order asked, whatever the servers do meanwhile.
+"""Send many requests to a few servers, and yield their responses in the order of the requests.
 
-A request goes to the server with the most room. How many a server gets at a time follows its answers as TCP
-follows a network: more while it keeps up, half when it is busy or slow, one when it is unreachable. A request that
-found nobody, a busy server or a broken answer is asked again after a pause with jitter; a refusal ends the run.
+A request goes to the server with the most free capacity. The number of requests in flight at a server is adapted to its
+responses as in TCP congestion control: it grows while the server keeps up, is halved when the server is busy or slow,
+and is 1 when the server is unreachable. A request whose server was unreachable or busy, or whose response cannot be
+used, is sent again after a pause with jitter. A refused request ends the run.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from tasks.backends.inference.concurrency import ConcurrencyLimit, backoff_secon
 from tasks.backends.inference.http_protocol import ClientConfig, TransientServerError, parse_response
 
 _TRIES = 6
-"""How often one request may be answered badly, while others are answered well."""
+"""Number of unusable responses to one request that end the run."""
 
 T = TypeVar("T")
 
@@ -36,12 +37,18 @@ def stream_responses(
     client_config: ClientConfig,
     read: Callable[[Any], T],
 ) -> Iterator[list[T]]:
-    """Yield what `read` makes of each answer, in the order of `requests`, in lists as they become complete.
+    """Yield the parsed responses in the order of `requests`, in lists as they become complete.
 
-    `read` gets parsed JSON; whatever it raises means that the answer cannot be used and the request is asked again.
+    Args:
+        servers: Base URLs.
+        path: Path of the endpoint, which is appended to the base URL.
+        requests: JSON bodies.
+        client_config: Key, concurrency limits and timeouts.
+        read: Converts the JSON of a response. If it raises, the response cannot be used, and the request is sent again.
 
     Raises:
-        HeirloomError: a server refused a request, one request is always answered badly, or nobody answered for too long.
+        HeirloomError: a server refused a request, all responses to one request are unusable, or no server responded
+            for `server_unavailable_timeout_s`.
     """
     scheduler = _RequestScheduler(
         [ConcurrencyLimit(address, float(client_config.initial_concurrency)) for address in servers],
@@ -50,23 +57,23 @@ def stream_responses(
         client_config,
         read,
     )
-    thread = threading.Thread(target=scheduler.run, name="asking", daemon=True)
+    thread = threading.Thread(target=scheduler.run, name="http-requests", daemon=True)
     thread.start()
     finished: dict[int, T] = {}
-    due = 0
+    next_number = 0
     try:
-        while due < len(requests):
-            found = [scheduler.results.get()]
+        while next_number < len(requests):
+            results = [scheduler.results.get()]
             while not scheduler.results.empty():
-                found.append(scheduler.results.get())
-            for number, answer in found:
-                if isinstance(answer, Exception):
-                    raise answer
-                finished[number] = answer
+                results.append(scheduler.results.get())
+            for number, result in results:
+                if isinstance(result, Exception):
+                    raise result
+                finished[number] = result
             ready = []
-            while due in finished:
-                ready.append(finished.pop(due))
-                due += 1
+            while next_number in finished:
+                ready.append(finished.pop(next_number))
+                next_number += 1
             if ready:
                 yield ready
     finally:
@@ -76,7 +83,7 @@ def stream_responses(
 
 @dataclass
 class _RequestScheduler(Generic[T]):
-    """Hands out requests to servers, in a thread and an event loop of its own."""
+    """Sends requests to servers. `run` is called in a separate thread and has its own event loop."""
 
     servers: list[ConcurrencyLimit]
     path: str
@@ -84,77 +91,88 @@ class _RequestScheduler(Generic[T]):
     client_config: ClientConfig
     read: Callable[[Any], T]
     results: "SimpleQueue[tuple[int, T | Exception]]" = field(default_factory=SimpleQueue)
+    """Pairs of a request's number and its result, or of -1 and the exception that ended `run`."""
 
     def run(self) -> None:
+        """Send all requests and put their results into `results`."""
         try:
-            asyncio.run(self._hand_out())
+            asyncio.run(self._run_cancellable())
         except* asyncio.CancelledError:
             pass
-        except* Exception as group:  # noqa: BLE001  (whatever it is, the caller must hear of it)
-            self.results.put((-1, _first(group)))
+        except* Exception as group:  # noqa: BLE001  (every exception is raised again in the caller's thread)
+            self.results.put((-1, _first_exception(group)))
 
     def cancel(self) -> None:
-        self._left = True
+        """End `run` from another thread, also if its loop has not started yet or has already ended."""
+        self._cancelled = True
         with contextlib.suppress(AttributeError, RuntimeError):
             self._loop.call_soon_threadsafe(self._main.cancel)
 
     def __post_init__(self) -> None:
-        self._left = False
-        # A sorted list is a heap: requests begin in their order, and one that failed comes before those after it.
+        self._cancelled = False
+        # A sorted list is a heap: requests start in their order, and a failed one is sent before those after it.
         self._waiting = list(range(len(self.requests)))
-        self._unanswered = len(self.requests)
-        self._bad: Counter[int] = Counter()
+        self._num_unanswered = len(self.requests)
+        self._unusable: Counter[int] = Counter()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._trouble_since: float | None = None
+        self._failing_since: float | None = None
 
-    async def _hand_out(self) -> None:
+    async def _run_cancellable(self) -> None:
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
-        self._main = asyncio.ensure_future(self._serve())
-        if self._left:
+        self._main = asyncio.ensure_future(self._dispatch())
+        # `cancel` may have been called before there was a task that it could cancel.
+        if self._cancelled:
             self._main.cancel()
         await self._main
 
-    async def _serve(self) -> None:
+    async def _dispatch(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            for one in self.servers:
-                self._sessions[one.address] = await stack.enter_async_context(self.client_config.session(one.address))
+            for server in self.servers:
+                session = self.client_config.session(server.address)
+                self._sessions[server.address] = await stack.enter_async_context(session)
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            while self._unanswered:
-                while self._waiting and (server := self._with_room()):
-                    server.in_flight += 1
-                    group.create_task(self._attempt(server, heapq.heappop(self._waiting)))
+            while self._num_unanswered:
+                while self._waiting:
+                    free_server = self._least_loaded()
+                    if free_server is None:
+                        break
+                    free_server.in_flight += 1
+                    group.create_task(self._attempt(free_server, heapq.heappop(self._waiting)))
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._shortest_rest()):
+                    async with asyncio.timeout(self._shortest_backoff()):
                         await self._changed.wait()
 
-    def _with_room(self) -> ConcurrencyLimit | None:
+    def _least_loaded(self) -> ConcurrencyLimit | None:
+        """Return the server with the most free capacity; None if all are at their limit or in backoff."""
         now = time.monotonic()
-        able = [one for one in self.servers if one.in_flight < int(one.limit) and one.backoff_until <= now]
-        return min(able, key=lambda one: one.in_flight / one.limit, default=None)
+        free = [server for server in self.servers if server.in_flight < int(server.limit)]
+        ready = [server for server in free if server.backoff_until <= now]
+        return min(ready, key=lambda server: server.in_flight / server.limit, default=None)
 
-    def _shortest_rest(self) -> float | None:
+    def _shortest_backoff(self) -> float | None:
+        """Return the seconds until a server's backoff ends. None if no request waits or no server is in backoff."""
         now = time.monotonic()
-        rests = [one.backoff_until - now for one in self.servers if one.backoff_until > now]
-        return min(rests, default=None) if self._waiting else None
+        backoffs = [server.backoff_until - now for server in self.servers if server.backoff_until > now]
+        return min(backoffs, default=None) if self._waiting else None
 
     async def _attempt(self, server: ConcurrencyLimit, number: int) -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            answer = self._understood(await self._asked(server, number))
-        except TransientServerError as trouble:
-            self._failed(server, number, began, trouble)
+            result = self._parse(await self._post(server, number))
+        except TransientServerError as error:
+            self._handle_failure(server, number, started, error)
         else:
-            self._trouble_since = None
-            self._unanswered -= 1
-            slow = time.monotonic() - began > self.client_config.request_timeout_s / 2
-            server.succeeded(slow, began, self.client_config.max_concurrency)
-            self.results.put((number, answer))
+            self._failing_since = None
+            self._num_unanswered -= 1
+            slow = time.monotonic() - started > self.client_config.request_timeout_s / 2
+            server.succeeded(slow, started, self.client_config.max_concurrency)
+            self.results.put((number, result))
         finally:
             server.in_flight -= 1
             self._changed.set()
 
-    async def _asked(self, server: ConcurrencyLimit, number: int) -> Any:  # noqa: ANN401  (JSON)
+    async def _post(self, server: ConcurrencyLimit, number: int) -> Any:  # noqa: ANN401  (JSON)
         url = server.address + self.path
         try:
             async with (
@@ -164,13 +182,13 @@ class _RequestScheduler(Generic[T]):
                 content = await response.read()
         except TimeoutError as error:
             raise TransientServerError(
-                f"no answer in {self.client_config.request_timeout_s:g} s", unreachable=True
+                f"no response within {self.client_config.request_timeout_s:g} s", unreachable=True
             ) from error
         except aiohttp.ClientError as error:
-            # One connection that broke says little about a server; one that cannot be made says that nobody is there.
-            nobody = isinstance(error, aiohttp.ClientConnectorError)
+            # A broken connection can be due to load; a connection that cannot be opened means that no server is there.
+            unreachable = isinstance(error, aiohttp.ClientConnectorError)
             raise TransientServerError(
-                f"{type(error).__name__} {error}".strip(), busy=not nobody, unreachable=nobody
+                f"{type(error).__name__} {error}".strip(), busy=not unreachable, unreachable=unreachable
             ) from error
         request = httpx.Request("POST", url)
         return parse_response(
@@ -178,41 +196,55 @@ class _RequestScheduler(Generic[T]):
             self.client_config,
         )
 
-    def _understood(self, answer: Any) -> T:  # noqa: ANN401  (JSON)
+    def _parse(self, response: Any) -> T:  # noqa: ANN401  (JSON)
         try:
-            return self.read(answer)
+            return self.read(response)
         except Exception as error:
-            raise TransientServerError(f"an answer that cannot be used: {type(error).__name__} {error}") from error
+            raise TransientServerError(f"unusable response: {type(error).__name__} {error}") from error
 
-    def _failed(self, server: ConcurrencyLimit, number: int, began: float, trouble: TransientServerError) -> None:
+    def _handle_failure(
+        self, server: ConcurrencyLimit, number: int, started: float, error: TransientServerError
+    ) -> None:
+        """Schedule another attempt.
+
+        Raises:
+            HeirloomError: further attempts are pointless.
+        """
         now = time.monotonic()
-        server.failed(trouble, began)
-        self._trouble_since = self._trouble_since or now
-        if ended := self.client_config.exit_reason():
-            raise HeirloomError(ended)
-        if now - self._trouble_since > self.client_config.server_unavailable_timeout_s:
+        server.failed(error, started)
+        self._failing_since = self._failing_since or now
+        if exit_reason := self.client_config.exit_reason():
+            raise HeirloomError(exit_reason)
+        if now - self._failing_since > self.client_config.server_unavailable_timeout_s:
+            seconds = self.client_config.server_unavailable_timeout_s
             raise HeirloomError(
-                f"nobody answered for {self.client_config.server_unavailable_timeout_s:g} s: {self._story()}"
+                f"No server responded for {seconds:g} s: {self._error_summary()}. Check the servers, or raise "
+                "`resources.server_unavailable_timeout_s`."
             )
-        self._bad[number] += not (trouble.unreachable or trouble.busy)
-        if self._bad[number] >= _TRIES:
-            raise HeirloomError(f"request {number} was answered badly {_TRIES} times: {self._story()}")
-        self._loop.call_later(backoff_seconds(min(self._bad[number], 3)), self._again, number)
+        self._unusable[number] += not (error.unreachable or error.busy)
+        if self._unusable[number] >= _TRIES:
+            raise HeirloomError(
+                f"Request {number} got {_TRIES} unusable responses: {self._error_summary()}. "
+                "Check the logs of the servers."
+            )
+        self._loop.call_later(backoff_seconds(min(self._unusable[number], 3)), self._requeue, number)
 
-    def _again(self, number: int) -> None:
+    def _requeue(self, number: int) -> None:
         heapq.heappush(self._waiting, number)
         self._changed.set()
 
-    def _story(self) -> str:
-        def said(server: ConcurrencyLimit) -> str:
-            worst = ", ".join(f"{words} ({count} times)" for words, count in server.errors.most_common(3))
-            return f"{server.address}: {worst or 'nothing'}"
+    def _error_summary(self) -> str:
+        """Return the three most frequent errors of each server."""
+        summaries = []
+        for server in self.servers:
+            errors = ", ".join(f"{message} ({count} times)" for message, count in server.errors.most_common(3))
+            summaries.append(f"{server.address}: {errors or 'no errors'}")
+        return "; ".join(summaries)
 
-        return "; ".join(map(said, self.servers))
 
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if isinstance(found, Exception) else RuntimeError(str(found))
+def _first_exception(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first exception of a group, at any depth."""
+    exception: BaseException = group
+    while isinstance(exception, BaseExceptionGroup):
+        exception = exception.exceptions[0]
+    return exception if isinstance(exception, Exception) else RuntimeError(str(exception))

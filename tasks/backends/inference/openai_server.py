@@ -1,7 +1,8 @@
-"""Texts from OpenAI-compatible servers: one that is started here for the model, or those that the site names.
+"""Sample from OpenAI-compatible servers: those that the site names, or one that is started for the model.
 
-Every prompt is a request of its own with a seed of its own. For a model of the run, tokens are sent and not text, so that a server
-continues what the embedded engine would; and it must reproduce the model's probe before it speaks. A teacher is sent text.
+Every prompt is one request with its own seed. For a model of the run, prompts are sent as tokens, so that a server gets
+the same input as the embedded engine. Before sampling starts, every server must reproduce the reference log-probability
+of the model's probe. Prompts to a teacher are sent as text.
 """
 
 import json
@@ -25,12 +26,13 @@ from tasks.backends.types import Completion, Progress, Prompt
 _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 _PROBE = "probe.json"
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
-"""Largest difference to the probe, in nats a token."""
-_ALWAYS = ("temperature", "top_p", "max_tokens")
-_KNOWN_TO_ALL = ("presence_penalty", "frequency_penalty", "stop")
-_KNOWN_TO_VLLM = ("top_k", "min_p", "repetition_penalty", "min_tokens")
+"""Maximum difference from the probe's log-probability, in nats per token."""
+_ALWAYS_SENT = ("temperature", "top_p", "max_tokens")
+_SENT_IF_SET = ("presence_penalty", "frequency_penalty", "stop")
+_VLLM_SETTINGS = ("top_k", "min_p", "repetition_penalty", "min_tokens")
+"""Settings outside the OpenAI API: always sent to vLLM; to other servers only if they differ from the defaults."""
 _INITIAL_CONCURRENCY = 32
-"""Requests in flight at first at a server whose size is not known."""
+"""Requests in flight at the start at a server of unknown capacity."""
 
 
 def sample(
@@ -39,20 +41,21 @@ def sample(
     """Yield completions in the order of the prompts, in lists as they become complete.
 
     Raises:
-        HeirloomError: no server can speak for the model, one refused a request, or none answered in time.
+        HeirloomError: no server has the model, one refused a request, or none responded in time.
     """
     client_config = _client_config(settings, resources)
     if settings.teacher:
         endpoint = teacher_endpoint(settings.teacher, resources, client_config)
-        asked = [_request(settings, endpoint, prompt.text, prompt.seed) for prompt in prompts]
+        bodies = [_request_body(settings, endpoint, prompt.text, prompt.seed) for prompt in prompts]
     else:
         endpoint = model_endpoint(model, settings, resources, client_config)
         _verify_reference_logprob(endpoint, model, client_config, settings.dtype)
-        asked = _spelled(settings, endpoint, model, prompts)
-    client_config, done = replace(client_config, exit_reason=endpoint.exit_reason), 0
-    path = _CHAT if _chats(settings) else _COMPLETIONS
+        bodies = _token_requests(settings, endpoint, model, prompts)
+    client_config = replace(client_config, exit_reason=endpoint.exit_reason)
+    path = _CHAT if _uses_chat(settings) else _COMPLETIONS
+    done = 0
     for ready in stream_responses(
-        endpoint.base_urls, path, asked, client_config, lambda said: _completion(said, settings)
+        endpoint.base_urls, path, bodies, client_config, lambda response: _completion(response, settings)
     ):
         yield ready
         done += len(ready)
@@ -61,87 +64,100 @@ def sample(
 
 def _client_config(settings: Sampling, resources: Resources) -> ClientConfig:
     started_here = not settings.teacher and not resources.server_urls
-    most = resources.max_num_seqs if started_here else resources.max_concurrent_requests
+    max_concurrency = resources.max_num_seqs if started_here else resources.max_concurrent_requests
     return ClientConfig(
         key=api_key(settings, resources),
-        initial_concurrency=most if started_here else min(most, _INITIAL_CONCURRENCY),
-        max_concurrency=most,
+        initial_concurrency=max_concurrency if started_here else min(max_concurrency, _INITIAL_CONCURRENCY),
+        max_concurrency=max_concurrency,
         request_timeout_s=resources.request_timeout_s,
         server_unavailable_timeout_s=resources.server_unavailable_timeout_s,
     )
 
 
-def _spelled(
+def _token_requests(
     settings: Sampling, endpoint: ModelEndpoint, model: Path, prompts: Sequence[Prompt]
 ) -> list[dict[str, Any]]:
-    """Requests in tokens: the begin token and the prompt, with room for one more, and never beyond the context."""
-    # Takes seconds, and a teacher does without.
+    """Return request bodies in tokens: the begin token and the prompt, cut to leave room for at least one new token."""
+    # The import takes seconds, and sampling from a teacher does not need it.
     from transformers import PreTrainedTokenizerFast
 
     folder = model if (model / "tokenizer.json").is_file() else Path(adapter_base_path(model) or model)
-    tokenizer, longest = PreTrainedTokenizerFast.from_pretrained(folder), int(endpoint.model_card["max_model_len"])
-    texts, asked = [prompt.text for prompt in prompts], []
-    spelled = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    for prompt, spelling in zip(prompts, spelled, strict=True):
-        ids = [tokenizer.bos_token_id, *spelling][: longest - 1]
-        room = min(settings.max_tokens, longest - len(ids))
-        fitting = settings.model_copy(update={"max_tokens": room, "min_tokens": min(settings.min_tokens, room)})
-        asked.append(_request(fitting, endpoint, ids, prompt.seed))
-    return asked
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    max_model_len = int(endpoint.model_card["max_model_len"])
+    texts = [prompt.text for prompt in prompts]
+    input_ids = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    bodies = []
+    for prompt, prompt_ids in zip(prompts, input_ids, strict=True):
+        ids = [tokenizer.bos_token_id, *prompt_ids][: max_model_len - 1]
+        # Servers refuse a request whose prompt and `max_tokens` exceed the context together.
+        max_tokens = min(settings.max_tokens, max_model_len - len(ids))
+        limits = {"max_tokens": max_tokens, "min_tokens": min(settings.min_tokens, max_tokens)}
+        bodies.append(_request_body(settings.model_copy(update=limits), endpoint, ids, prompt.seed))
+    return bodies
 
 
-def _request(settings: Sampling, endpoint: ModelEndpoint, prompt: str | list[int], seed: int) -> dict[str, Any]:
-    said = settings.model_dump(mode="json")
-    unlike = {name for name in said if said[name] != Sampling.model_fields[name].get_default()}
-    sent = {name: said[name] for name in (*_ALWAYS, *(name for name in _KNOWN_TO_ALL if said[name]))}
-    # vLLM is told all of it, or it takes what is left out from a file of the model.
-    sent |= {name: said[name] for name in _KNOWN_TO_VLLM if endpoint.is_vllm or name in unlike}
+def _request_body(settings: Sampling, endpoint: ModelEndpoint, prompt: str | list[int], seed: int) -> dict[str, Any]:
+    values = settings.model_dump(mode="json")
+    parameters = {name: values[name] for name in _ALWAYS_SENT}
+    parameters |= {name: values[name] for name in _SENT_IF_SET if values[name]}
+    for name in _VLLM_SETTINGS:
+        # vLLM would take a setting that is not sent from the model's generation_config.json.
+        if endpoint.is_vllm or values[name] != Sampling.model_fields[name].get_default():
+            parameters[name] = values[name]
     if settings.json_schema:
-        form = {"name": "completion", "schema": json.loads(settings.json_schema), "strict": True}
-        sent["response_format"] = {"type": "json_schema", "json_schema": form}
-    if _chats(settings):
-        # Servers of models that think refuse to be asked for log-probabilities.
-        sent |= {"logprobs": True} if endpoint.is_vllm else {}
-        return {"model": endpoint.model_name, "messages": [{"role": "user", "content": prompt}], "seed": seed, **sent}
+        schema = {"name": "completion", "schema": json.loads(settings.json_schema), "strict": True}
+        parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if _uses_chat(settings):
+        # Other servers refuse to return log-probabilities of reasoning models.
+        if endpoint.is_vllm:
+            parameters["logprobs"] = True
+        messages = [{"role": "user", "content": prompt}]
+        return {"model": endpoint.model_name, "messages": messages, "seed": seed, **parameters}
     return {
         "model": endpoint.model_name,
         "prompt": prompt,
         "seed": seed,
         "logprobs": 0 if endpoint.is_vllm else 1,
-        **sent,
+        **parameters,
     }
 
 
-def _chats(settings: Sampling) -> bool:
+def _uses_chat(settings: Sampling) -> bool:
     return bool(settings.teacher) and settings.teacher_api == "chat"
 
 
-def _completion(said: Any, settings: Sampling) -> Completion:  # noqa: ANN401  (JSON from outside)
-    (choice,), teacher = said["choices"], settings.teacher
+def _completion(response: Any, settings: Sampling) -> Completion:  # noqa: ANN401  (JSON from outside)
+    """Convert the JSON of a response. An exception marks the response as unusable, and the request is sent again."""
+    (choice,) = response["choices"]
     if choice["finish_reason"] in (None, "abort", "error"):
-        raise HeirloomError(f"the text was broken off: {choice['finish_reason']}")
-    found = choice.get("logprobs") or {}
-    if _chats(settings):
-        # One that was cut while it was still thinking has said nothing.
-        cut = choice["finish_reason"] in ("length", "content_filter")
-        text = choice["message"]["content"] or ("" if cut else choice["message"]["content"])
-        logs = [token["logprob"] for token in found.get("content") or ()]
+        raise ValueError(f"generation was interrupted: finish_reason is {choice['finish_reason']}")
+    logprobs = choice.get("logprobs") or {}
+    if _uses_chat(settings):
+        text = choice["message"]["content"]
+        # A response that is cut during the reasoning has no content.
+        if not text and choice["finish_reason"] in ("length", "content_filter"):
+            text = ""
+        token_logprobs = [token["logprob"] for token in logprobs.get("content") or ()]
     else:
-        text, logs = choice["text"], found.get("token_logprobs") or []
+        text, token_logprobs = choice["text"], logprobs.get("token_logprobs") or []
     if not isinstance(text, str):
         raise TypeError(f"the text is {text!r}")
-    who = ":".join(filter(None, (str(said.get("model") or teacher), said.get("system_fingerprint"))))
+    teacher = ""
+    if settings.teacher:
+        model_name, fingerprint = str(response.get("model") or settings.teacher), response.get("system_fingerprint")
+        teacher = f"{model_name}:{fingerprint}" if fingerprint else model_name
     return Completion(
         text=text,
         finish_reason=str(choice["finish_reason"]),
-        prompt_tokens=int(said["usage"]["prompt_tokens"]),
-        completion_tokens=int(said["usage"]["completion_tokens"]),
-        sum_logprob=float(sum(logs)) if logs else None,
-        teacher=who if teacher else "",
+        prompt_tokens=int(response["usage"]["prompt_tokens"]),
+        completion_tokens=int(response["usage"]["completion_tokens"]),
+        sum_logprob=float(sum(token_logprobs)) if token_logprobs else None,
+        teacher=teacher,
     )
 
 
 def _verify_reference_logprob(endpoint: ModelEndpoint, model: Path, client_config: ClientConfig, dtype: str) -> None:
+    """Check that every server computes the log-probability that training stored in the model's probe."""
     if not (model / _PROBE).is_file():
         return
     probe = json.loads((model / _PROBE).read_text())
@@ -150,9 +166,11 @@ def _verify_reference_logprob(endpoint: ModelEndpoint, model: Path, client_confi
     with httpx.Client(**{**client_config.httpx_options(), "timeout": client_config.request_timeout_s}) as client:
         for server in endpoint.base_urls:
             (choice,) = parse_response(client.post(server + _COMPLETIONS, json=body), client_config)["choices"]
-            told = zip(choice["prompt_logprobs"][1:], ids[1:], strict=True)
-            found = sum(entry[str(token)]["logprob"] for entry, token in told)
-            if abs(found - expected) > _TOLERANCE[dtype] * len(ids):
+            # The first token has no log-probability.
+            pairs = zip(choice["prompt_logprobs"][1:], ids[1:], strict=True)
+            measured = sum(entry[str(token)]["logprob"] for entry, token in pairs)
+            if abs(measured - expected) > _TOLERANCE[dtype] * len(ids):
                 raise HeirloomError(
-                    f"{server} does not speak for {model}: its probe has log-probability {expected:.3f}, the server says {found:.3f}"
+                    f"{server} does not serve the weights of {model}: the log-probability of the model's probe is "
+                    f"{measured:.3f}, expected {expected:.3f}. Restart the server with this model."
                 )

@@ -1,11 +1,13 @@
-"""vLLM's offline engine in a process that stays: one engine a model, checked against its probe before it speaks.
+"""Sample with vLLM's offline engine, which stays loaded in this process between calls.
 
-Every request carries its own seed and the engine runs on one thread on CPU, so a text does not depend on
-batching, order or restarts. A model of the same shape is loaded into the living engine; the output head,
-which vLLM's CPU kernels keep packed and do not pack again for tied heads, is then packed anew. An adapter is laid over
-its base by a LoRARequest, in an engine of the base.
+Every request carries its own seed, and on CPU the engine runs on one thread, so a completion does not depend on
+batching, order or restarts. Before a model samples, it must reproduce the reference log-probability of its probe.
 
-Assumes it owns its process: importing vLLM changes the environment and the global seeds.
+The weights of a model with the same configuration and tokenizer are loaded into the running engine. Then the output
+head is packed again: vLLM's CPU kernels keep a packed copy, which reloading does not update if the head is tied to the
+embeddings. An adapter is applied to an engine of its base model by a LoRARequest.
+
+The module must be imported in a process of its own: importing vLLM changes the environment and the global seeds.
 """
 
 import gc
@@ -24,8 +26,10 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ["VLLM_NO_USAGE_STATS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 from vllm import LLM, SamplingParams
+from vllm.exceptions import VLLMClientError
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import BeamSearchParams, RequestOutputKind, StructuredOutputsParams
@@ -38,18 +42,21 @@ from tasks.backends.types import Completion, Progress, Prompt
 _PROBE = "probe.json"
 _PROGRESS_INTERVAL_S = 0.1
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
-"""Largest difference to the probe, in nats a token."""
+"""Maximum difference from the probe's log-probability, in nats per token."""
 
 
 class _LoadedEngine:
-    """The engine that is loaded, and for which model."""
+    """The engine of this process, and the model and tokenizer that it has loaded."""
 
     model: Path | None = None
+    """None while no model is loaded and verified."""
     engine: LLM | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
-    shape: tuple[str, ...] | None = None
+    configuration: tuple[str, ...] | None = None
+    """Another model can be loaded into the engine if its configuration is equal."""
     adapter: LoRARequest | None = None
-    adapters = 0
+    num_adapters = 0
+    """Number of adapters so far; vLLM requires a distinct number for each."""
 
 
 def sample(
@@ -58,66 +65,88 @@ def sample(
     """Yield completions in the order of the prompts, in batches as they become complete.
 
     Raises:
-        HeirloomError: the model folder is not one that vLLM can open, or does not answer as its probe says.
+        HeirloomError: vLLM cannot load the model or refuses a request, or the model does not match its probe.
     """
     engine, tokenizer = _load(settings, resources, model)
-    core = engine.llm_engine
-    longest = core.model_config.max_model_len
     if not prompts:
         return
+    max_model_len = engine.llm_engine.model_config.max_model_len
     texts = tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
-    # Some models of others know no sign for the beginning.
+    # Tokenizers of some models from the hub have no begin token.
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    spelled = [[*begin, *ids][: longest - 1] for ids in texts]
+    input_ids = [[*begin, *ids][: max_model_len - 1] for ids in texts]
     if settings.beam_width > 1:
-        yield from _searched(engine, tokenizer, settings, spelled, resources.max_num_seqs, progress)
+        yield from _beam_search(engine, tokenizer, settings, input_ids, resources.max_num_seqs, progress)
         return
-    for place, (prompt, ids) in enumerate(zip(prompts, spelled, strict=True)):
-        core.add_request(
-            str(place),
-            {"prompt_token_ids": ids},
-            _parameters(settings, prompt.seed),
-            lora_request=_LoadedEngine.adapter,
-        )
+    _add_requests(engine, settings, prompts, input_ids)
+    yield from _run_requests(engine, len(prompts), progress)
+
+
+def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], input_ids: Sequence[list[int]]) -> None:
+    """Queue one request per prompt, with the index of the prompt as its id."""
+    for index, (prompt, ids) in enumerate(zip(prompts, input_ids, strict=True)):
+        try:
+            engine.llm_engine.add_request(
+                str(index),
+                {"prompt_token_ids": ids},
+                _sampling_params(settings, prompt.seed),
+                lora_request=_LoadedEngine.adapter,
+            )
+        # Errors of the JSON schema are of the first type in older versions of vLLM, and of the second in newer ones.
+        except (ValueError, VLLMClientError) as error:
+            # The engine keeps queued requests, whose outputs would be taken for those of the next call.
+            engine.llm_engine.abort_request([str(queued) for queued in range(index)])
+            raise HeirloomError(
+                f"vLLM refused a request: {_one_line(error)} Change `generate.json_schema` or the sampling settings."
+            ) from error
+
+
+def _run_requests(engine: LLM, num_prompts: int, progress: Progress) -> Iterator[list[Completion]]:
+    """Run the engine until all queued requests are finished, and yield their completions in order."""
+    core = engine.llm_engine
     finished: dict[int, Completion] = {}
-    due, told = 0, time.monotonic()
+    next_index, reported_at = 0, time.monotonic()
     while core.has_unfinished_requests():
         for output in core.step():
             if output.finished:
                 finished[int(output.request_id)] = _completion(output)
-        # A message a step would cost more than what it says.
-        if time.monotonic() - told < _PROGRESS_INTERVAL_S and core.has_unfinished_requests():
+        # A message to the parent process after every step would cost more time than it is worth.
+        if time.monotonic() - reported_at < _PROGRESS_INTERVAL_S and core.has_unfinished_requests():
             continue
         ready = []
-        while due in finished:
-            ready.append(finished.pop(due))
-            due += 1
+        while next_index in finished:
+            ready.append(finished.pop(next_index))
+            next_index += 1
         if ready:
             yield ready
-        told = time.monotonic()
-        progress(due + len(finished), len(prompts))
+        reported_at = time.monotonic()
+        progress(next_index + len(finished), num_prompts)
 
 
 def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
+    """Return an engine that has loaded and verified the model, and the model's tokenizer."""
     base = adapter_base_path(model)
-    whole = Path(base) if base else model
-    if not all(path.is_file() for path in (whole / "config.json", model / "tokenizer.json")):
-        raise HeirloomError(f"{model} is no model: expected a folder with config.json and weights, and tokenizer.json")
+    base_folder = Path(base) if base else model
+    if not all(path.is_file() for path in (base_folder / "config.json", model / "tokenizer.json")):
+        raise HeirloomError(
+            f"{model} is not a model. Expected a folder with config.json and weights, and tokenizer.json."
+        )
     if _LoadedEngine.model != model:
-        # Text is made by the engine's own tokenizer, so a model with another one needs another engine.
-        spelling = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
-        # A base is loaded once for all its adapters, which are as wide as the first at most.
-        laid_over = (str(whole), str(vllm_max_lora_rank(model))) if base else ()
-        shape = (settings.dtype, (whole / "config.json").read_text(), spelling, *laid_over)
-        if _LoadedEngine.engine is None or _LoadedEngine.shape != shape:
+        max_lora_rank = vllm_max_lora_rank(model) if base else 0
+        # The engine decodes with its own tokenizer, so a model with another tokenizer needs another engine.
+        tokenizer_hash = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
+        # A base model is loaded once for all its adapters of equal rank.
+        adapter_key = (str(base_folder), str(max_lora_rank)) if base else ()
+        configuration = (settings.dtype, (base_folder / "config.json").read_text(), tokenizer_hash, *adapter_key)
+        if _LoadedEngine.engine is None or _LoadedEngine.configuration != configuration:
             _unload()
-            _LoadedEngine.engine = _engine(settings, resources, whole, vllm_max_lora_rank(model) if base else 0)
+            _LoadedEngine.engine = _start_engine(settings, resources, base_folder, max_lora_rank)
         elif not base:
             _reload(_LoadedEngine.engine, model)
-        _LoadedEngine.shape, _LoadedEngine.model, _LoadedEngine.adapter = shape, None, None
+        _LoadedEngine.configuration, _LoadedEngine.model, _LoadedEngine.adapter = configuration, None, None
         if base:
-            _LoadedEngine.adapters += 1
-            _LoadedEngine.adapter = LoRARequest(str(model), _LoadedEngine.adapters, str(model.resolve()))
+            _LoadedEngine.num_adapters += 1
+            _LoadedEngine.adapter = LoRARequest(str(model), _LoadedEngine.num_adapters, str(model.resolve()))
         _LoadedEngine.tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
         _verify_reference_logprob(_LoadedEngine.engine, model, settings.dtype)
         _LoadedEngine.model = model
@@ -126,32 +155,54 @@ def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, P
     return _LoadedEngine.engine, _LoadedEngine.tokenizer
 
 
-def _engine(settings: Sampling, resources: Resources, model: Path, rank: int) -> LLM:
-    return LLM(
-        str(model),
-        dtype=settings.dtype,
-        enforce_eager=True,
-        seed=0,
-        kv_cache_memory_bytes=resources.kv_cache_mib << 20,
-        block_size=32,
-        max_num_seqs=resources.max_num_seqs,
-        # On CPU a seeded request whose prompt is cut into chunks ends the engine.
-        enable_chunked_prefill=False,
-        disable_log_stats=True,
-        **({"enable_lora": True, "max_lora_rank": rank} if rank else {}),
-        # A small model may say white space for ever where the schema lets it.
-        structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
-    )
+def _start_engine(settings: Sampling, resources: Resources, model: Path, max_lora_rank: int) -> LLM:
+    lora = {"enable_lora": True, "max_lora_rank": max_lora_rank} if max_lora_rank else {}
+    try:
+        return LLM(
+            str(model),
+            dtype=settings.dtype,
+            enforce_eager=True,
+            seed=0,
+            kv_cache_memory_bytes=resources.kv_cache_mib << 20,
+            block_size=32,
+            max_num_seqs=resources.max_num_seqs,
+            # On CPU, a request with a seed whose prompt is split into chunks crashes the engine.
+            enable_chunked_prefill=False,
+            disable_log_stats=True,
+            **lora,
+            # A small model may generate white space without end where the schema allows it.
+            structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+        )
+    # For example an unsupported architecture, or a cache that is too small for one text of the model's full length.
+    except (ValueError, VLLMClientError) as error:
+        raise HeirloomError(
+            f"vLLM cannot load {model}: {_one_line(error)} If the cache is too small, raise `resources.kv_cache_mib` "
+            f"(now {resources.kv_cache_mib}). If the model is not supported, use "
+            '`generate.sampler = "transformers"`.'
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message of an error of vLLM in one line, with a full stop."""
+    message = str(error)
+    if isinstance(error, ValidationError):
+        # Its text repeats the whole input, which is vLLM's configuration.
+        message = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+    # The remedies that it proposes are arguments of `LLM`, which recipes do not have.
+    message = message.partition("Try increasing")[0]
+    return " ".join(message.split()).rstrip(".") + "."
 
 
 def _reload(engine: LLM, model: Path) -> None:
+    """Load the weights of another model with the same configuration into the engine."""
     _LoadedEngine.model = None
     engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.resolve())})
     engine.apply_model(_pack_head)
     engine.reset_prefix_cache()
 
 
-def _pack_head(network: Any) -> None:  # noqa: ANN401  (whatever network vLLM has built)
+def _pack_head(network: Any) -> None:  # noqa: ANN401  (a network of vLLM)
+    """Pack the output head for vLLM's CPU kernels."""
     if not current_platform.is_cpu():
         return
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
@@ -169,58 +220,71 @@ def _unload() -> None:
 
 
 def _verify_reference_logprob(engine: LLM, model: Path, dtype: str) -> None:
+    """Check that the engine computes the log-probability that training stored in the model's probe."""
     if not (model / _PROBE).is_file():
         return
     probe = json.loads((model / _PROBE).read_text())
     ids, expected = probe["token_ids"], probe["log_probability"]
-    asked = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
-    (output,) = engine.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False, lora_request=_LoadedEngine.adapter)
-    found = sum(entry[token].logprob for entry, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True))
-    if abs(found - expected) > _TOLERANCE[dtype] * len(ids):
+    params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
+    (output,) = engine.generate([{"prompt_token_ids": ids}], params, use_tqdm=False, lora_request=_LoadedEngine.adapter)
+    # The first token has no log-probability.
+    measured = sum(entry[token].logprob for entry, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True))
+    if abs(measured - expected) > _TOLERANCE[dtype] * len(ids):
         _LoadedEngine.model = None
         raise HeirloomError(
-            f"vLLM does not speak for {model}: its probe has log-probability {expected:.3f}, the engine says {found:.3f}"
+            f"vLLM does not compute the probabilities of {model}: the log-probability of the model's probe is "
+            f"{measured:.3f}, expected {expected:.3f}. Check that its files belong together, or use "
+            '`generate.sampler = "transformers"`.'
         )
 
 
-def _searched(
+def _beam_search(
     engine: LLM,
     tokenizer: PreTrainedTokenizerFast,
     settings: Sampling,
-    spelled: Sequence[list[int]],
-    together: int,
+    input_ids: Sequence[list[int]],
+    max_num_seqs: int,
     progress: Progress,
 ) -> Iterator[list[Completion]]:
-    """The likeliest text that a beam search finds for each prompt; as many prompts at a time as fill the engine."""
-    longest = engine.llm_engine.model_config.max_model_len
-    some = max(1, together // settings.beam_width)
-    for start in range(0, len(spelled), some):
-        batch = spelled[start : start + some]
-        found: dict[int, Completion] = {}
-        # A search knows no context length: prompts with less room than the others are a search of their own.
-        for room in {min(settings.max_tokens, longest - len(ids)) for ids in batch}:
-            places = [place for place, ids in enumerate(batch) if min(settings.max_tokens, longest - len(ids)) == room]
-            asked = BeamSearchParams(beam_width=settings.beam_width, max_tokens=room)
-            opened = [{"prompt_token_ids": batch[place]} for place in places]
-            outputs = engine.beam_search(opened, asked, lora_request=_LoadedEngine.adapter)
-            for place, output in zip(places, outputs, strict=True):
-                found[place] = _best(output.sequences[0], tokenizer, len(batch[place]))
-        yield [found[place] for place in range(len(batch))]
-        progress(start + len(batch), len(spelled))
+    """Yield the most likely completion that beam search finds for each prompt.
+
+    As many prompts are searched together as have room for all their beams in the engine.
+    """
+    max_model_len = engine.llm_engine.model_config.max_model_len
+    batch_size = max(1, max_num_seqs // settings.beam_width)
+    for start in range(0, len(input_ids), batch_size):
+        batch = input_ids[start : start + batch_size]
+        completions: dict[int, Completion] = {}
+        # vLLM's beam search ignores the context length, and all prompts of one search have the same `max_tokens`. So
+        # prompts are grouped by the number of tokens that fit.
+        limits = [min(settings.max_tokens, max_model_len - len(ids)) for ids in batch]
+        for max_tokens in set(limits):
+            indices = [index for index, limit in enumerate(limits) if limit == max_tokens]
+            params = BeamSearchParams(beam_width=settings.beam_width, max_tokens=max_tokens)
+            prompts = [{"prompt_token_ids": batch[index]} for index in indices]
+            outputs = engine.beam_search(prompts, params, lora_request=_LoadedEngine.adapter)
+            for index, output in zip(indices, outputs, strict=True):
+                completions[index] = _beam_completion(output.sequences[0], tokenizer, len(batch[index]))
+        yield [completions[index] for index in range(len(batch))]
+        progress(start + len(batch), len(input_ids))
 
 
-def _best(beam: Any, tokenizer: PreTrainedTokenizerFast, prompt_tokens: int) -> Completion:  # noqa: ANN401  (vLLM's beam)
-    spoken = beam.tokens[prompt_tokens:]
+def _beam_completion(
+    beam: Any,  # noqa: ANN401  (a sequence of vLLM's beam search)
+    tokenizer: PreTrainedTokenizerFast,
+    prompt_tokens: int,
+) -> Completion:
+    generated = beam.tokens[prompt_tokens:]
     return Completion(
-        text=tokenizer.decode(spoken, skip_special_tokens=True),
-        finish_reason="stop" if spoken[-1:] == [tokenizer.eos_token_id] else "length",
+        text=tokenizer.decode(generated, skip_special_tokens=True),
+        finish_reason="stop" if generated[-1:] == [tokenizer.eos_token_id] else "length",
         prompt_tokens=prompt_tokens,
-        completion_tokens=len(spoken),
+        completion_tokens=len(generated),
         sum_logprob=float(beam.cum_logprob),
     )
 
 
-def _parameters(settings: Sampling, seed: int) -> SamplingParams:
+def _sampling_params(settings: Sampling, seed: int) -> SamplingParams:
     return SamplingParams(
         temperature=settings.temperature,
         top_p=settings.top_p,
@@ -235,17 +299,17 @@ def _parameters(settings: Sampling, seed: int) -> SamplingParams:
         structured_outputs=StructuredOutputsParams(json=settings.json_schema) if settings.json_schema else None,
         seed=seed,
         logprobs=0,
-        # Or every step makes an answer for every sequence, which nobody reads.
+        # Otherwise every step builds an output for every sequence, none of which is used.
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
 def _completion(output: Any) -> Completion:  # noqa: ANN401  (vLLM's RequestOutput)
-    (spoken,) = output.outputs
+    (sequence,) = output.outputs
     return Completion(
-        text=spoken.text,
-        finish_reason=str(spoken.finish_reason),
+        text=sequence.text,
+        finish_reason=str(sequence.finish_reason),
         prompt_tokens=len(output.prompt_token_ids),
-        completion_tokens=len(spoken.token_ids),
-        sum_logprob=float(spoken.cumulative_logprob),
+        completion_tokens=len(sequence.token_ids),
+        sum_logprob=float(sequence.cumulative_logprob),
     )

