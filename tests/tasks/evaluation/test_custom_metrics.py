@@ -54,7 +54,7 @@ def test_another_evaluation_has_another_digest(code: Path) -> None:
 
 
 def test_a_module_by_its_name_is_found() -> None:
-    with pytest.raises(ValueError, match="its first parameter is 's'"):
+    with pytest.raises(ValueError, match="the first parameter is named 's'"):
         run_custom_metrics(["json:loads"], "texts", [], 0)
 
 
@@ -62,9 +62,9 @@ def test_a_module_by_its_name_is_found() -> None:
     ("name", "said"),
     [
         ("broken", "failed: KeyError: 'lost'"),
-        ("nothing", "returned 'score': nan; every value must be a finite number"),
-        ("number", "returned int; return a dict of numbers by name"),
-        ("other", "its first parameter is 'corpus'; name it texts or model"),
+        ("nothing", "returned 'score': nan. Every value must be a finite number"),
+        ("number", "returned int. Return a dict of numbers by name"),
+        ("other", "the first parameter is named 'corpus'. Name it texts or model"),
         ("missing", "there is no missing in"),
     ],
 )

@@ -396,7 +396,7 @@ def test_a_server_that_is_killed_costs_a_part_at_most(start_run: Callable[[str],
             Resources(server_urls=(addresses[0],), server_unavailable_timeout_s=1.0, max_concurrent_requests=8),
             tmp_path / "first",
         )
-        with pytest.raises(ValueError, match=rf"nobody answered for 1 s: {addresses[0]}.*Connect"):
+        with pytest.raises(ValueError, match=rf"No server responded for 1 s: {addresses[0]}.*Connect"):
             _generate(started, _Watched(site, told=killing), prompts, _TAUGHT)
         site.close()
         other = Backends(Resources(server_urls=(addresses[1],)), tmp_path / "other")

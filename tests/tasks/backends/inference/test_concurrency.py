@@ -11,10 +11,10 @@ def _now() -> float:
 def test_a_server_that_keeps_up_gets_twice_as_many_each_round_up_to_the_most() -> None:
     server = ConcurrencyLimit("a", 4.0)
     for _ in range(4):
-        server.succeeded(slow=False, began=_now(), most=10)
+        server.succeeded(slow=False, started=_now(), max_limit=10)
     assert server.limit == 8
     for _ in range(9):
-        server.succeeded(slow=False, began=_now(), most=10)
+        server.succeeded(slow=False, started=_now(), max_limit=10)
     assert server.limit == 10
 
 
@@ -32,13 +32,13 @@ def test_above_what_was_too_much_it_gets_one_more_a_round() -> None:
     server = ConcurrencyLimit("a", 8.0)
     server.failed(TransientServerError("429", busy=True), _now())
     for _ in range(4):
-        server.succeeded(slow=False, began=_now(), most=100)
+        server.succeeded(slow=False, started=_now(), max_limit=100)
     assert 4.9 < server.limit <= 5
 
 
 def test_a_slow_answer_is_a_sign_of_too_many() -> None:
     server = ConcurrencyLimit("a", 8.0)
-    server.succeeded(slow=True, began=_now(), most=100)
+    server.succeeded(slow=True, started=_now(), max_limit=100)
     assert server.limit == 4
 
 

@@ -169,14 +169,14 @@ def test_when_all_are_dead_the_end_says_what_was_seen() -> None:
     )
     next(found)
     _ended(process)
-    with pytest.raises(ValueError, match=rf"nobody answered for 1\.5 s: {re.escape(address)}: .*Connect"):
+    with pytest.raises(ValueError, match=rf"No server responded for 1\.5 s: {re.escape(address)}: .*Connect"):
         list(found)
 
 
 def test_a_server_that_always_hangs_ends_the_run() -> None:
     with (
         answering(lambda *_: Reply(seconds=60)) as talk,
-        pytest.raises(ValueError, match=r"nobody answered for 1 s: .*no answer in 0\.5 s"),
+        pytest.raises(ValueError, match=r"No server responded for 1 s: .*no response within 0\.5 s"),
     ):
         _texts([talk.address], 5, request_timeout_s=0.5, server_unavailable_timeout_s=1)
 
@@ -186,7 +186,7 @@ def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_
         answering(
             lambda body, _: Reply(500, {"error": {"message": "no"}}) if body["seed"] == 7 else said(body)
         ) as talk,
-        pytest.raises(ValueError, match=r"request 7 was answered badly 6 times: .*500 no \(6 times\)"),
+        pytest.raises(ValueError, match=r"Request 7 got 6 unusable responses: .*500 no \(6 times\)"),
     ):
         # Its pauses grow, so it is the last by far.
         _texts([talk.address], 20, server_unavailable_timeout_s=120)
@@ -200,7 +200,7 @@ def test_a_refusal_ends_the_run_at_once_with_the_servers_words(status: int) -> N
 
     with (
         answering(refuse) as talk,
-        pytest.raises(ValueError, match=rf"{talk.address}/v1/completions refused: {status} no such thing"),
+        pytest.raises(ValueError, match=rf"{talk.address}/v1/completions refused the request: {status} no such thing"),
     ):
         _texts([talk.address], 20)
     assert sum(body["seed"] == 3 for body in talk.bodies) == 1
@@ -229,7 +229,7 @@ def test_answers_that_nobody_takes_end_the_asking() -> None:
 
         until(quiet, "the end of what was on its way")
         assert len(talk.bodies) < 2000
-    assert "asking" not in {thread.name for thread in threading.enumerate()}
+    assert "http-requests" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_key_is_sent_and_never_shown() -> None:

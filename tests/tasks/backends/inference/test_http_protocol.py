@@ -38,7 +38,7 @@ def test_how_long_to_wait_is_taken_from_the_answer() -> None:
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
 def test_a_refusal_says_who_refused_and_why(status: int) -> None:
-    with pytest.raises(ValueError, match=f"http://host/v1/completions refused: {status} it is so"):
+    with pytest.raises(ValueError, match=f"http://host/v1/completions refused the request: {status} it is so"):
         parse_response(_answer(status, json={"error": {"message": "it is so"}}), _client_config())
 
 

@@ -97,7 +97,7 @@ def test_by_chat_the_prompt_is_the_message_of_a_user() -> None:
     assert set(body) == {"model", "messages", "seed", "temperature", "top_p", "max_tokens"}
     with answering(owner="vllm") as talk:
         (one,) = _teach([talk.address], _ASKED[:1], teacher_api="chat")
-    assert one.log_probability == -2.0
+    assert one.sum_logprob == -2.0
 
 
 @pytest.mark.parametrize(("content", "end", "text"), [(None, "length", ""), ("", "stop", ""), ("so", "length", "so")])
@@ -197,7 +197,7 @@ def test_an_adapter_that_does_not_answer_as_its_probe_says_is_refused(
     probe = json.loads((tampered / "probe.json").read_text())
     probe["log_probability"] += 0.002 * len(probe["token_ids"])
     (tampered / "probe.json").write_text(json.dumps(probe))
-    with pytest.raises(ValueError, match=r"does not speak for .*tampered: its probe has log-probability"):
+    with pytest.raises(ValueError, match=r"does not serve the weights of .*tampered: the log-probability of"):
         _say(outside, tampered, sampler="server")
 
 
@@ -223,7 +223,7 @@ def test_a_teacher_on_a_real_server_answers_by_chat(outside: Backends, first: Tr
 
 @_real
 def test_a_refusal_of_a_real_server_is_a_sentence(outside: Backends, first: Trained) -> None:
-    with pytest.raises(ValueError, match=r"/v1/completions refused: 400 .*"):
+    with pytest.raises(ValueError, match=r"/v1/completions refused the request: 400 .*"):
         _say(outside, _NOWHERE, [Prompt("", 0)], teacher=str(first.folder))
 
 
@@ -239,5 +239,5 @@ def test_texts_of_server_and_engine_keep_to_a_schema(outside: Backends, backends
 
 @_real
 def test_a_model_that_no_server_has_is_refused(outside: Backends, second: Trained) -> None:
-    with pytest.raises(ValueError, match=r"not the model .*; leave resources\.server_urls out"):
+    with pytest.raises(ValueError, match=r"not the model .*Remove `resources\.server_urls`"):
         _say(outside, second.folder, sampler="server")

@@ -5,21 +5,21 @@ import pytest
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from tasks.backends import Sampling  # noqa: E402
-from tasks.backends.inference.transformers_decoding import _filtered, _penalised  # noqa: E402
+from tasks.backends.inference.transformers_decoding import _apply_penalties, _filter_tokens  # noqa: E402
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
 
 
 def kept(**settings: float) -> list[int]:
     """Tokens that can still be drawn."""
-    found = _filtered(LOGITS, Sampling(**settings))
+    found = _filter_tokens(LOGITS, Sampling(**settings))
     assert float(found.sum()) == pytest.approx(1)
     return torch.nonzero(found).flatten().tolist()
 
 
 def test_without_a_limit_every_token_can_be_drawn_with_its_probability() -> None:
     assert kept() == [0, 1, 2, 3]
-    assert _filtered(LOGITS, Sampling()).tolist() == pytest.approx([0.5, 0.25, 0.15, 0.1])
+    assert _filter_tokens(LOGITS, Sampling()).tolist() == pytest.approx([0.5, 0.25, 0.15, 0.1])
 
 
 def test_top_k_keeps_the_k_likeliest() -> None:
@@ -39,7 +39,7 @@ def test_min_p_is_relative_to_the_likeliest() -> None:
 
 def penalised(**settings: float) -> list[float]:
     """Logits 2, 1, -1 and 0 after a prompt of token 2 and the words 0, 0, 1."""
-    return _penalised(torch.tensor([2.0, 1.0, -1.0, 0.0]), Sampling(**settings), [2], [0, 0, 1]).tolist()
+    return _apply_penalties(torch.tensor([2.0, 1.0, -1.0, 0.0]), Sampling(**settings), [2], [0, 0, 1]).tolist()
 
 
 def test_without_penalties_logits_stay() -> None:

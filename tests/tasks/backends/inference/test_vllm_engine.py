@@ -136,7 +136,9 @@ def test_a_model_that_does_not_answer_as_its_probe_says_is_refused(
     probe["log_probability"] += 0.002 * len(probe["token_ids"])
     (tampered / "probe.json").write_text(json.dumps(probe))
     before = _say(backends, first.folder)
-    with pytest.raises(ValueError, match=r"vLLM does not speak for .*tampered: its probe has log-probability"):
+    with pytest.raises(
+        ValueError, match=r"vLLM does not compute the probabilities of .*tampered: the log-probability of"
+    ):
         _say(backends, tampered)
     assert _say(backends, first.folder) == before
 
@@ -146,12 +148,12 @@ def test_weights_that_belong_to_another_probe_are_refused(
 ) -> None:
     mixed = _copied(second.folder, tmp_path / "mixed")
     shutil.copy(first.folder / "model.safetensors", mixed)
-    with pytest.raises(ValueError, match="vLLM does not speak for"):
+    with pytest.raises(ValueError, match="vLLM does not compute the probabilities of"):
         _say(backends, mixed)
 
 
 def test_a_folder_that_is_no_model_is_refused(backends: Backends, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no model: expected a folder with config\.json and weights"):
+    with pytest.raises(ValueError, match=r"is not a model\. Expected a folder with config\.json and weights"):
         _say(backends, tmp_path)
 
 

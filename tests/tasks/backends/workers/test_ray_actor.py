@@ -26,7 +26,9 @@ def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(mode
     assert host.call("sample", asked) == said
     with pytest.raises(ValueError, match="is not an n-gram model"):
         host.call("score", (tmp_path / "logs", ["yes"], (1.0,)))
-    with pytest.raises(ValueError, match=r"does not see .*nowhere: every machine of the cluster must see the store"):
+    with pytest.raises(
+        ValueError, match=r"nowhere does not exist on .*Every machine of the Ray cluster must have the store"
+    ):
         host.call("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
     host.close()
     assert not host._worker.alive

@@ -23,13 +23,13 @@ from tasks.orchestration.runners import map_pieces
 def test_an_address_without_a_cluster_is_told_in_one_sentence(address: str, said: str) -> None:
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    with pytest.raises(ValueError, match=f"^resources.ray is '{address}', and no Ray cluster answers there.*{said}"):
+    with pytest.raises(ValueError, match=f"^Cannot connect to the Ray cluster at '{address}'.*{said}"):
         connect(address)
 
 
 def test_a_cluster_is_refused_where_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"Ray is not installed; pip install 'heirloom\[ray\]'"):
+    with pytest.raises(ValueError, match=r"Ray is not installed\. Run pip install 'heirloom\[ray\]'"):
         require_ray()
 
 
@@ -38,7 +38,7 @@ def test_a_site_with_a_cluster_needs_it_before_any_work(tmp_path: Path) -> None:
         pytest.skip("Ray is not installed")
     with (
         open_backends(Resources(ray="127.0.0.1:1"), tmp_path, map_pieces) as opened,
-        pytest.raises(ValueError, match="no Ray cluster answers"),
+        pytest.raises(ValueError, match="Cannot connect to the Ray cluster"),
     ):
         opened.preload(NgramTraining(), Sampling(sampler="ngram"))
 
