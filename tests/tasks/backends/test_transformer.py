@@ -211,7 +211,7 @@ def _block_loss(model: Path, texts: list[str]) -> float:
 def test_stopping_early_with_too_little_held_out_text_is_refused(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="held-out text is shorter than one block of 64 tokens"):
+    with pytest.raises(ValueError, match="held-out text, which is shorter than one block of 64 tokens"):
         _learn(
             backends, tiny.model_copy(update={"load_best_model_at_end": True}), tmp_path, first.corpus, heldout=["a"]
         )
