@@ -7,6 +7,7 @@ so that help pages and usage errors do not wait for pyarrow, DuckDB, scipy or Pr
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ from flows.cli.help import command_group
 
 USAGE_EXIT_CODE = 2
 _DEBUG_VARIABLE = "HEIRLOOM_DEBUG"
+_BROKEN_PIPE_EXIT_CODE = 141
+"""Exit code of a process that SIGPIPE ended, as shells report it."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
 """Errors of the machine that name no file."""
 
@@ -52,12 +55,18 @@ app.add_typer(theory.app, name="theory", rich_help_panel="Theory")
 
 def main() -> None:
     """Run a command. A mistake of the user ends with one sentence and exit code 2; a bug keeps its traceback."""
+    _open_closed_streams()
     from flows.orchestration.environment import configure_environment
 
     configure_environment()
     try:
         # In this mode typer.Exit does not raise: its code is returned.
         code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, which would print the error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_BROKEN_PIPE_EXIT_CODE)
     except (KeyboardInterrupt, typer.Abort):
         exit_with_error("Interrupted. Run the same command again to resume.", 130)
     except Exception as error:
@@ -73,6 +82,21 @@ def main() -> None:
         exit_with_error(message, code)
     if code:
         sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that the caller closed, as `heirloom ... <&- >&-` does, on the null device.
+
+    Otherwise the next file that is opened would get the number of the stream, and receive what is printed.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is `descriptor`
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (open until exit)
 
 
 def exit_with_error(sentence: str, code: int) -> None:

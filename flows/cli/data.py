@@ -1,5 +1,6 @@
 """Commands that ingest human text and evaluation sets."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -53,7 +54,8 @@ def ingest(
     for reason, count in rejection_reasons(chosen_site, name).items():
         console.print(f"  {count:>12,} {reason}", markup=False, soft_wrap=True)
     console.print(
-        'Details: heirloom sql "select filter, reason, count(*) from rejected_documents group by all"',
+        f"Details: heirloom sql --store {shlex.quote(str(chosen_site.store))} "
+        '"select filter, reason, count(*) from rejected_documents group by all"',
         markup=False,
         soft_wrap=True,
     )

@@ -1,6 +1,7 @@
 """Print the recipes before a run, and the outcome after it as one table."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def print_summary(console: Console, store: Path, folder: Path, seconds: Mapping[
         console.print(f"[dim]time, all runs together: {shown}[/]")
     console.print(f"report    {folder / 'report.html'}", markup=False, soft_wrap=True)
     console.print(
-        f"try next  heirloom sql --store {store} "
+        f"try next  heirloom sql --store {shlex.quote(str(store))} "
         '"select generation, origin, count(*) from corpus group by all order by all"',
         markup=False,
         soft_wrap=True,

@@ -99,3 +99,19 @@ def test_a_corpus_is_exported_and_its_folder_printed(
     assert capsys.readouterr().out.strip() == str(folder)
     rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     assert {row["origin"] for row in rows} == {"human", "synthetic"}
+
+
+def test_closed_standard_streams_and_a_closed_pipe_show_no_traceback(ingested: Site) -> None:
+    def shell(words: str) -> subprocess.CompletedProcess[str]:
+        command = f"{sys.executable} -m flows sql --store '{ingested.store}' --format csv {words}"
+        return subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    closed_input = shell("'select 1 as a' <&-")
+    assert (closed_input.returncode, closed_input.stdout, closed_input.stderr) == (0, "a\n1\n", "")
+    no_statement = shell("<&-")
+    assert (no_statement.returncode, no_statement.stdout) == (2, "")
+    assert no_statement.stderr.startswith("heirloom: Found no SQL statement")
+    closed_output = shell("'select 1 as a' >&-")
+    assert (closed_output.returncode, closed_output.stderr) == (0, "")
+    closed_pipe = shell("'from range(1000000)' | head -1")
+    assert (closed_pipe.returncode, closed_pipe.stdout, closed_pipe.stderr) == (0, "range\n", "")
