@@ -24,7 +24,7 @@ class DedupSettings(BaseModel):
     )
 
 
-_FORMAT_SETTINGS = ("csv_delimiter", "csv_quote", "csv_escape")
+_OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape")
 
 
 class IngestSettings(BaseModel):
@@ -35,6 +35,9 @@ class IngestSettings(BaseModel):
     text_column: str = Field("text", description="Column with the text or the conversation, in sources with columns")
     response_column: str | None = Field(
         None, description="Column with the response; `text_column` then holds the prompt"
+    )
+    input_column: str | None = Field(
+        None, description="Column to append to the prompt after an empty line, such as Alpaca's `input`"
     )
     id_column: str | None = Field(None, description="Column with the document's own id, stored as `document_id`")
     license_column: str | None = Field(None, description="Column with the license of each document")
@@ -81,7 +84,7 @@ class IngestSettings(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that decide which snapshot an ingest yields, without those that are not set."""
-        unset = {name for name in _FORMAT_SETTINGS if getattr(self, name) is None}
+        unset = {name for name in _OPTIONAL_SETTINGS if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=unset)
 
 

@@ -28,6 +28,18 @@ def rejection_reasons(site: Site, name: str) -> dict[str, int]:
     return dict(read_manifest(folder)["facts"].get("reasons", {}))
 
 
+def unread_columns(site: Site, name: str) -> tuple[dict[str, int], int]:
+    """Return the columns that the ingest of the newest snapshot did not read.
+
+    Returns:
+        The number of rows by column, for the 50 most frequent ones, and the number of columns.
+    """
+    store = site.synced().store
+    folder = human_folder(store, name, newest_snapshot(store, name)) / "rejected_documents"
+    facts = read_manifest(folder)["facts"]
+    return dict(facts.get("unread_columns", {})), facts.get("num_unread_columns", 0)
+
+
 @flow(name="add-eval-set", flow_run_name="{name}")
 def add_eval_set(
     sources: Sequence[str], dataset: str, name: str, settings: EvalSetSettings, site: Site

@@ -43,7 +43,7 @@ def ingest(
     chosen_site = load_site(site, store)
     with flow_session():
         from flows.ingest import ingest as ingest_flow
-        from flows.ingest import rejection_reasons
+        from flows.ingest import rejection_reasons, unread_columns
 
         counts = ingest_flow(sources, name, chosen, chosen_site)
     console.print(
@@ -53,6 +53,11 @@ def ingest(
     )
     for reason, count in rejection_reasons(chosen_site, name).items():
         console.print(f"  {count:>12,} {reason}", markup=False, soft_wrap=True)
+    rows_by_column, num_columns = unread_columns(chosen_site, name)
+    for column, count in rows_by_column.items():
+        console.print(f"  {count:>12,} rows with column {column!r}, which was not read", markup=False, soft_wrap=True)
+    if num_columns > len(rows_by_column):
+        console.print(f"  {num_columns - len(rows_by_column):,} more columns were not read", markup=False)
     console.print(
         f"Details: heirloom sql --store {shlex.quote(str(chosen_site.store))} "
         '"select filter, reason, count(*) from rejected_documents group by all"',

@@ -35,11 +35,13 @@ class Columns:
     quote: str | None = None
     """Default: `"`; empty: no quoting."""
     escape: str | None = None
+    prompt_input: str | None = None
+    """Column to append to the prompt after an empty line, where it is not empty."""
 
     @property
     def names(self) -> list[str]:
         """Every column to read, the text first."""
-        names = (self.text, self.response, self.document_id, self.license, self.source)
+        names = (self.text, self.response, self.document_id, self.license, self.source, self.prompt_input)
         return list(dict.fromkeys(name for name in names if name))
 
 
@@ -68,6 +70,8 @@ class Block:
     rows: Sequence[Any]
     kind: str
     position: int = 0
+    unread_columns: Sequence[str] = ()
+    """Columns of the source that are not read; lines of JSON have their own."""
 
     def size(self) -> int:
         """Return the approximate number of bytes of text in the block."""
@@ -82,6 +86,7 @@ CHUNK_BYTES = 4 << 20
 
 
 _BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class UnreadableFileError(HeirloomError):
@@ -157,7 +162,7 @@ def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
     """Yield decompressed chunks, the position in the compressed file, and an error if the file is truncated.
 
     Raises:
-        UnreadableFileError: it cannot be opened, or is not compressed as its suffix implies.
+        UnreadableFileError: it cannot be opened, is not compressed as its suffix implies, or is UTF-16.
     """
     num_bytes_read = 0
     try:
@@ -168,6 +173,9 @@ def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
         content: Any = pa.CompressedInputStream(raw, file.compression) if file.compression else raw
         try:
             while chunk := content.read(CHUNK_BYTES):
+                if not num_bytes_read and chunk.startswith(_UTF16_BOMS):
+                    advice = f"convert it to UTF-8: iconv -f UTF-16 -t UTF-8 {file.path.name}"
+                    raise UnreadableFileError(file.path, "is UTF-16", advice)
                 yield chunk if num_bytes_read else chunk.removeprefix(_BOM), raw.tell(), ""
                 num_bytes_read += len(chunk)
         except OSError as error:

@@ -3,12 +3,14 @@
 import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import orjson
 import pyarrow as pa
 
+from heirloom.errors import HeirloomError
 from storage.readers.base import NOT_UTF8, TOO_LONG, Block, Columns, Document
 from storage.readers.discovery import find_files, read_sources
 
@@ -16,8 +18,14 @@ Cells: TypeAlias = dict[str, Any]
 """Values of a row by column."""
 
 
-def documents(block: Block, columns: Columns) -> Iterator[Document]:
-    """Yield one document per row, in order."""
+def documents(block: Block, columns: Columns, unread: Counter[str] | None = None) -> Iterator[Document]:
+    """Yield one document per row, in order.
+
+    Args:
+        block: rows of a source.
+        columns: columns to read.
+        unread: counts of rows by column, to which columns that are not read are added.
+    """
     if block.kind == "documents":
         yield from block.rows
         return
@@ -29,6 +37,8 @@ def documents(block: Block, columns: Columns) -> Iterator[Document]:
         "batches": _of_batches,
     }
     rows = readers[block.kind](block.rows, columns)
+    if unread is not None:
+        rows = _count_unread(rows, block, columns, unread)
     for row_number, row in enumerate(rows, block.first_row):
         if isinstance(row, str):
             yield Document("", source, row_number, error=row)
@@ -38,8 +48,27 @@ def documents(block: Block, columns: Columns) -> Iterator[Document]:
             yield _document(row, source, row_number, columns)
 
 
-def read_documents(source: str, column: str) -> Iterator[Document]:
+def _count_unread(
+    rows: Iterator[Cells | str], block: Block, columns: Columns, unread: Counter[str]
+) -> Iterator[Cells | str]:
+    counts = Counter[str]()
+    num_rows = 0
+    for row in rows:
+        num_rows += 1
+        if not isinstance(row, str):
+            counts.update(list(row))
+        yield row
+    for name in columns.names:
+        counts.pop(name, None)
+    counts.update(dict.fromkeys(block.unread_columns, num_rows))
+    # A key of JSON may contain a lone surrogate, which cannot be stored as UTF-8.
+    unread.update({name.encode("utf-8", "replace").decode(): count for name, count in counts.items()})
+
+
+def read_documents(source: str, column: str, unread: Counter[str] | None = None) -> Iterator[Document]:
     """Yield every text of a source; a conversation becomes a document with an error.
+
+    Columns that are not read are counted in `unread`, see `documents`.
 
     Raises:
         HeirloomError: the source cannot be read.
@@ -47,7 +76,7 @@ def read_documents(source: str, column: str) -> Iterator[Document]:
     columns = Columns(column)
     for blocks in read_sources([(source, find_files(source))], columns):
         for block in blocks:
-            for document in documents(block, columns):
+            for document in documents(block, columns, unread):
                 plain = isinstance(document.content, str)
                 yield document if plain else document._replace(content="", error=f"a conversation in column {column}")
 
@@ -70,6 +99,12 @@ def _document(cells: Cells, source: str, row_number: int, columns: Columns) -> D
             reason = no_text(columns.text)
         elif not isinstance(response, str) or not response.strip():
             reason = no_text(columns.response)
+    if columns.prompt_input and not reason and (prompt_input := cells.get(columns.prompt_input)):
+        if not isinstance(prompt_input, str) or not isinstance(content, str):
+            reason = no_text(columns.prompt_input if isinstance(content, str) else columns.text)
+        elif prompt_input.strip():
+            content = f"{content}\n\n{prompt_input}"
+            reason = TOO_LONG if len(content) > columns.max_length else ""
     if columns.source:
         source = _to_text(cells.get(columns.source)) or source
     return Document(
@@ -148,6 +183,27 @@ def _has_role(message: object) -> bool:
     return isinstance(message, dict) and any(isinstance(message.get(name), str) for name in _ROLE_FIELDS)
 
 
+def no_text_error(place: object, reasons: Counter[str], column: str, present: Sequence[str]) -> HeirloomError:
+    """Return the error for a file none of whose rows has text.
+
+    Args:
+        place: file or source.
+        reasons: rejected rows by reason.
+        column: name of the text column.
+        present: other columns of the rows.
+    """
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
+    advice = "Check the file."
+    if any(reason == NOT_UTF8 for reason in reasons):
+        advice = "Convert it to UTF-8, for example with `iconv -f LATIN1 -t UTF-8`."
+    elif any(reason.startswith("a JSON array") for reason in reasons):
+        advice = "Write one object a line, for example with `jq -c '.[]'`."
+    elif no_text(column) in reasons:
+        listed = ", ".join(map(repr, present[:50])) or "none"
+        advice = f"Name the text column with `--text-column`; other columns: {listed}."
+    return HeirloomError(f"{place} has no text in column `{column}` ({counts or 'no rows'}). {advice}")
+
+
 def no_text(column: str) -> str:
     """Return the reason for rejecting a row without text in a column."""
     return f"no text in column {column}"
@@ -167,7 +223,12 @@ def _of_lines(lines: Sequence[bytes | None], columns: Columns) -> Iterator[Cells
             value, reason = orjson.loads(line), ""
         except ValueError:
             value, reason = _parse_leniently(line)
-        yield reason or (value if isinstance(value, dict) else "not a JSON object")
+        yield reason or (value if isinstance(value, dict) else _not_an_object(value))
+
+
+def _not_an_object(value: object) -> str:
+    is_table = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return "a JSON array of objects, not one object a line" if is_table else "not a JSON object"
 
 
 def _parse_leniently(line: bytes) -> tuple[Any, str]:

@@ -24,7 +24,7 @@ from storage.readers.base import (
     truncation_reason,
 )
 from storage.readers.delimited import LONG_LINE, Dialect, RowParser
-from storage.readers.parquet import read_batches
+from storage.readers.parquet import read_batches, unread_columns
 
 
 def _jsonl(file: SourceFile, columns: Columns) -> Iterator[Block]:
@@ -51,6 +51,7 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
     require_columns(file.path, columns, header, _delimiter_advice(columns, header))
     parser.num_cells = len(header)
     chosen = [header.index(name) for name in columns.names]
+    unread = [name for name in header if name not in columns.names]
     rows: list[Any] = []
     place = size = 0
     for row in rows_in_order:
@@ -58,10 +59,10 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
         rows.append(cells)
         size += sum(map(len, cells))
         if size > BLOCK_BYTES or len(rows) == BLOCK_ROWS:
-            yield Block(file.name, place, rows, "rows", state.position)
+            yield Block(file.name, place, rows, "rows", state.position, unread)
             place, size, rows = place + len(rows), 0, []
     if rows:
-        yield Block(file.name, place, rows, "rows", state.position)
+        yield Block(file.name, place, rows, "rows", state.position, unread)
     if state.reason:
         yield _rejected_rest(file, place + len(rows), state.reason)
 
@@ -87,8 +88,11 @@ def _delimiter_advice(columns: Columns, header: Sequence[str]) -> str:
 def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
     place = 0
     try:
+        unread: list[str] | None = None
         for batches, position in read_batches(file, columns):
-            yield Block(file.name, place, batches, "batches", position)
+            # Only now the file is known to be readable.
+            unread = unread_columns(file, columns) if unread is None else unread
+            yield Block(file.name, place, batches, "batches", position, unread)
             place += sum(batch.num_rows for batch in batches)
     except (pa.ArrowException, OSError) as error:
         yield _rejected_rest(file, place, single_line(error))

@@ -49,6 +49,11 @@ def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.R
             yield pending, file.size * (group + 1) // groups
 
 
+def unread_columns(file: SourceFile, columns: Columns) -> list[str]:
+    """Return the columns of a Parquet file that are not read."""
+    return [name for name in pq.read_schema(file.path).names if name not in columns.names]
+
+
 def _batch_rows(path: Path, group: pq.RowGroupMetaData, wanted: list[str]) -> int:
     """Return a batch size that bounds memory: a dictionary value is stored once on disk but may be in every row."""
     rows = BLOCK_ROWS

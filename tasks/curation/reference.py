@@ -8,6 +8,7 @@ temporary files, and read again where they are close to a new text, as earlier g
 import contextlib
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,8 @@ from curation.decisions import EMPTY_RECORDS, RecordSet
 from curation.dedup.reference import ReferenceIndex
 from curation.filters.base import Need
 from curation.pipeline import CurateSettings
-from heirloom.errors import HeirloomError
 from storage.readers.discovery import find_files
-from storage.readers.documents import read_documents
+from storage.readers.documents import no_text_error, read_documents
 
 _TEXT_NEEDS: frozenset[Need] = frozenset({"human_train", "protected", "survivors", "references"})
 """Needs that only the texts themselves meet."""
@@ -81,17 +81,20 @@ def read_texts(sources: Sequence[str], column: str, content: Digest) -> Iterator
     """
     for source in sources:
         num_readable = 0
+        reasons, unread_columns = Counter[str](), Counter[str]()
         paths = {file.name: str(file.path) for file in find_files(source)}
-        for document in read_documents(source, column):
+        for document in read_documents(source, column, unread_columns):
             path = paths.get(document.source, f"{source}/{document.source}")
             # JSON can contain a lone surrogate, which cannot be stored as UTF-8.
             encoded = document.content.encode("utf-8", "replace")
-            if not document.error:
+            if document.error:
+                reasons[document.error] += 1
+            else:
                 num_readable += 1
                 content.update(b"%d\0%s" % (len(encoded), encoded))
             yield Text(f"{path}#{document.row_number}", encoded.decode(), path, document.row_number, document.error)
         if not num_readable:
-            raise HeirloomError(f"{source} has no readable text in column {column!r}; name another with --text-column")
+            raise no_text_error(source, reasons, column, sorted(unread_columns))
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from storage.index.partitioned_scratch import discard, scratch
 from storage.names import check_name
 from storage.readers.base import SourceFile
 from storage.readers.discovery import find_files, read_sources
+from storage.readers.documents import no_text_error
 from storage.readers.formats import JSON_LINES_SUFFIXES
 from storage.runs.run import Attempt
 from tasks.context import HumanData
@@ -48,6 +49,8 @@ from tasks.orchestration.progress import ProgressReporter, progress
 
 _MIN_RECORDS = {"human_train": 20, "human_heldout": 5}
 _KEY_BATCH_ROWS = 16_384
+_ROW_SUFFIXES = (*JSON_LINES_SUFFIXES, ".csv", ".tsv")
+_MAX_LISTED_COLUMNS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,8 @@ class SourceCounts:
 
     num_documents: int
     content_hash: str
+    unread_columns: Counter[str]
+    """Rows by column that was not read."""
 
 
 @task
@@ -124,7 +129,12 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
             _require_min_records(counts.num_documents, writers, opened.values())
             for output, draft in opened.items():
                 if draft:
-                    draft.facts = {"sources": list(sources), "reasons": dict(writers[output].reasons.most_common())}
+                    draft.facts = {
+                        "sources": list(sources),
+                        "reasons": dict(writers[output].reasons.most_common()),
+                        "unread_columns": dict(counts.unread_columns.most_common(_MAX_LISTED_COLUMNS)),
+                        "num_unread_columns": len(counts.unread_columns),
+                    }
         return artifacts
 
 
@@ -180,6 +190,7 @@ def _read_sources(
     total_bytes = sum(file.size for source in sources for file in source.files)
     positions = deque[int]()
     num_documents, num_unreadable = Counter[str](), Counter[str]()
+    reasons, unread_columns = Counter[tuple[str, str]](), Counter[str]()
     content_hash = hashlib.sha256()
 
     def batches() -> Iterator[BlockBatch]:
@@ -192,24 +203,21 @@ def _read_sources(
         content_hash.update(result.content_hash)
         num_documents.update(result.documents)
         num_unreadable.update(result.unreadable)
+        reasons.update(result.unread_reasons)
+        unread_columns.update(result.unread_columns)
         done = num_documents.total()
         per_second = done / max(1e-9, time.monotonic() - start)
         report(positions.popleft(), total_bytes, f"{done:,} documents, {per_second:,.0f}/s")
-    _require_text_column(sources, num_documents, num_unreadable, settings.text_column)
-    return SourceCounts(num_documents=num_documents.total(), content_hash=content_hash.hexdigest()[:32])
-
-
-def _require_text_column(
-    sources: Sequence[Source], num_documents: Counter[str], num_unreadable: Counter[str], text_column: str
-) -> None:
-    """Refuse a file that the user named and that has no document with text."""
     for file in (file for source in sources for file in source.files):
-        if not file.explicit or file.kind not in JSON_LINES_SUFFIXES:
-            continue
-        if num_documents[file.name] and num_documents[file.name] == num_unreadable[file.name]:
-            raise HeirloomError(
-                f"{file.path} has no text in column `{text_column}`. Name the text column with `--text-column`."
-            )
+        # A named file without any text is refused; one that was found in a folder is only counted.
+        if file.explicit and file.kind in _ROW_SUFFIXES and 0 < num_documents[file.name] == num_unreadable[file.name]:
+            file_reasons = Counter({reason: count for (name, reason), count in reasons.items() if name == file.name})
+            raise no_text_error(file.path, file_reasons, settings.text_column, sorted(unread_columns))
+    return SourceCounts(
+        num_documents=num_documents.total(),
+        content_hash=content_hash.hexdigest()[:32],
+        unread_columns=unread_columns,
+    )
 
 
 def _capacity(previous: Mapping[str, Path], settings: IngestSettings) -> dict[str, int | None]:

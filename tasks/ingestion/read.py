@@ -88,6 +88,10 @@ class ReadResult:
     """Documents by file."""
     unreadable: Counter[str]
     """Documents whose text could not be read, by file."""
+    unread_reasons: Counter[tuple[str, str]]
+    """Documents whose text could not be read, by file and reason."""
+    unread_columns: Counter[str]
+    """Rows by column that was not read."""
     reasons: Counter[str]
     """Rejected documents by reason."""
     content_hash: bytes
@@ -127,6 +131,7 @@ def input_columns(settings: IngestSettings) -> Columns:
         delimiter=settings.csv_delimiter,
         quote=settings.csv_quote,
         escape=settings.csv_escape,
+        prompt_input=settings.input_column,
     )
 
 
@@ -135,13 +140,16 @@ def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBa
     texts: list[HumanText] = []
     rejections: list[Rejection] = []
     num_documents, num_unreadable = Counter[str](), Counter[str]()
+    unread_reasons, unread_columns = Counter[tuple[str, str]](), Counter[str]()
     columns = input_columns(settings)
     for block in batch.blocks:
-        for document in documents(block, columns):
+        for document in documents(block, columns, unread_columns):
             num_documents[block.source] += 1
             reason = document.error or _append_texts(document, settings, texts)
             if reason:
-                num_unreadable[block.source] += bool(document.error)
+                if document.error:
+                    num_unreadable[block.source] += 1
+                    unread_reasons[block.source, document.error] += 1
                 rejections.append(Rejection(document.source, document.row_number, reason, document.document_id))
     hashes = [text.hash for text in texts]
     keys = [text.exact_key for text in texts]
@@ -151,6 +159,8 @@ def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBa
     return ReadResult(
         documents=num_documents,
         unreadable=num_unreadable,
+        unread_reasons=unread_reasons,
+        unread_columns=unread_columns,
         reasons=Counter(rejection.reason for rejection in rejections),
         content_hash=_content_hash(texts, rejections),
     )

@@ -94,7 +94,7 @@ def test_a_missing_store_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: py
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"body": "a text"}\n', "has no text in column `text`. Name the text column with `--text-column`"),
+        ('{"body": "a text"}\n', "has no text in column `text` (1 no text in column text). Name the text column with"),
         ("", "0 documents yield 0 records for `human_train`"),
         ('{"text": "one two three"}\n' * 50, "at least 20 are needed. Add documents. Rejected: 49 exact duplicate"),
     ],

@@ -187,7 +187,7 @@ def test_another_column_can_be_named(kind: str, tmp_path: Path) -> None:
 
 def test_a_table_in_utf16_is_refused_in_a_sentence_that_can_be_printed(tmp_path: Path) -> None:
     (tmp_path / "wide.csv").write_bytes("text,n\nhello,1\n".encode("utf-16"))
-    with pytest.raises(ValueError, match="no column 'text'") as refused:
+    with pytest.raises(ValueError, match="is UTF-16; convert it to UTF-8") as refused:
         _read(tmp_path / "wide.csv")
     assert str(refused.value).encode()
 

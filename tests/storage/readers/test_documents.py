@@ -128,3 +128,16 @@ def test_an_empty_prompt_or_response_is_rejected(prompt: str, answer: str, colum
     line = json.dumps({"prompt": prompt, "answer": answer}).encode()
     (document,) = documents(Block("a", 0, [line], "lines"), Columns("prompt", "answer"))
     assert document.error == f"no text in column {column}"
+
+
+def test_the_input_of_an_instruction_is_appended_to_the_prompt() -> None:
+    columns = Columns("instruction", "output", prompt_input="input")
+    rows = [{"input": "4, 9"}, {"input": ""}, {"input": None}, {}, {"input": 7}]
+    lines = [json.dumps({"instruction": "Add.", "output": "13", **row}).encode() for row in rows]
+    assert [(document.content, document.error) for document in documents(Block("a", 0, lines, "lines"), columns)] == [
+        ("Add.\n\n4, 9", ""),
+        ("Add.", ""),
+        ("Add.", ""),
+        ("Add.", ""),
+        ("", "no text in column input"),
+    ]

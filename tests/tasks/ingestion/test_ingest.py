@@ -295,10 +295,43 @@ def test_rejected_documents_are_counted_by_reason(tmp_path: Path) -> None:
 def test_a_file_without_the_text_column_is_refused(tmp_path: Path) -> None:
     source = _write_jsonl(tmp_path / "a.jsonl", human_texts(100))
     with pytest.raises(
-        HeirloomError, match=r"has no text in column `body`\. Name the text column with `--text-column`"
+        HeirloomError,
+        match=r"has no text in column `body` \(100 no text in column body\)\. Name the text column with "
+        r"`--text-column`; other columns: .*'text'",
     ):
         ingest(tmp_path / "store", "letters", [source], IngestSettings(text_column="body"))
     assert _stored_paths(tmp_path / "store") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.csv", "id,text\n0,Café one\n1,Café two\n".encode("latin-1"), r"\(2 not UTF-8\)\. Convert it to UTF-8"),
+        ("a.jsonl", b'[{"text": "one"}, {"text": "two"}]', r"\(1 a JSON array of objects, .* Write one object a line"),
+        ("a.csv", "id,text\n0,one\n".encode("utf-16"), r"is UTF-16; convert it to UTF-8: iconv -f UTF-16"),
+        ("a.csv", b"id,text\n0,one, two\n", r"\(1 more cells than the header\)\. Check the file"),
+    ],
+)
+def test_a_file_without_readable_rows_is_refused_with_advice_for_its_cause(
+    name: str, content: bytes, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(HeirloomError, match=sentence):
+        ingest(tmp_path / "store", "letters", [str(tmp_path / name)], IngestSettings())
+
+
+def test_columns_that_are_not_read_are_counted_by_rows(tmp_path: Path) -> None:
+    rows = [
+        {"text": text, "url": "x"} | ({"score": 1} if number < 7 else {})
+        for number, text in enumerate(human_texts(100))
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "b.csv").write_text("text,url\nA text of a table,x\n")
+    snapshot = ingest(
+        tmp_path / "store", "letters", [str(tmp_path)], IngestSettings(dedup=DedupSettings(method="exact"))
+    )
+    facts = read_manifest(snapshot["rejected_documents"].folder)["facts"]
+    assert (facts["unread_columns"], facts["num_unread_columns"]) == ({"url": 101, "score": 7}, 2)
 
 
 def test_a_dataset_name_that_is_not_a_folder_name_is_refused(tmp_path: Path) -> None:
