@@ -99,7 +99,7 @@ def test_every_form_is_in_source_order_with_help() -> None:
     ]
     assert len(fields) > 60
     assert [(title, name) for title, name, field in fields if "position" not in field] == []
-    assert schema["properties"]["num_generations"]["description"].startswith("generations to add")
+    assert schema["properties"]["num_generations"]["description"].startswith("number of generations to add")
 
 
 def form_fields(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
