@@ -82,7 +82,7 @@ def digits(*, generations: int = 20, seeds: Sequence[int] = (0, 1, 2), steps: in
     yield _at_least(f"{name}: variance with a tenth of human images / without, median", kept, 1, "(ours)")
 
 
-def _loop(
+def _loop(  # noqa: PLR0913, PLR0917
     backend: ModuleType,
     settings: Any,  # noqa: ANN401  (settings of any backend)
     human: Points,

@@ -22,7 +22,7 @@ _HELDOUT_STRIDE = 5
 """Every fifth passage is not trained on, and can start a chain."""
 
 
-def run_chain(
+def run_chain(  # noqa: PLR0913, PLR0917
     model: Path, seeds: Sequence[str], steps: int, sampling: Sampling, template: str, seed: int, backends: Backends
 ) -> Chains:
     """Sample one chain from each seed text, all chains in step.
