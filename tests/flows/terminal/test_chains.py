@@ -39,7 +39,7 @@ def test_greedy_and_sampled_chains_are_shown_step_by_step(finished_store: Path) 
         ({"run": "ghost"}, "There is no run ghost"),
         ({"generation": 9}, "Run tiny has no model of generation 9. Generations with a model: 0, 1, 2, 3"),
         ({"num_chains": 900}, "`--chains 900` requires 900 held-out texts, but letters has"),
-        ({"template": "again"}, "holds no {text}"),
+        ({"template": "again"}, "does not contain {text}"),
         ({"teacher": "wise"}, "`--run tiny` and `--teacher wise` both name a model. Pass one of them."),
         ({"run": "", "teacher": "wise"}, "The teacher is 'wise', but the site has neither resources.server_urls"),
         ({"dataset": "letters"}, "`--dataset letters` starts the chains of a teacher. Pass `--teacher MODEL`."),
