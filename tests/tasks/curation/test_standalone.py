@@ -172,9 +172,9 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(tmp_path: Path) -> None:
     empty = _written(tmp_path / "empty.jsonl", [])
     for source, against, column, sentence in (
         ("nowhere.jsonl", [], "text", "does not exist"),
-        (new, [], "body", "has no readable text in column 'body'"),
-        (empty, [], "text", "has no readable text"),
-        (new, [empty], "text", "has no readable text"),
+        (new, [], "body", "has no text in column `body`"),
+        (empty, [], "text", "has no text"),
+        (new, [empty], "text", "has no text"),
         (new, [new], "text", "--reference must differ from the source"),
     ):
         with pytest.raises(ValueError, match=sentence):

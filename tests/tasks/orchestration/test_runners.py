@@ -25,7 +25,7 @@ from tasks.backends.workers import trainer_client as learner
 from tasks.backends.workers.process import WorkerError
 from tasks.backends.workers.ray_cluster import LOCAL, connect
 from tasks.curation import dedup_index as indexing
-from tasks.curation.curate import _encoded
+from tasks.curation.curate import _encode_part
 from tasks.orchestration.prefect import without_prefect
 from tasks.orchestration.runners import map_pieces, task_runner_for
 from tests.conftest import human_texts
@@ -68,17 +68,17 @@ def test_pieces_come_back_in_order_and_the_same_from_threads_and_from_ray(
     @flow(task_runner=task_runner_for(ray), validate_parameters=False)
     def spreading(lock: object) -> list[bytes]:
         assert lock
-        return [vectors.tobytes() for vectors in map_pieces(_encoded, _PIECES, "embed")]
+        return [vectors.tobytes() for vectors in map_pieces(_encode_part, _PIECES, "embed")]
 
     with without_prefect():
-        alone = [vectors.tobytes() for vectors in map_pieces(_encoded, _PIECES, "embed")]
+        alone = [vectors.tobytes() for vectors in map_pieces(_encode_part, _PIECES, "embed")]
     assert len(set(alone)) == len(_PIECES)
     assert spreading(threading.Lock()) == alone
     assert np.frombuffer(alone[0], np.float16).size == 40 * 256
 
 
 def test_nothing_to_do_is_no_piece() -> None:
-    assert list(map_pieces(_encoded, [], "embed")) == []
+    assert list(map_pieces(_encode_part, [], "embed")) == []
 
 
 def _published(store: Path) -> dict[str, object]:
