@@ -91,7 +91,7 @@ def _published(store: Path) -> dict[str, object]:
 def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
     ingested: Site, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, size in ((speaker, "_PROMPTS_PER_CALL"), (learner, "_TEXTS_PER_CALL"), (indexing, "_PART")):
+    for module, size in ((speaker, "_PROMPTS_PER_CALL"), (learner, "_TEXTS_PER_CALL"), (indexing, "_PART_ROWS")):
         monkeypatch.setattr(module, size, 60)
     far = Site(store=shutil.copytree(ingested.store, tmp_path / "far"), resources=Resources.model_validate(_ON_RAY))
     one = recipe.model_copy(update={"num_generations": 1})
