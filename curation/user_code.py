@@ -8,7 +8,6 @@ Three forms of reference are accepted everywhere:
 """
 
 import contextlib
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, closest_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +111,8 @@ REWARDS = ExtensionPoint(setting="curate.best_of.objective", noun="reward", grou
 
 def suggest_name(name: str, known: Collection[str]) -> str:
     """The end of a sentence about an unknown name: the closest known name, if any is close."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else "."
+    closest = closest_name(name, known)
+    return f"; did you mean `{closest}`?" if closest else "."
 
 
 def _import(module_path: str) -> ModuleType:

@@ -12,7 +12,12 @@ class HeirloomError(ValueError):
     """
 
 
+def closest_name(name: str, known: Iterable[str]) -> str:
+    """Return the known name closest to `name`, or an empty string if none is close."""
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean `X`?`` for the known name closest to `name`, or an empty string if none is close."""
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean `{matches[0]}`?" if matches else ""
+    closest = closest_name(name, known)
+    return f" Did you mean `{closest}`?" if closest else ""
