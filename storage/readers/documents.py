@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -51,16 +51,17 @@ def documents(block: Block, columns: Columns, unread: Counter[str] | None = None
 def _count_unread(
     rows: Iterator[Cells | str], block: Block, columns: Columns, unread: Counter[str]
 ) -> Iterator[Cells | str]:
-    counts = Counter[str]()
+    # Rows of a source mostly have the same columns, so layouts are counted, and their columns once for each layout.
+    layouts: defaultdict[tuple[str, ...], int] = defaultdict(int)
     num_rows = 0
     for row in rows:
         num_rows += 1
         if not isinstance(row, str):
-            counts.update(list(row))
+            layouts[tuple(row)] += 1
         yield row
-    for name in columns.names:
-        counts.pop(name, None)
-    counts.update(dict.fromkeys(block.unread_columns, num_rows))
+    counts = Counter(dict.fromkeys(block.unread_columns, num_rows))
+    for layout, num_layout_rows in layouts.items():
+        counts.update(dict.fromkeys((name for name in layout if name not in columns.names), num_layout_rows))
     # A key of JSON may contain a lone surrogate, which cannot be stored as UTF-8.
     unread.update({name.encode("utf-8", "replace").decode(): count for name, count in counts.items()})
 
