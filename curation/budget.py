@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from heirloom.settings import Settings
 
 
-class BudgetSettings(BaseModel):
+class BudgetSettings(Settings):
     """`[budget]`: limits on cost, checked before each generation starts; a started generation is always finished."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_tokens: int | None = Field(
         None, gt=0, description="maximum number of tokens, generated plus trained on, over the whole run"

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.metrics.settings import METRICS
 from curation.metrics.types import Metrics, Value
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 Action = Literal["go", "warn", "raise_human_fraction", "roll_back", "stop"]
 Subject = Literal["model", "candidates", "corpus"]
@@ -24,10 +25,8 @@ _CUSTOM_PREFIX = "custom."
 _BASELINES = {"generation_0": "generation 0's", "human": "human text's"}
 
 
-class Limit(BaseModel):
+class Limit(Settings):
     """One bound on one metric: `at_most` or `at_least`, times the baseline's value or as a fixed number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str = Field(description="name of a metric (docs/metrics.md), or custom.NAME")
     subject: Subject = Field("model", description="subject that was measured: model, candidates or corpus")
@@ -69,10 +68,8 @@ class Limit(BaseModel):
         return float(self.at_most if self.at_most is not None else self.at_least or 0)
 
 
-class GateSettings(BaseModel):
+class GateSettings(Settings):
     """`[gate]`: limits on metrics, and the changes made when they are broken."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     limits: tuple[Limit, ...] = (
         Limit(metric="perplexity", at_most=1.5),

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.selection.apportionment import (
     Shares,
@@ -27,6 +27,7 @@ from curation.selection.apportionment import (
 )
 from curation.selection.sampling import fill_to_total
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 Policy = Literal["replace", "accumulate", "accumulate-subsample", "fixed-fraction", "anchor", "mixture"]
 _Rows: TypeAlias = NDArray[np.int64]
@@ -34,10 +35,8 @@ _FIXED_SIZE_POLICIES = ("accumulate-subsample", "fixed-fraction", "mixture")
 _NO_ROWS: _Rows = np.zeros(0, np.int64)
 
 
-class MixSettings(BaseModel):
+class MixSettings(Settings):
     """`[mix]`: composition of the next training corpus."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Policy = Field("anchor", description="which records form the next corpus")
     human_fraction: float | None = Field(

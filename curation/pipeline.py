@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.decisions import FilterResult, InvalidFilterResultError, RecordSet, decision_table
 from curation.dedup.minhash import MinHashSettings
@@ -35,6 +35,7 @@ from curation.selection.best_of import BestOfSettings
 from curation.selection.diversity import DiversitySettings
 from curation.user_code import FILTERS, REWARDS, suggest_name
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 _BUILTIN_CLASSES = (
     EmptyFilter,
@@ -57,10 +58,8 @@ _LAST_RULE = "pii"
 """The filter of single texts that runs last; filters of a user follow it by default."""
 
 
-class CurateSettings(BaseModel):
+class CurateSettings(Settings):
     """`[curate]`: the filters that a candidate has to pass, and their settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     filters: tuple[str, ...] = Field(
         ("empty", "exact", "decontamination", "human_overlap", "minhash", "semantic", "diversity"),

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from heirloom.settings import Settings
 
 ReviewAction = Literal["accept", "redo", "stop"]
 REVIEW_ACTIONS: tuple[ReviewAction, ...] = get_args(ReviewAction)
@@ -11,10 +13,8 @@ REVIEWED_ACTIONS = {"never": (), "warned": ("warn",), "always": ("go", "warn")}
 """Gate actions that need a review, by `review.when`. A retry, rollback or stop by the gate is never reviewed."""
 
 
-class ReviewSettings(BaseModel):
+class ReviewSettings(Settings):
     """`[review]`: whether a run waits for a human review before it continues. Not part of any fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     when: Literal["never", "warned", "always"] = Field(
         "never",

@@ -3,16 +3,15 @@
 import hashlib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from curation.dedup.minhash import MinHashSettings
 from curation.filters.decontamination import OverlapSettings
+from heirloom.settings import Settings
 
 
-class DedupSettings(BaseModel):
+class DedupSettings(Settings):
     """`dedup`: which documents count as duplicates during ingest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["exact", "near"] = Field(
         "near",
@@ -27,10 +26,8 @@ class DedupSettings(BaseModel):
 _OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape")
 
 
-class IngestSettings(BaseModel):
+class IngestSettings(Settings):
     """How documents become the human training and held-out records."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text_column: str = Field("text", description="Column with the text or the conversation, in sources with columns")
     response_column: str | None = Field(
@@ -88,10 +85,8 @@ class IngestSettings(BaseModel):
         return self.model_dump(mode="json", exclude=unset)
 
 
-class EvalSetSettings(BaseModel):
+class EvalSetSettings(Settings):
     """How documents become an eval set, and which overlap with it counts as exposure."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text_column: str = Field("text", description="Column with the text, in sources with columns")
     passage_length_chars: tuple[int, int] | None = Field(

@@ -12,6 +12,11 @@ class HeirloomError(ValueError):
     """
 
 
+def one_line(error: Exception) -> str:
+    """Return the message of a library's error on one line, at most 200 characters; its type if it has no message."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def closest_name(name: str, known: Iterable[str]) -> str:
     """Return the known name closest to `name`, or an empty string if none is close."""
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.6)), "")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from heirloom.settings import Settings
 
 
-class EditSettings(BaseModel):
+class EditSettings(Settings):
     """Which tokens are edited, and from how many the new one is drawn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(0.99, gt=0, le=1, description="probability at or above which a token is drawn again")
     top_k: int = Field(8, ge=1, description="likeliest tokens that the new one is drawn from")

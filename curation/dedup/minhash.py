@@ -23,7 +23,7 @@ from typing import Self, TypeAlias
 import numpy as np
 from datasketch import MinHash
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.decisions import DuplicateMatches
 from curation.dedup.kernels.dispatch import HashKernel, available_cores, choose_kernel, map_blocks
@@ -33,6 +33,7 @@ from curation.dedup.lsh import SearchScope, pack_pairs, select_representatives, 
 from curation.dedup.reference import SketchBatch
 from curation.text import ShingleUnit
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 SIGNATURE_FORMAT = 1
 """Raised when the same text and settings could give another signature or band hash."""
@@ -49,10 +50,8 @@ _FREQUENCY_SAMPLE, _MIN_FREQUENT_TEXTS = 2000, 10
 _ReadTexts: TypeAlias = Callable[[Indices], Texts]
 
 
-class MinHashSettings(BaseModel):
+class MinHashSettings(Settings):
     """`[curate.minhash]`: definition of a near-duplicate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(
         0.7, gt=0, le=1, description="Jaccard similarity at or above which a text is a near-duplicate of another"

@@ -7,11 +7,12 @@ arXiv:2303.09540) looks into one cluster and misses one eighth of the duplicates
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from curation.decisions import DuplicateMatches
 from curation.embeddings.base import Vectors
 from curation.embeddings.kmeans import fit_kmeans, nearest_clusters
+from heirloom.settings import Settings
 
 _BLOCK = 1024
 _TILE = 16_384
@@ -22,10 +23,8 @@ _NONE_SIMILAR = -2
 """Below every cosine similarity."""
 
 
-class SemanticSettings(BaseModel):
+class SemanticSettings(Settings):
     """`[curate.semantic]`: definition of a semantic duplicate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(
         0.92, gt=0, le=1, description="cosine similarity at or above which a text is a semantic duplicate of another"

@@ -5,7 +5,9 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from heirloom.settings import Settings
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -24,10 +26,8 @@ class Encoder(Protocol):
         ...
 
 
-class EmbeddingSettings(BaseModel):
+class EmbeddingSettings(Settings):
     """`[curate.embedding]`: how the encoder runs; the same in all generations, since another way changes neighbors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Literal["auto", "torch", "openvino"] = Field(
         "auto",

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
 
 from curation.embeddings.base import EmbeddingSettings, Vectors, l2_normalize
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 
 _BATCH = 32
 _MARGIN = 8
@@ -42,7 +42,7 @@ class SentenceEncoder:
         try:
             self._model = SentenceTransformer(model, model_kwargs=model_kwargs)
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = one_line(error)
             raise HeirloomError(
                 f"Cannot load encoder {model!r}: {reason}. It must be the name or path of a sentence-transformers "
                 "model."
@@ -122,8 +122,7 @@ def _replace_network_by_openvino(model: SentenceTransformer, name: str, *, half:
             graph = openvino.convert_model(_LastHidden(network), example_input=example)
     except Exception as error:  # the tracer raises many types
         raise HeirloomError(
-            f"OpenVINO cannot run encoder {name!r}: {str(error).splitlines()[0]}. Set `curate.embedding.backend = "
-            "'torch'`."
+            f"OpenVINO cannot run encoder {name!r}: {one_line(error)}. Set `curate.embedding.backend = 'torch'`."
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -10,12 +10,13 @@ from typing import Literal, Protocol
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from curation.decisions import EMPTY_RECORDS, FilterResult, RecordSet
 from curation.dedup.reference import ReferenceIndex
 from curation.embeddings.base import Vectors
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 Need = Literal[
     "embeddings", "metadata", "human_train", "human_index", "protected", "survivors", "survivor_index", "references"
@@ -23,10 +24,8 @@ Need = Literal[
 """Something that a filter takes from its `FilterContext`, by the name of the attribute or method there."""
 
 
-class NoSettings(BaseModel):
+class NoSettings(Settings):
     """The settings of a filter that has none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 NO_SETTINGS = NoSettings()

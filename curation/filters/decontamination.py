@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
 from curation.text import words
+from heirloom.settings import Settings
 
 _MIN_RUN_WORDS = 8
 _BATCH_CHARACTERS = 2_500_000
@@ -29,10 +30,8 @@ Codes = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
 
-class DecontaminationSettings(BaseModel):
+class DecontaminationSettings(Settings):
     """`[curate.decontamination]`: how similar a candidate may be to a protected or a human record."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     jaccard_threshold: float = Field(
         0.6,
@@ -48,10 +47,8 @@ class DecontaminationSettings(BaseModel):
     )
 
 
-class OverlapSettings(BaseModel):
+class OverlapSettings(Settings):
     """What counts as overlapping a protected text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     jaccard_threshold: float = Field(
         0.6, gt=0, le=1, description="Jaccard similarity at or above which a text is a near-duplicate"

@@ -17,20 +17,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 _FOLDS = 5
 _UNIT_PATTERN = r"\w+|[^\w\s]"
 
 
-class ImportanceSettings(BaseModel):
+class ImportanceSettings(Settings):
     """`[curate.importance_resampling]`: how many records are drawn, and by which weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_fraction: float = Field(
         0.7, gt=0, le=1, description="fraction of the records that reach this filter that is drawn"
@@ -41,10 +40,8 @@ class ImportanceSettings(BaseModel):
     seed: int = Field(0, ge=0, description="seed of the folds and of the draw")
 
 
-class PerplexityFilterSettings(BaseModel):
+class PerplexityFilterSettings(Settings):
     """`[curate.perplexity]`: the quantiles of nats per token between which a record is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     quantiles: tuple[float, float] = Field(
         (0.1, 1.0), description="[low, high]: records whose nats per token lie between these quantiles are kept"

@@ -11,20 +11,19 @@ from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 _MAX_CHARACTERS = 400
 """Characters of a text that are classified: more do not improve the result, and take time in proportion."""
 
 
-class LanguageSettings(BaseModel):
+class LanguageSettings(Settings):
     """`[curate.language]`: the languages to keep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="languages to keep, as ISO 639 codes")
     min_probability: float = Field(

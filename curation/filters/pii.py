@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 Kind = Literal["email", "iban", "card", "ssn", "ip", "phone"]
 
 
-class PiiSettings(BaseModel):
+class PiiSettings(Settings):
     """`[curate.pii]`: the kinds of personal data to find, and what to do with a text that has some."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     action: Literal["drop", "mask"] = Field(
         "drop", description="drop the text, or keep it and mask what was found (`heirloom curate` alone)"

@@ -16,12 +16,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
 from curation.filters.text_stats import Numbers, TextStats
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 Range = tuple[float, float]
 
@@ -30,10 +31,8 @@ _BLOCK_CHARACTERS = 1_000_000
 """Texts are measured in blocks of this size, so that memory does not grow with the corpus."""
 
 
-class Bounds(BaseModel):
+class Bounds(Settings):
     """The range that a statistic must lie in. A bound that is left out does not apply; `false` is no bound at all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min: float | None = None
     max: float | None = None
@@ -115,10 +114,8 @@ def _limit(meaning: str) -> Limit:
     return field
 
 
-class QualitySettings(BaseModel):
+class QualitySettings(Settings):
     """`[curate.quality]`: one table per rule. A text is dropped by the first rule that it fails."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["documents", "short"] = Field(
         "short", description="default bounds of all rules: documents (web pages, as published) or short (looser)"

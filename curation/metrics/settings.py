@@ -7,7 +7,9 @@ stored with them.
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from heirloom.settings import Settings
 
 TEMPERATURES = (1.0, 0.7, 0.85, 1.2, 1.45, 1.75, 2.1, 2.6, 3.2, 4.0)
 """Temperatures to search for the best one; the first one is the model's own."""
@@ -41,10 +43,8 @@ METRICS = (
 """Names of all metrics, described in docs/metrics.md. Results of `custom_metrics` are named `custom.NAME`."""
 
 
-class EvalSettings(BaseModel):
+class EvalSettings(Settings):
     """`[evaluate]`: sizes of samples, and additional metrics."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_samples: int = Field(500, ge=10, description="texts to sample from a model for evaluation; never trained on")
     vocab_sample_words: int = Field(

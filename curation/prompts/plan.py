@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.chat import render_chat, to_messages
 from curation.prompts.record_sampling import cycle_shuffled, sample_by_source, sample_by_topic, sample_uniform
@@ -32,14 +32,13 @@ from curation.selection.topics import TopicModel, TopicSteeringSettings
 from curation.text import first_n_words
 from curation.user_code import PROMPT_TEMPLATES
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 _BUILTIN_TEMPLATES = ("unconditional", "prefix", "template", *TEMPLATES)
 
 
-class PromptSettings(BaseModel):
+class PromptSettings(Settings):
     """`[prompts]`: the prompts of a generation, and the records made from their completions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     template_name: str = Field(
         "unconditional",

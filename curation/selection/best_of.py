@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from curation.embeddings.base import Vectors
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.text import words
 from curation.user_code import REWARDS
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 _BLOCK = 1024
 
 
-class BestOfSettings(BaseModel):
+class BestOfSettings(Settings):
     """`[curate.best_of]`: objective by which one response to each prompt is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: str = Field(
         "lexical_diversity",

@@ -8,23 +8,22 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from curation.embeddings.base import Vectors
 from curation.embeddings.kmeans import fit_kmeans, nearest_clusters
 from curation.selection.apportionment import largest_remainder
 from curation.selection.submodular import Scores, SelectionRequest, dpp, facility_location, k_center
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 _MAX_CLUSTERS = 20
 _MIN_ROWS_PER_CLUSTER = 50
 _METHODS = {"facility-location": facility_location, "k-center": k_center, "dpp": dpp}
 
 
-class DiversitySettings(BaseModel):
+class DiversitySettings(Settings):
     """`[curate.diversity]`: the share of records to keep, and the method that selects them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_fraction: float = Field(
         0.9, gt=0, le=1, description="share of the records that reach this filter that it keeps"

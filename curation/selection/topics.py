@@ -9,20 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from curation.embeddings.base import Vectors
 from curation.embeddings.kmeans import fit_kmeans, nearest_clusters
 from curation.selection.routing import underrepresented_shares
 from curation.text import words
+from heirloom.settings import Settings
 
 _TOP_WORDS = 5
 
 
-class TopicSteeringSettings(BaseModel):
+class TopicSteeringSettings(Settings):
     """`[prompts.topic_steering]`: more prompts from topics that the last generation covered too little."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_topics: int = Field(
         0, ge=0, description="topics to find in the human training records; 0 turns topic steering off"

@@ -6,7 +6,7 @@ Importing this module loads neither Prefect nor torch nor vLLM.
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curation.budget import BudgetSettings
 from curation.gates import GateSettings
@@ -16,6 +16,7 @@ from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.review import ReviewSettings
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 from storage.names import Name
 from tasks.backends import PointTraining, Sampling, Training, TransformerTraining
 from tasks.backends.registry import require_installed, resolve_sampler
@@ -24,10 +25,8 @@ MUTABLE_FIELDS = {"num_generations", "description", "budget", "review"}
 """Fields that may change on an existing run, since no generation that is finished depends on them."""
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """Settings of a run. A run is one execution of one recipe, in a folder of the recipe's name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="Name of the run.")
     description: str = Field("", description="The question that the run answers, in one sentence.")

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from heirloom.settings import Settings
 from storage.remote.mirror import sync
 from tasks.backends import Resources
 
 
-class Site(BaseModel):
+class Site(Settings):
     """Settings of the machine. They are recorded with each run, and no result depends on them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: Path = Field(Path("heirloom-store"), description="Folder of the store.")
     store_url: str = Field(

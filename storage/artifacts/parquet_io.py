@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 
 _ROW_GROUP = 16_384
 _DICTIONARY_COLUMNS = {
@@ -68,5 +68,5 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = one_line(error).rstrip(".")
         raise DamagedError(f"{path} is damaged ({reason}). To check the whole store: heirloom verify") from error

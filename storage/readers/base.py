@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 
 BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 32_768
@@ -180,17 +180,10 @@ def iter_chunks(file: SourceFile) -> Iterator[tuple[bytes, int, str]]:
                 num_bytes_read += len(chunk)
         except OSError as error:
             if not num_bytes_read:
-                raise UnreadableFileError(
-                    file.path, f"is no whole {file.compression} file", single_line(error)
-                ) from error
-            yield b"", raw.tell(), single_line(error)
+                raise UnreadableFileError(file.path, f"is no whole {file.compression} file", one_line(error)) from error
+            yield b"", raw.tell(), one_line(error)
 
 
 def truncation_reason(error: str) -> str:
     """Return the reason for rejecting the rest of a truncated file."""
     return f"the rest cannot be read: {error}"
-
-
-def single_line(error: Exception) -> str:
-    """Return the message of a library's error on one line, at most 200 characters."""
-    return " ".join(str(error).split())[:200]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from heirloom.errors import one_line
 from storage.readers.base import (
     BLOCK_BYTES,
     BLOCK_ROWS,
@@ -20,7 +21,6 @@ from storage.readers.base import (
     iter_chunks,
     iter_lines,
     require_columns,
-    single_line,
     truncation_reason,
 )
 from storage.readers.delimited import LONG_LINE, Dialect, RowParser
@@ -95,7 +95,7 @@ def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
             yield Block(file.name, place, batches, "batches", position, unread)
             place += sum(batch.num_rows for batch in batches)
     except (pa.ArrowException, OSError) as error:
-        yield _rejected_rest(file, place, single_line(error))
+        yield _rejected_rest(file, place, one_line(error))
 
 
 def _plain(file: SourceFile, columns: Columns) -> Iterator[Block]:

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError
-from storage.readers.base import Block, Columns, require_columns, single_line
+from heirloom.errors import HeirloomError, one_line
+from storage.readers.base import Block, Columns, require_columns
 
 HF_PREFIX = "hf:"
 _ROWS = 4_096
@@ -43,7 +43,7 @@ def _open(source: str, name: str, arguments: dict[str, str], columns: Columns) -
             else datasets.load_dataset(name, split=split, streaming=True, **arguments)
         )
     except Exception as error:  # the errors of many file systems and network libraries
-        raise HeirloomError(f"{source} cannot be opened: {single_line(error)}") from error
+        raise HeirloomError(f"{source} cannot be opened: {one_line(error)}") from error
     if isinstance(dataset, datasets.DatasetDict):
         if split not in dataset:
             raise HeirloomError(f"{source} has no split {split!r}; its splits: {', '.join(dataset)}")
@@ -54,4 +54,4 @@ def _open(source: str, name: str, arguments: dict[str, str], columns: Columns) -
         for table in dataset.select_columns(columns.names).with_format("arrow").iter(_ROWS):
             yield from table.to_batches()
     except Exception as error:
-        raise HeirloomError(f"{source} cannot be read on: {single_line(error)}") from error
+        raise HeirloomError(f"{source} cannot be read on: {one_line(error)}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heirloom.errors import one_line
 from storage.readers.base import (
     BLOCK_BYTES,
     BLOCK_ROWS,
@@ -13,7 +14,6 @@ from storage.readers.base import (
     SourceFile,
     UnreadableFileError,
     require_columns,
-    single_line,
 )
 
 _MOST_BYTES = 256 << 20
@@ -32,7 +32,7 @@ def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.R
         parquet = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
         known = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UnreadableFileError(file.path, "is not a Parquet file", single_line(error)) from error
+        raise UnreadableFileError(file.path, "is not a Parquet file", one_line(error)) from error
     require_columns(file.path, columns, known)
     groups = parquet.metadata.num_row_groups
     for group in range(groups):

@@ -3,7 +3,6 @@
 from tasks.backends.protocols import Sampler as Sampler
 from tasks.backends.protocols import Scorer as Scorer
 from tasks.backends.protocols import Trainer as Trainer
-from tasks.backends.settings.base import Settings as Settings
 from tasks.backends.settings.resources import Resources as Resources
 from tasks.backends.settings.sampling import SELF_TEACHER as SELF_TEACHER
 from tasks.backends.settings.sampling import Sampling as Sampling

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 from tasks.backends.models.adapters import adapter_base_path
 
 
@@ -19,7 +19,7 @@ def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError, KeyError) as error:
-        raise HeirloomError(f"no tokenizer can be read from {model}: {first_line(error)}") from error
+        raise HeirloomError(f"no tokenizer can be read from {model}: {one_line(error)}") from error
     if tokenizer.eos_token is None:
         raise HeirloomError(f"the tokenizer of {model} has no token that ends a text; set eos_token there")
     tokenizer.bos_token = tokenizer.bos_token or tokenizer.eos_token
@@ -47,8 +47,3 @@ def load_model(model: Path) -> PreTrainedModel:
 def max_positions(network: PreTrainedModel) -> int:
     """Return the maximum sequence length; unlimited for models without position embeddings, as BLOOM and Mamba."""
     return getattr(network.config, "max_position_embeddings", None) or sys.maxsize
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message, or its type where the message is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

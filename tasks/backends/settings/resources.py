@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from heirloom.errors import HeirloomError
-from tasks.backends.settings.base import TABLE_AS_PAIRS, Settings
+from heirloom.settings import TABLE_AS_PAIRS, Settings
 
 
 class Resources(Settings):

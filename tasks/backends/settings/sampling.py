@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from heirloom.errors import HeirloomError
-from tasks.backends.settings.base import TABLE_AS_PAIRS, Settings
+from heirloom.settings import TABLE_AS_PAIRS, Settings
 from tasks.backends.settings.json_schema import validate_json_schema
 
 SELF_TEACHER = "self"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from heirloom.errors import HeirloomError
-from tasks.backends.settings.base import Settings
+from heirloom.settings import Settings
 
 
 class TransformerTraining(Settings):

@@ -13,8 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from heirloom.errors import HeirloomError
-from tasks.backends.models.loading import first_line, load_tokenizer, split_adapter
+from heirloom.errors import HeirloomError, one_line
+from tasks.backends.models.loading import load_tokenizer, split_adapter
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.loss import LlamaWithChunkedLoss
 from tasks.backends.training.tokenizer import train_bpe_tokenizer
@@ -102,7 +102,7 @@ def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError) as error:
         raise HeirloomError(
-            f"Cannot load a model from {model}: {first_line(error)}. Use a folder with config.json and weights, or the name "
+            f"Cannot load a model from {model}: {one_line(error)}. Use a folder with config.json and weights, or the name "
             "of a model on the Hugging Face hub."
         ) from error
     longest = getattr(network.config, "max_position_embeddings", settings.context_length)

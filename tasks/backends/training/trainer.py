@@ -21,7 +21,7 @@ from transformers import (
     set_seed,
 )
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.callbacks import (
     CHECKPOINTS_FOLDER,
@@ -176,11 +176,10 @@ def explain_oom(settings: TransformerTraining) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        first_line = next((line for line in str(error).splitlines() if line.strip()), "no message")
         raise HeirloomError(
             f"Training ran out of memory with train.batch_size = {settings.batch_size} and train.context_length = "
             f"{settings.context_length}. Lower them, set train.gradient_checkpointing = true, or train an adapter "
-            f"(train.lora_rank). Error from torch: {first_line[:200]}"
+            f"(train.lora_rank). Error from torch: {one_line(error)}"
         ) from error
 
 

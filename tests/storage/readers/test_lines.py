@@ -3,13 +3,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from heirloom.errors import one_line
 from storage.readers.base import (
     CHUNK_BYTES,
     SourceFile,
     UnreadableFileError,
     iter_chunks,
     iter_lines,
-    single_line,
     truncation_reason,
 )
 
@@ -53,4 +53,4 @@ def test_what_is_not_packed_is_refused_in_one_sentence(tmp_path: Path) -> None:
 
 def test_a_refusal_can_be_printed_on_one_line() -> None:
     assert str(UnreadableFileError("a.csv", "is odd", "found: x\r\n\ud800")) == "a.csv is odd; found: x ?"
-    assert single_line(OSError("two\nlines")) == "two lines"
+    assert one_line(OSError("two\nlines")) == "two lines"

@@ -1,4 +1,4 @@
-"""Base class of settings: frozen, with unknown keys refused."""
+"""The base class of settings: frozen, with unknown keys refused."""
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
