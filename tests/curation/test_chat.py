@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from curation.chat import Message, parse_chat_text, parse_messages, render_chat, responses_with_context, to_messages
 
 _ROLES = st.sampled_from(["user", "assistant", "system", "### tool"])
-_SAID = st.one_of(st.text(), st.lists(st.sampled_from(["### ", "\\### ", "\n", "\n\n", "x", "\\"])).map("".join))
+_TURN_TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(["### ", "\\### ", "\n", "\n\n", "x", "\\"])).map("".join))
 
 
 def _turn(role: str, content: str) -> Message:
@@ -18,7 +18,7 @@ def test_a_conversation_is_rendered_with_a_header_for_each_turn() -> None:
     )
 
 
-@given(st.lists(st.builds(_turn, _ROLES, _SAID), min_size=1, max_size=5))
+@given(st.lists(st.builds(_turn, _ROLES, _TURN_TEXTS), min_size=1, max_size=5))
 def test_what_was_rendered_can_be_parsed(turns: list[Message]) -> None:
     assert parse_chat_text(render_chat(turns)) == turns
 
@@ -90,7 +90,7 @@ def test_what_was_not_rendered_cannot_be_parsed(text: str) -> None:
         parse_chat_text(text)
 
 
-def test_every_answer_comes_with_all_that_was_said_before_it() -> None:
+def test_every_response_comes_with_all_turns_before_it() -> None:
     turns = [_turn("user", "a"), _turn("assistant", "### b"), _turn("user", "c"), _turn("assistant", "d")]
     found = responses_with_context(turns)
     assert [prompt + response for prompt, response in found] == [render_chat(turns[:2]), render_chat(turns)]

@@ -8,12 +8,12 @@ from curation.metrics.settings import METRICS
 from curation.metrics.types import Value
 
 
-def _told(**values: float) -> dict[tuple[str, str], Value]:
+def _metrics(**values: float) -> dict[tuple[str, str], Value]:
     return {("model", name): Value(value) for name, value in values.items()}
 
 
 def _judged(limit: Limit, *values: float) -> Verdict:
-    verdicts = evaluate_gate(GateSettings(limits=(limit,)), [_told(**{limit.metric: value}) for value in values])
+    verdicts = evaluate_gate(GateSettings(limits=(limit,)), [_metrics(**{limit.metric: value}) for value in values])
     assert len(verdicts) == 1
     return verdicts[0]
 
@@ -44,18 +44,18 @@ def test_a_value_that_is_no_number_holds_no_limit_and_is_not_stored(limit: Limit
     assert (verdict.limit is None) == math.isnan(first)
 
 
-def test_the_reason_says_metric_value_interval_generation_and_bound() -> None:
+def test_the_reason_names_metric_value_interval_generation_and_bound() -> None:
     above = _judged(Limit(metric="perplexity", at_most=1.5), 10, 12, 31)
     assert above.reason == "perplexity of the model is 31 in generation 2, above 15 = 1.5 x generation 0's"
-    told = [{("corpus", "vocabulary_size"): Value(1000)}, {("corpus", "vocabulary_size"): Value(5, 4, 6)}]
+    metrics = [{("corpus", "vocabulary_size"): Value(1000)}, {("corpus", "vocabulary_size"): Value(5, 4, 6)}]
     (below,) = evaluate_gate(
-        GateSettings(limits=(Limit(metric="vocabulary_size", subject="corpus", at_least=0.7),)), told
+        GateSettings(limits=(Limit(metric="vocabulary_size", subject="corpus", at_least=0.7),)), metrics
     )
     assert below.reason == "vocabulary_size of the corpus is 5 [4, 6] in generation 1, below 700 = 0.7 x generation 0's"
     assert (below.low, below.high, below.generation, below.first_generation, below.subject) == (4, 6, 1, 1, "corpus")
 
 
-def test_patience_waits_for_generations_in_a_row_and_says_since_when() -> None:
+def test_patience_waits_for_consecutive_generations_and_names_the_first() -> None:
     limit = Limit(metric="vocabulary_size", at_least=0.5, patience=2)
     assert _judged(limit, 10, 1).action == "go"
     assert _judged(limit, 10, 1).first_generation == 1
@@ -70,8 +70,8 @@ def test_a_limit_can_be_absolute_or_against_human_text() -> None:
     assert _judged(absolute, 0.0).action == "go"
     assert _judged(absolute, 0.0, 0.1).action == "warn"
     limit = Limit(metric="vendi", baseline="human", at_least=0.9)
-    told = [{("model", "vendi"): Value(80), ("human", "vendi"): Value(100)}]
-    (verdict,) = evaluate_gate(GateSettings(limits=(limit,)), told)
+    metrics = [{("model", "vendi"): Value(80), ("human", "vendi"): Value(100)}]
+    (verdict,) = evaluate_gate(GateSettings(limits=(limit,)), metrics)
     assert (verdict.action, verdict.limit) == ("warn", 90)
     with pytest.raises(ValueError, match="vendi is not measured for human text"):
         evaluate_gate(GateSettings(limits=(limit,)), [{("model", "vendi"): Value(80)}])
@@ -86,9 +86,9 @@ def test_a_certain_limit_is_broken_by_the_whole_interval() -> None:
 
 def test_candidates_are_held_against_the_first_there_were() -> None:
     gate = GateSettings(limits=(Limit(metric="vocabulary_size", subject="candidates", at_least=0.5),))
-    said = [{("candidates", "vocabulary_size"): Value(value)} for value in (100, 60, 40)]
-    assert evaluate_gate(gate, [_told(vocabulary_size=1)])[0].action == "go"
-    assert [evaluate_gate(gate, [_told(vocabulary_size=1), *said[: place + 1]])[0].action for place in range(3)] == [
+    candidates = [{("candidates", "vocabulary_size"): Value(value)} for value in (100, 60, 40)]
+    assert evaluate_gate(gate, [_metrics(vocabulary_size=1)])[0].action == "go"
+    assert [evaluate_gate(gate, [_metrics(vocabulary_size=1), *candidates[: place + 1]])[0].action for place in range(3)] == [
         "go",
         "go",
         "warn",
@@ -97,7 +97,7 @@ def test_candidates_are_held_against_the_first_there_were() -> None:
 
 def test_generation_0_passes_its_own_default_gate() -> None:
     metrics = {
-        **_told(perplexity=123.4, rare_word_coverage=0.0, rare_bigram_coverage=0.5),
+        **_metrics(perplexity=123.4, rare_word_coverage=0.0, rare_bigram_coverage=0.5),
         ("corpus", "vocabulary_retained"): Value(0.98),
     }
     assert {verdict.action for verdict in evaluate_gate(GateSettings(), [metrics])} == {"go"}
@@ -107,7 +107,7 @@ def test_every_limit_has_its_verdict_in_order() -> None:
     limits = (Limit(metric="vocabulary_size", at_least=0.5), Limit(metric="perplexity", at_most=1.1, action="stop"))
     verdicts = evaluate_gate(
         GateSettings(limits=limits),
-        [_told(vocabulary_size=10, perplexity=10), _told(vocabulary_size=10, perplexity=12)],
+        [_metrics(vocabulary_size=10, perplexity=10), _metrics(vocabulary_size=10, perplexity=12)],
     )
     assert [(verdict.metric, verdict.action) for verdict in verdicts] == [
         ("vocabulary_size", "go"),
@@ -118,9 +118,9 @@ def test_every_limit_has_its_verdict_in_order() -> None:
 def test_a_limit_on_something_not_measured_is_refused() -> None:
     gate = GateSettings(limits=(Limit(metric="vocabulary_size", at_least=0.5),))
     with pytest.raises(ValueError, match=r"limit on vocabulary_size of the model.*Measured metrics: perplexity"):
-        evaluate_gate(gate, [_told(vocabulary_size=1.0), _told(perplexity=1.0)])
+        evaluate_gate(gate, [_metrics(vocabulary_size=1.0), _metrics(perplexity=1.0)])
     with pytest.raises(ValueError, match=r"limit on custom.happiness"):
-        evaluate_gate(GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_told(perplexity=1.0)])
+        evaluate_gate(GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_metrics(perplexity=1.0)])
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_every_known_metric_can_be_limited(metric: str) -> None:
     assert _judged(Limit(metric=metric, at_most=1), 1.0, 2.0).action == "warn"
 
 
-def test_the_worst_action_speaks_for_all() -> None:
-    def said(*actions: str) -> str:
+def test_the_most_severe_action_decides() -> None:
+    def severest(*actions: str) -> str:
         return most_severe([Verdict(action, "vocabulary_size", 1.0, 1.0, "") for action in actions])  # type: ignore[arg-type]
 
-    assert said() == "go"
-    assert said("go", "go") == "go"
-    assert said("go", "warn", "go") == "warn"
-    assert said("stop", "warn", "roll_back") == "stop"
-    assert said("raise_human_fraction", "warn", "roll_back") == "roll_back"
+    assert severest() == "go"
+    assert severest("go", "go") == "go"
+    assert severest("go", "warn", "go") == "warn"
+    assert severest("stop", "warn", "roll_back") == "stop"
+    assert severest("raise_human_fraction", "warn", "roll_back") == "roll_back"

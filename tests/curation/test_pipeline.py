@@ -73,14 +73,14 @@ def test_each_filter_drops_its_own_and_the_next_does_not_see_it() -> None:
         "?!",
         "the quiet garden sleeps under deep snow",
         "The quiet garden sleeps under DEEP snow",
-        "held out words nobody may ever repeat",
+        "held out words no model may repeat",
         "a human wrote these seven words here",
         "the quiet garden sleeps under deep ice",
     ]
     decisions = _decided(
         texts,
         *("empty", "exact", "decontamination", "human_overlap", "minhash"),
-        heldout=["held out words nobody may ever say"],
+        heldout=["held out words no model may say"],
         human=["a human wrote these seven words once"],
     )
     looked_at = Counter(decision.filter for decision in decisions)
@@ -203,11 +203,11 @@ def test_a_protected_passage_quoted_inside_a_long_text_is_contamination() -> Non
 
 
 def test_human_overlap_has_its_own_threshold() -> None:
-    human, said = ["a b c d e f g h i j"], ["a b c d e f g"]
-    assert _dropped(_decided(said, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.7})) == {
+    human, candidates = ["a b c d e f g h i j"], ["a b c d e f g"]
+    assert _dropped(_decided(candidates, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.7})) == {
         "g0": "human_overlap"
     }
-    assert _dropped(_decided(said, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.71})) == {}
+    assert _dropped(_decided(candidates, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.71})) == {}
 
 
 def test_held_out_and_human_training_records_are_not_mixed_up() -> None:

@@ -7,7 +7,7 @@ from curation.gates import ACTIONS
 from curation.review import REVIEWED_ACTIONS, ReviewSettings
 
 
-def test_nobody_is_asked_unless_the_recipe_says_so() -> None:
+def test_no_action_is_reviewed_by_default() -> None:
     assert REVIEWED_ACTIONS[ReviewSettings().when] == ()
 
 
@@ -16,6 +16,6 @@ def test_only_verdicts_that_would_be_accepted_are_asked_about() -> None:
 
 
 def test_silence_cannot_mean_to_make_a_generation_again() -> None:
-    # It would be made again, asked about and made again for as long as nobody looks.
+    # It would be made again, asked about and made again for as long as no review comes.
     with pytest.raises(ValidationError, match="'accept' or 'stop'"):
         ReviewSettings.model_validate({"default_decision": "redo"})

@@ -75,7 +75,7 @@ def test_a_file_with_a_syntax_error_is_refused(tmp_path: Path) -> None:
         METRICS.load(f"{tmp_path}/broken.py:score")
 
 
-def test_changed_source_has_another_digest_and_is_loaded_anew(code: Path) -> None:
+def test_changed_source_has_another_hash_and_is_loaded_again(code: Path) -> None:
     reference = f"{code}:score"
     before = METRICS.source_hash(reference)
     assert METRICS.source_hash(reference) == before

@@ -35,7 +35,7 @@ def _by_hand(texts: list[str], reference: list[str], chosen: OverlapSettings) ->
     return answers
 
 
-def _told(found: Overlaps) -> list[tuple[float, int]]:
+def _similarities(found: Overlaps) -> list[tuple[float, int]]:
     return list(zip(np.nan_to_num(found.jaccard).tolist(), found.shared_run.tolist(), strict=True))
 
 
@@ -46,22 +46,22 @@ def test_every_overlap_is_found_and_none_is_made_up(
 ) -> None:
     chosen = OverlapSettings(ngram_length_jaccard=shingle_words, ngram_length=shared_words)
     found = find_overlaps(texts, reference, chosen)
-    assert _told(found) == _by_hand(texts, reference, chosen)
+    assert _similarities(found) == _by_hand(texts, reference, chosen)
     for row in np.flatnonzero(found.nearest >= 0):
         mine, other = (set(shingles(text, shingle_words)) for text in (texts[row], reference[found.nearest[row]]))
         assert len(mine & other) / len(mine | other) == found.jaccard[row]
     assert (found.is_contaminated == (found.source_row >= 0)).all()
-    assert found.is_near_duplicate.tolist() == [similarity >= 0.6 for similarity, _ in _told(found)]
+    assert found.is_near_duplicate.tolist() == [similarity >= 0.6 for similarity, _ in _similarities(found)]
 
 
 def test_batches_and_cuts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    dice = random.Random(3)
-    some = [" ".join(dice.choices("abcdefg", k=dice.randint(1, 40))) for _ in range(60)]
+    rng = random.Random(3)
+    some = [" ".join(rng.choices("abcdefg", k=rng.randint(1, 40))) for _ in range(60)]
     whole = find_overlaps(some, some[:20], OverlapSettings(ngram_length=4))
     monkeypatch.setattr(overlap, "_BATCH_CHARACTERS", 100)
     monkeypatch.setattr(overlap, "_MAX_PAIRS", 7)
     parts = find_overlaps(some, some[:20], OverlapSettings(ngram_length=4))
-    assert _told(parts) == _told(whole)
+    assert _similarities(parts) == _similarities(whole)
     assert (parts.source_row.tolist(), parts.is_contaminated.all()) == (
         whole.source_row.tolist(),
         whole.is_contaminated.all(),
@@ -93,7 +93,7 @@ def test_part_of_a_long_record_shorter_than_a_run_is_no_quotation() -> None:
     assert find_overlaps(texts, [" ".join(record), short], OverlapSettings()).shared_run.tolist() == [0, 0, 13, 20]
 
 
-def test_of_two_as_near_the_earlier_is_the_keeper() -> None:
+def test_of_two_equally_near_records_the_earlier_one_is_named() -> None:
     found = find_overlaps(
         ["the old river runs east"],
         ["nothing", "The old river runs east", "the OLD river runs east"],

@@ -19,26 +19,26 @@ from tests.conftest import human_texts
 
 
 @pytest.fixture
-def _learner() -> None:
+def _require_scikit_learn() -> None:
     if importlib.util.find_spec("sklearn") is None:
         pytest.skip("scikit-learn is not installed")
 
 
 def _synthetic(count: int) -> list[str]:
-    dice = random.Random(1)
-    return [" ".join(dice.choices(["the", "old", "river", "and", "again"], k=20)) for _ in range(count)]
+    rng = random.Random(1)
+    return [" ".join(rng.choices(["the", "old", "river", "and", "again"], k=20)) for _ in range(count)]
 
 
-@pytest.mark.usefixtures("_learner")
-def test_a_detector_tells_human_texts_it_never_saw_from_others() -> None:
+@pytest.mark.usefixtures("_require_scikit_learn")
+def test_the_detector_scores_unseen_human_texts_above_synthetic_ones() -> None:
     human = human_texts(200)
     mixed = [*human_texts(40, seed=9), *_synthetic(160)]
-    said = human_classifier_scores(mixed, human, 0)
-    assert said[:40].mean() > said[40:].mean() + 0.3
-    assert said.tolist() == human_classifier_scores(mixed, human, 0).tolist()
+    scores = human_classifier_scores(mixed, human, 0)
+    assert scores[:40].mean() > scores[40:].mean() + 0.3
+    assert scores.tolist() == human_classifier_scores(mixed, human, 0).tolist()
 
 
-@pytest.mark.usefixtures("_learner")
+@pytest.mark.usefixtures("_require_scikit_learn")
 def test_resampling_raises_the_human_share_and_power_0_does_not() -> None:
     human, mixed = human_texts(200), [*human_texts(40, seed=9), *_synthetic(160)]
     share = {
@@ -51,15 +51,15 @@ def test_resampling_raises_the_human_share_and_power_0_does_not() -> None:
     assert 0.2 < share[0] < 0.8
 
 
-@pytest.mark.usefixtures("_learner")
-def test_what_is_not_drawn_says_so_with_its_probability() -> None:
+@pytest.mark.usefixtures("_require_scikit_learn")
+def test_a_text_that_is_not_drawn_is_dropped_with_its_probability_as_score() -> None:
     result = importance_filter(_synthetic(20), human_texts(20), ImportanceSettings(keep_fraction=0.25))
     assert int(result.kept.sum()) == 5
     assert set(result.reason.to_pylist()) == {"", "was not drawn: looks synthetic"}
     assert all(0 <= score <= 1 for score in result.score.to_pylist())
 
 
-@pytest.mark.usefixtures("_learner")
+@pytest.mark.usefixtures("_require_scikit_learn")
 def test_too_little_to_learn_from_is_refused_and_nothing_is_nothing() -> None:
     with pytest.raises(ValueError, match="at least 5 human texts and 5 others to train its classifier, found 2 and 9"):
         human_classifier_scores(human_texts(9), human_texts(2), 0)

@@ -35,7 +35,7 @@ def test_clean_texts_stay() -> None:
     assert language_filter(human_texts(50), LanguageSettings()).kept.all()
 
 
-def test_what_nobody_can_tell_stays() -> None:
+def test_texts_without_words_are_kept() -> None:
     assert language_filter(["", "1 2 3", "x = y\n\nz", "?!"], LanguageSettings()).kept.all()
 
 

@@ -24,7 +24,7 @@ _CLEAN = [
     "ISBN 978-3-16-148410-0 was sold on 2026-11-21 at 12:30:45.",
     "The card 4111 1111 1111 1112 fails its check, and so does DE88 3704 0044 0532 0130 00.",
     "My machine is 192.168.0.1, or 127.0.0.1, and version 10.4.2.1; ::1 is home.",
-    "Pi is 3.14159265358979323846, and 0000 0000 0000 0000 is nobody's.",
+    "Pi is 3.14159265358979323846, and 0000 0000 0000 0000 is no card.",
     "std::vector and a::b are names.",
 ]
 

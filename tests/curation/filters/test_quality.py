@@ -9,7 +9,7 @@ from tests.conftest import human_texts
 
 _ENDINGS = (
     "That was all they had to say of it.",
-    "Nobody else has been here with me since spring.",
+    "No friend has been here with me since spring.",
     "She went to buy bread and came back with apples!",
     "Have you ever seen anything like this before?",
     "It rained for nine days, then everything was green.",

@@ -40,14 +40,14 @@ def _measured(measure: str, *texts: str) -> list[float]:
 )
 def test_a_measure_is_what_a_hand_counts(measure: str, text: str, value: float) -> None:
     assert _measured(measure, text) == [pytest.approx(value)]
-    # Neighbours in the block change nothing.
+    # Other texts of the block change nothing.
     assert _measured(measure, "One other text.", text, text, "")[1:3] == [pytest.approx(value)] * 2
 
 
 @pytest.mark.parametrize(
     "measure", ["mean_word_length", "alphabetic_word_fraction", "hash_to_word_ratio", "short_line_fraction"]
 )
-def test_a_share_of_nothing_says_nothing(measure: str) -> None:
+def test_shares_of_an_empty_text_are_nan(measure: str) -> None:
     assert np.isnan(_measured(measure, "", " \n ")).all()
 
 

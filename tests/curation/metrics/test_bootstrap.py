@@ -14,7 +14,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     assert (low + high) / 2 == pytest.approx(values.mean())
 
 
-def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_bootstrap_interval_covers_the_true_mean_at_its_level() -> None:
     missed = 0
     for seed in range(200):
         low, high = bootstrap(np.random.default_rng(seed).normal(0, 1, 50), seed, 0.9)
@@ -28,7 +28,7 @@ def test_what_is_made_of_means_has_its_interval_too() -> None:
     assert bootstrap(rows, 0, statistic=lambda means: means[:, 0] / means[:, 1]) == (2.0, 2.0)
 
 
-def test_one_text_says_nothing_about_others() -> None:
+def test_fewer_than_two_values_have_no_interval() -> None:
     assert jackknife(3.0, [3.0]) == (None, None)
     assert bootstrap(np.array([3.0]), 0) == (None, None)
     assert bootstrap(np.zeros(0), 0) == (None, None)

@@ -1,14 +1,14 @@
-"""Whether a sieve drops more of a source than it usually does."""
+"""Whether a filter drops more of a source than it usually does."""
 
 import numpy as np
 
 from curation.metrics.filter_rates import FilterRate, FilterRates, find_filter_rate_alerts
 
 
-def _drawn(share: float, sources: int, dice: np.random.Generator) -> dict[tuple[str, str], FilterRate]:
+def _drawn(share: float, sources: int, rng: np.random.Generator) -> dict[tuple[str, str], FilterRate]:
     stages = ("exact", "minhash", "semantic")
     return {
-        (f"source-{number}", stage): FilterRate(int(dice.binomial(200, share)), 200)
+        (f"source-{number}", stage): FilterRate(int(rng.binomial(200, share)), 200)
         for number in range(sources)
         for stage in stages
     }
@@ -47,17 +47,17 @@ def test_where_nothing_went_before_the_other_sources_together_say_what_is_usual(
 def test_chance_a_small_step_and_a_handful_of_records_say_nothing() -> None:
     usual: FilterRates = {("letters", "minhash"): FilterRate(1000, 10_000)}
     # Sure, and too little; much, and by chance; and too few to be judged.
-    for toll in (FilterRate(1250, 10_000), FilterRate(6, 25), FilterRate(19, 19)):
-        assert find_filter_rate_alerts({("letters", "minhash"): toll}, usual) == []
+    for rate in (FilterRate(1250, 10_000), FilterRate(6, 25), FilterRate(19, 19)):
+        assert find_filter_rate_alerts({("letters", "minhash"): rate}, usual) == []
     assert find_filter_rate_alerts({("letters", "minhash"): FilterRate(15, 25)}, usual)
     assert find_filter_rate_alerts({("letters", "minhash"): FilterRate(0, 10_000)}, usual) == []
 
 
 def test_of_a_thousand_generations_without_a_change_at_most_one_in_a_hundred_alarms() -> None:
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     alarms = 0
     for _ in range(1000):
-        before, now = _drawn(0.1, 4, dice), _drawn(0.1, 4, dice)
+        before, now = _drawn(0.1, 4, rng), _drawn(0.1, 4, rng)
         alarms += bool(find_filter_rate_alerts(now, before))
     # Three standard deviations above ten.
     assert alarms <= 19

@@ -23,11 +23,11 @@ def test_runs_are_counted_within_texts_and_by_groups() -> None:
     assert [one.sum() for one in found.leave_one_out()] == [1, 1]
 
 
-def test_runs_that_nobody_says_are_none() -> None:
+def test_texts_shorter_than_the_ngram_have_no_counts() -> None:
     found = count_ngrams([], [["a"]], 3)
     assert found.human.tolist() == found.total.tolist() == []
 
 
 def test_tallies_are_of_human_words_alone_and_of_one_shape() -> None:
-    human, said = word_counts([["a", "b"], ["a"]], [["b", "x"], ["b"]])
-    assert (human.tolist(), said.tolist()) == ([2, 1], [0, 2])
+    human, synthetic = word_counts([["a", "b"], ["a"]], [["b", "x"], ["b"]])
+    assert (human.tolist(), synthetic.tolist()) == ([2, 1], [0, 2])

@@ -14,7 +14,7 @@ def _by_name(found: list[Measured]) -> dict[str, Measured]:
 
 
 def _flat(nats_a_token: dict[float, float], tokens: list[int]) -> np.ndarray:
-    """Losses that are the same for every token: at these temperatures as said, at all others 9 nats."""
+    """Losses that are the same for every token: at these temperatures as given, at all others 9 nats."""
     return np.array([[nats_a_token.get(one, 9.0) * count for one in TEMPERATURES] for count in tokens])
 
 
@@ -29,9 +29,9 @@ def test_perplexity_by_hand() -> None:
 
 
 def test_the_interval_lies_between_the_best_and_the_worst_text() -> None:
-    dice = np.random.default_rng(0)
-    tokens = dice.integers(5, 40, 60)
-    each = dice.uniform(1, 4, 60)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(5, 40, 60)
+    each = rng.uniform(1, 4, 60)
     nats = np.repeat((each * tokens)[:, None], len(TEMPERATURES), axis=1)
     found = _by_name(perplexities(nats, tokens, 1000, seed=1))["perplexity"]
     assert found.low is not None and found.high is not None
@@ -41,7 +41,7 @@ def test_the_interval_lies_between_the_best_and_the_worst_text() -> None:
     assert 2 * error < math.log(found.high / found.low) < 8 * error
 
 
-def test_texts_of_one_loss_have_no_interval_to_speak_of() -> None:
+def test_texts_of_equal_loss_have_an_interval_of_width_0() -> None:
     tokens = [2, 5, 9]
     found = _by_name(perplexities(_flat({1.0: math.log(4)}, tokens), np.array(tokens), 100, seed=0))["perplexity"]
     assert (found.value, found.low, found.high) == pytest.approx((4, 4, 4))
@@ -77,18 +77,18 @@ def test_recalibration_never_makes_a_model_worse(texts: list[tuple[int, float]],
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    dice = np.random.default_rng(3)
-    tokens = dice.integers(1, 9, 30)
-    nats = dice.uniform(1, 9, (30, len(TEMPERATURES)))
+    rng = np.random.default_rng(3)
+    tokens = rng.integers(1, 9, 30)
+    nats = rng.uniform(1, 9, (30, len(TEMPERATURES)))
     assert perplexities(nats, tokens, 99, seed=7) == perplexities(nats, tokens, 99, seed=7)
     assert perplexities(nats, tokens, 99, seed=7) != perplexities(nats, tokens, 99, seed=8)
 
 
 def test_the_change_of_loss_is_paired_text_by_text() -> None:
-    dice = np.random.default_rng(0)
-    tokens = dice.integers(5, 40, 80)
-    before = tokens * dice.uniform(1, 9, 80)
-    found = paired_loss_difference(before, before + 0.1 * tokens + dice.normal(0, 0.05, 80), tokens, 0)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(5, 40, 80)
+    before = tokens * rng.uniform(1, 9, 80)
+    found = paired_loss_difference(before, before + 0.1 * tokens + rng.normal(0, 0.05, 80), tokens, 0)
     assert found.metric == "loss_change"
     assert found.value == pytest.approx(0.1, abs=0.01)
     # The texts differ by nats, the pairs by hundredths.

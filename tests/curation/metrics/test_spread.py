@@ -21,7 +21,7 @@ def test_the_small_matrix_gives_what_the_large_one_gives() -> None:
     assert vendi_score(vectors) == pytest.approx(np.exp(-(values * np.log(values)).sum()), rel=1e-4)
 
 
-def test_spread_is_told_under_its_names_and_stays_finite() -> None:
+def test_dispersion_metrics_have_their_names_and_stay_finite() -> None:
     human = l2_normalize(np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32))
     for count in (0, 1, 2, 5, 60):
         found = embedding_dispersion(human, human[:count], 0)

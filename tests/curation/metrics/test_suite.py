@@ -15,10 +15,10 @@ def test_every_sign_is_published_under_its_name() -> None:
 
 
 def test_signs_by_hand() -> None:
-    # Said once: once. Two to ten times: bee, cat, dog, ten. Eleven times: the.
+    # Occurs once: once. Two to ten times: bee, cat, dog, ten. Eleven times: the.
     human = [["the"] * 11, ["once"], ["bee"] * 2 + ["cat"] * 2, ["dog"] * 3, ["ten"] * 10]
-    said = [["the", "bee", "the", "ten", "the", "bee", "the", "ten", "new"]]
-    found = {one.metric: one.value for one in text_metrics(human, said)}
+    synthetic = [["the", "bee", "the", "ten", "the", "bee", "the", "ten", "new"]]
+    found = {one.metric: one.value for one in text_metrics(human, synthetic)}
     assert found["hapax_word_coverage"] == 0
     assert found["rare_word_coverage"] == 2 / 4
     assert found["common_word_coverage"] == 1
@@ -32,7 +32,7 @@ def test_signs_by_hand() -> None:
     assert found["distinct_2"] == 5 / 8
 
 
-def test_a_model_that_says_the_human_text_has_kept_all_of_it() -> None:
+def test_generating_the_human_text_itself_has_full_coverage_and_no_divergence() -> None:
     human = [[f"word{number}" for number in range(50)]] * 2
     found = {one.metric: one.value for one in text_metrics(human, human)}
     assert found["rare_word_coverage"] == found["type_coverage"] == found["rare_trigram_coverage"] == 1
@@ -53,14 +53,14 @@ def test_an_interval_is_of_whole_texts() -> None:
     st.lists(st.lists(st.sampled_from("abcxyz"), max_size=6), max_size=4),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_every_sign_is_a_number_however_little_is_said(human: list[list[str]], said: list[list[str]]) -> None:
-    for one in [*text_metrics(human, said), *coverage_changes(human, said, said, 0)]:
+def test_every_metric_is_finite_however_short_the_texts_are(human: list[list[str]], synthetic: list[list[str]]) -> None:
+    for one in [*text_metrics(human, synthetic), *coverage_changes(human, synthetic, synthetic, 0)]:
         assert math.isfinite(one.value)
-        assert one.sample_size == sum(map(len, said))
+        assert one.sample_size == sum(map(len, synthetic))
         assert not one.metric.endswith("coverage") or 0 <= one.value <= 1
 
 
-def test_a_change_is_against_what_was_said_before() -> None:
+def test_a_coverage_change_is_relative_to_the_previous_texts() -> None:
     human = [["a", "b", "c", "d", "a", "b"]]
     found = {one.metric: one.value for one in coverage_changes(human, [["a", "b", "c"]], [["a"]], 0)}
     assert found == {"type_coverage_change": -2 / 4, "rare_word_coverage_change": -1 / 2}

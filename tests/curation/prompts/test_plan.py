@@ -46,7 +46,7 @@ def test_a_prefix_in_a_script_without_spaces_is_its_first_characters() -> None:
 @given(st.integers(1, 40), st.floats(0.05, 4), st.integers(0, 20))
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_numbers_of_prompts_per_record_differ_by_at_most_one(num_records: int, each: float, seed: int) -> None:
-    records = [f"record {number} says this" for number in range(num_records)]
+    records = [f"record {number} has this" for number in range(num_records)]
     specs = _plan(
         PromptSettings(template_name="prefix", prompts_per_human_record=each, max_prompts_per_record=4), records, seed
     )

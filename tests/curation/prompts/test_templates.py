@@ -103,12 +103,12 @@ def test_a_question_is_the_first_turn_of_a_conversation_or_all_of_another_text()
 
 
 def test_a_grid_of_sixty_cells_is_delivered_exactly_after_losses_are_topped_up() -> None:
-    shares, dice = grid_shares(GRID, {}), random.Random(0)
+    shares, rng = grid_shares(GRID, {}), random.Random(0)
     delivered = dict.fromkeys(shares, 0)
     for lost in (0.5, 0.3, 0.0):
         asked = grid_counts(600, shares, delivered)
         for cell, times in asked.items():
-            delivered[cell] += sum(dice.random() >= lost for _ in range(times))
+            delivered[cell] += sum(rng.random() >= lost for _ in range(times))
     total = sum(delivered.values())
     assert total > 1200
     assert max(delivered.values()) - min(delivered.values()) <= 1

@@ -34,7 +34,7 @@ def test_what_is_left_goes_to_the_largest_remainders() -> None:
     assert largest_remainder(7, {"a": 1.0, "b": 0.0}) == {"a": 7, "b": 0}
 
 
-def test_the_shares_of_the_reserve_are_those_of_its_records() -> None:
+def test_source_shares_of_human_records_count_their_records() -> None:
     assert quotas_by_source(5, "proportional", ["b", "a", "a", "a"]) == {"a": 4, "b": 1}
     assert quotas_by_source(5, {"b": 1.0}, ["b", "a"]) == {"b": 5}
 

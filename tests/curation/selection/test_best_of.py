@@ -74,22 +74,22 @@ def test_systematic_counts_are_right_on_average() -> None:
     assert np.allclose(average, expected, atol=0.04)
 
 
-def test_systematic_sampling_keeps_more_types_than_dice_under_replacement() -> None:
+def test_systematic_sampling_keeps_more_types_than_multinomial_under_replacement() -> None:
     types, rounds = 2000, 10
     human = 1 / np.arange(1, types + 1)
     for seed in range(3):
-        dice = np.random.default_rng(seed)
-        by_dice = by_quota = human / human.sum() * 4000
+        rng = np.random.default_rng(seed)
+        multinomial = systematic = human / human.sum() * 4000
         for turn in range(rounds):
-            size = int(dice.integers(4000, 5000))
-            by_dice = dice.multinomial(size, by_dice / by_dice.sum()).astype(float)
-            by_quota = systematic_sample(by_quota / by_quota.sum() * size, seed * 100 + turn).astype(float)
-        assert (by_quota > 0).sum() > 2 * (by_dice > 0).sum()
+            size = int(rng.integers(4000, 5000))
+            multinomial = rng.multinomial(size, multinomial / multinomial.sum()).astype(float)
+            systematic = systematic_sample(systematic / systematic.sum() * size, seed * 100 + turn).astype(float)
+        assert (systematic > 0).sum() > 2 * (multinomial > 0).sum()
 
 
-def test_prompts_are_steered_to_what_was_said_too_little() -> None:
-    human, said = np.array([50.0, 30.0, 20.0]), np.array([90.0, 10.0, 0.0])
-    shares = underrepresented_shares(human, said)
+def test_underrepresented_topics_get_the_larger_prompt_shares() -> None:
+    human, synthetic = np.array([50.0, 30.0, 20.0]), np.array([90.0, 10.0, 0.0])
+    shares = underrepresented_shares(human, synthetic)
     assert shares.sum() == pytest.approx(1)
     assert shares.tolist() == pytest.approx([0.1, 0.5, 0.4])
     assert underrepresented_shares(human, np.zeros(3)).tolist() == pytest.approx([0.5, 0.3, 0.2])
@@ -104,17 +104,17 @@ def test_teachers_are_dealt_alike_to_the_prompt() -> None:
     )
 
 
-def test_prompts_are_routed_to_whoever_earns_most_in_their_stratum() -> None:
+def test_thompson_sampling_routes_prompts_to_the_best_teacher_of_their_stratum() -> None:
     # Five strata, three teachers: no teacher is best everywhere.
     truth = {(f"s{row}", f"t{who}"): float((row + who) % 3) for row in range(5) for who in range(3)}
-    dice, teachers, strata = np.random.default_rng(0), ["t0", "t1", "t2"], [f"s{row}" for row in range(5)] * 40
+    rng, teachers, strata = np.random.default_rng(0), ["t0", "t1", "t2"], [f"s{row}" for row in range(5)] * 40
     earned: dict[tuple[str, str], list[float]] = {}
     worth = []
     for turn in range(4):
         asked = assign_by_thompson_sampling(strata, teachers, earned, turn)
         found = [truth[pair] for pair in zip(strata, asked, strict=True)]
         for pair, one in zip(zip(strata, asked, strict=True), found, strict=True):
-            earned.setdefault(pair, []).append(one + dice.normal(0, 0.3))
+            earned.setdefault(pair, []).append(one + rng.normal(0, 0.3))
         worth.append(float(np.mean(found)))
     single = max(np.mean([truth[row, who] for row in strata]) for who in teachers)
     assert worth[0] == pytest.approx(1, abs=0.2)
@@ -147,7 +147,7 @@ def test_counts_follow_their_shares_where_there_is_room() -> None:
         fill_to_total(7, np.array([0.5, 0.5]), np.array([3, 3]), 0)
 
 
-def test_the_rarest_human_word_says_how_rare_a_text_is() -> None:
+def test_the_rarity_bin_of_a_text_is_that_of_its_rarest_human_word() -> None:
     counts = {"the": 100, "river": 9, "heron": 1}
     assert rarest_word_bin(["the river", "the heron of the river", "the xyz", "?!"], counts).tolist() == [3, 0, 6, -1]
 

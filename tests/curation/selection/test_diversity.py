@@ -84,8 +84,8 @@ def test_nothing_to_choose_from_gives_nothing() -> None:
 @pytest.mark.parametrize("method", ["facility-location", "k-center", "dpp"])
 def test_no_source_loses_more_than_its_share(method: str) -> None:
     sources = np.array(["letters"] * 880 + ["poems"] * 100 + ["laws"] * 10 + ["jokes"] * 9 + ["runes"])
-    dice = np.random.default_rng(3)
-    order = dice.permutation(1000)
+    rng = np.random.default_rng(3)
+    order = rng.permutation(1000)
     settings = DiversitySettings(method=method, strata="source", keep_fraction=0.3, block_size=128)
     scores = choose(_vectors(1000, 6, 3), settings, sources[order])
     kept = dict(zip(*np.unique(sources[order][_chosen(scores)], return_counts=True), strict=True))
@@ -98,9 +98,9 @@ def test_no_source_loses_more_than_its_share(method: str) -> None:
 
 
 def test_cells_protect_a_tail_that_a_free_choice_thins_out() -> None:
-    dice = np.random.default_rng(4)
-    centres = np.eye(12)[np.repeat(np.arange(12), [2000, *[60] * 11])]
-    vectors = l2_normalize((centres + dice.normal(scale=0.12, size=centres.shape)).astype(np.float32))
+    rng = np.random.default_rng(4)
+    centers = np.eye(12)[np.repeat(np.arange(12), [2000, *[60] * 11])]
+    vectors = l2_normalize((centers + rng.normal(scale=0.12, size=centers.shape)).astype(np.float32))
     tail = np.arange(len(vectors)) >= 2000
     settings = DiversitySettings(keep_fraction=0.2)
     kept = ~np.isnan(choose(vectors, settings))

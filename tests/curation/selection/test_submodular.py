@@ -29,14 +29,14 @@ def _farthest(vectors: Vectors, chosen: list[int]) -> float:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_centres_leave_less_than_half_of_what_these_leave(seed: int) -> None:
+def test_k_center_is_within_a_factor_of_two_of_the_best_radius(seed: int) -> None:
     vectors = _vectors(12, 3, seed)
     best = min(_farthest(vectors, list(some)) for some in combinations(range(12), 3))
     assert best <= _farthest(vectors, _chosen(k_center(vectors, _wish(12, 3)))) <= 2 * best + 1e-5
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
-def test_batches_choose_centres_as_one_after_another_does(weight: float) -> None:
+def test_batched_k_center_selects_the_same_centers_as_the_sequential_rule(weight: float) -> None:
     vectors, wish = _vectors(900, 6, 1), _wish(900, 300, weight)
     adds, expected = np.full(900, 2.0), []
     for _ in range(300):

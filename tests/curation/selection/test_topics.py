@@ -22,12 +22,12 @@ def test_records_that_are_about_the_same_share_a_topic_with_words_that_tell_it()
     assert "bread" in found.top_words[bread]
 
 
-def test_what_was_said_too_little_gets_the_prompts() -> None:
-    nothing, rivers = (find_topics(_TEXTS, _VECTORS, said, 2) for said in (_VECTORS[:0], _VECTORS[:20]))
+def test_an_underrepresented_topic_gets_a_larger_prompt_share() -> None:
+    nothing, rivers = (find_topics(_TEXTS, _VECTORS, generated, 2) for generated in (_VECTORS[:0], _VECTORS[:20]))
     bread = nothing.assignment[30]
     assert nothing.prompt_share[bread] == pytest.approx(10 / 40)
     assert rivers.synthetic_count.tolist().count(0) == 1
-    # With twenty texts said and twenty to come, ten of the forty are bread's.
+    # With twenty texts generated and twenty to come, ten of the forty are bread's.
     assert rivers.prompt_share[bread] == pytest.approx(10 / 20)
     assert rivers.prompt_share.sum() == pytest.approx(1)
 

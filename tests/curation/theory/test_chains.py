@@ -26,7 +26,7 @@ def test_the_classes_of_a_known_kernel_are_recovered_from_it_and_from_walks_alon
     assert recurrent_classes(empirical_kernel(walks, 20)) == classes
 
 
-def test_a_walk_steps_as_often_as_its_kernel_says() -> None:
+def test_simulated_walks_have_the_transition_rates_of_their_kernel() -> None:
     kernel = np.array([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
     walks = simulate_walks(kernel, [0, 2] * 500, 30, 0)
     assert empirical_kernel(walks, 3) == pytest.approx(kernel, abs=0.02)
@@ -40,14 +40,14 @@ def test_a_chain_comes_back_at_its_first_repetition_or_after_its_end() -> None:
     assert recurrent_set("aa") == ["a"]
 
 
-def test_chains_are_told_step_by_step() -> None:
-    told = run_chains(
+def test_chains_are_recorded_step_by_step() -> None:
+    chains = run_chains(
         lambda texts, step: [f"{text[:4]} {step % 2}" for text in texts], ["one two three", "one two five"], 4
     )
-    assert told.steps == 4
-    assert told.distinct() == [2, 1, 1, 1, 1]
-    assert told.first_recurrences() == [3, 3]
-    assert told.drift()[-1] > 0.5
+    assert chains.steps == 4
+    assert chains.distinct() == [2, 1, 1, 1, 1]
+    assert chains.first_recurrences() == [3, 3]
+    assert chains.drift()[-1] > 0.5
 
 
 def test_likeness_is_of_pairs_of_words() -> None:

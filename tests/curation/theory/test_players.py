@@ -10,33 +10,33 @@ def test_burn_in_repeats_the_first_number_until_enough_were_seen() -> None:
     assert player([2, 1, 3, 4, 5], [2, 2, 2, 2]) == 7
 
 
-def test_what_a_player_said_itself_is_no_evidence_to_it() -> None:
+def test_a_cautious_player_ignores_its_own_answers_as_evidence() -> None:
     languages = residues()
-    # 2 was said before it came: only without caution it rules the second and third language out.
+    # 2 was the player's own answer before it was shown: only without caution it rules the second and third language out.
     assert in_the_limit(languages, sure=True, protect=False)([0, 2, 4], [2, 1]) != 6
     assert in_the_limit(languages, sure=False, protect=False)([0, 2, 4], [2, 1]) == 5
 
 
-def test_a_protected_witness_is_never_said() -> None:
-    languages, shown, said = residues(), [0], []
+def test_a_protected_witness_is_never_answered() -> None:
+    languages, shown, answers = residues(), [0], []
     for turn in range(1, 40):
-        said.append(witness_protection(languages)(shown, said))
+        answers.append(witness_protection(languages)(shown, answers))
         shown.append(4 * turn)
-    assert witnesses(languages, shown, said) == [3, 5]
-    assert not {3, 5} & set(said)
+    assert witnesses(languages, shown, answers) == [3, 5]
+    assert not {3, 5} & set(answers)
 
 
-def test_without_protection_the_witness_is_said() -> None:
-    languages, shown, said = residues(), [0], []
+def test_without_protection_the_witness_is_answered() -> None:
+    languages, shown, answers = residues(), [0], []
     for turn in range(1, 40):
-        said.append(in_the_limit(languages, sure=True, protect=False)(shown, said))
+        answers.append(in_the_limit(languages, sure=True, protect=False)(shown, answers))
         shown.append(4 * turn)
-    assert 5 in said
+    assert 5 in answers
 
 
-def test_one_language_is_spoken_in_order() -> None:
+def test_a_single_language_is_enumerated_in_order() -> None:
     assert witness_protection([positive()])([1, 2, 4], [3, 5]) == 6
 
 
-def test_a_player_that_nothing_fits_says_nothing_new() -> None:
+def test_a_player_without_a_fitting_language_answers_nothing_new() -> None:
     assert in_the_limit(residues(), sure=False, protect=False)([0, 1, 2, 3], [1]) == 0

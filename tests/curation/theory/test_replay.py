@@ -13,7 +13,7 @@ def test_an_adversary_that_invents_is_refused() -> None:
         play(uniform([positive()]), lambda *_: -1, positive(), 3)
 
 
-def test_a_turn_tells_where_its_number_came_from() -> None:
+def test_a_turn_records_where_its_number_came_from() -> None:
     turns = play(uniform([positive()]), counting_then_echoing(1), positive(), 3)
     assert [(turn.shown, turn.first_answered_in, turn.answer, turn.error) for turn in turns] == [
         (1, 0, 2, ""),
