@@ -88,7 +88,9 @@ def test_candidates_are_held_against_the_first_there_were() -> None:
     gate = GateSettings(limits=(Limit(metric="vocabulary_size", subject="candidates", at_least=0.5),))
     candidates = [{("candidates", "vocabulary_size"): Value(value)} for value in (100, 60, 40)]
     assert evaluate_gate(gate, [_metrics(vocabulary_size=1)])[0].action == "go"
-    assert [evaluate_gate(gate, [_metrics(vocabulary_size=1), *candidates[: place + 1]])[0].action for place in range(3)] == [
+    assert [
+        evaluate_gate(gate, [_metrics(vocabulary_size=1), *candidates[: place + 1]])[0].action for place in range(3)
+    ] == [
         "go",
         "go",
         "warn",
@@ -120,7 +122,9 @@ def test_a_limit_on_something_not_measured_is_refused() -> None:
     with pytest.raises(ValueError, match=r"limit on vocabulary_size of the model.*Measured metrics: perplexity"):
         evaluate_gate(gate, [_metrics(vocabulary_size=1.0), _metrics(perplexity=1.0)])
     with pytest.raises(ValueError, match=r"limit on custom.happiness"):
-        evaluate_gate(GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_metrics(perplexity=1.0)])
+        evaluate_gate(
+            GateSettings(limits=(Limit(metric="custom.happiness", at_least=0.5),)), [_metrics(perplexity=1.0)]
+        )
 
 
 @pytest.mark.parametrize(

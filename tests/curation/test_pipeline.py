@@ -207,7 +207,9 @@ def test_human_overlap_has_its_own_threshold() -> None:
     assert _dropped(_decided(candidates, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.7})) == {
         "g0": "human_overlap"
     }
-    assert _dropped(_decided(candidates, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.71})) == {}
+    assert (
+        _dropped(_decided(candidates, "human_overlap", human=human, decontamination={"jaccard_threshold": 0.71})) == {}
+    )
 
 
 def test_held_out_and_human_training_records_are_not_mixed_up() -> None:

@@ -10,7 +10,9 @@ from curation.filters.repetition import NgramRepetition
 
 def _runs(texts: list[list[str]]) -> NgramRepetition:
     spellings = sorted({word for text in texts for word in text})
-    occurrences = [(spellings.index(word), place, float(len(word))) for place, text in enumerate(texts) for word in text]
+    occurrences = [
+        (spellings.index(word), place, float(len(word))) for place, text in enumerate(texts) for word in text
+    ]
     codes, owners, lengths = (np.array([one[part] for one in occurrences]) for part in range(3))
     return NgramRepetition(codes.astype(np.int64), owners.astype(np.int64), lengths.astype(float), len(texts))
 

@@ -9,7 +9,9 @@ from curation.metrics.settings import METRICS
 from curation.mixing import MixSettings
 
 
-def _forecast(policy: str, last: int = 6, loop: dict[str, float] | None = None, **mix: object) -> dict[str, list[float]]:
+def _forecast(
+    policy: str, last: int = 6, loop: dict[str, float] | None = None, **mix: object
+) -> dict[str, list[float]]:
     human = np.round(8000 / np.arange(1, 3001)).astype(np.int64)
     settings = LoopSpec(MixSettings.model_validate({"policy": policy, **mix}), **(loop or {}))
     found: list[ForecastPoint] = simulate_forecast(human, human, 1000, settings, range(last + 1), 0)
