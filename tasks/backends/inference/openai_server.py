@@ -18,6 +18,7 @@ from tasks.backends.inference.endpoints import ModelEndpoint, model_endpoint, te
 from tasks.backends.inference.http_client import stream_responses
 from tasks.backends.inference.http_protocol import ClientConfig, parse_response
 from tasks.backends.models.adapters import adapter_base_path
+from tasks.backends.models.tokenization import tokenize_texts
 from tasks.backends.settings.capabilities import api_key
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
@@ -84,8 +85,7 @@ def _token_requests(
     folder = model if (model / "tokenizer.json").is_file() else Path(adapter_base_path(model) or model)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     max_model_len = int(endpoint.model_card["max_model_len"])
-    texts = [prompt.text for prompt in prompts]
-    input_ids = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    input_ids = tokenize_texts(tokenizer, [prompt.text for prompt in prompts])
     bodies = []
     for prompt, prompt_ids in zip(prompts, input_ids, strict=True):
         ids = [tokenizer.bos_token_id, *prompt_ids][: max_model_len - 1]

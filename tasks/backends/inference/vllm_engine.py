@@ -35,6 +35,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import BeamSearchParams, RequestOutputKind, StructuredOutputsParams
 
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
+from tasks.backends.models.tokenization import tokenize_texts
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
@@ -71,7 +72,7 @@ def sample(
     if not prompts:
         return
     max_model_len = engine.llm_engine.model_config.max_model_len
-    texts = tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
+    texts = tokenize_texts(tokenizer, [prompt.text for prompt in prompts])
     # Tokenizers of some models from the hub have no begin token.
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     input_ids = [[*begin, *ids][: max_model_len - 1] for ids in texts]

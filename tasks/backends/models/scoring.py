@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from tasks.backends.models.tokenization import tokenize_texts
+
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, text: str, closed: bool = True) -> list[int]:
     """Tokenize a text, with the begin token and, if `closed`, the end token."""
-    ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    (text_ids,) = tokenize_texts(tokenizer, [text])
+    ids = [tokenizer.bos_token_id, *text_ids]
     return [*ids, tokenizer.eos_token_id] if closed else ids
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from heirloom.errors import HeirloomError
+from tasks.backends.models.tokenization import tokenize_texts
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.types import Text, TrainingCorpus
 
@@ -134,7 +135,7 @@ def schedule_human_blocks(schedule: str, human_tokens: float, synthetic_tokens: 
 
 def tokenize_pair(tokenizer: Any, prompt: str, response: str) -> tuple[list[int], list[int]]:  # noqa: ANN401
     """Tokenize a prompt, with its begin token, as samplers do, and a response, with its end token."""
-    prompt_ids, response_ids = tokenizer([prompt, response], add_special_tokens=False)["input_ids"]
+    prompt_ids, response_ids = tokenize_texts(tokenizer, [prompt, response])
     return [tokenizer.bos_token_id, *prompt_ids], [*response_ids, tokenizer.eos_token_id]
 
 
@@ -155,7 +156,7 @@ def _tokens(tokenizer: Any, texts: Sequence[Text]) -> list[list[int]]:  # noqa: 
     if not texts:
         return []
     if all(isinstance(text, str) for text in texts):
-        ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        ids = tokenize_texts(tokenizer, [text for text in texts if isinstance(text, str)])
         return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
     found = []
     for text in texts:

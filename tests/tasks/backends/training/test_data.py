@@ -16,8 +16,11 @@ class _Letters:
 
     bos_token_id, eos_token_id = _BEGIN, _END
 
-    def __call__(self, texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[int]]]:
+    def __call__(
+        self, texts: list[str], *, add_special_tokens: bool, split_special_tokens: bool
+    ) -> dict[str, list[list[int]]]:
         assert not add_special_tokens
+        assert split_special_tokens
         return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
 
 
