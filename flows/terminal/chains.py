@@ -27,7 +27,7 @@ from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Run
 from storage.runs.status import accepted_attempts
 from tasks.backends import Sampling, TransformerTraining
-from tasks.backends.registry import Backends, open_backends, resolve_sampler
+from tasks.backends.registry import Backends, open_backends, require_local_models, resolve_sampler
 from tasks.backends.settings.capabilities import api_key
 from tasks.generation.chains import chain_seeds, run_chain, train_demo_model
 
@@ -147,13 +147,14 @@ def _teacher_model(options: ChainOptions, site: Site) -> _ChainModel:
         teacher_api="chat" if options.template else "completions",
         max_tokens=options.max_tokens,
     )
+    require_local_models(sampling, site.resources)
     api_key(sampling, site.resources)
     if options.dataset:
         seeds = _heldout_texts(site.synced().store, options.dataset, options.num_chains)
     else:
         seeds = chain_seeds(options.num_chains)
     return _ChainModel(
-        folder=site.resources.model_folder(options.teacher) or Path(),
+        folder=Path(),
         seeds=seeds,
         sampling=resolve_sampler(sampling, TransformerTraining()),
         label=options.teacher,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from tasks.backends.models.pretrained import require_available
 from tasks.backends.protocols import Sampler, Scorer, Trainer
 from tasks.backends.settings.capabilities import api_key, require_supported
 from tasks.backends.settings.resources import Resources
@@ -59,10 +60,10 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
 
 
 def require_installed(training: Training) -> None:
-    """Check that the packages that a training imports are installed.
+    """Check that the packages that a training imports are installed, and that its base model is on this machine.
 
     Raises:
-        HeirloomError: a package is missing.
+        HeirloomError: a package or the base model is missing.
     """
     required = list(_REQUIRED_PACKAGES[training.backend])
     if isinstance(training, TransformerTraining):
@@ -77,6 +78,19 @@ def require_installed(training: Training) -> None:
             f"train.backend is {training.backend!r}, but {', '.join(missing)} is not installed. "
             f"Run `pip install 'heirloom[{extra}]'`, or set train.backend = 'ngram'."
         )
+    if isinstance(training, TransformerTraining) and training.base_model:
+        require_available(training.base_model)
+
+
+def require_local_models(sampling: Sampling, resources: Resources) -> None:
+    """Check that the teachers that are sampled on this machine are there.
+
+    Raises:
+        HeirloomError: a package or folder is missing.
+    """
+    for teacher in sampling.model_names:
+        if model := resources.local_model(teacher) if teacher else "":
+            require_available(model)
 
 
 @dataclass
@@ -111,6 +125,7 @@ class Backends:
             HeirloomError: the site lacks a setting for the servers or the cluster; raised here, before any training.
         """
         api_key(sampling, self.resources)
+        require_local_models(sampling, self.resources)
         if self.engines:
             self.engines.connect()
         self.pool.start_all(trainer_module(training))

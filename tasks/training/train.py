@@ -18,6 +18,7 @@ from storage.artifacts.schemas import TRAINING
 from storage.files import file_info
 from storage.runs.run import Attempt
 from tasks.backends import Training, TrainJob, TransformerTraining
+from tasks.backends.models.pretrained import packaged_identity, resolve_model
 from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import logger, progress
@@ -117,7 +118,7 @@ def _initial_weights(
         previous = history.last.model
         return _InitialWeights(path=ensure_loadable(previous), parents={"previous": previous})
     if settings.base_model:
-        return _InitialWeights(path=settings.base_model, identity={"base": _hash_base(settings.base_model)})
+        return _named_base(settings.base_model)
     if settings.init_from != "base":
         return _InitialWeights()
     if history.first:
@@ -125,6 +126,13 @@ def _initial_weights(
     else:
         base = _pretrain_base(ctx, corpus, settings)
     return _InitialWeights(path=base.ensure_local(), parents={"base": base})
+
+
+def _named_base(name: str) -> _InitialWeights:
+    """Return the base model that the recipe names, which is no artifact: it is identified by its files."""
+    if identity := packaged_identity(name):
+        return _InitialWeights(path=resolve_model(name), identity={"base": identity})
+    return _InitialWeights(path=name, identity={"base": _hash_base(name)})
 
 
 def _pretrain_base(ctx: StageContext, corpus: Artifact, settings: TransformerTraining) -> Artifact:

@@ -60,11 +60,12 @@ def api_key(sampling: Sampling, resources: Resources) -> str:
     Raises:
         HeirloomError: the variable is not set, or a teacher needs a server and the site names none.
     """
-    remote_teachers = [name for name in sampling.model_names if name and not resources.model_folder(name)]
+    remote_teachers = [name for name in sampling.model_names if name and not resources.local_model(name)]
     if remote_teachers and not resources.server_urls:
         raise HeirloomError(
-            f"The teacher is {remote_teachers[0]!r}, but the site has neither resources.server_urls nor a folder of that "
-            "name in resources.local_models. Set one of them."
+            f"The teacher is {remote_teachers[0]!r}, but the site has neither resources.server_urls nor a model of that "
+            "name in resources.local_models. Set one of them, or use `smollm2`, a folder, or a full name on the Hugging "
+            "Face Hub, `owner/model`."
         )
     variable = resources.api_key_env_var
     uses_server = bool(remote_teachers) or sampling.sampler == "server"

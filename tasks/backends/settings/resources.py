@@ -9,6 +9,9 @@ from pydantic import Field, field_validator
 from heirloom.errors import HeirloomError
 from heirloom.settings import TABLE_AS_PAIRS, Settings
 
+PACKAGED_MODELS = ("smollm2",)
+"""Names of models that come as a Python package, and need neither a folder nor a server."""
+
 
 class Resources(Settings):
     """`[resources]` of the site. Recorded with each artifact, but no part of its fingerprint."""
@@ -42,7 +45,8 @@ class Resources(Settings):
     )
     local_models: Annotated[tuple[tuple[str, Path], ...], TABLE_AS_PAIRS] = Field(
         (),
-        description="Names and folders of models that can be teachers: a table, `{wise = '/models/wise'}`.",
+        description="Names of teachers that are sampled on this machine, and their models: a folder, `smollm2`, or a name on the "
+        "Hugging Face Hub. A table, `{wise = '/models/wise'}`.",
     )
     api_key_env_var: str = Field("", description="Name of the environment variable with the API key of the servers.")
     max_concurrent_requests: int = Field(
@@ -53,9 +57,16 @@ class Resources(Settings):
         120, gt=0, description="Seconds during which all servers may fail before the run ends with an error."
     )
 
-    def model_folder(self, teacher: str) -> Path | None:
-        """Return the folder of a teacher, or None if it is not one of `local_models`."""
-        return dict(self.local_models).get(teacher)
+    def local_model(self, teacher: str) -> str:
+        """Return the folder or name of the model of a teacher that is sampled here; empty if servers have it.
+
+        Without servers, a teacher that is not one of `local_models` can be a packaged model, a folder, or a model of the
+        Hub by its full name, `owner/model`.
+        """
+        local_models = {name: str(model) for name, model in self.local_models}
+        if teacher in local_models or self.server_urls:
+            return local_models.get(teacher, "")
+        return teacher if teacher in PACKAGED_MODELS or "/" in teacher else ""
 
     @field_validator("server_urls")
     @classmethod

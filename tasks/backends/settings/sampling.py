@@ -24,7 +24,8 @@ class Sampling(Settings):
     teacher: str = Field(
         "",
         description="Name of a model that generates the candidates in place of the generation's own: served by "
-        "`resources.server_urls`, or one of `resources.local_models`.",
+        "`resources.server_urls`, or one of `resources.local_models`. Without servers also `smollm2`, a folder, or a name on the "
+        "Hugging Face Hub, `owner/model`.",
     )
     teachers: tuple[str, ...] = Field(
         (),

@@ -24,7 +24,8 @@ class TransformerTraining(Settings):
     )
     base_model: str = Field(
         "",
-        description="Folder or hub name of the base model. Empty: `init_from = 'base'` pre-trains one on the human data, once.",
+        description="Base model: a folder, `smollm2` (SmolLM2-135M-Instruct from a Python package), or a name on the Hugging Face "
+        "Hub. Empty: `init_from = 'base'` pre-trains one on the human data, once.",
     )
     base_max_steps: int = Field(130, ge=1, description="Optimizer steps for pre-training the base model.")
     max_steps: int = Field(260, ge=1, description="Optimizer steps of every training after generation 0.")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from tasks.backends.inference.json_schema import invalid_json_marker
+from tasks.backends.models.pretrained import resolve_model
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
 from tasks.backends.workers.pool import WorkerPool
@@ -58,12 +59,12 @@ class SamplerClient:
 
     def _sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         teacher = self.sampling.teacher
-        folder = self.pool.resources.model_folder(teacher)
-        if folder:
+        if teacher and (name := self.pool.resources.local_model(teacher)):
+            folder = resolve_model(name)
             module = sampler_module(folder, self.sampling)
             label = f"{teacher}:{weights_hash(folder)}"
             local = replace(self, sampling=self.sampling.without_teacher)
-            for completion in local._sample_module(module, folder.resolve(), prompts, progress):  # noqa: SLF001
+            for completion in local._sample_module(module, folder, prompts, progress):  # noqa: SLF001
                 yield replace(completion, teacher=label)
         else:
             module = "server" if teacher else SAMPLER_MODULES[self.sampling.sampler]

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,5 +82,14 @@ def test_teachers_are_asked_one_by_one_and_own_is_the_model_of_the_generation() 
 def test_models_of_a_site_are_a_table_of_folders() -> None:
     site = Resources.model_validate({"local_models": {"wise": "/models/wise"}})
     assert site == Resources.model_validate(site.model_dump(mode="json"))
-    assert site.model_folder("wise") == Path("/models/wise")
-    assert site.model_folder("other") is None
+    assert site.local_model("wise") == "/models/wise"
+    assert site.local_model("other") == ""
+
+
+def test_a_teacher_is_sampled_here_if_its_name_says_so_and_no_server_has_it() -> None:
+    assert [Resources().local_model(name) for name in ("smollm2", "owner/model", "./mine", "wise")] == [
+        *("smollm2", "owner/model", "./mine"),
+        "",
+    ]
+    served = Resources.model_validate({"server_urls": ["http://host"], "local_models": {"small": "smollm2"}})
+    assert [served.local_model(name) for name in ("smollm2", "owner/model", "small")] == ["", "", "smollm2"]
