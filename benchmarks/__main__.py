@@ -21,6 +21,7 @@ MODULES = {
     "training": "performance.training",
     "scale": "performance.scale",
     "operate": "operations.operate",
+    "readers": "operations.readers",
     "same_results": "same_results",
     "reproductions": "reproductions.run",
 }

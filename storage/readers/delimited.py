@@ -5,14 +5,14 @@ Python's `csv` in strict mode does the parsing. This module adds what to do with
 - An open quote makes a parser read on until it finds another one. Only the line with the open quote is rejected, and
   parsing continues at the line after it.
 - Most writers of TSV do not quote, so in a `.tsv` file a quote is part of the text unless the record is quoted
-  completely, as `csv.writer` does.
+  completely, as `csv.writer` does. A file whose header is quoted is quoted.
 """
 
 import csv
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -61,6 +61,15 @@ class Dialect:
         quote, delimiter = re.escape(self.quote), re.escape(self.delimiter)
         cell = f"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|[^{quote}{delimiter}\r\n]*)"
         return re.compile(f"{cell}(?:{delimiter}{cell})*[\r\n]*")
+
+    def quotes_every_cell(self, record: str) -> bool:
+        """Return whether each cell of a record is enclosed in quotes."""
+        quote = re.escape(self.quote)
+        cell = f"{quote}(?:[^{quote}]|{quote}{quote})*{quote}"
+        return (
+            bool(self.quote)
+            and re.fullmatch(f"{cell}(?:{re.escape(self.delimiter)}{cell})*[\r\n]*", record) is not None
+        )
 
 
 class RowParser:
@@ -116,6 +125,8 @@ class RowParser:
 
     def _check(self, row: list[str]) -> list[str] | str:
         if self.num_cells is None:
+            if self._dialect.literal_quotes and self._dialect.quotes_every_cell("".join(self._record)):
+                self._dialect = replace(self._dialect, literal_quotes=False)
             return row
         if self._dialect.literal_quotes and self._is_literal(row):
             row = self._first_line()

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from typing import Any, TypeAlias
 
 import orjson
@@ -211,11 +212,21 @@ def no_text(column: str) -> str:
 
 
 def _to_text(value: object) -> str | None:
-    """Return a cell as text; numbers are accepted, since ids may be numbers."""
-    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else None
+    """Return a cell that is an id, a license or a source as text: ids may be numbers, and licenses may be lists."""
+    if value is None or isinstance(value, str):
+        return value and value.encode("utf-8", "replace").decode()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, list | dict):
+        listed = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_to_text)
+        return listed.encode("utf-8", "replace").decode()
+    return str(value)
 
 
-def _of_lines(lines: Sequence[bytes | None], columns: Columns) -> Iterator[Cells | str]:  # noqa: ARG001
+def _of_lines(lines: Sequence[bytes | None], columns: Columns) -> Iterator[Cells | str]:
+    named = [name for name in (columns.document_id, columns.license, columns.source) if name]
     for line in lines:
         if line is None:
             yield TOO_LONG
@@ -224,7 +235,14 @@ def _of_lines(lines: Sequence[bytes | None], columns: Columns) -> Iterator[Cells
             value, reason = orjson.loads(line), ""
         except ValueError:
             value, reason = _parse_leniently(line)
+        if named and isinstance(value, dict) and any(_is_rounded(value.get(name)) for name in named):
+            value = json.loads(line)
         yield reason or (value if isinstance(value, dict) else _not_an_object(value))
+
+
+def _is_rounded(value: object) -> bool:
+    """Return whether a value may be an integer of more than 64 bits, which orjson reads as a float."""
+    return isinstance(value, float) and abs(value) >= 2**63
 
 
 def _not_an_object(value: object) -> str:
@@ -256,7 +274,7 @@ def _of_rows(rows: Sequence[list[str] | str], columns: Columns) -> Iterator[Cell
 
 def _utf8(cell: str) -> str | None:
     try:
-        return cell.encode("utf-8", "surrogateescape").decode("utf-8-sig")
+        return cell.encode("utf-8", "surrogateescape").decode()
     except UnicodeDecodeError:
         return None
 

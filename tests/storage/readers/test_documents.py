@@ -1,4 +1,6 @@
 import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -141,3 +143,39 @@ def test_the_input_of_an_instruction_is_appended_to_the_prompt() -> None:
         ("Add.", ""),
         ("", "no text in column input"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (18446744073709551621, "18446744073709551621"),
+        (-(2**70), "-1180591620717411303424"),
+        (1.5, "1.5"),
+        (True, "True"),
+        (["MIT", "Apache-2.0"], '["MIT","Apache-2.0"]'),
+        ({"a": "é"}, '{"a":"é"}'),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_ids_and_licenses_of_json_are_kept_as_text(value: object, text: str | None) -> None:
+    columns = Columns(document_id="n", license="n")
+    line = json.dumps({"text": "hello", "n": value}).encode()
+    (document,) = documents(Block("a.jsonl", 0, [line], "lines"), columns)
+    assert (document.document_id, document.license) == (text, text or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (date(2026, 1, 2), "2026-01-02"),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05+00:00"),
+        (Decimal("12.50"), "12.50"),
+        (b"a1\xff", "a1\\xff"),
+        ([date(2026, 1, 2)], '["2026-01-02"]'),
+    ],
+)
+def test_ids_of_parquet_are_kept_as_text_whatever_their_type(value: object, text: str) -> None:
+    batch = pa.record_batch({"text": ["hello"], "n": [value]})
+    (document,) = documents(Block("a", 0, [batch], "batches"), Columns(document_id="n", source="n"))
+    assert (document.document_id, document.source) == (text, text)

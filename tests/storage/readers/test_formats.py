@@ -168,3 +168,15 @@ def test_a_table_without_a_header_that_can_be_read_is_refused(tmp_path: Path) ->
         _said(tmp_path / "a.csv", "x" * 2000, Columns(max_length=1024))
     with pytest.raises(UnreadableFileError, match=r"has no column 'license'; its columns: 'text'"):
         _said(tmp_path / "b.csv", "text\nx\n", Columns(license="license"))
+
+
+def test_a_byte_order_mark_within_a_file_stays_part_of_the_text(tmp_path: Path) -> None:
+    content = "\ufefftext\n\ufeffone\n\ufeff\ntwo\ufeff\n"
+    assert _said(tmp_path / "a.csv", content, Columns()) == [("\ufeffone", ""), ("\ufeff", ""), ("two\ufeff", "")]
+
+
+def test_a_tsv_file_with_a_quoted_header_is_quoted(tmp_path: Path) -> None:
+    # Each line of the record has as many tabs as the header, so that without the header it would be two rows.
+    record = '"2"\t"one\nsaid\tso"\n'
+    assert _said(tmp_path / "a.tsv", '"id"\t"text"\n' + record, Columns()) == [("one\nsaid\tso", "")]
+    assert _said(tmp_path / "b.tsv", "id\ttext\n" + record, Columns()) == [('"one', ""), ('so"', "")]
