@@ -39,16 +39,16 @@ _QUALITIES = ("old", "quiet", "distant", "golden", "narrow", "patient", "broken"
 
 def human_texts(count: int, seed: int = 0) -> list[str]:
     """Distinct small texts of a person's making, as far as a test needs one."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     texts: dict[str, None] = {}
     while len(texts) < count:
         sentences = []
-        for _ in range(dice.randint(2, 4)):
-            first, second = dice.sample(_NOUNS, 2)
+        for _ in range(rng.randint(2, 4)):
+            first, second = rng.sample(_NOUNS, 2)
             sentences.append(
-                f"The {dice.choice(_QUALITIES)} {first} {dice.choice(_VERBS)} the {dice.choice(_QUALITIES)} {second}."
+                f"The {rng.choice(_QUALITIES)} {first} {rng.choice(_VERBS)} the {rng.choice(_QUALITIES)} {second}."
             )
-        texts[" ".join(sentences) + f" It was the year {dice.randint(1200, 1999)}."] = None
+        texts[" ".join(sentences) + f" It was the year {rng.randint(1200, 1999)}."] = None
     return list(texts)
 
 
@@ -215,7 +215,7 @@ def _s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3_address(_s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Address of a real S3-speaking server, which the environment names as S3 clients read it."""
+    """Address of a real server of the S3 protocol, named in the environment variables that S3 clients read."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "somebody",
         "AWS_SECRET_ACCESS_KEY": "very-secret-key",

@@ -22,14 +22,14 @@ _ALL = """
 import contextlib, io, json, sys
 from flows.cli.app import main
 for words in json.loads(sys.argv[1]):
-    said, code = io.StringIO(), 0
+    errors, code = io.StringIO(), 0
     sys.argv = ["heirloom", *words]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
-    print(json.dumps([code, said.getvalue()]), flush=True)
+    print(json.dumps([code, errors.getvalue()]), flush=True)
 """
 
 
@@ -50,12 +50,12 @@ def _mounted(store: Path, before: str, *commands: list[str]) -> list[tuple[int, 
     environment = {**os.environ, "HEIRLOOM_STORE": str(store), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
     found = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    return [(code, told) for code, told in map(json.loads, found.stdout.splitlines())]
+    return [(code, message) for code, message in map(json.loads, found.stdout.splitlines())]
 
 
 @dataclass(frozen=True)
-class Said:
-    """The command line in this process, and what it said last."""
+class CommandLine:
+    """The command line in this process: exit code and message."""
 
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
@@ -63,21 +63,23 @@ class Said:
     def __call__(self, store: Path, *arguments: str) -> tuple[int, str]:
         self.monkeypatch.setenv("HEIRLOOM_STORE", str(store))
         code = heirloom(self.monkeypatch, *arguments)
-        said = self.capsys.readouterr()
-        return code, said.err or " ".join(said.out.split())
+        output = self.capsys.readouterr()
+        return code, output.err or " ".join(output.out.split())
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefect_server: None) -> Said:
-    return Said(monkeypatch, capsys)
+def command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefect_server: None
+) -> CommandLine:
+    return CommandLine(monkeypatch, capsys)
 
 
 def _refused(found: tuple[int, str], sentence: str) -> None:
-    code, told = found
-    assert code in (1, 2), told
-    assert sentence in " ".join(told.split())
-    assert told.count("heirloom:") == 1
-    assert "Traceback" not in told
+    code, message = found
+    assert code in (1, 2), message
+    assert sentence in " ".join(message.split())
+    assert message.count("heirloom:") == 1
+    assert "Traceback" not in message
 
 
 @pytest.fixture
@@ -113,7 +115,9 @@ def test_a_read_only_store_is_read_and_nothing_else(store: Path, mounts: Path) -
     assert verify(store).errors == ()
 
 
-def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path, tmp_path: Path, said: Said) -> None:
+def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(
+    store: Path, mounts: Path, tmp_path: Path, command_line: CommandLine
+) -> None:
     kept = tmp_path / "kept"
     kibibytes = sum(path.stat().st_size + 8192 for path in store.rglob("*")) // 1024 + 60
     # The shell goes on behind the command, and takes what is on the full disk to where there is room.
@@ -125,19 +129,19 @@ def test_a_full_disk_ends_a_run_and_room_lets_it_go_on(store: Path, mounts: Path
     )
     _refused((found.returncode, found.stderr), "No space left on device")
     assert verify(kept).errors == ()
-    assert said(kept, "run", "tiny", "--set", "num_generations=5")[0] == 0
+    assert command_line(kept, "run", "tiny", "--set", "num_generations=5")[0] == 0
     assert verify(kept).errors == ()
 
 
-def test_a_file_where_a_folder_should_be_is_named(store: Path, said: Said) -> None:
+def test_a_file_where_a_folder_should_be_is_named(store: Path, command_line: CommandLine) -> None:
     (store / "runs/tiny/generation=4").write_text("in the way")
-    _refused(said(store, "run", "tiny", "--set", "num_generations=4"), "generation=4")
+    _refused(command_line(store, "run", "tiny", "--set", "num_generations=4"), "generation=4")
     (store / "runs/tiny/generation=4").unlink()
-    assert said(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
+    assert command_line(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
     assert verify(store).errors == ()
 
 
-def test_damaged_parts_are_named_and_what_verify_advises_mends_them(store: Path, said: Said) -> None:
+def test_damaged_parts_are_named_and_what_verify_advises_mends_them(store: Path, command_line: CommandLine) -> None:
     vanished, cut, flipped = (
         store / ATTEMPT / name / "part-00000.parquet" for name in ("candidates", "decisions", "eval_samples")
     )
@@ -146,17 +150,17 @@ def test_damaged_parts_are_named_and_what_verify_advises_mends_them(store: Path,
     content = bytearray(flipped.read_bytes())
     content[len(content) // 3] ^= 1
     flipped.write_bytes(content)
-    _refused(said(store, "run", "tiny", "--set", "num_generations=4"), "candidates")
-    code, told = said(store, "verify")
+    _refused(command_line(store, "run", "tiny", "--set", "num_generations=4"), "candidates")
+    code, message = command_line(store, "verify")
     assert code == 1
     for path in (vanished, cut, flipped):
-        assert f"or remove {path.parent} and let heirloom run tiny create it again" in told
+        assert f"or remove {path.parent} and let heirloom run tiny create it again" in message
         shutil.rmtree(path.parent)
-    assert said(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
+    assert command_line(store, "run", "tiny", "--set", "num_generations=4")[0] == 0
     assert verify(store).errors == ()
 
 
-def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, said: Said) -> None:
+def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, command_line: CommandLine) -> None:
     for path in [*store.rglob(MANIFEST), store / "runs/tiny/run.json"]:
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1}))
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
@@ -168,7 +172,7 @@ def test_a_store_of_a_newer_version_is_refused_and_not_touched(store: Path, said
         ["fork", "tiny", "--generation", "1", "--name", "other"],
         ["rm", "tiny", "--yes"],
     ):
-        _refused(said(store, *words), f"has format {FORMAT + 1}, this Heirloom reads format {FORMAT}; upgrade")
-    assert said(store, "verify")[0] == 1
+        _refused(command_line(store, *words), f"has format {FORMAT + 1}, this Heirloom reads format {FORMAT}; upgrade")
+    assert command_line(store, "verify")[0] == 1
     after = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.name != ".lock"}
     assert after.items() <= before.items()

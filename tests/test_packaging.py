@@ -37,7 +37,7 @@ def test_the_loop_fits_on_one_screen() -> None:
 def test_the_project_names_no_place_of_the_machine_it_was_made_on() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
-        pytest.skip("not a git checkout: nothing says which files belong to the project")
+        pytest.skip("not a git checkout: nothing lists which files belong to the project")
     for name in tracked.stdout.split():
         if name.endswith((".py", ".md", ".toml", ".sh", ".json")) and name != "tests/test_packaging.py":
             text = (ROOT / name).read_text()
@@ -46,7 +46,7 @@ def test_the_project_names_no_place_of_the_machine_it_was_made_on() -> None:
 
 
 @pytest.mark.xdist_group("house")
-def test_a_group_of_tests_is_heard_by_what_deals_them_out(request: pytest.FixtureRequest) -> None:
-    # Where it is not, each process starts engines and servers of its own, and nothing says so.
+def test_the_scheduler_of_a_parallel_run_keeps_groups_of_tests_together(request: pytest.FixtureRequest) -> None:
+    # Where it is not, each process starts engines and servers of its own, without a warning.
     dealt_by_group = getattr(request.config.option, "loadgroup", False)
     assert request.node.nodeid.endswith("@house") == dealt_by_group

@@ -39,7 +39,7 @@ def test_three_signs_of_life_must_be_missed() -> None:
     assert again.trigger.match.model_dump()["prefect.run-count"] == [str(count + 1) for count in range(RESUMES)]  # type: ignore[union-attr]
 
 
-def test_nobody_is_told_where_nobody_is_named() -> None:
+def test_automations_notify_only_with_a_notification_block() -> None:
     assert len(automations(None)) == 4
     names = [one.name for one in automations("6b1a1c38-7d5c-4a3f-9a52-0c1f5f7f9a10")]
     for event in (

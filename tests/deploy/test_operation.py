@@ -1,4 +1,4 @@
-"""Operation against a real Prefect server on a real PostgreSQL: deployed, scheduled, served, told of, and paused."""
+"""Operation against a real Prefect server on a real PostgreSQL: deployed, scheduled, served, reported, and paused."""
 
 import json
 import os
@@ -33,22 +33,22 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def notifications() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """An Apprise address, and what was sent there."""
-    heard: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
-    class Ear(BaseHTTPRequestHandler):
+    class NotificationReceiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    server = HTTPServer(("127.0.0.1", 0), Ear)
+    server = HTTPServer(("127.0.0.1", 0), NotificationReceiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://127.0.0.1:{server.server_port}", heard
+    yield f"json://127.0.0.1:{server.server_port}", received
     server.shutdown()
 
 
@@ -84,7 +84,7 @@ def answers(environment: dict[str, str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def ask(environment: dict[str, str], told: tuple[str, object]) -> Ask:
+def ask(environment: dict[str, str], notifications: tuple[str, object]) -> Ask:
     """A question to the server that bootstrap.sh has made ready, its automations twice, as an upgrade does."""
     for command in (["sh", "deploy/bootstrap.sh"], [sys.executable, "-m", "deploy.automations"]):
         found = subprocess.run(
@@ -92,7 +92,7 @@ def ask(environment: dict[str, str], told: tuple[str, object]) -> Ask:
             cwd=ROOT,
             env={
                 **environment,
-                "HEIRLOOM_NOTIFY_URL": told[0],
+                "HEIRLOOM_NOTIFY_URL": notifications[0],
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             },
             capture_output=True,
@@ -202,15 +202,15 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
     return {"run": run, "deployment": deployment, "silent": silent, "store": folder / "store"}
 
 
-def test_a_review_that_nobody_answers_suspends_the_run_and_then_its_default_counts(
+def test_a_review_without_an_answer_suspends_the_run_and_then_its_default_decision_applies(
     served: dict[str, Any], ask: Ask
 ) -> None:
     states = [one["name"] for one in ask("GET", f"/flow_run_states/?flow_run_id={served['silent']}")]
     assert [name for name in states if name in ("Suspended", "Failed", "AwaitingRetry", "Completed")] == [
         *("Suspended", "Failed", "AwaitingRetry", "Completed")
     ]
-    told = "select generation, decision, reviewer from journal where event = 'reviewed'"
-    assert open_catalog(served["store"], ["quiet"]).sql(told).fetchall() == [(1, "stop", "time limit")]
+    query = "select generation, decision, reviewer from journal where event = 'reviewed'"
+    assert open_catalog(served["store"], ["quiet"]).sql(query).fetchall() == [(1, "stop", "time limit")]
 
 
 def _hear_interrupts() -> None:
@@ -230,8 +230,10 @@ def test_a_stopped_gate_pauses_the_deployment(served: dict[str, Any], ask: Ask) 
     until(lambda: ask("GET", f"/deployments/{served['deployment']}")["paused"], "a pause of the deployment")
 
 
-def test_people_are_told(served: dict[str, Any], told: tuple[str, list[dict[str, Any]]]) -> None:
-    (message,) = until(lambda: [one for one in told[1] if "finished" in one["title"]], "a message")[:1]
+def test_a_finished_generation_sends_a_notification(
+    served: dict[str, Any], notifications: tuple[str, list[dict[str, Any]]]
+) -> None:
+    (message,) = until(lambda: [one for one in notifications[1] if "finished" in one["title"]], "a message")[:1]
     assert message["title"] == "A generation is finished"
     assert "ngram · generation 0" in message["message"] and "verdict: stop" in message["message"]
 

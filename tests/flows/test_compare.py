@@ -42,6 +42,6 @@ def test_recipes_of_one_name_are_refused(ingested: Site, recipe: Recipe) -> None
 
 
 def test_an_arm_that_fails_fails_the_comparison(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    lost = recipe.model_copy(update={"name": "lost", "dataset": "nobody"})
-    with without_prefect(), pytest.raises(ValueError, match="There is no dataset 'nobody'"):
+    lost = recipe.model_copy(update={"name": "lost", "dataset": "absent"})
+    with without_prefect(), pytest.raises(ValueError, match="There is no dataset 'absent'"):
         compare([recipe, lost], ingested, "both")

@@ -38,32 +38,32 @@ def _recipe(recipe: Recipe, limit: dict[str, Any], **more: Any) -> Recipe:
 _RISING = {"metric": "perplexity", "at_most": 1.2}
 
 
-_Heard = Callable[[int], list[tuple[str, str, int]]]
+_GateEvents = Callable[[int], list[tuple[str, str, int]]]
 
 
 @pytest.fixture
-def watched(prefect_server: None) -> Iterator[_Heard]:
+def watched(prefect_server: None) -> Iterator[_GateEvents]:
     """Event, run and generation of so many verdicts, by Prefect's own recorder in the place of the socket to its server."""
     from prefect.events.clients import AssertingEventsClient
     from prefect.events.worker import EventsWorker
 
-    def heard() -> list[tuple[str, str, int]]:
+    def gate_events() -> list[tuple[str, str, int]]:
         every = [event for client in AssertingEventsClient.all for event in client.events]
         ours = [event for event in every if event.event.startswith("heirloom.gate.")]
         return [(event.event, event.resource.id, event.payload["generation"]) for event in ours]
 
-    before = len(heard())
+    before = len(gate_events())
 
     def waited(count: int) -> list[tuple[str, str, int]]:
-        until(lambda: len(heard()) >= before + count, f"{count} verdicts")
-        return heard()[before:]
+        until(lambda: len(gate_events()) >= before + count, f"{count} verdicts")
+        return gate_events()[before:]
 
     EventsWorker.set_client_override(AssertingEventsClient)
     yield waited
     EventsWorker.set_client_override(None)
 
 
-def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Recipe, watched: _Heard) -> None:
+def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Recipe, watched: _GateEvents) -> None:
     back = _recipe(recipe, {**_RISING, "action": "roll_back"})
     assert evolve(back, ingested) == "roll_back"
     run = Run(ingested.store, "tiny")
@@ -73,8 +73,8 @@ def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Rec
     assert catalog.sql("select generation from generations order by all").fetchall() == [(0,), (1,)]
     rejected = "select generation, attempt, accepted from generations_all_attempts where not accepted"
     assert catalog.sql(rejected).fetchall() == [(2, 1, False)]
-    said = "select action, metric, first_generation, value > \"limit\", generation from gate_results_all_attempts where action <> 'go'"
-    assert catalog.sql(said).fetchall() == [("roll_back", "perplexity", 2, True, 2)]
+    query = "select action, metric, first_generation, value > \"limit\", generation from gate_results_all_attempts where action <> 'go'"
+    assert catalog.sql(query).fetchall() == [("roll_back", "perplexity", 2, True, 2)]
     journal = catalog.sql("select event, generation from journal where event in ('rejected', 'rolled_back')").fetchall()
     assert journal == [("rejected", 2), ("rolled_back", 2)]
     # What was rejected can still be read.
@@ -121,7 +121,7 @@ _NARROW = {
 
 
 def test_a_generation_is_redone_with_more_human_text_and_recovers(
-    ingested: Site, recipe: Recipe, watched: _Heard
+    ingested: Site, recipe: Recipe, watched: _GateEvents
 ) -> None:
     assert evolve(_recipe(recipe, _NARROW, gate={"human_fraction_step": 0.5}), ingested) == "go"
     catalog = open_catalog(ingested.store)
@@ -136,8 +136,8 @@ def test_a_generation_is_redone_with_more_human_text_and_recovers(
         # What was raised stays raised.
         (3, 1, True, half, records),
     ]
-    said = "select generation, attempt, action, value < 0.65 from gate_results_all_attempts where generation = 2 order by all"
-    assert catalog.sql(said).fetchall() == [(2, 1, "raise_human_fraction", True), (2, 2, "go", False)]
+    query = "select generation, attempt, action, value < 0.65 from gate_results_all_attempts where generation = 2 order by all"
+    assert catalog.sql(query).fetchall() == [(2, 1, "raise_human_fraction", True), (2, 2, "go", False)]
     ((reason,),) = catalog.sql("select reason from journal where event = 'rejected'").fetchall()
     assert reason.endswith("redone with a human share of 0.5")
     assert ("heirloom.gate.raised_human_fraction", "heirloom.run.tiny", 2) in watched(5)
@@ -186,7 +186,7 @@ def test_a_higher_human_share_keeps_the_other_mix_settings(tmp_path: Path, recip
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"mix": {"policy": "accumulate"}}, "the corpus has all 129 human records that it can have"),
         (
@@ -202,19 +202,19 @@ def test_a_higher_human_share_keeps_the_other_mix_settings(tmp_path: Path, recip
         ),
     ],
 )
-def test_what_cannot_be_raised_ends_the_run_and_says_why(
-    ingested: Site, recipe: Recipe, changes: dict[str, Any], said: str
+def test_a_human_share_that_cannot_be_raised_stops_the_run_with_the_reason(
+    ingested: Site, recipe: Recipe, changes: dict[str, Any], reason: str
 ) -> None:
     hopeless = {**_NARROW, "at_least": 2.0, "metric": "missing_mass"}
     limit = {**hopeless, "subject": "candidates"}
     with without_prefect():
         assert evolve(_recipe(recipe, limit, **changes), ingested) == "stop"
     run = Run(ingested.store, "tiny")
-    assert said in run_state(run)
+    assert reason in run_state(run)
     assert last_accepted_generation(run) == 1
 
 
-def test_a_run_that_stops_says_so_to_prefect_and_to_sql(ingested: Site, recipe: Recipe, watched: _Heard) -> None:
+def test_a_stop_is_visible_as_prefect_event_and_in_sql(ingested: Site, recipe: Recipe, watched: _GateEvents) -> None:
     assert evolve(_recipe(recipe, {**_RISING, "action": "stop"}), ingested) == "stop"
     catalog = open_catalog(ingested.store)
     assert catalog.sql("select generation, attempt from journal where event = 'stopped'").fetchall() == [(2, 1)]
@@ -243,19 +243,19 @@ def test_every_run_has_its_profile_in_sql(finished_store: Any) -> None:
     assert all(evidence for *_, evidence in rows)
 
 
-def _speakers(folder: Path, seed: int) -> Path:
+def _zipf_documents(folder: Path, seed: int) -> Path:
     """Texts of a language with a Zipf vocabulary and habits: after a word comes one of three, more often than not."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, 1201)
     shares /= shares.sum()
-    habits = dice.choice(1200, (1200, 3), p=shares)
+    habits = rng.choice(1200, (1200, 3), p=shares)
     texts = []
     for _ in range(420):
-        said = [int(dice.choice(1200, p=shares))]
-        while len(said) < 20:
-            habit = dice.random() < 0.7
-            said.append(int(habits[said[-1], dice.integers(3)] if habit else dice.choice(1200, p=shares)))
-        texts.append(" ".join(f"w{word}" for word in said))
+        word_ids = [int(rng.choice(1200, p=shares))]
+        while len(word_ids) < 20:
+            habit = rng.random() < 0.7
+            word_ids.append(int(habits[word_ids[-1], rng.integers(3)] if habit else rng.choice(1200, p=shares)))
+        texts.append(" ".join(f"w{word}" for word in word_ids))
     path = folder / "zipf.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
@@ -267,7 +267,7 @@ def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is
     few = {"num_samples": 300, "embedding_sample_records": 60, "showcase_prompt": "w1"}
     base = {"seed": 0, "curate": {"filters": []}, "evaluate": few, "generate": {"max_tokens": 24}}
     with without_prefect():
-        ingest(site.store, "letters", [str(_speakers(tmp_path, 0))], IngestSettings())
+        ingest(site.store, "letters", [str(_zipf_documents(tmp_path, 0))], IngestSettings())
         for policy, generations in (("accumulate", 10), ("replace", 2)):
             changed = {**base, "name": policy, "num_generations": generations, "mix": {"policy": policy}}
             evolve(Recipe.model_validate(recipe.model_dump() | changed), site)
@@ -287,20 +287,20 @@ def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is
     assert alarmed <= beyond_doubt
 
 
-def test_early_signs_alarm_and_the_report_says_so_where_held_out_loss_sees_nothing(
+def test_early_warning_metrics_raise_alerts_where_the_held_out_loss_does_not(
     site: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     few = {"num_samples": 200, "embedding_sample_records": 40, "showcase_prompt": "w1"}
     changed = {"num_generations": 2, "train": {"backend": "ngram", "order": 1}, "mix": {"policy": "accumulate"}}
     changed |= {"curate": {"filters": []}, "evaluate": few, "generate": {"max_tokens": 24, "temperature": 0.7}}
     with without_prefect():
-        ingest(site.store, "letters", [str(_speakers(tmp_path, 7))], IngestSettings())
+        ingest(site.store, "letters", [str(_zipf_documents(tmp_path, 7))], IngestSettings())
         evolve(Recipe.model_validate(recipe.model_dump() | changed), site)
         page = (report(site.store, ["tiny"], "tiny") / "report.md").read_text()
     catalog = open_catalog(site.store)
-    said = "select value from metrics where subject = 'model' and source = 'all' and metric = '{}' order by generation"
+    query = "select value from metrics where subject = 'model' and source = 'all' and metric = '{}' order by generation"
     perplexity, types = (
-        [value for (value,) in catalog.sql(said.format(name)).fetchall()] for name in ("perplexity", "vocabulary_size")
+        [value for (value,) in catalog.sql(query.format(name)).fetchall()] for name in ("perplexity", "vocabulary_size")
     )
     assert perplexity[2] < 1.05 * perplexity[0]
     assert types[2] < 0.7 * types[0] < 300

@@ -74,7 +74,7 @@ def test_the_same_recipe_and_seed_say_the_same_in_another_store(
     assert content(ingested.store, "tiny") == content(other.store, "tiny")
 
 
-def test_another_seed_says_something_else(ingested: Site, recipe: Recipe) -> None:
+def test_another_seed_generates_other_candidates(ingested: Site, recipe: Recipe) -> None:
     short = recipe.model_copy(update={"num_generations": 1})
     with without_prefect():
         evolve(short, ingested)
@@ -114,7 +114,7 @@ def test_a_run_that_somebody_else_writes_is_refused(ingested: Site, recipe: Reci
         evolve(recipe, ingested)
 
 
-def test_the_gate_stops_a_run_and_the_journal_says_why(ingested: Site, recipe: Recipe) -> None:
+def test_the_gate_stops_a_run_and_the_journal_records_it(ingested: Site, recipe: Recipe) -> None:
     strict = {"limits": [{"metric": "perplexity", "at_most": 0.001, "action": "stop"}]}
     recipe = Recipe.model_validate({**recipe.model_dump(), "gate": strict})
     with without_prefect():
@@ -198,14 +198,16 @@ def test_a_fork_takes_its_generations_as_given_and_goes_on_by_its_own_recipe(sto
     after = digests(store)
     assert {name: digest for name, digest in before.items() if "generation=" in name}.items() <= after.items()
     catalog = open_catalog(store)
-    said = "select distinct run, generation, parameters.temperature from candidates where run = 'other' order by all"
-    assert catalog.sql(said).fetchall() == [("other", 1, 1.0), ("other", 2, 0.5), ("other", 3, 0.5)]
-    told = "select run, forked_from, forked_generation from runs order by run"
-    assert catalog.sql(told).fetchall() == [("other", "tiny", 1), ("tiny", None, None)]
+    temperatures = (
+        "select distinct run, generation, parameters.temperature from candidates where run = 'other' order by all"
+    )
+    assert catalog.sql(temperatures).fetchall() == [("other", 1, 1.0), ("other", 2, 0.5), ("other", 3, 0.5)]
+    forks = "select run, forked_from, forked_generation from runs order by run"
+    assert catalog.sql(forks).fetchall() == [("other", "tiny", 1), ("tiny", None, None)]
     assert verify(store).errors == ()
 
 
-def test_a_forgotten_record_is_in_no_later_corpus_and_prompts_nothing(store: Path) -> None:
+def test_an_erased_record_is_in_no_later_corpus_and_prompts_nothing(store: Path) -> None:
     from flows.config.loading import load_recipe
     from storage.artifacts.tombstones import add_tombstones
     from storage.maintenance.erase import find_text_hashes

@@ -21,14 +21,14 @@ from tasks.orchestration.prefect import without_prefect
 
 
 def _recipe(recipe: Recipe, **review: Any) -> Recipe:
-    # Nobody waits a day for a test whose answers do not come.
+    # No waiting for a day in a test whose answers do not come.
     asked = {"when": "always", "timeout_hours": 0.1, **review}
     small = {"num_generations": 1, "mix": {"policy": "accumulate"}, "review": asked}
     return Recipe.model_validate(recipe.model_dump() | small)
 
 
 def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thread, list[str]]:
-    """Answer each form that comes up, as the API does, with the next of `answers`; what the forms said is kept."""
+    """Answer each form that comes up, as the API does, with the next of `answers`; the texts of the forms are kept."""
     from prefect.settings import PREFECT_API_URL
 
     api, heads = str(PREFECT_API_URL.value()), list[str]()
@@ -43,7 +43,7 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
                 key = run["state"]["state_details"]["run_input_keyset"]["description"]
                 head = client.get(f"{api}/flow_runs/{run['id']}/input/{key}")
                 if head.is_error:
-                    # It is paused, and what its form says is not there yet.
+                    # It is paused, and the text of its form is not there yet.
                     continue
                 answer = client.post(f"{api}/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
                 # A form that is not whole yet refuses every answer, and SQLite may be locked; a person would press again.
@@ -62,7 +62,7 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
 def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(ingested: Site, recipe: Recipe) -> None:
     ((human,),) = open_catalog(ingested.store).sql("select id from human_train order by id limit 1").fetchall()
     answers: list[dict[str, Any]] = [
-        {"decision": "redo", "rejected_ids": ["nobody"]},
+        {"decision": "redo", "rejected_ids": ["h-none"]},
         {"decision": "redo", "human_fraction": 0.25, "rejected_ids": [human], "reason": "too much machine"},
         {},
     ]
@@ -70,8 +70,8 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
     thread.join(60)
     catalog = open_catalog(ingested.store)
-    told = "select attempt, decision, reviewer, human_fraction, rejected_ids, reason from journal where event = 'reviewed' order by 1"
-    assert catalog.sql(told).fetchall() == [
+    reviews = "select attempt, decision, reviewer, human_fraction, rejected_ids, reason from journal where event = 'reviewed' order by 1"
+    assert catalog.sql(reviews).fetchall() == [
         (1, "redo", "person", 0.25, [human], "too much machine"),
         (2, "accept", "person", None, [], ""),
     ]
@@ -85,14 +85,14 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert catalog.sql(why).fetchall() == [("review", "rejected in the review of generation 1")]
     share = "select human_fraction from generations where generation = 1"
     assert catalog.sql(share).fetchall() == [(pytest.approx(0.25, abs=0.01),)]
-    assert "- `g001-" in heads[0] and "has no record nobody" in heads[1]
+    assert "- `g001-" in heads[0] and "has no record h-none" in heads[1]
     assert verify(ingested.store).errors == ()
     # The journal answers where the same run is gone through again.
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_slow_to_pause(
+def test_after_the_timeout_the_default_decision_applies_even_if_the_server_pauses_late(
     ingested: Site, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
@@ -109,7 +109,7 @@ def test_where_nobody_answers_in_time_the_default_counts_though_the_server_is_sl
     assert len(tried) >= 3
 
 
-def test_nobody_is_asked_where_nobody_could_answer(recipe: Recipe) -> None:
+def test_a_review_needs_a_prefect_server(recipe: Recipe) -> None:
     with without_prefect(), pytest.raises(ValueError, match="no Prefect server is set"):
         require_review_server(_recipe(recipe).review)
     require_review_server(recipe.review)

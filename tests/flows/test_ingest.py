@@ -8,7 +8,7 @@ from flows.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
 
 
-def test_the_flow_says_how_many_records_went_where(sample_documents: Path, site: Site) -> None:
+def test_the_flow_returns_the_number_of_records_in_each_set(sample_documents: Path, site: Site) -> None:
     with without_prefect():
         counts = ingest([str(sample_documents)], "letters", IngestSettings(), site)
     assert counts["human_train"] + counts["human_heldout"] + counts["rejected_documents"] == 160

@@ -36,11 +36,11 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     file = _file(recipe, tmp_path)
-    told = survive(folder_scene(ingested.store, tmp_path / "work", file, with_prefect=False), 3, 1)
-    assert told.failed == []
-    assert (told.half, told.changed, told.different) == ([], [], [])
-    assert told.kills == 3
-    assert told.finished >= 1
+    outcome = survive(folder_scene(ingested.store, tmp_path / "work", file, with_prefect=False), 3, 1)
+    assert outcome.failed == []
+    assert (outcome.half, outcome.changed, outcome.different) == ([], [], [])
+    assert outcome.kills == 3
+    assert outcome.finished >= 1
 
 
 def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
@@ -110,7 +110,7 @@ def test_a_run_in_a_bucket_survives_kills_as_one_in_a_folder_does(
     ingested: Site, recipe: Recipe, tmp_path: Path, bucket_url: str
 ) -> None:
     scene = bucket_scene(ingested.store, tmp_path, bucket_url, _file(recipe, tmp_path, num_generations=2))
-    told = survive(scene, 2, 6)  # both past the imports
-    assert told.failed == []
-    assert (told.half, told.changed, told.different) == ([], [], [])
-    assert told.finished >= 1
+    outcome = survive(scene, 2, 6)  # both past the imports
+    assert outcome.failed == []
+    assert (outcome.half, outcome.changed, outcome.different) == ([], [], [])
+    assert outcome.finished >= 1

@@ -97,12 +97,12 @@ def test_a_run_reads_like_the_story_in_the_server(watched: str) -> None:
     assert {f"ngram · generation {number}" for number in range(3)} <= set(runs)
 
     # Task states are recorded behind the run's back.
-    def verbs() -> set[str]:
+    def task_names() -> set[str]:
         return {str(run["name"]).split("-")[0] for run in _post(f"{watched}/api/task_runs/filter", '{"limit": 200}')}
 
     until(
-        lambda: {"ingest", "generate", "curate", "mix", "train", "evaluate", "judge_generation"} <= verbs(),
-        "a run of each verb",
+        lambda: {"ingest", "generate", "curate", "mix", "train", "evaluate", "judge_generation"} <= task_names(),
+        "a run of each task",
     )
 
 
@@ -113,12 +113,12 @@ def test_a_generation_is_a_child_of_its_run(watched: str) -> None:
     assert all(run["parent_task_run_id"] for run in children)
 
 
-def test_what_a_stage_says_is_in_the_server_s_logs(watched: str) -> None:
-    def said() -> list[str]:
+def test_log_messages_of_a_stage_are_in_the_server_s_logs(watched: str) -> None:
+    def messages() -> list[str]:
         return [str(entry["message"]) for entry in _post(f"{watched}/api/logs/filter", '{"limit": 200}')]
 
     sentence = "ngram · generation 2 · train took"
-    until(lambda: any(sentence in message for message in said()), f"{sentence!r} in the logs")
+    until(lambda: any(sentence in message for message in messages()), f"{sentence!r} in the logs")
 
 
 def test_the_run_is_seen_in_the_ui(watched: str, tmp_path: Path) -> None:

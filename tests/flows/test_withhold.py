@@ -1,4 +1,4 @@
-"""The promise, end to end: what is withheld is never prompted from, never learned from, and every corpus proves it."""
+"""Protected records, end to end: never used as prompts, never trained on, and every corpus has a report that shows it."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def _is_held(text: str) -> bool:
 
 
 def _near(text: str) -> str:
-    """A text for the reserve that says two thirds of it: below what ingest drops, above what may overlap."""
+    """A text for human_train that repeats two thirds of it: below what ingest drops, above what may overlap."""
     mine = set(shingles(text, 3))
     for number in range(2000):
         other = f"{text} Then {' '.join(f'word{number}x{place}' for place in range(len(mine) // 2 - 1))}."
@@ -47,7 +47,7 @@ def _near(text: str) -> str:
 
 
 def _quoting(text: str) -> str:
-    """A long text for the reserve that quotes it."""
+    """A long text for human_train that quotes it."""
     for number in range(2000):
         around = " ".join(f"around{number}x{place}" for place in range(80))
         if not _is_held(other := f"{around} {text} {around}"):
@@ -55,13 +55,13 @@ def _quoting(text: str) -> str:
     raise AssertionError("no such text")
 
 
-def _overlaps(text: str, withheld: str) -> bool:
+def _overlaps(text: str, protected: str) -> bool:
     """By the definitions, and by nothing that the loop uses."""
-    mine, other = _runs(text, 3), _runs(withheld, 3)
+    mine, other = _runs(text, 3), _runs(protected, 3)
     if len(mine & other) / len(mine | other) >= 0.6:
         return True
-    length = min(13, len(words(withheld)))
-    return length >= 8 and bool(_runs(text, length) & _runs(withheld, length))
+    length = min(13, len(words(protected)))
+    return length >= 8 and bool(_runs(text, length) & _runs(protected, length))
 
 
 @cache
@@ -91,31 +91,33 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
         evolve(chosen, site)
     catalog = open_catalog(site.store)
     assert catalog.sql("select distinct snapshot from generations order by all").fetchall() == [(1,), (2,)]
-    # The documents on both sides came into the reserve, and from there nowhere.
+    # The documents on both sides are in human_train, and in nothing made from it.
     twofold = [human_id(text) for text in (*both, *later)]
     assert catalog.execute(
         "select count(*) from human_train where snapshot = 2 and list_contains(?, id)", [twofold]
     ).fetchall() == [(6,)]
     assert catalog.sql("select count(distinct id) from excluded_records where generation >= 2").fetchall() >= [(6,)]
     for generation, snapshot in catalog.sql("select generation, snapshot from generations").fetchall():
-        withheld = catalog.execute("select id, text from human_heldout where snapshot = ?", [snapshot]).fetchall()
+        protected = catalog.execute("select id, text from human_heldout where snapshot = ?", [snapshot]).fetchall()
         corpus = catalog.execute("select id, text from corpus where generation = ?", [generation]).fetchall()
         parents = catalog.execute(
             "select unnest(parents) from candidates where generation = ?", [generation]
         ).fetchall()
         asked = {identity for (identity,) in parents}
         assert not (asked | {identity for identity, _ in corpus}) & (
-            {identity for identity, _ in withheld} | set(twofold)
+            {identity for identity, _ in protected} | set(twofold)
         )
-        assert not [pair for pair in ((text, other) for _, text in corpus for _, other in withheld) if _overlaps(*pair)]
-        told = catalog.execute(
+        assert not [
+            pair for pair in ((text, other) for _, text in corpus for _, other in protected) if _overlaps(*pair)
+        ]
+        contamination = catalog.execute(
             "select sum(num_compared), sum(num_overlapping), max(max_jaccard) < 0.6 from contamination_report where generation = ?",
             [generation],
         ).fetchall()
-        assert told == [(len(corpus), 0, True)]
+        assert contamination == [(len(corpus), 0, True)]
 
 
-def test_a_set_that_comes_later_is_kept_out_from_then_on_and_what_met_it_is_told(
+def test_a_later_eval_set_is_excluded_from_then_on_and_earlier_exposures_are_reported(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
     reserve = open_catalog(ingested.store).sql("select id, text from human_train order by id limit 3").fetchall()
@@ -130,8 +132,8 @@ def test_a_set_that_comes_later_is_kept_out_from_then_on_and_what_met_it_is_told
     ids = [identity for identity, _ in reserve]
     count = "select generation, count(*) from corpus where list_contains(?, id) group by all order by all"
     assert catalog.execute(count, [ids]).fetchall() == [(0, 3), (1, 3)]
-    told = catalog.sql(f"select found_in, run, generation, records from ({QUERIES['eval_exposure']})").fetchall()
-    assert {("corpus", "tiny", 0, 3), ("corpus", "tiny", 1, 3), ("human_train", None, None, 3)} <= set(told)
+    exposures = catalog.sql(f"select found_in, run, generation, records from ({QUERIES['eval_exposure']})").fetchall()
+    assert {("corpus", "tiny", 0, 3), ("corpus", "tiny", 1, 3), ("human_train", None, None, 3)} <= set(exposures)
     proof = "select generation, eval_set, sum(num_overlapping) from contamination_report group by all order by all"
     assert catalog.sql(proof).fetchall() == [
         *((generation, "human_heldout", 0) for generation in (0, 1)),
@@ -140,7 +142,9 @@ def test_a_set_that_comes_later_is_kept_out_from_then_on_and_what_met_it_is_told
     assert catalog.sql(QUERIES["contamination"]).fetchall()
 
 
-def test_a_loop_without_the_sieve_shows_its_contamination(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_loop_without_decontamination_reports_its_contamination(
+    ingested: Site, recipe: Recipe, tmp_path: Path
+) -> None:
     reserve = open_catalog(ingested.store).sql("select text from human_train order by id limit 60").fetchall()
     careless = Recipe.model_validate(
         recipe.model_dump()
@@ -161,8 +165,8 @@ def test_a_loop_without_the_sieve_shows_its_contamination(ingested: Site, recipe
     catalog = open_catalog(ingested.store)
     ((contaminated,),) = catalog.sql("select contaminated from generations where generation = 1").fetchall()
     assert contaminated > 0
-    told = "select num_overlapping from contamination_report where generation = 1 and eval_set = 'exam' and origin = 'synthetic'"
-    assert catalog.sql(told).fetchall() == [(contaminated,)]
+    query = "select num_overlapping from contamination_report where generation = 1 and eval_set = 'exam' and origin = 'synthetic'"
+    assert catalog.sql(query).fetchall() == [(contaminated,)]
 
 
 def test_an_attempt_that_began_before_a_set_ends_as_if_it_had_not_come(
@@ -196,10 +200,10 @@ def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, r
         add_eval_set([exam], "letters", "exam", EvalSetSettings(), ingested)
         evolve(chosen, ingested)
     catalog = open_catalog(ingested.store)
-    told = catalog.sql("select generation, source, sample_size from metrics where metric = 'perplexity' order by all")
-    (held,) = {size for _, source, size in told.fetchall() if source == "all"}
+    sizes = catalog.sql("select generation, source, sample_size from metrics where metric = 'perplexity' order by all")
+    (held,) = {size for _, source, size in sizes.fetchall() if source == "all"}
     assert held != 30
-    assert told.fetchall() == [(0, "all", held), (0, "exam", 30), (1, "all", held), (1, "exam", 30)]
+    assert sizes.fetchall() == [(0, "all", held), (0, "exam", 30), (1, "all", held), (1, "exam", 30)]
     # Curve, outcome and gate are about the held-out set alone.
     curve = catalog.sql(f"select count(*) from ({QUERIES['collapse_curve']}) where metric = 'perplexity'")
     assert curve.fetchall() == [(2,)]

@@ -61,7 +61,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         ],
         generated_tokens=20,
     )
-    toll = {
+    alert = {
         "source": "letters.txt",
         "filter": "exact",
         "dropped": 1,
@@ -78,7 +78,7 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
             {"id": names[1], "filter": "exact", "kept": False, "reason": "exact duplicate", "score": 1.0},
         ],
         survivors=1,
-        filter_rate_alerts=[toll],
+        filter_rate_alerts=[alert],
     )
     corpus = publish(
         attempt.artifact("corpus", {}, decisions=decisions),
@@ -119,8 +119,8 @@ def live(run: Run, generation: int, number: int = 1, perplexity: float = 10.0) -
         records.GATE_RESULTS,
         [{"action": "go", "metric": "perplexity", "first_generation": 1}],
     )
-    told = {"metric": "perplexity", "value": 9.0, "low": 8.0, "high": 10.0}
-    publish(attempt.artifact("forecast", {}), records.FORECAST, [told])
+    forecast = {"metric": "perplexity", "value": 9.0, "low": 8.0, "high": 10.0}
+    publish(attempt.artifact("forecast", {}), records.FORECAST, [forecast])
     finding = {"test": "lost_tails", "result": "absent", "evidence": "none"}
     publish(attempt.artifact("collapse_tests", {}), records.COLLAPSE_TESTS, [finding])
 

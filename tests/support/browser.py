@@ -1,4 +1,4 @@
-"""A real headless Chromium, spoken to over its own protocol: open a page, wait for words, take a picture."""
+"""A real headless Chromium, controlled over its own protocol: open a page, wait for words, take a picture."""
 
 import base64
 import contextlib
@@ -43,19 +43,19 @@ class Page:
         """The text of the page once `words` are on it."""
         end = time.monotonic() + seconds
         while words not in (text := self.text()):
-            assert time.monotonic() < end, f"{words!r} did not appear; the page says: {text[:1000]}"
+            assert time.monotonic() < end, f"{words!r} did not appear; the page has: {text[:1000]}"
             time.sleep(0.25)
         return text
 
     def click(self, words: str, selector: str = "button, [role=menuitem], a, span") -> None:
-        """Press what says exactly `words`, by its text or its label, as a mouse does."""
+        """Click the element whose text or label is exactly `words`."""
         found = self.evaluate(
             f"(() => {{ const all = [...document.querySelectorAll({json.dumps(selector)})].filter(one => one.offsetParent"
             f" && [one.innerText?.trim(), one.ariaLabel, one.getAttribute('data-testid')].includes({json.dumps(words)}));"
             " if (!all.length) return null; all[0].scrollIntoView({block: 'nearest'}); const box = all[0].getBoundingClientRect();"
             " return [box.x + box.width / 2, box.y + box.height / 2] })()"
         )
-        assert found, f"nothing says {words!r}; the page says: {self.text()[:1000]}"
+        assert found, f"no element has {words!r}; the page has: {self.text()[:1000]}"
         self.press(*found)
 
     def press(self, x: float, y: float) -> None:

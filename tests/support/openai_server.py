@@ -1,4 +1,4 @@
-"""A small server that speaks OpenAI's completions API, and misbehaves as it is told; as a module, one that can be killed."""
+"""A small server of OpenAI's completions API, with failures as a test defines them; as a module, one that can be killed."""
 
 import json
 import socket
@@ -24,18 +24,18 @@ class Reply:
     cut: bool = False
 
 
-Behaviour = Callable[[dict[str, Any], int], Reply]
+Behavior = Callable[[dict[str, Any], int], Reply]
 """From the body of a request and the number of times that it was seen before, to an answer."""
 
 
-def said(body: Mapping[str, Any], **changed: Any) -> Reply:
+def echo(body: Mapping[str, Any], **changed: Any) -> Reply:
     """A good answer: a text that follows from the prompt, or from the user's message, and the seed."""
     if "messages" in body:
-        text = f" {body['messages'][-1]['content']} said {body.get('seed')}"
+        text = f" {body['messages'][-1]['content']} seed {body.get('seed')}"
         logs = {"content": [{"logprob": -0.5}, {"logprob": -1.5}]} if body.get("logprobs") else None
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": logs}
     else:
-        text = f" {body['prompt']} said {body.get('seed')}"
+        text = f" {body['prompt']} seed {body.get('seed')}"
         choice = {"text": text, "finish_reason": "stop", "logprobs": {"token_logprobs": [-0.5, -1.5]}}
     content = {
         "model": body["model"],
@@ -58,7 +58,7 @@ class Talk:
 
 @contextmanager
 def answering(
-    behaviour: Behaviour = lambda body, _: said(body), models: Any = ("tiny",), owner: str = "somebody"
+    behavior: Behavior = lambda body, _: echo(body), models: Any = ("tiny",), owner: str = "somebody"
 ) -> Iterator[Talk]:
     """Start a server in this process; yields what it is asked, as it is asked."""
     talk, lock, seen = Talk(""), threading.Lock(), Counter[str]()
@@ -81,7 +81,7 @@ def answering(
                 talk.now += 1
                 talk.most = max(talk.most, talk.now)
             try:
-                self._reply(behaviour(body, turn))
+                self._reply(behavior(body, turn))
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
             finally:
@@ -118,7 +118,7 @@ def answering(
 
 
 if __name__ == "__main__":
-    with answering(lambda body, _: Reply(content=said(body).content, seconds=0.02)) as talk:
+    with answering(lambda body, _: Reply(content=echo(body).content, seconds=0.02)) as talk:
         sys.stdout.write(f"{talk.address}\n")
         sys.stdout.flush()
         sys.stdin.read()

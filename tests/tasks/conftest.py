@@ -167,7 +167,7 @@ class Trained:
     """A model folder, and what its training reported."""
 
     folder: Path
-    lesson: TrainingResult
+    result: TrainingResult
     corpus: TrainingCorpus
 
 
@@ -209,11 +209,11 @@ PROMPTS = [Prompt(text, 100 + place) for place, text in enumerate(["", "The old"
 
 @dataclass(frozen=True)
 class Served:
-    """A vLLM server that a run has started for an adapter, which has its base too; what it said, and its log."""
+    """A vLLM server that a run has started for an adapter, which has its base too; and its completions."""
 
     address: str
     adapter: Path
-    said: list[Completion]
+    completions: list[Completion]
 
 
 @pytest.fixture(scope="session")
@@ -239,7 +239,7 @@ def adapter(first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One real server for all tests; at the end its owner is killed, and nothing of it may be left."""
+    """One real server for all tests; at the end its owner is killed, and no process of it may remain."""
     logs = tmp_path_factory.mktemp("served")
     # So that the server can be asked by chat too; it reads this when it starts, and others look into the folder.
     template = first.folder / "chat_template.jinja"
@@ -253,14 +253,14 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
     )
     assert owner.stdout is not None
     try:
-        said = [Completion(**one) for one in json.loads(owner.stdout.readline() or "[]")]
+        completions = [Completion(**one) for one in json.loads(owner.stdout.readline() or "[]")]
         log = (logs / "server-1.log").read_text()
-        assert said, log[-3000:]
+        assert completions, log[-3000:]
         address = re.findall(r"answers at (\S+)", log)[-1]
         running = processes_with(str(adapter))
         assert len(running) >= 2
         template.unlink()
-        yield Served(address, adapter, said)
+        yield Served(address, adapter, completions)
     finally:
         owner.kill()
         owner.communicate()
@@ -268,7 +268,7 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
 
 
 def two_processes(folder: Path, kind: str, more: str = "") -> str:
-    """Where accelerate's configuration of two processes on this machine is written: the kind of distribution, and what else it says."""
+    """Where accelerate's configuration of two processes on this machine is written: the kind of distribution, and other settings."""
     written = folder / "two.yaml"
     written.write_text(_TWO.format(kind=kind) + more)
     return str(written)

@@ -1,4 +1,4 @@
-"""A run stops before the generation that it cannot afford, says why, and goes on when it may cost more."""
+"""A run stops before the generation that it cannot afford, with the reason, and resumes when the budget is raised."""
 
 from pathlib import Path
 

@@ -82,7 +82,7 @@ def test_each_limit_has_its_say_and_the_worst_one_counts(
     assert facts["reasons"] == [row["reason"] for row in rows if row["action"] != "go"]
 
 
-def test_a_broken_limit_is_said_aloud_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_violated_limit_is_logged_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, now = (
         _metrics(tmp_path, place, perplexity=value, vocabulary_size=9.0) for place, value in ((0, 100.0), (2, 200.0))
     )

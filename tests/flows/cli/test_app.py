@@ -45,11 +45,11 @@ MISTAKES = {
     "nothing ingested": (["run", "ngram"], "There is no dataset 'python-docs'"),
     "nothing ingested, checked": (["plan", "ngram"], "There is no dataset 'python-docs'"),
     "no dataset for an evaluation set": (
-        ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam"],
-        "There is no dataset 'nobody'",
+        ["add-eval-set", "README.md", "--dataset", "absent", "--name", "exam"],
+        "There is no dataset 'absent'",
     ),
     "unknown setting of an evaluation set": (
-        ["add-eval-set", "README.md", "--dataset", "nobody", "--name", "exam", "--set", "overlap.treshold=1"],
+        ["add-eval-set", "README.md", "--dataset", "absent", "--name", "exam", "--set", "overlap.treshold=1"],
         "Unknown key `overlap.treshold`.",
     ),
     "unknown run": (["report", "ghost"], "There is no run ghost"),

@@ -43,8 +43,8 @@ def test_a_named_query_takes_an_argument(ingested: Site, capsys: pytest.CaptureF
     app(["query", "record_history", record, "--format", "json", "--store", str(ingested.store)], standalone_mode=False)
     rows = json.loads(capsys.readouterr().out)
     assert [row["found_in"] for row in rows] == ["human_train"]
-    with pytest.raises(ValueError, match="There is no record 'nobody'"):
-        app(["query", "record_history", "nobody", "--store", str(ingested.store)], standalone_mode=False)
+    with pytest.raises(ValueError, match="There is no record 'h-none'"):
+        app(["query", "record_history", "h-none", "--store", str(ingested.store)], standalone_mode=False)
 
 
 def test_named_queries_are_listed_without_a_store(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The flows as deployments: how far a flow run goes, and what the form says."""
+"""The flows as deployments: the target of a flow run, and its form."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def at(due: datetime, recipe: Recipe, site: Site, more: int = 1) -> str:
     return str(run_flow(add_generations, flow_run=run, parameters=parameters))
 
 
-def test_a_run_that_nobody_has_begun_is_asked_for_its_first_generations(site: Site) -> None:
+def test_the_target_of_a_new_run_counts_from_generation_0(site: Site) -> None:
     assert target_generation(Run(site.store, "new"), 1, datetime.now(UTC)) == 0
     assert target_generation(Run(site.store, "new"), 3, datetime.now(UTC)) == 2
 

@@ -53,8 +53,8 @@ def test_a_plan_is_refused_like_the_run(ingested: Site, recipe: Recipe) -> None:
         evolve(recipe.model_copy(update={"num_generations": 0}), ingested)
     with pytest.raises(DriftError, match="seed was 0, is now 7"):
         plan_text(recipe.model_copy(update={"seed": 7}), ingested)
-    with pytest.raises(ArtifactMissingError, match="There is no dataset 'nobody'"):
-        plan_text(recipe.model_copy(update={"dataset": "nobody", "name": "x"}), ingested)
+    with pytest.raises(ArtifactMissingError, match="There is no dataset 'absent'"):
+        plan_text(recipe.model_copy(update={"dataset": "absent", "name": "x"}), ingested)
 
 
 def test_a_plan_shows_changed_tables_and_lists(ingested: Site, recipe: Recipe) -> None:

@@ -79,8 +79,8 @@ def test_statements_commands_and_errors_in_one_session(terminal: Terminal, tmp_p
     terminal.wait_for("DuckDB: Binder Error")
     terminal.press(".tables\n")
     terminal.wait_for("eval_samples")
-    terminal.press(".query record_history nobody\n")
-    terminal.wait_for("There is no record 'nobody'")
+    terminal.press(".query record_history h-none\n")
+    terminal.wait_for("There is no record 'h-none'")
     terminal.press("select 'half; of\n")
     terminal.wait_for("… ")
     terminal.press("a text';\n")
@@ -90,7 +90,7 @@ def test_statements_commands_and_errors_in_one_session(terminal: Terminal, tmp_p
     assert terminal.process.wait(120) == 0
     history = (tmp_path / ".heirloom_history").read_text()
     assert "select count(*) from human_train" in history
-    assert ".query record_history nobody" in history
+    assert ".query record_history h-none" in history
 
 
 def test_ctrl_c_interrupts_a_statement_and_not_the_shell(terminal: Terminal) -> None:

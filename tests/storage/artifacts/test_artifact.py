@@ -172,15 +172,15 @@ turned = {{key: settings[key] for key in reversed(settings)}}
 turned["mix"] = {{key: settings["mix"][key] for key in reversed(settings["mix"])}}
 print(Artifact(Path("corpus"), turned, {{"b": "2", "a": "1"}}).fingerprint)
 """
-    told = subprocess.run(
+    fingerprint = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "12345"},
     ).stdout.strip()
-    assert told == Artifact(tmp_path / "corpus", settings, {"a": "1", "b": "2"}).fingerprint
-    assert len(told) == 16
+    assert fingerprint == Artifact(tmp_path / "corpus", settings, {"a": "1", "b": "2"}).fingerprint
+    assert len(fingerprint) == 16
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_parts_are_read_in_order_and_columns_as_asked(tmp_path: Path) -> None:
     assert read_table(artifact.folder, ["text"]).column_names == ["text"]
 
 
-def test_the_manifest_says_what_was_made_from_what(tmp_path: Path) -> None:
+def test_the_manifest_records_inputs_settings_files_and_facts(tmp_path: Path) -> None:
     artifact = Artifact(tmp_path / "model", {"seed": 1}, {"corpus": "abcd"})
     with artifact.draft() as draft:
         draft.write_part(_table(1, 2))
@@ -228,8 +228,8 @@ def test_the_manifest_says_what_was_made_from_what(tmp_path: Path) -> None:
     manifest = read_manifest(artifact.folder)
     assert manifest["files"]["weights/model.bin"] == {"bytes": 5, "sha256": hashlib.sha256(b"12345").hexdigest()}
     assert sorted(manifest["files"]) == ["part-00000.parquet", "weights/model.bin"]
-    said = {key: manifest[key] for key in ("format", "name", "fingerprint", "settings", "parents", "rows", "facts")}
-    assert said == {
+    recorded = {key: manifest[key] for key in ("format", "name", "fingerprint", "settings", "parents", "rows", "facts")}
+    assert recorded == {
         "format": FORMAT,
         "name": "model",
         "fingerprint": artifact.fingerprint,

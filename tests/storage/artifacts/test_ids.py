@@ -11,7 +11,7 @@ def test_a_human_id_follows_from_the_text_alone() -> None:
     assert human_id("héllo") == "h-3c48591d8d098a45"
 
 
-def test_a_synthetic_id_says_generation_attempt_and_number() -> None:
+def test_a_synthetic_id_contains_generation_attempt_and_number() -> None:
     assert synthetic_id(3, 1, 12) == "g003-0000012"
     assert synthetic_id(3, 2, 12) == "g003a2-0000012"
     places = [

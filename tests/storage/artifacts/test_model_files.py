@@ -32,7 +32,7 @@ def test_a_model_keeps_its_loss_curve_and_its_manifest(model: Path) -> None:
     assert (model / "_manifest.json").read_bytes() == manifest
 
 
-def test_who_needs_removed_weights_is_told_when_they_went(model: Path) -> None:
+def test_requiring_removed_weights_names_the_day_of_their_removal(model: Path) -> None:
     remove_weights(model)
     with pytest.raises(ArtifactMissingError, match=r"removed by heirloom gc on \d{4}-\d\d-\d\d"):
         require_weights(model)
@@ -77,7 +77,7 @@ def test_an_adapter_of_a_bucket_comes_with_its_base(bucket_url: str, tmp_path: P
     assert (folder / "adapter_model.safetensors").read_bytes() == b"a few"
 
 
-def test_an_adapter_whose_base_has_lost_its_weights_cannot_speak(tmp_path: Path) -> None:
+def test_an_adapter_cannot_be_loaded_without_the_weights_of_its_base(tmp_path: Path) -> None:
     base, model = _adapter_over(tmp_path)
     assert base_artifact_of(model.folder) == base.folder
     assert base_artifact_of(base.folder) is None

@@ -54,12 +54,12 @@ def test_no_flipped_bit_is_read_as_if_nothing_had_happened(share: float, tmp_pat
     content = bytearray(path.read_bytes())
     content[int(share * len(content))] ^= 1
     path.write_bytes(content)
-    said = ""
+    message = ""
     try:
         unharmed = read_parquet(path).equals(_table())
     except DamagedError as error:
-        said = str(error)
-    assert unharmed if not said else str(path) in said and "heirloom verify" in said
+        message = str(error)
+    assert unharmed if not message else str(path) in message and "heirloom verify" in message
 
 
 def test_a_cut_off_file_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 def _of_a_command(*arguments: str, folder: Path = ROOT, **environment: str) -> dict[str, object]:
     program = f"import sys, json; sys.path.insert(0, {str(folder)!r})\nfrom storage.artifacts.provenance import provenance\nprint(json.dumps(provenance()))"
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
@@ -21,10 +21,10 @@ def _of_a_command(*arguments: str, folder: Path = ROOT, **environment: str) -> d
         cwd="/",
         env={**os.environ, **environment},
     )
-    return json.loads(told.stdout)
+    return json.loads(completed.stdout)
 
 
-def test_it_says_who_made_it_with_what_and_where() -> None:
+def test_provenance_records_versions_machine_and_command() -> None:
     found = provenance()
     assert set(found) == {"commit", "versions", "machine", "visible_gpus", "command"}
     assert found["versions"]["python"] == platform.python_version()

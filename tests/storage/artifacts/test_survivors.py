@@ -20,9 +20,9 @@ def _candidates(*ids: str) -> pa.Table:
 
 def _decisions(**kept: list[bool]) -> pa.Table:
     rows = [
-        {"id": one, "filter": f"stage {place}", "kept": word}
-        for one, said in kept.items()
-        for place, word in enumerate(said)
+        {"id": one, "filter": f"stage {place}", "kept": passed}
+        for one, outcomes in kept.items()
+        for place, passed in enumerate(outcomes)
     ]
     return pa.Table.from_pylist(rows, schema=DECISIONS)
 

@@ -24,8 +24,8 @@ def test_a_store_begins_without_tombstones(tmp_path: Path) -> None:
 def test_a_text_is_buried_once(tmp_path: Path) -> None:
     add_tombstones(tmp_path, {"h-1": "aa"}, "license withdrawn")
     add_tombstones(tmp_path, {"other": "aa", "h-2": "bb"}, "")
-    told = [(one.id, one.text_hash, one.reason) for one in read_tombstones(tmp_path)]
-    assert told == [("h-1", "aa", "license withdrawn"), ("h-2", "bb", "")]
+    stored = [(one.id, one.text_hash, one.reason) for one in read_tombstones(tmp_path)]
+    assert stored == [("h-1", "aa", "license withdrawn"), ("h-2", "bb", "")]
 
 
 def test_a_buried_text_is_left_out_of_what_is_read(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_a_set_is_there_once_its_records_are_finished(tmp_path: Path) -> None:
     _exam(tmp_path, "another")
     _exam(tmp_path, "other", human="diaries")
     assert list_eval_sets(tmp_path, "letters") == ["another", "exam"]
-    assert list_eval_sets(tmp_path, "nobody") == []
+    assert list_eval_sets(tmp_path, "no-such-dataset") == []
     assert load_eval_set(tmp_path, "letters", "exam") == made
     assert load_eval_set(tmp_path, "letters", "exam").fingerprint == made.fingerprint
 
@@ -43,7 +43,7 @@ def test_a_name_that_means_something_else_is_refused(tmp_path: Path, name: str) 
         eval_set_folder(tmp_path, "letters", name)
 
 
-def test_the_view_says_human_text_and_set(tmp_path: Path) -> None:
+def test_the_view_has_dataset_and_eval_set_of_each_record(tmp_path: Path) -> None:
     _exam(tmp_path, "exam", human="it's")
     catalog = open_catalog(tmp_path)
     assert catalog.execute("select id, dataset, eval_set from eval_records").fetchall() == [("h-1", "it's", "exam")]

@@ -28,7 +28,7 @@ def mixed(two_runs: Path) -> Path:
         },
         {
             "id": "g002-0000000",
-            "text": 'said "so"\n',
+            "text": 'wrote "so"\n',
             "origin": "synthetic",
             "source_generation": 2,
             "source": "",
@@ -46,7 +46,7 @@ def test_an_export_holds_the_records_with_their_licenses(kind: str, mixed: Path,
     rows = _rows(export_corpus(mixed, "first", None, kind, tmp_path / "out"))
     assert [(row["id"], row["text"], row["license"]) for row in rows] == [
         ("h-1", "human_train", "CC0-1.0"),
-        ("g002-0000000", 'said "so"\n', ""),
+        ("g002-0000000", 'wrote "so"\n', ""),
     ]
 
 

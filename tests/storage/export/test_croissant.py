@@ -1,11 +1,11 @@
 """Metadata that machines read of an exported corpus."""
 
 from storage.export.croissant import croissant
-from tests.storage.export.test_dataset_card import told
+from tests.storage.export.test_dataset_card import exported_corpus
 
 
 def test_every_column_is_a_field_of_the_metadata() -> None:
-    described = croissant(told())
+    described = croissant(exported_corpus())
     (records,) = described["recordSet"]
     assert [(field["name"], field["dataType"]) for field in records["field"]] == [
         ("id", "sc:Text"),

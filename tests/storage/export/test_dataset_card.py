@@ -1,4 +1,4 @@
-"""A data card that says what is in a corpus, where it comes from and how it was made."""
+"""The dataset card: content of a corpus, its sources, and how it was made."""
 
 import re
 from typing import Any
@@ -9,8 +9,8 @@ import yaml
 from storage.export.dataset_card import ExportedCorpus, dataset_card
 
 
-def told(**changes: Any) -> ExportedCorpus:
-    told: dict[str, Any] = {
+def exported_corpus(**changes: Any) -> ExportedCorpus:
+    fields: dict[str, Any] = {
         "name": "anchor-generation-2-hf",
         "run": "anchor",
         "generation": 2,
@@ -31,11 +31,11 @@ def told(**changes: Any) -> ExportedCorpus:
         "metrics": [("model", "perplexity", 12.34567), ("model", "lost", None)],
         "lineage": [("corpus", "aaaa", "decisions_0", "bbbb")],
     }
-    return ExportedCorpus(**{**told, **changes})
+    return ExportedCorpus(**{**fields, **changes})
 
 
-def test_a_card_says_shares_sources_licenses_policy_sampler_metrics_and_lineage() -> None:
-    card = dataset_card(told())
+def test_a_card_lists_shares_sources_licenses_policy_sampler_metrics_and_lineage() -> None:
+    card = dataset_card(exported_corpus())
     for line in (
         "| human | 3 | 75.00% |",
         "| synthetic | 1 | 25.00% |",
@@ -64,7 +64,7 @@ def test_a_card_says_shares_sources_licenses_policy_sampler_metrics_and_lineage(
 )
 def test_the_front_matter_names_the_license_as_a_hub_knows_it(licenses: list[str], lines: list[str]) -> None:
     counts = [("human", "letters.txt", license, 1) for license in licenses] or [("synthetic", "", "", 1)]
-    front = dataset_card(told(counts=counts)).split("---")[1].splitlines()
+    front = dataset_card(exported_corpus(counts=counts)).split("---")[1].splitlines()
     assert [line for line in front if line.startswith("license")] == lines
     assert yaml.safe_load("\n".join(front))["configs"][0]["data_files"] == [
         {"split": "train", "path": "corpus.parquet"}
@@ -73,6 +73,6 @@ def test_the_front_matter_names_the_license_as_a_hub_knows_it(licenses: list[str
 
 def test_many_sources_are_cut_and_counted() -> None:
     counts = [("human", f"{number}.txt", "", 1) for number in range(50)]
-    card = dataset_card(told(counts=counts))
+    card = dataset_card(exported_corpus(counts=counts))
     assert len(re.findall(r"\d+\.txt", card)) == 20
     assert "And 30 sources with fewer records" in card

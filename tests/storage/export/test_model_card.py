@@ -51,13 +51,13 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "generation", "said"),
-    [("nobody", None, "There is no run nobody"), ("tiny", 9, "Run tiny has no model of generation 9 yet")],
+    ("run", "generation", "message"),
+    [("ghost", None, "There is no run ghost"), ("tiny", 9, "Run tiny has no model of generation 9 yet")],
 )
 def test_what_is_not_there_is_refused(
-    finished_store: Path, tmp_path: Path, run: str, generation: int | None, said: str
+    finished_store: Path, tmp_path: Path, run: str, generation: int | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         export_model(finished_store, run, generation, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

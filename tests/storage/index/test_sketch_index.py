@@ -17,7 +17,7 @@ BANDS = 4
 def _written(root: Path, number: int, hashes: np.ndarray, texts: Sequence[str] = ()) -> tuple[Path, Path]:
     """An index of rows `g<number>-<row>` whose exact keys are (number, row), in parts of 7, and their texts in another order."""
     attempt = root / f"runs/tiny/generation={number}/attempt=1"
-    made, said = Artifact(attempt / "index", {}), Artifact(attempt / "candidates", {})
+    made, candidates = Artifact(attempt / "index", {}), Artifact(attempt / "candidates", {})
     count = len(hashes)
     ids, digests = [f"g{number}-{row}" for row in range(count)], [f"{number:016x}{row:016x}" for row in range(count)]
     signatures = pa.array([bytes([number, row % 256]) for row in range(count)], pa.binary(2))
@@ -26,16 +26,16 @@ def _written(root: Path, number: int, hashes: np.ndarray, texts: Sequence[str] =
     with made.draft() as draft:
         for place, start in enumerate(range(0, max(1, count), 7)):
             draft.write_part(table.slice(start, 7), place)
-    spoken = [
+    rows = [
         {"id": identity, "text": text, "text_hash": digest}
         for identity, text, digest in zip(ids, texts or ids, digests, strict=True)
     ]
-    with said.draft() as draft:
-        draft.write_part(pa.Table.from_pylist(spoken[::-1], schema=CANDIDATES))
-    return made.folder, said.folder
+    with candidates.draft() as draft:
+        draft.write_part(pa.Table.from_pylist(rows[::-1], schema=CANDIDATES))
+    return made.folder, candidates.folder
 
 
-def _dice(rows: int, sides: int, seed: int = 0) -> np.ndarray:
+def _random_hashes(rows: int, sides: int, seed: int = 0) -> np.ndarray:
     """Hashes of which many are alike, and each belongs to one band; none is 0."""
     return BANDS * np.random.default_rng(seed).integers(1, sides, (rows, BANDS), dtype=np.uint64) + np.arange(
         BANDS, dtype=np.uint64
@@ -46,10 +46,10 @@ def _alike(rows: int) -> np.ndarray:
     return np.tile(np.arange(1, BANDS + 1, dtype=np.uint64), (rows, 1))
 
 
-def test_whoever_shares_a_band_is_met_in_every_table(tmp_path: Path) -> None:
-    old = [_dice(60, 90, seed) for seed in (1, 2)]
+def test_records_that_share_a_band_are_found_in_every_table(tmp_path: Path) -> None:
+    old = [_random_hashes(60, 90, seed) for seed in (1, 2)]
     found = SketchIndex([_written(tmp_path, number, hashes) for number, hashes in enumerate(old, 1)])
-    new = _dice(20, 90, seed=3)
+    new = _random_hashes(20, 90, seed=3)
     expected = [
         f"g{number}-{row}"
         for number, hashes in enumerate(old, 1)
@@ -76,7 +76,7 @@ def test_a_hash_counts_in_its_band_alone_and_nothing_is_no_hash(tmp_path: Path) 
 
 
 def test_the_same_keys_are_found_in_order_of_their_tables(tmp_path: Path) -> None:
-    found = SketchIndex([_written(tmp_path, number, _dice(20, 9)) for number in (1, 2)])
+    found = SketchIndex([_written(tmp_path, number, _random_hashes(20, 9)) for number in (1, 2)])
     places = found.exact_matches(np.array([[2, 3], [1, 19], [9, 9], [1, 0], [3, 2]], np.uint64))
     assert found.select(places, ["source_generation", "low"]).to_pylist() == [
         {"source_generation": 1, "low": 0},
@@ -85,7 +85,7 @@ def test_the_same_keys_are_found_in_order_of_their_tables(tmp_path: Path) -> Non
     ]
 
 
-def test_what_was_forgotten_is_not_met_and_makes_no_bucket_full(tmp_path: Path) -> None:
+def test_erased_records_are_not_found_and_do_not_fill_a_bucket(tmp_path: Path) -> None:
     tables = [_written(tmp_path, 1, _alike(18))]
     add_tombstones(tmp_path, {f"g1-{row}": f"{1:016x}{row:016x}" for row in (0, 3, 17)}, "")
     found = SketchIndex(tables)
@@ -95,34 +95,38 @@ def test_what_was_forgotten_is_not_met_and_makes_no_bucket_full(tmp_path: Path) 
 
 
 def test_hashes_are_not_packed_and_what_can_be_is(tmp_path: Path) -> None:
-    folder, _ = _written(tmp_path, 1, _dice(7, 9))
+    folder, _ = _written(tmp_path, 1, _random_hashes(7, 9))
     group = pq.read_metadata(folder / "part-00000.parquet").row_group(0)
     packed = {group.column(place).path_in_schema: group.column(place).compression for place in range(group.num_columns)}
     assert {name for name, how in packed.items() if how == "ZSTD"} == {"id", "text_hash", "source_generation"}
     assert {packed[name] for name in ("signature", "high", "band_0")} == {"UNCOMPRESSED"}
 
 
-def test_no_index_and_no_rows_are_no_neighbours(tmp_path: Path) -> None:
+def test_without_index_or_rows_nothing_matches(tmp_path: Path) -> None:
     none = SketchIndex([])
-    assert none.candidate_matches(_dice(3, 9)).tolist() == none.exact_matches(np.ones((1, 2), np.uint64)).tolist() == []
-    assert none.select(none.candidate_matches(_dice(3, 9)), ["id", "source_generation"]).column_names == [
+    assert (
+        none.candidate_matches(_random_hashes(3, 9)).tolist()
+        == none.exact_matches(np.ones((1, 2), np.uint64)).tolist()
+        == []
+    )
+    assert none.select(none.candidate_matches(_random_hashes(3, 9)), ["id", "source_generation"]).column_names == [
         "id",
         "source_generation",
     ]
-    assert none.texts(none.candidate_matches(_dice(3, 9))) == []
-    empty = SketchIndex([_written(tmp_path, 1, _dice(0, 9)), _written(tmp_path, 2, _dice(9, 9))])
-    assert len(empty.candidate_matches(_dice(0, 9))) == 0
-    assert len(empty.candidate_matches(_dice(9, 9))) == 9
+    assert none.texts(none.candidate_matches(_random_hashes(3, 9))) == []
+    empty = SketchIndex([_written(tmp_path, 1, _random_hashes(0, 9)), _written(tmp_path, 2, _random_hashes(9, 9))])
+    assert len(empty.candidate_matches(_random_hashes(0, 9))) == 0
+    assert len(empty.candidate_matches(_random_hashes(9, 9))) == 9
 
 
 def test_an_index_that_is_not_whole_or_names_what_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissingError, match="there is no finished artifact"):
         SketchIndex([(tmp_path / "gone", tmp_path)])
-    made, said = _written(tmp_path, 1, _dice(9, 9))
-    _, others = _written(tmp_path, 2, _dice(3, 9))
+    made, candidates = _written(tmp_path, 1, _random_hashes(9, 9))
+    _, others = _written(tmp_path, 2, _random_hashes(3, 9))
     with pytest.raises(ArtifactMissingError, match="lacks records that its index contains"):
         SketchIndex([(made, others)]).texts(np.array([0], np.int64))
     (made / "part-00001.parquet").unlink()
     with pytest.raises(ArtifactMissingError, match="is missing part-00001"):
-        SketchIndex([(made, said)])
-    assert read_manifest(said)["rows"] == 9
+        SketchIndex([(made, candidates)])
+    assert read_manifest(candidates)["rows"] == 9

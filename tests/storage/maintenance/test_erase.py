@@ -70,7 +70,7 @@ def test_what_saw_a_text_and_what_it_prompted_is_traced_through_forks(store: Pat
     assert descendants.keys() == {row[0] for row in prompted.fetchall()}
 
 
-def test_a_forgotten_text_leaves_every_view_and_what_is_read(store: Path, parent: str) -> None:
+def test_an_erased_record_is_absent_from_every_view_and_from_what_is_read(store: Path, parent: str) -> None:
     before = open_catalog(store).sql("select count(*) from human_train").fetchall()[0][0]
     add_tombstones(store, find_text_hashes(store, [parent]), "asked to")
     catalog = open_catalog(store)
@@ -96,7 +96,7 @@ def test_rewriting_takes_the_text_out_of_every_table_and_the_store_stays_valid(s
     after = read_manifest(folder)
     assert after["fingerprint"] == before["fingerprint"]
     assert after["rows"] == before["rows"] - 1
-    assert [(told["rows"], told["text_hashes"]) for told in after["redacted"]] == [(1, digests)]
+    assert [(redaction["rows"], redaction["text_hashes"]) for redaction in after["redacted"]] == [(1, digests)]
     assert redact(store, digests) == (0, 0)
     assert {sight.redacted for sight in find_locations(store, digests)[0]} == {1}
 

@@ -67,7 +67,7 @@ def test_rejected_attempts_go_only_if_asked(store: Path) -> None:
     assert _places(store, rejected=True) == ["runs/tiny/generation=3/attempt=2"]
 
 
-def test_old_logs_and_drafts_of_nobody_go_when_they_have_been_quiet(store: Path) -> None:
+def test_old_logs_and_abandoned_drafts_are_collected_after_a_day(store: Path) -> None:
     log = next((store / "logs").glob("*.log"))
     draft = store / "human/letters/snapshot=2/.human_train.draft"
     draft.mkdir(parents=True)

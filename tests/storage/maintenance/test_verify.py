@@ -27,17 +27,17 @@ def _edit(path: Path, **changes: object) -> None:
 
 
 def test_a_store_as_it_was_written_has_no_fault_and_is_counted(store: Path) -> None:
-    told: list[tuple[int, int]] = []
-    found = verify(store, on_progress=lambda done, of: told.append((done, of)))
+    reported: list[tuple[int, int]] = []
+    found = verify(store, on_progress=lambda done, of: reported.append((done, of)))
     assert found.errors == ()
-    assert found.artifacts == len(list(store.rglob(MANIFEST))) == told[-1][0] == told[-1][1]
+    assert found.artifacts == len(list(store.rglob(MANIFEST))) == reported[-1][0] == reported[-1][1]
     assert found.bytes == sum(
         listed["bytes"] for path in store.rglob(MANIFEST) for listed in json.loads(path.read_text())["files"].values()
     )
     assert verify(store, ["tiny"]).artifacts == found.artifacts - 3
 
 
-def test_a_store_or_a_run_that_is_not_there_is_said_so(store: Path) -> None:
+def test_a_missing_store_or_run_is_an_error(store: Path) -> None:
     with pytest.raises(ValueError, match="There is no store"):
         verify(store / "nowhere")
     with pytest.raises(ValueError, match="There is no run ghost"):
@@ -45,18 +45,18 @@ def test_a_store_or_a_run_that_is_not_there_is_said_so(store: Path) -> None:
 
 
 def test_any_flipped_bit_of_any_file_of_an_artifact_is_a_fault(store: Path) -> None:
-    dice = random.Random(0)
+    rng = random.Random(0)
     files = sorted(
         path
         for path in store.rglob("*")
         if path.is_file() and path.parents[1].name.startswith(("attempt=", "snapshot="))
     )
     assert len(files) > 50
-    for path in dice.sample(files, 25):
+    for path in rng.sample(files, 25):
         before = path.read_bytes()
         content = bytearray(before)
-        place = dice.randrange(len(content))
-        content[place] ^= 1 << dice.randrange(7)
+        place = rng.randrange(len(content))
+        content[place] ^= 1 << rng.randrange(7)
         path.write_bytes(content)
         # White space between the values of a manifest has no meaning.
         if path.name != MANIFEST or not before[place : place + 1].isspace():
@@ -71,12 +71,12 @@ def test_a_vanished_part_is_named_with_what_to_do(store: Path) -> None:
     assert "let heirloom run tiny create it again" in _fault(store)
 
 
-def test_human_text_is_made_anew_by_ingest(store: Path) -> None:
+def test_damaged_human_text_can_be_created_again_by_ingest(store: Path) -> None:
     (store / "human/letters/snapshot=1/human_heldout/part-00000.parquet").unlink()
     assert "let heirloom ingest with the same documents create it again" in _fault(store)
 
 
-def test_a_truncated_file_is_told_from_a_changed_one(store: Path) -> None:
+def test_a_truncated_file_is_distinguished_from_a_changed_one(store: Path) -> None:
     path = store / ATTEMPT / "eval_samples/part-00000.parquet"
     content = path.read_bytes()
     path.write_bytes(content[:100])
@@ -111,7 +111,7 @@ def test_a_manifest_without_a_seal_has_been_changed(store: Path) -> None:
         ({"rows": 99}, "rows, and its manifest lists 99"),
     ],
 )
-def test_a_manifest_that_was_sealed_anew_still_answers_for_its_fingerprint_and_its_rows(
+def test_a_manifest_with_a_recomputed_digest_must_still_match_its_fingerprint_and_rows(
     change: dict[str, object], fault: str, store: Path
 ) -> None:
     path = store / ATTEMPT / "verdict" / MANIFEST

@@ -132,10 +132,10 @@ def test_evaluation_sets_say_their_human_text_and_name_and_every_look_counts(two
     ]
 
 
-def test_contamination_is_told_by_generation_and_never_of_a_rejected_attempt(two_runs: Path) -> None:
-    told = _asked(two_runs, QUERIES["contamination"])
-    assert told[0] == ("first", 0, "human_heldout", "human", 3, 1, 0.7, None)
-    assert len(told) == 4
+def test_contamination_is_listed_by_generation_without_rejected_attempts(two_runs: Path) -> None:
+    rows = _asked(two_runs, QUERIES["contamination"])
+    assert rows[0] == ("first", 0, "human_heldout", "human", 3, 1, 0.7, None)
+    assert len(rows) == 4
     assert _asked(two_runs, "select distinct contaminated from generations") == [(1,)]
 
 
@@ -219,9 +219,9 @@ def test_a_question_about_one_generation_opens_the_files_of_that_one_alone(two_r
     assert "Scanning Files: 1/4" in plan
 
 
-def test_a_recipe_is_told_field_by_field(two_runs: Path) -> None:
-    told = _asked(two_runs, "select field, value from recipes where run = 'first' and field like '%.%' order by all")
-    assert told == [("generate.sampler", '"ngram"'), ("mix.policy", '"anchor"'), ("train.backend", '"ngram"')]
+def test_a_recipe_has_a_row_for_each_field(two_runs: Path) -> None:
+    rows = _asked(two_runs, "select field, value from recipes where run = 'first' and field like '%.%' order by all")
+    assert rows == [("generate.sampler", '"ngram"'), ("mix.policy", '"anchor"'), ("train.backend", '"ngram"')]
 
 
 @pytest.mark.parametrize("name", ["plain", "it's mine", "runs [old]*"])

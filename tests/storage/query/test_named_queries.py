@@ -31,7 +31,7 @@ def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_st
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_question_says_what_it_answers(name: str) -> None:
+def test_every_named_query_has_a_description(name: str) -> None:
     assert re.fullmatch(r"[A-Z].+\.", description(name))
 
 
@@ -45,12 +45,12 @@ def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> 
 
 
 def test_quotas_are_counted_by_cell(two_runs: Path) -> None:
-    told = _asked(two_runs, "quota_fill")
-    assert {row[2] for row in told} == {"{tone=plain, topic=0}"}
-    assert {row[3:] for row in told} == {(2, 1, 1)}
+    rows = _asked(two_runs, "quota_fill")
+    assert {row[2] for row in rows} == {"{tone=plain, topic=0}"}
+    assert {row[3:] for row in rows} == {(2, 1, 1)}
 
 
-def test_choices_and_what_steered_them_are_told(two_runs: Path) -> None:
+def test_best_of_statistics_and_topic_coverage_can_be_queried(two_runs: Path) -> None:
     assert ("second", 1, "self", 1, 1, 5.0, 5.0, 0.0) in _asked(two_runs, "best_of_stats")
     assert ("second", 1, 0, "the old", 3, 0, 1.0, 2, 1) in _asked(two_runs, "topic_coverage")
 
@@ -68,7 +68,7 @@ def test_of_several_answers_to_a_prompt_one_that_is_left_delivers_it(tmp_path: P
     assert _asked(tmp_path, "quota_fill") == [("one", 1, "{tone=odd}", 2, 1, 1)]
 
 
-def test_a_life_is_told_in_order_with_every_attempt(two_runs: Path) -> None:
+def test_the_history_of_a_record_is_in_order_with_every_attempt(two_runs: Path) -> None:
     assert _asked(two_runs, "record_history", "g001-0000000") == [
         ("first", 1, 1, "candidates", "unconditional by model m"),
         ("first", 1, 1, "decisions", "best_of: kept"),
@@ -110,7 +110,7 @@ def family(tmp_path: Path) -> Path:
         for generation, parent in ((1, "h-0"), (2, "g001-0000000")):
             row = {"id": f"g{generation:03d}-0000000", "parents": [parent if name == "one" else "h-9"]}
             publish(Attempt(run, generation).artifact("candidates", {}), records.CANDIDATES, [row])
-        said = {
+        decision = {
             "id": "g002-0000000",
             "filter": "minhash",
             "kept": False,
@@ -118,7 +118,7 @@ def family(tmp_path: Path) -> Path:
             "duplicate_of": "h-0",
             "score": 0.9,
         }
-        publish(Attempt(run, 2).artifact("decisions", {}), records.DECISIONS, [said])
+        publish(Attempt(run, 2).artifact("decisions", {}), records.DECISIONS, [decision])
         value = {"subject": "model", "metric": "perplexity", "source": "all", "value": float(len(name))}
         publish(Attempt(run, 1).artifact("metrics", {}), records.METRICS, [value])
     human = tmp_path / "human" / "letters" / "snapshot=1"
@@ -138,7 +138,7 @@ def test_descendants_are_found_over_generations_and_within_their_run(family: Pat
     assert {row[0] for row in _asked(family, "descendants", "h-9")} == {"other"}
 
 
-def test_duplicates_are_told_in_both_directions_and_those_of_the_ingest_too(family: Path) -> None:
+def test_duplicates_are_listed_in_both_directions_including_those_of_the_ingest(family: Path) -> None:
     kept = [row[2:5] for row in _asked(family, "duplicates_of", "h-0")]
     assert kept.count(("dropped for it", "g002-0000000", "minhash")) == 2
     assert ("rejected at ingest for it", "h-8", "exact") in kept
@@ -170,7 +170,7 @@ def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], 
         bind(open_catalog(two_runs), name, arguments)
 
 
-def test_the_closest_calls_are_three_a_sieve_and_shown_with_both_texts(two_runs: Path) -> None:
+def test_borderline_duplicates_are_three_per_filter_with_both_texts(two_runs: Path) -> None:
     assert _asked(two_runs, "borderline_duplicates") == []
     attempt = Attempt(Run(two_runs, "first"), 2)
     reserved, human = open_catalog(two_runs).sql("select id, text from human_train order by id").fetchall()[0]
@@ -183,8 +183,8 @@ def test_the_closest_calls_are_three_a_sieve_and_shown_with_both_texts(two_runs:
     gone = [("semantic", "g002-0000001", "g002-0000000", 0.95), ("semantic", "g002-0000002", "g002-0000000", 0.93)]
     gone += [("human_overlap", "g002-0000002", reserved, 0.7), ("exact", "g002-0000001", "g002-0000000", 1.0)]
     rows = [
-        {"id": one, "filter": stage, "kept": False, "reason": "so", "duplicate_of": keeper, "score": evidence}
-        for stage, one, keeper, evidence in gone
+        {"id": one, "filter": stage, "kept": False, "reason": "so", "duplicate_of": duplicate_of, "score": evidence}
+        for stage, one, duplicate_of, evidence in gone
     ]
     publish(attempt.artifact("decisions", {}), records.DECISIONS, rows)
     assert _asked(two_runs, "borderline_duplicates") == [

@@ -109,7 +109,7 @@ def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_refusal_says_what_is_let_in(two_runs: Path) -> None:
+def test_a_refused_statement_names_what_is_allowed(two_runs: Path) -> None:
     with pytest.raises(ValueError, match="The store is read-only: DROP statements are not allowed"):
         statements(open_readonly(two_runs), "drop view corpus")
     with pytest.raises(ValueError, match=r"PIVOT must list its columns here.* in \(\.\.\.\)"):
@@ -168,7 +168,7 @@ def test_a_question_is_stopped_and_the_next_one_is_answered(after: float, two_ru
     assert (asked.stdout, asked.returncode) == ("stopped [(1,)]\n", 0), asked.stderr
 
 
-def test_a_part_that_goes_while_it_is_asked_says_to_ask_again(two_runs: Path) -> None:
+def test_a_part_that_is_removed_during_a_query_advises_to_run_it_again(two_runs: Path) -> None:
     catalog = open_readonly(two_runs)
     (Attempt(Run(two_runs, "second"), 0).folder / "metrics" / "part-00000.parquet").unlink()
     with pytest.raises(ValueError, match="If a run was removed meanwhile, run the query again"):

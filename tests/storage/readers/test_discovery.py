@@ -39,7 +39,7 @@ def _read(path: Path, column: str = "text") -> list[Document]:
     return [document for several in blocks for block in several for document in documents(block, columns)]
 
 
-def _said(path: Path, column: str = "text") -> list[tuple[str, str]]:
+def _contents(path: Path, column: str = "text") -> list[tuple[str, str]]:
     return [(document.content, document.error) for document in _read(path, column)]
 
 
@@ -62,7 +62,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(kind: str, tmp_path: Path) -> 
     path = tmp_path / f"letters{kind}"
     _WRITERS.get(kind, lambda where, texts: where.write_text(texts[0]))(path, ["Hello"])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert _said(path) == [("Hello", "")]
+    assert _contents(path) == [("Hello", "")]
 
 
 def test_every_kind_of_file_in_a_folder_is_read_in_order_of_its_path(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_folder_named_like_a_file_is_walked_and_not_opened(tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", [".txt", ".md"])
 def test_a_text_that_is_not_utf8_is_set_aside(kind: str, tmp_path: Path) -> None:
     (tmp_path / f"bad{kind}").write_bytes(b"caf\xe9")
-    assert _said(tmp_path / f"bad{kind}") == [("", "not UTF-8")]
+    assert _contents(tmp_path / f"bad{kind}") == [("", "not UTF-8")]
 
 
 def test_lines_of_json_that_hold_no_text_are_set_aside_with_the_reason(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_lines_of_json_that_hold_no_text_are_set_aside_with_the_reason(tmp_path:
         b'{"text": "last"}',
     ]
     (tmp_path / "mixed.jsonl").write_bytes(b"\r\n".join(lines))
-    assert _said(tmp_path / "mixed.jsonl") == [
+    assert _contents(tmp_path / "mixed.jsonl") == [
         ("good", ""),
         ("", "not UTF-8"),
         ("", "not JSON"),
@@ -136,7 +136,7 @@ def test_lines_of_json_that_hold_no_text_are_set_aside_with_the_reason(tmp_path:
 def test_rows_that_hold_no_text_are_set_aside_with_the_reason(kind: str, mark: bytes, tmp_path: Path) -> None:
     rows = [b"n,text", b"1,good", b"", b"2,caf\xe9", b"3,", b"4", b"caf\xe9,other", b"5,one,more", b"6,last"]
     (tmp_path / f"mixed{kind}").write_bytes(b"\n".join(rows).replace(b",", mark))
-    assert _said(tmp_path / f"mixed{kind}") == [
+    assert _contents(tmp_path / f"mixed{kind}") == [
         ("good", ""),
         ("", "not UTF-8"),
         ("", "no text in column text"),
@@ -150,18 +150,18 @@ def test_rows_that_hold_no_text_are_set_aside_with_the_reason(kind: str, mark: b
 def test_a_whole_book_fits_in_one_field(tmp_path: Path) -> None:
     book = "All of it. " * 30_000
     (tmp_path / "book.csv").write_text(f'text\n"{book}"\n')
-    assert _said(tmp_path / "book.csv") == [(book, "")]
+    assert _contents(tmp_path / "book.csv") == [(book, "")]
 
 
 def test_a_parquet_row_without_text_is_set_aside(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["good", None, ""], "n": [1, 2, 3]}), tmp_path / "mixed.parquet")
-    assert _said(tmp_path / "mixed.parquet") == [("good", ""), ("", "no text in column text"), ("", "")]
-    assert _said(tmp_path / "mixed.parquet", "n") == [("", "no text in column n")] * 3
+    assert _contents(tmp_path / "mixed.parquet") == [("good", ""), ("", "no text in column text"), ("", "")]
+    assert _contents(tmp_path / "mixed.parquet", "n") == [("", "no text in column n")] * 3
 
 
 def test_a_lone_surrogate_comes_through_for_ingest_to_replace(tmp_path: Path) -> None:
     (tmp_path / "odd.jsonl").write_text('{"text": "a \\ud800 b"}\n{"text": "\\ud83d\\udc4b"}\n')
-    assert _said(tmp_path / "odd.jsonl") == [("a \ud800 b", ""), ("👋", "")]
+    assert _contents(tmp_path / "odd.jsonl") == [("a \ud800 b", ""), ("👋", "")]
 
 
 @pytest.mark.parametrize("kind", [".csv", ".tsv", ".parquet"])
@@ -182,7 +182,7 @@ def test_another_column_can_be_named(kind: str, tmp_path: Path) -> None:
         path.write_bytes(renamed)
     else:
         pq.write_table(pa.table({"body": ["x"]}), path)
-    assert _said(path, "body") == [("x", "")]
+    assert _contents(path, "body") == [("x", "")]
 
 
 def test_a_table_in_utf16_is_refused_in_a_sentence_that_can_be_printed(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_empty_files_are_refused_or_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a Parquet file"):
         _read(tmp_path / "a.parquet")
     assert _read(tmp_path / "a.jsonl") == []
-    assert _said(tmp_path / "a.txt") == [("", "")]
+    assert _contents(tmp_path / "a.txt") == [("", "")]
 
 
 def test_what_is_not_there_of_no_known_kind_or_empty_is_refused(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_packed_file_is_read_like_the_file_in_it(kind: str, packing: str, tmp_
     _WRITERS.get(kind, lambda where, texts: where.write_text(texts[0]))(plain, TEXTS)
     packed = tmp_path / f"letters{kind.upper()}{packing}"
     packed.write_bytes(_pack(plain.read_bytes(), packing))
-    assert _said(packed) == _said(plain)
+    assert _contents(packed) == _contents(plain)
     assert _read(packed)[0].source == packed.name
 
 
@@ -252,7 +252,7 @@ def test_a_broken_file_is_refused_when_named_and_set_aside_when_found(tmp_path: 
     (tmp_path / "all" / "a.parquet").write_bytes(b"PAR1 it is not")
     (tmp_path / "all" / "b.csv").write_text("title\nx\n")
     (tmp_path / "all" / "c.txt").write_text("good")
-    assert _said(tmp_path / "all") == [("", "is not a Parquet file"), ("", "has no column 'text'"), ("good", "")]
+    assert _contents(tmp_path / "all") == [("", "is not a Parquet file"), ("", "has no column 'text'"), ("good", "")]
     with pytest.raises(ValueError, match="is not a Parquet file"):
         _read(tmp_path / "all" / "a.parquet")
 
@@ -295,10 +295,10 @@ def test_a_hidden_file_or_a_card_that_is_named_is_read(tmp_path: Path) -> None:
     (tmp_path / ".notes").mkdir()
     (tmp_path / ".notes" / ".a.txt").write_text("good")
     (tmp_path / "README.md").write_text("---\na: b\n---\ngood\n")
-    assert _said(tmp_path / ".notes" / ".a.txt") == [("good", "")]
-    assert _said(tmp_path / "README.md") == [("---\na: b\n---\ngood\n", "")]
+    assert _contents(tmp_path / ".notes" / ".a.txt") == [("good", "")]
+    assert _contents(tmp_path / "README.md") == [("---\na: b\n---\ngood\n", "")]
     (tmp_path / ".notes" / "b.txt").write_text("also")
-    assert _said(tmp_path / ".notes") == [("", "a hidden file"), ("also", "")]
+    assert _contents(tmp_path / ".notes") == [("", "a hidden file"), ("also", "")]
 
 
 def test_links_to_folders_are_followed_once_and_broken_links_are_rejected(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from storage.readers.base import NOT_UTF8, Block, Columns, Document
 from storage.readers.documents import documents, read_documents
 
 
-def _said(rows: list[object], kind: str, columns: Columns | None = None) -> list[tuple[object, str]]:
+def _contents(rows: list[object], kind: str, columns: Columns | None = None) -> list[tuple[object, str]]:
     return [(one.content, one.error) for one in documents(Block("a", 0, rows, kind), columns or Columns())]
 
 
@@ -46,8 +46,8 @@ def test_a_prompt_needs_its_response() -> None:
         (b'{"text": "\xed\xa0\x80"}', NOT_UTF8),
     ],
 )
-def test_a_line_that_says_nothing_has_its_reason(line: bytes, reason: str) -> None:
-    assert _said([line], "lines") == [("", reason)]
+def test_a_line_without_text_has_its_reason(line: bytes, reason: str) -> None:
+    assert _contents([line], "lines") == [("", reason)]
 
 
 def test_a_string_of_parquet_that_is_not_utf8_is_set_aside_alone() -> None:
@@ -55,7 +55,7 @@ def test_a_string_of_parquet_that_is_not_utf8_is_set_aside_alone() -> None:
     for kind, offsets in ((pa.string(), raw), (pa.large_string(), raw.cast(pa.large_binary()))):
         column = pa.Array.from_buffers(kind, 4, offsets.buffers())
         batch = pa.record_batch({"text": column})
-        assert _said([batch], "batches") == [
+        assert _contents([batch], "batches") == [
             ("good", ""),
             ("", NOT_UTF8),
             ("", "no text in column text"),
@@ -65,8 +65,8 @@ def test_a_string_of_parquet_that_is_not_utf8_is_set_aside_alone() -> None:
 
 def test_conversations_and_dictionaries_of_parquet_come_as_values() -> None:
     turns = [{"role": "user", "content": "hi"}]
-    assert _said([pa.record_batch({"text": [turns]})], "batches") == [(turns, "")]
-    assert _said([pa.record_batch({"text": pa.array(["a", "b", "a"]).dictionary_encode()})], "batches") == [
+    assert _contents([pa.record_batch({"text": [turns]})], "batches") == [(turns, "")]
+    assert _contents([pa.record_batch({"text": pa.array(["a", "b", "a"]).dictionary_encode()})], "batches") == [
         ("a", ""),
         ("b", ""),
         ("a", ""),
@@ -99,12 +99,12 @@ _MESSAGES = [{"role": "user", "content": "What is rain?"}, {"role": "assistant",
     ],
 )
 def test_messages_are_read_in_every_shape_that_they_are_stored_in(cell: object) -> None:
-    assert _said([json.dumps({"text": cell}).encode()], "lines") == [(_MESSAGES, "")]
+    assert _contents([json.dumps({"text": cell}).encode()], "lines") == [(_MESSAGES, "")]
 
 
 def test_messages_as_lists_of_an_arrow_struct_are_read() -> None:
     table = pa.table({"text": [{"role": ["user"], "content": ["hi"]}, {"role": ["user"], "content": ["a", "b"]}]})
-    assert _said(table.to_batches(), "batches") == [
+    assert _contents(table.to_batches(), "batches") == [
         ([{"role": "user", "content": "hi"}], ""),
         ("", "a conversation whose lists differ in length"),
     ]
@@ -114,13 +114,13 @@ def test_messages_as_lists_of_an_arrow_struct_are_read() -> None:
     "text", ['[{"name": "a"}, {"name": "b"}]', "[{'x': 1, and prose", '{"content": ["a"]}', "[1, 2]", "{role}", "[{"]
 )
 def test_json_that_is_no_conversation_stays_text(text: str) -> None:
-    assert _said([json.dumps({"text": text}).encode()], "lines") == [(text, "")]
+    assert _contents([json.dumps({"text": text}).encode()], "lines") == [(text, "")]
 
 
 def test_a_serialized_conversation_that_cannot_be_parsed_is_rejected() -> None:
     cut = json.dumps(_MESSAGES)[:-9]
     reason = "a conversation as text that is neither JSON nor a Python literal"
-    assert _said([json.dumps({"text": cut}).encode()], "lines") == [("", reason)]
+    assert _contents([json.dumps({"text": cut}).encode()], "lines") == [("", reason)]
 
 
 @pytest.mark.parametrize(

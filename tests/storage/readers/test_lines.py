@@ -36,7 +36,7 @@ def test_a_line_that_is_too_long_is_passed_over_and_never_held(tmp_path: Path) -
     assert _lines(_file(tmp_path / "c", b"first\n" + long)) == [b"first", None]
 
 
-def test_what_breaks_off_gives_what_came_before_and_says_so(tmp_path: Path) -> None:
+def test_a_truncated_stream_yields_its_lines_and_the_reason(tmp_path: Path) -> None:
     lines = b"".join(b"line %d of this file\n" % number for number in range(2_000_000))
     packed = pa.compress(lines, "zstd", asbytes=True)
     found = list(iter_lines(_file(tmp_path / "a.zst", packed[: len(packed) // 2], "zstd"), 100))

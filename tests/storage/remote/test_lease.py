@@ -28,7 +28,7 @@ def test_a_folder_asks_for_nothing(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_owner_is_told_of_the_first_and_may_follow_him(place: Path, bucket_url: str) -> None:
+def test_a_held_lease_names_its_owner_and_is_free_after_release(place: Path, bucket_url: str) -> None:
     with lease(place, "the first"):
         with pytest.raises(LeaseHeldError, match="the first"), lease(place, "the second"):
             pass
@@ -54,7 +54,7 @@ def test_a_lease_of_another_machine_counts_until_it_is_stale(
     Bucket(bucket_url).put("runs/tiny/.lock", json.dumps(claim).encode())
     with pytest.raises(LeaseHeldError, match="far away"), lease(place, "me"):
         pass
-    time.sleep(2.1)  # ages are told in whole seconds
+    time.sleep(2.1)  # ages are counted in whole seconds
     monkeypatch.setattr(storage.remote.lease, "STALE", STALE / 60)
     with lease(place, "me"):
         pass

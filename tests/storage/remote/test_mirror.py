@@ -1,4 +1,4 @@
-"""A store on object storage, against a real S3-speaking server."""
+"""A store on object storage, against a real server of the S3 protocol."""
 
 import json
 import shutil
@@ -63,8 +63,8 @@ def test_a_commit_whose_answer_was_lost_is_a_commit(
     bucket_url: str, s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = _attached(tmp_path / "here", bucket_url)
-    with losing(s3_address, MANIFEST) as (door, lost):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door)
+    with losing(s3_address, MANIFEST) as (proxy_url, lost):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy_url)
         _client.cache_clear()
         artifact = _published(here)
         assert len(lost) == 1
@@ -120,8 +120,8 @@ def test_a_journal_is_one_for_all_machines(bucket_url: str, tmp_path: Path) -> N
     here.append("accepted", 1, 1)
     there.append("accepted", 2, 1)
     sync(here.root, bucket_url)
-    told = [[entry["generation"] for entry in run.journal()] for run in (here, there)]
-    assert told == [[0, 1, 2], [0, 1, 2]]
+    generations = [[entry["generation"] for entry in run.journal()] for run in (here, there)]
+    assert generations == [[0, 1, 2], [0, 1, 2]]
 
 
 def test_a_run_in_a_bucket_has_one_writer_on_all_machines(bucket_url: str, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_run_in_a_bucket_has_one_writer_on_all_machines(bucket_url: str, tmp_p
 def test_reports_are_copied(bucket_url: str, tmp_path: Path) -> None:
     here = _attached(tmp_path / "here", bucket_url)
     (here / "reports" / "demo").mkdir(parents=True)
-    (here / "reports" / "demo" / "report.md").write_text("told")
+    (here / "reports" / "demo" / "report.md").write_text("report")
     upload(here / "reports" / "demo")
     assert list(Bucket(bucket_url).list_etags()) == ["reports/demo/report.md"]
 
@@ -152,9 +152,9 @@ def test_a_folder_that_is_a_store_of_its_own_becomes_no_mirror(bucket_url: str, 
 def test_a_folder_that_mirrors_nothing_is_left_alone(tmp_path: Path) -> None:
     artifact = _published(tmp_path)
     fetch(artifact.folder, {"absent": {"sha256": ""}})
-    write_small(tmp_path / "note", b"said")
+    write_small(tmp_path / "note", b"text")
     upload(tmp_path)
-    assert (tmp_path / "note").read_bytes() == b"said"
+    assert (tmp_path / "note").read_bytes() == b"text"
     remove(artifact.folder)
     assert not artifact.folder.exists()
     shutil.rmtree(tmp_path / "runs")

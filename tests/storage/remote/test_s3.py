@@ -1,4 +1,4 @@
-"""The verbs of a bucket, against a real S3-speaking server."""
+"""The operations of a bucket, against a real server of the S3 protocol."""
 
 from pathlib import Path
 
@@ -39,8 +39,8 @@ def test_a_conditional_write_happens_once(bucket_url: str) -> None:
 def test_a_write_whose_answer_was_lost_knows_itself(
     bucket_url: str, s3_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with losing(s3_address, "/a") as (door, lost):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door)
+    with losing(s3_address, "/a") as (proxy_url, lost):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy_url)
         _client.cache_clear()
         tag = Bucket(bucket_url).put("a", b"mine")
         assert lost == ["/" + bucket_url.removeprefix("s3://") + "/a"]
@@ -61,7 +61,7 @@ def test_files_go_there_and_come_back(bucket_url: str, tmp_path: Path) -> None:
         bucket.fetch("deep/down/file", tmp_path / "again")
 
 
-def test_a_bucket_that_is_not_there_is_said_in_one_sentence(s3_address: str) -> None:
+def test_a_missing_bucket_is_an_error_that_names_it(s3_address: str) -> None:
     assert s3_address
     with pytest.raises(BucketError, match="could not list s3://no-such-bucket-of-ours/x/"):
         Bucket("s3://no-such-bucket-of-ours/x").list_etags()

@@ -17,7 +17,7 @@ def source(store: Path) -> Run:
     return Run(store, "tiny")
 
 
-def test_a_fork_is_whole_valid_and_says_where_it_is_from(source: Run) -> None:
+def test_a_fork_is_complete_valid_and_records_its_origin(source: Run) -> None:
     made = fork(source, 2, "other", {**source.recipe(), "name": "other", "seed": 9})
     assert made.forked_from() == {"run": "tiny", "generation": 2}
     assert [attempt.generation for attempt in inherited_attempts(made)] == [0, 1, 2]

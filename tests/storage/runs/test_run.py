@@ -25,7 +25,7 @@ def _lines(run: Run) -> list[str]:
     return (run.folder / "journal.jsonl").read_text().splitlines()
 
 
-def _told(run: Run) -> list[tuple[str, int, int]]:
+def _events(run: Run) -> list[tuple[str, int, int]]:
     return [(entry["event"], entry["generation"], entry["attempt"]) for entry in run.journal()]
 
 
@@ -89,9 +89,9 @@ def test_the_journal_keeps_what_happened_in_order_and_once(run: Run) -> None:
     assert run.journal() == []
     run.append("started", 0, 1, snapshot=2)
     run.append("accepted", 0, 1)
-    run.append("accepted", 0, 1, "said again")
+    run.append("accepted", 0, 1, "repeated")
     run.append("rejected", 1, 1, "perplexity rose")
-    assert _told(run) == [("started", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
+    assert _events(run) == [("started", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
     assert run.journal()[0]["snapshot"] == 2
     assert [entry["reason"] for entry in run.journal()] == ["", "", "perplexity rose"]
     assert len(_lines(run)) == 3
@@ -103,11 +103,11 @@ def test_a_line_cut_off_by_a_crash_costs_itself_alone(run: Run, missing: int) ->
     run.append("accepted", 0, 1)
     path = run.folder / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-missing])
-    before = _told(run)
+    before = _events(run)
     assert before[0] == ("started", 0, 1)
     run.append("stopped", 5, 1, "enough")
     run.append("accepted", 6, 1)
-    assert _told(run) == [*before, ("stopped", 5, 1), ("accepted", 6, 1)]
+    assert _events(run) == [*before, ("stopped", 5, 1), ("accepted", 6, 1)]
     assert (("accepted", 0, 1) in before) == (missing == 1)
 
 
@@ -134,7 +134,7 @@ def test_an_attempt_keeps_the_evaluation_sets_that_were_there_when_it_began(run:
     assert [run.pinned_eval_sets(generation, 1) for generation in (1, 2, 3)] == [["exam"], ["exam", "quiz"], []]
 
 
-def test_a_second_process_is_refused_and_told_who_writes(run: Run) -> None:
+def test_a_second_process_is_refused_with_the_id_of_the_writer(run: Run) -> None:
     program = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})

@@ -23,18 +23,19 @@ def run(store: Path) -> Run:
     return Run(store, "tiny")
 
 
-def test_a_finished_run_says_so_and_each_generation_is_told_in_numbers(run: Run) -> None:
+def test_a_finished_run_is_finished_and_has_a_summary_of_each_generation(run: Run) -> None:
     assert run_state(run) == "finished"
     assert last_accepted_generation(run) == 3
-    told = attempt_summaries(run)
-    assert [turn.generation for turn in told] == [0, 1, 2, 3]
-    assert told[0].candidates is None
-    assert told[0].human_fraction == 1
-    assert told[3].candidates > told[3].survivors > 0
+    summaries = attempt_summaries(run)
+    assert [turn.generation for turn in summaries] == [0, 1, 2, 3]
+    assert summaries[0].candidates is None
+    assert summaries[0].human_fraction == 1
+    assert summaries[3].candidates > summaries[3].survivors > 0
     assert all(
-        turn.accepted and turn.has_weights and turn.verdict in ("go", "warn") and turn.perplexity > 1 for turn in told
+        turn.accepted and turn.has_weights and turn.verdict in ("go", "warn") and turn.perplexity > 1
+        for turn in summaries
     )
-    assert all(turn.bytes > 1000 and turn.work_seconds > 0 for turn in told)
+    assert all(turn.bytes > 1000 and turn.work_seconds > 0 for turn in summaries)
 
 
 def test_no_second_of_a_generation_counts_twice_and_idle_ones_do_not_count() -> None:
@@ -49,19 +50,19 @@ def test_no_second_of_a_generation_counts_twice_and_idle_ones_do_not_count() -> 
     assert work_seconds([]) == 0
 
 
-def test_a_model_without_weights_is_told(run: Run) -> None:
+def test_the_summary_marks_models_without_weights(run: Run) -> None:
     remove_weights(run.folder / "generation=2/attempt=1/model")
     assert [turn.has_weights for turn in attempt_summaries(run)] == [True, True, False, True]
 
 
-def test_who_writes_is_told_while_the_lock_is_held_and_no_longer(run: Run) -> None:
+def test_the_state_names_the_writer_only_while_the_lock_is_held(run: Run) -> None:
     with run.lock():
         assert run_state(run).startswith("being written by process ")
     assert (run.folder / ".lock").read_text().startswith("process ")
     assert run_state(run) == "finished"
 
 
-def test_a_run_that_was_cut_off_says_where(run: Run) -> None:
+def test_an_interrupted_run_names_its_generation(run: Run) -> None:
     lines = (run.folder / "journal.jsonl").read_text().splitlines(keepends=True)
     (run.folder / "journal.jsonl").write_text("".join(lines[:-1]))
     shutil.rmtree(run.folder / "generation=3/attempt=1/verdict")
@@ -71,7 +72,7 @@ def test_a_run_that_was_cut_off_says_where(run: Run) -> None:
     assert run_state(run) == "waits before generation 3"
 
 
-def test_a_run_that_the_gate_stopped_says_why(run: Run) -> None:
+def test_a_run_that_the_gate_stopped_has_the_reason(run: Run) -> None:
     run.append("stopped", 3, 1, "perplexity 9 is above 8")
     assert run_state(run) == "stopped at generation 3: perplexity 9 is above 8"
 

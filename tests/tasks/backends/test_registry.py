@@ -56,17 +56,17 @@ def _model(backends: Backends, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("asked", ["auto", "ngram"])
-def test_an_ngram_model_is_spoken_for_by_ngram(asked: str) -> None:
+def test_an_ngram_model_is_sampled_by_ngram(asked: str) -> None:
     assert resolve_sampler(Sampling(sampler=asked), NgramTraining()).sampler == "ngram"
 
 
 @pytest.mark.parametrize("asked", ["vllm", "transformers"])
-def test_an_ngram_model_is_spoken_for_by_nobody_else(asked: str) -> None:
+def test_an_ngram_model_is_sampled_by_no_other_sampler(asked: str) -> None:
     with pytest.raises(ValueError, match=f"generate.sampler is '{asked}', but train.backend is 'ngram'"):
         resolve_sampler(Sampling(sampler=asked), NgramTraining())
 
 
-def test_ngram_does_not_speak_for_a_transformer() -> None:
+def test_a_transformer_is_not_sampled_by_ngram() -> None:
     with pytest.raises(ValueError, match=r"generate\.sampler is 'ngram', but train\.backend is 'transformer'"):
         resolve_sampler(Sampling(sampler="ngram"), TransformerTraining())
 
@@ -198,7 +198,7 @@ def test_a_worker_that_died_while_idle_is_replaced(pool: Backends, tmp_path: Pat
     assert score.tokens == 3
 
 
-def test_texts_that_nobody_takes_cost_one_worker_and_no_place(pool: Backends, tmp_path: Path) -> None:
+def test_an_abandoned_sampling_ends_its_worker_and_frees_its_slot(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
     sampler = pool.sampler(Sampling(sampler="ngram"))
     left = sampler.sample(model, [Prompt("", seed) for seed in range(20)], _untold)

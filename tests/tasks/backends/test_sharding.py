@@ -104,8 +104,8 @@ def test_shards_learn_what_one_process_would(
     more: dict[str, object],
 ) -> None:
     settings, texts = _settings(tiny, **more), human_texts(60, seed=3)
-    told: list[Text] = [(text[:12], text[12:]) for text in texts] if "objective" in more else list(texts)
-    corpus = type(first.corpus)(told, [])
+    texts_or_pairs: list[Text] = [(text[:12], text[12:]) for text in texts] if "objective" in more else list(texts)
+    corpus = type(first.corpus)(texts_or_pairs, [])
     beginning = first.folder if "init_from" in more else None
     for name in ("shards", "whole"):
         (tmp_path / name).mkdir()
@@ -118,10 +118,10 @@ def test_shards_learn_what_one_process_would(
         folder=tmp_path / "whole",
         seed=4,
     )
-    lesson = train(replace(job, folder=tmp_path / "shards", resources=sharded(kept)), lambda *_: None)
+    result = train(replace(job, folder=tmp_path / "shards", resources=sharded(kept)), lambda *_: None)
     whole = backends.trainer().train(job, lambda *_: None)
     assert _is_the_same_model(tmp_path / "shards", tmp_path / "whole")
-    assert [point.loss for point in lesson.log] == pytest.approx([point.loss for point in whole.log], abs=1e-3)
+    assert [point.loss for point in result.log] == pytest.approx([point.loss for point in whole.log], abs=1e-3)
 
 
 def test_a_killed_training_in_shards_resumes(

@@ -33,7 +33,7 @@ def _learn(backends: Backends, settings: TransformerTraining, folder: Path, corp
     return backends.trainer().train(job, _untold)
 
 
-def _say(backends: Backends, model: Path, prompts: list[Prompt], **settings: Any) -> list[Completion]:
+def _complete(backends: Backends, model: Path, prompts: list[Prompt], **settings: Any) -> list[Completion]:
     sampling = Sampling.model_validate({"sampler": "transformers", "max_tokens": 12, **settings})
     return list(backends.sampler(sampling).sample(model, prompts, _untold))
 
@@ -77,7 +77,7 @@ def test_the_folder_holds_a_model_and_nothing_on_the_way_to_it(first: Trained) -
     }
 
 
-def test_the_probe_says_what_the_stored_model_says(first: Trained) -> None:
+def test_the_probe_is_the_log_probability_of_the_stored_model(first: Trained) -> None:
     probe = json.loads((first.folder / "probe.json").read_text())
     assert len(probe["token_ids"]) > 20
     assert probe["log_probability"] == pytest.approx(-_nats(first.folder, probe["token_ids"]), abs=1e-3)
@@ -127,19 +127,19 @@ def test_a_text_longer_than_the_context_is_scored_up_to_it(backends: Backends, f
 def test_more_texts_than_a_batch_are_scored_in_their_order(backends: Backends, first: Trained) -> None:
     scorer = backends.scorer(TransformerTraining())
     texts = human_texts(40, seed=4)
-    told: list[tuple[int, int]] = []
-    together = scorer.score(first.folder, texts, (1.0,), lambda *said: told.append(said))
+    reported: list[tuple[int, int]] = []
+    together = scorer.score(first.folder, texts, (1.0,), lambda *progress: reported.append(progress))
     alone = [scorer.score(first.folder, [texts[place]], (1.0,), _untold)[0] for place in (0, 17, 39)]
     assert [together[place].nll[0] for place in (0, 17, 39)] == pytest.approx([one.nll[0] for one in alone], abs=1e-3)
-    assert told == [(32, 40), (40, 40)]
+    assert reported == [(32, 40), (40, 40)]
 
 
 def test_a_text_depends_on_its_seed_alone(backends: Backends, first: Trained) -> None:
     prompts = [Prompt(text, seed) for seed, text in enumerate(["", "The old", "It was", "", "", "The year"])]
-    said = _say(backends, first.folder, prompts)
-    assert _say(backends, first.folder, prompts) == said
-    assert _say(backends, first.folder, prompts[::-1]) == said[::-1]
-    assert said[0].text != said[3].text
+    completions = _complete(backends, first.folder, prompts)
+    assert _complete(backends, first.folder, prompts) == completions
+    assert _complete(backends, first.folder, prompts[::-1]) == completions[::-1]
+    assert completions[0].text != completions[3].text
 
 
 def test_the_narrowest_settings_say_the_likeliest_token(backends: Backends, first: Trained) -> None:
@@ -148,14 +148,16 @@ def test_the_narrowest_settings_say_the_likeliest_token(backends: Backends, firs
         logits = AutoModelForCausalLM.from_pretrained(first.folder)(input_ids=torch.tensor([ids])).logits[0, -1]
     expected = AutoTokenizer.from_pretrained(first.folder).decode([int(logits.argmax())])
     for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-4}):
-        said = _say(backends, first.folder, [Prompt("The old", seed) for seed in range(3)], max_tokens=1, **narrow)
-        assert {one.text for one in said} == {expected}
-        assert said[0].sum_logprob == pytest.approx(float(logits.log_softmax(-1).max()), abs=1e-3)
+        completions = _complete(
+            backends, first.folder, [Prompt("The old", seed) for seed in range(3)], max_tokens=1, **narrow
+        )
+        assert {one.text for one in completions} == {expected}
+        assert completions[0].sum_logprob == pytest.approx(float(logits.log_softmax(-1).max()), abs=1e-3)
 
 
 def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Backends, first: Trained) -> None:
-    (said,) = _say(backends, first.folder, [Prompt(_LONG, 0)])
-    assert (said.prompt_tokens, said.completion_tokens, said.finish_reason) == (63, 1, "length")
+    (completion,) = _complete(backends, first.folder, [Prompt(_LONG, 0)])
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.finish_reason) == (63, 1, "length")
 
 
 def test_human_tokens_are_reported_as_the_plan_has_them(second: Trained, tiny: TransformerTraining) -> None:
@@ -164,19 +166,19 @@ def test_human_tokens_are_reported_as_the_plan_has_them(second: Trained, tiny: T
         for texts in (second.corpus.human, second.corpus.synthetic)
     ]
     plan = schedule_human_blocks("constant", *tokens, tiny.max_steps * tiny.batch_size)
-    assert second.lesson.steps == 8
-    assert second.lesson.tokens == 8 * 4 * 64
-    assert second.lesson.human_tokens == sum(plan) * 64
-    share = second.lesson.human_tokens / second.lesson.tokens
+    assert second.result.steps == 8
+    assert second.result.tokens == 8 * 4 * 64
+    assert second.result.human_tokens == sum(plan) * 64
+    share = second.result.human_tokens / second.result.tokens
     assert abs(share - tokens[0] / sum(tokens)) <= 1 / len(plan)
 
 
 def test_a_model_of_human_text_alone_reports_no_other(first: Trained) -> None:
-    assert first.lesson.human_tokens == first.lesson.tokens == 8 * 4 * 64
+    assert first.result.human_tokens == first.result.tokens == 8 * 4 * 64
 
 
 def test_the_loss_curve_has_its_steps_and_falls(first: Trained) -> None:
-    steps, losses, rates, speeds, heldout = zip(*first.lesson.log, strict=True)
+    steps, losses, rates, speeds, heldout = zip(*first.result.log, strict=True)
     assert max(rates) <= TransformerTraining().learning_rate
     assert min(speeds) > 0
     assert steps == tuple(range(1, 9))
@@ -191,11 +193,11 @@ def test_stopping_early_keeps_the_best_model_and_no_checkpoint(
     settings = tiny.model_copy(update={"generation_0_max_steps": 120, "max_steps": 120, "load_best_model_at_end": True})
     heldout = human_texts(12, seed=11)
     corpus = TrainingCorpus(human_texts(6, seed=12), [])
-    lesson = _learn(backends, settings, tmp_path / "model", corpus, heldout=heldout, ancestor=first.folder)
-    curve = [(point.step, point.heldout_loss) for point in lesson.log if point.heldout_loss is not None]
+    result = _learn(backends, settings, tmp_path / "model", corpus, heldout=heldout, ancestor=first.folder)
+    curve = [(point.step, point.heldout_loss) for point in result.log if point.heldout_loss is not None]
     best = min(loss for _, loss in curve)
-    assert [step for step, _ in curve] == list(range(10, lesson.steps + 1, 10))
-    assert lesson.steps < 120
+    assert [step for step, _ in curve] == list(range(10, result.steps + 1, 10))
+    assert result.steps < 120
     assert curve[-1][1] > best
     assert not (tmp_path / "model" / "checkpoints").exists()
     assert _block_loss(tmp_path / "model", heldout) == pytest.approx(best, abs=1e-3)
@@ -239,7 +241,7 @@ def test_a_training_that_loses_its_way_is_refused(
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_a_base_without_places_of_its_own_learns_and_speaks_and_is_scored(
+def test_a_base_without_position_embeddings_is_trained_sampled_and_scored(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     from transformers import BloomConfig, BloomForCausalLM
@@ -263,18 +265,18 @@ def test_a_base_without_places_of_its_own_learns_and_speaks_and_is_scored(
     assert backends.trainer().train(job, _untold).steps == 8
     (score,) = backends.scorer(settings).score(tmp_path / "model", ["the old river " * 60], (1.0,), _untold)
     assert score.tokens > 64 and math.isfinite(score.nll[0])
-    (said,) = _say(backends, tmp_path / "model", [Prompt("", 3)])
-    assert 0 < said.completion_tokens <= 12
+    (completion,) = _complete(backends, tmp_path / "model", [Prompt("", 3)])
+    assert 0 < completion.completion_tokens <= 12
 
 
-def test_progress_is_told_step_by_step(
+def test_progress_is_reported_step_by_step(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     settings = tiny.model_copy(update={"max_steps": 2})
     job = TrainJob(settings=settings, corpus=first.corpus, gen0_model=first.folder, folder=tmp_path, seed=1)
-    backends.trainer().train(job, lambda *said: told.append(said))
-    assert told == [(1, 2), (2, 2)]
+    backends.trainer().train(job, lambda *progress: reported.append(progress))
+    assert reported == [(1, 2), (2, 2)]
 
 
 def test_a_search_finds_the_same_for_one_prompt_as_among_others_and_goes_on_as_long_as_it_must(
@@ -282,9 +284,9 @@ def test_a_search_finds_the_same_for_one_prompt_as_among_others_and_goes_on_as_l
 ) -> None:
     prompts = [Prompt(" ".join(text.split()[:words]), 0) for words in (3, 4) for text in human_texts(2, seed=21)]
     asked: dict[str, Any] = {"beam_width": 4, "min_tokens": 12}
-    found = _say(backends, first.folder, prompts, **asked)
+    found = _complete(backends, first.folder, prompts, **asked)
     for prompt, one in zip(prompts, found, strict=True):
-        (alone,) = _say(backends, first.folder, [prompt], **asked)
+        (alone,) = _complete(backends, first.folder, [prompt], **asked)
         assert (alone.text, alone.prompt_tokens, alone.completion_tokens) == (one.text, one.prompt_tokens, 12)
         nats = _nats(first.folder, _ids(first.folder, prompt.text)[:-1])
         ids = AutoTokenizer.from_pretrained(first.folder)(prompt.text + one.text)["input_ids"]
@@ -293,17 +295,19 @@ def test_a_search_finds_the_same_for_one_prompt_as_among_others_and_goes_on_as_l
             assert one.sum_logprob == pytest.approx(nats - both, abs=1e-3)
 
 
-def test_a_search_is_no_less_likely_than_dice_and_heeds_a_penalty(backends: Backends, first: Trained) -> None:
+def test_beam_search_is_at_least_as_likely_as_greedy_and_applies_the_length_penalty(
+    backends: Backends, first: Trained
+) -> None:
     prompts = [Prompt(" ".join(text.split()[:3]), 0) for text in human_texts(6, seed=21)]
-    greedy = _say(backends, first.folder, prompts, top_k=1, max_tokens=2)
-    found = _say(backends, first.folder, prompts, beam_width=5, max_tokens=2)
+    greedy = _complete(backends, first.folder, prompts, top_k=1, max_tokens=2)
+    found = _complete(backends, first.folder, prompts, beam_width=5, max_tokens=2)
     for one, plain in zip(found, greedy, strict=True):
         assert (one.sum_logprob or 0) / one.completion_tokens >= (
             plain.sum_logprob or 0
         ) / plain.completion_tokens - 1e-4
     long = {"beam_width": 4, "max_tokens": 40, "min_tokens": 40}
     plain_words, penalised = (
-        sum(len(set(one.text.split())) for one in _say(backends, first.folder, prompts, **long, **more))
+        sum(len(set(one.text.split())) for one in _complete(backends, first.folder, prompts, **long, **more))
         for more in ({}, {"repetition_penalty": 2.0})
     )
     assert penalised > plain_words

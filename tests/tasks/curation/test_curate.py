@@ -23,7 +23,7 @@ _NEW = human_texts(12, seed=50)
 
 
 def _decided(artifact: Artifact) -> dict[str, list[dict]]:
-    """What each sieve said of each record, in order: a record's drop is stored first and said last."""
+    """Decisions of each record in the order of the filters: a record's drop is stored first and returned last."""
     found: dict[str, list[dict]] = {}
     for row in sorted(read_table(artifact.folder).to_pylist(), key=lambda row: not row["kept"]):
         found.setdefault(row["id"], []).append(row)
@@ -34,7 +34,7 @@ def _first(artifact: Artifact) -> dict:
     return read_table(artifact.folder).to_pylist()[0]
 
 
-def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
+def test_each_candidate_is_dropped_by_the_filter_that_it_fails(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
@@ -44,8 +44,10 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
     candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near]).candidates
     decisions = curate(started.context(2, curate=_DUPLICATES), started.human, started.history(), candidates)
     last = {identity: rows[-1] for identity, rows in _decided(decisions).items()}
-    told = [(last[f"g001-{place:07d}"]["filter"], last[f"g001-{place:07d}"]["duplicate_of"]) for place in range(12, 17)]
-    assert told == [
+    duplicates = [
+        (last[f"g001-{place:07d}"]["filter"], last[f"g001-{place:07d}"]["duplicate_of"]) for place in range(12, 17)
+    ]
+    assert duplicates == [
         ("empty", None),
         ("exact", "g001-0000001"),
         ("decontamination", held["id"]),
@@ -59,7 +61,7 @@ def test_each_candidate_is_dropped_by_the_sieve_that_is_meant_for_it(
     assert facts == {"survivors": 12, "dropped": 5, "filter_rate_alerts": []}
 
 
-def test_a_dropped_record_is_shown_to_no_later_sieve(
+def test_a_dropped_record_is_not_passed_to_later_filters(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
@@ -68,7 +70,7 @@ def test_a_dropped_record_is_shown_to_no_later_sieve(
     for rows in _decided(decisions).values():
         assert [row["filter"] for row in rows] == list(_SETTINGS.filters)[: len(rows)]
         assert all(row["kept"] for row in rows[:-1])
-        # The last sieve of all may keep it or drop it.
+        # The last filter may keep it or drop it.
         assert not rows[-1]["kept"] or len(rows) == len(_SETTINGS.filters)
     assert len(_decided(decisions)["g001-0000012"]) == 1
     assert len(_decided(decisions)["g001-0000013"]) == 2
@@ -89,7 +91,7 @@ def test_survivors_of_earlier_generations_are_known_and_what_was_dropped_is_not(
     assert decided["g002-0000002"][-1]["kept"]
 
 
-def test_no_sieves_keep_every_candidate(
+def test_without_filters_every_candidate_is_kept(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
@@ -116,7 +118,7 @@ def test_what_is_decided_is_not_decided_again(
     assert read_manifest(again.folder)["finished"] == written
 
 
-def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
+def test_a_curation_killed_after_any_filter_resumes_after_it(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = start_run("tiny")
@@ -125,11 +127,11 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
     ).candidates
     whole = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     write = Draft.write_part
-    for sieves in range(len(_SETTINGS.filters)):
-        ctx = started.context(3 + sieves, curate=_SETTINGS)
+    for completed in range(len(_SETTINGS.filters)):
+        ctx = started.context(3 + completed, curate=_SETTINGS)
         written: list[str] = []
 
-        def dying(draft: Draft, table: pa.Table, number: int = 0, most: int = sieves, log: list = written) -> None:
+        def dying(draft: Draft, table: pa.Table, number: int = 0, most: int = completed, log: list = written) -> None:
             name = draft.folder.name
             if name == ".decisions.draft" and number == most:
                 raise KeyboardInterrupt
@@ -140,7 +142,7 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
             patched.setattr(Draft, "write_part", dying)
             with pytest.raises(KeyboardInterrupt):
                 curate(ctx, started.human, started.history(), candidates)
-        assert written.count(".decisions.draft") == sieves
+        assert written.count(".decisions.draft") == completed
         assert not (ctx.attempt.folder / "decisions").exists()
         again = curate(ctx, started.human, started.history(), candidates)
         parts = sorted(path.name for path in whole.folder.glob("*.parquet"))
@@ -149,7 +151,7 @@ def test_a_curation_killed_after_any_sieve_goes_on_behind_it(
             assert (again.folder / part).read_bytes() == (whole.folder / part).read_bytes()
 
 
-def test_vectors_are_stored_at_half_precision_for_what_a_sieve_of_meaning_looked_at(
+def test_embeddings_of_records_that_a_semantic_filter_read_are_stored_at_half_precision(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
@@ -190,11 +192,16 @@ def test_surprise_is_nats_per_token_of_the_stored_log_probability(start_run: Cal
     decisions = read_table(
         curate(started.context(2, curate=settings), started.human, started.history(), candidates).folder
     )
-    told = {row["id"]: (row["score"], row["kept"]) for row in decisions.to_pylist()}
-    assert [told[f"g001-{place}"] for place in range(4)] == [(3.0, True), (1.0, False), (None, True), (None, True)]
+    duplicates = {row["id"]: (row["score"], row["kept"]) for row in decisions.to_pylist()}
+    assert [duplicates[f"g001-{place}"] for place in range(4)] == [
+        (3.0, True),
+        (1.0, False),
+        (None, True),
+        (None, True),
+    ]
 
 
-def test_diversity_keeps_the_likeliest_of_each_source_where_the_recipe_says_so(
+def test_diversity_without_weight_keeps_the_best_of_each_source(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")

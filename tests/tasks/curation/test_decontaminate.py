@@ -1,4 +1,4 @@
-"""What is withheld stays out of reserve and survivors, and every corpus is held against it."""
+"""Protected records are excluded from human records and survivors, and every corpus is compared with them."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ from tests.conftest import human_texts
 from tests.tasks.conftest import PublishCandidates, StartedRun
 
 _SETTINGS = CurateSettings(encoder="hashing")
-_UNSIEVED = CurateSettings(encoder="hashing", filters=("exact",))
+_UNFILTERED = CurateSettings(encoder="hashing", filters=("exact",))
 _NEW = human_texts(8, seed=60)
 
 
-def _withhold(started: StartedRun, folder: Path, texts: Sequence[str], name: str = "exam") -> None:
+def _add_eval_set(started: StartedRun, folder: Path, texts: Sequence[str], name: str = "exam") -> None:
     source = folder / f"{name}.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     add_eval_set(started.run.root, "letters", name, [str(source)], EvalSetSettings())
@@ -44,12 +44,12 @@ def _rows(artifact: Artifact) -> list[dict]:
     return read_table(artifact.folder).to_pylist()
 
 
-def test_an_attempt_withholds_what_was_there_when_it_began(
+def test_an_attempt_protects_the_eval_sets_that_existed_when_it_began(
     start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
     started = start_run("tiny")
     _pinned(started, 1)
-    _withhold(started, tmp_path, _NEW)
+    _add_eval_set(started, tmp_path, _NEW)
     assert list(_pinned(started, 1)[1].protected) == ["human_heldout"]
     ctx, human = _pinned(started, 2)
     assert list(human.protected) == ["human_heldout", "exam"]
@@ -64,7 +64,7 @@ def test_a_set_that_was_lost_is_an_error_and_not_an_empty_one(
     start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
     started = start_run("tiny")
-    _withhold(started, tmp_path, _NEW)
+    _add_eval_set(started, tmp_path, _NEW)
     _pinned(started, 1)
     (started.run.root / "human/letters/eval_sets/exam").rename(tmp_path / "gone")
     with pytest.raises(ArtifactMissingError, match=r"There is no eval set 'exam' of letters\. Eval sets: none yet"):
@@ -78,7 +78,7 @@ def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from
     reserve = _rows(started.human.train)
     exact, near, quoted = (row["text"] for row in reserve[:3])
     padding = " ".join(f"word{number}" for number in range(200))
-    _withhold(started, tmp_path, [exact, near + " Indeed so.", f"{padding} {quoted} {padding}", *_NEW])
+    _add_eval_set(started, tmp_path, [exact, near + " Indeed so.", f"{padding} {quoted} {padding}", *_NEW])
     sampling = Sampling(sampler="ngram", max_tokens=12)
     ctx, human = _pinned(started, 1, generate=sampling, prompts=PromptSettings(template_name="prefix"), seed=1)
     excluded_records = find_excluded_records(ctx, human, started.history())
@@ -99,18 +99,18 @@ def test_reserve_records_that_overlap_are_neither_prompted_from_nor_learned_from
 
 def test_a_reserve_that_overlaps_as_a_whole_is_an_error(start_run: Callable[[str], StartedRun], tmp_path: Path) -> None:
     started = start_run("tiny")
-    _withhold(started, tmp_path, [row["text"] for row in _rows(started.human.train)])
+    _add_eval_set(started, tmp_path, [row["text"] for row in _rows(started.human.train)])
     ctx, human = _pinned(started, 1)
     with pytest.raises(ValueError, match="every human training record overlaps a protected record"):
         find_excluded_records(ctx, human, started.history())
     assert not (ctx.attempt.folder / "excluded_records").exists()
 
 
-def test_candidates_that_overlap_a_set_are_dropped_with_its_record_as_keeper(
+def test_candidates_that_overlap_an_eval_set_are_dropped_and_name_its_record(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
     started = start_run("tiny")
-    _withhold(started, tmp_path, _NEW[:2])
+    _add_eval_set(started, tmp_path, _NEW[:2])
     candidates = publish_candidates(
         started.attempt(1), [_NEW[0], _NEW[5], f"{_NEW[1]} {' '.join(human_texts(9, seed=61))}"]
     ).candidates
@@ -133,7 +133,7 @@ def test_survivors_of_before_a_set_was_there_are_kept_out_of_later_corpora(
 ) -> None:
     started = start_run("tiny")
     curated = publish_candidates(started.attempt(1), _NEW[:4])
-    _withhold(started, tmp_path, [_NEW[2]])
+    _add_eval_set(started, tmp_path, [_NEW[2]])
     ctx, human = _pinned(started, 2, mix=MixSettings(policy="accumulate"))
     excluded_records = find_excluded_records(ctx, human, started.history(curated))
     assert [row["id"] for row in _rows(excluded_records)] == ["g001-0000002"]
@@ -142,11 +142,11 @@ def test_survivors_of_before_a_set_was_there_are_kept_out_of_later_corpora(
     assert texts == [_NEW[0], _NEW[1], _NEW[3]]
 
 
-def test_survivors_that_were_sieved_against_every_set_are_not_looked_at_again(
+def test_survivors_already_filtered_against_every_set_are_not_compared_again(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
     started = start_run("tiny")
-    _withhold(started, tmp_path, [_NEW[2]])
+    _add_eval_set(started, tmp_path, [_NEW[2]])
     ctx, human = _pinned(started, 1)
     candidates = publish_candidates(started.attempt(5), _NEW).candidates
     decisions = curate(ctx, human, started.history(), candidates)
@@ -156,14 +156,14 @@ def test_survivors_that_were_sieved_against_every_set_are_not_looked_at_again(
     assert set(excluded_records.parents) == {"human_train", "human_heldout", "eval_set_exam"}
 
 
-def test_the_proof_shows_what_a_loop_without_the_sieve_lets_in(
+def test_the_report_shows_the_overlaps_of_a_loop_without_decontamination(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, tmp_path: Path
 ) -> None:
     started = start_run("tiny")
-    _withhold(started, tmp_path, _NEW[:2])
+    _add_eval_set(started, tmp_path, _NEW[:2])
     held = _rows(started.human.heldout)[0]
     curated = publish_candidates(started.attempt(1), [_NEW[0], _NEW[1], _NEW[5], held["text"] + " Indeed."])
-    ctx, human_data = _pinned(started, 2, _UNSIEVED, mix=MixSettings(policy="replace"))
+    ctx, human_data = _pinned(started, 2, _UNFILTERED, mix=MixSettings(policy="replace"))
     excluded_records = find_excluded_records(ctx, human_data, started.history(curated))
     corpus = mix(ctx, human_data, started.history(), curated, excluded_records)
     proof = check_contamination(ctx, human_data, corpus)

@@ -68,26 +68,26 @@ def _stored(root: Path, chosen: MinHashSettings, *generations: Sequence[str], pa
     tables = []
     for number, texts in enumerate(generations, 1):
         attempt = root / f"runs/tiny/generation={number}/attempt=1"
-        said, made = Artifact(attempt / "candidates", {}), Artifact(attempt / "index", {})
+        candidates, made = Artifact(attempt / "candidates", {}), Artifact(attempt / "index", {})
         table = _table(texts, number)
-        with said.draft() as draft:
+        with candidates.draft() as draft:
             draft.write_part(table)
         with made.draft() as draft:
             for place, start in enumerate(range(0, max(1, len(table)), part)):
                 draft.write_part(compute_sketches(table.slice(start, part), chosen), place)
-        tables.append((made, said))
+        tables.append((made, candidates))
     return StoredIndex(tables)
 
 
 def _related(count: int, seed: int) -> list[str]:
     """Texts of one template and a few words of their own, many of them edited copies."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     words = [f"word{number}" for number in range(60)]
     texts: list[str] = []
     while len(texts) < count:
-        own = dice.choice(texts).split()[3:] if texts and dice.random() < 0.6 else dice.sample(words, 12)
-        own[dice.randrange(12)] = dice.choice(words)
-        texts.append(" ".join(["dear", "sir", dice.choice(["or", "and"]), *own]))
+        own = rng.choice(texts).split()[3:] if texts and rng.random() < 0.6 else rng.sample(words, 12)
+        own[rng.randrange(12)] = rng.choice(words)
+        texts.append(" ".join(["dear", "sir", rng.choice(["or", "and"]), *own]))
     return texts
 
 
@@ -113,7 +113,7 @@ def test_decisions_beside_an_index_are_those_beside_the_texts(
     assert (~expected.kept).sum() > 60
 
 
-def test_whoever_shares_a_band_is_met_and_read_when_asked(tmp_path: Path) -> None:
+def test_records_that_share_a_band_are_found_and_their_texts_can_be_read(tmp_path: Path) -> None:
     old = ["a b c d e f g h", "a b c d p q r s", "i j k l m n o p"]
     past = _stored(tmp_path, MinHashSettings(shingle_length=1, num_bands=100, rows_per_band=1), old)
     near, found = find_near_duplicates_indexed(
@@ -135,7 +135,7 @@ _WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join)
 
 @given(st.lists(st.lists(_WORDS, max_size=5), max_size=3), st.lists(_WORDS, min_size=1, max_size=5))
 @settings(max_examples=20, deadline=None, derandomize=True)
-def test_every_sieve_of_duplicates_says_the_same_with_an_index_and_without(
+def test_every_dedup_filter_decides_the_same_with_an_index_and_without(
     tmp_path_factory: pytest.TempPathFactory, generations: list[list[str]], texts: list[str]
 ) -> None:
     likeness = MinHashSettings(threshold=0.5, shingle_length=1, num_bands=12, rows_per_band=1)
@@ -253,8 +253,8 @@ def test_of_a_store_without_an_index_one_is_made_when_it_is_asked_for(
     earlier = publish_candidates(started.attempt(1), _NEW[:6], dropped=[2])
     decisions = read_table(made(2, [_NEW[0], _NEW[2], _NEW[7]], [earlier]).decisions.folder).to_pylist()
     assert read_manifest(started.attempt(1).folder / "index")["rows"] == 5
-    told = {row["id"]: (row["duplicate_of"], row["duplicate_of_generation"]) for row in decisions if not row["kept"]}
-    assert told == {"g002-0000000": ("g001-0000000", 1)}
+    dropped = {row["id"]: (row["duplicate_of"], row["duplicate_of_generation"]) for row in decisions if not row["kept"]}
+    assert dropped == {"g002-0000000": ("g001-0000000", 1)}
 
 
 def test_a_lost_index_is_made_again_as_it_was(curated: tuple[StartedRun, Curated]) -> None:
@@ -284,15 +284,15 @@ def test_a_fork_may_sketch_otherwise(finished_store: Path, tmp_path: Path) -> No
     assert [*source.folder.glob("generation=1/attempt=1/index")]
 
 
-def test_a_forgotten_record_keeps_nobody_away(curated: tuple[StartedRun, Curated]) -> None:
+def test_an_erased_record_drops_no_later_duplicate(curated: tuple[StartedRun, Curated]) -> None:
     started, made = curated
     first = made(1, _NEW[:6])
     human = read_table(started.human.train.folder, ["id", "text", "text_hash"]).slice(0, 2).to_pylist()
     add_tombstones(started.run.root, {"g001-0000000": text_hash(_NEW[0]), human[0]["id"]: human[0]["text_hash"]}, "")
     assert "g001-0000000" not in read_table(started.attempt(1).folder / "index", ["id"])["id"].to_pylist()
-    said = [_NEW[0], _NEW[1], f"{_NEW[0]} Indeed.", *(f"{one['text']} Indeed." for one in human)]
-    told = read_table(made(2, said, [first]).decisions.folder).to_pylist()
-    assert {row["duplicate_of"] for row in told if row["duplicate_of"]} == {"g001-0000001", human[1]["id"]}
+    texts = [_NEW[0], _NEW[1], f"{_NEW[0]} Indeed.", *(f"{one['text']} Indeed." for one in human)]
+    decisions = read_table(made(2, texts, [first]).decisions.folder).to_pylist()
+    assert {row["duplicate_of"] for row in decisions if row["duplicate_of"]} == {"g001-0000001", human[1]["id"]}
 
 
 def test_rewriting_takes_the_sketch_out_too(curated: tuple[StartedRun, Curated]) -> None:
@@ -314,6 +314,6 @@ def test_where_common_shingles_are_masked_texts_are_compared_themselves(
     masked = _STAGES.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
     earlier = publish_candidates(started.attempt(1), _NEW[:6])
     assert open_reference_indexes(started.attempt(2), started.human.train, [earlier], masked) == ReferenceIndexes()
-    told = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked).decisions.folder).to_pylist()
-    assert [row["duplicate_of"] for row in told if not row["kept"]] == ["g001-0000000"]
+    dropped = read_table(made(2, [_NEW[0], _NEW[7]], [earlier], masked).decisions.folder).to_pylist()
+    assert [row["duplicate_of"] for row in dropped if not row["kept"]] == ["g001-0000000"]
     assert not [*started.run.folder.rglob("*index")]

@@ -1,4 +1,4 @@
-"""What each sieve dropped of each source, and what a generation says of it."""
+"""Drop rates by filter and source, and the warnings of a generation."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _STAGES = CurateSettings(filters=("exact", "minhash"), minhash=MinHashSettings(t
 _TEMPLATE = "Dear sir or madam, I write to you today about the matter of the"
 
 
-def _said(started: StartedRun, generation: int, texts: Sequence[tuple[str, str]]) -> Artifact:
+def _candidates(started: StartedRun, generation: int, texts: Sequence[tuple[str, str]]) -> Artifact:
     rows = [
         {
             "id": f"g{generation:03d}-{place:07d}",
@@ -41,7 +41,7 @@ def _said(started: StartedRun, generation: int, texts: Sequence[tuple[str, str]]
 
 
 def _warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was said of tolls, and not what a busy machine is warned of."""
+    """Warnings about drop rates, without other warnings of a busy machine."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -49,16 +49,16 @@ def _warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_every_sieve_is_counted_by_source_and_what_has_none_is_left_out() -> None:
+def test_every_filter_is_counted_by_source_and_records_without_one_are_left_out() -> None:
     records = pa.table({"id": ["a", "b", "c"], "source": ["x", "x", ""]})
-    told = [
+    decided = [
         ("a", "exact", True),
         ("b", "exact", False),
         ("c", "exact", True),
         ("a", "minhash", False),
         ("?", "read", False),
     ]
-    decisions = pa.table(dict(zip(("id", "filter", "kept"), map(list, zip(*told, strict=True)), strict=True)))
+    decisions = pa.table(dict(zip(("id", "filter", "kept"), map(list, zip(*decided, strict=True)), strict=True)))
     assert count_filter_rates(records, decisions) == {
         ("x", "exact"): FilterRate(1, 2),
         ("", "exact"): FilterRate(0, 1),
@@ -77,7 +77,7 @@ def test_a_template_in_one_source_alarms_once_and_a_clean_generation_is_silent(
     planted = [("letters", f"{_TEMPLATE} case numbered {number}.") for number in range(40)]
     earlier: list[CuratedCandidates] = []
     for generation, texts in enumerate((clean[:60], clean[60:] + planted), 1):
-        candidates = _said(started, generation, texts)
+        candidates = _candidates(started, generation, texts)
         ctx = started.context(generation, curate=_STAGES)
         with caplog.at_level(logging.WARNING, "tasks"):
             decisions = curate(ctx, started.human, started.history(*earlier), candidates)
@@ -90,13 +90,13 @@ def test_a_template_in_one_source_alarms_once_and_a_clean_generation_is_silent(
     assert _warned(caplog) == [f"tiny · generation 2 · {one['reason']}" for one in heavy]
     asked = open_catalog(started.run.root).sql(QUERIES["filter_rate_alerts"])
     assert [tuple(row) for row in asked.fetchall()] == [("tiny", 2, *one.values()) for one in heavy]
-    told = open_catalog(started.run.root).sql(QUERIES["filter_rates"]).fetchall()
-    assert ("tiny", 1, "wiki", "minhash", 0, 30, 0.0) in told
+    rows = open_catalog(started.run.root).sql(QUERIES["filter_rates"]).fetchall()
+    assert ("tiny", 1, "wiki", "minhash", 0, 30, 0.0) in rows
 
 
-def test_earlier_generations_count_where_their_sieves_were_set_alike(start_run: Callable[[str], StartedRun]) -> None:
+def test_earlier_generations_count_only_with_the_same_filter_settings(start_run: Callable[[str], StartedRun]) -> None:
     started = start_run("tiny")
-    candidates = _said(started, 1, [("wiki", text) for text in human_texts(20, seed=50)])
+    candidates = _candidates(started, 1, [("wiki", text) for text in human_texts(20, seed=50)])
     decisions = curate(started.context(1, curate=_STAGES), started.human, started.history(), candidates)
     curated = CuratedCandidates(candidates=candidates, decisions=decisions)
     assert previous_filter_rates(decisions, [curated, curated])["wiki", "exact"] == FilterRate(0, 40)

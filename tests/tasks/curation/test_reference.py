@@ -1,4 +1,4 @@
-"""What a corpus is held against: by its sketches as it is whole, and nothing of it stays."""
+"""The corpus that another is compared with: the same result by sketches as by texts, and no files left over."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from tasks.curation.reference import load_reference, read_texts
 from tasks.curation.standalone import curate_corpus
 from tests.conftest import human_texts
 
-_SIEVES = CurateSettings(filters=("exact", "human_overlap", "minhash"), minhash=MinHashSettings(threshold=0.6))
+_SETTINGS = CurateSettings(filters=("exact", "human_overlap", "minhash"), minhash=MinHashSettings(threshold=0.6))
 
 
 def _written(path: Path, texts: list[object]) -> str:
@@ -27,30 +27,30 @@ def test_decisions_beside_sketches_are_those_beside_the_texts(tmp_path: Path, mo
     edited = [f"{text} It was {word} so." for text in texts[:40] for word in ("always", "never")]
     new = _written(tmp_path / "new.jsonl", [*edited[1::2], *texts[5:9], *human_texts(30, seed=4)])
     old = [_written(tmp_path / "old.jsonl", [*texts, "!", 7, ""]), _written(tmp_path / "older.jsonl", edited[::2])]
-    # A sieve of meaning looks at all that is known, so that its texts are held.
-    meaning = {"filters": (*_SIEVES.filters, "semantic"), "encoder": "hashing"}
-    whole = curate_corpus(new, old, "text", tmp_path / "whole", _SIEVES.model_copy(update=meaning))
+    # A semantic filter reads all reference texts, so they are kept in memory.
+    meaning = {"filters": (*_SETTINGS.filters, "semantic"), "encoder": "hashing"}
+    whole = curate_corpus(new, old, "text", tmp_path / "whole", _SETTINGS.model_copy(update=meaning))
     expected = [
         row for row in pq.read_table(tmp_path / "whole/decisions.parquet").to_pylist() if row["filter"] != "semantic"
     ]
     for part in (7, 65_536):
         monkeypatch.setattr(against, "_PART_ROWS", part)
-        facts = curate_corpus(new, old, "text", tmp_path / f"parts-{part}", _SIEVES)
+        facts = curate_corpus(new, old, "text", tmp_path / f"parts-{part}", _SETTINGS)
         assert pq.read_table(tmp_path / f"parts-{part}/decisions.parquet").to_pylist() == expected
         assert facts["examples"] == [pair for pair in whole["examples"] if pair["filter"] != "semantic"]
         assert not [*tmp_path.glob(".*")]
     assert len({row["filter"] for row in expected if not row["kept"]}) == 2
 
 
-def test_nothing_known_is_in_memory_where_sieves_look_for_repetitions_alone(tmp_path: Path) -> None:
+def test_dedup_filters_keep_no_reference_text_in_memory(tmp_path: Path) -> None:
     old, folder = _written(tmp_path / "old.jsonl", list(human_texts(20))), tmp_path / "sketches"
-    masked = _SIEVES.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
+    masked = _SETTINGS.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
     held = {}
-    for name, settings in (("sketched", _SIEVES), ("masked", masked), ("idle", CurateSettings(filters=("quality",)))):
+    for name, settings in (("sketched", _SETTINGS), ("masked", masked), ("idle", CurateSettings(filters=("quality",)))):
         with load_reference([old], "text", settings, folder, hash_only=False) as found:
             held[name] = (len(found.records), found.index is not None, found.content_hash)
         assert not folder.exists()
-    with load_reference([old], "text", _SIEVES, folder, hash_only=True) as found:
+    with load_reference([old], "text", _SETTINGS, folder, hash_only=True) as found:
         digest = found.content_hash
         assert not folder.exists()
     assert held == {"sketched": (0, True, digest), "masked": (20, False, digest), "idle": (0, False, digest)}

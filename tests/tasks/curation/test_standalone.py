@@ -15,7 +15,7 @@ from tasks.curation.decision_table import KEPT_SCHEMA
 from tasks.curation.standalone import curate_corpus
 from tests.conftest import human_texts
 
-_SIEVES = CurateSettings(filters=("exact", "quality", "minhash"), encoder="hashing")
+_SETTINGS = CurateSettings(filters=("exact", "quality", "minhash"), encoder="hashing")
 _TEXTS = human_texts(20)
 
 
@@ -33,7 +33,7 @@ def test_what_repeats_itself_or_the_others_goes_and_names_who_stays(tmp_path: Pa
     near = _TEXTS[1].replace(" It was", " Then it was")
     new = _written(tmp_path / "new.jsonl", [*_TEXTS[:5], _TEXTS[0].upper(), near, _TEXTS[9], "!", 7])
     old = _written(tmp_path / "old.jsonl", [_TEXTS[8], _TEXTS[9] + " Indeed.", _TEXTS[2]])
-    facts = curate_corpus(new, [old], "text", tmp_path / "out", _SIEVES)
+    facts = curate_corpus(new, [old], "text", tmp_path / "out", _SETTINGS)
     assert _dropped(tmp_path / "out") == {
         "9": ("read", None),
         "5": ("exact", f"{new}#0"),
@@ -56,7 +56,7 @@ def test_what_repeats_itself_or_the_others_goes_and_names_who_stays(tmp_path: Pa
 
 
 def test_decisions_have_the_columns_of_a_run_but_for_generations(tmp_path: Path) -> None:
-    curate_corpus(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SIEVES)
+    curate_corpus(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SETTINGS)
     found = pq.read_schema(tmp_path / "out/decisions.parquet").names
     assert found == [name for name in DECISIONS.names if name != "duplicate_of_generation"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -69,7 +69,7 @@ def test_decisions_have_the_columns_of_a_run_but_for_generations(tmp_path: Path)
 def test_examples_are_the_least_alike_with_both_texts(tmp_path: Path) -> None:
     twins = [text + " It was so." for text in _TEXTS[:5]]
     facts = curate_corpus(
-        _written(tmp_path / "new.jsonl", [*_TEXTS[:5], *twins]), [], "text", tmp_path / "out", _SIEVES
+        _written(tmp_path / "new.jsonl", [*_TEXTS[:5], *twins]), [], "text", tmp_path / "out", _SETTINGS
     )
     shown = facts["examples"]
     assert [pair["filter"] for pair in shown] == ["minhash"] * 3
@@ -82,18 +82,18 @@ def test_examples_are_the_least_alike_with_both_texts(tmp_path: Path) -> None:
 
 def test_what_is_finished_is_not_made_again_and_other_texts_are_refused(tmp_path: Path) -> None:
     new = _written(tmp_path / "new.jsonl", _TEXTS)
-    first = curate_corpus(new, [], "text", tmp_path / "out", _SIEVES)
+    first = curate_corpus(new, [], "text", tmp_path / "out", _SETTINGS)
     written = (tmp_path / "out/_manifest.json").read_bytes()
-    assert curate_corpus(new, [], "text", tmp_path / "out", _SIEVES) == first
+    assert curate_corpus(new, [], "text", tmp_path / "out", _SETTINGS) == first
     assert (tmp_path / "out/_manifest.json").read_bytes() == written
     _written(tmp_path / "new.jsonl", _TEXTS[1:])
     with pytest.raises(ValueError, match=r"was made differently: settings\.source_hash"):
-        curate_corpus(new, [], "text", tmp_path / "out", _SIEVES)
+        curate_corpus(new, [], "text", tmp_path / "out", _SETTINGS)
 
 
-def test_a_killed_one_goes_on_behind_its_last_sieve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_curation_resumes_after_its_last_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new = _written(tmp_path / "new.jsonl", [*_TEXTS, *_TEXTS[:5], "!", _TEXTS[7].replace(" It was", " Then it was")])
-    whole = curate_corpus(new, [], "text", tmp_path / "whole", _SIEVES)
+    whole = curate_corpus(new, [], "text", tmp_path / "whole", _SETTINGS)
     write = Draft.write_part
     for most in range(4):
         written: list[int] = []
@@ -108,10 +108,10 @@ def test_a_killed_one_goes_on_behind_its_last_sieve(tmp_path: Path, monkeypatch:
         with monkeypatch.context() as patched:
             patched.setattr(Draft, "write_part", dying)
             with pytest.raises(KeyboardInterrupt):
-                curate_corpus(new, [], "text", folder, _SIEVES)
+                curate_corpus(new, [], "text", folder, _SETTINGS)
         assert not folder.exists()
         assert written == list(range(most))
-        assert curate_corpus(new, [], "text", folder, _SIEVES) == whole
+        assert curate_corpus(new, [], "text", folder, _SETTINGS) == whole
         for name in ("kept.parquet", "decisions.parquet"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -119,10 +119,10 @@ def test_a_killed_one_goes_on_behind_its_last_sieve(tmp_path: Path, monkeypatch:
 def test_meaning_is_held_against_the_others_too(tmp_path: Path) -> None:
     new = _written(tmp_path / "new.jsonl", ["the old river runs east", "quantum fields commute here"])
     old = _written(tmp_path / "old.jsonl", ["the old river runs east!!", "something else entirely"])
-    sieves = CurateSettings(
+    settings = CurateSettings(
         filters=("semantic", "diversity"), encoder="hashing", semantic=SemanticSettings(threshold=0.8)
     )
-    curate_corpus(new, [old], "text", tmp_path / "out", sieves)
+    curate_corpus(new, [old], "text", tmp_path / "out", settings)
     assert _dropped(tmp_path / "out")["0"] == ("semantic", f"{old}#0")
 
 
@@ -130,7 +130,7 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
     (tmp_path / "many").mkdir()
     for place, text in enumerate([_TEXTS[0], _TEXTS[1], _TEXTS[0]]):
         (tmp_path / f"many/{place}.txt").write_text(text)
-    curate_corpus(f"{tmp_path}/many/", [], "text", tmp_path / "out", _SIEVES)
+    curate_corpus(f"{tmp_path}/many/", [], "text", tmp_path / "out", _SETTINGS)
     (row,) = [row for row in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist() if not row["kept"]]
     assert (row["id"], row["duplicate_of"]) == (f"{tmp_path}/many/2.txt#0", f"{tmp_path}/many/0.txt#0")
 
@@ -145,7 +145,7 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
         (("semantic",), "Cannot load encoder|needs sentence-transformers"),
     ],
 )
-def test_what_is_missing_is_said_before_anything_is_read(
+def test_a_missing_requirement_is_an_error_before_anything_is_read(
     tmp_path: Path, stages: tuple[str, ...], sentence: str
 ) -> None:
     settings = CurateSettings.model_validate({"filters": stages, "encoder": str(tmp_path / "no-model")})
@@ -178,7 +178,7 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(tmp_path: Path) -> None:
         (new, [new], "text", "--reference must differ from the source"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            curate_corpus(source, against, column, out, _SIEVES)
+            curate_corpus(source, against, column, out, _SETTINGS)
         assert not out.exists()
 
 
@@ -186,4 +186,4 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(tmp_path: Path) -> None:
 def test_a_place_that_holds_something_else_is_refused(tmp_path: Path, made: object) -> None:
     made(tmp_path / "out")  # type: ignore[operator]
     with pytest.raises(ValueError, match="is not what `heirloom curate` writes"):
-        curate_corpus(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SIEVES)
+        curate_corpus(_written(tmp_path / "new.jsonl", _TEXTS), [], "text", tmp_path / "out", _SETTINGS)

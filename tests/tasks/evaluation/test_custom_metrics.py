@@ -59,7 +59,7 @@ def test_a_module_by_its_name_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("broken", "failed: KeyError: 'lost'"),
         ("nothing", "returned 'score': nan. Every value must be a finite number"),
@@ -68,8 +68,8 @@ def test_a_module_by_its_name_is_found() -> None:
         ("missing", "there is no missing in"),
     ],
 )
-def test_what_is_wrong_with_an_evaluation_is_said_in_one_sentence(code: Path, name: str, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_an_invalid_custom_metric_is_an_error_in_one_sentence(code: Path, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         run_custom_metrics([f"{code}:{name}"], "texts", ["a"], 1)
 
 

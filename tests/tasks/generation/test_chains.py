@@ -17,20 +17,20 @@ def test_greedy_chains_of_a_small_model_come_back_and_sampled_ones_rarely_do(
         train_demo_model(tmp_path, 100_000, backends)
     seeds = train_demo_model(tmp_path, 12, backends)
     assert len(set(seeds)) == 12
-    told = {
+    chains = {
         top_k: run_chain(tmp_path, seeds, 30, Sampling(sampler="ngram", max_tokens=30, top_k=top_k), "", 0, backends)
         for top_k in (1, 0)
     }
-    assert all(time <= 30 for time in told[1].first_recurrences())
-    assert sum(time <= 30 for time in told[0].first_recurrences()) <= 4
-    assert told[1].distinct()[-1] < told[0].distinct()[-1]
-    # The same dice, the same chains; and nothing but the last output is remembered.
+    assert all(time <= 30 for time in chains[1].first_recurrences())
+    assert sum(time <= 30 for time in chains[0].first_recurrences()) <= 4
+    assert chains[1].distinct()[-1] < chains[0].distinct()[-1]
+    # The same rng, the same chains; and nothing but the last output is remembered.
     again = run_chain(tmp_path, seeds, 2, Sampling(sampler="ngram", max_tokens=30), "", 0, backends)
-    assert [one[:3] for one in told[0].states] == list(again.states)
+    assert [one[:3] for one in chains[0].states] == list(again.states)
     later = run_chain(
-        tmp_path, [told[1].states[0][5]], 3, Sampling(sampler="ngram", max_tokens=30, top_k=1), "", 9, backends
+        tmp_path, [chains[1].states[0][5]], 3, Sampling(sampler="ngram", max_tokens=30, top_k=1), "", 9, backends
     )
-    assert later.states[0] == told[1].states[0][5:9]
+    assert later.states[0] == chains[1].states[0][5:9]
     assert first_recurrence(later.states[0]) <= 4
 
 

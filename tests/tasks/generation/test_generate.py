@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from benchmarks.support import template_model_server as honest_speaker
+from benchmarks.support import template_model_server as template_model
 from curation.chat import parse_chat_text
 from curation.prompts.plan import PromptSettings
 from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
@@ -31,7 +31,7 @@ from tasks.backends import (
 from tasks.backends.registry import Backends
 from tasks.context import CuratedCandidates
 from tasks.generation.generate import PART, generate
-from tests.support.openai_server import Reply, answering, said
+from tests.support.openai_server import Reply, answering, echo
 from tests.tasks.conftest import PublishCandidates, StartedRun
 
 _SAMPLING = Sampling(sampler="ngram", max_tokens=12)
@@ -46,8 +46,8 @@ class _Watched:
     most: int = 1_000_000
     fails: bool = True
     asked: list[int] = field(default_factory=list)
-    said: int = 0
-    told: Callable[[int], None] = lambda _: None
+    count: int = 0
+    on_text: Callable[[int], None] = lambda _: None
 
     def sampler(self, sampling: Sampling) -> Sampler:
         self._sampler = self.backends.sampler(sampling)
@@ -56,9 +56,9 @@ class _Watched:
     def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         self.asked.append(len(prompts))
         for answer in self._sampler.sample(model, prompts, progress):
-            self.said += 1
-            self.told(self.said)
-            if self.said > self.most:
+            self.count += 1
+            self.on_text(self.count)
+            if self.count > self.most:
                 if self.fails:
                     raise ConnectionError("the lights went out")
                 return
@@ -81,7 +81,9 @@ def test_as_many_candidates_are_made_as_the_prompts_ask_for(
     assert read_manifest(made.folder)["rows"] == read_table(made.folder).num_rows == round(reserve * 0.5)
 
 
-def test_a_candidate_says_who_made_it_and_how(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
+def test_a_candidate_records_its_prompt_parent_seed_and_model(
+    start_run: Callable[[str], StartedRun], backends: Backends
+) -> None:
     started = start_run("tiny")
     prompts = PromptSettings(template_name="prefix", prefix_words=3)
     rows = read_table(_generate(started, backends, prompts).folder).to_pylist()
@@ -103,7 +105,9 @@ def test_a_candidate_says_who_made_it_and_how(start_run: Callable[[str], Started
     assert {row["parents"][0] for row in rows} == set(texts)
 
 
-def test_a_stored_seed_says_the_stored_text_again(start_run: Callable[[str], StartedRun], backends: Backends) -> None:
+def test_a_stored_seed_generates_the_stored_text_again(
+    start_run: Callable[[str], StartedRun], backends: Backends
+) -> None:
     started = start_run("tiny")
     row = read_table(_generate(started, backends, PromptSettings()).folder).to_pylist()[5]
     (again,) = backends.sampler(_SAMPLING).sample(started.model.folder, [Prompt("", row["seed"])], lambda *_: None)
@@ -227,19 +231,19 @@ def test_the_facts_count_how_texts_ended(start_run: Callable[[str], StartedRun],
     assert min(ends.count("length"), ends.count("stop")) > 10
 
 
-def test_what_a_teacher_says_names_the_teacher_and_does_not_hang_on_the_model(
+def test_candidates_of_a_teacher_name_it_and_do_not_depend_on_the_model(
     start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
     started = start_run("taught")
     prompts = PromptSettings(template_name="prefix", prefix_words=2)
 
-    with answering(lambda body, _: said(body, model="tiny-2026")) as talk:
+    with answering(lambda body, _: echo(body, model="tiny-2026")) as talk:
         site = Backends(Resources(server_urls=(talk.address,)), tmp_path / "logs")
         made = _generate(started, site, prompts, Sampling(sampler="ngram", teacher="tiny"))
         site.close()
     rows = read_table(made.folder).to_pylist()
     assert len(rows) == read_manifest(started.human.train.folder)["rows"]
-    assert {row["text"] for row in rows} == {f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows}
+    assert {row["text"] for row in rows} == {f"{row['prompt']} {row['prompt']} seed {row['seed']}" for row in rows}
     assert {row["model_fingerprint"] for row in rows} == {"tiny-2026"}
     manifest = read_manifest(made.folder)
     assert manifest["facts"]["teachers"] == {"tiny-2026": len(rows)}
@@ -247,7 +251,7 @@ def test_what_a_teacher_says_names_the_teacher_and_does_not_hang_on_the_model(
     assert manifest["settings"]["sampling"]["teacher"] == "tiny"
 
 
-def test_several_teachers_are_asked_one_after_another_and_each_candidate_says_whose_it_is(
+def test_several_teachers_are_asked_one_after_another_and_each_candidate_names_its_own(
     start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
     started = start_run("taught")
@@ -271,7 +275,7 @@ def test_several_teachers_are_asked_one_after_another_and_each_candidate_says_wh
     assert who["wise"] == "wise"
     assert who["near"].startswith("near:")
     assert who[None] == started.model.fingerprint
-    assert all(row["text"].endswith(f"said {row['seed']}") for row in rows if row["teacher"] == "wise")
+    assert all(row["text"].endswith(f"seed {row['seed']}") for row in rows if row["teacher"] == "wise")
     assert sum(read_manifest(made.folder)["facts"]["teachers"].values()) == len(rows)
     assert set(read_manifest(made.folder)["parents"]) == {"model", "human_train"}
 
@@ -310,11 +314,11 @@ def test_a_teacher_asked_by_chat_leaves_conversations(start_run: Callable[[str],
         (parent,) = row["parents"]
         asked, answered = parse_chat_text(row["text"])
         assert asked == {"role": "user", "content": human[parent]}
-        assert answered == {"role": "assistant", "content": f"{human[parent]} said {row['seed']}"}
+        assert answered == {"role": "assistant", "content": f"{human[parent]} seed {row['seed']}"}
     assert {row["prompt_template"] for row in rows} == {"distill"}
 
 
-def test_what_was_said_too_little_steers_the_next_generation(
+def test_underrepresented_topics_steer_the_next_generation(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates, backends: Backends
 ) -> None:
     started = start_run("tiny")
@@ -354,15 +358,15 @@ _TROUBLES = (
 def _troubled(body: dict[str, Any], turn: int) -> Reply:
     """One of eleven requests meets each trouble, once."""
     place = body["seed"] % 11
-    return _TROUBLES[place] if turn == 0 and place < len(_TROUBLES) else said(body)
+    return _TROUBLES[place] if turn == 0 and place < len(_TROUBLES) else echo(body)
 
 
 def test_servers_that_misbehave_cost_no_candidate_and_give_none_twice(
     start_run: Callable[[str], StartedRun], tmp_path: Path
 ) -> None:
     tables = []
-    for name, behaviour in (("plain", lambda body, _: said(body)), ("troubled", _troubled)):
-        with answering(behaviour) as talk:
+    for name, behavior in (("plain", lambda body, _: echo(body)), ("troubled", _troubled)):
+        with answering(behavior) as talk:
             site = Backends(Resources(server_urls=(talk.address,), request_timeout_s=1.0), tmp_path / name)
             made = _generate(start_run(name), site, PromptSettings(template_name="prefix"), _TAUGHT)
             tables.append(read_table(made.folder).drop_columns("model_fingerprint"))
@@ -397,7 +401,7 @@ def test_a_server_that_is_killed_costs_a_part_at_most(start_run: Callable[[str],
             tmp_path / "first",
         )
         with pytest.raises(ValueError, match=rf"No server responded for 1 s: {addresses[0]}.*Connect"):
-            _generate(started, _Watched(site, told=killing), prompts, _TAUGHT)
+            _generate(started, _Watched(site, on_text=killing), prompts, _TAUGHT)
         site.close()
         other = Backends(Resources(server_urls=(addresses[1],)), tmp_path / "other")
         watched = _Watched(other)
@@ -406,29 +410,29 @@ def test_a_server_that_is_killed_costs_a_part_at_most(start_run: Callable[[str],
     assert watched.asked == [len(rows) - PART * (1 + (len(rows) - watched.asked[0] - 1) // PART)]
     assert PART <= len(rows) - watched.asked[0] < len(rows)
     assert [row["id"] for row in rows] == [f"g001-{serial:07d}" for serial in range(len(rows))]
-    assert all(row["text"] == f"{row['prompt']} {row['prompt']} said {row['seed']}" for row in rows)
+    assert all(row["text"] == f"{row['prompt']} {row['prompt']} seed {row['seed']}" for row in rows)
 
 
 def headers(reserve: Sequence[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:
-    dice = random.Random(seed + len(reserve))
-    asked = [{name: dice.choice(values) for name, values in honest_speaker.GRID.items()} for _ in range(count)]
-    return [(honest_speaker.header(one), one) for one in asked]
+    rng = random.Random(seed + len(reserve))
+    asked = [{name: rng.choice(values) for name, values in template_model.GRID.items()} for _ in range(count)]
+    return [(template_model.header(one), one) for one in asked]
 
 
-_GRID = {"template_name": "template", "template": "{subject} {format} {length} :", "attributes": honest_speaker.GRID}
+_GRID = {"template_name": "template", "template": "{subject} {format} {length} :", "attributes": template_model.GRID}
 
 
 @pytest.mark.parametrize(
     "program", [_GRID, {"template_name": "tests.tasks.generation.test_generate:headers"}], ids=["grid", "own"]
 )
-def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
+def test_a_model_of_the_templates_delivers_the_requested_attributes(
     start_run: Callable[[str], StartedRun], backends: Backends, program: dict[str, Any]
 ) -> None:
-    started, dice = start_run("honest"), random.Random(0)
-    model = started.attempt(1).artifact("model", {"speaker": "honest"})
-    lessons = [honest_speaker.human_record(dice) for _ in range(1200)]
+    started, rng = start_run("honest"), random.Random(0)
+    model = started.attempt(1).artifact("model", {"trained_on": "templates"})
+    records = [template_model.human_record(rng) for _ in range(1200)]
     with model.draft() as draft:
-        corpus = TrainingCorpus(lessons, [])
+        corpus = TrainingCorpus(records, [])
         job = TrainJob(settings=NgramTraining(order=5), corpus=corpus, folder=draft.folder, seed=0)
         backends.trainer().train(job, lambda *_: None)
     prompts = PromptSettings.model_validate({**program, "prompts_per_human_record": 2})
@@ -439,9 +443,9 @@ def test_what_is_asked_of_an_honest_speaker_is_what_it_says(
     hits = Counter(
         name
         for row in rows
-        for name, said in honest_speaker.delivered(row["text"]).items()
-        if said == dict(row["attributes"]).get(name)
+        for name, delivered in template_model.delivered(row["text"]).items()
+        if delivered == dict(row["attributes"]).get(name)
     )
     assert hits["subject"] > 0.85 * len(rows)
     assert hits["format"] > 0.85 * len(rows)
-    assert all(row["prompt"] == honest_speaker.header(dict(row["attributes"])) for row in rows)
+    assert all(row["prompt"] == template_model.header(dict(row["attributes"])) for row in rows)

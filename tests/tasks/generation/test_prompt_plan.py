@@ -58,10 +58,10 @@ def test_a_route_decides_by_source_or_attribute_and_the_rest_is_dealt(started: S
         {"template_name": "template", "template": "A {tone}", "attributes": {"tone": ["old", "new", "odd"]}}
     )
     planned = _plan(started, grid, _TWO.model_copy(update={"teacher_map": (("old", "self"), ("odd", "wise"))}))
-    told = Counter((planned.specs[number].attributes["tone"], name) for number, name in planned.assignments)
-    assert {name for tone, name in told if tone == "old"} == {""}
-    assert {name for tone, name in told if tone == "odd"} == {"wise"}
-    assert abs(told["new", ""] - told["new", "wise"]) <= 1
+    assigned = Counter((planned.specs[number].attributes["tone"], name) for number, name in planned.assignments)
+    assert {name for tone, name in assigned if tone == "old"} == {""}
+    assert {name for tone, name in assigned if tone == "odd"} == {"wise"}
+    assert abs(assigned["new", ""] - assigned["new", "wise"]) <= 1
 
 
 def test_arbitrage_by_reward_asks_everybody(started: StartedRun) -> None:
@@ -100,8 +100,8 @@ def test_a_tail_report_counts_the_last_survivors_and_is_read_as_it_was_stored(
     started: StartedRun, publish_candidates: PublishCandidates
 ) -> None:
     human, settings = _human(started), TopicSteeringSettings(num_topics=4, encoder="hashing")
-    spoken = human_texts(30, seed=9)
-    pool = [publish_candidates(started.attempt(1), spoken, dropped=range(10))]
+    texts = human_texts(30, seed=9)
+    pool = [publish_candidates(started.attempt(1), texts, dropped=range(10))]
     topics = topic_coverage(settings, human, pool)
     assert topics.synthetic_count.sum() == 20
     assert topics.human_count.sum() == human.num_rows

@@ -20,8 +20,7 @@ from flows.evolve import evolve
 from storage.artifacts.artifact import MANIFEST, read_manifest
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.registry import Backends, open_backends
-from tasks.backends.workers import sampler_client as speaker
-from tasks.backends.workers import trainer_client as learner
+from tasks.backends.workers import sampler_client, trainer_client
 from tasks.backends.workers.process import WorkerError
 from tasks.backends.workers.ray_cluster import LOCAL, connect
 from tasks.curation import dedup_index as indexing
@@ -43,7 +42,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
-        # Its processes step back for all others, which on a machine full of tests is for ever.
+        # Its processes step back for all others, which on a machine full of tests never ends.
         patch.setenv("RAY_worker_niceness", "0")
         assert connect(LOCAL)
     yield
@@ -91,7 +90,11 @@ def _published(store: Path) -> dict[str, object]:
 def test_a_run_on_ray_leaves_what_one_on_threads_leaves_and_no_engine(
     ingested: Site, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, size in ((speaker, "_PROMPTS_PER_CALL"), (learner, "_TEXTS_PER_CALL"), (indexing, "_PART_ROWS")):
+    for module, size in (
+        (sampler_client, "_PROMPTS_PER_CALL"),
+        (trainer_client, "_TEXTS_PER_CALL"),
+        (indexing, "_PART_ROWS"),
+    ):
         monkeypatch.setattr(module, size, 60)
     far = Site(store=shutil.copytree(ingested.store, tmp_path / "far"), resources=Resources.model_validate(_ON_RAY))
     one = recipe.model_copy(update={"num_generations": 1})
@@ -146,7 +149,9 @@ def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_aft
 @pytest.mark.transformer
 @pytest.mark.skipif(not all(map(find_spec, ("torch", "vllm"))), reason="needs the train extra and vLLM")
 @pytest.mark.usefixtures("cluster")
-def test_vllm_on_a_cluster_says_what_it_says_here(tmp_path: Path, first: Trained, backends: Backends) -> None:
+def test_vllm_on_a_cluster_gives_the_completions_of_a_local_engine(
+    tmp_path: Path, first: Trained, backends: Backends
+) -> None:
     sampling = Sampling(sampler="vllm", max_tokens=12)
     prompts = [Prompt("The old" if seed % 3 else "", seed) for seed in range(40)]
     here = list(backends.sampler(sampling).sample(first.folder, prompts, _untold))
@@ -158,7 +163,7 @@ def test_vllm_on_a_cluster_says_what_it_says_here(tmp_path: Path, first: Trained
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_path: Path) -> None:
+def test_a_lost_engine_starts_again_and_an_idle_one_ends(tmp_path: Path) -> None:
     import ray
 
     from tasks.backends.workers import ray_actor as hosting
@@ -185,7 +190,7 @@ def test_an_engine_that_is_lost_starts_again_and_one_that_nobody_asks_ends(tmp_p
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_cluster_without_room_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_cluster_without_room_is_an_error_with_needed_and_present_gpus(tmp_path: Path) -> None:
     small = Resources(ray=LOCAL, gpus_per_engine=8, server_unavailable_timeout_s=1)
     with (
         without_prefect(),

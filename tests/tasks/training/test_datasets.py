@@ -32,7 +32,7 @@ def scene(start_run: Callable[[str], StartedRun]) -> tuple[Attempt, Artifact, Ar
         {"id": human_id(text), "text": text, "origin": "human", "messages": turns, "license": "MIT"}
         for text, turns in ((render_chat(_TALK), _TALK), (render_chat(_JUDGED), _JUDGED), ("A plain text.", None))
     ]
-    said = [
+    responses = [
         ("Say it: ", "one"),
         ("Say it: ", "three words here"),
         ("Say it: ", "two words"),
@@ -47,7 +47,7 @@ def scene(start_run: Callable[[str], StartedRun]) -> tuple[Attempt, Artifact, Ar
             "sum_logprob": -place - 1.0,
             "completion_tokens": 1,
         }
-        for place, (prompt, text) in enumerate(said)
+        for place, (prompt, text) in enumerate(responses)
     ]
     kept = [row for row in made if row["id"] != "g007-0"]
     reserve = _published(attempt, "human_train", human, HUMAN_RECORDS)

@@ -44,7 +44,7 @@ def test_a_slow_answer_is_a_sign_of_too_many() -> None:
 
 def test_a_silent_server_rests_and_is_then_asked_one_thing() -> None:
     server = ConcurrencyLimit("a", 64.0)
-    server.failed(TransientServerError("nobody there", unreachable=True), _now())
+    server.failed(TransientServerError("connection refused", unreachable=True), _now())
     assert server.limit == 1
     assert server.backoff_until > _now()
 

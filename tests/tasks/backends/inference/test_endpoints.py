@@ -40,14 +40,14 @@ def test_servers_with_different_models_of_one_name_are_refused(differing: dict[s
             teacher_endpoint("tiny", site, _CLIENT_CONFIG)
 
 
-def test_a_server_that_is_not_there_is_left_out_and_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_skipped_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     with answering() as one:
         place = teacher_endpoint("tiny", _site("http://127.0.0.1:9", one.address), _CLIENT_CONFIG)
     assert place.base_urls == (one.address,)
     assert "http://127.0.0.1:9 is not used: ConnectError" in capsys.readouterr().out
 
 
-def test_when_no_server_is_there_the_error_says_which_and_why() -> None:
+def test_without_a_reachable_server_the_error_names_each_with_its_reason() -> None:
     with pytest.raises(ValueError, match=r"No server responded for 0\.5 s: http://127\.0\.0\.1:9: ConnectError"):
         teacher_endpoint("tiny", _site("http://127.0.0.1:9"), _CLIENT_CONFIG)
 

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.backends.inference.http_client import stream_responses
 from tasks.backends.inference.http_protocol import ClientConfig
-from tests.support.openai_server import Behaviour, Reply, answering, said
+from tests.support.openai_server import Behavior, Reply, answering, echo
 from tests.support.waiting import until
 
 
@@ -46,17 +46,17 @@ def _text(answer: Any) -> str:
 
 
 def _expected(count: int) -> list[str]:
-    return [f" p{number} said {number}" for number in range(count)]
+    return [f" p{number} seed {number}" for number in range(count)]
 
 
-def _once(trouble: Reply) -> Behaviour:
+def _once(trouble: Reply) -> Behavior:
     """Trouble for every fifth request the first time it is asked."""
-    return lambda body, turn: trouble if body["seed"] % 5 == 0 and turn == 0 else said(body)
+    return lambda body, turn: trouble if body["seed"] % 5 == 0 and turn == 0 else echo(body)
 
 
 def test_answers_come_in_the_order_of_the_requests() -> None:
-    dice = random.Random(0)
-    with answering(lambda body, _: Reply(content=said(body).content, seconds=dice.uniform(0, 0.02))) as talk:
+    rng = random.Random(0)
+    with answering(lambda body, _: Reply(content=echo(body).content, seconds=rng.uniform(0, 0.02))) as talk:
         assert _texts([talk.address], 200) == _expected(200)
         assert len(talk.bodies) == 200
 
@@ -88,7 +88,7 @@ def test_trouble_that_passes_costs_nothing_but_time(trouble: Reply) -> None:
 
 
 def test_a_hanging_answer_is_asked_for_again() -> None:
-    with answering(lambda body, turn: Reply(seconds=3) if body["seed"] == 3 and turn == 0 else said(body)) as talk:
+    with answering(lambda body, turn: Reply(seconds=3) if body["seed"] == 3 and turn == 0 else echo(body)) as talk:
         assert _texts([talk.address], 20, request_timeout_s=0.5) == _expected(20)
 
 
@@ -97,7 +97,7 @@ def test_a_server_that_asks_for_a_pause_gets_it() -> None:
 
     def busy(body: dict[str, Any], turn: int) -> Reply:
         asked.append(time.monotonic())
-        return Reply(429, {}, {"Retry-After": "1"}) if turn == 0 else said(body)
+        return Reply(429, {}, {"Retry-After": "1"}) if turn == 0 else echo(body)
 
     with answering(busy) as talk:
         assert _texts([talk.address], 1) == _expected(1)
@@ -114,23 +114,23 @@ def test_a_server_that_can_take_few_at_a_time_soon_gets_few() -> None:
         time.sleep(0.01)
         with lock:
             now[0] -= 1
-        return Reply(429, {}) if full else said(body)
+        return Reply(429, {}) if full else echo(body)
 
     with answering(narrow) as talk:
         assert _texts([talk.address], 150, initial_concurrency=32) == _expected(150)
-        # Asked at full width for ever, most requests would be refused again and again.
+        # Asked at full width all the time, most requests would be refused again and again.
         assert len(talk.bodies) < 400
 
 
 def test_no_more_than_allowed_are_in_flight() -> None:
-    with answering(lambda body, _: Reply(content=said(body).content, seconds=0.005)) as talk:
+    with answering(lambda body, _: Reply(content=echo(body).content, seconds=0.005)) as talk:
         assert _texts([talk.address], 300, initial_concurrency=4, max_concurrency=16) == _expected(300)
         assert 4 < talk.most <= 16
 
 
 def test_a_server_with_more_room_gets_more() -> None:
-    def speed(seconds: float) -> Behaviour:
-        return lambda body, _: Reply(content=said(body).content, seconds=seconds)
+    def speed(seconds: float) -> Behavior:
+        return lambda body, _: Reply(content=echo(body).content, seconds=seconds)
 
     with answering(speed(0.002)) as quick, answering(speed(0.15)) as slow:
         assert _texts([quick.address, slow.address], 300, initial_concurrency=2, max_concurrency=4) == _expected(300)
@@ -160,7 +160,7 @@ def test_what_a_killed_server_had_goes_to_the_others() -> None:
         assert [*texts, *(text for ready in found for text in ready)] == _expected(400)
 
 
-def test_when_all_are_dead_the_end_says_what_was_seen() -> None:
+def test_when_all_servers_have_died_the_error_has_the_last_failure() -> None:
     process = _killable()
     assert process.stdout
     address = process.stdout.readline().strip()
@@ -184,7 +184,7 @@ def test_a_server_that_always_hangs_ends_the_run() -> None:
 def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_answered() -> None:
     with (
         answering(
-            lambda body, _: Reply(500, {"error": {"message": "no"}}) if body["seed"] == 7 else said(body)
+            lambda body, _: Reply(500, {"error": {"message": "no"}}) if body["seed"] == 7 else echo(body)
         ) as talk,
         pytest.raises(ValueError, match=r"Request 7 got 6 unusable responses: .*500 no \(6 times\)"),
     ):
@@ -196,7 +196,7 @@ def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_
 @pytest.mark.parametrize("status", [400, 401, 404, 422, 301])
 def test_a_refusal_ends_the_run_at_once_with_the_servers_words(status: int) -> None:
     def refuse(body: dict[str, Any], _: int) -> Reply:
-        return Reply(status, {"error": {"message": "no such thing"}}) if body["seed"] == 3 else said(body)
+        return Reply(status, {"error": {"message": "no such thing"}}) if body["seed"] == 3 else echo(body)
 
     with (
         answering(refuse) as talk,
@@ -206,7 +206,7 @@ def test_a_refusal_ends_the_run_at_once_with_the_servers_words(status: int) -> N
     assert sum(body["seed"] == 3 for body in talk.bodies) == 1
 
 
-def test_whoever_knows_that_nobody_will_answer_ends_the_run_at_once() -> None:
+def test_an_exit_reason_ends_the_requests_at_once() -> None:
     with pytest.raises(ValueError, match="the server is gone for good"):
         _texts(
             ["http://127.0.0.1:9"],
@@ -216,8 +216,8 @@ def test_whoever_knows_that_nobody_will_answer_ends_the_run_at_once() -> None:
         )
 
 
-def test_answers_that_nobody_takes_end_the_asking() -> None:
-    with answering(lambda body, _: Reply(content=said(body).content, seconds=0.02)) as talk:
+def test_closing_the_stream_ends_the_requests() -> None:
+    with answering(lambda body, _: Reply(content=echo(body).content, seconds=0.02)) as talk:
         found = stream_responses([talk.address], "/v1/completions", _requests(2000), _client_config(), _text)
         next(found)
         found.close()

@@ -21,7 +21,7 @@ def test_an_answer_is_its_json() -> None:
 
 
 @pytest.mark.parametrize(("status", "busy"), [(408, True), (429, True), (503, True), (500, False), (502, False)])
-def test_trouble_that_may_pass_is_told_from_a_refusal(status: int, busy: bool) -> None:
+def test_a_transient_error_is_distinguished_from_a_refusal(status: int, busy: bool) -> None:
     with pytest.raises(TransientServerError, match=str(status)) as trouble:
         parse_response(_answer(status, json={"error": {"message": "not now"}}), _client_config())
     assert trouble.value.busy is busy
@@ -37,7 +37,7 @@ def test_how_long_to_wait_is_taken_from_the_answer() -> None:
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
-def test_a_refusal_says_who_refused_and_why(status: int) -> None:
+def test_a_refusal_names_the_server_and_its_reason(status: int) -> None:
     with pytest.raises(ValueError, match=f"http://host/v1/completions refused the request: {status} it is so"):
         parse_response(_answer(status, json={"error": {"message": "it is so"}}), _client_config())
 
@@ -47,7 +47,7 @@ def test_a_good_status_with_something_else_than_json_is_trouble() -> None:
         parse_response(_answer(200, text="<html>"), _client_config())
 
 
-def test_a_key_is_taken_out_of_what_a_server_says_and_long_words_are_cut() -> None:
+def test_keys_are_redacted_from_server_messages_and_long_messages_are_cut() -> None:
     assert _client_config("sesame").redact_key("the key sesame\nis wrong") == "the key *** is wrong"
     assert len(_client_config().redact_key("x" * 5000)) == 300
 

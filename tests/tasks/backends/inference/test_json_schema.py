@@ -7,7 +7,7 @@ from tasks.backends.settings.json_schema import validate_json_schema
 _SCHEMA = '{"type": "object", "properties": {"year": {"type": "integer", "minimum": 1200}}, "required": ["year"]}'
 
 
-def _told(text: str, reason: str = "stop", schema: str = _SCHEMA) -> str:
+def _finish_reason(text: str, reason: str = "stop", schema: str = _SCHEMA) -> str:
     return invalid_json_marker(schema)(Completion(text, reason, 1, 2, -1.0)).finish_reason
 
 
@@ -19,16 +19,16 @@ def test_a_text_that_keeps_to_the_schema_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", '{"year": "1300"}', '{"year": 1100}', "[]", '{"year": 1300} and more', "[" * 100_000]
 )
-def test_a_text_that_breaks_the_schema_says_so_and_stays(text: str) -> None:
-    assert _told(text) == INVALID
+def test_a_text_that_violates_the_schema_is_marked_and_kept(text: str) -> None:
+    assert _finish_reason(text) == INVALID
 
 
-def test_a_text_that_was_cut_says_that_it_was_cut() -> None:
-    assert _told('{"year": 13', "length") == "length"
+def test_a_text_that_reached_the_token_limit_keeps_that_finish_reason() -> None:
+    assert _finish_reason('{"year": 13', "length") == "length"
 
 
 def test_without_a_schema_everything_is_as_it_was() -> None:
-    assert _told("no JSON at all", schema="") == "stop"
+    assert _finish_reason("no JSON at all", schema="") == "stop"
 
 
 def test_a_schema_is_given_back_as_it_was_written() -> None:

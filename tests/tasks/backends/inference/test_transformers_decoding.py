@@ -50,6 +50,6 @@ def test_repetition_counts_the_prompt_and_pushes_down_on_both_sides_of_zero() ->
     assert penalised(repetition_penalty=2) == [1, 0.5, -2, 0]
 
 
-def test_frequency_counts_what_was_said_and_presence_only_that_it_was() -> None:
+def test_the_frequency_penalty_counts_occurrences_and_the_presence_penalty_does_not() -> None:
     assert penalised(frequency_penalty=0.5) == [1, 0.5, -1, 0]
     assert penalised(presence_penalty=0.5) == [1.5, 0.5, -1, 0]

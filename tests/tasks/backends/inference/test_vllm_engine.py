@@ -34,7 +34,7 @@ def _sampling(**settings: Any) -> Sampling:
     return Sampling.model_validate({"sampler": "vllm", "max_tokens": 16, **settings})
 
 
-def _say(backends: Backends, model: Path, prompts: list[Prompt] = _PROMPTS, **settings: Any) -> list[Completion]:
+def _complete(backends: Backends, model: Path, prompts: list[Prompt] = _PROMPTS, **settings: Any) -> list[Completion]:
     return list(backends.sampler(_sampling(**settings)).sample(model, prompts, _untold))
 
 
@@ -45,7 +45,7 @@ def _copied(model: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fresh(resources: Resources, second: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[Completion]:
-    """What a process says for the second model that has never had another."""
+    """Completions of the second model by a process that has never loaded another."""
     worker = Worker("vllm_engine", tmp_path_factory.mktemp("fresh") / "vllm.log", 1)
     batches = list(worker.stream("sample", _untold, _sampling(), resources, second.folder, _PROMPTS))
     worker.close()
@@ -53,36 +53,36 @@ def fresh(resources: Resources, second: Trained, tmp_path_factory: pytest.TempPa
 
 
 def test_a_text_does_not_depend_on_batch_order_or_call(backends: Backends, first: Trained) -> None:
-    together = _say(backends, first.folder)
+    together = _complete(backends, first.folder)
     assert len({one.text for one in together}) > 20
-    assert _say(backends, first.folder) == together
+    assert _complete(backends, first.folder) == together
     places = list(range(len(_PROMPTS)))
     random.Random(0).shuffle(places)
-    shuffled = _say(backends, first.folder, [_PROMPTS[place] for place in places])
+    shuffled = _complete(backends, first.folder, [_PROMPTS[place] for place in places])
     assert shuffled == [together[place] for place in places]
-    assert _say(backends, first.folder, _PROMPTS[:3]) == together[:3]
+    assert _complete(backends, first.folder, _PROMPTS[:3]) == together[:3]
 
 
-def test_the_same_prompt_with_another_seed_says_something_else(backends: Backends, first: Trained) -> None:
-    said = _say(backends, first.folder, [Prompt("The old", seed) for seed in range(8)])
-    assert len({one.text for one in said}) > 4
+def test_the_same_prompt_with_other_seeds_gives_other_texts(backends: Backends, first: Trained) -> None:
+    completions = _complete(backends, first.folder, [Prompt("The old", seed) for seed in range(8)])
+    assert len({one.text for one in completions}) > 4
 
 
 def test_no_prompts_make_no_texts(backends: Backends, first: Trained) -> None:
-    assert _say(backends, first.folder, []) == []
+    assert _complete(backends, first.folder, []) == []
 
 
 def test_progress_ends_with_all_of_them(backends: Backends, first: Trained) -> None:
-    told: list[tuple[int, int]] = []
-    answers = backends.sampler(_sampling()).sample(first.folder, _PROMPTS, lambda *said: told.append(said))
+    reported: list[tuple[int, int]] = []
+    answers = backends.sampler(_sampling()).sample(first.folder, _PROMPTS, lambda *progress: reported.append(progress))
     assert len(list(answers)) == len(_PROMPTS)
-    assert told == sorted(told)
-    assert told[-1] == (len(_PROMPTS), len(_PROMPTS))
+    assert reported == sorted(reported)
+    assert reported[-1] == (len(_PROMPTS), len(_PROMPTS))
 
 
 def test_the_likeliest_text_is_the_one_of_transformers(backends: Backends, first: Trained) -> None:
     prompts = [Prompt(" ".join(text.split()[:5]), 0) for text in human_texts(12, seed=21)]
-    fast = _say(backends, first.folder, prompts, top_k=1)
+    fast = _complete(backends, first.folder, prompts, top_k=1)
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
     slow = list(backends.sampler(plain).sample(first.folder, prompts, _untold))
     for one, reference in zip(fast, slow, strict=True):
@@ -102,12 +102,12 @@ def test_the_log_probability_is_the_one_of_the_scorer(
     corpus = TrainingCorpus(["yes", "no", "perhaps", "never"] * 20, [])
     job = TrainJob(settings=settings, corpus=corpus, gen0_model=first.folder, folder=tmp_path, seed=0)
     backends.trainer().train(job, _untold)
-    said = _say(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
+    completions = _complete(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
-    # A text can be spelled in more than one way; only those said in the tokenizer's own way compare.
+    # A text has more than one tokenization; only those in the tokenizer's own way compare.
     whole = [
         one
-        for one in said
+        for one in completions
         if one.finish_reason == "stop" and len(tokenizer(one.text)["input_ids"]) + 1 == one.completion_tokens
     ]
     assert len(whole) > 10
@@ -118,29 +118,29 @@ def test_the_log_probability_is_the_one_of_the_scorer(
         assert one.sum_logprob == pytest.approx(-score.nll[0], abs=1e-3 * score.tokens)
 
 
-def test_a_model_loaded_into_a_living_engine_speaks_as_in_a_fresh_process(
+def test_a_model_loaded_into_a_running_engine_gives_the_completions_of_a_new_process(
     backends: Backends, first: Trained, second: Trained, fresh: list[Completion]
 ) -> None:
     assert json.loads((second.folder / "config.json").read_text())["tie_word_embeddings"] is True
-    before = _say(backends, first.folder)
-    assert _say(backends, second.folder) == fresh
+    before = _complete(backends, first.folder)
+    assert _complete(backends, second.folder) == fresh
     assert [one.text for one in fresh] != [one.text for one in before]
-    assert _say(backends, first.folder) == before
+    assert _complete(backends, first.folder) == before
 
 
-def test_a_model_that_does_not_answer_as_its_probe_says_is_refused(
+def test_a_model_whose_probe_differs_is_refused(
     backends: Backends, first: Trained, second: Trained, tmp_path: Path
 ) -> None:
     tampered = _copied(second.folder, tmp_path / "tampered")
     probe = json.loads((tampered / "probe.json").read_text())
     probe["log_probability"] += 0.002 * len(probe["token_ids"])
     (tampered / "probe.json").write_text(json.dumps(probe))
-    before = _say(backends, first.folder)
+    before = _complete(backends, first.folder)
     with pytest.raises(
         ValueError, match=r"vLLM does not compute the probabilities of .*tampered: the log-probability of"
     ):
-        _say(backends, tampered)
-    assert _say(backends, first.folder) == before
+        _complete(backends, tampered)
+    assert _complete(backends, first.folder) == before
 
 
 def test_weights_that_belong_to_another_probe_are_refused(
@@ -149,41 +149,41 @@ def test_weights_that_belong_to_another_probe_are_refused(
     mixed = _copied(second.folder, tmp_path / "mixed")
     shutil.copy(first.folder / "model.safetensors", mixed)
     with pytest.raises(ValueError, match="vLLM does not compute the probabilities of"):
-        _say(backends, mixed)
+        _complete(backends, mixed)
 
 
 def test_a_folder_that_is_no_model_is_refused(backends: Backends, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is not a model\. Expected a folder with config\.json and weights"):
-        _say(backends, tmp_path)
+        _complete(backends, tmp_path)
 
 
 def test_weights_that_cannot_be_loaded_do_no_harm_to_other_models(
     backends: Backends, first: Trained, second: Trained, tmp_path: Path
 ) -> None:
-    before = _say(backends, first.folder)
+    before = _complete(backends, first.folder)
     lost, cut = (_copied(second.folder, tmp_path / name) for name in ("lost", "cut"))
     (lost / "model.safetensors").unlink()
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:5000])
     for broken in (lost, cut):
         with pytest.raises((ValueError, WorkerError)):
-            _say(backends, broken)
-    assert _say(backends, second.folder) != before
-    assert _say(backends, first.folder) == before
+            _complete(backends, broken)
+    assert _complete(backends, second.folder) != before
+    assert _complete(backends, first.folder) == before
 
 
 def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Backends, first: Trained) -> None:
     long = Prompt(" ".join(human_texts(4, seed=3)), 0)
-    (said,) = _say(backends, first.folder, [long], top_k=1)
-    assert (said.prompt_tokens, said.completion_tokens, said.finish_reason) == (63, 1, "length")
+    (completion,) = _complete(backends, first.folder, [long], top_k=1)
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.finish_reason) == (63, 1, "length")
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
     (reference,) = backends.sampler(plain).sample(first.folder, [long], _untold)
-    assert said.text == reference.text
+    assert completion.text == reference.text
 
 
 def test_a_text_ends_at_the_context(backends: Backends, first: Trained) -> None:
-    said = _say(backends, first.folder, [Prompt("", seed) for seed in range(6)], max_tokens=500)
-    assert max(one.completion_tokens for one in said) == 63
-    assert {one.finish_reason for one in said if one.completion_tokens == 63} <= {"length", "stop"}
+    completions = _complete(backends, first.folder, [Prompt("", seed) for seed in range(6)], max_tokens=500)
+    assert max(one.completion_tokens for one in completions) == 63
+    assert {one.finish_reason for one in completions if one.completion_tokens == 63} <= {"length", "stop"}
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,15 @@ def test_penalties_and_stops_are_those_of_transformers(
 ) -> None:
     prompts = [Prompt(" ".join(text.split()[:5]), 0) for text in human_texts(12, seed=21)]
     settings = {"top_k": 1, "min_tokens": 4, "max_tokens": 16, **settings}
-    fast = _say(backends, first.folder, prompts, **settings)
+    fast = _complete(backends, first.folder, prompts, **settings)
     plain = Sampling.model_validate({"sampler": "transformers", **settings})
     slow = list(backends.sampler(plain).sample(first.folder, prompts, _untold))
     assert [(one.text, one.finish_reason, one.completion_tokens) for one in fast] == [
         (one.text, one.finish_reason, one.completion_tokens) for one in slow
     ]
-    without = _say(backends, first.folder, prompts, **{**settings, **dict.fromkeys(settings.keys() & {"stop"}, ())})
+    without = _complete(
+        backends, first.folder, prompts, **{**settings, **dict.fromkeys(settings.keys() & {"stop"}, ())}
+    )
     assert "stop" not in settings or [one.text for one in without] != [one.text for one in fast]
 
 
@@ -211,8 +213,8 @@ def test_a_search_finds_nothing_less_likely_than_taking_the_likeliest_token_each
 ) -> None:
     prompts = [Prompt(" ".join(text.split()[:3]), 0) for text in human_texts(8, seed=21)] + [Prompt("", 0)]
     # Two tokens far no beam can have lost the likeliest ones.
-    greedy = _say(backends, first.folder, prompts, top_k=1, max_tokens=2)
-    found = _say(backends, first.folder, prompts, beam_width=5, max_tokens=2)
+    greedy = _complete(backends, first.folder, prompts, top_k=1, max_tokens=2)
+    found = _complete(backends, first.folder, prompts, beam_width=5, max_tokens=2)
     assert [one.text for one in found] != [one.text for one in greedy]
     for one, plain in zip(found, greedy, strict=True):
         assert one.prompt_tokens == plain.prompt_tokens
@@ -224,16 +226,16 @@ def test_a_search_finds_nothing_less_likely_than_taking_the_likeliest_token_each
 
 
 def test_a_search_finds_the_same_again_and_in_the_order_of_the_prompts(backends: Backends, first: Trained) -> None:
-    found = _say(backends, first.folder, beam_width=5)
-    assert [one.prompt_tokens for one in found] == [one.prompt_tokens for one in _say(backends, first.folder)]
-    assert _say(backends, first.folder, _PROMPTS[::-1], beam_width=5) == found[::-1]
+    found = _complete(backends, first.folder, beam_width=5)
+    assert [one.prompt_tokens for one in found] == [one.prompt_tokens for one in _complete(backends, first.folder)]
+    assert _complete(backends, first.folder, _PROMPTS[::-1], beam_width=5) == found[::-1]
     assert len({one.text for one in found}) > 2
 
 
 def test_a_search_ends_at_the_context(backends: Backends, first: Trained) -> None:
     long = Prompt(" ".join(human_texts(4, seed=3)), 0)
-    (said,) = _say(backends, first.folder, [long], beam_width=3)
-    assert (said.prompt_tokens, said.completion_tokens) == (63, 1)
+    (completion,) = _complete(backends, first.folder, [long], beam_width=3)
+    assert (completion.prompt_tokens, completion.completion_tokens) == (63, 1)
 
 
 def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way(
@@ -244,20 +246,22 @@ def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way
     assert (tmp_path / "config.json").read_text() == (first.folder / "config.json").read_text()
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
     (reference,) = backends.sampler(plain).sample(tmp_path, [Prompt("THE OLD", 0)], _untold)
-    _say(backends, first.folder, _PROMPTS[:1])
-    (said,) = _say(backends, tmp_path, [Prompt("THE OLD", 0)], top_k=1)
-    assert said.text == reference.text
+    _complete(backends, first.folder, _PROMPTS[:1])
+    (completion,) = _complete(backends, tmp_path, [Prompt("THE OLD", 0)], top_k=1)
+    assert completion.text == reference.text
 
 
-def test_an_adapter_says_by_its_base_what_transformers_says_of_both(
+def test_an_adapter_on_its_base_gives_the_completions_of_transformers(
     backends: Backends, adapter: Path, first: Trained, tmp_path: Path
 ) -> None:
     likeliest = {"top_k": 1, "max_tokens": 12}
     adapter = _copied(adapter, tmp_path / "adapter")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(first.folder / name, adapter / name)
-    fast = _say(backends, adapter, _PROMPTS[:6], **likeliest)
+    fast = _complete(backends, adapter, _PROMPTS[:6], **likeliest)
     slow = backends.sampler(Sampling.model_validate({"sampler": "transformers", **likeliest}))
     expected = list(slow.sample(adapter, _PROMPTS[:6], _untold))
     assert [one.text for one in fast] == [one.text for one in expected]
-    assert [one.text for one in _say(backends, first.folder, _PROMPTS[:6], **likeliest)] != [one.text for one in fast]
+    assert [one.text for one in _complete(backends, first.folder, _PROMPTS[:6], **likeliest)] != [
+        one.text for one in fast
+    ]

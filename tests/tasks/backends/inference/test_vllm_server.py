@@ -14,14 +14,14 @@ from tests.tasks.conftest import processes_with
 
 _FAMILY = """
 import subprocess, sys, time
-said = "import time; print('ready', flush=True); time.sleep(100)"
-child = subprocess.Popen([sys.executable, "-c", said, sys.argv[1]])
+program = "import time; print('ready', flush=True); time.sleep(100)"
+child = subprocess.Popen([sys.executable, "-c", program, sys.argv[1]])
 time.sleep(100)
 """
 
 
 def _family(mark: str) -> ModelServer:
-    """A process with a child of its own, as a server has an engine; the child says itself that it is there."""
+    """A process with a child of its own, as a server has an engine; the child reports itself that it is ready."""
     words = [sys.executable, "-c", _FAMILY, mark]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
@@ -54,7 +54,7 @@ def test_a_server_that_cannot_load_its_model_is_an_error_and_leaves_nothing(tmp_
     until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
 
 
-def test_an_adapter_says_what_it_is_laid_over(tmp_path: Path) -> None:
+def test_the_base_of_an_adapter_is_read_from_its_config(tmp_path: Path) -> None:
     assert adapter_base_path(tmp_path) is None
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/models/base", "r": 8}')
     assert adapter_base_path(tmp_path) == "/models/base"

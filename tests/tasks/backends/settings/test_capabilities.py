@@ -47,7 +47,7 @@ def test_what_a_sampler_cannot_honour_is_refused_by_name(sampler: str, settings:
         require_supported(Sampling.model_validate({"sampler": sampler, **settings}))
 
 
-def test_what_a_teachers_server_cannot_honour_is_refused_whoever_speaks_for_the_model() -> None:
+def test_a_setting_that_the_teachers_server_lacks_is_refused_for_any_sampler() -> None:
     with pytest.raises(ValueError, match=r"Sampler 'server' does not support generate\.beam_width"):
         require_supported(Sampling(sampler="vllm", teacher="somebody", beam_width=2))
 
@@ -67,7 +67,7 @@ def test_a_teacher_needs_a_server() -> None:
     assert api_key(Sampling(teachers=("self", "tiny")), local) == ""
 
 
-def test_the_key_is_read_where_the_site_says_and_only_for_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_key_is_read_from_the_sites_variable_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Resources(server_urls=("http://host",), api_key_env_var="OUR_KEY")
     monkeypatch.setenv("OUR_KEY", "sesame")
     assert api_key(Sampling(teacher="tiny"), site) == "sesame"

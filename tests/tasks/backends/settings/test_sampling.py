@@ -47,7 +47,7 @@ def test_a_search_stands_alone() -> None:
     assert Sampling(beam_width=5, max_tokens=64).beam_width == 5
 
 
-def test_its_own_way_of_speaking_has_no_teacher_and_is_otherwise_the_same() -> None:
+def test_settings_without_teacher_are_otherwise_the_same() -> None:
     taught = Sampling(teacher="somebody", temperature=0.5)
     assert taught.without_teacher == Sampling(temperature=0.5)
 
@@ -62,7 +62,7 @@ def test_an_address_that_is_none_is_refused() -> None:
         Resources(server_urls=("a:8000",))
 
 
-def test_a_password_in_an_address_is_refused_and_not_said_again() -> None:
+def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ValidationError) as refused:
         Resources(server_urls=("http://me:sesame@host",))
     (fault,) = refused.value.errors()

@@ -7,7 +7,7 @@ _ADAMW = {"optimizer": "adamw", "learning_rate": 0.001}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             {"num_attention_heads": 3},
@@ -40,8 +40,8 @@ _ADAMW = {"optimizer": "adamw", "learning_rate": 0.001}
         ({"optimizer": "adamw"}, "too high for AdamW. Set about 0.001"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         TransformerTraining.model_validate(settings)
 
 
@@ -55,10 +55,10 @@ def test_the_defaults_agree() -> None:
     )
 
 
-def test_what_came_later_is_not_told_where_it_is_not_set() -> None:
-    told = TransformerTraining().model_dump()
-    assert {"weight_averaging_fraction", "residual_dropout"}.isdisjoint(told)
+def test_later_settings_are_not_dumped_unless_they_are_set() -> None:
+    dumped = TransformerTraining().model_dump()
+    assert {"weight_averaging_fraction", "residual_dropout"}.isdisjoint(dumped)
     assert TransformerTraining(weight_averaging_fraction=0.25).model_dump() == {
-        **told,
+        **dumped,
         "weight_averaging_fraction": 0.25,
     }

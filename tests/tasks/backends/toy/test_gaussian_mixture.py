@@ -22,7 +22,7 @@ def _learned(folder: Path, texts: list[str], components: int, ancestor: Path | N
     return folder
 
 
-def _said(model: Path, count: int, temperature: float = 1.0) -> list[str]:
+def _generated(model: Path, count: int, temperature: float = 1.0) -> list[str]:
     sampling = Sampling(sampler="gaussian-mixture", temperature=temperature)
     prompts = [Prompt("", seed) for seed in range(count)]
     return [one.text for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch]
@@ -31,13 +31,13 @@ def _said(model: Path, count: int, temperature: float = 1.0) -> list[str]:
 @pytest.fixture
 def two_heaps(tmp_path: Path) -> Path:
     """A model of two heaps of numbers, about -4 and 4, the second twice as large and twice as wide."""
-    dice = np.random.default_rng(0)
-    heaps = np.concatenate([dice.normal(-4, 0.5, 1000), dice.normal(4, 1, 2000)])
+    rng = np.random.default_rng(0)
+    heaps = np.concatenate([rng.normal(-4, 0.5, 1000), rng.normal(4, 1, 2000)])
     return _learned(tmp_path / "model", format_points(heaps[:, None], 3), 2)
 
 
 def test_what_is_drawn_lies_as_what_was_learned(two_heaps: Path) -> None:
-    drawn = points_of(_said(two_heaps, 4000))[:, 0]
+    drawn = points_of(_generated(two_heaps, 4000))[:, 0]
     low, high = drawn[drawn < 0], drawn[drawn > 0]
     # Within four standard errors.
     assert len(low) / 4000 == pytest.approx(1 / 3, abs=0.03)
@@ -47,7 +47,7 @@ def test_what_is_drawn_lies_as_what_was_learned(two_heaps: Path) -> None:
 
 
 def test_a_temperature_multiplies_the_variances_and_leaves_the_weights(two_heaps: Path) -> None:
-    plain, cold = (points_of(_said(two_heaps, 500, temperature))[:, 0] for temperature in (1.0, 0.25))
+    plain, cold = (points_of(_generated(two_heaps, 500, temperature))[:, 0] for temperature in (1.0, 0.25))
     assert ((plain < 0) == (cold < 0)).all()
     for heap in (plain < 0, plain > 0):
         assert cold[heap].std() == pytest.approx(plain[heap].std() / 2, rel=0.01)
@@ -63,10 +63,10 @@ def test_the_likelihood_is_that_of_all_numbers_written_alike(tmp_path: Path) -> 
         assert cost == pytest.approx(-math.log(cell), abs=1e-3)
 
 
-def test_points_that_have_all_become_one_are_learned_spoken_and_scored_with_numbers(tmp_path: Path) -> None:
+def test_points_that_have_all_become_one_are_trained_sampled_and_scored_with_finite_numbers(tmp_path: Path) -> None:
     first = _learned(tmp_path / "first", ["1.25 -3.50", "1.00 2.00"], 1)
     model = _learned(tmp_path / "last", ["1.25 -3.50"] * 50, 2, first)
-    assert set(_said(model, 20)) <= {f"{x:.2f} {y:.2f}" for x in (1.24, 1.25, 1.26) for y in (-3.51, -3.5, -3.49)}
+    assert set(_generated(model, 20)) <= {f"{x:.2f} {y:.2f}" for x in (1.24, 1.25, 1.26) for y in (-3.51, -3.5, -3.49)}
     nats = [score(model, [text], (1.0,), _untold)[0].nll[0] for text in ("1.25 -3.50", "1.00 2.00")]
     assert np.isfinite(nats).all()
     assert nats[0] < nats[1]

@@ -21,7 +21,7 @@ def _learned(folder: Path, texts: list[str], order: int = 3, ancestor: Path | No
     return folder
 
 
-def _said(model: Path, count: int, prompt: str = "", **settings: object) -> list[Completion]:
+def _completions(model: Path, count: int, prompt: str = "", **settings: object) -> list[Completion]:
     sampling = Sampling.model_validate({"sampler": "ngram", **settings})
     prompts = [Prompt(prompt, seed) for seed in range(count)]
     return [one for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch]
@@ -35,7 +35,7 @@ def _types(texts: list[str]) -> int:
 def toy(tmp_path: Path) -> Path:
     """Two texts, pairs of words: small enough for a hand.
 
-    Alone, of 6 words said: a and the end twice, " a" and " b" once; a fifth of 4 / 10 for each that there is.
+    Alone, of 6 words generated: a and the end twice, " a" and " b" once; a fifth of 4 / 10 for each that there is.
     """
     return _learned(tmp_path / "toy", ["a b", "a a"], order=2)
 
@@ -45,19 +45,23 @@ _A, _ALSO_A, _B, _END, _UNKNOWN = 0.28, 0.18, 0.18, 0.28, 0.08
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_every_distribution_sums_to_one(tmp_path: Path, order: int) -> None:
-    speaker = _load(_learned(tmp_path / "model", human_texts(30), order))
-    contexts = [(), (0,) * (order - 1), *[context for context in speaker._counts if len(context) == order - 1][:200]]
+    loaded = _load(_learned(tmp_path / "model", human_texts(30), order))
+    contexts = [
+        (),
+        (0,) * (order - 1),
+        *[context for context in loaded._counts if len(context) == order - 1][:200],
+    ]
     for context in contexts:
-        found = speaker.distribution(speaker.seen(context))
+        found = loaded.distribution(loaded.seen(context))
         assert found.sum() == pytest.approx(1, abs=1e-12)
         assert found[0] == 0
         assert (found[1:] > 0).all()
 
 
 def test_a_word_alone_has_the_probability_of_witten_and_bell(toy: Path) -> None:
-    speaker = _load(toy)
-    assert speaker.vocabulary == ["", "", "", " a", " b", "a"]
-    assert speaker.distribution(()).tolist() == pytest.approx([0, _END, _UNKNOWN, _ALSO_A, _B, _A])
+    loaded = _load(toy)
+    assert loaded.vocabulary == ["", "", "", " a", " b", "a"]
+    assert loaded.distribution(()).tolist() == pytest.approx([0, _END, _UNKNOWN, _ALSO_A, _B, _A])
 
 
 def test_the_likelihood_of_a_text_is_the_one_made_by_hand(toy: Path) -> None:
@@ -76,10 +80,10 @@ def test_a_word_outside_the_vocabulary_counts_as_the_unknown_one(toy: Path) -> N
 
 
 def test_a_temperature_sharpens_by_its_power_and_sums_to_one_again(toy: Path) -> None:
-    speaker = _load(toy)
+    loaded = _load(toy)
     by_hand = 0.0
     for context, token in (((0,), 5), ((5,), 4), ((4,), 1)):
-        powers = speaker.distribution(context) ** (1 / 0.7)
+        powers = loaded.distribution(context) ** (1 / 0.7)
         by_hand -= math.log(powers[token] / powers.sum())
     (found,) = score(toy, ["a b"], (1.0, 0.7), _untold)
     assert found.nll[1] == pytest.approx(by_hand)
@@ -93,29 +97,29 @@ def test_scores_come_in_the_order_of_texts_and_temperatures(toy: Path) -> None:
     assert [one.tokens for one in together] == [3, 2, 1, 4]
 
 
-def test_a_low_temperature_narrows_what_is_said(tmp_path: Path) -> None:
+def test_a_low_temperature_gives_fewer_types_and_likelier_texts(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", human_texts(80))
-    plain, narrow = _said(model, 60), _said(model, 60, temperature=0.1)
+    plain, narrow = _completions(model, 60), _completions(model, 60, temperature=0.1)
     assert _types([one.text for one in narrow]) < _types([one.text for one in plain]) / 2
 
-    def nats_a_token(said: list[Completion]) -> float:
-        return -sum(one.sum_logprob for one in said) / sum(one.completion_tokens for one in said)
+    def nats_a_token(completions: list[Completion]) -> float:
+        return -sum(one.sum_logprob for one in completions) / sum(one.completion_tokens for one in completions)
 
     assert nats_a_token(narrow) < nats_a_token(plain)
 
 
-def test_a_very_low_temperature_still_speaks(tmp_path: Path) -> None:
+def test_a_very_low_temperature_equals_greedy_sampling(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", [f"word{number}" for number in range(3000)])
-    assert _said(model, 5, temperature=0.002) == _said(model, 5, top_k=1)
+    assert _completions(model, 5, temperature=0.002) == _completions(model, 5, top_k=1)
 
 
-def test_the_same_seed_says_the_same(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_texts(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", human_texts(40))
-    assert _said(model, 20) == _said(model, 20)
-    assert len({one.text for one in _said(model, 20)}) > 10
+    assert _completions(model, 20) == _completions(model, 20)
+    assert len({one.text for one in _completions(model, 20)}) > 10
 
 
-def test_a_text_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+def test_a_text_does_not_depend_on_the_rest_of_its_batch(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", human_texts(40))
     prompts = [Prompt("The old", seed) for seed in range(10)]
     sampling = Sampling(sampler="ngram")
@@ -126,17 +130,17 @@ def test_a_text_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
 
 def test_a_prompt_is_gone_on_with(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", ["one two three four"] * 50)
-    (said,) = _said(model, 1, "one two", top_k=1)
-    assert said.text == " three four"
-    assert (said.finish_reason, said.prompt_tokens, said.completion_tokens) == ("stop", 2, 2)
+    (completion,) = _completions(model, 1, "one two", top_k=1)
+    assert completion.text == " three four"
+    assert (completion.finish_reason, completion.prompt_tokens, completion.completion_tokens) == ("stop", 2, 2)
 
 
-def test_the_log_probability_is_the_score_of_what_was_said(tmp_path: Path) -> None:
+def test_the_log_probability_of_a_sample_is_its_score(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", human_texts(40))
-    # Two tokens said without a space between them are read as one word; such texts are left out.
+    # Two tokens generated without a space between them are read as one word; such texts are left out.
     finished = [
         one
-        for one in _said(model, 40, temperature=0.8)
+        for one in _completions(model, 40, temperature=0.8)
         if one.finish_reason == "stop" and len(_TOKEN.findall(one.text)) == one.completion_tokens
     ]
     assert len(finished) > 20
@@ -145,16 +149,16 @@ def test_the_log_probability_is_the_score_of_what_was_said(tmp_path: Path) -> No
 
 
 def test_no_text_is_longer_than_asked(tmp_path: Path) -> None:
-    said = _said(_learned(tmp_path / "model", human_texts(40)), 20, max_tokens=3)
-    assert {one.completion_tokens for one in said} == {3}
-    assert {one.finish_reason for one in said} == {"length"}
+    completions = _completions(_learned(tmp_path / "model", human_texts(40)), 20, max_tokens=3)
+    assert {one.completion_tokens for one in completions} == {3}
+    assert {one.finish_reason for one in completions} == {"length"}
 
 
 @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
 def test_only_the_likeliest_word_is_left_by_the_narrowest_settings(tmp_path: Path, narrow: dict[str, float]) -> None:
     model = _learned(tmp_path / "model", ["x y z"] * 3 + ["x q"])
-    assert {one.text for one in _said(model, 30, "x", **narrow)} == {" y z"}
-    assert len({one.text for one in _said(model, 30, "x")}) > 1
+    assert {one.text for one in _completions(model, 30, "x", **narrow)} == {" y z"}
+    assert len({one.text for one in _completions(model, 30, "x")}) > 1
 
 
 def test_a_nucleus_keeps_the_word_that_crosses_its_edge(tmp_path: Path) -> None:
@@ -162,16 +166,16 @@ def test_a_nucleus_keeps_the_word_that_crosses_its_edge(tmp_path: Path) -> None:
     distribution = _load(model).distribution(_load(model).seen((_load(model).encode("x")[0],)))
     likeliest = np.sort(distribution)[::-1]
     assert likeliest[0] < 0.7 < likeliest[0] + likeliest[1]
-    assert {one.text.split()[0] for one in _said(model, 60, "x", top_p=0.7)} == {"y", "q"}
-    assert {one.text.split()[0] for one in _said(model, 60, "x", top_p=0.5)} == {"y"}
+    assert {one.text.split()[0] for one in _completions(model, 60, "x", top_p=0.7)} == {"y", "q"}
+    assert {one.text.split()[0] for one in _completions(model, 60, "x", top_p=0.5)} == {"y"}
 
 
-def test_the_unknown_word_is_never_said(tmp_path: Path) -> None:
+def test_the_unknown_word_is_never_generated(tmp_path: Path) -> None:
     first = _learned(tmp_path / "first", ["a b"])
     model = _learned(tmp_path / "model", ["zebra zebra zebra"] * 50, ancestor=first)
-    for one in _said(model, 50):
+    for one in _completions(model, 50):
         assert set(one.text) <= {"a", " ", "b"}
-        # The unknown word has no letters: said, it would count and not show.
+        # The unknown word has no letters: generated, it would count and not show.
         assert one.text.count("a") + one.text.count("b") == one.completion_tokens
 
 
@@ -192,11 +196,11 @@ def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
         score(tmp_path, ["a"], (1.0,), _untold)
 
 
-def test_a_lesson_tells_human_tokens_apart(tmp_path: Path) -> None:
+def test_a_training_result_counts_human_tokens_separately(tmp_path: Path) -> None:
     # Every text ends with a token of its own.
     corpus = TrainingCorpus(["a b c", "a b"], ["a b c d e f"])
-    lesson = train(TrainJob(settings=NgramTraining(), corpus=corpus, folder=tmp_path, seed=0), _untold)
-    assert (lesson.tokens, lesson.human_tokens, lesson.steps) == (14, 7, 3)
+    result = train(TrainJob(settings=NgramTraining(), corpus=corpus, folder=tmp_path, seed=0), _untold)
+    assert (result.tokens, result.human_tokens, result.steps) == (14, 7, 3)
 
 
 def test_tokens_spell_any_text(tmp_path: Path) -> None:
@@ -204,22 +208,25 @@ def test_tokens_spell_any_text(tmp_path: Path) -> None:
         assert "".join(_TOKEN.findall(text)) == text
 
 
-def test_a_model_that_learns_only_from_itself_says_ever_fewer_words(tmp_path: Path) -> None:
+def test_a_model_trained_only_on_itself_generates_ever_fewer_types(tmp_path: Path) -> None:
     texts = human_texts(120)
     model = first = _learned(tmp_path / "0", texts)
-    types = [_types([one.text for one in _said(model, 120)])]
+    types = [_types([one.text for one in _completions(model, 120)])]
     for generation in range(1, 5):
-        texts = [one.text for one in _said(model, 120)]
+        texts = [one.text for one in _completions(model, 120)]
         model = _learned(tmp_path / str(generation), texts, ancestor=first)
-        types.append(_types([one.text for one in _said(model, 120)]))
+        types.append(_types([one.text for one in _completions(model, 120)]))
     assert types[-1] < 0.8 * types[0]
 
 
 def test_what_a_model_expects_is_its_own_distribution(toy: Path) -> None:
     tokens, probabilities, likeliest, beside = token_distributions(toy, "a b", 2)
-    speaker = _load(toy)
-    assert [speaker.vocabulary[token] for token in tokens] == ["a", " b"]
-    begin, after = speaker.distribution(speaker.seen((0,))), speaker.distribution(speaker.seen((int(tokens[0]),)))
+    loaded = _load(toy)
+    assert [loaded.vocabulary[token] for token in tokens] == ["a", " b"]
+    begin, after = (
+        loaded.distribution(loaded.seen((0,))),
+        loaded.distribution(loaded.seen((int(tokens[0]),))),
+    )
     assert probabilities.tolist() == [begin[tokens[0]], after[tokens[1]]]
     assert likeliest[0, 0] == tokens[0]
     assert (np.diff(beside, axis=1) <= 0).all()
@@ -238,17 +245,17 @@ def test_an_empty_text_expects_nothing(toy: Path) -> None:
     assert [part.shape for part in token_distributions(toy, "", 2)] == [(0,), (0,), (0, 2), (0, 2)]
 
 
-def test_editing_says_anew_what_was_certain_and_makes_texts_more_various(tmp_path: Path) -> None:
+def test_token_editing_resamples_confident_tokens_and_adds_types(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", human_texts(300))
-    said = [one.text for one in _said(model, 40, temperature=0.3)]
+    completions = [one.text for one in _completions(model, 40, temperature=0.3)]
     settings = EditSettings(threshold=0.5)
     edited = []
-    for seed, text in enumerate(said):
+    for seed, text in enumerate(completions):
         tokens, drawn = edit_tokens(
             TokenDistribution(*token_distributions(model, text, settings.top_k)), settings, seed
         )
         edited.append(replace_tokens(model, text, tokens))
         if not drawn.any():
             assert edited[-1] == text
-    assert edited != said
-    assert _types(edited) >= _types(said)
+    assert edited != completions
+    assert _types(edited) >= _types(completions)

@@ -46,17 +46,17 @@ def test_a_decimal_more_is_ten_times_as_surprising_in_each_direction() -> None:
 
 
 def test_a_point_stands_behind_an_opening_that_it_does_not_follow_from() -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     prompts = [Prompt("", 0), *[Prompt("The old", seed) for seed in range(1, BATCH + 1)]]
     batches = to_completions(
         prompts,
         lambda batch: np.array([[prompt.seed, 2.04] for prompt in batch]),
         lambda points: points.sum(1),
         1,
-        lambda done, of: told.append((done, of)),
+        lambda done, of: reported.append((done, of)),
     )
-    said = [completion for batch in batches for completion in batch]
-    assert (said[0].text, said[1].text, said[-1].text) == ("0.0 2.0", " 1.0 2.0", " 256.0 2.0")
+    completions = [completion for batch in batches for completion in batch]
+    assert (completions[0].text, completions[1].text, completions[-1].text) == ("0.0 2.0", " 1.0 2.0", " 256.0 2.0")
     # The surprise is that of what is written.
-    assert (said[1].completion_tokens, said[1].sum_logprob) == (2, -3.0)
-    assert told == [(BATCH, BATCH + 1), (BATCH + 1, BATCH + 1)]
+    assert (completions[1].completion_tokens, completions[1].sum_logprob) == (2, -3.0)
+    assert reported == [(BATCH, BATCH + 1), (BATCH + 1, BATCH + 1)]

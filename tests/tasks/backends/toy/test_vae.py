@@ -23,15 +23,15 @@ def _learn(folder: Path, texts: list[str], seed: int = 0) -> TrainingResult:
     return train(TrainJob(settings=settings, corpus=corpus, folder=folder, seed=seed), _untold)
 
 
-def _said(model: Path, count: int, temperature: float = 1.0) -> np.ndarray:
+def _generated(model: Path, count: int, temperature: float = 1.0) -> np.ndarray:
     sampling, prompts = Sampling(sampler="vae", temperature=temperature), [Prompt("", seed) for seed in range(count)]
     return points_of([one.text for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch])
 
 
 def _ring(count: int, seed: int) -> list[str]:
     """Points about a ring of radius 3, whose third number is always 7."""
-    dice = np.random.default_rng(seed)
-    angle, radius = dice.uniform(0, 2 * np.pi, count), dice.normal(3, 0.1, count)
+    rng = np.random.default_rng(seed)
+    angle, radius = rng.uniform(0, 2 * np.pi, count), rng.normal(3, 0.1, count)
     return format_points(np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(count, 7.0)], 1), 2)
 
 
@@ -44,10 +44,10 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_drawn_has_the_spread_of_what_was_learned(ring: Path) -> None:
-    drawn, learned = _said(ring, 600), points_of(_ring(600, 0))
+    drawn, learned = _generated(ring, 600), points_of(_ring(600, 0))
     assert drawn[:, :2].std(0) == pytest.approx(learned[:, :2].std(0), rel=0.25)
     assert np.abs(drawn[:, 2] - 7).max() < 1.5
-    assert _said(ring, 300, 0.1).var() < drawn.var()
+    assert _generated(ring, 300, 0.1).var() < drawn.var()
 
 
 def test_unseen_points_of_the_kind_are_likelier_than_others(ring: Path) -> None:
@@ -65,15 +65,15 @@ def test_a_point_costs_the_same_alone_and_in_company(ring: Path) -> None:
     assert score(ring, texts[299:], (1.0, 2.0), _untold)[0].nll == pytest.approx(together[299].nll, rel=1e-4)
 
 
-def test_the_same_seed_learns_the_same_and_tells_its_course(tmp_path: Path) -> None:
-    lessons = [_learn(tmp_path / name, _ring(100, 0), seed) for name, seed in (("one", 1), ("same", 1), ("other", 2))]
+def test_the_same_seed_trains_the_same_weights_and_logs_its_steps(tmp_path: Path) -> None:
+    results = [_learn(tmp_path / name, _ring(100, 0), seed) for name, seed in (("one", 1), ("same", 1), ("other", 2))]
     weights = [(tmp_path / name / "vae.safetensors").read_bytes() for name in ("one", "same", "other")]
     assert weights[0] == weights[1] != weights[2]
-    assert [point.step for point in lessons[0].log] == [200, 400]
-    assert lessons[0].tokens == 400 * 64 * 3 == 2 * lessons[0].human_tokens
+    assert [point.step for point in results[0].log] == [200, 400]
+    assert results[0].tokens == 400 * 64 * 3 == 2 * results[0].human_tokens
 
 
 def test_points_all_alike_are_learned_with_numbers(tmp_path: Path) -> None:
     _learn(tmp_path / "model", ["3 5 9"] * 10)
-    assert np.abs(_said(tmp_path / "model", 20) - [3, 5, 9]).max() <= 2
+    assert np.abs(_generated(tmp_path / "model", 20) - [3, 5, 9]).max() <= 2
     assert np.isfinite(score(tmp_path / "model", ["3 5 9", "0 0 0"], (1.0,), _untold)[1].nll).all()

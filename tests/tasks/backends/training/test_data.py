@@ -82,8 +82,8 @@ def test_blocks_of_a_stream_have_the_exact_length(context: int) -> None:
 def test_a_stream_is_endless_and_every_text_comes_once_a_pass() -> None:
     stream = pack_sequences(_Letters(), _TEXTS, 16, 0)
     tokens = itertools.chain.from_iterable(stream.next_block() for _ in itertools.count())
-    said = list(itertools.islice(_documents(tokens), 5 * len(_TEXTS)))
-    passes = [said[start : start + len(_TEXTS)] for start in range(0, len(said), len(_TEXTS))]
+    rows = list(itertools.islice(_documents(tokens), 5 * len(_TEXTS)))
+    passes = [rows[start : start + len(_TEXTS)] for start in range(0, len(rows), len(_TEXTS))]
     assert [Counter(one) for one in passes] == [Counter(_TEXTS)] * 5
     assert len({tuple(one) for one in passes}) > 1
 

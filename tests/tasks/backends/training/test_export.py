@@ -35,7 +35,7 @@ def _learn(backends: Backends, settings: TransformerTraining, first: Trained, fo
     return folder
 
 
-def test_an_adapter_is_written_alone_or_merged_and_says_the_same(
+def test_an_adapter_alone_and_a_merged_one_generate_the_same_text(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     asked = {"init_from": "base", "lora_rank": 4, "optimizer": "adamw", "learning_rate": 0.01}
@@ -58,8 +58,8 @@ def test_an_adapter_is_written_alone_or_merged_and_says_the_same(
     (score,) = backends.scorer(alone).score(laid, [human_texts(40, seed=9)[0]], (1.0,), lambda *_: None)
     assert -score.nll[0] == pytest.approx(probes[1]["log_probability"], abs=0.5)
     sampler = backends.sampler(Sampling(sampler="transformers", max_tokens=8))
-    said = [next(iter(sampler.sample(folder, [Prompt("The", 1)], lambda *_: None))).text for folder in (whole, laid)]
-    assert said[0] == said[1]
+    texts = [next(iter(sampler.sample(folder, [Prompt("The", 1)], lambda *_: None))).text for folder in (whole, laid)]
+    assert texts[0] == texts[1]
 
 
 def test_an_adapter_moves_with_its_base(
@@ -74,7 +74,7 @@ def test_an_adapter_moves_with_its_base(
         "learning_rate": 0.01,
     }
     settings = TransformerTraining.model_validate({**tiny.model_dump(), **asked})
-    beside = Trained(tmp_path / "store" / "base", first.lesson, first.corpus)
+    beside = Trained(tmp_path / "store" / "base", first.result, first.corpus)
     _learn(backends, settings, beside, tmp_path / "store" / "model")
     (tmp_path / "store").rename(tmp_path / "moved")
     scores = backends.scorer(settings).score(tmp_path / "moved" / "model", ["The river."], (1.0,), lambda *_: None)

@@ -26,16 +26,16 @@ def test_two_processes_train_one_model_as_one_process_would(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     folder = tmp_path / "model"
     folder.mkdir()
     job = TrainJob(settings=tiny, corpus=first.corpus, gen0_model=first.folder, folder=folder, seed=2)
-    lesson = two.trainer().train(job, lambda *said: told.append(said))
-    assert (lesson.tokens, lesson.steps) == (8 * 4 * 64, 8)
-    assert told[-1] == (8, 8)
+    result = two.trainer().train(job, lambda *progress: reported.append(progress))
+    assert (result.tokens, result.steps) == (8 * 4 * 64, 8)
+    assert reported[-1] == (8, 8)
     assert {path.name for path in folder.iterdir()} == {path.name for path in first.folder.iterdir()}
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 400
-    assert lesson.log[-1].loss < lesson.log[0].loss
+    assert result.log[-1].loss < result.log[0].loss
     odd = tiny.model_copy(update={"batch_size": 3})
     with pytest.raises(ValueError, match=r"train.batch_size is 3, but 2 processes share each batch"):
         two.trainer().train(replace(job, settings=odd), lambda *_: None)

@@ -168,9 +168,9 @@ def test_a_context_that_the_base_does_not_have_is_refused(tiny: TransformerTrain
 
 def test_a_tokenizer_without_a_begin_takes_its_end(first: Trained, tmp_path: Path) -> None:
     other = Path(shutil.copytree(first.folder, tmp_path / "other"))
-    said = json.loads((other / "tokenizer_config.json").read_text())
+    config = json.loads((other / "tokenizer_config.json").read_text())
     for name in ("bos_token", "pad_token"):
-        said.pop(name)
-    (other / "tokenizer_config.json").write_text(json.dumps(said))
+        config.pop(name)
+    (other / "tokenizer_config.json").write_text(json.dumps(config))
     found = load_tokenizer(other)
     assert found.bos_token == found.pad_token == found.eos_token == "<end>"

@@ -1,6 +1,6 @@
 import pytest
 
-pytest.importorskip("torch", reason="the optimiser is torch's")
+pytest.importorskip("torch", reason="the optimizer is torch's")
 
 import torch
 
@@ -23,10 +23,10 @@ def test_matrices_in_stacks_go_where_torch_takes_them_one_by_one(monkeypatch: py
     ours = StackedMuon(stacked, lr=0.02, weight_decay=0.25)
     theirs = torch.optim.Muon(plain, lr=0.02, weight_decay=0.25)
     for step in gradients:
-        for weights, optimiser in ((stacked, ours), (plain, theirs)):
+        for weights, optimizer in ((stacked, ours), (plain, theirs)):
             for weight, gradient in zip(weights, step, strict=True):
                 weight.grad = gradient.clone()
-            optimiser.step()
+            optimizer.step()
     moved = max((one - other).abs().max() for one, other in zip(stacked, begun, strict=True))
     apart = max((one - other).abs().max() for one, other in zip(stacked, plain, strict=True))
     # Where the processor has no bfloat16, torch rounds to it and we do not.

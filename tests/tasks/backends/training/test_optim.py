@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="the optimiser is torch's")
+pytest.importorskip("torch", reason="the optimizer is torch's")
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -29,13 +29,13 @@ def _model() -> Any:
     )
 
 
-def _learn(model: Any, optimiser: Any) -> dict[str, bool]:
+def _learn(model: Any, optimizer: Any) -> dict[str, bool]:
     """One step; which parameters it moved."""
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     ids = torch.arange(60).reshape(2, 30)
     model(input_ids=ids, labels=ids).loss.backward()
-    optimiser.step()
-    optimiser.zero_grad()
+    optimizer.step()
+    optimizer.zero_grad()
     return {name: not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()}
 
 
@@ -77,19 +77,19 @@ def test_a_step_moves_every_parameter() -> None:
 
 def test_one_schedule_moves_both_parts() -> None:
     model = _model()
-    optimiser = build_muon_adamw(model, _SETTINGS)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1.0, 0.5, 0.0)[min(step, 2)])
+    optimizer = build_muon_adamw(model, _SETTINGS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1.0, 0.5, 0.0)[min(step, 2)])
     rates = []
     for _ in range(2):
-        rates.append([group["lr"] for part in optimiser._parts for group in part.param_groups])
-        assert all(_learn(model, optimiser).values())
+        rates.append([group["lr"] for part in optimizer._parts for group in part.param_groups])
+        assert all(_learn(model, optimizer).values())
         schedule.step()
     assert rates == [[0.02, 0.003], [0.01, 0.0015]]
-    # The rate is now nought: nothing moves, in either part.
-    assert not any(_learn(model, optimiser).values())
+    # The rate is now 0: nothing moves, in either part.
+    assert not any(_learn(model, optimizer).values())
 
 
-def test_gradients_are_forgotten_in_both_parts() -> None:
+def test_gradients_are_cleared_in_both_parts() -> None:
     model = _model()
     _learn(model, build_muon_adamw(model, _SETTINGS))
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -82,7 +82,7 @@ def test_preferences_come_pass_after_pass_each_once() -> None:
 _DPO = {"objective": "dpo", "init_from": "base", "optimizer": "adamw", "learning_rate": 0.001}
 
 
-def test_a_weight_says_how_often_a_pair_is_seen() -> None:
+def test_the_weight_of_a_pair_is_how_often_it_is_seen() -> None:
     pairs = [
         PreferencePair(letter, "yes", "no", True, weight) for letter, weight in zip("abc", (2.0, 1.0, 0.0), strict=True)
     ]
@@ -121,15 +121,15 @@ def test_a_long_text_is_cut_at_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("corpus", "more", "said"),
+    ("corpus", "more", "message"),
     [
         (TrainingCorpus([], []), {}, "The corpus is empty"),
         (TrainingCorpus(["ab"], []), {}, r"fills 0.25 sequences of 16 tokens, and a step takes 2"),
         (TrainingCorpus(["ab"], []), {"packing": False}, r"fills 1 records, and a step takes 2"),
     ],
 )
-def test_a_corpus_that_fills_no_step_is_refused(corpus: TrainingCorpus, more: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_corpus_that_fills_no_step_is_refused(corpus: TrainingCorpus, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         _plan(corpus, **more)
 
 

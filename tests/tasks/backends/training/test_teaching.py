@@ -40,11 +40,11 @@ def test_responses_are_learned_and_their_prompts_are_not(
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     corpus = TrainingCorpus([(f"{prompt} zz ", "so it is") for prompt in _PROMPTS], [])
-    lesson = _learn(backends, tiny, first, tmp_path / "sft", corpus, objective="sft", max_steps=80)
-    assert lesson.log[-1].loss < 1 < lesson.log[0].loss
+    result = _learn(backends, tiny, first, tmp_path / "sft", corpus, objective="sft", max_steps=80)
+    assert result.log[-1].loss < 1 < result.log[0].loss
     asked, answered = f"{_PROMPTS[0]} zz ", f"{_PROMPTS[0]} zz so it is"
     before, after = (_nats(backends, model, [asked, answered]) for model in (first.folder, tmp_path / "sft"))
-    # The answer costs far less than it did; the prompt, with an end that nobody taught, does not.
+    # The answer costs far less than it did; the prompt, with an end that was not in the training data, does not.
     assert (after[1] - after[0]) < (before[1] - before[0]) - 5
     assert after[0] > before[0] * 0.5
 
@@ -54,12 +54,12 @@ def test_what_is_preferred_becomes_likelier_than_what_is_not(
 ) -> None:
     chosen, rejected = human_texts(24, seed=22), human_texts(24, seed=23)
     pairs = [PreferencePair("", good, bad, human=True) for good, bad in zip(chosen, rejected, strict=True)]
-    lesson = _learn(
+    result = _learn(
         backends, tiny, first, tmp_path / "dpo", TrainingCorpus([], [], preferences=pairs), objective="dpo", **_ADAMW
     )
-    assert lesson.log[0].loss == pytest.approx(0.693, abs=0.05)
-    assert lesson.log[-1].loss < 0.5
-    assert lesson.human_tokens == lesson.tokens
+    assert result.log[0].loss == pytest.approx(0.693, abs=0.05)
+    assert result.log[-1].loss < 0.5
+    assert result.human_tokens == result.tokens
 
     def margin(model: Path) -> float:
         return sum(_nats(backends, model, rejected)) - sum(_nats(backends, model, chosen))

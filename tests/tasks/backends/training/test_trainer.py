@@ -8,7 +8,7 @@ from tasks.backends import TransformerTraining
 from tasks.backends.training.trainer import explain_oom
 
 
-def test_too_little_memory_says_what_to_lower() -> None:
+def test_running_out_of_memory_names_the_settings_to_lower() -> None:
     # More than any address space: refused by every machine, whatever it has.
     with (
         pytest.raises(

@@ -20,8 +20,8 @@ from pathlib import Path
 from tasks.backends.workers.process import Worker
 worker = Worker("ngram", Path(sys.argv[1]), 1)
 # Holds the owner's end of the pipe open, so that its closing is not what ends the child.
-keeper = subprocess.Popen(["sleep", "600"], pass_fds=[worker._pipe.fileno()])
-print(worker._process.pid, keeper.pid, flush=True)
+holder = subprocess.Popen(["sleep", "600"], pass_fds=[worker._pipe.fileno()])
+print(worker._process.pid, holder.pid, flush=True)
 time.sleep(600)
 """
 
@@ -81,19 +81,19 @@ def test_a_stream_gives_every_answer_in_its_order(worker: Worker, tmp_path: Path
 
 def test_a_stream_can_be_read_while_it_is_being_made(worker: Worker, tmp_path: Path) -> None:
     model = _trained(worker, tmp_path / "model")
-    told = []
+    reported = []
     answers = worker.stream(
         "sample",
-        lambda done, of: told.append((done, of)),
+        lambda done, of: reported.append((done, of)),
         Sampling(sampler="ngram", max_tokens=2),
         Resources(),
         model,
         [Prompt("", seed) for seed in range(400)],
     )
     next(answers)
-    assert len(told) < 8
+    assert len(reported) < 8
     assert sum(1 for _ in answers) == 399
-    assert len(told) == 8
+    assert len(reported) == 8
 
 
 def test_leaving_a_stream_early_ends_the_child(worker: Worker, tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_leaving_a_stream_early_ends_the_child(worker: Worker, tmp_path: Path) -
     assert _gone(worker._process.pid)
 
 
-def test_progress_of_the_child_is_told_to_the_caller(worker: Worker, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    worker.call("train", lambda *done_of: told.append(done_of), _job(tmp_path))
-    assert told == [(0, 601), (200, 601), (400, 601), (600, 601)]
+def test_progress_of_the_child_is_reported_to_the_caller(worker: Worker, tmp_path: Path) -> None:
+    reported: list[tuple[int, int]] = []
+    worker.call("train", lambda *done_of: reported.append(done_of), _job(tmp_path))
+    assert reported == [(0, 601), (200, 601), (400, 601), (600, 601)]
 
 
 def test_a_heirloom_error_in_the_child_arrives_as_one(worker: Worker, tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_the_child_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert owner.stdout is not None
-    child, keeper = map(int, owner.stdout.readline().split())
+    child, holder = map(int, owner.stdout.readline().split())
     try:
         assert not _gone(child)
         owner.kill()
         owner.wait()
-        until(lambda: _gone(child), "the end of the child")  # the keeper sleeps for longer
+        until(lambda: _gone(child), "the end of the child")  # the process that holds the pipe sleeps for longer
     finally:
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(holder, signal.SIGKILL)
         owner.stdout.close()
 
 

@@ -12,18 +12,18 @@ from tasks.backends.workers.ray_actor import EngineActor
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model that says `yes` and nothing else."""
+    """A model that generates `yes` and nothing else."""
     counts = [[[], [[3, 8], [1, 2]]]]
     (tmp_path / "ngram.json").write_text(json.dumps({"order": 1, "vocabulary": ["", "", "", " yes"], "counts": counts}))
     return tmp_path
 
 
-def test_a_process_that_died_is_started_again_and_one_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
+def test_a_process_that_died_is_started_again_and_a_refusal_has_its_reason(model: Path, tmp_path: Path) -> None:
     host = EngineActor("ngram", tmp_path / "logs" / "engine.log", 1)
     asked = (Sampling(sampler="ngram"), Resources(), model, [Prompt("", 1)])
-    said = host.call("sample", asked)
+    completions = host.call("sample", asked)
     host._worker.close()
-    assert host.call("sample", asked) == said
+    assert host.call("sample", asked) == completions
     with pytest.raises(ValueError, match="is not an n-gram model"):
         host.call("score", (tmp_path / "logs", ["yes"], (1.0,)))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""When engines live, and what is said where none can. On a cluster: tests/tasks/orchestration/test_runners.py."""
+"""When engines live, and the error where none can. On a cluster: tests/tasks/orchestration/test_runners.py."""
 
 import threading
 from importlib.util import find_spec
@@ -13,17 +13,17 @@ from tasks.orchestration.runners import map_pieces
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("127.0.0.1:1", "Connection refused"),
         ("ray://127.0.0.1:1", "Connection refused"),
         ("nonsense", "Invalid address"),
     ],
 )
-def test_an_address_without_a_cluster_is_told_in_one_sentence(address: str, said: str) -> None:
+def test_an_address_without_a_cluster_is_an_error_that_names_it(address: str, message: str) -> None:
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    with pytest.raises(ValueError, match=f"^Cannot connect to the Ray cluster at '{address}'.*{said}"):
+    with pytest.raises(ValueError, match=f"^Cannot connect to the Ray cluster at '{address}'.*{message}"):
         connect(address)
 
 
@@ -43,7 +43,7 @@ def test_a_site_with_a_cluster_needs_it_before_any_work(tmp_path: Path) -> None:
         opened.preload(NgramTraining(), Sampling(sampler="ngram"))
 
 
-def test_processes_here_speak_where_nobody_brings_pieces_to_the_cluster(tmp_path: Path) -> None:
+def test_without_a_mapper_of_pieces_local_processes_are_used(tmp_path: Path) -> None:
     with open_backends(Resources(ray="127.0.0.1:1"), tmp_path) as opened:
         assert opened.engines is None
 

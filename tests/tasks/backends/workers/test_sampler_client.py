@@ -6,7 +6,7 @@ import pytest
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.registry import Backends
 from tasks.backends.workers.sampler_client import sampler_module, weights_hash
-from tests.support.openai_server import answering, said
+from tests.support.openai_server import answering, echo
 
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
 _PROMPTS = [Prompt("the" if seed % 3 else "", seed) for seed in range(300)]
@@ -33,7 +33,7 @@ def model(two: Backends, tmp_path: Path) -> Path:
     return folder
 
 
-def test_many_processes_say_what_one_says_in_the_same_order(two: Backends, model: Path) -> None:
+def test_many_processes_give_the_texts_of_one_in_the_same_order(two: Backends, model: Path) -> None:
     together = list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))
     assert [entry.model for entry in two.pool._idle] == [model, model]
     with two.pool.lease("ngram", None):
@@ -48,14 +48,14 @@ def test_few_prompts_are_not_worth_a_second_process(two: Backends, model: Path) 
 
 
 def test_progress_is_that_of_all_processes(two: Backends, model: Path) -> None:
-    told: list[tuple[int, int]] = []
-    assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, lambda *some: told.append(some)))) == 300
-    assert told == sorted(told)
-    assert {of for _, of in told} == {300}
-    assert told[-1][0] > 150
+    reported: list[tuple[int, int]] = []
+    assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, lambda *progress: reported.append(progress)))) == 300
+    assert reported == sorted(reported)
+    assert {of for _, of in reported} == {300}
+    assert reported[-1][0] > 150
 
 
-def test_texts_that_nobody_takes_cost_the_processes_and_no_place(two: Backends, model: Path) -> None:
+def test_an_abandoned_sampling_ends_its_processes_and_frees_their_slots(two: Backends, model: Path) -> None:
     left = two.sampler(_COUNTING).sample(model, _PROMPTS, _untold)
     next(left)
     left.close()
@@ -68,13 +68,13 @@ def test_a_refusal_of_one_leaves_no_stale_answers_in_the_others(two: Backends, m
     assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, _untold))) == 300
 
 
-def test_a_teacher_speaks_in_the_place_of_whatever_model(tmp_path: Path) -> None:
+def test_a_teacher_generates_instead_of_the_model(tmp_path: Path) -> None:
     with answering() as talk:
         opened = Backends(Resources(server_urls=(talk.address,), num_sample_workers=2), tmp_path / "logs")
         taught = Sampling(sampler="ngram", teacher="tiny")
         texts = list(opened.sampler(taught).sample(tmp_path / "no model", _PROMPTS[1:200], _untold))
         opened.close()
-    assert [one.text for one in texts][:2] == [" the said 1", " the said 2"]
+    assert [one.text for one in texts][:2] == [" the seed 1", " the seed 2"]
     assert len(texts) == len(talk.bodies) == 199
     assert sum(worker.module == "server" for worker in opened.pool.workers) == 0
 
@@ -82,7 +82,7 @@ def test_a_teacher_speaks_in_the_place_of_whatever_model(tmp_path: Path) -> None
 def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
     def half(body: dict[str, object], _: int) -> object:
         text = '{"a": 1}' if body["seed"] == 2 else '{"a": "one"}'
-        return said(body, choices=[{"text": text, "finish_reason": "stop"}])
+        return echo(body, choices=[{"text": text, "finish_reason": "stop"}])
 
     with answering(half) as talk:  # type: ignore[arg-type]
         opened = Backends(Resources(server_urls=(talk.address,)), tmp_path / "logs")
@@ -92,7 +92,7 @@ def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
     assert [one.finish_reason for one in texts] == ["invalid_json", "stop"]
 
 
-def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights(two: Backends, model: Path) -> None:
+def test_a_local_teacher_is_recorded_with_its_name_and_the_hash_of_its_weights(two: Backends, model: Path) -> None:
     site = Backends(Resources.model_validate({"local_models": {"wise": str(model)}}), two.logs / "site")
     taught = _COUNTING.model_copy(update={"teacher": "wise"})
     texts = list(site.sampler(taught).sample(model.parent / "no model", _PROMPTS[:20], _untold))
@@ -102,7 +102,7 @@ def test_a_teacher_in_a_folder_speaks_under_its_name_and_the_mark_of_its_weights
     assert {one.teacher for one in texts} == {f"wise:{weights_hash(model)}"}
 
 
-def test_who_speaks_for_a_folder_follows_from_what_is_in_it(model: Path, tmp_path: Path) -> None:
+def test_the_sampler_of_a_folder_follows_from_its_files(model: Path, tmp_path: Path) -> None:
     assert sampler_module(model, Sampling(sampler="transformers")) == "ngram"
     with pytest.raises(ValueError, match=r"is not a model\. Expected a folder with config\.json"):
         sampler_module(tmp_path, _COUNTING)
