@@ -86,7 +86,7 @@ def test_models_of_a_site_are_a_table_of_folders() -> None:
     assert site.local_model("other") == ""
 
 
-def test_a_teacher_is_sampled_here_if_its_name_says_so_and_no_server_has_it() -> None:
+def test_a_teacher_with_a_local_name_is_sampled_here_unless_a_server_has_it() -> None:
     assert [Resources().local_model(name) for name in ("smollm2", "owner/model", "./mine", "wise")] == [
         *("smollm2", "owner/model", "./mine"),
         "",
