@@ -328,7 +328,7 @@ _OTHERS: dict[str, dict[str, Callable[[GeneratedFile], list[Row]]]] = {
 # Generating.
 
 _WORDS = (
-    "rain", "old", "river", "Grüße", "日本語", "naïve", "ខ្មែរ", "letter", "the", "winter", "said", "👋🏽", "e\u0301",
+    "rain", "old", "river", "Grüße", "日本語", "naïve", "ខ្មែរ", "letter", "the", "winter", "cried", "👋🏽", "e\u0301",
     "007", "1e5", "12.50", "NULL", "NaN", "null", "true", "2026-01-02", "-", "=1+1", "#", "//", "{", "[1]", "N/A", "C:\\new",
 )  # fmt: skip
 _SIGNS = (

@@ -21,7 +21,7 @@ def test_readers_read_what_was_written_and_differ_from_others_only_for_stated_re
     assert faults == []
     assert set(classes) <= set(REASONS)
     assert min(equal[kind] for kind in KINDS) > 500
-    # Rows around a damaged one are read, except those that an open quote cannot be told apart from.
+    # Rows around a damaged one are read, except those that an open quote cannot be distinguished from.
     assert num_intact_here > 0.9 * num_intact > 100
 
 
