@@ -24,12 +24,18 @@ class DedupSettings(Settings):
 
 
 _OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape")
+_NEWER_SWITCHES = ("think_tags",)
+"""Settings that identities of older snapshots do not have; they are left out where they are off."""
 
 
 class IngestSettings(Settings):
     """How documents become the human training and held-out records."""
 
-    text_column: str = Field("text", description="Column with the text or the conversation, in sources with columns")
+    text_column: str = Field(
+        "text",
+        description="Column with the text or the conversation, in sources with columns; where there is none of the name "
+        "`text`, columns of known shapes of conversations are read",
+    )
     response_column: str | None = Field(
         None, description="Column with the response; `text_column` then holds the prompt"
     )
@@ -40,6 +46,11 @@ class IngestSettings(Settings):
     license_column: str | None = Field(None, description="Column with the license of each document")
     source_column: str | None = Field(
         None, description="Column with the source of each document; default: the file's name"
+    )
+    think_tags: bool = Field(
+        False,
+        description="Read `<think>...</think>` at the beginning of a response as its reasoning; default: as part of its "
+        "text",
     )
     max_document_bytes: int = Field(
         16 << 20, ge=1024, le=1 << 30, description="Maximum size of a document or a line; longer ones are rejected"
@@ -82,6 +93,7 @@ class IngestSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """Return the settings that decide which snapshot an ingest yields, without those that are not set."""
         unset = {name for name in _OPTIONAL_SETTINGS if getattr(self, name) is None}
+        unset |= {name for name in _NEWER_SWITCHES if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=unset)
 
 

@@ -28,6 +28,13 @@ def rejection_reasons(site: Site, name: str) -> dict[str, int]:
     return dict(read_manifest(folder)["facts"].get("reasons", {}))
 
 
+def conversation_shapes(site: Site, name: str) -> dict[str, int]:
+    """Return the number of documents of the newest snapshot's ingest by what their conversations were taken for."""
+    store = site.synced().store
+    folder = human_folder(store, name, newest_snapshot(store, name)) / "rejected_documents"
+    return dict(read_manifest(folder)["facts"].get("shapes", {}))
+
+
 def unread_columns(site: Site, name: str) -> tuple[dict[str, int], int]:
     """Return the columns that the ingest of the newest snapshot did not read.
 

@@ -135,6 +135,6 @@ def render_template(template: str, values: Mapping[str, str]) -> str:
 def first_user_message(record: str) -> str:
     """Return the first message of a conversation, or the whole of any other text."""
     try:
-        return parse_chat_text(record)[0]["content"]
+        return parse_chat_text(record)[0]["content"] or ""
     except HeirloomError:
         return record

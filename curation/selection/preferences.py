@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.chat import ASSISTANT_ROLE, REJECTED_ROLE, Message, render_chat, responses_with_context
+from curation.chat import ASSISTANT_ROLE, REJECTED_ROLE, Message, render_response, responses_with_context
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.selection.best_of import words_per_text
 
@@ -29,7 +29,7 @@ def annotated_pair(messages: Sequence[Message]) -> tuple[str, str, str] | None:
     if [message["role"] for message in messages[-2:]] != [ASSISTANT_ROLE, REJECTED_ROLE] or len(messages) < 3:
         return None
     prompt, chosen = responses_with_context(messages[:-1])[-1]
-    return prompt, chosen, render_chat(messages[-1:]).partition("\n")[2]
+    return prompt, chosen, render_response(messages[-1])
 
 
 def preference_scores(

@@ -42,8 +42,8 @@ def ingest(
     chosen = validate_settings(IngestSettings, apply_overrides({"text_column": text_column}, settings or []))
     chosen_site = load_site(site, store)
     with flow_session():
+        from flows.ingest import conversation_shapes, rejection_reasons, unread_columns
         from flows.ingest import ingest as ingest_flow
-        from flows.ingest import rejection_reasons, unread_columns
 
         counts = ingest_flow(sources, name, chosen, chosen_site)
     console.print(
@@ -51,6 +51,8 @@ def ingest(
         f"{counts['rejected_documents']:,} rejected",
         soft_wrap=True,
     )
+    for shape, count in conversation_shapes(chosen_site, name).items():
+        console.print(f"  {count:>12,} documents read as {shape}", markup=False, soft_wrap=True)
     for reason, count in rejection_reasons(chosen_site, name).items():
         console.print(f"  {count:>12,} {reason}", markup=False, soft_wrap=True)
     rows_by_column, num_columns = unread_columns(chosen_site, name)

@@ -29,7 +29,7 @@ from storage.remote import mirror
 MANIFEST = "_manifest.json"
 
 
-FORMAT = 2
+FORMAT = 3
 """Version of the store's layout; raised whenever an older Heirloom could not read the new one."""
 
 

@@ -9,8 +9,10 @@ HUMAN, SYNTHETIC = "human", "synthetic"
 
 _TEXT = [("id", pa.string()), ("text", pa.string()), ("origin", pa.string()), ("source_generation", pa.int32())]
 
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-"""Messages of a conversation."""
+CONVERSATION = [("messages", pa.string()), ("tools", pa.string())]
+"""Columns of a record that is a conversation, null for any other: its messages, and the tools that they may call, as
+JSON. No nested type: arguments of tools have other fields in every record, which a nested type would fill with nulls.
+`text` is the conversation rendered as text."""
 
 HUMAN_RECORDS = pa.schema(
     [
@@ -20,12 +22,13 @@ HUMAN_RECORDS = pa.schema(
         ("license", pa.string()),
         ("text_hash", pa.string()),
         ("document_id", pa.string()),
-        ("messages", MESSAGES),
+        *CONVERSATION,
     ]
 )
 """A human record, for training or held out.
 
-`document_id` is its id in the source; `messages` is the conversation that `text` renders, if it is one."""
+`document_id` is its id in the source; `messages` and `tools` are the conversation that `text` renders, as JSON, if it is
+one."""
 
 TOPICS = pa.schema(
     [

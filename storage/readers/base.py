@@ -4,15 +4,17 @@ At most one block of a file is in memory. Rows are decoded in `storage/readers/d
 process.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from heirloom.errors import HeirloomError, one_line
+from storage.readers.conversations import TOOLS_COLUMN, Shape, find_shape
 
+DEFAULT_TEXT_COLUMN = "text"
 BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 32_768
 
@@ -24,7 +26,7 @@ NOT_UTF8 = "not UTF-8"
 class Columns:
     """Names of the columns of a source, the maximum length of a document, and the characters of CSV and TSV."""
 
-    text: str = "text"
+    text: str = DEFAULT_TEXT_COLUMN
     response: str | None = None
     document_id: str | None = None
     license: str | None = None
@@ -37,12 +39,31 @@ class Columns:
     escape: str | None = None
     prompt_input: str | None = None
     """Column to append to the prompt after an empty line, where it is not empty."""
+    shape: Shape | None = None
+    """Shape of conversations to read in place of the text, see `among`."""
+    optional: tuple[str, ...] = ()
+    """Further columns to read."""
 
     @property
     def names(self) -> list[str]:
         """Every column to read, the text first."""
-        names = (self.text, self.response, self.document_id, self.license, self.source, self.prompt_input)
+        own = self.shape.columns if self.shape else (self.text,)
+        names = (*own, self.response, self.document_id, self.license, self.source, self.prompt_input, *self.optional)
         return list(dict.fromkeys(name for name in names if name))
+
+    def among(self, present: Collection[str]) -> "Columns":
+        """Return the columns to read of those that are present.
+
+        Without a column of the default name for the text, the columns of a known shape of conversations are read.
+        """
+        if self.shape:
+            return self
+        shape = None
+        if self.text == DEFAULT_TEXT_COLUMN and self.text not in present and not self.response:
+            shape = find_shape(present)
+        expected = shape.optional if shape else (TOOLS_COLUMN,)
+        optional = tuple(name for name in expected if name in present)
+        return replace(self, shape=shape, optional=optional) if shape or optional else self
 
 
 class Document(NamedTuple):
@@ -55,6 +76,10 @@ class Document(NamedTuple):
     document_id: str | None = None
     response: Any = None
     error: str = ""
+    tools: Any = None
+    """Tools that a conversation offers, as the source has them."""
+    shape: str = ""
+    """What the source's conversations were taken for, by its common name; empty for a text."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,8 @@ class Block:
     position: int = 0
     unread_columns: Sequence[str] = ()
     """Columns of the source that are not read; lines of JSON have their own."""
+    columns: "Columns | None" = None
+    """Columns of the source that are read, where all rows have the same ones."""
 
     def size(self) -> int:
         """Return the approximate number of bytes of text in the block."""

@@ -1,8 +1,6 @@
 """Decode the rows of a block: each one becomes a document, or the reason why it cannot be ingested."""
 
-import ast
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
@@ -13,6 +11,7 @@ import pyarrow as pa
 
 from heirloom.errors import HeirloomError
 from storage.readers.base import NOT_UTF8, TOO_LONG, Block, Columns, Document
+from storage.readers.conversations import MESSAGES_TEXT, TOOLS_COLUMN, decode_messages, no_text, shape_name
 from storage.readers.discovery import find_files, read_sources
 
 Cells: TypeAlias = dict[str, Any]
@@ -30,6 +29,8 @@ def documents(block: Block, columns: Columns, unread: Counter[str] | None = None
     if block.kind == "documents":
         yield from block.rows
         return
+    # A block of a format with one set of columns for all rows knows which of them were read.
+    columns = block.columns or columns
     source, text, longest = block.source, columns.text, columns.max_length
     simple = columns.names == [text]
     readers: dict[str, Callable[[Sequence[Any], Columns], Iterator[Cells | str]]] = {
@@ -62,7 +63,8 @@ def _count_unread(
         yield row
     counts = Counter(dict.fromkeys(block.unread_columns, num_rows))
     for layout, num_layout_rows in layouts.items():
-        counts.update(dict.fromkeys((name for name in layout if name not in columns.names), num_layout_rows))
+        names = columns.among(layout).names
+        counts.update(dict.fromkeys((name for name in layout if name not in names), num_layout_rows))
     # A key of JSON may contain a lone surrogate, which cannot be stored as UTF-8.
     unread.update({name.encode("utf-8", "replace").decode(): count for name, count in counts.items()})
 
@@ -84,16 +86,18 @@ def read_documents(source: str, column: str, unread: Counter[str] | None = None)
 
 
 def _is_plain_text(content: Any, max_length: int) -> bool:  # noqa: ANN401
-    return isinstance(content, str) and len(content) <= max_length and not _MESSAGES_TEXT.match(content)
+    return isinstance(content, str) and len(content) <= max_length and not MESSAGES_TEXT.match(content)
 
 
 def _document(cells: Cells, source: str, row_number: int, columns: Columns) -> Document:
+    columns = columns.among(cells)
     content, response = cells.get(columns.text), cells.get(columns.response) if columns.response else None
-    reason = ""
-    if isinstance(content, str) and len(content) > columns.max_length:
+    if columns.shape:
+        content, reason = columns.shape.convert(cells)
+    elif isinstance(content, str) and len(content) > columns.max_length:
         reason = TOO_LONG
     else:
-        content, reason = _decode_messages(content)
+        content, reason = decode_messages(content)
     if not reason and not isinstance(content, str | list):
         reason = no_text(columns.text)
     if columns.response and not reason:
@@ -109,6 +113,8 @@ def _document(cells: Cells, source: str, row_number: int, columns: Columns) -> D
             reason = TOO_LONG if len(content) > columns.max_length else ""
     if columns.source:
         source = _to_text(cells.get(columns.source)) or source
+    is_conversation = isinstance(content, list) and not reason
+    shape = columns.shape.name if columns.shape else "messages"
     return Document(
         "" if reason else content,
         source,
@@ -117,72 +123,9 @@ def _document(cells: Cells, source: str, row_number: int, columns: Columns) -> D
         _to_text(cells.get(columns.document_id)) if columns.document_id else None,
         response,
         reason,
+        tools=cells.get(TOOLS_COLUMN) if is_conversation else None,
+        shape=(shape_name(content) if shape == "messages" else shape) if is_conversation else "",
     )
-
-
-_MESSAGES_TEXT = re.compile(
-    r"""\s*(?:\[\s*\{\s*["']|\{\s*["'](?:messages|conversations|role|from|content|value)["']\s*:\s*\[)"""
-)
-"""Beginning of a text that may be a serialized list of messages."""
-_MESSAGE_KEY = re.compile(r"""[\s\[{]*["'](?:role|from)["']\s*:""")
-_MAX_LITERAL_LENGTH = 1 << 20
-_ROLE_FIELDS, _CONTENT_FIELDS = ("role", "from"), ("content", "value")
-
-
-def _decode_messages(content: Any) -> tuple[Any, str]:  # noqa: ANN401
-    """Return messages as a list, from any of the stored shapes, and the reason if they cannot be decoded.
-
-    The shapes are a list of objects, an object of lists (`{"role": [...], "content": [...]}`, which Arrow and
-    `datasets` make of it), and either of them as JSON or as the text of a Python literal. Other values are returned
-    as they are.
-    """
-    if isinstance(content, str) and _MESSAGES_TEXT.match(content):
-        decoded, reason = _decode_literal(content)
-        messages, error = _decode_messages(decoded)
-        is_conversation = isinstance(messages, list) and all(_has_role(message) for message in messages)
-        return (messages if is_conversation else content), reason or error
-    if not isinstance(content, dict):
-        return content, ""
-    for wrapper in ("messages", "conversations"):
-        if isinstance(content.get(wrapper), list):
-            return content[wrapper], ""
-    for role_field, content_field in zip(_ROLE_FIELDS, _CONTENT_FIELDS, strict=True):
-        roles, texts = content.get(role_field), content.get(content_field)
-        if isinstance(roles, list) and isinstance(texts, list):
-            return _messages_of_lists(content)
-    return content, ""
-
-
-def _messages_of_lists(fields: dict[str, Any]) -> tuple[Any, str]:
-    lists = {name: values for name, values in fields.items() if isinstance(values, list)}
-    if len({len(values) for values in lists.values() if values}) > 1:
-        return None, "a conversation whose lists differ in length"
-    filled = {name: values for name, values in lists.items() if values}
-    return [dict(zip(filled, message, strict=True)) for message in zip(*filled.values(), strict=True)], ""
-
-
-def _decode_literal(text: str) -> tuple[Any, str]:
-    """Parse JSON or a Python literal; a text that is neither is an error only if it begins like a conversation."""
-    try:
-        return orjson.loads(text), ""
-    except ValueError:
-        pass
-    try:
-        return json.loads(text), ""
-    except (ValueError, RecursionError):
-        pass
-    if len(text) <= _MAX_LITERAL_LENGTH:
-        try:
-            # What `str()` makes of a list of messages, and so what CSV exports of such a column contain.
-            return ast.literal_eval(text.strip()), ""
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
-    begins_with_role = _MESSAGE_KEY.match(text) is not None
-    return None, "a conversation as text that is neither JSON nor a Python literal" if begins_with_role else ""
-
-
-def _has_role(message: object) -> bool:
-    return isinstance(message, dict) and any(isinstance(message.get(name), str) for name in _ROLE_FIELDS)
 
 
 def no_text_error(place: object, reasons: Counter[str], column: str, present: Sequence[str]) -> HeirloomError:
@@ -204,11 +147,6 @@ def no_text_error(place: object, reasons: Counter[str], column: str, present: Se
         listed = ", ".join(map(repr, present[:50])) or "none"
         advice = f"Name the text column with `--text-column`; other columns: {listed}."
     return HeirloomError(f"{place} has no text in column `{column}` ({counts or 'no rows'}). {advice}")
-
-
-def no_text(column: str) -> str:
-    """Return the reason for rejecting a row without text in a column."""
-    return f"no text in column {column}"
 
 
 def _to_text(value: object) -> str | None:

@@ -24,7 +24,7 @@ from storage.readers.base import (
     truncation_reason,
 )
 from storage.readers.delimited import LONG_LINE, Dialect, RowParser
-from storage.readers.parquet import read_batches, unread_columns
+from storage.readers.parquet import columns_of, read_batches, unread_columns
 
 
 def _jsonl(file: SourceFile, columns: Columns) -> Iterator[Block]:
@@ -48,6 +48,7 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
     header = next(rows_in_order, [])
     if isinstance(header, str):
         raise UnreadableFileError(file.path, "is not CSV", header.removeprefix("not CSV: "))
+    columns = columns.among(header)
     require_columns(file.path, columns, header, _delimiter_advice(columns, header))
     parser.num_cells = len(header)
     chosen = [header.index(name) for name in columns.names]
@@ -59,10 +60,10 @@ def _csv(file: SourceFile, columns: Columns) -> Iterator[Block]:
         rows.append(cells)
         size += sum(map(len, cells))
         if size > BLOCK_BYTES or len(rows) == BLOCK_ROWS:
-            yield Block(file.name, place, rows, "rows", state.position, unread)
+            yield Block(file.name, place, rows, "rows", state.position, unread, columns)
             place, size, rows = place + len(rows), 0, []
     if rows:
-        yield Block(file.name, place, rows, "rows", state.position, unread)
+        yield Block(file.name, place, rows, "rows", state.position, unread, columns)
     if state.reason:
         yield _rejected_rest(file, place + len(rows), state.reason)
 
@@ -87,12 +88,13 @@ def _delimiter_advice(columns: Columns, header: Sequence[str]) -> str:
 
 def _parquet(file: SourceFile, columns: Columns) -> Iterator[Block]:
     place = 0
+    columns = columns_of(file, columns)
     try:
         unread: list[str] | None = None
         for batches, position in read_batches(file, columns):
             # Only now the file is known to be readable.
             unread = unread_columns(file, columns) if unread is None else unread
-            yield Block(file.name, place, batches, "batches", position, unread)
+            yield Block(file.name, place, batches, "batches", position, unread, columns)
             place += sum(batch.num_rows for batch in batches)
     except (pa.ArrowException, OSError) as error:
         yield _rejected_rest(file, place, one_line(error))

@@ -25,12 +25,17 @@ def read_dataset(source: str, columns: Columns) -> Iterator[Block]:
     """
     name, _, arguments = source.removeprefix(HF_PREFIX).partition("?")
     place = 0
-    for batch in _open(source, name, dict(parse_qsl(arguments)), columns):
-        yield Block(name, place, [batch], "batches")
+    dataset = _open(source, name, dict(parse_qsl(arguments)))
+    known = list(dataset.column_names or columns.names)
+    columns = columns.among(known)
+    require_columns(source, columns, known)
+    unread = [column for column in known if column not in columns.names]
+    for batch in _batches(source, dataset, columns):
+        yield Block(name, place, [batch], "batches", unread_columns=unread, columns=columns)
         place += batch.num_rows
 
 
-def _open(source: str, name: str, arguments: dict[str, str], columns: Columns) -> Iterator[pa.RecordBatch]:
+def _open(source: str, name: str, arguments: dict[str, str]) -> Any:  # noqa: ANN401  (a dataset of either kind)
     try:
         import datasets
     except ImportError as error:
@@ -48,8 +53,10 @@ def _open(source: str, name: str, arguments: dict[str, str], columns: Columns) -
         if split not in dataset:
             raise HeirloomError(f"{source} has no split {split!r}; its splits: {', '.join(dataset)}")
         dataset = dataset[split]
-    known = list(dataset.column_names or columns.names)
-    require_columns(source, columns, known)
+    return dataset
+
+
+def _batches(source: str, dataset: Any, columns: Columns) -> Iterator[pa.RecordBatch]:  # noqa: ANN401
     try:
         for table in dataset.select_columns(columns.names).with_format("arrow").iter(_ROWS):
             yield from table.to_batches()

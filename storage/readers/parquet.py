@@ -27,13 +27,8 @@ def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.R
         UnreadableFileError: it is not a Parquet file, or has no such column.
         pa.ArrowException, OSError: the file is truncated or damaged.
     """
-    try:
-        # Without pre-buffering, row groups are read page by page and not kept in memory as a whole.
-        parquet = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
-        known = parquet.schema_arrow.names
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UnreadableFileError(file.path, "is not a Parquet file", one_line(error)) from error
-    require_columns(file.path, columns, known)
+    parquet = _open(file)
+    require_columns(file.path, columns, parquet.schema_arrow.names)
     groups = parquet.metadata.num_row_groups
     for group in range(groups):
         rows = _batch_rows(file.path, parquet.metadata.row_group(group), columns.names)
@@ -47,6 +42,26 @@ def read_batches(file: SourceFile, columns: Columns) -> Iterator[tuple[list[pa.R
                 pending, size, count = [], 0, 0
         if pending:
             yield pending, file.size * (group + 1) // groups
+
+
+def columns_of(file: SourceFile, columns: Columns) -> Columns:
+    """Return which columns of a Parquet file to read.
+
+    Raises:
+        UnreadableFileError: it is not a Parquet file.
+    """
+    return columns.among(_open(file).schema_arrow.names)
+
+
+def _open(file: SourceFile) -> pq.ParquetFile:
+    try:
+        # Without pre-buffering, row groups are read page by page and not kept in memory as a whole.
+        parquet = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
+        # Names that are not UTF-8 show only here.
+        parquet.schema_arrow.names  # noqa: B018
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(file.path, "is not a Parquet file", one_line(error)) from error
+    return parquet
 
 
 def unread_columns(file: SourceFile, columns: Columns) -> list[str]:

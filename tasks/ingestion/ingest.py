@@ -69,6 +69,8 @@ class SourceCounts:
     content_hash: str
     unread_columns: Counter[str]
     """Rows by column that was not read."""
+    shapes: Counter[str]
+    """Documents by what their conversations were taken for."""
 
 
 @task
@@ -134,6 +136,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
                         "reasons": dict(writers[output].reasons.most_common()),
                         "unread_columns": dict(counts.unread_columns.most_common(_MAX_LISTED_COLUMNS)),
                         "num_unread_columns": len(counts.unread_columns),
+                        "shapes": dict(counts.shapes.most_common()),
                     }
         return artifacts
 
@@ -190,7 +193,7 @@ def _read_sources(
     total_bytes = sum(file.size for source in sources for file in source.files)
     positions = deque[int]()
     num_documents, num_unreadable = Counter[str](), Counter[str]()
-    reasons, unread_columns = Counter[tuple[str, str]](), Counter[str]()
+    reasons, unread_columns, shapes = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
     content_hash = hashlib.sha256()
 
     def batches() -> Iterator[BlockBatch]:
@@ -205,6 +208,7 @@ def _read_sources(
         num_unreadable.update(result.unreadable)
         reasons.update(result.unread_reasons)
         unread_columns.update(result.unread_columns)
+        shapes.update(result.shapes)
         done = num_documents.total()
         per_second = done / max(1e-9, time.monotonic() - start)
         report(positions.popleft(), total_bytes, f"{done:,} documents, {per_second:,.0f}/s")
@@ -217,6 +221,7 @@ def _read_sources(
         num_documents=num_documents.total(),
         content_hash=content_hash.hexdigest()[:32],
         unread_columns=unread_columns,
+        shapes=shapes,
     )
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation.chat import Message, parse_messages, render_chat, to_messages
+from curation.chat import Conversation, parse_conversation, render_chat, to_json, to_messages
 from curation.dedup.exact import exact_key
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import has_word, normalize, split_passages
-from storage.artifacts.schemas import MESSAGES, REJECTED_DOCUMENTS
+from storage.artifacts.schemas import CONVERSATION, REJECTED_DOCUMENTS
 from storage.index.partitioned_scratch import PartitionedScratch
 from storage.readers.base import Block, Columns, Document
 from storage.readers.documents import documents
@@ -35,7 +35,7 @@ RECORD_SCHEMA = pa.schema(
         ("row_number", pa.int64()),
         ("license", pa.string()),
         ("document_id", pa.string()),
-        ("messages", MESSAGES),
+        *CONVERSATION,
     ]
 )
 """A record before deduplication. `order` numbers records in reading order: batch number << 32, plus the position."""
@@ -60,7 +60,7 @@ class HumanText(NamedTuple):
     """Text as UTF-8."""
     hash: bytes
     exact_key: bytes
-    messages: list[Message] | None
+    conversation: Conversation | None
 
 
 class Rejection(NamedTuple):
@@ -91,7 +91,9 @@ class ReadResult:
     unread_reasons: Counter[tuple[str, str]]
     """Documents whose text could not be read, by file and reason."""
     unread_columns: Counter[str]
-    """Rows by column that was not read."""
+    """Rows by column that was not read, and messages by field that was not: `messages[].weight`."""
+    shapes: Counter[str]
+    """Documents by what their conversations were taken for."""
     reasons: Counter[str]
     """Rejected documents by reason."""
     content_hash: bytes
@@ -140,12 +142,13 @@ def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBa
     texts: list[HumanText] = []
     rejections: list[Rejection] = []
     num_documents, num_unreadable = Counter[str](), Counter[str]()
-    unread_reasons, unread_columns = Counter[tuple[str, str]](), Counter[str]()
+    unread_reasons, unread_columns, shapes = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
     columns = input_columns(settings)
     for block in batch.blocks:
         for document in documents(block, columns, unread_columns):
             num_documents[block.source] += 1
-            reason = document.error or _append_texts(document, settings, texts)
+            shapes.update([document.shape] if document.shape else ())
+            reason = document.error or _append_texts(document, settings, texts, unread_columns)
             if reason:
                 if document.error:
                     num_unreadable[block.source] += 1
@@ -161,6 +164,7 @@ def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBa
         unreadable=num_unreadable,
         unread_reasons=unread_reasons,
         unread_columns=unread_columns,
+        shapes=shapes,
         reasons=Counter(rejection.reason for rejection in rejections),
         content_hash=_content_hash(texts, rejections),
     )
@@ -172,21 +176,19 @@ def index_previous_keys(keys_table: PartitionedScratch, batch_number: int, texts
     _write_keys(keys_table, batch_number, [exact_key(normalize(text)) for text in texts], hashes)
 
 
-def _append_texts(document: Document, settings: IngestSettings, texts: list[HumanText]) -> str:
-    """Append the texts of a document; return the reason if there are none, else an empty string."""
-    content, messages = document.content, None
-    if document.response is not None:
-        if not isinstance(content, str):
-            return "prompt is not text"
-        messages = to_messages(content, document.response)
-    elif not isinstance(content, str):
-        parsed = parse_messages(content)
-        if isinstance(parsed, str):
-            return parsed
-        messages = parsed
-    whole_text = content if messages is None else render_chat(messages)
+def _append_texts(document: Document, settings: IngestSettings, texts: list[HumanText], unread: Counter[str]) -> str:
+    """Append the texts of a document; return the reason if there are none, else an empty string.
+
+    Fields of messages that are not stored are counted in `unread`.
+    """
+    conversation = _conversation(document, settings)
+    if isinstance(conversation, str):
+        return conversation
+    if conversation:
+        unread.update(f"messages[].{name}" for name in conversation.unread_fields)
+    whole_text = document.content if conversation is None else render_chat(conversation.messages)
     if settings.passage_length_chars is None:
-        return "" if _append_text(whole_text, document, messages, texts) else "no words"
+        return "" if _append_text(whole_text, document, conversation, texts) else "no words"
     num_passages = 0
     for passage in split_passages(whole_text, *settings.passage_length_chars):
         # A passage of a conversation is not a conversation, so it has no messages.
@@ -194,13 +196,25 @@ def _append_texts(document: Document, settings: IngestSettings, texts: list[Huma
     return "" if num_passages else "no passage of the required length"
 
 
-def _append_text(text: str, document: Document, messages: list[Message] | None, texts: list[HumanText]) -> bool:
+def _conversation(document: Document, settings: IngestSettings) -> Conversation | str | None:
+    """Return the conversation of a document, the reason if it is malformed, or None for a text."""
+    content = document.content
+    if document.response is not None:
+        if not isinstance(content, str):
+            return "prompt is not text"
+        content = to_messages(content, document.response)
+    if isinstance(content, str):
+        return None
+    return parse_conversation(content, document.tools, think_tags=settings.think_tags)
+
+
+def _append_text(text: str, document: Document, conversation: Conversation | None, texts: list[HumanText]) -> bool:
     normalized = normalize(text)
     if not has_word(normalized):
         return False
     # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     encoded = text.encode("utf-8", "replace")
-    texts.append(HumanText(document, encoded, _hash(encoded), exact_key(normalized), messages))
+    texts.append(HumanText(document, encoded, _hash(encoded), exact_key(normalized), conversation))
     return True
 
 
@@ -214,7 +228,10 @@ def _content_hash(texts: Sequence[HumanText], rejections: Sequence[Rejection]) -
         for text in texts
     ]
     described = repr((origins, [tuple(rejection) for rejection in rejections])).encode("utf-8", "surrogatepass")
-    return sha256(described + b"".join(text.hash for text in texts)).digest()
+    # Ids, names and tools are not part of the text.
+    conversations = [text.conversation for text in texts if text.conversation]
+    columns = [(to_json(each.messages), to_json(each.tools)) for each in conversations]
+    return sha256(described + b"".join(text.hash for text in texts) + repr(columns).encode()).digest()
 
 
 def _record_table(texts: Sequence[HumanText], batch_number: int, settings: IngestSettings) -> pa.Table:
@@ -231,25 +248,11 @@ def _record_table(texts: Sequence[HumanText], batch_number: int, settings: Inges
             "row_number": [text.document.row_number for text in texts],
             "license": [text.document.license for text in texts],
             "document_id": [text.document.document_id for text in texts],
-            "messages": _message_array(texts),
+            "messages": [text.conversation and to_json(text.conversation.messages) for text in texts],
+            "tools": [text.conversation and to_json(text.conversation.tools) for text in texts],
         },
         schema=RECORD_SCHEMA,
     )
-
-
-def _message_array(texts: Sequence[HumanText]) -> pa.Array:
-    if not any(text.messages for text in texts):
-        return pa.nulls(len(texts), MESSAGES)
-    conversations = [text.messages and [_encodable(message) for message in text.messages] for text in texts]
-    return pa.array(conversations, MESSAGES)
-
-
-def _encodable(message: Message) -> Message:
-    """Replace lone surrogates, as in the text."""
-    return {
-        "role": message["role"].encode("utf-8", "replace").decode(),
-        "content": message["content"].encode("utf-8", "replace").decode(),
-    }
 
 
 def _write_keys(

@@ -183,6 +183,7 @@ def _human_records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
             "text_hash": rows["text_hash"],
             "document_id": rows["document_id"],
             "messages": rows["messages"],
+            "tools": rows["tools"],
         },
         schema=HUMAN_RECORDS,
     )

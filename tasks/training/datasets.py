@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.chat import Message, parse_chat_text, responses_with_context
+from curation.chat import Message, from_json, parse_chat_text, responses_with_context
 from curation.selection.preferences import PreferenceScore, annotated_pair, best_vs_worst_pairs, preference_scores
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
@@ -42,7 +42,7 @@ def eval_dataset(heldout: Artifact, objective: str) -> list[Text]:
     rows = read_table(heldout.folder, ["text", "messages"]).to_pylist()
     if objective != "sft":
         return [row["text"] for row in rows]
-    return [text for row in rows for text in _responses(row, row["messages"], "")]
+    return [text for row in rows for text in _responses(row, _messages(row), "")]
 
 
 def build_preference_pairs(
@@ -130,9 +130,14 @@ def _responses(row: dict[str, Any], messages: Sequence[Message] | None, prompt: 
     return [(prompt, text.removeprefix(prompt))] if prompt else [text]
 
 
-def _messages_by_id(human_train: Artifact) -> dict[str, list[Message]]:
+def _messages_by_id(human_train: Artifact) -> dict[str, Sequence[Message]]:
     rows = read_table(human_train.folder, ["id", "messages"]).to_pylist()
-    return {row["id"]: row["messages"] for row in rows if row["messages"]}
+    return {row["id"]: messages for row in rows if (messages := _messages(row))}
+
+
+def _messages(row: dict[str, Any]) -> Sequence[Message] | None:
+    conversation = from_json(row["messages"])
+    return conversation.messages if conversation else None
 
 
 def _prompts_by_id(synthetic: Sequence[CuratedCandidates]) -> dict[str, str]:

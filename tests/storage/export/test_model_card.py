@@ -42,7 +42,7 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
         ("adapter_config.json", {"base_model_name_or_path": "../../../generation=0/attempt=1/model"}),
     ):
         (attempt / "adapter" / name).write_text(json.dumps(content))
-    (attempt / "adapter" / "_manifest.json").write_text(json.dumps({"format": 2, "files": {"adapter_config.json": {}}}))
+    (attempt / "adapter" / "_manifest.json").write_text(json.dumps({"format": 3, "files": {"adapter_config.json": {}}}))
     (tmp_path / "out").mkdir()
     assert _copy_model(attempt / "adapter", tmp_path / "out") == "base"
     assert (tmp_path / "out" / "base" / "config.json").exists()

@@ -262,8 +262,10 @@ def test_a_conversation_is_stored_as_text_and_as_messages(tmp_path: Path) -> Non
     settings = IngestSettings(text_column="prompt", response_column="answer")
     snapshot = ingest(tmp_path / "store", "pairs", [str(tmp_path / "pairs.jsonl")], settings)
     row = read_table(snapshot["human_train"].folder).to_pylist()[0]
-    assert row["messages"] == parse_chat_text(row["text"])
-    assert [message["role"] for message in row["messages"]] == ["user", "assistant"]
+    messages = json.loads(row["messages"])
+    assert messages == parse_chat_text(row["text"])
+    assert [message["role"] for message in messages] == ["user", "assistant"]
+    assert row["tools"] is None
 
 
 def test_one_process_and_many_processes_make_the_same_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,3 +373,30 @@ def _is_empty(path: Path) -> bool:
     if ".parquet" in path.name.lower():
         return pq.read_metadata(path).num_rows == 0
     return len([line for line in content.splitlines() if line.strip()]) <= 1
+
+
+def test_conversations_are_named_by_their_shape_and_their_other_fields_counted(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "say", "parameters": {"type": "object"}}}]
+    rows = []
+    for number, text in enumerate(human_texts(100)):
+        call = {"id": f"c{number}", "type": "function", "function": {"name": "say", "arguments": '{"n": 1}'}}
+        messages = [
+            {"role": "user", "content": f"Say {number}.", "weight": 1},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": text, "tool_call_id": f"c{number}"},
+            {"role": "assistant", "content": text, "reasoning_content": "It is short."},
+        ]
+        rows.append({"messages": messages, "tools": tools})
+    rows.append({"messages": rows[0]["messages"][:2] + rows[0]["messages"][3:]})
+    (tmp_path / "calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    snapshot = ingest(tmp_path / "store", "calls", [str(tmp_path / "calls.jsonl")], IngestSettings())
+    facts = read_manifest(snapshot["human_train"].folder)["facts"]
+    assert facts["shapes"] == {"OpenAI messages": 101}
+    assert facts["unread_columns"] == {"messages[].weight": 100}
+    reasons = read_manifest(snapshot["rejected_documents"].folder)["facts"]["reasons"]
+    assert reasons["a tool call without a result"] == 1
+    row = read_table(snapshot["human_train"].folder).to_pylist()[0]
+    assert json.loads(row["tools"]) == tools
+    _, called, _, answered = json.loads(row["messages"])
+    assert called["tool_calls"][0]["function"] == {"name": "say", "arguments": {"n": 1}}
+    assert answered["reasoning"] == "It is short."

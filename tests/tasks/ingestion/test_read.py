@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.chat import parse_chat_text, to_messages
+from curation.chat import parse_chat_text, to_json, to_messages
 from curation.splitting import IngestSettings, is_held_out
 from storage.artifacts.ids import text_hash
 from storage.readers.base import Block, Document
@@ -75,7 +75,8 @@ def test_a_conversation_keeps_its_messages_unless_it_is_split_into_passages(tmp_
     documents = [Document(messages, "a", 0), Document(prompt, "a", 1, response=response)]
     _, tables = _read(tmp_path / "whole", documents, IngestSettings())
     first, second = _records(tables)
-    assert first["messages"] == second["messages"] == parse_chat_text(str(first["text"])) == messages
+    assert first["messages"] == second["messages"] == to_json(messages)
+    assert parse_chat_text(str(first["text"])) == messages
     _, passages = _read(tmp_path / "passages", documents[:1], IngestSettings(passage_length_chars=(10, 60)))
     assert {row["messages"] for row in _records(passages)} == {None}
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from curation.chat import Message, render_chat, to_messages
+from curation.chat import Message, render_chat, to_json, to_messages
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.artifacts.ids import human_id
 from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, HUMAN_RECORDS
@@ -29,7 +29,7 @@ def scene(start_run: Callable[[str], StartedRun]) -> tuple[Attempt, Artifact, Ar
     """A corpus of two conversations, a plain text, and what models answered to prompts; one answer was dropped."""
     attempt = start_run("tiny").attempt(7)
     human = [
-        {"id": human_id(text), "text": text, "origin": "human", "messages": turns, "license": "MIT"}
+        {"id": human_id(text), "text": text, "origin": "human", "messages": to_json(turns or []), "license": "MIT"}
         for text, turns in ((render_chat(_TALK), _TALK), (render_chat(_JUDGED), _JUDGED), ("A plain text.", None))
     ]
     responses = [
