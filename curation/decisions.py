@@ -238,4 +238,5 @@ def _column(values: Any, data_type: pa.DataType) -> pa.Array:  # noqa: ANN401  (
         return pa.array([value.encode("utf-8", "replace").decode() for value in values], data_type)
 
 
-EMPTY_RECORDS = RecordSet((), (), ())
+# Of Arrow arrays, since converting a Python sequence imports pandas where it is installed.
+EMPTY_RECORDS = RecordSet(pa.nulls(0), pa.nulls(0), pa.nulls(0))

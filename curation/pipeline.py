@@ -33,7 +33,7 @@ from curation.filters.selection import BestOfFilter, DiversityFilter
 from curation.filters.user_filter import load_user_filter
 from curation.selection.best_of import BestOfSettings
 from curation.selection.diversity import DiversitySettings
-from curation.user_code import FILTERS, REWARDS, suggest_name
+from curation.user_code import FILTERS, REWARDS, UserCode, suggest_name
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
@@ -86,32 +86,42 @@ class CurateSettings(Settings):
     diversity: DiversitySettings = DiversitySettings()
 
     @model_validator(mode="after")
-    def _check_user_filters(self) -> Self:
-        names = [user_filter.name for user_filter in self.build_filters() if user_filter.name not in BUILTIN_FILTERS]
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise HeirloomError(f"curate.filters: two filters have the name {repeated[0]}; rename one of them")
+    def _check_names(self) -> Self:
+        """Refuse unknown names. The user's code is not imported: `build_filters` checks what only it can tell."""
+        for reference in self._user_filters:
+            FILTERS.resolve(reference, BUILTIN_FILTERS)
         for name in self.settings:
             if name in BUILTIN_FILTERS:
                 raise HeirloomError(f"curate.settings.{name}: settings of a built-in filter belong to curate.{name}")
+        if not self._user_filters:
+            self._check_settings_of([])
+        return self
+
+    @property
+    def _user_filters(self) -> list[str]:
+        return [name for name in self.filters if name not in BUILTIN_FILTERS]
+
+    def _check_settings_of(self, names: Sequence[str]) -> None:
+        for name in self.settings:
             if name not in names:
                 raise HeirloomError(
                     f"curate.settings.{name}: no filter of that name is in curate.filters{suggest_name(name, names)} "
                     f"Your own filters there: {', '.join(names) or 'none'}"
                 )
-        return self
 
     def build_filters(self) -> list[Filter]:
-        """The filters in their order, each with its settings.
+        """Import the user's filters, and return all filters in their order, each with its settings.
 
         Raises:
-            HeirloomError: a name is unknown, or a filter of the user cannot be loaded.
+            HeirloomError: a filter of the user cannot be loaded or does not accept its settings, two filters have one
+                name, or settings belong to no filter.
         """
-        return [self._build_filter(name) for name in self.filters]
-
-    @property
-    def needs_embeddings(self) -> bool:
-        """Whether a filter needs embeddings."""
-        return any("embeddings" in each.needs for each in self.build_filters())
+        filters = [self._build_filter(name) for name in self.filters]
+        names = [each.name for each in filters if each.name not in BUILTIN_FILTERS]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise HeirloomError(f"curate.filters: two filters have the name {repeated[0]}; rename one of them")
+        self._check_settings_of(names)
+        return filters
 
     @property
     def overlap(self) -> OverlapSettings:
@@ -122,23 +132,41 @@ class CurateSettings(Settings):
             ngram_length=self.decontamination.ngram_length,
         )
 
-    def resolve_auto(self, before: Mapping[str, Any] | None = None) -> Self:
+    def resolve_auto(self, before: Mapping[str, Any] | None = None, *, import_user_code: bool = True) -> Self:
         """Replace every `auto`: by the stored settings `before`, or else by what this machine supports.
+
+        Settings of embeddings are replaced only where a filter needs embeddings.
+
+        Args:
+            before: the resolved settings of an existing run.
+            import_user_code: whether to import the user's filters to read their needs. Without it, their embeddings
+                are resolved if those of `before` are.
 
         Raises:
             HeirloomError: a package that the settings require is not installed.
         """
-        if not self.needs_embeddings:
-            return self
         stored = (before or {}).get("embedding")
+        if import_user_code:
+            filters = self.build_filters()
+        else:
+            filters = [self._build_filter(name) for name in self.filters if name in BUILTIN_FILTERS]
+        needs_embeddings = any("embeddings" in each.needs for each in filters)
+        if not import_user_code and self._user_filters and stored:
+            needs_embeddings |= stored.get("backend", "auto") != "auto"
+        if not needs_embeddings:
+            return self
         return self.model_copy(update={"embedding": resolve_embedding(self.encoder, self.embedding, stored)})
+
+    def user_code(self) -> list[UserCode]:
+        """The user's filters and reward that a run imports. Nothing is imported here."""
+        code = [UserCode(FILTERS, reference) for reference in self._user_filters]
+        if "best_of" in self.filters and self.best_of.is_user_reward:
+            code.append(UserCode(REWARDS, self.best_of.objective))
+        return code
 
     def user_code_hashes(self) -> dict[str, str]:
         """Source digests of the user's filters and reward, by their references, for fingerprints."""
-        hashes = {name: FILTERS.source_hash(name) for name in self.filters if name not in BUILTIN_FILTERS}
-        if "best_of" in self.filters and self.best_of.is_user_reward:
-            hashes[self.best_of.objective] = REWARDS.source_hash(self.best_of.objective)
-        return hashes
+        return {code.reference: code.source_hash() for code in self.user_code()}
 
     def _build_filter(self, name: str) -> Filter:
         filter_class = BUILTIN_FILTERS.get(name)

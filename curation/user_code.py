@@ -44,12 +44,7 @@ class ExtensionPoint:
         Raises:
             HeirloomError: there is no such name, or its module cannot be imported.
         """
-        module_path, colon, name = self._target(reference, builtin_names).rpartition(":")
-        if not colon or not module_path or not name:
-            raise HeirloomError(
-                f"{self.setting}: `{reference}` is not a reference to a {self.noun}; "
-                "write package.module:name or file.py:name"
-            )
+        module_path, name = self.resolve(reference, builtin_names)
         try:
             module = _load_file(Path(module_path)) if module_path.endswith(".py") else _import(module_path)
         except (ImportError, OSError, SyntaxError) as error:
@@ -68,6 +63,24 @@ class ExtensionPoint:
                 f"{self.setting}: `{reference}` is a {type(found).__name__}; name a {self.noun}, which is callable"
             )
         return found
+
+    def resolve(self, reference: str, builtin_names: Collection[str] = ()) -> tuple[str, str]:
+        """The module or file of a reference, and the name of the object in it. Nothing is imported.
+
+        Args:
+            reference: an import path, a file path or the name of an entry point.
+            builtin_names: names that the setting accepts besides, for the message about an unknown one.
+
+        Raises:
+            HeirloomError: it is none of the three.
+        """
+        module_path, colon, name = self._target(reference, builtin_names).rpartition(":")
+        if not colon or not module_path or not name:
+            raise HeirloomError(
+                f"{self.setting}: `{reference}` is not a reference to a {self.noun}; "
+                "write package.module:name or file.py:name"
+            )
+        return module_path, name
 
     def source_hash(self, reference: str) -> str:
         """Digest of the source file of an object, for the fingerprint of what is computed with it.
@@ -107,6 +120,49 @@ PROMPT_TEMPLATES = ExtensionPoint(
     setting="prompts.template_name", noun="prompt template", group="heirloom.prompt_templates"
 )
 REWARDS = ExtensionPoint(setting="curate.best_of.objective", noun="reward", group="heirloom.rewards")
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """One object of a user's that a recipe names."""
+
+    extension_point: ExtensionPoint
+    reference: str
+
+    def load(self) -> object:
+        """Import the object.
+
+        Raises:
+            HeirloomError: there is no such object.
+        """
+        return self.extension_point.load(self.reference)
+
+    def source_hash(self) -> str:
+        """Digest of the source file of the object."""
+        return self.extension_point.source_hash(self.reference)
+
+    def source_file(self) -> str:
+        """The file, or the folder of the top-level package, that an import would read. Nothing is imported.
+
+        Raises:
+            HeirloomError: there is no such file or package.
+        """
+        module_path, _ = self.extension_point.resolve(self.reference)
+        if module_path.endswith(".py"):
+            if not Path(module_path).is_file():
+                raise HeirloomError(
+                    f"{self.extension_point.setting}: there is no file {module_path} in {Path.cwd()}, which "
+                    f"`{self.reference}` names"
+                )
+            return str(Path(module_path).resolve())
+        # Finding a submodule would import its parents; the top-level package is found without.
+        package = module_path.partition(".")[0]
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise HeirloomError(
+                f"{self.extension_point.setting}: {package} in `{self.reference}` is not installed and not on PYTHONPATH"
+            )
+        return next(iter(spec.submodule_search_locations or []), "") or spec.origin or ""
 
 
 def suggest_name(name: str, known: Collection[str]) -> str:

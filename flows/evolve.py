@@ -44,6 +44,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
     run = Run(site.synced().store, recipe.name)
     explicit, recipe = explicit_fields(recipe), resume_recipe(recipe, run)
     # Refuse what cannot run before anything is written.
+    recipe.import_user_code()
     newest_snapshot(site.store, recipe.dataset)
     require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
     require_review_server(recipe.review)

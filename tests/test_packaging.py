@@ -21,9 +21,23 @@ def test_the_default_site_loads() -> None:
     assert load_site(None, "elsewhere").store == Path("elsewhere")
 
 
-def test_reading_a_recipe_imports_neither_prefect_nor_torch_nor_vllm() -> None:
-    heavy = "{'prefect', 'torch', 'vllm', 'transformers'}"
-    code = f"import sys, flows.config.recipe, flows.terminal.dry_run, storage.query.catalog; print(sorted({heavy} & set(sys.modules)))"
+_HEAVY = {
+    *("prefect", "torch", "vllm", "transformers", "sentence_transformers"),
+    *("numba", "scipy", "datasketch", "pandas", "matplotlib", "jsonschema", "jinja2", "aiohttp"),
+}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from flows.config.loading import load_recipe; load_recipe('anchor')",
+        "import flows.terminal.dry_run",
+        "import storage.query.catalog",
+        "import flows.terminal.query_output",
+    ],
+)
+def test_reading_a_recipe_and_querying_import_no_heavy_library(statement: str) -> None:
+    code = f"import sys; {statement}; print(sorted({_HEAVY} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

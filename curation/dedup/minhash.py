@@ -21,7 +21,6 @@ from itertools import pairwise
 from typing import Self, TypeAlias
 
 import numpy as np
-from datasketch import MinHash
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -241,6 +240,9 @@ class _MinHasher:
 
     def signatures(self) -> Signatures:
         """Return the signatures of all texts, shape (texts, bands x rows)."""
+        # Imported here because datasketch imports pandas, redis and scipy, and reading a recipe needs none of them.
+        from datasketch import MinHash
+
         length = self.settings.num_bands * self.settings.rows_per_band
         multipliers, offsets = MinHash(num_perm=length, seed=1, scheme="affine32").permutations
         out = np.empty((len(self.texts), length), np.uint32)

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 Numbers = NDArray[np.float64]
 Interval = tuple[float | None, float | None]
@@ -30,11 +29,13 @@ def jackknife(value: float, without: Sequence[float], confidence: float = 0.95) 
         without: the estimates without each of the groups.
         confidence: coverage of the interval.
     """
+    from scipy.special import stdtrit  # slow to import, and reading a recipe imports this module
+
     groups = len(without)
     if groups < 2:
         return None, None
     standard_error = np.sqrt((groups - 1) / groups * np.square(np.array(without) - np.mean(without)).sum())
-    half_width = float(t.ppf((1 + confidence) / 2, groups - 1) * standard_error)
+    half_width = float(stdtrit(groups - 1, (1 + confidence) / 2) * standard_error)
     return value - half_width, value + half_width
 
 

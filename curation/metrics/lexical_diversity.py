@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import entropy as entropy_of
 
 from curation.metrics.ngram_counts import Counts, TokenizedTexts
 from curation.text import words
@@ -17,6 +16,8 @@ _MTLD_THRESHOLD = 0.72
 
 def entropy(counts: Counts) -> float:
     """Return the Shannon entropy of the shares in nats, -sum p ln p; 0 for no tokens."""
+    from scipy.stats import entropy as entropy_of  # slow to import, and reading a recipe imports this module
+
     return float(entropy_of(counts)) if counts.sum() else 0.0
 
 

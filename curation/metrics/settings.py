@@ -7,8 +7,10 @@ stored with them.
 
 from dataclasses import dataclass
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from curation.user_code import METRICS as CUSTOM_METRICS
+from curation.user_code import UserCode
 from heirloom.settings import Settings
 
 TEMPERATURES = (1.0, 0.7, 0.85, 1.2, 1.45, 1.75, 2.1, 2.6, 3.2, 4.0)
@@ -78,6 +80,17 @@ class EvalSettings(Settings):
         "(a "
         "folder), and returns numbers by name, which become metrics named `custom.NAME`, also for gate limits",
     )
+
+    @field_validator("custom_metrics")
+    @classmethod
+    def _are_references(cls, references: tuple[str, ...]) -> tuple[str, ...]:
+        for reference in references:
+            CUSTOM_METRICS.resolve(reference)
+        return references
+
+    def user_code(self) -> list[UserCode]:
+        """The user's metrics. Nothing is imported here."""
+        return [UserCode(CUSTOM_METRICS, reference) for reference in self.custom_metrics]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from curation.prompts.templates import (
 from curation.selection.apportionment import Shares, validate_shares
 from curation.selection.topics import TopicModel, TopicSteeringSettings
 from curation.text import first_n_words
-from curation.user_code import PROMPT_TEMPLATES
+from curation.user_code import PROMPT_TEMPLATES, UserCode
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
@@ -95,7 +95,7 @@ class PromptSettings(Settings):
                 "of them."
             )
         if self.is_user_template:
-            PROMPT_TEMPLATES.load(self.template_name, _BUILTIN_TEMPLATES)
+            PROMPT_TEMPLATES.resolve(self.template_name, _BUILTIN_TEMPLATES)
         elif self.template_name in TEMPLATES or self.template_name == "template":
             validate_template(self._template_text(), self.attributes)
         elif self.attributes:
@@ -121,6 +121,10 @@ class PromptSettings(Settings):
                 "`num_topics = 0`."
             )
         return self
+
+    def user_code(self) -> list[UserCode]:
+        """The user's prompt template, if there is one. Nothing is imported here."""
+        return [UserCode(PROMPT_TEMPLATES, self.template_name)] if self.is_user_template else []
 
     @property
     def is_user_template(self) -> bool:

@@ -35,7 +35,7 @@ class BestOfSettings(Settings):
     @classmethod
     def _is_known(cls, objective: str) -> str:
         if objective not in _BUILTIN_OBJECTIVES:
-            REWARDS.load(objective, _BUILTIN_OBJECTIVES)
+            REWARDS.resolve(objective, _BUILTIN_OBJECTIVES)
         return objective
 
     @property

@@ -102,7 +102,7 @@ def compare(
 
 @command(app, panel="Loop", example="heirloom plan anchor --set mix.policy=replace")
 def plan(recipe: RecipeSource, changes: Set = None, store: Store = None, site: SiteFile = None) -> None:
-    """Show what a run would do: finished artifacts, artifacts to compute, and settings."""
+    """Show what a run would do: finished artifacts, artifacts to compute, settings, and your code that it imports."""
     from flows.config.loading import load_recipe, load_site
     from flows.terminal.console import console
     from flows.terminal.dry_run import print_plan

@@ -15,6 +15,7 @@ from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.review import ReviewSettings
+from curation.user_code import UserCode
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 from storage.names import Name
@@ -93,12 +94,27 @@ class Recipe(Settings):
                 '"unconditional". Choose another template, or set `generate.teacher_api = "completions"`.'
             )
 
-    def resolve_auto(self, stored: Mapping[str, Any] | None = None) -> Self:
+    def user_code(self) -> list[UserCode]:
+        """Return the user's code that a run imports. Nothing is imported here."""
+        return [*self.prompts.user_code(), *self.curate.user_code(), *self.evaluate.user_code()]
+
+    def import_user_code(self) -> None:
+        """Import all of the user's code, so that a run does not start with code that it cannot use.
+
+        Raises:
+            HeirloomError: code cannot be loaded, or a filter does not accept its settings.
+        """
+        for code in self.user_code():
+            code.load()
+        self.curate.build_filters()
+
+    def resolve_auto(self, stored: Mapping[str, Any] | None = None, *, import_user_code: bool = True) -> Self:
         """Return the recipe with every `auto` replaced.
 
         Args:
             stored: the resolved recipe of an existing run, whose choices are kept. Without it, the choice depends on
                 the hardware and the packages of this machine.
+            import_user_code: whether to import the user's filters, to find out if they need embeddings.
 
         Raises:
             HeirloomError: the recipe needs a package that is not installed.
@@ -107,5 +123,5 @@ class Recipe(Settings):
         sampling = self.generate
         if stored and sampling.sampler == "auto":
             sampling = sampling.model_copy(update={"sampler": stored["generate"]["sampler"]})
-        curate = self.curate.resolve_auto(stored["curate"] if stored else None)
+        curate = self.curate.resolve_auto(stored["curate"] if stored else None, import_user_code=import_user_code)
         return self.model_copy(update={"generate": resolve_sampler(sampling, self.train), "curate": curate})

@@ -32,16 +32,21 @@ def explicit_fields(recipe: Recipe) -> list[str]:
     return sorted(_iter_explicit_fields(recipe, ""))
 
 
-def resume_recipe(recipe: Recipe, run: Run) -> Recipe:
+def resume_recipe(recipe: Recipe, run: Run, *, import_user_code: bool = True) -> Recipe:
     """Return the recipe with every `auto` replaced; if the run exists, with its stored values for unset fields.
+
+    Args:
+        recipe: the current recipe.
+        run: the run, which need not exist.
+        import_user_code: as for `Recipe.resolve_auto`.
 
     Raises:
         HeirloomError: the recipe needs a package that is not installed.
     """
     if not run.exists():
-        return recipe.resolve_auto()
+        return recipe.resolve_auto(import_user_code=import_user_code)
     stored, stored_explicit = run.recipe(), run.explicit_fields()
-    recipe = recipe.resolve_auto(stored=stored)
+    recipe = recipe.resolve_auto(stored=stored, import_user_code=import_user_code)
     # Without the list of explicit fields, a stored default cannot be distinguished from an explicit value: every
     # difference is drift.
     if stored_explicit is None:

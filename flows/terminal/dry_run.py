@@ -1,12 +1,13 @@
 """Print what a run would do: finished artifacts, artifacts to compute, and settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
 from curation.dedup.minhash import candidate_probability
+from curation.user_code import UserCode
 from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from flows.config.resume import resume_recipe
 from flows.config.site import Site
@@ -24,13 +25,13 @@ _SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def print_plan(console: Console, recipe: Recipe, site: Site) -> None:
-    """Print the plan of a run, and compute nothing.
+    """Print the plan of a run. Nothing is computed, and none of the user's code is imported.
 
     Raises:
         HeirloomError: the run would be refused: nothing is ingested, a package is missing, or the recipe has changed.
     """
     run = Run(site.synced().store, recipe.name)
-    recipe = resume_recipe(recipe, run)
+    recipe = resume_recipe(recipe, run, import_user_code=False)
     run.check_drift(recipe.model_dump(mode="json"), MUTABLE_FIELDS)
     snapshot = newest_snapshot(site.store, recipe.dataset)
     require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
@@ -47,8 +48,18 @@ def print_plan(console: Console, recipe: Recipe, site: Site) -> None:
     console.print(stages)
     for name in _TABLES:
         console.print(f"[bold]\\[{name}][/] {'; '.join(_settings_lines(getattr(recipe, name)))}", soft_wrap=True)
+    if user_code := recipe.user_code():
+        _print_user_code(console, user_code)
     if "minhash" in recipe.curate.filters:
         _print_candidate_probability(console, recipe)
+
+
+def _print_user_code(console: Console, user_code: Sequence[UserCode]) -> None:
+    console.print("[bold]your code[/], imported by the run and not by this plan:")
+    references = table("setting", "reference", "from", gap=1)
+    for code in user_code:
+        references.add_row(code.extension_point.setting, escape(code.reference), escape(code.source_file()))
+    console.print(references)
 
 
 def _stage_state(run: Run, generation: int, stage: str) -> str:

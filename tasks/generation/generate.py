@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.prompts.plan import PromptSpec
-from curation.user_code import PROMPT_TEMPLATES
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, Draft, read_table
 from storage.artifacts.ids import synthetic_id, text_hash
@@ -63,8 +62,8 @@ def generate(
         "seed": ctx.recipe.seed,
         "part": PART,
     }
-    if prompts.is_user_template:
-        settings["user_code"] = {prompts.template_name: PROMPT_TEMPLATES.source_hash(prompts.template_name)}
+    if user_code := prompts.user_code():
+        settings["user_code"] = {code.reference: code.source_hash() for code in user_code}
     parents = {"human_train": human.train}
     if excluded:
         parents["excluded_records"] = excluded

@@ -393,10 +393,10 @@ def test_the_completion_farthest_from_known_texts_is_kept_and_reaches_the_next_f
 
 
 def test_only_a_best_of_by_distance_needs_an_encoder() -> None:
-    assert not CurateSettings(filters=("best_of",)).needs_embeddings
-    assert CurateSettings.model_validate(
-        {"filters": ["best_of"], "best_of": {"objective": "distance"}}
-    ).needs_embeddings
+    by_diversity = CurateSettings(filters=("best_of",))
+    by_distance = CurateSettings.model_validate({"filters": ["best_of"], "best_of": {"objective": "distance"}})
+    assert [each.needs for each in by_diversity.build_filters()] == [{"metadata"}]
+    assert [each.needs for each in by_distance.build_filters()] == [{"metadata", "embeddings"}]
 
 
 _ODD = {

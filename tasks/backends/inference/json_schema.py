@@ -7,9 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
 from tasks.backends.types import Completion
 
 INVALID = "invalid_json"
@@ -22,6 +19,10 @@ def invalid_json_marker(schema: str) -> Callable[[Completion], Completion]:
     """
     if not schema:
         return lambda completion: completion
+    # Slow to import, and most recipes have no schema.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+
     validator = Draft202012Validator(json.loads(schema))
 
     def mark(completion: Completion) -> Completion:

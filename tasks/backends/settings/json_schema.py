@@ -2,9 +2,6 @@
 
 import json
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from heirloom.errors import HeirloomError
 
 
@@ -14,6 +11,10 @@ def validate_json_schema(schema: str) -> str:
     Raises:
         HeirloomError: the text is not JSON, or not a JSON schema.
     """
+    # Slow to import, and most recipes have no schema.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
     try:
         parsed = json.loads(schema)
         Draft202012Validator.check_schema(parsed)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from curation.decisions import RecordSet
 from curation.filters.base import FilterContext
 from curation.pipeline import BUILTIN_FILTERS, CurateSettings, order_filters, run_filters
+from heirloom.errors import HeirloomError
 
 _CODE = """
 from dataclasses import dataclass
@@ -118,14 +119,31 @@ def test_a_filter_has_settings_of_its_own(code: str) -> None:
         ({"MaxLength": {"characters": 0}}, r"curate\.settings\.MaxLength\.characters: Input should be greater than 0"),
         ({"MaxLength": {"letters": 3}}, r"curate\.settings\.MaxLength\.letters: Extra inputs are not permitted"),
         ({"MaxLenght": {}}, "no filter of that name is in curate.filters; did you mean `MaxLength`"),
-        ({"exact": {}}, r"settings of a built-in filter belong to curate\.exact"),
         ({"TooFew": {"most": 3}}, "takes no settings"),
     ],
 )
 def test_wrong_settings_of_a_filter_are_refused(code: str, settings: dict[str, object], message: str) -> None:
     filters = [f"{code}:MaxLength", f"{code}:TooFew"]
-    with pytest.raises(ValidationError, match=message):
-        CurateSettings.model_validate({"filters": filters, "settings": settings})
+    chosen = CurateSettings.model_validate({"filters": filters, "settings": settings})
+    with pytest.raises(HeirloomError, match=message):
+        chosen.build_filters()
+
+
+def test_settings_that_no_filter_can_have_are_refused_at_once(code: str) -> None:
+    with pytest.raises(ValidationError, match=r"settings of a built-in filter belong to curate\.exact"):
+        CurateSettings.model_validate({"filters": [f"{code}:MaxLength"], "settings": {"exact": {}}})
+    with pytest.raises(
+        ValidationError, match=r"curate\.settings\.MaxLength: no filter of that name .* filters there: none"
+    ):
+        CurateSettings.model_validate({"filters": ["exact"], "settings": {"MaxLength": {}}})
+
+
+def test_two_filters_of_one_name_are_refused(code: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(_CODE)
+    chosen = CurateSettings(filters=(f"{code}:MaxLength", f"{other}:MaxLength"))
+    with pytest.raises(HeirloomError, match="two filters have the name MaxLength; rename one of them"):
+        chosen.build_filters()
 
 
 def test_a_filter_gets_what_it_declares(code: str) -> None:

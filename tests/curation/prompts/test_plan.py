@@ -199,6 +199,8 @@ def test_a_user_function_returns_prompts_with_attributes() -> None:
     specs = _plan(PromptSettings(template_name="tests.curation.prompts.test_plan:numbered"), RECORDS, 7)
     assert [spec.text for spec in specs][:1] == ["number 0, after 3 records, seed 7"]
     assert [spec.attributes for spec in specs] == [{"place": "0"}, {"place": "1"}, {"place": "2"}]
+    with pytest.raises(ValueError, match="nowhere in `nowhere:there` cannot be imported"):
+        _plan(PromptSettings(template_name="nowhere:there"), RECORDS, 7)
     with pytest.raises(ValueError, match="returned 2 prompts; it must return exactly the 3"):
         _plan(PromptSettings(template_name="tests.curation.prompts.test_plan:too_few"), RECORDS, 7)
 
@@ -226,7 +228,7 @@ def test_a_user_function_returns_prompts_with_attributes() -> None:
             "which is not in `attributes`",
         ),
         ({"template_name": "persona"}, "Unknown placeholder {persona}"),
-        ({"template_name": "nowhere:there"}, "nowhere in `nowhere:there` cannot be imported"),
+        ({"template_name": ":there"}, "`:there` is not a reference to a prompt template"),
         (
             {"template_name": "unconditional", "topic_steering": {"num_topics": 3}},
             "need prompts made from human records",

@@ -17,6 +17,7 @@ from curation.selection.best_of import (
 )
 from curation.selection.routing import assign_by_thompson_sampling, assign_round_robin, underrepresented_shares
 from curation.selection.sampling import fill_to_total, rarest_word_bin, systematic_sample
+from heirloom.errors import HeirloomError
 
 _NAN = float("nan")
 
@@ -168,9 +169,8 @@ def test_a_function_of_ones_own_scores_prompts_with_their_texts() -> None:
         score_responses(BestOfSettings(objective="tests.curation.selection.test_best_of:too_few"), ["", ""], ["a", "b"])
 
 
-@pytest.mark.parametrize("objective", ["beauty", "nowhere:found"])
-def test_an_objective_that_is_not_there_is_refused(objective: str) -> None:
-    with pytest.raises(
-        ValidationError, match=r"no reward `beauty`. Known names: length|nowhere in `nowhere:found` cannot be imported"
-    ):
-        BestOfSettings(objective=objective)
+def test_an_objective_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"no reward `beauty`. Known names: length"):
+        BestOfSettings(objective="beauty")
+    with pytest.raises(HeirloomError, match="nowhere in `nowhere:found` cannot be imported"):
+        score_responses(BestOfSettings(objective="nowhere:found"), [""], ["a"])

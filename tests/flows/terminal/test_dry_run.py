@@ -11,6 +11,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from flows.terminal.dry_run import print_plan
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import ArtifactMissingError, DriftError
 from tasks.ingestion.eval_sets import add_eval_set
 from tasks.orchestration.prefect import without_prefect
@@ -55,6 +56,50 @@ def test_a_plan_is_refused_like_the_run(ingested: Site, recipe: Recipe) -> None:
         plan_text(recipe.model_copy(update={"seed": 7}), ingested)
     with pytest.raises(ArtifactMissingError, match="There is no dataset 'absent'"):
         plan_text(recipe.model_copy(update={"dataset": "absent", "name": "x"}), ingested)
+
+
+def test_a_plan_lists_user_code_and_imports_none_of_it(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
+    imported, code = tmp_path / "imported", tmp_path / "mine.py"
+    code.write_text(
+        f"from curation.decisions import FilterResult\nopen({str(imported)!r}, 'a').write('x')\n"
+        "class Keep:\n    needs = ('embeddings',)\n"
+        "    def apply(self, records, context):\n        return FilterResult(reason=[''] * len(records))\n"
+        "def prompts(records, count, seed):\n    return ['a'] * count\n"
+        "def score(texts):\n    return {'score': 1.0}\n"
+        "def reward(prompts, texts):\n    return [1.0] * len(texts)\n"
+    )
+    values = recipe.model_dump(mode="json") | {"num_generations": 1}
+    values["prompts"] |= {"template_name": f"{code}:prompts", "completions_per_prompt": 2}
+    values["curate"] |= {"filters": ["best_of", f"{code}:Keep"], "best_of": {"objective": f"{code}:reward"}}
+    values["evaluate"] |= {"custom_metrics": [f"{code}:score"]}
+    with_code = Recipe.model_validate(values)
+    text = plan_text(with_code, ingested)
+    assert [code.reference.partition(":")[2] for code in with_code.user_code()] == [
+        "prompts",
+        "Keep",
+        "reward",
+        "score",
+    ]
+    settings = ("prompts.template_name", "curate.filters", "curate.best_of.objective", "evaluate.custom_metrics")
+    assert [name for name in settings if name in text.split("imported by the run")[1]] == [*settings]
+    assert not imported.exists()
+    with without_prefect():
+        evolve(with_code, ingested)
+    assert imported.exists()
+    imported.unlink()
+    assert "to make" not in plan_text(with_code, ingested)
+    assert not imported.exists()
+
+
+def test_a_plan_and_a_run_with_code_that_is_not_there_are_refused(ingested: Site, recipe: Recipe) -> None:
+    values = recipe.model_dump(mode="json")
+    values["evaluate"] |= {"custom_metrics": ["absent.py:score"]}
+    without_code = Recipe.model_validate(values)
+    with pytest.raises(HeirloomError, match=r"evaluate\.custom_metrics: there is no file absent\.py"):
+        plan_text(without_code, ingested)
+    with without_prefect(), pytest.raises(HeirloomError, match=r"absent\.py in `absent\.py:score` cannot be imported"):
+        evolve(without_code, ingested)
+    assert not (ingested.store / "runs" / recipe.name).exists()
 
 
 def test_a_plan_shows_changed_tables_and_lists(ingested: Site, recipe: Recipe) -> None:
