@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from tasks.backends.inference.transformers_decoding import beam_search, sample_completion
-from tasks.backends.models.loading import load_model, load_tokenizer, max_positions
-from tasks.backends.models.scoring import batch_nll, tokenize
+from tasks.backends.models.loading import load_model, load_tokenizer, max_positions, native_dtype
+from tasks.backends.models.scoring import batch_nll, length_sorted_batches, tokenize
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
@@ -37,19 +37,22 @@ def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingRes
 
 
 def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
-    """Return the negative log-likelihood of each text with its end token, truncated to the context of the model."""
-    tokenizer, network = load_tokenizer(model), load_model(model)
+    """Return the negative log-likelihood of each text with its end token, truncated to the context of the model.
+
+    One forward pass serves all temperatures. The model is computed in its stored data type if this hardware has it.
+    """
+    dtype = native_dtype(model)
+    tokenizer, network = load_tokenizer(model), load_model(model, dtype)
     max_length = max_positions(network)
     encoded = [tokenize(tokenizer, text)[:max_length] for text in texts]
-    order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
     scores: list[Score | None] = [None] * len(encoded)
-    for start in range(0, len(order), 32):
-        batch = order[start : start + 32]
-        for place, nats in zip(
-            batch, batch_nll(network, [encoded[place] for place in batch], temperatures), strict=True
-        ):
-            scores[place] = Score(tokens=len(encoded[place]) - 1, nll=nats)
-        progress(min(start + 32, len(order)), len(order))
+    num_done = 0
+    for batch in length_sorted_batches([len(ids) for ids in encoded], network.device):
+        nll = batch_nll(network, [encoded[index] for index in batch], temperatures)
+        for index, nats in zip(batch, nll, strict=True):
+            scores[index] = Score(tokens=len(encoded[index]) - 1, nll=nats, dtype=str(dtype).removeprefix("torch."))
+        num_done += len(batch)
+        progress(num_done, len(encoded))
     return [found for found in scores if found is not None]
 
 

@@ -44,6 +44,8 @@ class Score:
 
     tokens: int
     nll: tuple[float, ...]
+    dtype: str = "float64"
+    """Data type that the model was computed in. Toy models have float64."""
 
 
 class LogPoint(NamedTuple):

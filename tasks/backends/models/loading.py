@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError, one_line
 from tasks.backends.models.adapters import adapter_base_path
+
+_MAX_EAGER_POSITIONS = 512
+"""Longest context of models whose attention is computed in the plain form."""
 
 
 def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
@@ -33,15 +36,46 @@ def split_adapter(model: Path | str) -> tuple[str, Path | None]:
     return (base, Path(model)) if base else (str(model), None)
 
 
-def load_model(model: Path) -> PreTrainedModel:
-    """Load a model in float32, on the GPU if there is one. An adapter is merged into its base."""
+def load_model(model: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load a model on the GPU if there is one. An adapter is merged into its base."""
     base, adapter = split_adapter(model)
-    network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    config = AutoConfig.from_pretrained(base)
+    # Attention in the plain form has memory of length x length; up to this length it is the faster one on a CPU.
+    is_short = (getattr(config, "max_position_embeddings", None) or sys.maxsize) <= _MAX_EAGER_POSITIONS
+    network = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager" if is_short else None)
     if adapter:
         from peft import PeftModel
 
         network = PeftModel.from_pretrained(network, adapter).merge_and_unload()
-    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return network.to(default_device()).eval()
+
+
+def stored_dtype(model: Path | str) -> torch.dtype:
+    """Return the data type that the weights of a model are stored in; for an adapter, those of its base."""
+    dtype = AutoConfig.from_pretrained(split_adapter(model)[0]).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def native_dtype(model: Path | str) -> torch.dtype:
+    """Return the data type to compute with a model in: the stored one if this hardware has it, else float32."""
+    dtype = stored_dtype(model)
+    if dtype == torch.bfloat16 and has_bfloat16(default_device()):
+        return dtype
+    if dtype == torch.float16 and torch.cuda.is_available():
+        return dtype
+    return torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def default_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def max_positions(network: PreTrainedModel) -> int:

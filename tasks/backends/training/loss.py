@@ -1,4 +1,4 @@
-"""Cross-entropy in chunks, so that the logits of a whole step are never in memory at once.
+"""Cross-entropy in chunks, so that the logits of a whole step, or of a batch of held-out text, are never in memory at once.
 
 The logits of a small model are most of the memory traffic of a training step. Loss and gradients of a chunk are
 computed together, while it is in cache. The result equals the plain loss up to rounding.
@@ -17,7 +17,7 @@ _GPU_CHUNK_ROWS = 8192
 
 
 class LlamaWithChunkedLoss(LlamaForCausalLM):
-    """A Llama whose training loss is computed in chunks. Without labels it is the plain Llama."""
+    """A Llama whose loss is computed in chunks, in training and on held-out text. Without labels it is the plain Llama."""
 
     def __init__(self, config: LlamaConfig) -> None:
         """Build the network. transformers derives the loss type from the class name, so it is set explicitly."""
@@ -25,13 +25,12 @@ class LlamaWithChunkedLoss(LlamaForCausalLM):
         self.loss_type = "ForCausalLM"
 
     def forward(self, input_ids: Any = None, labels: Any = None, num_items_in_batch: Any = None, **rest: Any) -> Any:  # noqa: ANN401
-        """Return the next-token loss in training, else the output of the parent class.
+        """Return the next-token loss, without logits; without labels, the output of the parent class.
 
         The loss is the mean over all tokens or, with gradient accumulation, the sum divided by `num_items_in_batch`.
         """
-        if labels is None or not self.training:
-            batch_items = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
-            return super().forward(input_ids=input_ids, labels=labels, **batch_items, **rest)
+        if labels is None:
+            return super().forward(input_ids=input_ids, **rest)
         hidden = self.model(input_ids=input_ids, use_cache=False, **rest).last_hidden_state[:, :-1]
         rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels[:, 1:].reshape(-1)
         unmasked = targets >= 0
@@ -39,7 +38,24 @@ class LlamaWithChunkedLoss(LlamaForCausalLM):
             rows, targets = rows[unmasked], targets[unmasked]
         # With all targets masked the loss is 0.
         count = max(1, len(rows) if num_items_in_batch is None else int(num_items_in_batch))
+        if not torch.is_grad_enabled():
+            return CausalLMOutputWithPast(loss=_sum_nll(rows, self.lm_head.weight, targets) / count)
         return CausalLMOutputWithPast(loss=_ChunkedCrossEntropy.apply(rows, self.lm_head.weight, targets, count))
+
+
+def _sum_nll(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the summed negative log-likelihood of the targets, without gradients."""
+    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    size = _chunk_rows(hidden)
+    for start in range(0, len(hidden), size):
+        # Under autocast the product is in the lower data type.
+        logits = torch.nn.functional.linear(hidden[start : start + size], weight).float()
+        total += torch.nn.functional.cross_entropy(logits, targets[start : start + size], reduction="sum")
+    return total
+
+
+def _chunk_rows(hidden: torch.Tensor) -> int:
+    return _CPU_CHUNK_ROWS if hidden.device.type == "cpu" else _GPU_CHUNK_ROWS
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -48,7 +64,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         kind = hidden.device.type
         cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         low = torch.get_autocast_dtype(kind) if cast else hidden.dtype
-        size = _CPU_CHUNK_ROWS if kind == "cpu" else _GPU_CHUNK_ROWS
+        size = _chunk_rows(hidden)
         rows, narrow = hidden.to(low), weight.to(low)
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from tasks.backends.models.loading import has_bfloat16
+
 _MAX_BATCH_WEIGHTS = 2**24
 """Maximum number of weights in one batch: more need memory and save no time."""
 
@@ -62,13 +64,6 @@ def orthogonal(
             for index, matrix in zip(batch, solved, strict=True):
                 result[index] = matrix if matrices[index].shape == matrix.shape else matrix.T
     return result
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def _as_wide(matrix: torch.Tensor) -> torch.Tensor:

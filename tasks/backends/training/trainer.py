@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from heirloom.errors import HeirloomError, one_line
+from tasks.backends.models.loading import has_bfloat16
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.callbacks import (
     CHECKPOINTS_FOLDER,
@@ -36,7 +37,6 @@ from tasks.backends.training.callbacks import (
 from tasks.backends.training.data import IGNORE_INDEX, PackedDataset, TrainPlan, build_train_plan, eval_blocks
 from tasks.backends.training.export import export_model
 from tasks.backends.training.model import build_model
-from tasks.backends.training.muon import has_bfloat16
 from tasks.backends.training.optim import build_optimizer
 from tasks.backends.types import Progress, TrainingCorpus, TrainingResult, TrainJob
 
@@ -45,6 +45,8 @@ _OOM_PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
 _NUM_EVALUATIONS = 12
 """Evaluations during one training, with `load_best_model_at_end`."""
 _EARLY_STOPPING_PATIENCE = 3
+_MAX_EVAL_TOKENS = 8192
+"""Tokens in a batch of held-out text, on each device."""
 _LR_SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 """`train.lr_scheduler`: the name that transformers has for it."""
 _BF16_MIN_WIDTH = 512
@@ -272,7 +274,7 @@ def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: i
         arguments |= {
             "eval_strategy": "steps",
             "eval_steps": interval,
-            "per_device_eval_batch_size": 32,
+            "per_device_eval_batch_size": min(32, max(1, _MAX_EVAL_TOKENS // settings.context_length)),
             "save_strategy": "steps",
             "save_steps": interval,
             "load_best_model_at_end": True,

@@ -69,11 +69,16 @@ def test_without_labels_it_answers_as_the_plain_llama() -> None:
     torch.testing.assert_close(sliced(input_ids=ids).logits, plain(input_ids=ids).logits)
 
 
-def test_a_held_out_loss_is_that_of_the_plain_llama() -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize(("rows", "length"), [(2, 20), (11, 60)])
+def test_a_held_out_loss_is_that_of_the_plain_llama_without_its_logits(rows: int, length: int, bfloat16: bool) -> None:
     sliced, plain = (network.eval() for network in _pair())
-    ids = torch.arange(40).reshape(2, 20)
-    expected = plain(input_ids=ids, labels=ids).loss
-    torch.testing.assert_close(sliced(input_ids=ids, labels=ids).loss, expected)
+    ids = torch.randint(0, 311, (rows, length), generator=torch.Generator().manual_seed(rows))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        expected = plain(input_ids=ids, labels=ids).loss
+        outputs = sliced(input_ids=ids, labels=ids)
+    torch.testing.assert_close(outputs.loss, expected.float())
+    assert outputs.logits is None
 
 
 def test_parts_of_a_batch_add_up_to_its_mean_whatever_each_has_to_learn() -> None:

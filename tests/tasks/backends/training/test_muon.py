@@ -4,7 +4,8 @@ pytest.importorskip("torch", reason="the optimizer is torch's")
 
 import torch
 
-from tasks.backends.training.muon import StackedMuon, has_bfloat16, orthogonal
+from tasks.backends.models.loading import has_bfloat16
+from tasks.backends.training.muon import StackedMuon, orthogonal
 
 torch.set_num_threads(1)
 
