@@ -52,6 +52,7 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
         if not scores.exists():
             with scores.draft() as scores_draft:
                 scores_draft.write_part(perplexity.scores)
+                scores_draft.facts = {"scoring_dtype": perplexity.dtype}
         texts = texts_by_subject(eval_inputs, samples)
         rows = [
             *perplexity.metrics,
@@ -61,6 +62,7 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
             *measure_custom_metrics(eval_inputs, texts, settings),
         ]
         draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))
+        draft.facts = {"scoring_dtype": perplexity.dtype}
     return metrics
 
 

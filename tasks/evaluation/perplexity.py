@@ -29,6 +29,8 @@ class PerplexityResult:
 
     metrics: list[MetricRow]
     scores: pa.Table
+    dtype: str
+    """Data type in which the models were computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,13 @@ class _Scores:
     """Shape (texts,)."""
     num_bytes: int
     """UTF-8 bytes of all texts together."""
+    dtype: str
+    """Data type of the model; empty without texts."""
 
     def select(self, rows: NDArray[np.bool_], texts: list[str]) -> "_Scores":
         """Return the scores of some of the texts."""
         selected = [text for text, is_selected in zip(texts, rows, strict=True) if is_selected]
-        return _Scores(nll=self.nll[rows], tokens=self.tokens[rows], num_bytes=_count_bytes(selected))
+        return _Scores(nll=self.nll[rows], tokens=self.tokens[rows], num_bytes=_count_bytes(selected), dtype=self.dtype)
 
 
 def measure_perplexity(
@@ -87,7 +91,7 @@ def measure_perplexity(
         quantiles = perplexity_quantiles(candidate_scores.nll[:, 0], candidate_scores.tokens, bootstrap_seed)
         rows += metric_rows("candidates", quantiles)
         tables.append(_score_table("candidates", candidates["id"].to_pylist(), 0, candidate_scores))
-    return PerplexityResult(metrics=rows, scores=pa.concat_tables(tables))
+    return PerplexityResult(metrics=rows, scores=pa.concat_tables(tables), dtype=heldout_scores.dtype)
 
 
 def _score(
@@ -104,6 +108,7 @@ def _score(
         nll=np.array([score.nll for score in scores], np.float64).reshape(len(scores), len(temperatures)),
         tokens=np.array([score.tokens for score in scores], np.int64),
         num_bytes=_count_bytes(texts),
+        dtype=scores[0].dtype if scores else "",
     )
 
 

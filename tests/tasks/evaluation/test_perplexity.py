@@ -23,3 +23,4 @@ def test_perplexity_is_computed_from_the_scores_of_the_held_out_texts(
     mean = sum(row["nll"] for row in scores) / sum(row["tokens"] for row in scores)
     assert values["perplexity"] == pytest.approx(math.exp(mean))
     assert values["loss_change"] == 0
+    assert result.dtype == "float64"
