@@ -1,0 +1,1 @@
+"""Execute and check answers in a sandbox."""
