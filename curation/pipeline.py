@@ -17,6 +17,7 @@ from curation.dedup.semantic import SemanticSettings
 from curation.embeddings.base import EmbeddingSettings
 from curation.embeddings.encoders import resolve_embedding
 from curation.filters.base import NO_SETTINGS, Filter, FilterContext
+from curation.filters.checks import ChecksFilter, ChecksSettings
 from curation.filters.decontamination import DecontaminationFilter, DecontaminationSettings, OverlapSettings
 from curation.filters.duplicates import ExactFilter, HumanOverlapFilter, MinHashFilter, SemanticFilter
 from curation.filters.empty import EmptyFilter
@@ -39,6 +40,7 @@ from heirloom.settings import Settings
 
 _BUILTIN_CLASSES = (
     EmptyFilter,
+    ChecksFilter,
     BestOfFilter,
     ExactFilter,
     QualityFilter,
@@ -63,7 +65,7 @@ class CurateSettings(Settings):
 
     filters: tuple[str, ...] = Field(
         ("empty", "exact", "decontamination", "human_overlap", "minhash", "semantic", "diversity"),
-        description="filters to run, in this order; an empty list keeps every candidate; also best_of, quality, "
+        description="filters to run, in this order; an empty list keeps every candidate; also checks, best_of, quality, "
         "language, pii, perplexity, importance_resampling, and your own as `package.module:name` or `file.py:name`",
     )
     settings: dict[str, dict[str, Any]] = Field(
@@ -74,6 +76,7 @@ class CurateSettings(Settings):
         description="embedding model: minilm, hashing, numbers (points), or the name of a sentence-transformers model",
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
+    checks: ChecksSettings = ChecksSettings()
     best_of: BestOfSettings = BestOfSettings()
     quality: QualitySettings = QualitySettings()
     language: LanguageSettings = LanguageSettings()

@@ -32,6 +32,7 @@ from tasks.orchestration.prefect import flow, with_task_runner, without_prefect
 from tasks.orchestration.runners import map_pieces, task_runner_for
 from tasks.reporting.events import emit_generation_event, tag_flow_run
 from tasks.training.train import train
+from tasks.verification.verify import verify
 
 
 @flow(name="evolve", flow_run_name="{recipe.name}")
@@ -78,8 +79,9 @@ def run_generation(ctx: StageContext, human: HumanData, history: GenerationHisto
     curated = None
     if history.last:
         candidates = generate(ctx, human, history, history.last.model, excluded)
-        decisions = curate(ctx, human, history, candidates)
-        curated = CuratedCandidates(candidates=candidates, decisions=decisions)
+        check_results = verify(ctx, human, candidates)
+        decisions = curate(ctx, human, history, candidates, check_results)
+        curated = CuratedCandidates(candidates=candidates, decisions=decisions, check_results=check_results)
     corpus = mix(ctx, human, history, curated, excluded)
     check_contamination(ctx, human, corpus)
     model = train(ctx, human, history, corpus, curated)

@@ -15,6 +15,7 @@ from curation.metrics.settings import EvalSettings
 from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
+from curation.verification.settings import VerifySettings
 from storage.artifacts.artifact import Artifact, load_artifact, read_manifest
 from storage.artifacts.ids import derive_seed
 from storage.artifacts.survivors import read_survivors
@@ -41,6 +42,11 @@ class StageRecipe(Protocol):
     @property
     def generate(self) -> Sampling:
         """`[generate]`."""
+        ...
+
+    @property
+    def verify(self) -> VerifySettings:
+        """`[verify]`."""
         ...
 
     @property
@@ -110,6 +116,8 @@ class CuratedCandidates:
 
     candidates: Artifact
     decisions: Artifact
+    check_results: Artifact | None = None
+    """Results of the checks of the candidates, if the recipe verifies."""
 
     def survivors(self, columns: Sequence[str]) -> pa.Table:
         """Read the candidates that no filter dropped, in their order."""
@@ -133,7 +141,11 @@ class Generation:
         artifacts = {folder.name: load_artifact(folder) for folder in artifact_folders_of(attempt)}
         curated = None
         if "candidates" in artifacts:
-            curated = CuratedCandidates(candidates=artifacts["candidates"], decisions=artifacts["decisions"])
+            curated = CuratedCandidates(
+                candidates=artifacts["candidates"],
+                decisions=artifacts["decisions"],
+                check_results=artifacts.get("check_results"),
+            )
         return cls(
             attempt=attempt,
             curated=curated,

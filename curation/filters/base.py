@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel
@@ -19,7 +20,7 @@ from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
 Need = Literal[
-    "embeddings", "metadata", "human_train", "human_index", "protected", "survivors", "survivor_index", "references"
+    "embeddings", "metadata", "check_results", "human_train", "human_index", "protected", "survivors", "survivor_index", "references"
 ]
 """Something that a filter takes from its `FilterContext`, by the name of the attribute or method there."""
 
@@ -88,6 +89,8 @@ class FilterContext:
     """Encode the human training records and the survivors."""
     describe: Callable[[RecordSet], RecordMetadata] | None = None
     """Look up how records were generated."""
+    check_results: pa.Table | None = None
+    """Results of the checks of the candidates, with the columns `id`, `passed`, `outcome` and `detail`."""
     seed: int = 0
     """Seed for filters that draw at random."""
     _embedded: list[tuple[RecordSet, Vectors]] = field(default_factory=list, init=False, repr=False)

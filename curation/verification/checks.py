@@ -5,16 +5,13 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from heirloom.errors import HeirloomError
+from heirloom.settings import Settings
 
 
-class _Check(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PythonTests(_Check):
+class PythonTests(Settings):
     """Tests in Python that call the answer's function."""
 
     kind: Literal["python"] = "python"
@@ -25,7 +22,7 @@ class PythonTests(_Check):
     prompt: str = Field("", description="Python source that precedes the answer and the tests, such as imports")
 
 
-class Answer(_Check):
+class Answer(Settings):
     """A final answer that is equal to a known one: as a number where both are numbers, else as text."""
 
     kind: Literal["answer"] = "answer"
@@ -33,21 +30,21 @@ class Answer(_Check):
     tolerance: float = Field(0.0, ge=0, description="largest relative difference of numbers that counts as equal")
 
 
-class JsonSchema(_Check):
+class JsonSchema(Settings):
     """A JSON value that is valid under a schema."""
 
     kind: Literal["json_schema"] = "json_schema"
     schema_: dict[str, object] = Field(alias="schema")
 
 
-class Regex(_Check):
+class Regex(Settings):
     """A text that a regular expression matches from its first to its last character."""
 
     kind: Literal["regex"] = "regex"
     pattern: str
 
 
-class SqlResult(_Check):
+class SqlResult(Settings):
     """A query for DuckDB whose result holds the same rows as the reference query, in any order."""
 
     kind: Literal["sql"] = "sql"
@@ -55,7 +52,7 @@ class SqlResult(_Check):
     setup: str = Field("", description="statements that create and fill the tables")
 
 
-class UserCheck(_Check):
+class UserCheck(Settings):
     """A function `check(answer, data) -> bool` in a file of the user's."""
 
     kind: Literal["user"] = "user"

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from heirloom.settings import Settings
 
 
-class SandboxSettings(BaseModel):
+class SandboxSettings(Settings):
     """`[verify.sandbox]`: isolation and limits of one execution. A solution and its tests are executed apart."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     isolation: Literal["bubblewrap", "none"] = Field(
         "bubblewrap",
@@ -25,10 +25,8 @@ class SandboxSettings(BaseModel):
     output_kb: int = Field(256, ge=1, description="most kilobytes that one execution can print")
 
 
-class VerifySettings(BaseModel):
+class VerifySettings(Settings):
     """`[verify]`: how candidates are checked against the checks of the human records that they answer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    workers: int = Field(2, ge=1, description="executions at the same time")
+    workers: int = Field(2, ge=1, description="answers that are judged at the same time")
     sandbox: SandboxSettings = SandboxSettings()

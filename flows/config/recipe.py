@@ -16,6 +16,7 @@ from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.review import ReviewSettings
 from curation.user_code import UserCode
+from curation.verification.settings import VerifySettings
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 from storage.names import Name
@@ -40,6 +41,7 @@ class Recipe(Settings):
     )
     prompts: PromptSettings = PromptSettings()
     generate: Sampling = Sampling()
+    verify: VerifySettings = VerifySettings()
     curate: CurateSettings = CurateSettings()
     mix: MixSettings = MixSettings()
     train: Training = TransformerTraining()

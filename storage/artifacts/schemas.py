@@ -116,6 +116,28 @@ DECISIONS = pa.schema(
 """Decision of one filter on one record; `score` is the number that it is based on, `estimated_jaccard` the estimate from
 MinHash sketches."""
 
+CHECK_RESULTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("problem", pa.string()),
+        ("kind", pa.string()),
+        ("passed", pa.bool_()),
+        ("outcome", pa.string()),
+        ("detail", pa.string()),
+        ("answer", pa.string()),
+        ("stdout", pa.string()),
+        ("stderr", pa.string()),
+        ("return_code", pa.int32()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""Result of the check of one candidate.
+
+`problem` is the human record that the candidate answers and whose check was applied; `kind` is that of the check.
+`outcome` is `passed`, `failed` (another result than expected), `error` (the answer cannot be executed), `timeout` or
+`output` (it reached a limit), or `no_check`; `detail` is the reason. `answer` is the judged part of the text, and the
+rest is what its execution printed and returned; each is cut to 4,000 characters."""
+
 FILTER_RATE_ALERTS = pa.list_(
     pa.struct(
         [

@@ -39,19 +39,35 @@ _PART_ROWS = 4096
 
 
 @task
-def curate(ctx: StageContext, human: HumanData, history: GenerationHistory, candidates: Artifact) -> Artifact:
-    """Publish the filter decisions about the candidates of this attempt."""
+def curate(
+    ctx: StageContext,
+    human: HumanData,
+    history: GenerationHistory,
+    candidates: Artifact,
+    check_results: Artifact | None = None,
+) -> Artifact:
+    """Publish the filter decisions about the candidates of this attempt.
+
+    Args:
+        ctx: context of the attempt.
+        human: what candidates are compared with.
+        history: generations whose survivors they are compared with.
+        candidates: the records to decide about.
+        check_results: what the stage `verify` found about them, for the filter `checks`.
+    """
     settings = ctx.recipe.curate
     code_hashes = settings.user_code_hashes()
+    verified = {"check_results": check_results} if check_results else {}
     decisions = ctx.attempt.artifact(
         "decisions",
         settings.model_dump(mode="json") | ({"user_code": code_hashes} if code_hashes else {}),
         candidates=candidates,
         human_train=human.train,
+        **verified,
         **human.protected_parents,
         **decision_parents(history.synthetic),
     )
-    curated = CuratedCandidates(candidates=candidates, decisions=decisions)
+    curated = CuratedCandidates(candidates=candidates, decisions=decisions, check_results=check_results)
     if not decisions.exists():
         _decide(ctx, human, history, curated)
     uses_index = "survivor_index" in _all_needs(settings.build_filters())
@@ -106,9 +122,16 @@ def _load_context(
         survivor_index=indexes.survivors,
         embed=lambda records: _embed_stored(attempt, curated.decisions, records, settings, report_progress),
         embed_known=lambda: _embed_known(human.train, synthetic, settings),
+        check_results=_read_check_results(curated) if "check_results" in needs else None,
         describe=lambda records: _read_metadata(curated.candidates, records),
         seed=ctx.seed("filters"),
     )
+
+
+def _read_check_results(curated: CuratedCandidates) -> pa.Table | None:
+    if curated.check_results is None:
+        return None
+    return read_table(curated.check_results.folder, ["id", "passed", "outcome", "detail"])
 
 
 def _all_needs(filters: Sequence[Filter]) -> Collection[Need]:
