@@ -20,7 +20,15 @@ from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
 Need = Literal[
-    "embeddings", "metadata", "check_results", "human_train", "human_index", "protected", "survivors", "survivor_index", "references"
+    "embeddings",
+    "metadata",
+    "check_results",
+    "human_train",
+    "human_index",
+    "protected",
+    "survivors",
+    "survivor_index",
+    "references",
 ]
 """Something that a filter takes from its `FilterContext`, by the name of the attribute or method there."""
 

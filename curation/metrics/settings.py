@@ -40,6 +40,7 @@ METRICS = (
     *("unigram_js_divergence", "bigram_js_divergence", "distinct_2", "distinct_3", "repetition", "compression_ratio"),
     *("embedding_precision", "embedding_recall", "embedding_density", "embedding_coverage"),
     *("vendi", "embedding_trace", "self_similarity", "mode_separation", "memorization_rate"),
+    *("pass_at_1", "pass_at_k", "answer_entropy", "distinct_answers"),
     *(f"gen0_perplexity_q{quantile}" for quantile in ("01", "05", "25", "50", "75", "95", "99")),
 )
 """Names of all metrics, described in docs/metrics.md. Results of `custom_metrics` are named `custom.NAME`."""

@@ -6,6 +6,7 @@ p* = 1 / (1 + psi / phi).
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,38 +116,40 @@ def wilson_interval(count: int, total: int, z: float = 1.959964) -> Proportion:
     )
 
 
-def pass_at_k(num_samples: NDArray[np.int64], num_right: NDArray[np.int64], k: int) -> float:
-    """Return pass@k: the expected share of problems with a right answer among k, estimated without bias.
+def pass_at_k(num_samples: NDArray[np.int64], num_right: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Return pass@k of each problem: the probability of a right answer among k, estimated without bias.
 
-    1 - C(n - c, k) / C(n, k), averaged over problems (Chen et al. 2021, arXiv:2107.03374, equation 1). Problems with
-    fewer than k samples do not count; NaN if none has as many.
+    1 - C(n - c, k) / C(n, k) (Chen et al. 2021, "Evaluating Large Language Models Trained on Code", equation 1).
 
     Args:
         num_samples: answers to each problem, shape (problems,).
         num_right: right ones among them, shape (problems,).
         k: answers that may be tried.
+
+    Returns:
+        Shape (problems,).
+
+    Raises:
+        ValueError: a problem has fewer than k answers.
     """
-    enough = num_samples >= k
-    if not enough.any():
-        return math.nan
-    values = []
-    for total, right in zip(num_samples[enough].tolist(), num_right[enough].tolist(), strict=True):
-        if total - right < k:
-            values.append(1.0)
-        else:
-            values.append(1.0 - math.prod(1.0 - k / j for j in range(total - right + 1, total + 1)))
-    return float(np.mean(values))
+    if len(num_samples) and num_samples.min() < k:
+        raise ValueError(f"pass@{k} of a problem with {num_samples.min()} answers")
+    fails = np.array(
+        [
+            math.prod(1.0 - k / j for j in range(total - right + 1, total + 1)) if total - right >= k else 0.0
+            for total, right in zip(num_samples.tolist(), num_right.tolist(), strict=True)
+        ]
+    )
+    return 1.0 - fails
 
 
-def answer_entropy(answers: Sequence[Sequence[str]]) -> float:
-    """Return the mean over problems of the entropy in nats of the distribution of their answers; NaN without any.
+def answer_entropies(answers: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """Return the entropy in nats of the answers to each problem, shape (problems,).
 
     It falls toward 0 as a model gives the same answer every time, which is called entropy collapse.
     """
     entropies = []
     for given in answers:
-        if given:
-            _, counts = np.unique(np.asarray(given, dtype=object).astype(str), return_counts=True)
-            shares = counts / counts.sum()
-            entropies.append(float(-(shares * np.log(shares)).sum()))
-    return float(np.mean(entropies)) if entropies else math.nan
+        shares = np.array(list(Counter(given).values())) / len(given)
+        entropies.append(float(-(shares * np.log(shares)).sum()))
+    return np.array(entropies)

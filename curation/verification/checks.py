@@ -57,7 +57,7 @@ class UserCheck(Settings):
 
     kind: Literal["user"] = "user"
     file: str = Field(description="Python source of a module that defines check(answer, data)")
-    data: dict[str, object] = {}
+    data: dict[str, object] = Field({}, description="what the function gets besides the answer")
 
 
 Check: TypeAlias = PythonTests | Answer | JsonSchema | Regex | SqlResult | UserCheck
@@ -105,10 +105,10 @@ def is_equal_answer(given: str, check: Answer) -> bool:
 
 def _strip_answer(text: str) -> str:
     """Drop the marks around a final answer: `Answer: **42**.` and `#### 42` give `42`."""
-    stripped = text.strip().removeprefix("####").strip()
+    stripped = text.strip().removeprefix("####").strip().strip(_MARKS)
     if stripped.casefold().startswith(("answer:", "the answer is")):
         stripped = stripped.split(":", 1)[-1] if ":" in stripped else stripped[len("the answer is") :]
-    return stripped.strip().strip("*`$").removesuffix(".").strip("*`$ ")
+    return stripped.strip(_MARKS).removesuffix(".").strip(_MARKS)
 
 
 def _as_number(text: str) -> Decimal | None:
@@ -118,7 +118,9 @@ def _as_number(text: str) -> Decimal | None:
         number = Decimal(text.replace(",", ""))
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    # Numbers of a size that no answer has would overflow when they are compared.
+    return number if number.is_finite() and abs(number.adjusted()) <= _LONGEST_NUMBER else None
 
 
 _LONGEST_NUMBER = 100
+_MARKS = "*`$ "

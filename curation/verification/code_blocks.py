@@ -2,7 +2,9 @@
 
 import re
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def extract_code(answer: str, entry_point: str = "", languages: tuple[str, ...] = ("python", "py", "")) -> str:
@@ -20,7 +22,10 @@ def extract_code(answer: str, entry_point: str = "", languages: tuple[str, ...] 
 
 def defines(code: str, name: str) -> bool:
     """Return whether a line of the code begins the definition of a function or a class, or an assignment, of this name."""
-    return re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", code, re.M) is not None
+    return (
+        re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", code, re.MULTILINE)
+        is not None
+    )
 
 
 def complete_program(prompt: str, answer: str, entry_point: str) -> str:

@@ -12,6 +12,7 @@ from storage.artifacts.model_files import require_weights
 from storage.artifacts.schemas import METRICS
 from storage.runs.run import Attempt
 from tasks.context import StageContext, eval_set_parents
+from tasks.evaluation.check_metrics import measure_checks
 from tasks.evaluation.custom_metrics import source_hashes
 from tasks.evaluation.inputs import EvalInputs
 from tasks.evaluation.perplexity import measure_perplexity
@@ -59,6 +60,7 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
             *measure_words(eval_inputs, samples, texts, settings, seed),
             *measure_embeddings(texts, settings, seed),
             *measure_memorization(eval_inputs, settings),
+            *measure_checks(eval_inputs),
             *measure_custom_metrics(eval_inputs, texts, settings),
         ]
         draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))

@@ -55,6 +55,8 @@ class EvalInputs:
         }
         if self.candidates:
             parents["candidates"] = self.candidates
+        if self.curated and self.curated.check_results:
+            parents["check_results"] = self.curated.check_results
         if self.previous_corpus:
             parents["previous_corpus"] = self.previous_corpus
         if self.gen0_attempt:

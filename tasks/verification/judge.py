@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonschema import Draft202012Validator
 
 from curation.verification.checks import Answer, Check, JsonSchema, PythonTests, is_equal_answer
 from curation.verification.code_blocks import complete_program, extract_code
 from curation.verification.settings import VerifySettings
-from tasks.verification.sandbox import CALLS, RESULTS, Execution, Program, Sandbox
+
+if TYPE_CHECKING:
+    from tasks.verification.sandbox import Execution, Sandbox
 
 Outcome = Literal["passed", "failed", "error", "timeout", "output"]
 """`failed`: another result than expected. `error`: the answer cannot be executed. `timeout`, `output`: it reached a limit."""
@@ -53,6 +55,9 @@ def judge_all(settings: VerifySettings, answers: Iterable[tuple[str, Check]]) ->
     if all(_is_comparison(check) for _, check in pairs):
         yield from (_compare(answer, check) for answer, check in pairs)
         return
+    # Imported here, since it takes a third of a second, and most recipes execute nothing.
+    from tasks.verification.sandbox import Sandbox
+
     with ExitStack() as stack:
         free: SimpleQueue[Sandbox] = SimpleQueue()
         for _ in range(min(settings.workers, len(pairs))):
@@ -70,8 +75,10 @@ def judge_all(settings: VerifySettings, answers: Iterable[tuple[str, Check]]) ->
         yield from pool.map(judge_next, pairs)
 
 
-def judge(sandbox: Sandbox, answer: str, check: Check) -> Verdict:
+def judge(sandbox: "Sandbox", answer: str, check: Check) -> Verdict:
     """Judge one answer."""
+    from tasks.verification.sandbox import Program
+
     if _is_comparison(check):
         return _compare(answer, check)
     if isinstance(check, PythonTests):
@@ -86,7 +93,9 @@ def judge(sandbox: Sandbox, answer: str, check: Check) -> Verdict:
     return _verdict(execution, execution)
 
 
-def _judge_python(sandbox: Sandbox, answer: str, check: PythonTests) -> Verdict:
+def _judge_python(sandbox: "Sandbox", answer: str, check: PythonTests) -> Verdict:
+    from tasks.verification.sandbox import CALLS, RESULTS, Program
+
     program = complete_program(check.prompt, answer, check.entry_point)
     solution = Program(
         main="solution.py",
@@ -110,7 +119,7 @@ def _judge_python(sandbox: Sandbox, answer: str, check: PythonTests) -> Verdict:
     return _verdict(*sandbox.run_pair(solution, grader))
 
 
-def _verdict(execution: Execution, grading: Execution) -> Verdict:
+def _verdict(execution: "Execution", grading: "Execution") -> Verdict:
     """Combine what the answer printed with the report of the program that judged it."""
     outcome, detail = _read_report(grading)
     if execution.outcome != "finished":
@@ -132,7 +141,7 @@ _LIMITS = {
 }
 
 
-def _read_report(grading: Execution) -> tuple[Outcome, str]:
+def _read_report(grading: "Execution") -> tuple[Outcome, str]:
     if grading.outcome != "finished":
         return grading.outcome, _LIMITS[grading.outcome]
     try:

@@ -6,6 +6,7 @@ memory bounds the whole, and of what is written, which goes to memory of a bound
 """
 
 import contextlib
+import importlib.metadata
 import os
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -31,7 +33,7 @@ Outcome = Literal["finished", "timeout", "output"]
 """How an execution ended: by itself, or by the limit of time or output. Other limits show as errors of the program."""
 
 _MB = 2**20
-_WORK, _LINK = "/sandbox", "/link"
+_WORK, _LINK, _PACKAGES = "/sandbox", "/link", "/packages"
 PYTHON = os.path.realpath(sys.executable)
 """The interpreter in the sandbox: that of this process, without its packages."""
 
@@ -205,22 +207,39 @@ class _BoundedSession(BubblewrapSession):
     def _launch_command(self, command: str, workdir: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
         # The shell is replaced, since a program that may be one process has none left for a shell.
         with super()._launch_command(f"exec {command}", workdir) as (launcher, descriptors):
-            size = str(self._settings.files_mb * _MB)
-            launcher = _replace(launcher, ["--bind", str(self.tempdir), "/tmp"], ["--size", size, "--tmpfs", "/tmp"])  # noqa: S108
-            launcher = _replace(
-                launcher, ["--bind", str(self.workspace), _WORK], ["--ro-bind", str(self.workspace), _WORK]
-            )
-            bounded_dev = ["--dev", "/dev", "--remount-ro", "/dev", "--size", size, "--tmpfs", "/dev/shm"]  # noqa: S108
-            launcher = _replace(launcher, ["--dev", "/dev"], bounded_dev)
+            yield self._bound_files(launcher), descriptors
+
+    def _bound_files(self, launcher: list[str]) -> list[str]:
+        """Let programs write to memory of a bounded size only, and read what else they need."""
+        in_memory = ["--size", str(self._settings.files_mb * _MB), "--tmpfs"]
+        replaced = {
+            ("--bind", str(self.tempdir), "/tmp"): [*in_memory, "/tmp"],  # noqa: S108
+            ("--bind", str(self.workspace), _WORK): ["--ro-bind", str(self.workspace), _WORK],
+            ("--dev", "/dev"): ["--dev", "/dev", "--remount-ro", "/dev", *in_memory, "/dev/shm"],  # noqa: S108
             # The superuser owns the kernel's settings there, and needs no capability to change what it owns.
-            launcher = _replace(launcher, ["--proc", "/proc"], ["--proc", "/proc", "--remount-ro", "/proc"])
-            place = launcher.index("--chdir")
-            yield [*launcher[:place], "--ro-bind", str(self._link), _LINK, *launcher[place:]], descriptors
+            ("--proc", "/proc"): ["--proc", "/proc", "--remount-ro", "/proc"],
+        }
+        bounded = launcher
+        for before, after in replaced.items():
+            bounded = _replace(bounded, list(before), after)
+        readable = ["--ro-bind", str(self._link), _LINK]
+        for path in _package_files("duckdb"):
+            readable += ["--ro-bind", str(path), f"{_PACKAGES}/{path.name}"]
+        place = bounded.index("--chdir")
+        return [*bounded[:place], *readable, *bounded[place:]]
 
 
 def _forbidden_calls(settings: SandboxSettings) -> tuple[str, ...]:
     """System calls that start a process or a thread, if a program may be one process only."""
     return ("fork", "vfork", "clone", "clone3") if settings.processes == 1 else ()
+
+
+@cache
+def _package_files(name: str) -> tuple[Path, ...]:
+    """Return the files and folders of an installed distribution, by which programs can import it."""
+    distribution = importlib.metadata.distribution(name)
+    names = {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}
+    return tuple(Path(str(distribution.locate_file(top))) for top in sorted(names))
 
 
 def _replace(arguments: list[str], before: list[str], after: list[str]) -> list[str]:
@@ -232,5 +251,7 @@ def _replace(arguments: list[str], before: list[str], after: list[str]) -> list[
     width = len(before)
     places = [place for place in range(len(arguments)) if arguments[place : place + width] == before]
     if len(places) != 1:
-        raise RuntimeError(f"llm-sandbox builds another command line than expected: {before} is there {len(places)} times")
+        raise RuntimeError(
+            f"llm-sandbox builds another command line than expected: {before} is there {len(places)} times"
+        )
     return [*arguments[: places[0]], *after, *arguments[places[0] + width :]]

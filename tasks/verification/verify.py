@@ -65,9 +65,7 @@ def _read_checks(human_train: Artifact) -> dict[str, str]:
     return checks
 
 
-def _judge(
-    ctx: StageContext, rows: Sequence[dict[str, object]], checks: dict[str, str]
-) -> Iterator[dict[str, object]]:
+def _judge(ctx: StageContext, rows: Sequence[dict[str, object]], checks: dict[str, str]) -> Iterator[dict[str, object]]:
     problems = [next((str(parent) for parent in _parents(row) if parent in checks), "") for row in rows]
     parsed: dict[str, Check] = {problem: parse_check(checks[problem]) for problem in problems if problem}
     answers = [answer_of(str(row["prompt"]), str(row["text"])) for row in rows]

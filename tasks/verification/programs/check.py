@@ -19,7 +19,7 @@ def main(kind):
     answer, check = (folder / "answer.txt").read_text(encoding="utf-8"), json.loads((folder / "check.json").read_text())
     try:
         passed, detail = _CHECKS[kind](answer, check)
-    except Exception as error:
+    except BaseException as error:  # a check may raise SystemExit
         passed, detail = False, f"{type(error).__name__}: {error}"
     report = {"outcome": "passed" if passed else "failed", "detail": detail[:2000]}
     os.write(_REPORT, ("\n" + json.dumps(report)).encode())
@@ -31,9 +31,12 @@ def _regex(answer, check):
 
 
 def _sql(answer, check):
+    sys.path.append("/packages")
     import duckdb
 
-    connection = duckdb.connect(":memory:", config={"enable_external_access": False, "threads": 1, "memory_limit": "256MB"})
+    connection = duckdb.connect(
+        ":memory:", config={"enable_external_access": False, "threads": 1, "memory_limit": "256MB"}
+    )
     if check["setup"]:
         connection.execute(check["setup"])
     # The answer sees a copy of the tables: it cannot change what the reference query reads.
@@ -41,7 +44,10 @@ def _sql(answer, check):
     given = _rows(connection.execute(answer))
     if given == expected:
         return True, ""
-    return False, f"the result has {sum(given.values())} rows that differ from the {sum(expected.values())} of the reference"
+    return (
+        False,
+        f"the result has {sum(given.values())} rows that differ from the {sum(expected.values())} of the reference",
+    )
 
 
 def _rows(result):

@@ -36,8 +36,10 @@ class Proxy:
         kind, value, after, after_keywords = _receive(self._results)
         if kind == "returned":
             # Changes of a list or dictionary in place are part of what a function does.
-            for before, now in (*zip(arguments, after), *((keywords[name], after_keywords.get(name)) for name in keywords)):
+            for before, now in zip(arguments, after, strict=True):
                 _assign(before, now)
+            for name, before in keywords.items():
+                _assign(before, after_keywords[name])
             return value
         if kind == "raised":
             name, message = value
@@ -66,7 +68,9 @@ def main(calls_path, results_path, entry_point):
             outcome, detail = "failed", f"{type(error).__name__}: {error}; {_where()}"
     if outcome == "passed" and not proxy.num_calls:
         outcome, detail = "failed", f"the tests never call {entry_point}"
-    os.write(_REPORT, ("\n" + json.dumps({"outcome": outcome, "detail": detail[:2000], "calls": proxy.num_calls})).encode())
+    os.write(
+        _REPORT, ("\n" + json.dumps({"outcome": outcome, "detail": detail[:2000], "calls": proxy.num_calls})).encode()
+    )
 
 
 def _receive(results):

@@ -74,4 +74,6 @@ def _decode(encoded):
 
 def same(left, right):
     """Return whether two literals are equal, with NaN equal to itself."""
-    return left == right or (isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right))
+    return left == right or (
+        isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right)
+    )

@@ -52,7 +52,9 @@ def test_a_program_prints_and_returns_its_status(sandbox: Sandbox) -> None:
         pytest.param("x = [bytearray(10**7) for _ in range(10**4)]", "MemoryError", id="memory"),
         pytest.param("for i in range(99): open(f'/tmp/{i}', 'w').write('x' * 10**6)", "OSError", id="many files"),
         pytest.param("open('/tmp/x', 'w').write('x' * 10**8)", "OSError", id="large file"),
-        pytest.param("for i in range(99): open(f'/dev/shm/{i}', 'w').write('x' * 10**6)", "OSError", id="shared memory"),
+        pytest.param(
+            "for i in range(99): open(f'/dev/shm/{i}', 'w').write('x' * 10**6)", "OSError", id="shared memory"
+        ),
         pytest.param("files = [open('/dev/null') for _ in range(1000)]", "OSError", id="open files"),
         pytest.param("import os; os.kill(-1, 9)", "ProcessLookupError", id="kill everything"),
         pytest.param("import os; os.setuid(1000)", "OSError", id="other user"),
@@ -72,7 +74,11 @@ def test_an_attempt_to_leave_the_sandbox_is_an_error_of_the_program(sandbox: San
     [
         pytest.param("import time; time.sleep(60)", "timeout", id="sleep"),
         pytest.param("while True: print('x' * 1000)", "output", id="endless output"),
-        pytest.param("import signal, time\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\ntime.sleep(60)", "timeout", id="ignored signals"),
+        pytest.param(
+            "import signal, time\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\ntime.sleep(60)",
+            "timeout",
+            id="ignored signals",
+        ),
     ],
 )
 def test_a_program_that_does_not_end_is_stopped(sandbox: Sandbox, program: str, outcome: str) -> None:
@@ -131,7 +137,10 @@ def test_more_processes_than_one_are_refused_for_the_superuser(monkeypatch: pyte
 
 def test_a_machine_without_bubblewrap_refuses_to_execute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(HeirloomError, match="cannot be isolated on this machine.*not executed without isolation"), Sandbox(SETTINGS):
+    with (
+        pytest.raises(HeirloomError, match=r"cannot be isolated on this machine.*not executed without isolation"),
+        Sandbox(SETTINGS),
+    ):
         pass
 
 
@@ -148,7 +157,9 @@ print(execution.outcome, execution.seconds < 4, "BlockingIOError" in count.stder
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not Path("/usr/bin/python3").exists(), reason="needs the superuser to become another one")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/usr/bin/python3").exists(), reason="needs the superuser to become another one"
+)
 def test_another_user_can_allow_processes_and_a_fork_bomb_stays_within_the_limit(tmp_path: Path) -> None:
     packages = [path for path in sys.path if path.endswith("site-packages")]
     script = _FORK_BOMB.format(path=[str(Path.cwd()), *packages])
@@ -156,6 +167,11 @@ def test_another_user_can_allow_processes_and_a_fork_bomb_stays_within_the_limit
     assert setpriv
     finished = subprocess.run(
         [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script],
-        capture_output=True, text=True, timeout=60, check=False, cwd="/", env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin"},
     )
     assert finished.stdout.split() == ["timeout", "True", "True"], finished.stderr
