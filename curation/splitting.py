@@ -23,7 +23,7 @@ class DedupSettings(Settings):
     )
 
 
-_OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape")
+_OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape", "check_column")
 _NEWER_SWITCHES = ("think_tags",)
 """Settings that identities of older snapshots do not have; they are left out where they are off."""
 
@@ -46,6 +46,9 @@ class IngestSettings(Settings):
     license_column: str | None = Field(None, description="Column with the license of each document")
     source_column: str | None = Field(
         None, description="Column with the source of each document; default: the file's name"
+    )
+    check_column: str | None = Field(
+        None, description="Column with the check of an answer to the text, as JSON (docs/verification.md)"
     )
     think_tags: bool = Field(
         False,

@@ -23,12 +23,13 @@ HUMAN_RECORDS = pa.schema(
         ("text_hash", pa.string()),
         ("document_id", pa.string()),
         *CONVERSATION,
+        ("checks", pa.string()),
     ]
 )
 """A human record, for training or held out.
 
 `document_id` is its id in the source; `messages` and `tools` are the conversation that `text` renders, as JSON, if it is
-one."""
+one. `checks` says as JSON when an answer to it is right, null where nothing does."""
 
 TOPICS = pa.schema(
     [

@@ -39,6 +39,8 @@ class Columns:
     escape: str | None = None
     prompt_input: str | None = None
     """Column to append to the prompt after an empty line, where it is not empty."""
+    checks: str | None = None
+    """Column with the check of an answer to the text."""
     shape: Shape | None = None
     """Shape of conversations to read in place of the text, see `among`."""
     optional: tuple[str, ...] = ()
@@ -48,7 +50,8 @@ class Columns:
     def names(self) -> list[str]:
         """Every column to read, the text first."""
         own = self.shape.columns if self.shape else (self.text,)
-        names = (*own, self.response, self.document_id, self.license, self.source, self.prompt_input, *self.optional)
+        named = (self.response, self.document_id, self.license, self.source, self.prompt_input, self.checks)
+        names = (*own, *named, *self.optional)
         return list(dict.fromkeys(name for name in names if name))
 
     def among(self, present: Collection[str]) -> "Columns":
@@ -78,6 +81,8 @@ class Document(NamedTuple):
     error: str = ""
     tools: Any = None
     """Tools that a conversation offers, as the source has them."""
+    checks: Any = None
+    """Check of an answer, as the source has it."""
     shape: str = ""
     """What the source's conversations were taken for, by its common name; empty for a text."""
 

@@ -123,6 +123,7 @@ def _document(cells: Cells, source: str, row_number: int, columns: Columns) -> D
         _to_text(cells.get(columns.document_id)) if columns.document_id else None,
         response,
         reason,
+        checks=cells.get(columns.checks) if columns.checks else None,
         tools=cells.get(TOOLS_COLUMN) if is_conversation else None,
         shape=(shape_name(content) if shape == "messages" else shape) if is_conversation else "",
     )

@@ -18,6 +18,8 @@ from curation.chat import Conversation, parse_conversation, render_chat, to_json
 from curation.dedup.exact import exact_key
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import has_word, normalize, split_passages
+from curation.verification.checks import encode_check, parse_check
+from heirloom.errors import HeirloomError
 from storage.artifacts.schemas import CONVERSATION, REJECTED_DOCUMENTS
 from storage.index.partitioned_scratch import PartitionedScratch
 from storage.readers.base import Block, Columns, Document
@@ -36,6 +38,7 @@ RECORD_SCHEMA = pa.schema(
         ("license", pa.string()),
         ("document_id", pa.string()),
         *CONVERSATION,
+        ("checks", pa.string()),
     ]
 )
 """A record before deduplication. `order` numbers records in reading order: batch number << 32, plus the position."""
@@ -61,6 +64,15 @@ class HumanText(NamedTuple):
     hash: bytes
     exact_key: bytes
     conversation: Conversation | None
+    check: str | None
+
+
+class HumanContent(NamedTuple):
+    """What a record consists of: its text, the conversation that the text renders, and the check of an answer to it."""
+
+    text: str
+    conversation: Conversation | None = None
+    check: str | None = None
 
 
 class Rejection(NamedTuple):
@@ -134,6 +146,7 @@ def input_columns(settings: IngestSettings) -> Columns:
         quote=settings.csv_quote,
         escape=settings.csv_escape,
         prompt_input=settings.input_column,
+        checks=settings.check_column,
     )
 
 
@@ -184,15 +197,19 @@ def _append_texts(document: Document, settings: IngestSettings, texts: list[Huma
     conversation = _conversation(document, settings)
     if isinstance(conversation, str):
         return conversation
+    try:
+        check = _check(document.checks)
+    except HeirloomError as error:
+        return str(error)
     if conversation:
         unread.update(f"messages[].{name}" for name in conversation.unread_fields)
     whole_text = document.content if conversation is None else render_chat(conversation.messages)
     if settings.passage_length_chars is None:
-        return "" if _append_text(whole_text, document, conversation, texts) else "no words"
+        return "" if _append_text(HumanContent(whole_text, conversation, check), document, texts) else "no words"
     num_passages = 0
     for passage in split_passages(whole_text, *settings.passage_length_chars):
-        # A passage of a conversation is not a conversation, so it has no messages.
-        num_passages += _append_text(passage, document, None, texts)
+        # A passage of a conversation is not a conversation, so it has no messages, and a passage of a problem no check.
+        num_passages += _append_text(HumanContent(passage), document, texts)
     return "" if num_passages else "no passage of the required length"
 
 
@@ -208,13 +225,24 @@ def _conversation(document: Document, settings: IngestSettings) -> Conversation 
     return parse_conversation(content, document.tools, think_tags=settings.think_tags)
 
 
-def _append_text(text: str, document: Document, conversation: Conversation | None, texts: list[HumanText]) -> bool:
-    normalized = normalize(text)
+def _check(given: object) -> str | None:
+    """Return the check of a document as it is stored; raises HeirloomError if it is invalid."""
+    if given is None:
+        return None
+    if not isinstance(given, str | dict):
+        raise HeirloomError("Invalid check: neither JSON nor an object")
+    return encode_check(parse_check(given))
+
+
+def _append_text(content: HumanContent, document: Document, texts: list[HumanText]) -> bool:
+    normalized = normalize(content.text)
     if not has_word(normalized):
         return False
     # JSON can contain a lone surrogate, which UTF-8 cannot encode.
-    encoded = text.encode("utf-8", "replace")
-    texts.append(HumanText(document, encoded, _hash(encoded), exact_key(normalized), conversation))
+    encoded = content.text.encode("utf-8", "replace")
+    texts.append(
+        HumanText(document, encoded, _hash(encoded), exact_key(normalized), content.conversation, content.check)
+    )
     return True
 
 
@@ -229,9 +257,12 @@ def _content_hash(texts: Sequence[HumanText], rejections: Sequence[Rejection]) -
     ]
     described = repr((origins, [tuple(rejection) for rejection in rejections])).encode("utf-8", "surrogatepass")
     # Ids, names and tools are not part of the text.
+    checks = [text.check for text in texts if text.check]
     conversations = [text.conversation for text in texts if text.conversation]
     columns = [(to_json(each.messages), to_json(each.tools)) for each in conversations]
-    return sha256(described + b"".join(text.hash for text in texts) + repr(columns).encode()).digest()
+    return sha256(
+        described + b"".join(text.hash for text in texts) + repr(columns).encode() + "".join(checks).encode()
+    ).digest()
 
 
 def _record_table(texts: Sequence[HumanText], batch_number: int, settings: IngestSettings) -> pa.Table:
@@ -250,6 +281,7 @@ def _record_table(texts: Sequence[HumanText], batch_number: int, settings: Inges
             "document_id": [text.document.document_id for text in texts],
             "messages": [text.conversation and to_json(text.conversation.messages) for text in texts],
             "tools": [text.conversation and to_json(text.conversation.tools) for text in texts],
+            "checks": [text.check for text in texts],
         },
         schema=RECORD_SCHEMA,
     )

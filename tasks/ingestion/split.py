@@ -184,6 +184,7 @@ def _human_records(rows: pa.Table, settings: IngestSettings) -> pa.Table:
             "document_id": rows["document_id"],
             "messages": rows["messages"],
             "tools": rows["tools"],
+            "checks": rows["checks"],
         },
         schema=HUMAN_RECORDS,
     )

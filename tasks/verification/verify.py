@@ -60,7 +60,7 @@ def _read_checks(human_train: Artifact) -> dict[str, str]:
     if not checks:
         raise HeirloomError(
             "`curate.filters` contains checks, and no human record has a check. Ingest problems with a column of checks "
-            "(`heirloom ingest --check-column`), or remove the filter."
+            "(`heirloom ingest --set check_column=NAME`), or remove the filter."
         )
     return checks
 

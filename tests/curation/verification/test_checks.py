@@ -18,7 +18,7 @@ def test_a_check_reads_back_equal() -> None:
     [
         ("{", "Invalid check"),
         ("[]", "Invalid check"),
-        ('{"kind": "pyton", "tests": ""}', "Kinds: python, answer"),
+        ('{"kind": "pyton", "tests": ""}', "does not match any of the expected tags: 'python', 'answer'"),
         ('{"kind": "python", "tests": "x"}', "python.entry_point: Field required"),
         ('{"kind": "python", "entry_point": "a.b", "tests": "x"}', "python.entry_point: String should match"),
         ('{"kind": "answer", "answer": "1", "tolerence": 1}', "answer.tolerence: Extra inputs"),
