@@ -29,7 +29,7 @@ HUMAN_RECORDS = pa.schema(
 """A human record, for training or held out.
 
 `document_id` is its id in the source; `messages` and `tools` are the conversation that `text` renders, as JSON, if it is
-one. `checks` says as JSON when an answer to it is right, null where nothing does."""
+one. `checks` is the check of an answer to it, as JSON, null for none."""
 
 TOPICS = pa.schema(
     [

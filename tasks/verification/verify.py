@@ -107,7 +107,9 @@ def answer_of(prompt: str, text: str) -> str:
     """Return the part of a candidate's text that answers its prompt: the last response, or what follows the prompt."""
     if text.startswith("### "):
         try:
-            responses = [message["content"] for message in parse_chat_text(text) if message["role"] == ASSISTANT_ROLE]
+            responses = [
+                message["content"] or "" for message in parse_chat_text(text) if message["role"] == ASSISTANT_ROLE
+            ]
         except HeirloomError:
             responses = []
         if responses:

@@ -51,7 +51,7 @@ def test_an_error_rate_above_break_even_is_seen_only_with_enough_labels() -> Non
     assert (account(1), account(40)) == (False, True)
 
 
-def test_a_sample_without_labels_says_nothing() -> None:
+def test_a_sample_without_labels_has_wide_intervals() -> None:
     account = account_for_verifier([], [])
     assert (account.phi.low, account.phi.high) == (0, 1)
     assert math.isnan(account.break_even)
