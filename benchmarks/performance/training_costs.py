@@ -131,12 +131,12 @@ def _theirs(settings: TransformerTraining, texts: Sequence[str], ancestor: Path,
     """The same by transformers.Trainer as its documentation has it: spell, pack, train, save."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
-    from tasks.backends.training.data import PackedDataset, pack_sequences
+    from tasks.backends.training.data import BlockFormat, PackedDataset, pack_sequences
 
     started = time.process_time()
     set_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(ancestor)
-    stream = pack_sequences(tokenizer, texts, settings.context_length, 0)
+    stream = pack_sequences(tokenizer, texts, BlockFormat(settings.context_length), 0)
     blocks = PackedDataset([stream.next_block() for _ in range(settings.max_steps * settings.batch_size)])
     shape = AutoConfig.from_pretrained(ancestor, attn_implementation="eager")
     asked = TrainingArguments(

@@ -40,14 +40,15 @@ def loops(
     with without_prefect():
         ingest(store, "docs", [PYTHON_DOCS], human)
         for seed in range(seeds):
-            arms = {arm: _recipe(*arm, backend, seed, generations, epochs) for arm in _ARMS}
+            arms = {arm: _recipe(arm, backend, seed, generations, epochs) for arm in _ARMS}
             compare(list(arms.values()), site, f"seed-{seed}")
             for arm, recipe in arms.items():
                 losses[arm].append(_losses(store, recipe, generations))
     yield from _figures(losses, generations)
 
 
-def _recipe(policy: str, temperature: float, backend: str, seed: int, generations: int, epochs: int) -> Recipe:
+def _recipe(arm: tuple[str, float], backend: str, seed: int, generations: int, epochs: int) -> Recipe:
+    policy, temperature = arm
     changes = [
         *(
             f'name="{policy}-{temperature}-{seed}"',

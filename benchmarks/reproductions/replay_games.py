@@ -14,7 +14,7 @@ from curation.theory.proper import legal, right_for_both, traps
 from curation.theory.replay import counting_then_echoing, enumerating, error_rounds, play, starving
 from tasks.backends import Resources, Sampling
 from tasks.backends.registry import open_backends
-from tasks.generation.chains import run_chain, train_demo_model
+from tasks.generation.chains import ChainSpec, run_chain, train_demo_model
 
 
 def replay(*, rounds: int = 300, seeds: int = 20) -> Iterator[Figure]:
@@ -147,7 +147,7 @@ def chains(*, count: int = 50, steps: int = 50, tokens: int = 30, seeds: int = 3
             mine = texts[seed * count : (seed + 1) * count]
             for name, top_k in (("greedy", 1), ("sampled", 0)):
                 how = Sampling(sampler="ngram", max_tokens=tokens, top_k=top_k)
-                results = run_chain(model, mine, steps, how, "", seed, backends)
+                results = run_chain(model, mine, ChainSpec(steps=steps, sampling=how, seed=seed), backends)
                 found[name].append(float(np.mean([time <= steps for time in results.first_recurrences()])))
                 found[f"{name} distinct"].append(results.distinct()[-1] / count)
                 likes[name].append(results.similarity()[-1])

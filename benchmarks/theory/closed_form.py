@@ -69,9 +69,10 @@ def verifier_break_even(keeps_right: float, keeps_wrong: float) -> float:
     return 1 / (1 + keeps_wrong / keeps_right)
 
 
-def fresh_loop_error(
-    human: int, synthetic: int, bias: float, seed: int, *, dimensions: int = 100, rounds: int = 40
-) -> float:
+_LOOP_ROUNDS = 40
+
+
+def fresh_loop_error(human: int, synthetic: int, bias: float, seed: int, *, dimensions: int = 100) -> float:
     """Return the long-run squared Wasserstein-2 distance of a refitted Gaussian from the true one.
 
     The mean over the second half of the rounds.
@@ -81,7 +82,7 @@ def fresh_loop_error(
     """
     rng = np.random.default_rng(seed)
     mean, root, distances = np.zeros(dimensions), np.eye(dimensions), []
-    for step in range(rounds):
+    for step in range(_LOOP_ROUNDS):
         fresh = rng.standard_normal((human, dimensions))
         own = mean + np.sqrt(bias) * rng.standard_normal((synthetic, dimensions)) @ root
         data = np.concatenate([fresh, own]) if step else fresh
@@ -89,7 +90,7 @@ def fresh_loop_error(
         values, vectors = np.linalg.eigh(np.cov(data.T))
         scale = np.sqrt(np.maximum(values, 0))
         root = (vectors * scale) @ vectors.T
-        if step >= rounds // 2:
+        if step >= _LOOP_ROUNDS // 2:
             distances.append(float(mean @ mean + ((scale - 1) ** 2).sum()))
     return float(np.mean(distances))
 

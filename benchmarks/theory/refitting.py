@@ -85,13 +85,15 @@ def weights_of(data: Numbers) -> Numbers:
     return np.asarray(np.linalg.solve(turned @ inputs, turned @ labels)[..., 0], np.float64)
 
 
-def regression_errors(
-    policy: Policy, generations: int, seed: int, *, runs: int = 400, samples: int = 111, dimensions: int = 10
-) -> list[float]:
+_SAMPLES, _DIMENSIONS = 111, 10
+"""Labelled points of a fit, and their dimensions."""
+
+
+def regression_errors(policy: Policy, generations: int, seed: int, *, runs: int = 400) -> list[float]:
     """Mean squared error of the fitted weights after 1, 2, ... fits; the true weights are 0 and the noise 1."""
     rng = np.random.default_rng((seed, 1))
-    inputs = rng.standard_normal((runs, samples, dimensions))
-    human = np.concatenate([inputs, rng.standard_normal((runs, samples, 1))], axis=2)
+    inputs = rng.standard_normal((runs, _SAMPLES, _DIMENSIONS))
+    human = np.concatenate([inputs, rng.standard_normal((runs, _SAMPLES, 1))], axis=2)
     data_by_generation = training_data_by_generation(regression(inputs), policy, human, generations - 1, seed)
     return [float((weights_of(data) ** 2).sum(1).mean()) for data in data_by_generation]
 

@@ -7,16 +7,16 @@ converges to 1 with more data, above it to 0.
 
 import numpy as np
 
+_DIMENSIONS = 20
 
-def accuracy(
-    wrong: float, keeps_right: float, keeps_wrong: float, seed: int, *, records: int = 40_000, dimensions: int = 20
-) -> float:
+
+def accuracy(wrong: float, keeps_right: float, keeps_wrong: float, seed: int, *, records: int = 40_000) -> float:
     """Share of Gaussian points on the right side of the fitted plane, which is exactly 1 - angle / pi; one run.
 
     The plane is fitted to what is kept of `records` labels by least squares.
     """
     rng = np.random.default_rng(seed)
-    points = rng.standard_normal((records, dimensions))
+    points = rng.standard_normal((records, _DIMENSIONS))
     truth = np.sign(points[:, 0])
     flipped = rng.random(records) < wrong
     kept = rng.random(records) < np.where(flipped, keeps_wrong, keeps_right)

@@ -50,16 +50,23 @@ class LoopSpec:
     top_p: float = 1.0
 
 
-def simulate_forecast(
-    human: Counts, sample: Counts, num_records: int, loop: LoopSpec, generations: Sequence[int], seed: int
-) -> list[ForecastPoint]:
+@dataclass(frozen=True, kw_only=True)
+class HumanWords:
+    """The words of the human text."""
+
+    train: Counts
+    """Occurrences of each word in the human training records, shape (words,)."""
+    sample: Counts
+    """The same in the human sample that metrics compare with, shape (words,); the model's sample has as many words."""
+    num_records: int
+    """Number of human training records."""
+
+
+def simulate_forecast(human: HumanWords, loop: LoopSpec, generations: Sequence[int], seed: int) -> list[ForecastPoint]:
     """Forecast the vocabulary metrics of some generations, as evaluation would measure them.
 
     Args:
-        human: occurrences of each word in the human training records, shape (words,).
-        sample: the same in the human sample that metrics compare with, shape (words,); the model's sample has as many
-            words.
-        num_records: number of human training records.
+        human: the words that the loop starts from.
         loop: mixing and sampling settings.
         generations: the generations to forecast.
         seed: of the simulations.
@@ -67,10 +74,10 @@ def simulate_forecast(
     values_of: dict[tuple[int, str], list[float]] = {}
     for simulation in range(_NUM_SIMULATIONS):
         rng = np.random.default_rng((seed, simulation))
-        for generation, shares in enumerate(_simulate_loop(human, num_records, loop, max(generations), rng)):
+        for generation, shares in enumerate(_simulate_loop(human, loop, max(generations), rng)):
             if generation in generations:
-                model_sample = rng.multinomial(int(sample.sum()), shares)
-                for metric, value in zip(FORECAST_METRICS, _metrics(sample, model_sample), strict=True):
+                model_sample = rng.multinomial(int(human.sample.sum()), shares)
+                for metric, value in zip(FORECAST_METRICS, _metrics(human.sample, model_sample), strict=True):
                     values_of.setdefault((generation, metric), []).append(value)
     return [
         ForecastPoint(generation, metric, float(np.mean(values)), float(min(values)), float(max(values)))
@@ -80,15 +87,16 @@ def simulate_forecast(
 
 def _metrics(sample: Counts, model_sample: Counts) -> tuple[float, ...]:
     """Return the values of `FORECAST_METRICS`."""
-    strata = [ngram_coverage(sample, model_sample, *STRATA[name]) for name in ("hapax", "rare", "common")]
+    strata = [ngram_coverage(sample, model_sample, STRATA[name]) for name in ("hapax", "rare", "common")]
     coverage = ngram_coverage(sample, model_sample)
     return (coverage, *strata, entropy(model_sample), js_divergence(sample, model_sample))
 
 
 def _simulate_loop(
-    human: Counts, num_records: int, loop: LoopSpec, last_generation: int, rng: np.random.Generator
+    words: HumanWords, loop: LoopSpec, last_generation: int, rng: np.random.Generator
 ) -> list[NDArray[np.float64]]:
     """Return the word shares of each generation's model, generation 0 first."""
+    human, num_records = words.train, words.num_records
     num_words, corpus, pool = int(human.sum()), human, human
     generated_words = round(num_words * loop.prompts_per_human_record)
     corpus_words = round(num_words * (loop.mix.num_records or num_records) / max(1, num_records))

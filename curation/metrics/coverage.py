@@ -6,6 +6,7 @@ with that of generation 0, not with 1. Strata are by human count: once (hapax), 
 """
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 from scipy.spatial.distance import jensenshannon
@@ -14,29 +15,30 @@ from curation.metrics.bootstrap import Interval, bootstrap
 from curation.metrics.ngram_counts import Counts
 from curation.text import words
 
-STRATA = {"hapax": (1, 1), "rare": (2, 10), "common": (11, None)}
-"""Smallest and largest human count of each stratum."""
-
-
+Stratum: TypeAlias = tuple[int, int | None]
+"""Smallest and largest human count; None: no largest."""
+STRATA: dict[str, Stratum] = {"hapax": (1, 1), "rare": (2, 10), "common": (11, None)}
+ALL: Stratum = (1, None)
+"""Every n-gram of the human text."""
 _MIN_MULTINOMIAL = 100
 """Smaller samples use the general bootstrap."""
 _RESAMPLES = 4000
 
 
-def ngram_coverage(human: Counts, synthetic: Counts, least: int = 1, most: int | None = None) -> float:
-    """Return the share of n-grams with a human count of `least` to `most` that are in synthetic text; 0 for none."""
-    in_stratum = _stratum(human, least, most)
+def ngram_coverage(human: Counts, synthetic: Counts, stratum: Stratum = ALL) -> float:
+    """Return the share of the n-grams of a stratum that are in synthetic text; 0 for none."""
+    in_stratum = _is_in(stratum, human)
     return float((synthetic[in_stratum] > 0).mean()) if in_stratum.any() else 0.0
 
 
 def coverage_change(
-    human: Counts, baseline: Counts, current: Counts, seed: int, least: int = 1, most: int | None = None
+    human: Counts, baseline: Counts, current: Counts, seed: int, stratum: Stratum = ALL
 ) -> tuple[float, Interval]:
     """Return the difference of two coverages, `current` - `baseline`, and its 99 % interval.
 
     Paired bootstrap over n-grams: both coverages are of the same ones. All counts have shape (n-grams,).
     """
-    in_stratum = _stratum(human, least, most)
+    in_stratum = _is_in(stratum, human)
     if not in_stratum.any():
         return 0.0, (None, None)
     differences = (current[in_stratum] > 0).astype(float) - (baseline[in_stratum] > 0)
@@ -82,7 +84,8 @@ def js_divergence(human: Counts, synthetic: Counts) -> float:
     return float(jensenshannon(human, synthetic, base=2) ** 2)
 
 
-def _stratum(human: Counts, least: int, most: int | None) -> np.ndarray:
+def _is_in(stratum: Stratum, human: Counts) -> np.ndarray:
+    least, most = stratum
     return (human >= least) & (human <= (most or np.inf))
 
 

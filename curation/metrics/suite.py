@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from curation.metrics.bootstrap import GROUPS, jackknife
-from curation.metrics.coverage import STRATA, coverage_change, hapax_share, js_divergence, missing_mass, ngram_coverage
+from curation.metrics.coverage import (
+    ALL,
+    STRATA,
+    Stratum,
+    coverage_change,
+    hapax_share,
+    js_divergence,
+    missing_mass,
+    ngram_coverage,
+)
 from curation.metrics.lexical_diversity import compression_ratio, distinct_n, entropy, zipf_exponent
 from curation.metrics.ngram_counts import Counts, NgramCounts, TokenizedTexts, count_ngrams, count_words, word_counts
 from curation.metrics.settings import Measured
@@ -23,9 +32,9 @@ def _of_synthetic(statistic: Callable[[Counts], float]) -> _Metric:
     return metric
 
 
-def _coverage_between(least: int, most: int | None) -> _Metric:
+def _coverage_of(stratum: Stratum) -> _Metric:
     def metric(human: Counts, synthetic: Counts) -> float:
-        return ngram_coverage(human, synthetic, least, most)
+        return ngram_coverage(human, synthetic, stratum)
 
     return metric
 
@@ -39,7 +48,7 @@ def _repetition(counts: Counts) -> float:
 
 
 def _coverage_by_stratum(unit: str) -> dict[str, _Metric]:
-    return {f"{stratum}_{unit}_coverage": _coverage_between(*span) for stratum, span in STRATA.items()}
+    return {f"{name}_{unit}_coverage": _coverage_of(stratum) for name, stratum in STRATA.items()}
 
 
 _METRICS_BY_LENGTH: dict[int, dict[str, _Metric]] = {
@@ -98,8 +107,8 @@ def coverage_changes(
     human_counts, baseline_counts, current_counts = word_counts(human, baseline, current)
     num_words = count_words(current)
     measured = []
-    for name, (least, most) in zip(COVERAGE_CHANGE_METRICS, ((1, None), STRATA["rare"]), strict=True):
-        value, (low, high) = coverage_change(human_counts, baseline_counts, current_counts, seed, least, most)
+    for name, stratum in zip(COVERAGE_CHANGE_METRICS, (ALL, STRATA["rare"]), strict=True):
+        value, (low, high) = coverage_change(human_counts, baseline_counts, current_counts, seed, stratum)
         measured.append(Measured(name, value, low, high, num_words))
     return measured
 

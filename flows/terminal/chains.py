@@ -29,7 +29,7 @@ from storage.runs.status import accepted_attempts
 from tasks.backends import Sampling, TransformerTraining
 from tasks.backends.registry import Backends, open_backends, require_local_models, resolve_sampler
 from tasks.backends.settings.capabilities import api_key
-from tasks.generation.chains import chain_seeds, run_chain, train_demo_model
+from tasks.generation.chains import ChainSpec, chain_seeds, run_chain, train_demo_model
 
 _WALKS, _WALK_STEPS = 400, 200
 """Number and length of the walks from which the example kernel is estimated."""
@@ -84,7 +84,10 @@ def show_chains(console: Console, options: ChainOptions, site: Site) -> None:
         }
         chains_by_name = {
             name: run_chain(
-                model.folder, model.seeds, options.steps, sampling, options.template, options.seed, backends
+                model.folder,
+                model.seeds,
+                ChainSpec(steps=options.steps, sampling=sampling, template=options.template, seed=options.seed),
+                backends,
             )
             for name, sampling in samplings.items()
         }

@@ -55,7 +55,7 @@ def _burn_in(console: Console, rounds: int) -> None:
         ("with burn-in of 5", burn_in(uniform(languages), 5)),
     ):
         game = play(player, enumerating(target, 2, 0), target, min(rounds, _MAX_SHORT_ROUNDS))
-        _print_game(console, title, game, num_first=10, num_last=1)
+        _print_game(console, title, game, (10, 1))
     _print_conclusion(console, "Replay does no harm: with burn-in every generated number belongs to the target.")
 
 
@@ -99,16 +99,15 @@ def _witnesses(console: Console, rounds: int) -> None:
     )
     _print_claim(console, claim, languages, target)
     unprotected = play(in_the_limit(languages, sure=True, protect=False), starving(), target, rounds)
-    _print_game(console, "certain evidence only, nothing protected", unprotected, num_first=10, num_last=2)
+    _print_game(console, "certain evidence only, nothing protected", unprotected, (10, 2))
     protected = play(witness_protection(languages), starving(), target, rounds)
     last_error = max(error_rounds(protected), default=0)
     _print_game(
         console,
         "the same, with protected witnesses",
         protected,
-        num_first=last_error + 2,
-        num_last=1,
-        languages=languages,
+        (last_error + 2, 1),
+        languages,
     )
     revealed = protected[last_error]
     _print_conclusion(
@@ -174,15 +173,10 @@ def _print_conclusion(console: Console, text: str) -> None:
 
 
 def _print_game(
-    console: Console,
-    title: str,
-    game: Sequence[Round],
-    *,
-    num_first: int,
-    num_last: int,
-    languages: Sequence[Language] = (),
+    console: Console, title: str, game: Sequence[Round], shown: tuple[int, int], languages: Sequence[Language] = ()
 ) -> None:
-    """Print the first and last rounds of a game; with `languages`, also the witnesses that are reserved."""
+    """Print the first and last rounds of a game, as many as `shown`; with `languages`, also the reserved witnesses."""
+    num_first, num_last = shown
     console.print(Padding(f"[underline]{title}[/]", (1, 0, 0, 2)))
     extra = ["reserved"] if languages else []
     rows = table("round", "shown", "origin", "answer", "", *extra, numbers=_NUMBERS)

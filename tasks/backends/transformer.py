@@ -79,5 +79,5 @@ def sample(
     for place, prompt in enumerate(prompts):
         generator = torch.Generator().manual_seed(prompt.seed)
         ids = tokenize(tokenizer, prompt.text, closed=False)[: max_length - 1]
-        yield [sample_completion(settings, tokenizer, network, ids, generator, max_length)]
+        yield [sample_completion(settings, tokenizer, network, ids, generator)]
         progress(place + 1, len(prompts))

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from curation.forecast.simulation import ForecastPoint, LoopSpec, simulate_forecast
+from curation.forecast.simulation import ForecastPoint, HumanWords, LoopSpec, simulate_forecast
 from curation.metrics.ngram_counts import take_words, word_counts
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.ids import derive_seed
@@ -43,8 +43,9 @@ def loop_spec(recipe: StageRecipe) -> LoopSpec:
 def forecast_generations(recipe: StageRecipe, human_train: Artifact, generations: Sequence[int]) -> list[ForecastPoint]:
     """Simulate some generations of a recipe on the words of the human training pool."""
     table = read_table(human_train.folder, ["text"])
-    human, sample = word_counts(
+    train, sample = word_counts(
         take_words(table["text"].to_pylist(), 2**62), shuffled_words(table, recipe.evaluate.vocab_sample_words)
     )
     seed = derive_seed(recipe.seed, "forecast")
-    return simulate_forecast(human, sample, table.num_rows, loop_spec(recipe), generations, seed)
+    human = HumanWords(train=train, sample=sample, num_records=table.num_rows)
+    return simulate_forecast(human, loop_spec(recipe), generations, seed)

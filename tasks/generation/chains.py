@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -22,23 +23,32 @@ _HELDOUT_STRIDE = 5
 """Every fifth passage is not trained on, and can start a chain."""
 
 
-def run_chain(  # noqa: PLR0913, PLR0917
-    model: Path, seeds: Sequence[str], steps: int, sampling: Sampling, template: str, seed: int, backends: Backends
-) -> Chains:
+@dataclass(frozen=True, kw_only=True)
+class ChainSpec:
+    """Length of a chain, and how each of its steps is sampled."""
+
+    steps: int
+    """Number of outputs of each chain."""
+    sampling: Sampling
+    """Sampler and its settings."""
+    template: str = ""
+    """Prompt of each step, with `{text}` for the last output; empty: the middle third of the last output."""
+    seed: int = 0
+
+
+def run_chain(model: Path, seeds: Sequence[str], spec: ChainSpec, backends: Backends) -> Chains:
     """Sample one chain from each seed text, all chains in step.
 
     Args:
         model: folder of the model, or its name for a server.
         seeds: first texts.
-        steps: number of outputs of each chain.
-        sampling: sampler and its settings.
-        template: prompt of each step, with `{text}` for the last output; empty: the middle third of the last output.
-        seed: random seed.
+        spec: length and sampling of the chains.
         backends: open backends.
 
     Raises:
         HeirloomError: the template does not contain `{text}`.
     """
+    template = spec.template
     if template and TEXT not in template:
         raise HeirloomError(
             f"the template {template!r} does not contain {TEXT}; put {TEXT} in place of the last output"
@@ -48,14 +58,14 @@ def run_chain(  # noqa: PLR0913, PLR0917
         prompts = [
             Prompt(
                 template.replace(TEXT, text) if template else middle_third(text),
-                derive_seed(seed, "chain", step, chain),
+                derive_seed(spec.seed, "chain", step, chain),
             )
             for chain, text in enumerate(texts)
         ]
-        completions = backends.sampler(sampling).sample(model, prompts, lambda *_: None)
+        completions = backends.sampler(spec.sampling).sample(model, prompts, lambda *_: None)
         return [completion.text for completion in completions]
 
-    return run_chains(sample_step, seeds, steps)
+    return run_chains(sample_step, seeds, spec.steps)
 
 
 def middle_third(text: str) -> str:

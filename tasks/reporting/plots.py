@@ -77,10 +77,10 @@ def plot_curves(points: Sequence[MetricPoint], path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.2), dpi=130, constrained_layout=True)
     for axis, panel in zip(axes.flat, _CURVE_PANELS, strict=True):
         for run, color in colors.items():
-            _plot_line(axis, values[panel.metric][run], last, color=color, style="-", label=run)
+            _plot_line(axis, values[panel.metric][run], last, _Line(color, "-", run))
             if panel.metric == "perplexity":
                 at_best_temperature = values["perplexity_at_best_temperature"][run]
-                _plot_line(axis, at_best_temperature, last, color=color, style="--", label="")
+                _plot_line(axis, at_best_temperature, last, _Line(color, "--", ""))
         axis.text(0, 1.0, panel.note, transform=axis.transAxes, fontsize=8.5, color=MUTED_COLOR, va="bottom")
         axis.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", color=TEXT_COLOR, pad=18)
         if panel.is_logarithmic:
@@ -122,7 +122,7 @@ def plot_forecast(forecast: Sequence[MetricPoint], measured: Sequence[MetricPoin
                     if point.run == run and point.metric == panel.metric
                 }
                 if values:
-                    _plot_line(axis, values, last, color=color, style=style, label=f"{run}, {kind}")
+                    _plot_line(axis, values, last, _Line(color, style, f"{run}, {kind}"))
         axis.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", color=TEXT_COLOR)
         axis.set_xticks(range(last + 1))
         axis.set_ylim(bottom=0)
@@ -209,19 +209,24 @@ def _use_plain_numbers(axis: "Axis") -> None:
     axis.set_minor_locator(ticker.NullLocator())
 
 
-def _plot_line(
-    axis: "Axes", value_by_generation: dict[int, float], last: int, *, color: str, style: str, label: str
-) -> None:
+class _Line(NamedTuple):
+    color: str
+    style: str
+    label: str
+    """Empty: not in the legend."""
+
+
+def _plot_line(axis: "Axes", value_by_generation: dict[int, float], last: int, line: _Line) -> None:
     """Draw the line of a run; a single value is a horizontal line, if other runs are longer."""
-    is_solid = style == "-"
+    is_solid = line.style == "-"
     if len(value_by_generation) == 1 and last:
         (value,) = value_by_generation.values()
         axis.axhline(
             value,
-            color=color,
-            linestyle=":" if is_solid else style,
+            color=line.color,
+            linestyle=":" if is_solid else line.style,
             linewidth=1.4,
-            label=label or None,
+            label=line.label or None,
             alpha=1 if is_solid else 0.4,
         )
         return
@@ -229,10 +234,10 @@ def _plot_line(
     axis.plot(
         generations,
         [value_by_generation[generation] for generation in generations],
-        style,
-        color=color,
+        line.style,
+        color=line.color,
         marker="o" if is_solid else None,
         markersize=4,
         linewidth=2 if is_solid else 1.2,
-        label=label or None,
+        label=line.label or None,
     )

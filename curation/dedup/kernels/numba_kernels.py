@@ -280,7 +280,7 @@ def _character_shingles(low: Bytes, size: int, window: Hashes, power: np.uint64,
 
 
 @jit
-def shingle_hashes(
+def shingle_hashes(  # noqa: PLR0913, PLR0917  (numba compiles plain arrays only)
     content: Bytes, begins: Indices, ends: Indices, by_word: bool, length: int, classes: Bytes
 ) -> tuple[Hashes, Indices]:
     """Hash the shingles of the texts `content[begins[i] : ends[i]]`.
@@ -415,7 +415,9 @@ def _find_slot(keys: Hashes, marks: Indices, mark: int, shift: np.uint64, key: n
 
 
 @jit
-def _similarity(first: Hashes, second: Hashes, keys: Hashes, marks: Indices, mark: int, shift: np.uint64) -> float:
+def _similarity(  # noqa: PLR0913, PLR0917  (numba compiles plain arrays only)
+    first: Hashes, second: Hashes, keys: Hashes, marks: Indices, mark: int, shift: np.uint64
+) -> float:
     distinct, shared = 0, 0
     for key in first:
         slot = _find_slot(keys, marks, mark, shift, key)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tasks.backends.models.loading import max_positions
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion
 
@@ -17,9 +18,9 @@ def sample_completion(
     network: LlamaForCausalLM,
     input_ids: list[int],
     generator: torch.Generator,
-    max_length: int,
 ) -> Completion:
-    """Continue `input_ids` until the end token, a stop string, `max_tokens`, or `max_length` tokens in all."""
+    """Continue `input_ids` until the end token, a stop string, `max_tokens`, or as many tokens as the model takes."""
+    max_length = max_positions(network)
     generated: list[int] = []
     sum_logprob, cache, finish_reason, text = 0.0, None, "length", ""
     new_ids = torch.tensor([input_ids], device=network.device)

@@ -77,7 +77,11 @@ def sample(
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     input_ids = [[*begin, *ids][: max_model_len - 1] for ids in texts]
     if settings.beam_width > 1:
-        yield from _beam_search(engine, tokenizer, settings, input_ids, resources.max_num_seqs, progress)
+        num_done = 0
+        for completions in _beam_search(engine, tokenizer, settings, input_ids, resources.max_num_seqs):
+            yield completions
+            num_done += len(completions)
+            progress(num_done, len(prompts))
         return
     _add_requests(engine, settings, prompts, input_ids)
     yield from _run_requests(engine, len(prompts), progress)
@@ -245,7 +249,6 @@ def _beam_search(
     settings: Sampling,
     input_ids: Sequence[list[int]],
     max_num_seqs: int,
-    progress: Progress,
 ) -> Iterator[list[Completion]]:
     """Yield the most likely completion that beam search finds for each prompt.
 
@@ -267,7 +270,6 @@ def _beam_search(
             for index, output in zip(indices, outputs, strict=True):
                 completions[index] = _beam_completion(output.sequences[0], tokenizer, len(batch[index]))
         yield [completions[index] for index in range(len(batch))]
-        progress(start + len(batch), len(input_ids))
 
 
 def _beam_completion(

@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError
 from tasks.backends.models.tokenization import tokenize_texts
@@ -30,7 +31,7 @@ class PackedDataset(Dataset[dict[str, list[int]]]):
         self._blocks = blocks
 
     @classmethod
-    def from_texts(cls, tokenizer: Any, texts: Sequence[Text], context: int) -> "PackedDataset":  # noqa: ANN401
+    def from_texts(cls, tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], context: int) -> "PackedDataset":
         """Pack texts in their order, without the last incomplete block, to evaluate the held-out loss on."""
         flat = [token for ids in _tokens(tokenizer, texts) for token in ids]
         return cls([flat[start : start + context] for start in range(0, len(flat) - context + 1, context)])
@@ -55,9 +56,8 @@ class PackedDataset(Dataset[dict[str, list[int]]]):
 class _Stream:
     """An endless stream of blocks: epochs over the same texts, each in a new order."""
 
-    def __init__(
-        self, documents: list[list[int]], context: int, seed: int, weights: Sequence[float], packed: bool
-    ) -> None:
+    def __init__(self, documents: list[list[int]], blocks: "BlockFormat", seed: int, weights: Sequence[float]) -> None:
+        context, packed = blocks.length, blocks.packed
         self._documents = documents if packed else [_truncate_row(document, context) for document in documents]
         self._context, self._packed = context, packed
         self._rng = random.Random(seed)  # noqa: S311  (a shuffle, not a secret)
@@ -102,18 +102,25 @@ def repeat_by_weight(weights: Sequence[float], rng: random.Random) -> list[int]:
     return indices
 
 
+@dataclass(frozen=True)
+class BlockFormat:
+    """The blocks of a stream: `length` tokens each, or, without packing, one text of at most so many."""
+
+    length: int
+    packed: bool = True
+
+
 def pack_sequences(
-    tokenizer: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerFast,
     texts: Sequence[Text],
-    context: int,
+    blocks: BlockFormat,
     seed: int,
     weights: Sequence[float] = (),
-    packed: bool = True,
 ) -> _Stream:
-    """Return an endless stream of blocks of `context` tokens, or of one text each. Texts of weight 0 are left out."""
+    """Return an endless stream of blocks. Texts of weight 0 are left out."""
     seen = [place for place in range(len(texts)) if not weights or weights[place] > 0]
     documents = _tokens(tokenizer, [texts[place] for place in seen])
-    return _Stream(documents, context, seed, [weights[place] for place in seen] if weights else (), packed)
+    return _Stream(documents, blocks, seed, [weights[place] for place in seen] if weights else ())
 
 
 def schedule_human_blocks(schedule: str, human_tokens: float, synthetic_tokens: float, blocks: int) -> list[bool]:
@@ -133,7 +140,7 @@ def schedule_human_blocks(schedule: str, human_tokens: float, synthetic_tokens: 
     return plan
 
 
-def tokenize_pair(tokenizer: Any, prompt: str, response: str) -> tuple[list[int], list[int]]:  # noqa: ANN401
+def tokenize_pair(tokenizer: PreTrainedTokenizerFast, prompt: str, response: str) -> tuple[list[int], list[int]]:
     """Tokenize a prompt, with its begin token, as samplers do, and a response, with its end token."""
     prompt_ids, response_ids = tokenize_texts(tokenizer, [prompt, response])
     return [tokenizer.bos_token_id, *prompt_ids], [*response_ids, tokenizer.eos_token_id]
@@ -152,7 +159,7 @@ def _truncate_row(document: list[int], context: int) -> list[int]:
     return [*truncate_prompt(prompt, len(answer), context), *answer][:context]
 
 
-def _tokens(tokenizer: Any, texts: Sequence[Text]) -> list[list[int]]:  # noqa: ANN401
+def _tokens(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text]) -> list[list[int]]:
     if not texts:
         return []
     if all(isinstance(text, str) for text in texts):
@@ -190,7 +197,7 @@ class TrainPlan:
 def build_train_plan(
     settings: TransformerTraining,
     corpus: TrainingCorpus,
-    tokenizer: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerFast,
     human_only: bool,
     seed: int,
 ) -> TrainPlan:
@@ -210,7 +217,9 @@ def build_train_plan(
     return build(settings, corpus, tokenizer, human_only, seed)
 
 
-def eval_blocks(settings: TransformerTraining, tokenizer: Any, heldout: Sequence[Text]) -> PackedDataset | None:  # noqa: ANN401
+def eval_blocks(
+    settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast, heldout: Sequence[Text]
+) -> PackedDataset | None:
     """Pack the held-out texts, or return None if the settings do not evaluate during training.
 
     Raises:
@@ -230,14 +239,14 @@ def eval_blocks(settings: TransformerTraining, tokenizer: Any, heldout: Sequence
 def _plan_texts(
     settings: TransformerTraining,
     corpus: TrainingCorpus,
-    tokenizer: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerFast,
     human_only: bool,
     seed: int,
 ) -> TrainPlan:
     _require_nonempty([*corpus.human, *corpus.synthetic])
-    context, packed = settings.context_length, settings.packing
-    human = pack_sequences(tokenizer, corpus.human, context, seed, corpus.human_weights, packed)
-    synthetic = pack_sequences(tokenizer, corpus.synthetic, context, seed + 1, corpus.synthetic_weights, packed)
+    blocks = BlockFormat(settings.context_length, settings.packing)
+    human = pack_sequences(tokenizer, corpus.human, blocks, seed, corpus.human_weights)
+    synthetic = pack_sequences(tokenizer, corpus.synthetic, blocks, seed + 1, corpus.synthetic_weights)
     epoch_rows = human.blocks + synthetic.blocks
     if epoch_rows < settings.batch_size:
         unit = f"sequences of {settings.context_length} tokens" if settings.packing else "records"
@@ -249,14 +258,14 @@ def _plan_texts(
     shares = schedule_human_blocks(
         settings.human_ratio_schedule, human.blocks, synthetic.blocks, steps * settings.batch_size
     )
-    blocks = [(human if is_human else synthetic).next_block() for is_human in shares]
-    return TrainPlan(PackedDataset(blocks), [len(block) for block in blocks], shares, settings.batch_size)
+    rows = [(human if is_human else synthetic).next_block() for is_human in shares]
+    return TrainPlan(PackedDataset(rows), [len(row) for row in rows], shares, settings.batch_size)
 
 
 def _plan_preferences(
     settings: TransformerTraining,
     corpus: TrainingCorpus,
-    tokenizer: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerFast,
     human_only: bool,
     seed: int,
 ) -> TrainPlan:

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 
 from curation.forecast.closed_form import type_presence_at_equilibrium, type_survival
-from curation.forecast.simulation import FORECAST_METRICS, ForecastPoint, LoopSpec, simulate_forecast
+from curation.forecast.simulation import FORECAST_METRICS, ForecastPoint, HumanWords, LoopSpec, simulate_forecast
+from curation.metrics.ngram_counts import Counts
 from curation.metrics.settings import METRICS
 from curation.mixing import MixSettings
+
+
+def _words(counts: Counts) -> HumanWords:
+    return HumanWords(train=counts, sample=counts, num_records=1000)
 
 
 def _forecast(
@@ -14,7 +19,7 @@ def _forecast(
 ) -> dict[str, list[float]]:
     human = np.round(8000 / np.arange(1, 3001)).astype(np.int64)
     settings = LoopSpec(MixSettings.model_validate({"policy": policy, **mix}), **(loop or {}))
-    found: list[ForecastPoint] = simulate_forecast(human, human, 1000, settings, range(last + 1), 0)
+    found: list[ForecastPoint] = simulate_forecast(_words(human), settings, range(last + 1), 0)
     return {name: [one.value for one in found if one.metric == name] for name in FORECAST_METRICS}
 
 
@@ -34,7 +39,7 @@ def test_replacement_loses_types_at_the_rate_of_the_closed_form() -> None:
 def test_a_human_share_keeps_the_coverage_of_the_closed_form() -> None:
     human = np.full(2000, 5)
     loop = LoopSpec(MixSettings(policy="fixed-fraction", human_fraction=0.25))
-    found = simulate_forecast(human, human, 1000, loop, [40], 0)
+    found = simulate_forecast(_words(human), loop, [40], 0)
     # The generated text is a sample of a corpus in which a word stands with this chance, 5 times at the mean.
     (kept,) = [one.value for one in found if one.metric == "type_coverage"]
     assert kept < type_presence_at_equilibrium(np.array([5]), 0.25)[0] < kept + 0.1

@@ -19,7 +19,7 @@ from curation.metrics.types import Value
 
 def test_coverage_by_hand() -> None:
     human, synthetic = np.array([1, 1, 2, 10, 11, 0]), np.array([0, 3, 1, 0, 9, 4])
-    assert [ngram_coverage(human, synthetic, *span) for span in STRATA.values()] == [0.5, 0.5, 1.0]
+    assert [ngram_coverage(human, synthetic, stratum) for stratum in STRATA.values()] == [0.5, 0.5, 1.0]
     assert ngram_coverage(human, synthetic) == 3 / 5
     assert ngram_coverage(np.zeros(3, int), synthetic[:3]) == 0
 
@@ -88,7 +88,7 @@ def test_nothing_alarms_where_human_and_synthetic_words_accumulate(seed: int) ->
     def measured(synthetic: np.ndarray) -> dict[tuple[str, str], Value]:
         values = {
             "type_coverage": ngram_coverage(counts[0], synthetic),
-            "rare_word_coverage": ngram_coverage(counts[0], synthetic, 2, 10),
+            "rare_word_coverage": ngram_coverage(counts[0], synthetic, STRATA["rare"]),
             "entropy": entropy(synthetic),
         }
         return {("model", name): Value(value) for name, value in values.items()}

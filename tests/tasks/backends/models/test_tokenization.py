@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tasks.backends.models.scoring import tokenize
 from tasks.backends.models.tokenization import tokenize_texts
-from tasks.backends.training.data import PackedDataset, pack_sequences, tokenize_pair
+from tasks.backends.training.data import BlockFormat, PackedDataset, pack_sequences, tokenize_pair
 from tests.conftest import human_texts
 
 _SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "[INST]", "<pad>"]
@@ -97,7 +97,7 @@ def test_training_scoring_and_prompts_hold_only_the_special_tokens_that_are_adde
     begin, end, special = base_tokenizer.bos_token_id, base_tokenizer.eos_token_id, _special_ids(base_tokenizer)
     prompt, response = tokenize_pair(base_tokenizer, text, text)
     scored, opened = tokenize(base_tokenizer, text), tokenize(base_tokenizer, text, closed=False)
-    stream = pack_sequences(base_tokenizer, [text], 4096, 0, packed=False)
+    stream = pack_sequences(base_tokenizer, [text], BlockFormat(4096, packed=False), 0)
     assert [token for token in (*prompt, *response) if token in special] == [begin, end]
     assert [token for token in scored if token in special] == [begin, end]
     assert [token for token in opened if token in special] == [begin]

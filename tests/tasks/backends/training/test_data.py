@@ -1,12 +1,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
 pytest.importorskip("torch", reason="blocks are torch's datasets")
 
-from tasks.backends.training.data import PackedDataset, pack_sequences, schedule_human_blocks
+from tasks.backends.training.data import BlockFormat, PackedDataset, pack_sequences, schedule_human_blocks
 
 _BEGIN, _END = 1000, 1001
 
@@ -14,7 +15,8 @@ _BEGIN, _END = 1000, 1001
 class _Letters:
     """A tokenizer in the shape of transformers': one token a letter."""
 
-    bos_token_id, eos_token_id = _BEGIN, _END
+    bos_token_id, eos_token_id, unk_token_id = _BEGIN, _END, None
+    added_tokens_decoder: ClassVar[dict[int, object]] = {}
 
     def __call__(
         self, texts: list[str], *, add_special_tokens: bool, split_special_tokens: bool
@@ -75,12 +77,12 @@ def test_a_corpus_of_one_origin_is_learned_from_that_origin_alone(schedule: str)
 
 @pytest.mark.parametrize("context", [1, 7, 16, 100])
 def test_blocks_of_a_stream_have_the_exact_length(context: int) -> None:
-    stream = pack_sequences(_Letters(), _TEXTS, context, 0)
+    stream = pack_sequences(_Letters(), _TEXTS, BlockFormat(context), 0)
     assert {len(stream.next_block()) for _ in range(50)} == {context}
 
 
 def test_a_stream_is_endless_and_every_text_comes_once_a_pass() -> None:
-    stream = pack_sequences(_Letters(), _TEXTS, 16, 0)
+    stream = pack_sequences(_Letters(), _TEXTS, BlockFormat(16), 0)
     tokens = itertools.chain.from_iterable(stream.next_block() for _ in itertools.count())
     rows = list(itertools.islice(_documents(tokens), 5 * len(_TEXTS)))
     passes = [rows[start : start + len(_TEXTS)] for start in range(0, len(rows), len(_TEXTS))]
@@ -90,7 +92,7 @@ def test_a_stream_is_endless_and_every_text_comes_once_a_pass() -> None:
 
 def test_a_stream_follows_its_seed() -> None:
     def blocks(seed: int) -> list[list[int]]:
-        stream = pack_sequences(_Letters(), _TEXTS, 16, seed)
+        stream = pack_sequences(_Letters(), _TEXTS, BlockFormat(16), seed)
         return [stream.next_block() for _ in range(20)]
 
     assert blocks(3) == blocks(3)
@@ -98,8 +100,8 @@ def test_a_stream_follows_its_seed() -> None:
 
 
 def test_a_stream_knows_how_many_tokens_a_pass_has() -> None:
-    assert pack_sequences(_Letters(), _TEXTS, 16, 0).tokens == sum(len(text) + 2 for text in _TEXTS)
-    assert pack_sequences(_Letters(), [], 16, 0).tokens == 0
+    assert pack_sequences(_Letters(), _TEXTS, BlockFormat(16), 0).tokens == sum(len(text) + 2 for text in _TEXTS)
+    assert pack_sequences(_Letters(), [], BlockFormat(16), 0).tokens == 0
 
 
 def test_full_blocks_of_texts_keep_their_order_and_leave_the_rest_out() -> None:
