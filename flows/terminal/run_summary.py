@@ -113,7 +113,11 @@ def _training_length(recipe: Recipe) -> str:
     train = recipe.train
     if not isinstance(train, TransformerTraining):
         return _TOY_TRAINING[train.backend]
-    first = f"{train.generation_0_max_steps} steps on human text"
+    first = (
+        f"{train.generation_0_max_steps} steps on human text"
+        if train.generation_0_max_steps
+        else "none for generation 0"
+    )
     return f"{first}, then {train.max_steps} a generation" if recipe.num_generations else first
 
 

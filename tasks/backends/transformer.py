@@ -30,7 +30,7 @@ def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingRes
     Raises:
         HeirloomError: the corpus is empty or too small, a model cannot be read, memory is too small, or the loss diverged.
     """
-    if job.resources.accelerate_config:
+    if job.resources.accelerate_config and job.settings.max_steps:
         return run_accelerate(job, progress)
     with explain_oom(job.settings):
         return train_in_process(job, progress)

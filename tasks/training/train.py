@@ -81,7 +81,9 @@ def train(
         if _exists_or_copied(ctx.attempt, model):
             return model
         objective = settings.objective if isinstance(settings, TransformerTraining) else "lm"
-        if pairs:
+        if isinstance(settings, TransformerTraining) and not settings.max_steps:
+            dataset = lm_dataset(corpus)
+        elif pairs:
             dataset = dpo_dataset(pairs, corpus)
         elif objective == "sft":
             dataset = sft_dataset(corpus, human.train, (*history.synthetic, *([curated] if curated else [])))
@@ -159,7 +161,7 @@ def _run(ctx: StageContext, model: Artifact, job: TrainJob[Training], facts: Map
         draft.write_part(pa.Table.from_pylist([point._asdict() for point in result.log], schema=TRAINING))
         draft.facts = {
             "tokens": result.tokens,
-            "human_token_fraction": result.human_tokens / result.tokens,
+            "human_token_fraction": result.human_tokens / result.tokens if result.tokens else None,
             "steps": result.steps,
             "training_seconds": result.seconds,
             "resumed_from_step": result.resumed_from_step,
@@ -194,6 +196,9 @@ def _generation_0_settings(settings: Training) -> Training:
     if not isinstance(settings, TransformerTraining):
         return settings
     changed: dict[str, Any] = {"max_steps": settings.generation_0_max_steps, "human_ratio_schedule": "constant"}
+    if not settings.generation_0_max_steps:
+        # The base model as it is: no objective, no length in epochs or tokens.
+        changed |= {"num_epochs": None, "max_tokens": None, "objective": "lm", "load_best_model_at_end": False}
     if settings.objective == "dpo" and settings.preference_source != "human":
         changed["objective"] = "lm"
     return settings.model_copy(update=changed)

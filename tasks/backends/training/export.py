@@ -44,8 +44,18 @@ def export_model(
         network.save_pretrained(folder, selected_adapters=["default"])
         (folder / "README.md").unlink(missing_ok=True)
         _point_to_base(folder)
+        _write_tokenizer_and_probe(tokenizer, folder, probe)
     else:
-        _as_plain(network).save_pretrained(folder)
+        export_network(network, tokenizer, folder, probe)
+
+
+def export_network(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, probe: str) -> None:
+    """Write a network that is whole in this process, its tokenizer, and the probe."""
+    _as_plain(network).save_pretrained(folder)
+    _write_tokenizer_and_probe(tokenizer, folder, probe)
+
+
+def _write_tokenizer_and_probe(tokenizer: PreTrainedTokenizerFast, folder: Path, probe: str) -> None:
     tokenizer.save_pretrained(folder)
     written = load_model(folder)
     ids = tokenize(tokenizer, probe)[: max_positions(written) - 1]

@@ -35,7 +35,7 @@ from tasks.backends.training.callbacks import (
     training_log,
 )
 from tasks.backends.training.data import IGNORE_INDEX, PackedDataset, TrainPlan, build_train_plan, eval_blocks
-from tasks.backends.training.export import export_model
+from tasks.backends.training.export import export_model, export_network
 from tasks.backends.training.model import build_model
 from tasks.backends.training.optim import build_optimizer
 from tasks.backends.types import Progress, TrainingCorpus, TrainingResult, TrainJob
@@ -63,6 +63,9 @@ def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> 
     started = time.monotonic()
     set_seed(job.seed)
     model, tokenizer = build_model(job.settings, job.initial_weights, job.gen0_model, job.corpus)
+    if not job.settings.max_steps:
+        export_network(model, tokenizer, job.folder, _probe_text(job.corpus))
+        return TrainingResult(tokens=0, human_tokens=0, steps=0, seconds=time.monotonic() - started, log=())
     plan = build_train_plan(job.settings, job.corpus, tokenizer, job.gen0_model is None, job.seed)
     callbacks: list[TrainerCallback] = [
         CheckpointCallback(job.resources.checkpoint_interval_s),

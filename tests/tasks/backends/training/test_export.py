@@ -95,3 +95,28 @@ def test_what_deepspeed_gathered_is_written_and_opened_by_the_first_process_alon
     written, before = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", first.folder))
     assert all(weight.equal(before[name] + 1) for name, weight in written.items())
     assert (tmp_path / "model" / "probe.json").exists()
+
+
+def test_a_training_without_steps_stores_the_base_model_as_it_is(
+    backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
+) -> None:
+    folder = tmp_path / "same"
+    folder.mkdir()
+    settings = TransformerTraining.model_validate(
+        {**tiny.model_dump(), "init_from": "base", "base_model": str(first.folder), "generation_0_max_steps": 0}
+    ).model_copy(update={"max_steps": 0})
+    job = TrainJob(
+        settings=settings, corpus=TrainingCorpus(["a"], []), initial_weights=first.folder, folder=folder, seed=1
+    )
+    result = backends.trainer().train(job, lambda *_: None)
+    assert (result.steps, result.tokens) == (0, 0)
+    texts = human_texts(8, seed=2)
+    scorer = backends.scorer(settings)
+    before, after = (scorer.score(model, texts, (1.0,), lambda *_: None) for model in (first.folder, folder))
+    assert before == after
+    assert (folder / "probe.json").exists()
+
+
+def test_no_steps_without_a_base_model_are_refused(tiny: TransformerTraining) -> None:
+    with pytest.raises(ValueError, match=r"train\.base_model is not set"):
+        TransformerTraining.model_validate({**tiny.model_dump(), "generation_0_max_steps": 0})
