@@ -11,7 +11,16 @@ from curation.verification.checks import PythonTests, encode_check
 
 _NUMBERS = (0, 1, -3, 7, 12, 25, -18, 100)
 _TEXTS = ("", "a", "banana", "Level", "hello world", "tennessee", "committee", "abracadabra")
-_LISTS: tuple[list[int], ...] = ([], [0], [1, 2, 3], [-4, 7, 10, 7], [5, 5, 5], [12, -1, 3, 8, 2], [100, 20, 3], [6, 9, 2, 4, 7, 1])
+_LISTS: tuple[list[int], ...] = (
+    [],
+    [0],
+    [1, 2, 3],
+    [-4, 7, 10, 7],
+    [5, 5, 5],
+    [12, -1, 3, 8, 2],
+    [100, 20, 3],
+    [6, 9, 2, 4, 7, 1],
+)
 _WORDS: tuple[list[str], ...] = (
     [],
     ["a"],
