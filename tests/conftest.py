@@ -15,9 +15,11 @@ from benchmarks.support.bucket_server import serving
 from curation.splitting import IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
+from storage.artifacts.provenance import provenance
 from storage.remote.s3 import Bucket, _client
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
+from tests.support import fast
 
 _NOUNS = (
     "river",
@@ -167,8 +169,29 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fast`: only the tests without torch, server and process; what they do is checked."""
+    parser.addoption("--fast", action="store_true", help="run the tests that need no torch, server or process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the guard, after asking git for the commit, which every artifact records."""
+    if config.getoption("fast"):
+        provenance()
+        fast.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Guard fixtures and calls of fast tests."""
+    if not item.config.getoption("fast"):
+        return (yield)
+    with fast.guarded():
+        return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that share something share one process of a parallel run, so that it is made once.
 
     Those with real models share engines, servers and what was trained; those of a file, what is made once a file; and those
@@ -192,8 +215,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same for a whole file."""
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file; of fast tests, a file that loads torch is left out."""
+    if collector.config.getoption("fast"):
+        with fast.guarded(collecting=True):
+            return (yield)
     return _unskipped((yield))
 
 

@@ -30,6 +30,7 @@ from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
+from tests.support.progress import ignore_progress
 
 _ROUNDS, _TEXTS = 5, 1000
 _HUMAN, _HELDOUT, _SYNTHETIC = 600, 300, 1200
@@ -130,21 +131,19 @@ def _edited(texts: Sequence[str], model: Path) -> list[str]:
 def _sample_synthetic(model: Path) -> list[Completion]:
     prompts = [Prompt("", seed) for seed in range(_SYNTHETIC)]
     sampling = Sampling(sampler="ngram", temperature=0.6)
-    return [one for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch]
+    return [one for batch in sample(sampling, Resources(), model, prompts, ignore_progress) for one in batch]
 
 
 def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir()
     corpus = TrainingCorpus(texts, [])
     job = TrainJob(settings=NgramTraining(), corpus=corpus, gen0_model=ancestor, folder=folder, seed=0)
-    train(job, _untold)
+    train(job, ignore_progress)
     return folder
 
 
 def _perplexity(folder: Path, texts: Sequence[str], heldout: Sequence[str], ancestor: Path) -> float:
-    scores = score(_learned(folder, texts, ancestor), heldout, (1.0,), _untold)
+    scores = score(_learned(folder, texts, ancestor), heldout, (1.0,), ignore_progress)
     return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
 
 
-def _untold(*_: int) -> None:
-    """Ignore progress."""

@@ -21,6 +21,7 @@ from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
+from tests.support.progress import ignore_progress
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
 _SPARE = 1.5
@@ -104,7 +105,7 @@ def _prepared(folder: Path, seed: int, budget: int, heldout: int, temperature: f
     known, human = (_filled(some, budget * _SPARE) for some in (drawn[heldout::2], drawn[heldout + 1 :: 2]))
     prior = _learned(folder / "prior", known, None)
     prompts = [Prompt("", seed * 100_000 + place) for place in range(2 * len(known))]
-    batches = sample(Sampling(sampler="ngram", temperature=temperature), Resources(), prior, prompts, _untold)
+    batches = sample(Sampling(sampler="ngram", temperature=temperature), Resources(), prior, prompts, ignore_progress)
     synthetic = _filled((one.text for batch in batches for one in batch), budget * _SPARE)
     return _Texts(human, known, drawn[:heldout], synthetic, prior, budget, seed)
 
@@ -130,7 +131,7 @@ def _resampled(texts: _Texts, share: float) -> list[str]:
 
 def _surprising(texts: _Texts, share: float) -> list[str]:
     pool = texts.pool(share)
-    nats = np.array([one.nll[0] / one.tokens for one in score(texts.prior, pool, (1.0,), _untold)])
+    nats = np.array([one.nll[0] / one.tokens for one in score(texts.prior, pool, (1.0,), ignore_progress)])
     return _filled((pool[place] for place in np.argsort(-nats, kind="stable")), texts.budget)
 
 
@@ -149,18 +150,14 @@ def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
     folder.mkdir(exist_ok=True)
     corpus = TrainingCorpus(texts, [])
     job = TrainJob(settings=NgramTraining(), corpus=corpus, gen0_model=ancestor, folder=folder, seed=0)
-    train(job, _untold)
+    train(job, ignore_progress)
     return folder
 
 
 def _perplexity(texts: _Texts, mixture: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        scores = score(_learned(Path(folder), mixture, texts.prior), texts.heldout, (1.0,), _untold)
+        scores = score(_learned(Path(folder), mixture, texts.prior), texts.heldout, (1.0,), ignore_progress)
     return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
-
-
-def _untold(*_: int) -> None:
-    """Ignore progress."""
 
 
 if __name__ == "__main__":

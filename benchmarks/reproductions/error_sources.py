@@ -29,6 +29,7 @@ from tasks.backends import (
     TransformerTraining,
 )
 from tasks.backends.registry import Backends, open_backends
+from tests.support.progress import ignore_progress
 
 _SOURCES = {"samples": "finite samples", "capacity": "limited capacity", "optimization": "imperfect optimization"}
 _STUDENT = TransformerTraining(
@@ -208,7 +209,7 @@ class _Teacher:
             folder.mkdir()
             corpus = TrainingCorpus([], texts)
             job = TrainJob(settings=settings, corpus=corpus, gen0_model=self.spelled, folder=folder, seed=self.seed)
-            backends.trainer().train(job, _untold)
+            backends.trainer().train(job, ignore_progress)
             judged, measured = (_above(folder, some, settings, backends) for some in (self.judged, self.measured))
             found.append((judged, measured))
             if len(found) > 1 and found[-1][0] > found[-2][0]:
@@ -224,12 +225,12 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
     model.mkdir()
     counting = NgramTraining(order=2)
     corpus = TrainingCorpus([human[place] for place in drawn], [])
-    backends.trainer().train(TrainJob(settings=counting, corpus=corpus, folder=model, seed=seed), _untold)
+    backends.trainer().train(TrainJob(settings=counting, corpus=corpus, folder=model, seed=seed), ignore_progress)
 
     def sample_texts(count: int, first: int) -> list[Completion]:
         prompts = [Prompt("", first + place) for place in range(count)]
         how = Sampling(sampler="ngram", max_tokens=200)
-        return list(backends.sampler(how).sample(model, prompts, _untold))
+        return list(backends.sampler(how).sample(model, prompts, ignore_progress))
 
     samples = [one for one in sample_texts(2 * (_JUDGED + _MEASURED), 0) if one.completion_tokens <= _LONGEST]
     some = [one.text for one in sample_texts(4000, 10**6)]
@@ -247,13 +248,9 @@ def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Bac
 
 def _above(student: Path, samples: Sequence[Completion], settings: TransformerTraining, backends: Backends) -> float:
     """NLL per word, the end token included, of a student above the teacher on samples of the teacher."""
-    scores = backends.scorer(settings).score(student, [one.text for one in samples], (1.0,), _untold)
+    scores = backends.scorer(settings).score(student, [one.text for one in samples], (1.0,), ignore_progress)
     floor = sum(one.sum_logprob or 0 for one in samples)
     return (sum(one.nll[0] for one in scores) + floor) / sum(one.completion_tokens + 1 for one in samples)
-
-
-def _untold(*_: int) -> None:
-    """Ignore progress."""
 
 
 def _format_distances(distances: Sequence[float], rounds: int) -> str:

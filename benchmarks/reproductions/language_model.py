@@ -21,6 +21,7 @@ from tasks.backends import Resources, TrainingCorpus, TrainJob, TransformerTrain
 from tasks.backends.registry import Backends
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
+from tests.support.progress import ignore_progress
 
 _STORE = WORK / "reproductions" / "language"
 _BASE = TransformerTraining(
@@ -84,7 +85,7 @@ def _tuned_from(blocks: int) -> Path:
         texts = list(dict.fromkeys(piece for text, _ in library for piece in split_passages(text, 80, 360)))
         backends = Backends(Resources(), _STORE / "logs")
         job = TrainJob(settings=_BASE, corpus=TrainingCorpus(texts, []), folder=folder, seed=0)
-        backends.trainer().train(job, _untold)
+        backends.trainer().train(job, ignore_progress)
         backends.close()
     from tasks.backends.models.loading import load_tokenizer
 
@@ -120,7 +121,7 @@ def _zero_shot(base: Path, recipe: Recipe) -> float:
     (heldout,) = (_STORE / "human" / "blocks").glob("snapshot=1/human_heldout")
     backends = Backends(Resources(), _STORE / "logs")
     scores = backends.scorer(recipe.train).score(
-        base, read_table(heldout, ["text"])["text"].to_pylist(), (1.0,), _untold
+        base, read_table(heldout, ["text"])["text"].to_pylist(), (1.0,), ignore_progress
     )
     backends.close()
     return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
@@ -223,5 +224,3 @@ def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
     )
 
 
-def _untold(*_: int) -> None:
-    """Ignore progress."""

@@ -19,6 +19,7 @@ from scipy.stats import wasserstein_distance
 from benchmarks.figures import Figure, short
 from tasks.backends import GaussianMixtureTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob, VaeTraining
 from tasks.backends.toy.points import format_points, points_of
+from tests.support.progress import ignore_progress
 
 Points = NDArray[np.float64]
 _HUMAN, _DECIMALS = 1000, 6
@@ -110,13 +111,13 @@ def _loop(  # noqa: PLR0913, PLR0917
             )
             ancestor = first if generation else None
             job = TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=model, seed=seed + generation)
-            backend.train(job, _untold)
+            backend.train(job, ignore_progress)
             if heldout_scores is not None and generation in (0, generations):
-                scores = backend.score(model, heldout_scores[0], (1.0,), _untold)
+                scores = backend.score(model, heldout_scores[0], (1.0,), ignore_progress)
                 heldout_scores[1].append(float(np.mean([one.nats[0] / one.tokens for one in scores])))
             prompts = [Prompt("", int(one)) for one in rng.integers(2**62, size=count)]
             samples = [
-                one.text for batch in backend.sample(sampling, Resources(), model, prompts, _untold) for one in batch
+                one.text for batch in backend.sample(sampling, Resources(), model, prompts, ignore_progress) for one in batch
             ]
             # Samples of this model are the data of the next generation.
             if generation + 1 in wanted:
@@ -143,10 +144,6 @@ def _apart(human: Points, generated: Points) -> float:
 
 def _variance(points: Points) -> float:
     return float(points.var(0).sum())
-
-
-def _untold(*_: int) -> None:
-    pass
 
 
 def _at_most(name: str, values: Sequence[float], most: float, published: str) -> Figure:

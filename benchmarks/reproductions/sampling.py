@@ -26,6 +26,7 @@ from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingC
 from tasks.backends.toy.ngram import sample, train
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
+from tests.support.progress import ignore_progress
 
 STORE = WORK / "reproductions" / "sampling"
 _PLAIN: dict[str, Any] = {
@@ -183,7 +184,7 @@ def _teacher(name: str, subjects: Sequence[str]) -> Path:
             about = asked["subject"] if right else rng.choice([one for one in _SUBJECTS if one != asked["subject"]])
             examples.append(f"{header(asked)} {body({**asked, 'subject': about}, rng)}")
         corpus = TrainingCorpus(examples, [])
-        train(TrainJob(settings=NgramTraining(order=5), corpus=corpus, folder=folder, seed=0), _untold)
+        train(TrainJob(settings=NgramTraining(order=5), corpus=corpus, folder=folder, seed=0), ignore_progress)
     return folder
 
 
@@ -191,7 +192,7 @@ def _right(model: Path, seed: int) -> float:
     """Share of a student's answers that are about the subject it was asked for."""
     asked = [header(dict(one)) for one in _tests(seed)]
     prompts = [Prompt(text, place) for place, text in enumerate(asked)]
-    results = sample(Sampling(sampler="ngram", max_tokens=60), Resources(), model, prompts, _untold)
+    results = sample(Sampling(sampler="ngram", max_tokens=60), Resources(), model, prompts, ignore_progress)
     answers = [text + one.text for text, one in zip(asked, (one for some in results for one in some), strict=True)]
     return statistics.mean(worth(asked, answers))
 
@@ -200,10 +201,6 @@ def _tests(seed: int) -> Iterator[dict[str, str]]:
     rng = random.Random(1000 + seed)  # noqa: S311  (a prompt, not a secret)
     for _ in range(_TESTS):
         yield {name: rng.choice(values) for name, values in GRID.items()}
-
-
-def _untold(*_: int) -> None:
-    """Ignore progress."""
 
 
 if __name__ == "__main__":

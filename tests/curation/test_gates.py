@@ -1,11 +1,14 @@
+"""Gates, and which of their actions are reviewed."""
+
 import math
 
 import pytest
 from pydantic import ValidationError
 
-from curation.gates import GateSettings, Limit, Verdict, evaluate_gate, most_severe
+from curation.gates import ACTIONS, GateSettings, Limit, Verdict, evaluate_gate, most_severe
 from curation.metrics.settings import METRICS
 from curation.metrics.types import Value
+from curation.review import REVIEWED_ACTIONS, ReviewSettings
 
 
 def _metrics(**values: float) -> dict[tuple[str, str], Value]:
@@ -163,3 +166,17 @@ def test_the_most_severe_action_decides() -> None:
     assert severest("go", "warn", "go") == "warn"
     assert severest("stop", "warn", "roll_back") == "stop"
     assert severest("raise_human_fraction", "warn", "roll_back") == "roll_back"
+
+
+def test_no_action_is_reviewed_by_default() -> None:
+    assert REVIEWED_ACTIONS[ReviewSettings().when] == ()
+
+
+def test_only_verdicts_that_would_be_accepted_are_asked_about() -> None:
+    assert {action for asked in REVIEWED_ACTIONS.values() for action in asked} == set(ACTIONS[:2])
+
+
+def test_silence_cannot_mean_to_make_a_generation_again() -> None:
+    # It would be made again, asked about and made again for as long as no review comes.
+    with pytest.raises(ValidationError, match="'accept' or 'stop'"):
+        ReviewSettings.model_validate({"default_decision": "redo"})

@@ -1,10 +1,20 @@
+"""Quality filters, and the text statistics and repetition rates that they use."""
+
 import math
 import re
+from collections import Counter
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, Bounds, QualitySettings, quality_filter, quality_stats
+from curation.filters.repetition import NgramRepetition
+from curation.filters.text_stats import TextStats
 from tests.conftest import human_texts
 
 _ENDINGS = (
@@ -145,3 +155,111 @@ def test_no_texts_give_no_rows() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         QualitySettings.model_validate(wrong)
+
+
+def _measured(measure: str, *texts: str) -> list[float]:
+    return getattr(TextStats(pa.array(texts, pa.string())), measure)().tolist()
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "value"),
+    [
+        ("words", "  one two\n three ", 3),
+        ("words", "", 0),
+        ("words", "今天 good", 3),
+        ("mean_word_length", "a bbb cc", 2),
+        ("mean_word_length", "今天天气 four", 4),
+        ("alphabetic_word_fraction", "one 2 3 x4", 0.5),
+        ("alphabetic_word_fraction", "one , two .", 1),
+        ("stop_words", "The the THE, and x", 2),
+        ("stop_words", "“With” (that) of", 3),
+        ("hash_to_word_ratio", "# one ## two", 0.75),
+        ("ellipsis_fraction", "one... two… three four", 0.5),
+        ("curly_brace_count", "{a} {", 2),
+        ("lorem_ipsum_count", "Lorem Ipsum dolor", 1),
+        ("sentences", 'One. "Two!" Three? 3.5 four', 3),
+        ("sentences", "今天天气很好。我们去公园。", 2),
+        ("bullet_line_fraction", "• one\n- two\nthree - four\n\n-five", 0.5),
+        ("ellipsis_line_fraction", "one...\ntwo… \nthree.\nfour", 0.5),
+        ("terminal_line_fraction", 'one.\ntwo\n"three"\nfour,', 0.5),
+        ("short_line_fraction", f"short\n{'x' * 30}\n{'x' * 31}\n\n", 2 / 3),
+        ("newline_fraction", "one\ntwo\nthree four", 0.5),
+        ("duplicate_line_fraction", "one\ntwo\none\none", 0.5),
+        ("duplicate_line_character_fraction", "aa\nbbbb\naa", 0.25),
+        ("duplicate_paragraph_fraction", "one\n\ntwo\n \none", 1 / 3),
+        ("duplicate_paragraph_character_fraction", "aa\n\nbbbb\n\naa", 0.25),
+    ],
+)
+def test_a_measure_is_what_a_hand_counts(measure: str, text: str, value: float) -> None:
+    assert _measured(measure, text) == [pytest.approx(value)]
+    # Other texts of the block change nothing.
+    assert _measured(measure, "One other text.", text, text, "")[1:3] == [pytest.approx(value)] * 2
+
+
+@pytest.mark.parametrize(
+    "measure", ["mean_word_length", "alphabetic_word_fraction", "hash_to_word_ratio", "short_line_fraction"]
+)
+def test_shares_of_an_empty_text_are_nan(measure: str) -> None:
+    assert np.isnan(_measured(measure, "", " \n ")).all()
+
+
+def test_runs_are_counted_over_words() -> None:
+    shape = TextStats(pa.array(["a b a b", "a b c d"], pa.string()))
+    assert shape.top_fraction(2).tolist() == [1, 0]
+    assert shape.repeated_fraction(2).tolist() == [0.5, 0]
+
+
+def test_no_texts_have_no_measures() -> None:
+    assert _measured("words") == _measured("duplicate_line_fraction") == _measured("stop_words") == []
+
+
+def _runs(texts: list[list[str]]) -> NgramRepetition:
+    spellings = sorted({word for text in texts for word in text})
+    occurrences = [
+        (spellings.index(word), place, float(len(word))) for place, text in enumerate(texts) for word in text
+    ]
+    codes, owners, lengths = (np.array([one[part] for one in occurrences]) for part in range(3))
+    return NgramRepetition(codes.astype(np.int64), owners.astype(np.int64), lengths.astype(float), len(texts))
+
+
+def _top_by_hand(text: list[str], length: int) -> float:
+    runs = Counter(tuple(text[start : start + length]) for start in range(len(text) - length + 1))
+    heaviest = max((sum(map(len, run)) * count for run, count in runs.items() if count > 1), default=0)
+    return min(1.0, heaviest / sum(map(len, text)))
+
+
+def _repeated_by_hand(text: list[str], length: int) -> float:
+    seen: set[tuple[str, ...]] = set()
+    covered: set[int] = set()
+    for start in range(len(text) - length + 1):
+        run = tuple(text[start : start + length])
+        if run in seen:
+            covered |= set(range(start, start + length))
+        seen.add(run)
+    return sum(len(text[place]) for place in covered) / sum(map(len, text))
+
+
+_TEXTS = st.lists(st.lists(st.sampled_from(["a", "bb", "ccc", "d"]), min_size=1, max_size=25), min_size=1, max_size=5)
+
+
+@given(_TEXTS)
+@hypothesis_settings(max_examples=150, deadline=None, derandomize=True)
+def test_runs_of_every_length_are_what_a_hand_counts(texts: list[list[str]]) -> None:
+    runs = _runs(texts)
+    for length in range(2, 11):
+        assert runs.top_fraction(length).tolist() == pytest.approx([_top_by_hand(text, length) for text in texts])
+        assert runs.repeated_fraction(length).tolist() == pytest.approx(
+            [_repeated_by_hand(text, length) for text in texts]
+        )
+
+
+def test_a_run_does_not_go_from_one_text_into_the_next() -> None:
+    runs = _runs([["a", "bb"], ["ccc", "a", "bb"], ["ccc", "a"]])
+    assert runs.repeated_fraction(2).tolist() == [0, 0, 0]
+
+
+def test_lengths_may_be_asked_in_any_order() -> None:
+    text = [["a", "bb", "ccc"] * 4]
+    later, earlier = _runs(text), _runs(text)
+    assert later.repeated_fraction(10) == earlier.repeated_fraction(10)
+    assert later.top_fraction(2) == earlier.top_fraction(2) == pytest.approx(20 / 24)

@@ -1,5 +1,6 @@
-"""The command line: results, help pages, and one sentence with exit code 2 for every mistake of the user."""
+"""The command line: options, errors, and commands without a file of their own."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.app import main
+from flows.cli.app import app, main
+from flows.cli.options import Store
 from flows.config.site import Site
 from heirloom.errors import HeirloomError
+from tests.conftest import prefect_free_environment
 from tests.support.paths import ROOT
 
 
@@ -245,3 +248,62 @@ def test_no_secret_of_the_environment_reaches_a_manifest(ingested: Site, monkeyp
         evolve(load_recipe("ngram", ["dataset=letters", "num_generations=0", "evaluate.num_samples=20"]), ingested)
     for path in ingested.store.rglob("*.json"):
         assert "sk-very-secret" not in json.dumps(json.loads(path.read_text()))
+
+
+def test_every_command_with_a_store_has_the_same_option() -> None:
+    without = set()
+    for command in app.registered_commands:
+        assert command.callback is not None
+        parameters = inspect.signature(command.callback).parameters
+        if "store" in parameters:
+            assert parameters["store"].annotation is Store
+        else:
+            without.add(command.callback.__name__)
+    # `curate` works on any corpus.
+    assert without == {"curate"}
+
+
+def serve(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = prefect_free_environment() | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "flows", "serve", *words]
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_without_a_server_the_error_explains_how_to_start_one(tmp_path: Path) -> None:
+    found = serve(tmp_path, "ngram")
+    assert found.returncode == 2
+    assert "prefect server start" in found.stderr and "PREFECT_API_URL" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_an_unknown_recipe_is_refused_before_flows_are_served(tmp_path: Path) -> None:
+    found = serve(tmp_path, "nothing-like-it")
+    assert found.returncode == 2
+    assert "There is no recipe `nothing-like-it`." in found.stderr
+
+
+def _output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    app(["theory", *arguments], standalone_mode=False)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_all_scenes_are_shown_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    output = _output(capsys, "replay", "--rounds", "60")
+    assert [f"Theorem {number}" in output for number in ("4.1", "5.1", "6.1", "7.3")] == [True] * 4
+
+
+def test_an_unknown_scene_is_refused() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"There is no scene `witness`. Did you mean `witnesses`\? Scenes: burn-in, echo, witnesses, four",
+    ):
+        app(["theory", "replay", "--scene", "witness"], standalone_mode=False)
+
+
+def test_chains_use_the_newest_model_of_a_run(finished_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("chains", "--run", "tiny", "--store", str(finished_store), "--steps", "12", "--chains", "5")
+    output = _output(capsys, *arguments)
+    assert "5 chains of 12 steps by generation 3 of tiny" in output
+    assert "greedy: 5 of 5 chains repeat a text" in output
+    assert "they are: the same" in output
+    assert "by generation 0 of tiny" in _output(capsys, *arguments, "--generation", "0")

@@ -1,8 +1,9 @@
-"""Output before and after a run."""
+"""Summaries and tables of runs."""
 
 import io
 import json
 import math
+from pathlib import Path
 
 from rich.console import Console
 
@@ -12,7 +13,11 @@ from flows.config.site import Site
 from flows.demo import demo_recipes
 from flows.evolve import evolve
 from flows.terminal.run_summary import _format_number, print_eval_exposure, print_start, print_summary
+from flows.terminal.run_tables import show_gc_candidates, show_run
+from storage.artifacts.model_files import remove_weights
+from storage.maintenance.gc import find_gc_candidates
 from storage.query.catalog import open_catalog
+from storage.runs.run import Run
 from tasks.ingestion.eval_sets import add_eval_set
 from tasks.orchestration.prefect import without_prefect
 from tasks.reporting.report import report
@@ -60,3 +65,30 @@ def test_exposures_of_an_evaluation_set_are_listed_or_reported_as_none(ingested:
     out = io.StringIO()
     print_eval_exposure(Console(file=out, width=80), ingested.store, "letters", "quiz")
     assert out.getvalue() == "No record in the store overlaps with quiz.\n"
+
+
+def test_missing_weights_and_rejected_attempts_are_shown(store: Path) -> None:
+    console = Console(record=True, width=200)
+    run = Run(store, "tiny")
+    remove_weights(run.folder / "generation=1/attempt=1/model")
+    (run.folder / "generation=3/attempt=2").mkdir()
+    run.append("rejected", 3, 2, "worse")
+    show_run(console, run)
+    output = console.export_text()
+    assert "without weights" in output
+    assert "3, attempt 2" in output
+    assert "rejected, not finished" in output
+
+
+def test_sizes_of_deletable_files_are_added_up(store: Path) -> None:
+    console = Console(record=True, width=200)
+    show_gc_candidates(console, store, find_gc_candidates(store, keep_models=1))
+    assert "2 in total" in console.export_text()
+
+
+def test_a_run_is_shown_with_its_collapse_tests(store: Path) -> None:
+    console = Console(record=True, width=250)
+    show_run(console, Run(store, "tiny"))
+    output = console.export_text()
+    assert "lost tails" in output and "changed scaling law" in output
+    assert output.count("present") + output.count("absent ") >= 6

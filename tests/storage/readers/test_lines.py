@@ -1,3 +1,5 @@
+"""Lines of plain and compressed files, and the limits of a block."""
+
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,6 +8,9 @@ import pytest
 from heirloom.errors import one_line
 from storage.readers.base import (
     CHUNK_BYTES,
+    Block,
+    Columns,
+    Document,
     SourceFile,
     UnreadableFileError,
     iter_chunks,
@@ -54,3 +59,14 @@ def test_what_is_not_packed_is_refused_in_one_sentence(tmp_path: Path) -> None:
 def test_a_refusal_can_be_printed_on_one_line() -> None:
     assert str(UnreadableFileError("a.csv", "is odd", "found: x\r\n\ud800")) == "a.csv is odd; found: x ?"
     assert one_line(OSError("two\nlines")) == "two lines"
+
+
+def test_a_column_that_is_named_twice_is_read_once_and_the_text_comes_first() -> None:
+    assert Columns("prompt", "answer", "id", "id").names == ["prompt", "answer", "id"]
+
+
+def test_the_size_of_a_block_is_about_its_text_whatever_its_kind() -> None:
+    assert Block("a", 0, [b"four", None, b"five"], "lines").size() == 8
+    assert Block("a", 0, [Document("four", "a", 0)], "documents").size() == 4
+    batch = pa.record_batch({"text": ["four"]})
+    assert Block("a", 0, [batch, batch], "batches").size() == 2 * batch.nbytes

@@ -12,12 +12,9 @@ import pytest
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends, open_backends, require_installed, resolve_sampler
 from tasks.backends.workers.process import Worker, WorkerError
+from tests.support.progress import ignore_progress
 
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
-
-
-def _untold(*_: int) -> None:
-    pass
 
 
 def _absent(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -51,7 +48,7 @@ def _job(folder: Path) -> TrainJob[NgramTraining]:
 
 def _model(backends: Backends, folder: Path) -> Path:
     folder.mkdir()
-    backends.trainer().train(_job(folder), _untold)
+    backends.trainer().train(_job(folder), ignore_progress)
     return folder
 
 
@@ -180,11 +177,11 @@ def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) 
     with pool.pool.lease("ngram", None) as dying:
         # Stopped first, so that it cannot have answered before it dies.
         os.kill(dying._process.pid, signal.SIGSTOP)
-        answers = dying.stream("train", _untold, _job(tmp_path))
+        answers = dying.stream("train", ignore_progress, _job(tmp_path))
         os.kill(dying._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerError, match="died during train"):
             list(answers)
-    (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), _untold)
+    (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), ignore_progress)
     assert score.tokens == 3
 
 
@@ -194,17 +191,17 @@ def test_a_worker_that_died_while_idle_is_replaced(pool: Backends, tmp_path: Pat
         pass
     os.kill(worker._process.pid, signal.SIGKILL)
     worker._process.wait()
-    (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), _untold)
+    (score,) = pool.scorer(NgramTraining()).score(model, ["the river"], (1.0,), ignore_progress)
     assert score.tokens == 3
 
 
 def test_an_abandoned_sampling_ends_its_worker_and_frees_its_slot(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
     sampler = pool.sampler(Sampling(sampler="ngram"))
-    left = sampler.sample(model, [Prompt("", seed) for seed in range(20)], _untold)
+    left = sampler.sample(model, [Prompt("", seed) for seed in range(20)], ignore_progress)
     next(left)
     left.close()
-    assert len(list(sampler.sample(model, [Prompt("", seed) for seed in range(20)], _untold))) == 20
+    assert len(list(sampler.sample(model, [Prompt("", seed) for seed in range(20)], ignore_progress))) == 20
 
 
 def test_a_worker_that_cannot_be_started_keeps_no_place(tmp_path: Path) -> None:
@@ -220,7 +217,9 @@ def test_a_worker_that_cannot_be_started_keeps_no_place(tmp_path: Path) -> None:
 
 def test_closing_ends_idle_workers_and_those_at_work(two: Backends, tmp_path: Path) -> None:
     model = _model(two, tmp_path / "model")
-    answers = two.sampler(Sampling(sampler="ngram")).sample(model, [Prompt("", seed) for seed in range(50)], _untold)
+    answers = two.sampler(Sampling(sampler="ngram")).sample(
+        model, [Prompt("", seed) for seed in range(50)], ignore_progress
+    )
     next(answers)
     two.preload(NgramTraining(), Sampling(sampler="ngram"))
     (idle,) = two.pool.idle
@@ -235,8 +234,8 @@ def test_the_samplers_texts_come_one_a_prompt_and_in_order(pool: Backends, tmp_p
     model = _model(pool, tmp_path / "model")
     prompts = [Prompt("the", seed) for seed in range(5)]
     sampler = pool.sampler(Sampling(sampler="ngram"))
-    together = list(sampler.sample(model, prompts, _untold))
-    assert together == [next(sampler.sample(model, [prompt], _untold)) for prompt in prompts]
+    together = list(sampler.sample(model, prompts, ignore_progress))
+    assert together == [next(sampler.sample(model, [prompt], ignore_progress)) for prompt in prompts]
 
 
 def test_those_who_open_the_same_resources_share_the_processes(tmp_path: Path) -> None:

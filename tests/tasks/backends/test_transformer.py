@@ -14,6 +14,7 @@ from tasks.backends import Completion, Prompt, Sampling, TrainingCorpus, TrainJo
 from tasks.backends.registry import Backends
 from tasks.backends.training.data import schedule_human_blocks
 from tests.conftest import human_texts
+from tests.support.progress import ignore_progress
 from tests.tasks.conftest import Trained
 
 torch.set_num_threads(1)
@@ -22,20 +23,16 @@ pytestmark = pytest.mark.transformer
 _LONG = " ".join(human_texts(4, seed=3))
 
 
-def _untold(*_: int) -> None:
-    pass
-
-
 def _learn(backends: Backends, settings: TransformerTraining, folder: Path, corpus: TrainingCorpus, **more: Any) -> Any:
     folder.mkdir(exist_ok=True)
     heldout, ancestor, seed = more.get("heldout", []), more.get("ancestor"), more.get("seed", 1)
     job = TrainJob(settings=settings, corpus=corpus, eval_texts=heldout, gen0_model=ancestor, folder=folder, seed=seed)
-    return backends.trainer().train(job, _untold)
+    return backends.trainer().train(job, ignore_progress)
 
 
 def _complete(backends: Backends, model: Path, prompts: list[Prompt], **settings: Any) -> list[Completion]:
     sampling = Sampling.model_validate({"sampler": "transformers", "max_tokens": 12, **settings})
-    return list(backends.sampler(sampling).sample(model, prompts, _untold))
+    return list(backends.sampler(sampling).sample(model, prompts, ignore_progress))
 
 
 def _ids(model: Path, text: str) -> list[int]:
@@ -85,7 +82,7 @@ def test_the_probe_is_the_log_probability_of_the_stored_model(first: Trained) ->
 
 def test_a_trained_model_knows_its_texts_better_than_noise(backends: Backends, first: Trained) -> None:
     known, noise = backends.scorer(TransformerTraining()).score(
-        first.folder, [first.corpus.human[0], "qZ#9 " * 30], (1.0,), _untold
+        first.folder, [first.corpus.human[0], "qZ#9 " * 30], (1.0,), ignore_progress
     )
     uniform = math.log(400)
     assert known.nll[0] / known.tokens < uniform < noise.nll[0] / noise.tokens + 1
@@ -110,7 +107,7 @@ def test_a_descendant_keeps_the_vocabulary_and_the_shape(first: Trained, second:
 
 def test_scores_equal_a_direct_computation(backends: Backends, first: Trained) -> None:
     texts = ["The old river.", human_texts(1, seed=8)[0], "", "日本", *human_texts(3, seed=7)]
-    scores = backends.scorer(TransformerTraining()).score(first.folder, texts, (1.0, 0.7, 2.0), _untold)
+    scores = backends.scorer(TransformerTraining()).score(first.folder, texts, (1.0, 0.7, 2.0), ignore_progress)
     for text, found in zip(texts, scores, strict=True):
         ids = _ids(first.folder, text)[:64]
         assert found.tokens == len(ids) - 1
@@ -119,7 +116,7 @@ def test_scores_equal_a_direct_computation(backends: Backends, first: Trained) -
 
 
 def test_a_text_longer_than_the_context_is_scored_up_to_it(backends: Backends, first: Trained) -> None:
-    (found,) = backends.scorer(TransformerTraining()).score(first.folder, [_LONG], (1.0,), _untold)
+    (found,) = backends.scorer(TransformerTraining()).score(first.folder, [_LONG], (1.0,), ignore_progress)
     assert found.tokens == 63
     assert found.nll[0] == pytest.approx(_nats(first.folder, _ids(first.folder, _LONG)[:64]), abs=1e-3)
 
@@ -129,7 +126,7 @@ def test_more_texts_than_a_batch_are_scored_in_their_order(backends: Backends, f
     texts = human_texts(40, seed=4)
     reported: list[tuple[int, int]] = []
     together = scorer.score(first.folder, texts, (1.0,), lambda *progress: reported.append(progress))
-    alone = [scorer.score(first.folder, [texts[place]], (1.0,), _untold)[0] for place in (0, 17, 39)]
+    alone = [scorer.score(first.folder, [texts[place]], (1.0,), ignore_progress)[0] for place in (0, 17, 39)]
     assert [together[place].nll[0] for place in (0, 17, 39)] == pytest.approx([one.nll[0] for one in alone], abs=1e-3)
     assert reported == [(32, 40), (40, 40)]
 
@@ -262,8 +259,8 @@ def test_a_base_without_position_embeddings_is_trained_sampled_and_scored(
         folder=tmp_path / "model",
         seed=1,
     )
-    assert backends.trainer().train(job, _untold).steps == 8
-    (score,) = backends.scorer(settings).score(tmp_path / "model", ["the old river " * 60], (1.0,), _untold)
+    assert backends.trainer().train(job, ignore_progress).steps == 8
+    (score,) = backends.scorer(settings).score(tmp_path / "model", ["the old river " * 60], (1.0,), ignore_progress)
     assert score.tokens > 64 and math.isfinite(score.nll[0])
     (completion,) = _complete(backends, tmp_path / "model", [Prompt("", 3)])
     assert 0 < completion.completion_tokens <= 12

@@ -1,16 +1,28 @@
+"""Evaluation of a generation: inputs, samples, perplexity, metrics, forecast."""
+
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from math import exp, isfinite, log
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from curation.metrics.settings import METRICS, EvalSettings
+from curation.forecast.simulation import FORECAST_METRICS
+from curation.metrics.settings import METRICS, EvalSettings, Measured
+from flows.config.recipe import Recipe
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
+from storage.query.catalog import open_catalog
+from storage.query.named_queries import QUERIES
 from tasks.backends import NgramTraining, Sampling
 from tasks.backends.registry import Backends
 from tasks.context import CuratedCandidates, GenerationHistory, StageContext
 from tasks.evaluation.evaluate import evaluate
-from tasks.evaluation.inputs import EvalInputs
+from tasks.evaluation.forecast import loop_spec
+from tasks.evaluation.inputs import EvalInputs, metric_rows, sample_by_id
+from tasks.evaluation.perplexity import measure_perplexity
+from tasks.evaluation.samples import sample_for_eval
 from tests.conftest import human_texts
 from tests.tasks.conftest import PublishCandidates, StartedRun
 
@@ -142,3 +154,69 @@ def test_a_generation_is_compared_with_generation_0(
     scores = read_table(started.attempt(1).folder / "scores").to_pylist()
     assert {(row["subject"], row["model_generation"]) for row in scores} == {("human_heldout", 1), ("candidates", 0)}
     assert all(row["nll"] > 0 and row["tokens"] > 0 for row in scores)
+
+
+def test_a_sample_depends_on_ids_alone() -> None:
+    table = pa.table({"id": [f"r{number}" for number in range(100)], "text": ["x"] * 100})
+    sample = sample_by_id(table, 20)["id"].to_pylist()
+    assert len(set(sample)) == 20
+    assert sample_by_id(table.take(list(reversed(range(100)))), 20)["id"].to_pylist() == sample[::-1]
+    # Sampled records that are also in a smaller table are in its sample.
+    half = set(sample_by_id(table.slice(0, 50), 20)["id"].to_pylist())
+    assert {record_id for record_id in sample if int(record_id[1:]) < 50} <= half
+    assert sample_by_id(table, 100).equals(table)
+
+
+def test_values_that_are_not_finite_are_null() -> None:
+    (row,) = metric_rows("model", [Measured("vocabulary_size", float("nan"), None, 1.0, 3)], "letters")
+    assert (row["value"], row["low"], row["high"], row["source"]) == (None, None, 1.0, "letters")
+
+
+_SAMPLE_SETTINGS = EvalSettings(num_samples=12, showcase_prompt="The old")
+_SAMPLE_SAMPLING = Sampling(sampler="ngram", max_tokens=9)
+
+
+def test_eval_samples_are_made_once_and_start_with_the_showcase_prompt(
+    start_run: Callable[[str], StartedRun],
+) -> None:
+    started = start_run("tiny")
+    ctx = started.context(0, evaluate=_SAMPLE_SETTINGS, generate=_SAMPLE_SAMPLING)
+    samples = sample_for_eval(ctx, started.model)
+    rows = read_table(samples.folder).to_pylist()
+    assert [row["prompt"] for row in rows] == ["The old"] + [""] * 12
+    assert rows[0]["text"].startswith("The old")
+    finished = read_manifest(samples.folder)["finished"]
+    assert sample_for_eval(ctx, started.model) == samples
+    assert read_manifest(samples.folder)["finished"] == finished
+
+
+def test_perplexity_is_computed_from_the_scores_of_the_held_out_texts(
+    start_run: Callable[[str], StartedRun],
+) -> None:
+    started = start_run("tiny")
+    inputs = EvalInputs(human=started.human, history=GenerationHistory(), corpus=started.corpus, model=started.model)
+    result = measure_perplexity(started.context(0, evaluate=EvalSettings()), inputs, {}, lambda *_: None)
+    assert result.scores["id"].to_pylist() == read_table(started.human.heldout.folder)["id"].to_pylist()
+    values = {row["metric"]: row["value"] for row in result.metrics}
+    scores = result.scores.to_pylist()
+    mean = sum(row["nll"] for row in scores) / sum(row["tokens"] for row in scores)
+    assert values["perplexity"] == pytest.approx(math.exp(mean))
+    assert values["loss_change"] == 0
+    assert result.dtype == "float64"
+
+
+def test_every_generation_has_a_forecast_to_compare_with_its_metrics(finished_store: Path) -> None:
+    catalog = open_catalog(finished_store)
+    rows = catalog.sql(
+        "select generation, value, low, high from forecast where metric = 'type_coverage' order by all"
+    ).fetchall()
+    assert [row[0] for row in rows] == [0, 1, 2, 3]
+    assert all(0 <= low <= value <= high <= 1 for _, value, low, high in rows)
+    compared = catalog.sql(QUERIES["forecast_vs_measured"]).fetchall()
+    assert {row[2] for row in compared} == set(FORECAST_METRICS)
+    assert len(compared) == 4 * len(FORECAST_METRICS)
+
+
+def test_a_loop_spec_has_the_settings_of_the_recipe(recipe: Recipe) -> None:
+    assert loop_spec(recipe).mix == recipe.mix
+    assert loop_spec(recipe).temperature == recipe.generate.temperature

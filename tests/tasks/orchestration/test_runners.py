@@ -28,6 +28,7 @@ from tasks.curation.curate import _encode_part
 from tasks.orchestration.prefect import without_prefect
 from tasks.orchestration.runners import map_pieces, task_runner_for
 from tests.conftest import human_texts
+from tests.support.progress import ignore_progress
 from tests.support.waiting import until
 from tests.tasks.conftest import Trained
 
@@ -110,10 +111,6 @@ _ON_RAY = {"ray": LOCAL, "num_sample_workers": 2}
 _TEXTS = ["the old river remembers the garden", "the garden forgets the river"] * 150
 
 
-def _untold(*_: int) -> None:
-    pass
-
-
 @pytest.mark.usefixtures("cluster")
 def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_after_a_fault(tmp_path: Path) -> None:
     model, living = tmp_path / "model", []
@@ -132,12 +129,12 @@ def test_an_engine_lives_from_task_to_task_and_neither_beside_a_training_nor_aft
                 trainer.train(job, lambda *_: living.append(_engines()))
 
             learn(model)
-            list(sampler.sample(model, [Prompt("the", seed) for seed in range(2)], _untold))
-            opened.scorer(NgramTraining()).score(model, _TEXTS, (1.0,), _untold)
+            list(sampler.sample(model, [Prompt("the", seed) for seed in range(2)], ignore_progress))
+            opened.scorer(NgramTraining()).score(model, _TEXTS, (1.0,), ignore_progress)
             assert _engines() == ["ngram-1"]
             learn(model)
             assert set(map(tuple, living)) == {()}
-            list(sampler.sample(tmp_path / "elsewhere", [Prompt("the", 0)], _untold))
+            list(sampler.sample(tmp_path / "elsewhere", [Prompt("the", 0)], ignore_progress))
 
     with pytest.raises(
         ValueError, match=r"elsewhere does not exist on .*Every machine of the Ray cluster must have the store"
@@ -154,10 +151,10 @@ def test_vllm_on_a_cluster_gives_the_completions_of_a_local_engine(
 ) -> None:
     sampling = Sampling(sampler="vllm", max_tokens=12)
     prompts = [Prompt("The old" if seed % 3 else "", seed) for seed in range(40)]
-    here = list(backends.sampler(sampling).sample(first.folder, prompts, _untold))
+    here = list(backends.sampler(sampling).sample(first.folder, prompts, ignore_progress))
     there = Resources.model_validate({**_ON_RAY, "kv_cache_mib": 16, "max_num_seqs": 64})
     with without_prefect(), open_backends(there, tmp_path / "logs", map_pieces) as opened:
-        assert list(opened.sampler(sampling).sample(first.folder, prompts, _untold)) == here
+        assert list(opened.sampler(sampling).sample(first.folder, prompts, ignore_progress)) == here
         assert _engines() == ["vllm_engine-1"]
     assert _engines() == []
 
@@ -200,5 +197,5 @@ def test_a_cluster_without_room_is_an_error_with_needed_and_present_gpus(tmp_pat
             match=r"Not all of 1 engines started .* within 1 s\. Each needs 8 GPUs, and the cluster has 0\. Free",
         ),
     ):
-        list(opened.sampler(Sampling(sampler="ngram")).sample(tmp_path, [Prompt("", 0)], _untold))
+        list(opened.sampler(Sampling(sampler="ngram")).sample(tmp_path, [Prompt("", 0)], ignore_progress))
     assert _engines() == []

@@ -11,6 +11,7 @@ from tasks.backends import Completion, Prompt, Resources, Sampling
 from tasks.backends.inference.openai_server import sample
 from tasks.backends.registry import Backends
 from tests.support.openai_server import Reply, answering, echo
+from tests.support.progress import ignore_progress
 from tests.tasks.conftest import PROMPTS, Served, Trained
 
 _HAS_ALL = all(importlib.util.find_spec(name) for name in ("torch", "vllm", "peft"))
@@ -24,16 +25,12 @@ def _real(test: Any) -> Any:
 _NOWHERE = Path("no model is needed")
 
 
-def _untold(*_: int) -> None:
-    pass
-
-
 def _teach(
     addresses: list[str], prompts: list[Prompt], resources: dict[str, Any] | None = None, **settings: Any
 ) -> Any:
     sampling = Sampling.model_validate({"teacher": "tiny", **settings})
     site = Resources.model_validate({"server_urls": addresses, **(resources or {})})
-    return [one for some in sample(sampling, site, _NOWHERE, prompts, _untold) for one in some]
+    return [one for some in sample(sampling, site, _NOWHERE, prompts, ignore_progress) for one in some]
 
 
 _ASKED = [Prompt(f"p{place}", 50 + place) for place in range(30)]
@@ -146,7 +143,7 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 def _complete(backends: Backends, model: Path, prompts: list[Prompt] = PROMPTS, **settings: Any) -> list[Completion]:
     sampling = Sampling.model_validate({"max_tokens": 16, **settings})
-    return list(backends.sampler(sampling).sample(model, prompts, _untold))
+    return list(backends.sampler(sampling).sample(model, prompts, ignore_progress))
 
 
 @pytest.fixture(scope="module")

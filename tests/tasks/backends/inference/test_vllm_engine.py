@@ -11,6 +11,7 @@ from tasks.backends import Completion, Prompt, Resources, Sampling, TrainingCorp
 from tasks.backends.registry import Backends
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.conftest import human_texts
+from tests.support.progress import ignore_progress
 from tests.tasks.conftest import Trained
 
 # Looked for, not imported: importing vLLM changes the environment of the process that does it.
@@ -26,16 +27,12 @@ _PROMPTS = [
 ]
 
 
-def _untold(*_: int) -> None:
-    pass
-
-
 def _sampling(**settings: Any) -> Sampling:
     return Sampling.model_validate({"sampler": "vllm", "max_tokens": 16, **settings})
 
 
 def _complete(backends: Backends, model: Path, prompts: list[Prompt] = _PROMPTS, **settings: Any) -> list[Completion]:
-    return list(backends.sampler(_sampling(**settings)).sample(model, prompts, _untold))
+    return list(backends.sampler(_sampling(**settings)).sample(model, prompts, ignore_progress))
 
 
 def _copied(model: Path, folder: Path) -> Path:
@@ -47,7 +44,7 @@ def _copied(model: Path, folder: Path) -> Path:
 def fresh(resources: Resources, second: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[Completion]:
     """Completions of the second model by a process that has never loaded another."""
     worker = Worker("vllm_engine", tmp_path_factory.mktemp("fresh") / "vllm.log", 1)
-    batches = list(worker.stream("sample", _untold, _sampling(), resources, second.folder, _PROMPTS))
+    batches = list(worker.stream("sample", ignore_progress, _sampling(), resources, second.folder, _PROMPTS))
     worker.close()
     return [one for batch in batches for one in batch]
 
@@ -84,7 +81,7 @@ def test_the_likeliest_text_is_the_one_of_transformers(backends: Backends, first
     prompts = [Prompt(" ".join(text.split()[:5]), 0) for text in human_texts(12, seed=21)]
     fast = _complete(backends, first.folder, prompts, top_k=1)
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
-    slow = list(backends.sampler(plain).sample(first.folder, prompts, _untold))
+    slow = list(backends.sampler(plain).sample(first.folder, prompts, ignore_progress))
     for one, reference in zip(fast, slow, strict=True):
         assert one.text == reference.text
         assert one.prompt_tokens == reference.prompt_tokens
@@ -101,7 +98,7 @@ def test_the_log_probability_is_the_one_of_the_scorer(
     settings = tiny.model_copy(update={"max_steps": 40})
     corpus = TrainingCorpus(["yes", "no", "perhaps", "never"] * 20, [])
     job = TrainJob(settings=settings, corpus=corpus, gen0_model=first.folder, folder=tmp_path, seed=0)
-    backends.trainer().train(job, _untold)
+    backends.trainer().train(job, ignore_progress)
     completions = _complete(backends, tmp_path, [Prompt("", seed) for seed in range(40)], temperature=0.7)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     # A text has more than one tokenization; only those in the tokenizer's own way compare.
@@ -112,7 +109,7 @@ def test_the_log_probability_is_the_one_of_the_scorer(
     ]
     assert len(whole) > 10
     assert len({one.text for one in whole}) > 2
-    scores = backends.scorer(settings).score(tmp_path, [one.text for one in whole], (1.0,), _untold)
+    scores = backends.scorer(settings).score(tmp_path, [one.text for one in whole], (1.0,), ignore_progress)
     for one, score in zip(whole, scores, strict=True):
         assert score.tokens == one.completion_tokens
         assert one.sum_logprob == pytest.approx(-score.nll[0], abs=1e-3 * score.tokens)
@@ -176,7 +173,7 @@ def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Back
     (completion,) = _complete(backends, first.folder, [long], top_k=1)
     assert (completion.prompt_tokens, completion.completion_tokens, completion.finish_reason) == (63, 1, "length")
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
-    (reference,) = backends.sampler(plain).sample(first.folder, [long], _untold)
+    (reference,) = backends.sampler(plain).sample(first.folder, [long], ignore_progress)
     assert completion.text == reference.text
 
 
@@ -198,7 +195,7 @@ def test_penalties_and_stops_are_those_of_transformers(
     settings = {"top_k": 1, "min_tokens": 4, "max_tokens": 16, **settings}
     fast = _complete(backends, first.folder, prompts, **settings)
     plain = Sampling.model_validate({"sampler": "transformers", **settings})
-    slow = list(backends.sampler(plain).sample(first.folder, prompts, _untold))
+    slow = list(backends.sampler(plain).sample(first.folder, prompts, ignore_progress))
     assert [(one.text, one.finish_reason, one.completion_tokens) for one in fast] == [
         (one.text, one.finish_reason, one.completion_tokens) for one in slow
     ]
@@ -242,10 +239,10 @@ def test_a_model_with_another_vocabulary_of_the_same_size_is_spelled_its_own_way
     backends: Backends, tiny: TransformerTraining, first: Trained, tmp_path: Path
 ) -> None:
     corpus = TrainingCorpus([text.upper() for text in human_texts(60)], [])
-    backends.trainer().train(TrainJob(settings=tiny, corpus=corpus, folder=tmp_path, seed=1), _untold)
+    backends.trainer().train(TrainJob(settings=tiny, corpus=corpus, folder=tmp_path, seed=1), ignore_progress)
     assert (tmp_path / "config.json").read_text() == (first.folder / "config.json").read_text()
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
-    (reference,) = backends.sampler(plain).sample(tmp_path, [Prompt("THE OLD", 0)], _untold)
+    (reference,) = backends.sampler(plain).sample(tmp_path, [Prompt("THE OLD", 0)], ignore_progress)
     _complete(backends, first.folder, _PROMPTS[:1])
     (completion,) = _complete(backends, tmp_path, [Prompt("THE OLD", 0)], top_k=1)
     assert completion.text == reference.text
@@ -260,7 +257,7 @@ def test_an_adapter_on_its_base_gives_the_completions_of_transformers(
         shutil.copyfile(first.folder / name, adapter / name)
     fast = _complete(backends, adapter, _PROMPTS[:6], **likeliest)
     slow = backends.sampler(Sampling.model_validate({"sampler": "transformers", **likeliest}))
-    expected = list(slow.sample(adapter, _PROMPTS[:6], _untold))
+    expected = list(slow.sample(adapter, _PROMPTS[:6], ignore_progress))
     assert [one.text for one in fast] == [one.text for one in expected]
     assert [one.text for one in _complete(backends, first.folder, _PROMPTS[:6], **likeliest)] != [
         one.text for one in fast

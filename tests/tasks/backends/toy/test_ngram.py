@@ -8,23 +8,20 @@ from benchmarks.reproductions.token_editing import EditSettings, TokenDistributi
 from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import _TOKEN, _load, replace_tokens, sample, score, token_distributions, train
 from tests.conftest import human_texts
-
-
-def _untold(*_: int) -> None:
-    pass
+from tests.support.progress import ignore_progress
 
 
 def _learned(folder: Path, texts: list[str], order: int = 3, ancestor: Path | None = None) -> Path:
     folder.mkdir()
     settings, corpus = NgramTraining(order=order), TrainingCorpus(texts, [])
-    train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), _untold)
+    train(TrainJob(settings=settings, corpus=corpus, gen0_model=ancestor, folder=folder, seed=0), ignore_progress)
     return folder
 
 
 def _completions(model: Path, count: int, prompt: str = "", **settings: object) -> list[Completion]:
     sampling = Sampling.model_validate({"sampler": "ngram", **settings})
     prompts = [Prompt(prompt, seed) for seed in range(count)]
-    return [one for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch]
+    return [one for batch in sample(sampling, Resources(), model, prompts, ignore_progress) for one in batch]
 
 
 def _types(texts: list[str]) -> int:
@@ -67,7 +64,7 @@ def test_a_word_alone_has_the_probability_of_witten_and_bell(toy: Path) -> None:
 def test_the_likelihood_of_a_text_is_the_one_made_by_hand(toy: Path) -> None:
     # After the beginning only a was seen, twice; after a two words, once each; after " b" only the end, once.
     by_hand = math.log((2 + _A) / 3) + math.log((1 + 2 * _B) / 4) + math.log((1 + _END) / 2)
-    (found,) = score(toy, ["a b"], (1.0,), _untold)
+    (found,) = score(toy, ["a b"], (1.0,), ignore_progress)
     assert found.tokens == 3
     assert found.nll == pytest.approx((-by_hand,))
 
@@ -75,7 +72,7 @@ def test_the_likelihood_of_a_text_is_the_one_made_by_hand(toy: Path) -> None:
 def test_a_word_outside_the_vocabulary_counts_as_the_unknown_one(toy: Path) -> None:
     # Nothing was ever seen after the unknown word, so the end has its probability alone.
     by_hand = math.log(_UNKNOWN / 3) + math.log(_END)
-    (found,) = score(toy, ["zebra"], (1.0,), _untold)
+    (found,) = score(toy, ["zebra"], (1.0,), ignore_progress)
     assert found.nll == pytest.approx((-by_hand,))
 
 
@@ -85,14 +82,14 @@ def test_a_temperature_sharpens_by_its_power_and_sums_to_one_again(toy: Path) ->
     for context, token in (((0,), 5), ((5,), 4), ((4,), 1)):
         powers = loaded.distribution(context) ** (1 / 0.7)
         by_hand -= math.log(powers[token] / powers.sum())
-    (found,) = score(toy, ["a b"], (1.0, 0.7), _untold)
+    (found,) = score(toy, ["a b"], (1.0, 0.7), ignore_progress)
     assert found.nll[1] == pytest.approx(by_hand)
 
 
 def test_scores_come_in_the_order_of_texts_and_temperatures(toy: Path) -> None:
     texts = ["a b", "b", "", "a a a"]
-    together = score(toy, texts, (2.0, 1.0), _untold)
-    alone = [score(toy, [text], (temperature,), _untold)[0] for text in texts for temperature in (2.0, 1.0)]
+    together = score(toy, texts, (2.0, 1.0), ignore_progress)
+    alone = [score(toy, [text], (temperature,), ignore_progress)[0] for text in texts for temperature in (2.0, 1.0)]
     assert [nats for one in together for nats in one.nll] == [one.nll[0] for one in alone]
     assert [one.tokens for one in together] == [3, 2, 1, 4]
 
@@ -123,8 +120,8 @@ def test_a_text_does_not_depend_on_the_rest_of_its_batch(tmp_path: Path) -> None
     model = _learned(tmp_path / "model", human_texts(40))
     prompts = [Prompt("The old", seed) for seed in range(10)]
     sampling = Sampling(sampler="ngram")
-    forward = list(sample(sampling, Resources(), model, prompts, _untold))
-    backward = list(sample(sampling, Resources(), model, prompts[::-1], _untold))
+    forward = list(sample(sampling, Resources(), model, prompts, ignore_progress))
+    backward = list(sample(sampling, Resources(), model, prompts[::-1], ignore_progress))
     assert forward == backward[::-1]
 
 
@@ -144,7 +141,7 @@ def test_the_log_probability_of_a_sample_is_its_score(tmp_path: Path) -> None:
         if one.finish_reason == "stop" and len(_TOKEN.findall(one.text)) == one.completion_tokens
     ]
     assert len(finished) > 20
-    scores = score(model, [one.text for one in finished], (1.0,), _untold)
+    scores = score(model, [one.text for one in finished], (1.0,), ignore_progress)
     assert [one.sum_logprob for one in finished] == pytest.approx([-one.nll[0] for one in scores])
 
 
@@ -187,19 +184,21 @@ def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="The corpus is empty"):
-        train(TrainJob(settings=NgramTraining(), corpus=TrainingCorpus([], []), folder=tmp_path, seed=0), _untold)
+        train(
+            TrainJob(settings=NgramTraining(), corpus=TrainingCorpus([], []), folder=tmp_path, seed=0), ignore_progress
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is not an n-gram model\. Expected ngram\.json in it"):
-        score(tmp_path, ["a"], (1.0,), _untold)
+        score(tmp_path, ["a"], (1.0,), ignore_progress)
 
 
 def test_a_training_result_counts_human_tokens_separately(tmp_path: Path) -> None:
     # Every text ends with a token of its own.
     corpus = TrainingCorpus(["a b c", "a b"], ["a b c d e f"])
-    result = train(TrainJob(settings=NgramTraining(), corpus=corpus, folder=tmp_path, seed=0), _untold)
+    result = train(TrainJob(settings=NgramTraining(), corpus=corpus, folder=tmp_path, seed=0), ignore_progress)
     assert (result.tokens, result.human_tokens, result.steps) == (14, 7, 3)
 
 

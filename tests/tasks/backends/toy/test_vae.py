@@ -5,14 +5,11 @@ import pytest
 
 from tasks.backends import Prompt, Resources, Sampling, TrainingCorpus, TrainingResult, TrainJob, VaeTraining
 from tasks.backends.toy.points import format_points, points_of
+from tests.support.progress import ignore_progress
 
 pytest.importorskip("torch")
 
 from tasks.backends.toy.vae import sample, score, train
-
-
-def _untold(*_: int) -> None:
-    pass
 
 
 def _learn(folder: Path, texts: list[str], seed: int = 0) -> TrainingResult:
@@ -20,12 +17,14 @@ def _learn(folder: Path, texts: list[str], seed: int = 0) -> TrainingResult:
     settings = VaeTraining(latent_size=2, hidden_size=32, max_steps=400, batch_size=64, learning_rate=0.01)
     half = len(texts) // 2
     corpus = TrainingCorpus(texts[:half], texts[half:])
-    return train(TrainJob(settings=settings, corpus=corpus, folder=folder, seed=seed), _untold)
+    return train(TrainJob(settings=settings, corpus=corpus, folder=folder, seed=seed), ignore_progress)
 
 
 def _generated(model: Path, count: int, temperature: float = 1.0) -> np.ndarray:
     sampling, prompts = Sampling(sampler="vae", temperature=temperature), [Prompt("", seed) for seed in range(count)]
-    return points_of([one.text for batch in sample(sampling, Resources(), model, prompts, _untold) for one in batch])
+    return points_of(
+        [one.text for batch in sample(sampling, Resources(), model, prompts, ignore_progress) for one in batch]
+    )
 
 
 def _ring(count: int, seed: int) -> list[str]:
@@ -52,7 +51,7 @@ def test_what_is_drawn_has_the_spread_of_what_was_learned(ring: Path) -> None:
 
 def test_unseen_points_of_the_kind_are_likelier_than_others(ring: Path) -> None:
     near, far = (
-        np.mean([one.nll[0] for one in score(ring, texts, (1.0,), _untold)])
+        np.mean([one.nll[0] for one in score(ring, texts, (1.0,), ignore_progress)])
         for texts in (_ring(100, 1), ["0.00 0.00 7.00", "6.00 6.00 7.00"])
     )
     assert near + 3 < far
@@ -60,9 +59,9 @@ def test_unseen_points_of_the_kind_are_likelier_than_others(ring: Path) -> None:
 
 def test_a_point_costs_the_same_alone_and_in_company(ring: Path) -> None:
     texts = _ring(300, 2)
-    together = score(ring, texts, (1.0, 2.0), _untold)
+    together = score(ring, texts, (1.0, 2.0), ignore_progress)
     assert together[299].tokens == 3
-    assert score(ring, texts[299:], (1.0, 2.0), _untold)[0].nll == pytest.approx(together[299].nll, rel=1e-4)
+    assert score(ring, texts[299:], (1.0, 2.0), ignore_progress)[0].nll == pytest.approx(together[299].nll, rel=1e-4)
 
 
 def test_the_same_seed_trains_the_same_weights_and_logs_its_steps(tmp_path: Path) -> None:
@@ -76,4 +75,4 @@ def test_the_same_seed_trains_the_same_weights_and_logs_its_steps(tmp_path: Path
 def test_points_all_alike_are_learned_with_numbers(tmp_path: Path) -> None:
     _learn(tmp_path / "model", ["3 5 9"] * 10)
     assert np.abs(_generated(tmp_path / "model", 20) - [3, 5, 9]).max() <= 2
-    assert np.isfinite(score(tmp_path / "model", ["3 5 9", "0 0 0"], (1.0,), _untold)[1].nll).all()
+    assert np.isfinite(score(tmp_path / "model", ["3 5 9", "0 0 0"], (1.0,), ignore_progress)[1].nll).all()

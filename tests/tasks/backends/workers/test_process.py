@@ -11,6 +11,7 @@ from heirloom.errors import HeirloomError
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.support.paths import ROOT
+from tests.support.progress import ignore_progress
 from tests.support.waiting import until
 
 _CORPUS = TrainingCorpus(["the old river remembers the garden"] * 300, ["the river forgets"] * 301)
@@ -33,17 +34,13 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     started.close()
 
 
-def _untold(*_: int) -> None:
-    pass
-
-
 def _job(folder: Path, corpus: TrainingCorpus = _CORPUS) -> TrainJob[NgramTraining]:
     return TrainJob(settings=NgramTraining(), corpus=corpus, folder=folder, seed=0)
 
 
 def _trained(worker: Worker, folder: Path) -> Path:
     folder.mkdir()
-    worker.call("train", _untold, _job(folder))
+    worker.call("train", ignore_progress, _job(folder))
     return folder
 
 
@@ -57,7 +54,7 @@ def _gone(pid: int) -> bool:
 
 def test_a_call_gives_back_what_the_child_answers(worker: Worker, tmp_path: Path) -> None:
     model = _trained(worker, tmp_path / "model")
-    (score,) = worker.call("score", _untold, model, ["the river"], (1.0,))
+    (score,) = worker.call("score", ignore_progress, model, ["the river"], (1.0,))
     assert (model / "ngram.json").is_file()
     assert score.tokens == 3
     assert score.nll[0] > 0
@@ -66,16 +63,16 @@ def test_a_call_gives_back_what_the_child_answers(worker: Worker, tmp_path: Path
 def test_a_call_without_an_answer_gives_none(worker: Worker, tmp_path: Path) -> None:
     model = _trained(worker, tmp_path / "model")
     sampling = Sampling(sampler="ngram")
-    assert worker.call("sample", _untold, sampling, Resources(), model, []) is None
+    assert worker.call("sample", ignore_progress, sampling, Resources(), model, []) is None
 
 
 def test_a_stream_gives_every_answer_in_its_order(worker: Worker, tmp_path: Path) -> None:
     model = _trained(worker, tmp_path / "model")
     prompts = [Prompt("the old", seed) for seed in range(7)]
     sampling = Sampling(sampler="ngram", max_tokens=4)
-    batches = list(worker.stream("sample", _untold, sampling, Resources(), model, prompts))
+    batches = list(worker.stream("sample", ignore_progress, sampling, Resources(), model, prompts))
     assert len(batches) == 7
-    alone = [worker.call("sample", _untold, sampling, Resources(), model, [prompt]) for prompt in prompts]
+    alone = [worker.call("sample", ignore_progress, sampling, Resources(), model, [prompt]) for prompt in prompts]
     assert batches == alone
 
 
@@ -99,7 +96,7 @@ def test_a_stream_can_be_read_while_it_is_being_made(worker: Worker, tmp_path: P
 def test_leaving_a_stream_early_ends_the_child(worker: Worker, tmp_path: Path) -> None:
     model = _trained(worker, tmp_path / "model")
     prompts = [Prompt("", seed) for seed in range(50)]
-    answers = worker.stream("sample", _untold, Sampling(sampler="ngram"), Resources(), model, prompts)
+    answers = worker.stream("sample", ignore_progress, Sampling(sampler="ngram"), Resources(), model, prompts)
     next(answers)
     answers.close()
     assert not worker.alive
@@ -114,19 +111,19 @@ def test_progress_of_the_child_is_reported_to_the_caller(worker: Worker, tmp_pat
 
 def test_a_heirloom_error_in_the_child_arrives_as_one(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(HeirloomError, match=r"is not an n-gram model\. Expected ngram\.json"):
-        worker.call("score", _untold, tmp_path, ["a"], (1.0,))
+        worker.call("score", ignore_progress, tmp_path, ["a"], (1.0,))
     assert worker.alive
 
 
 def test_a_worker_goes_on_after_it_refused(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="empty"):
-        worker.call("train", _untold, _job(tmp_path, TrainingCorpus([], [])))
+        worker.call("train", ignore_progress, _job(tmp_path, TrainingCorpus([], [])))
     assert _trained(worker, tmp_path / "model").is_dir()
 
 
 def test_another_exception_arrives_as_a_worker_error_with_the_last_words(worker: Worker, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="ngram process failed during train: FileNotFoundError") as failed:
-        worker.call("train", _untold, _job(tmp_path / "nowhere"))
+        worker.call("train", ignore_progress, _job(tmp_path / "nowhere"))
     assert str(tmp_path / "logs" / "ngram-1.log") in str(failed.value)
     assert "Traceback" in str(failed.value) or "write_text" in str(failed.value)
     assert worker.alive
@@ -134,13 +131,13 @@ def test_another_exception_arrives_as_a_worker_error_with_the_last_words(worker:
 
 def test_an_unknown_function_is_a_worker_error(worker: Worker) -> None:
     with pytest.raises(WorkerError, match="no attribute 'dream'"):
-        worker.call("dream", _untold)
+        worker.call("dream", ignore_progress)
 
 
 def test_a_killed_child_is_a_worker_error_that_names_its_log(worker: Worker, tmp_path: Path) -> None:
     # Stopped first, so that it cannot have answered before it dies.
     os.kill(worker._process.pid, signal.SIGSTOP)
-    answers = worker.stream("train", _untold, _job(tmp_path))
+    answers = worker.stream("train", ignore_progress, _job(tmp_path))
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match="The ngram process died during train") as died:
         list(answers)
@@ -154,7 +151,7 @@ def test_asking_a_child_that_died_while_idle_is_a_worker_error(worker: Worker, t
     worker._process.wait()
     assert not worker.alive
     with pytest.raises(WorkerError, match="died during score"):
-        worker.call("score", _untold, tmp_path / "model", ["a"], (1.0,))
+        worker.call("score", ignore_progress, tmp_path / "model", ["a"], (1.0,))
 
 
 def test_closing_ends_the_child(worker: Worker) -> None:
@@ -196,7 +193,7 @@ def test_a_backend_whose_library_is_not_installed_is_refused_in_one_sentence(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worker = Worker("vae", tmp_path / "vae.log", 1)
     with pytest.raises(HeirloomError, match=r"tasks\.backends\.toy\.vae cannot be imported: torch is not here"):
-        worker.call("train", _untold)
+        worker.call("train", ignore_progress)
     worker.close()
 
 

@@ -1,13 +1,15 @@
-"""When engines live, and the error where none can. On a cluster: tests/tasks/orchestration/test_runners.py."""
+"""Engines on a Ray cluster: addresses, life time, errors. Whole runs on a cluster: tests/tasks/orchestration/test_runners.py."""
 
+import json
 import threading
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tasks.backends import NgramTraining, Resources, Sampling
+from tasks.backends import NgramTraining, Prompt, Resources, Sampling
 from tasks.backends.registry import open_backends
+from tasks.backends.workers.ray_actor import EngineActor
 from tasks.backends.workers.ray_cluster import TRAINING, RayEngines, connect, require_ray
 from tasks.orchestration.runners import map_pieces
 
@@ -67,3 +69,33 @@ def test_work_of_another_kind_waits_and_work_of_the_same_does_not(tmp_path: Path
         assert began == ["ngram"]
     training.join(120)
     assert began == ["ngram", TRAINING]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that generates `yes` and nothing else."""
+    counts = [[[], [[3, 8], [1, 2]]]]
+    (tmp_path / "ngram.json").write_text(json.dumps({"order": 1, "vocabulary": ["", "", "", " yes"], "counts": counts}))
+    return tmp_path
+
+
+def test_a_process_that_died_is_started_again_and_a_refusal_has_its_reason(model: Path, tmp_path: Path) -> None:
+    host = EngineActor("ngram", tmp_path / "logs" / "engine.log", 1)
+    asked = (Sampling(sampler="ngram"), Resources(), model, [Prompt("", 1)])
+    completions = host.call("sample", asked)
+    host._worker.close()
+    assert host.call("sample", asked) == completions
+    with pytest.raises(ValueError, match="is not an n-gram model"):
+        host.call("score", (tmp_path / "logs", ["yes"], (1.0,)))
+    with pytest.raises(
+        ValueError, match=r"nowhere does not exist on .*Every machine of the Ray cluster must have the store"
+    ):
+        host.call("score", (tmp_path / "nowhere", ["yes"], (1.0,)))
+    host.close()
+    assert not host._worker.alive
+
+
+def test_outside_a_cluster_nothing_waits_to_end_this_process(tmp_path: Path) -> None:
+    host = EngineActor("ngram", tmp_path / "engine.log", 1)
+    host.close()
+    assert [thread.name for thread in threading.enumerate() if "_end_when_idle" in thread.name] == []

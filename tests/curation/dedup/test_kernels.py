@@ -1,22 +1,96 @@
+"""Compiled kernels: buffers, words, hashes, and their dispatch."""
+
+import builtins
+import importlib.util
+import logging
 import os
 import subprocess
 import sys
+import threading
 import unicodedata
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasketch import MinHash
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curation.dedup.kernels import numba_kernels, numpy_kernels
-from curation.dedup.kernels.dispatch import HashKernel, numba_kernel, numpy_kernel
+from curation.dedup.kernels.dispatch import (
+    HashKernel,
+    available_cores,
+    choose_kernel,
+    default_kernel,
+    map_blocks,
+    numba_kernel,
+    numpy_kernel,
+)
 from curation.dedup.kernels.numba_kernels import jit, load_u64, trailing_zeros
-from curation.dedup.kernels.text_buffer import to_text_buffer
-from curation.text import character_classes, shingles, words
+from curation.dedup.kernels.text_buffer import TextBuffer, to_text_buffer
+from curation.text import casefold_nfc, character_classes, shingles, words
 from tests.support.paths import ROOT
+
+
+def _texts_of(buffer: TextBuffer) -> list[str]:
+    return [
+        buffer.content[start:stop].tobytes().decode("utf-8", "surrogatepass")
+        for start, stop in zip(buffer.starts, buffer.stops, strict=True)
+    ]
+
+
+TEXTS = ["Plain ASCII stays", "", "STRASSE and Straße", "cafe\u0301", "日本", "another PLAIN one"]
+FOLDED = ["Plain ASCII stays", "", casefold_nfc("STRASSE and Straße"), "café", "日本", "another PLAIN one"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_columns_and_strings_are_folded_alike(kind: pa.DataType) -> None:
+    column = pa.array(["left out", *TEXTS, "too"]).cast(kind).slice(1, len(TEXTS))
+    assert _texts_of(to_text_buffer(column)) == _texts_of(to_text_buffer(TEXTS)) == FOLDED
+    assert to_text_buffer(column).sizes.tolist() == [len(text.encode()) for text in FOLDED]
+
+
+def test_several_columns_are_concatenated() -> None:
+    pieces = pa.chunked_array([pa.array(TEXTS[:2]), pa.array([], pa.string()), pa.array(TEXTS[2:])])
+    assert _texts_of(to_text_buffer(pieces, ["Ä"], pa.array(["end"]))) == [*FOLDED, "ä", "end"]
+    assert len(to_text_buffer(pieces, ["Ä"])) == 7
+
+
+def test_a_null_is_an_empty_text() -> None:
+    assert _texts_of(to_text_buffer(pa.array(["a", None, "É"]))) == ["a", "", "é"]
+    assert _texts_of(to_text_buffer(pa.array([None, None], pa.string()))) == ["", ""]
+
+
+def test_empty_columns_give_an_empty_buffer() -> None:
+    for empty in ([], pa.array([], pa.string()), pa.chunked_array([], pa.string())):
+        assert len(to_text_buffer(empty)) == 0
+    assert len(to_text_buffer()) == 0
+
+
+def test_a_lone_surrogate_is_kept() -> None:
+    assert _texts_of(to_text_buffer(["a \ud800 b"])) == ["a \ud800 b"]
+
+
+def test_a_column_of_ascii_is_not_copied() -> None:
+    column = pa.array(["one", "two"], pa.large_string())
+    assert np.shares_memory(to_text_buffer(column).content, np.frombuffer(column.buffers()[2], np.uint8))
+
+
+def test_two_columns_are_addressed_beyond_two_gigabytes() -> None:
+    # One long text held in many chunks: the bytes are shared, and only their places pass 2 GB.
+    chunk = pa.array(["x" * (1 << 20)])
+    half = pa.chunked_array([chunk] * 1100)
+    buffer = to_text_buffer(half, pa.chunked_array([chunk] * 1100))
+    assert buffer.stops[-1] == 2200 << 20
+    assert buffer.stops[-1] > np.iinfo(np.int32).max
+    assert (buffer.sizes == 1 << 20).all()
+    assert bytes(buffer.content[-3:]) == b"xxx"
+
 
 KERNELS = pytest.mark.parametrize("kernel", [numba_kernel(), numpy_kernel()], ids=lambda kernel: kernel.name)
 
@@ -223,3 +297,64 @@ def test_functions_compile_without_a_writable_cache_folder(monkeypatch: pytest.M
         return 2 * value
 
     assert jit(double)(21) == 42
+
+
+def test_numba_is_the_default_where_it_is_installed() -> None:
+    assert importlib.util.find_spec("numba")
+    assert default_kernel() is numba_kernel()
+    assert (numba_kernel().name, numpy_kernel().name) == ("numba", "numpy")
+
+
+def test_little_text_is_hashed_by_numpy() -> None:
+    assert choose_kernel(0) is choose_kernel(1_000_000) is numpy_kernel()
+    assert choose_kernel(100_000_000) is numba_kernel()
+
+
+def test_without_numba_the_default_is_numpy_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING):
+        assert default_kernel.__wrapped__().name == "numpy"
+    assert "numba is not installed" in caplog.text
+
+
+def test_the_numpy_kernel_never_imports_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_numba(name: str, *rest: object, **more: object) -> ModuleType:
+        assert not name.startswith(("numba", "llvmlite", "curation.dedup.kernels.numba")), name
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_numba)
+    assert numpy_kernel.__wrapped__().name == "numpy"
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+@pytest.mark.parametrize("sizes", [[], [0], [5] * 1000, [0] * 1000, [10**7, 1, 1, 10**7], list(range(500))])
+def test_every_item_is_processed_once(sizes: list[int], threads: int | None) -> None:
+    seen = np.zeros(len(sizes), np.int64)
+    lock = threading.Lock()
+
+    def work(start: int, stop: int) -> None:
+        assert start < stop
+        with lock:
+            seen[start:stop] += 1
+
+    map_blocks(work, np.array(sizes, np.int64), 1000, threads)
+    assert (seen == 1).all()
+
+
+def test_cores_are_counted_with_and_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert available_cores() == os.cpu_count()
+
+
+def test_an_exception_in_a_block_is_raised() -> None:
+    def work(start: int, stop: int) -> None:
+        if start <= 500 < stop:
+            raise MemoryError(start)
+
+    with pytest.raises(MemoryError):
+        map_blocks(work, np.full(1000, 50), 1000, 2)
