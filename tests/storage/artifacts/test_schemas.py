@@ -53,6 +53,7 @@ def test_there_is_a_schema_for_every_kind_of_row() -> None:
         "REJECTED_DOCUMENTS",
         "CANDIDATES",
         "DECISIONS",
+        "CHECK_RESULTS",
         "CORPUS",
         "EVAL_SAMPLES",
         "METRICS",
