@@ -145,5 +145,3 @@ def _learned(folder: Path, texts: Sequence[str], ancestor: Path | None) -> Path:
 def _perplexity(folder: Path, texts: Sequence[str], heldout: Sequence[str], ancestor: Path) -> float:
     scores = score(_learned(folder, texts, ancestor), heldout, (1.0,), ignore_progress)
     return math.exp(sum(one.nll[0] for one in scores) / sum(one.tokens for one in scores))
-
-

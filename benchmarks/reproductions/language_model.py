@@ -222,5 +222,3 @@ def _repeated(runs: Sequence[str], last: int) -> Iterator[Figure]:
         "more: outputs become repetitive",
         all(generated > there for generated, there in found),
     )
-
-

@@ -117,7 +117,9 @@ def _loop(  # noqa: PLR0913, PLR0917
                 heldout_scores[1].append(float(np.mean([one.nats[0] / one.tokens for one in scores])))
             prompts = [Prompt("", int(one)) for one in rng.integers(2**62, size=count)]
             samples = [
-                one.text for batch in backend.sample(sampling, Resources(), model, prompts, ignore_progress) for one in batch
+                one.text
+                for batch in backend.sample(sampling, Resources(), model, prompts, ignore_progress)
+                for one in batch
             ]
             # Samples of this model are the data of the next generation.
             if generation + 1 in wanted:
