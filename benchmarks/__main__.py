@@ -22,6 +22,7 @@ MODULES = {
     "scale": "performance.scale",
     "operate": "operations.operate",
     "readers": "operations.readers",
+    "pii": "operations.pii",
     "same_results": "same_results",
     "reproductions": "reproductions.run",
 }

@@ -160,9 +160,11 @@ def _num_common(rows: Sequence[Row], others: Sequence[Row]) -> int:
 def _compare_rows(file: GeneratedFile, here: Sequence[Row], there: Sequence[Row]) -> Comparison:
     num_rows = len(here)
     classes: Counter[str] = Counter()
-    if "empty line" in file.marks and "damaged row" not in file.marks and len(there) > len(here):
-        classes["empty line"] = len(there) - len(here)
-        here, there = ([row for row in rows if row is not None] for rows in (here, there))
+    if "empty line" in file.marks and len(there) > len(here):
+        with_text, other_with_text = ([row for row in rows if row is not None] for rows in (here, there))
+        if len(with_text) == len(other_with_text):
+            classes["empty line"] = len(there) - len(here)
+            here, there = with_text, other_with_text
     if len(here) != len(there):
         # One of them joined or dropped rows, so that they cannot be paired by their number.
         num_common = _num_common(here, there)

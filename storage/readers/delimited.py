@@ -135,7 +135,8 @@ class RowParser:
         if self._after_error:
             # The line may be the rest of the cell that was refused.
             self._after_error = False
-            if not self._well_formed.fullmatch("".join(self._record)):
+            is_literal_line = self._dialect.literal_quotes and len(self._record) == 1
+            if not is_literal_line and not self._well_formed.fullmatch("".join(self._record)):
                 return TEXT_AFTER_QUOTE
         return row
 

@@ -2,7 +2,7 @@ import importlib.util
 
 import pytest
 
-from curation.filters.language import LanguageSettings, language_filter
+from curation.filters.language import LanguageSettings, known_languages, language_filter
 from tests.conftest import human_texts
 
 _SENTENCES = {
@@ -44,3 +44,32 @@ def test_surer_is_looser() -> None:
     kept = [int(language_filter(texts, LanguageSettings(min_probability=sure)).kept.sum()) for sure in (0, 0.5, 1)]
     assert kept == sorted(kept)
     assert kept[0] < kept[-1]
+
+
+@pytest.mark.parametrize(
+    ("code", "suggestion"),
+    [
+        ("english", "en"),
+        ("EN", "en"),
+        ("eng", "en"),
+        ("zh-CN", "zh"),
+        ("pt_BR", "pt"),
+        ("nb", "no"),
+        ("iw", "he"),
+        ("German", "de"),
+        ("cmn", "zh"),
+        (" fr", "fr"),
+        ("xx", ""),
+        ("", ""),
+    ],
+)
+def test_a_language_that_the_classifier_does_not_know_is_refused(code: str, suggestion: str) -> None:
+    with pytest.raises(ValueError, match=f"There is no language `{code}`") as caught:
+        LanguageSettings(languages=("en", code))
+    assert (f"Did you mean `{suggestion}`?" in str(caught.value)) is bool(suggestion)
+
+
+def test_every_language_of_the_classifier_may_be_kept() -> None:
+    known = known_languages()
+    assert len(known) == 176
+    assert LanguageSettings(languages=tuple(sorted(known))).languages == tuple(sorted(known))

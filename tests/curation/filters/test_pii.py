@@ -2,6 +2,7 @@ import importlib.util
 
 import pytest
 
+from benchmarks.operations.pii import NEGATIVES, POSITIVES, false_alarms, masked_context, recall
 from curation.filters.pii import Kind, PiiSettings, find_pii, mask_pii, pii_filter
 from tests.conftest import human_texts
 
@@ -79,3 +80,65 @@ def test_a_number_without_its_country_is_one_where_the_region_is_named() -> None
 def test_long_texts_of_one_sign_come_to_an_end(text: str) -> None:
     # A search that went back over the whole text would take hours.
     assert find_pii(text, _ALL) == []
+
+
+@pytest.mark.parametrize("kind", list(POSITIVES))
+def test_what_is_planted_is_found_in_any_script_and_nothing_besides(kind: Kind) -> None:
+    score = recall(kind, POSITIVES[kind], 140)
+    assert score.num_found >= 0.98 * score.num_planted
+    assert score.num_wrong <= 0.02 * score.num_planted
+
+
+@pytest.mark.parametrize("kind", list(POSITIVES))
+def test_a_mask_leaves_every_character_around_an_address(kind: Kind) -> None:
+    for number in range(42):
+        masked, expected = masked_context(kind, number)
+        assert masked == expected
+
+
+@pytest.mark.parametrize("name", list(NEGATIVES))
+def test_numbers_of_other_kinds_are_not_personal_data(name: str) -> None:
+    assert false_alarms(NEGATIVES[name], 200) <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("请写信到jane@example.com谢谢，然后等待回复。", "请写信到[email]谢谢，然后等待回复。"),
+        ("メールはjane@example.comまでお送りください", "メールは[email]までお送りください"),
+        ("ｊａｎｅ＠ｅｘａｍｐｌｅ．ｃｏｍへ", "[email]へ"),
+        ("пишите ivan@почта.рф сегодня", "пишите [email] сегодня"),
+        ("电话+442079460018。", "电话[phone]。"),
+        ("電話：＋８１ ３ １２３４ ５６７８ まで", "電話：[phone] まで"),
+        ("账号DE89370400440532013000请", "账号[iban]请"),
+        ("DE89 3704 0044 0532 0130 00 BIC COBADEFFXXX", "[iban] BIC COBADEFFXXX"),
+        ("4111 1111 1111 1111 12/26", "[card] 12/26"),
+        ("From 2023-10-12 14:55:01 on it rained every day.", "From 2023-10-12 14:55:01 on it rained every day."),
+        ("https://8.8.8.8/path and 8.8.8.8:53", "https://[ip]/path and [ip]:53"),
+        ("Version 8.8.8.8, but 8.8.4.4 answers", "Version 8.8.8.8, but [ip] answers"),
+    ],
+)
+def test_a_mask_covers_the_address_alone(text: str, masked: str) -> None:
+    assert mask_pii(text, PiiSettings(action="mask", region="GB")) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Ring me on 07911 123456, please, before noon.", ["phone"]),
+        ("Phone number: (020) 7946 0018", ["phone"]),
+        ("ISBN 0-306-40615-2, order 07911123456, 07.09.2011", []),
+    ],
+)
+def test_national_numbers_are_found_beside_numbers_of_other_kinds(text: str, kinds: list[str]) -> None:
+    assert [span.kind for span in find_pii(text, PiiSettings(region="GB"))] == kinds
+
+
+@pytest.mark.parametrize(
+    ("region", "suggestion"),
+    [("UK", "GB"), ("us", "US"), ("USA", "US"), ("Germany", "DE"), ("EL", "GR"), ("XX", ""), ("ZZ", ""), ("", "")],
+)
+def test_a_region_without_phone_numbers_is_refused(region: str, suggestion: str) -> None:
+    with pytest.raises(ValueError, match=f"There is no region `{region}`") as caught:
+        PiiSettings(region=region)
+    assert (f"Did you mean `{suggestion}`?" in str(caught.value)) is bool(suggestion)
