@@ -76,7 +76,7 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
         )
     folder = root / "reports" / name
     folder.mkdir(parents=True, exist_ok=True)
-    page = render("report.md.j2", name=name, **_plot(catalog, runs, folder), **_query(catalog))
+    page = render("report.md.j2", name=name, **_plot(catalog, runs, folder), **_query(catalog, runs))
     write_atomically(folder / "report.md", page)
     write_atomically(folder / "report.html", _to_html(name, page, folder))
     upload(folder)
@@ -109,13 +109,13 @@ def _plot(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str], folder: Pat
     }
 
 
-def _query(catalog: "duckdb.DuckDBPyConnection") -> dict[str, object]:
+def _query(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> dict[str, object]:
     """Return the values of the page's template that come from queries."""
     return {
         "outcomes": _rows(catalog, QUERIES["run_outcomes"]),
         "undetected_by_loss": _rows(catalog, _UNDETECTED_BY_LOSS),
         "filter_rate_alerts": _rows(catalog, _FILTER_RATE_ALERTS),
-        "continuations": _continuations(catalog),
+        "continuations": _continuations(catalog, runs),
         "gate": _table(catalog, _GATE),
         "collapse_tests": _table(catalog, QUERIES["collapse_tests"]),
         "drop_reasons": _table(catalog, QUERIES["drop_reasons"]),
@@ -125,16 +125,17 @@ def _query(catalog: "duckdb.DuckDBPyConnection") -> dict[str, object]:
     }
 
 
-def _continuations(catalog: "duckdb.DuckDBPyConnection") -> QueryTable:
-    """Return the completions of the showcase prompt: a row for each generation, a column for each run."""
+def _continuations(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> QueryTable:
+    """Return the completions of the showcase prompt: a row for each generation, a column for each run in their order."""
     texts = {(row["run"], row["generation"]): row["text"] for row in _rows(catalog, QUERIES["showcase_completions"])}
-    all_runs = list(dict.fromkeys(run for run, _ in texts))
+    known = {run for run, _ in texts}
+    with_texts = [run for run in runs if run in known]
     # Runs of generation 0 alone are left out beside longer ones.
-    runs = [run for run in all_runs if (run, 1) in texts] or all_runs
+    shown = [run for run in with_texts if (run, 1) in texts] or with_texts
     generations = sorted({generation for _, generation in texts})
     return QueryTable(
-        columns=["generation", *runs],
-        rows=[[generation, *(texts.get((run, generation), "") for run in runs)] for generation in generations],
+        columns=["generation", *shown],
+        rows=[[generation, *(texts.get((run, generation), "") for run in shown)] for generation in generations],
     )
 
 

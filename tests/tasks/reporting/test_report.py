@@ -204,3 +204,8 @@ def test_a_violation_that_loss_does_not_show_is_listed(ingested: Site, recipe: R
     assert "lost_tails" in _section(page, "Collapse tests")
     assert (folder / "forecast.png").exists()
     assert "forecast.png" not in (folder / "report.html").read_text()
+    # In the given order, which is not that of the alphabet here.
+    report(ingested.store, ["unwatched", "tiny"], "turned")
+    turned = (ingested.store / "reports" / "turned" / "report.md").read_text()
+    assert "| generation | unwatched | tiny |" in _section(turned, "Continuations of the showcase prompt")
+    assert "| generation | tiny | unwatched |" in _section(page, "Continuations of the showcase prompt")
