@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from curation.metrics.settings import METRICS
 from curation.metrics.types import Metrics, Value
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 from heirloom.settings import Settings
 
 Action = Literal["go", "warn", "raise_human_fraction", "roll_back", "stop"]
@@ -50,7 +50,7 @@ class Limit(Settings):
             self.metric.startswith(_CUSTOM_PREFIX) and self.metric != _CUSTOM_PREFIX
         ):
             raise HeirloomError(
-                f"Unknown metric {self.metric!r}. Metrics are {', '.join(METRICS)}, and custom.NAME for your own "
+                f"Unknown metric {self.metric!r}.{did_you_mean(self.metric, METRICS)} Metrics are {', '.join(METRICS)}, and custom.NAME for your own "
                 "functions."
             )
         if (self.at_most is None) == (self.at_least is None):

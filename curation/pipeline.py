@@ -34,8 +34,8 @@ from curation.filters.selection import BestOfFilter, DiversityFilter
 from curation.filters.user_filter import load_user_filter
 from curation.selection.best_of import BestOfSettings
 from curation.selection.diversity import DiversitySettings
-from curation.user_code import FILTERS, REWARDS, UserCode, suggest_name
-from heirloom.errors import HeirloomError
+from curation.user_code import FILTERS, REWARDS, UserCode
+from heirloom.errors import HeirloomError, did_you_mean
 from heirloom.settings import Settings
 
 _BUILTIN_CLASSES = (
@@ -108,7 +108,7 @@ class CurateSettings(Settings):
         for name in self.settings:
             if name not in names:
                 raise HeirloomError(
-                    f"curate.settings.{name}: no filter of that name is in curate.filters{suggest_name(name, names)} "
+                    f"curate.settings.{name}: no filter of that name is in curate.filters.{did_you_mean(name, names)} "
                     f"Your own filters there: {', '.join(names) or 'none'}"
                 )
 

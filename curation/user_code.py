@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from heirloom.errors import HeirloomError, closest_name
+from heirloom.errors import HeirloomError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class ExtensionPoint:
         for part in name.split("."):
             if not hasattr(found, part):
                 public = [known for known in vars(module) if not known.startswith("_")]
-                raise HeirloomError(f"{self.setting}: there is no {name} in {module_path}{suggest_name(name, public)}")
+                raise HeirloomError(f"{self.setting}: there is no {name} in {module_path}.{did_you_mean(name, public)}")
             found = getattr(found, part)
         if not callable(found):
             raise HeirloomError(
@@ -109,7 +109,7 @@ class ExtensionPoint:
         known = [*builtin_names, *self.entry_point_names()]
         names = f" Known names: {', '.join(known)}." if known else ""
         raise HeirloomError(
-            f"{self.setting}: there is no {self.noun} `{reference}`{suggest_name(reference, known)}{names} "
+            f"{self.setting}: there is no {self.noun} `{reference}`.{did_you_mean(reference, known)}{names} "
             f"For your own {self.noun} write package.module:name or file.py:name"
         )
 
@@ -163,12 +163,6 @@ class UserCode:
                 f"{self.extension_point.setting}: {package} in `{self.reference}` is not installed and not on PYTHONPATH"
             )
         return next(iter(spec.submodule_search_locations or []), "") or spec.origin or ""
-
-
-def suggest_name(name: str, known: Collection[str]) -> str:
-    """The end of a sentence about an unknown name: the closest known name, if any is close."""
-    closest = closest_name(name, known)
-    return f"; did you mean `{closest}`?" if closest else "."
 
 
 def _import(module_path: str) -> ModuleType:

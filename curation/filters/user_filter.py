@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
-from curation.user_code import FILTERS, suggest_name
-from heirloom.errors import HeirloomError
+from curation.user_code import FILTERS
+from heirloom.errors import HeirloomError, did_you_mean
 
 
 class UserFilterSettings(BaseModel):
@@ -86,7 +86,7 @@ def load_user_filter(
     for need in needs:
         if need not in get_args(Need):
             raise HeirloomError(
-                f"Filter {name} needs `{need}`, which no context has{suggest_name(str(need), get_args(Need))} "
+                f"Filter {name} needs `{need}`, which no context has.{did_you_mean(str(need), get_args(Need))} "
                 f"Known: {', '.join(get_args(Need))}"
             )
     return UserFilter(name, UserFilterSettings.model_validate(values), needs, implementation)

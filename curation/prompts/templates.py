@@ -13,7 +13,7 @@ from math import prod
 
 from curation.chat import parse_chat_text
 from curation.selection.apportionment import largest_remainder
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 
 # No template ends with a space: a token includes the space before its word, so a word never follows a lone space token.
 TEMPLATES = {
@@ -76,8 +76,8 @@ def validate_template(template: str, attributes: Mapping[str, Sequence[str]]) ->
     unknown = sorted(names - RECORD_PLACEHOLDERS - set(attributes))
     if unknown:
         raise HeirloomError(
-            f"Unknown placeholder {{{unknown[0]}}}. Placeholders are {', '.join(sorted(RECORD_PLACEHOLDERS))}, and the "
-            "names in "
+            f"Unknown placeholder {{{unknown[0]}}}.{did_you_mean(unknown[0], {*RECORD_PLACEHOLDERS, *attributes})} "
+            f"Placeholders are {', '.join(sorted(RECORD_PLACEHOLDERS))}, and the names in "
             f"`prompts.attributes` ({', '.join(attributes) or 'none'})."
         )
     unused = sorted(set(attributes) - names)

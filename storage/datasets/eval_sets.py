@@ -9,7 +9,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, load_artifact
 from storage.artifacts.schemas import EVAL_EXPOSURES, HUMAN_RECORDS, REJECTED_DOCUMENTS
 from storage.names import check_name
@@ -50,9 +50,9 @@ def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:
     """
     folder = eval_set_folder(root, dataset, name) / "records"
     if not (folder / MANIFEST).exists():
-        known = ", ".join(list_eval_sets(root, dataset)) or "none yet"
+        known = list_eval_sets(root, dataset)
         raise ArtifactMissingError(
-            f"There is no eval set {name!r} of {dataset}. Eval sets: {known}. "
+            f"There is no eval set {name!r} of {dataset}.{did_you_mean(name, known)} Eval sets: {', '.join(known) or 'none yet'}. "
             f"To add it: heirloom add-eval-set SOURCE --dataset {dataset} --name {name}"
         )
     return load_artifact(folder)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from heirloom.errors import did_you_mean
 from storage.artifacts.artifact import ArtifactMissingError
 
 
@@ -19,8 +20,9 @@ def newest_snapshot(root: Path, name: str) -> int:
     finished = (root / "human" / name).glob("snapshot=*/human_train/_manifest.json")
     numbers = [int(path.parents[1].name.split("=")[1]) for path in finished]
     if not numbers:
-        known = ", ".join(sorted(path.name for path in (root / "human").glob("*"))) or "none yet"
+        known = sorted(path.name for path in (root / "human").glob("*"))
         raise ArtifactMissingError(
-            f"There is no dataset {name!r} in {root}. Datasets: {known}. To add it: heirloom ingest SOURCE --name {name}"
+            f"There is no dataset {name!r} in {root}.{did_you_mean(name, known)} Datasets: {', '.join(known) or 'none yet'}. "
+            f"To add it: heirloom ingest SOURCE --name {name}"
         )
     return max(numbers)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.parquet_io import write_parquet
 from storage.export.croissant import croissant
 from storage.export.dataset_card import ExportedCorpus, dataset_card
@@ -42,7 +42,10 @@ def export_corpus(root: Path, run_name: str, generation: int | None, export_form
         HeirloomError: there is no such run, generation or format, or the folder exists already.
     """
     if export_format not in get_args(ExportFormat):
-        raise HeirloomError(f"Unknown export format {export_format!r}. Formats: {', '.join(get_args(ExportFormat))}")
+        formats = get_args(ExportFormat)
+        raise HeirloomError(
+            f"Unknown export format {export_format!r}.{did_you_mean(export_format, formats)} Formats: {', '.join(formats)}"
+        )
     run = Run(root, run_name)
     # First, since it names the existing runs if there is no such run.
     run.recipe()

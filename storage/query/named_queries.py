@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +48,7 @@ def parameters(name: str) -> list[str]:
         HeirloomError: there is no query of this name.
     """
     if name not in QUERIES:
-        reason = f"There is no named query {name!r}. " if name else ""
+        reason = f"There is no named query {name!r}.{did_you_mean(name, QUERIES)} " if name else ""
         raise HeirloomError(f"{reason}Named queries: {', '.join(QUERIES)}")
     return _PARAMETER.findall(QUERIES[name])
 
@@ -72,12 +72,12 @@ def bind(catalog: "duckdb.DuckDBPyConnection", name: str, arguments: Sequence[st
     for parameter, value in zip(names, arguments, strict=True):
         kind = parameter.rpartition("_")[2]
         if not catalog.execute(_LOOKUPS[kind], {"value": value}).fetchall():
-            raise HeirloomError(f"There is no {kind} {value!r} in this store. {_hint(catalog, kind)}")
+            raise HeirloomError(f"There is no {kind} {value!r} in this store.{_hint(catalog, kind, value)}")
     return dict(zip(names, arguments, strict=True))
 
 
-def _hint(catalog: "duckdb.DuckDBPyConnection", kind: str) -> str:
+def _hint(catalog: "duckdb.DuckDBPyConnection", kind: str, value: str) -> str:
     if kind == "run":
         names = [name for (name,) in catalog.execute("select run from runs").fetchall()]
-        return f"Runs: {', '.join(names) or 'none'}"
-    return 'To list ids: heirloom sql "select id, source from records limit 20"'
+        return f"{did_you_mean(value, names)} Runs: {', '.join(names) or 'none'}"
+    return ' To list ids: heirloom sql "select id, source from records limit 20"'

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError, one_line
+from heirloom.errors import HeirloomError, did_you_mean, one_line
 from storage.readers.conversations import TOOLS_COLUMN, Shape, find_shape
 
 DEFAULT_TEXT_COLUMN = "text"
@@ -141,7 +141,8 @@ def require_columns(place: object, columns: Columns, present: Sequence[str], adv
         if name not in present:
             # With quotes around the names, spaces and unprintable characters in them are visible.
             listed = ", ".join(map(repr, present)) or "none"
-            raise UnreadableFileError(place, f"has no column {name!r}", f"its columns: {listed}{advice}")
+            suggestion = f".{closest}" if (closest := did_you_mean(name, present)) else ""
+            raise UnreadableFileError(place, f"has no column {name!r}", f"its columns: {listed}{advice}{suggestion}")
         if present.count(name) > 1:
             raise UnreadableFileError(
                 place, f"has {present.count(name)} columns with the name {name!r}", "rename all but one of them"

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError, one_line
+from heirloom.errors import HeirloomError, did_you_mean, one_line
 from storage.readers.base import Block, Columns, require_columns
 
 HF_PREFIX = "hf:"
@@ -51,7 +51,8 @@ def _open(source: str, name: str, arguments: dict[str, str]) -> Any:  # noqa: AN
         raise HeirloomError(f"{source} cannot be opened: {one_line(error)}") from error
     if isinstance(dataset, datasets.DatasetDict):
         if split not in dataset:
-            raise HeirloomError(f"{source} has no split {split!r}; its splits: {', '.join(dataset)}")
+            suggestion = did_you_mean(split, dataset)
+            raise HeirloomError(f"{source} has no split {split!r}.{suggestion} Its splits: {', '.join(dataset)}")
         dataset = dataset[split]
     return dataset
 

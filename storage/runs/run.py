@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.artifact import (
     FORMAT,
     Artifact,
@@ -111,8 +111,11 @@ class Run:
             content = json.loads(path.read_text())
             recipe, version = content["recipe"], int(content.get("format", FORMAT))
         except FileNotFoundError as error:
-            known = ", ".join(run.name for run in runs(self.root)) or "none yet"
-            raise ArtifactMissingError(f"There is no run {self.name} in {self.root}. Runs: {known}") from error
+            known = [run.name for run in runs(self.root)]
+            raise ArtifactMissingError(
+                f"There is no run {self.name} in {self.root}.{did_you_mean(self.name, known)} "
+                f"Runs: {', '.join(known) or 'none yet'}"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactMissingError(f"Cannot read {path}: {error}. Restore it from a backup.") from error
         check_format_version(version, path)

@@ -47,15 +47,15 @@ def test_the_name_of_an_entry_point_names_an_object(entry_points: None) -> None:
 
 def test_an_unknown_name_gets_a_suggestion_and_the_known_names(entry_points: None) -> None:
     with pytest.raises(
-        ValueError, match=r"no metric `men_score`; did you mean `mean_score`\? Known names: mean_score\."
+        ValueError, match=r"no metric `men_score`\. Did you mean `mean_score`\? Known names: mean_score\."
     ):
         METRICS.load("men_score")
-    with pytest.raises(ValueError, match=r"no filter `exct`; did you mean `exact`\? Known names: exact, minhash\."):
+    with pytest.raises(ValueError, match=r"no filter `exct`\. Did you mean `exact`\? Known names: exact, minhash\."):
         FILTERS.load("exct", ["exact", "minhash"])
 
 
 def test_a_misspelled_object_gets_a_suggestion(code: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no scor in .*; did you mean `score`"):
+    with pytest.raises(ValueError, match=r"there is no scor in .*\. Did you mean `score`"):
         METRICS.load(f"{code}:scor")
 
 

@@ -118,7 +118,7 @@ def test_a_filter_has_settings_of_its_own(code: str) -> None:
     [
         ({"MaxLength": {"characters": 0}}, r"curate\.settings\.MaxLength\.characters: Input should be greater than 0"),
         ({"MaxLength": {"letters": 3}}, r"curate\.settings\.MaxLength\.letters: Extra inputs are not permitted"),
-        ({"MaxLenght": {}}, "no filter of that name is in curate.filters; did you mean `MaxLength`"),
+        ({"MaxLenght": {}}, r"no filter of that name is in curate\.filters\. Did you mean `MaxLength`"),
         ({"TooFew": {"most": 3}}, "takes no settings"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_filter_is_not_called_without_records(code: str) -> None:
         ("NoFilter", r"is not a class with a method apply\(records, context\)"),
         ("pc", "is a module; name a filter, which is callable"),
         ("Exact", "has the name of a built-in filter, exact; choose another"),
-        ("Unknown", r"needs `embedding`, which no context has; did you mean `embeddings`\?"),
+        ("Unknown", r"needs `embedding`, which no context has\. Did you mean `embeddings`\?"),
         ("Missing", "there is no Missing in"),
     ],
 )
@@ -184,7 +184,7 @@ def test_an_error_in_a_filter_keeps_its_traceback(code: str) -> None:
 
 def test_an_unknown_filter_gets_a_suggestion() -> None:
     with pytest.raises(
-        ValidationError, match=r"there is no filter `minhsh`; did you mean `minhash`\? Known names: empty"
+        ValidationError, match=r"there is no filter `minhsh`\. Did you mean `minhash`\? Known names: empty"
     ):
         CurateSettings(filters=("minhsh",))
 

@@ -54,6 +54,10 @@ def test_a_plan_is_refused_like_the_run(ingested: Site, recipe: Recipe) -> None:
         evolve(recipe.model_copy(update={"num_generations": 0}), ingested)
     with pytest.raises(DriftError, match="seed was 0, is now 7"):
         plan_text(recipe.model_copy(update={"seed": 7}), ingested)
+    with pytest.raises(
+        ArtifactMissingError, match=r"no dataset 'leters' in .*\. Did you mean `letters`\? Datasets: letters\."
+    ):
+        plan_text(recipe.model_copy(update={"dataset": "leters", "name": "x"}), ingested)
     with pytest.raises(ArtifactMissingError, match="There is no dataset 'absent'"):
         plan_text(recipe.model_copy(update={"dataset": "absent", "name": "x"}), ingested)
 

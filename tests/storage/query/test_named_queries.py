@@ -163,6 +163,12 @@ def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -
         ("record_history", ["h-none"], "There is no record 'h-none' in this store"),
         ("record_history", ["' or true --"], "There is no record"),
         ("diff_runs", ["first", "third"], "There is no run 'third' in this store. Runs: first, second"),
+        (
+            "diff_runs",
+            ["first", "secnd"],
+            "There is no run 'secnd' in this store. Did you mean `second`? Runs: first, second",
+        ),
+        ("filter_rate", [], "There is no named query 'filter_rate'. Did you mean `filter_rates`? Named queries: "),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(name: str, arguments: list[str], sentence: str, two_runs: Path) -> None:

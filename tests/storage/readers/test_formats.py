@@ -143,7 +143,10 @@ def test_a_file_with_another_delimiter_is_refused_with_the_setting_to_change(tmp
 
 
 def test_spaces_in_the_name_of_a_column_are_visible(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFileError, match=r"has no column 'text'; its columns: 'id', '  text', 'a\\nb'$"):
+    with pytest.raises(
+        UnreadableFileError,
+        match=r"has no column 'text'; its columns: 'id', '  text', 'a\\nb'\. Did you mean `  text`\?$",
+    ):
         _contents(tmp_path / "a.csv", 'id,  text,"a\nb"\n0, one,x\n', Columns())
 
 

@@ -38,7 +38,7 @@ def test_a_split_can_be_asked_for(saved: Path) -> None:
 
 
 def test_what_a_data_set_does_not_have_is_refused_in_one_sentence(saved: Path) -> None:
-    with pytest.raises(ValueError, match="has no split 'dev'; its splits: train, test"):
+    with pytest.raises(ValueError, match=r"has no split 'dev'\. Its splits: train, test"):
         list(read_dataset(f"{HF_PREFIX}{saved}?split=dev", Columns()))
     with pytest.raises(ValueError, match="has no column 'body'; its columns: 'text', 'id'"):
         list(read_dataset(f"{HF_PREFIX}{saved}", Columns("body")))

@@ -62,6 +62,8 @@ def test_a_run_that_never_began_names_those_that_did(run: Run) -> None:
     assert not other.exists()
     with pytest.raises(ArtifactMissingError, match=r"no run other .*Runs: tiny"):
         other.recipe()
+    with pytest.raises(ArtifactMissingError, match=r"no run tny in .*\. Did you mean `tiny`\? Runs: tiny"):
+        Run(run.root, "tny").recipe()
     with pytest.raises(ArtifactMissingError, match="none yet"):
         Run(run.root / "empty", "other").recipe()
 
