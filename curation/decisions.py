@@ -7,7 +7,7 @@ A filter gets a `RecordSet` and returns a `FilterResult`: Arrow columns with one
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from heirloom.errors import HeirloomError
+
+Column: TypeAlias = Sequence[object] | NDArray[np.generic] | pa.Array | pa.ChunkedArray
+"""Values of one column, one per record."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class FilterResult:
         return kept
 
     @classmethod
-    def drop_where(cls, dropped: Any, reason: str, score: Any = None) -> "FilterResult":  # noqa: ANN401  (any array)
+    def drop_where(cls, dropped: Column, reason: str, score: Column | None = None) -> "FilterResult":
         """Drop the records where a boolean array is true, all of them for the same reason."""
         try:
             mask = _column(dropped, pa.bool_())
@@ -219,7 +222,7 @@ _RESULT_TYPES = {
 }
 
 
-def _column(values: Any, data_type: pa.DataType) -> pa.Array:  # noqa: ANN401  (any sequence or array)
+def _column(values: Column, data_type: pa.DataType) -> pa.Array:
     """One Arrow array of a type; a NaN becomes a null."""
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays([chunk.cast(data_type) for chunk in values.chunks] or [pa.array([], data_type)])
@@ -235,7 +238,7 @@ def _column(values: Any, data_type: pa.DataType) -> pa.Array:  # noqa: ANN401  (
     try:
         return pa.array(values, data_type, from_pandas=True)
     except UnicodeEncodeError:
-        return pa.array([value.encode("utf-8", "replace").decode() for value in values], data_type)
+        return pa.array([str(value).encode("utf-8", "replace").decode() for value in values], data_type)
 
 
 # Of Arrow arrays, since converting a Python sequence imports pandas where it is installed.

@@ -11,7 +11,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,8 +125,8 @@ class MixSettings(Settings):
 class Strata:
     """Stratum of each human record and of each newest survivor."""
 
-    human: NDArray[Any]
-    newest: NDArray[Any]
+    human: NDArray[np.generic]
+    newest: NDArray[np.generic]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Ingest settings, and the hash-based rule that decides which human records are held out."""
 
 import hashlib
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -93,7 +93,7 @@ class IngestSettings(Settings):
     def _unescape_tab(cls, value: object) -> object:
         return "\t" if value == "\\t" else value
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return the settings that decide which snapshot an ingest yields, without those that are not set."""
         unset = {name for name in _OPTIONAL_SETTINGS if getattr(self, name) is None}
         unset |= {name for name in _NEWER_SWITCHES if not getattr(self, name)}

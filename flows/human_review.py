@@ -8,7 +8,7 @@ decision, no generation is reviewed twice, and a run that is resumed after the t
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ def wait_for_review(
     if not needs_review or journal_entry(attempt, "accepted"):
         return None
     review = _request_decision(generation, settings, validate)
-    fields: dict[str, Any] = {
+    fields: dict[str, str | float | list[str]] = {
         "decision": review.decision,
         "rejected_ids": list(review.rejected_ids),
         "reviewer": review.reviewer,
@@ -260,6 +260,6 @@ def _flow_run_url(flow_run: str) -> str:
     return f"{str(PREFECT_API_URL.value()).removesuffix('/api')}/runs/flow-run/{flow_run}"
 
 
-def _emit(event: str, attempt: Attempt, payload: dict[str, Any], labels: dict[str, str] | None = None) -> None:
+def _emit(event: str, attempt: Attempt, payload: Mapping[str, object], labels: dict[str, str] | None = None) -> None:
     resource = {"prefect.resource.id": f"heirloom.run.{attempt.run.name}", "prefect.resource.name": str(attempt)}
-    emit_event(event, resource=resource | (labels or {}), payload=payload)
+    emit_event(event, resource=resource | (labels or {}), payload=dict(payload))

@@ -7,12 +7,19 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from heirloom.errors import HeirloomError
 
 
-def file_info(path: Path) -> dict[str, Any]:
+class FileInfo(TypedDict):
+    """A file as a manifest lists it."""
+
+    bytes: int
+    sha256: str
+
+
+def file_info(path: Path) -> FileInfo:
     """Return size and SHA-256 of a file, in the form in which a manifest lists it."""
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
@@ -23,7 +30,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def manifest_digest(manifest: Mapping[str, Any]) -> str:
+def manifest_digest(manifest: Mapping[str, object]) -> str:
     """Return the SHA-256 of a manifest without its own `manifest_digest`, so that later edits can be detected."""
     content = {key: value for key, value in manifest.items() if key != "manifest_digest"}
     # A round trip first: a manifest that was read back from JSON has lists where the written one had tuples.

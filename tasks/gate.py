@@ -4,9 +4,8 @@ The verdict is also a Prefect event, for example `heirloom.gate.warned`, which a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import pyarrow as pa
 from prefect.events import emit_event
@@ -59,22 +58,19 @@ def judge_generation(ctx: StageContext, history: GenerationHistory, metrics: Art
     first_generations = [
         result.first_generation for result in results if result.action == action and result.first_generation is not None
     ]
-    facts: dict[str, Any] = {
-        "action": action,
-        "reasons": [result.reason for result in results if result.reason],
-        "first_generation": min(first_generations, default=None),
-    }
+    reasons = [result.reason for result in results if result.reason]
+    facts = {"action": action, "reasons": reasons, "first_generation": min(first_generations, default=None)}
     with verdict.draft() as draft:
         draft.write_part(pa.Table.from_pylist([asdict(result) for result in results], schema=GATE_RESULTS))
         draft.facts = facts
-    for reason in facts["reasons"]:
+    for reason in reasons:
         logger.warning("%s · %s", ctx.attempt, reason)
     if in_flow_run():
-        _emit_verdict(ctx.attempt, results, facts)
+        _emit_verdict(ctx.attempt, results, action, facts)
     return verdict
 
 
-def _emit_verdict(attempt: Attempt, results: Sequence[Verdict], facts: dict[str, Any]) -> None:
+def _emit_verdict(attempt: Attempt, results: Sequence[Verdict], action: str, facts: Mapping[str, object]) -> None:
     payload = {
         "generation": attempt.generation,
         "attempt": attempt.number,
@@ -82,7 +78,7 @@ def _emit_verdict(attempt: Attempt, results: Sequence[Verdict], facts: dict[str,
         **facts,
     }
     resource = {"prefect.resource.id": f"heirloom.run.{attempt.run.name}", "prefect.resource.name": attempt.run.name}
-    emit_event(f"heirloom.gate.{_EVENT_OF_ACTION[facts['action']]}", resource=resource, payload=payload)
+    emit_event(f"heirloom.gate.{_EVENT_OF_ACTION[action]}", resource=resource, payload=payload)
 
 
 def _all_metrics(history: GenerationHistory, metrics: Artifact) -> list[Artifact]:

@@ -7,7 +7,6 @@ truncated, or split into chunks whose vectors are averaged.
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -148,5 +147,7 @@ class _LastHidden(torch.nn.Module):
         self._network = network
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        outputs: Mapping[str, Any] = self._network(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+        outputs: Mapping[str, torch.Tensor] = self._network(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True
+        )
         return outputs["last_hidden_state"]

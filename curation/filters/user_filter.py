@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -24,6 +24,12 @@ class UserFilterSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
+class _Implementation(Protocol):
+    """What a user's class must have."""
+
+    def apply(self, records: RecordSet, context: "_DeclaredContext", /) -> FilterResult: ...
+
+
 @dataclass(frozen=True)
 class UserFilter:
     """An instance of a user's class as a `Filter`."""
@@ -31,7 +37,7 @@ class UserFilter:
     name: str
     settings: UserFilterSettings
     needs: Collection[Need]
-    implementation: Any
+    implementation: _Implementation
 
     def apply(self, records: RecordSet, context: FilterContext) -> FilterResult:
         """Call the user's `apply`, unless there is no record.
@@ -51,7 +57,7 @@ class _DeclaredContext:
     def __init__(self, user_filter: UserFilter, context: FilterContext) -> None:
         self._filter, self._context = user_filter, context
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> object:
         if name in get_args(Need) and name not in self._filter.needs:
             raise HeirloomError(
                 f'Filter {self._filter.name} uses context.{name}, which it does not declare; add needs = ("{name}",)'
@@ -60,7 +66,7 @@ class _DeclaredContext:
 
 
 def load_user_filter(
-    reference: str, settings: Mapping[str, Mapping[str, Any]], builtin_names: Collection[str]
+    reference: str, settings: Mapping[str, Mapping[str, object]], builtin_names: Collection[str]
 ) -> UserFilter:
     """The filter that a reference names, with the settings under its name.
 
@@ -92,7 +98,7 @@ def load_user_filter(
     return UserFilter(name, UserFilterSettings.model_validate(values), needs, implementation)
 
 
-def _instantiate(filter_class: type, name: str, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _instantiate(filter_class: type, name: str, values: Mapping[str, object]) -> Any:  # noqa: ANN401
     if issubclass(filter_class, BaseModel) or dataclasses.is_dataclass(filter_class):
         try:
             return TypeAdapter(filter_class).validate_python(dict(values))

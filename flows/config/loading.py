@@ -106,7 +106,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     return values
 
 
-def validate_settings(model: type[Settings], values: Mapping[str, Any]) -> Settings:
+def validate_settings(model: type[Settings], values: Mapping[str, object]) -> Settings:
     """Validate values that a user wrote.
 
     Raises:
@@ -247,7 +247,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise HeirloomError(f"{path} is not valid TOML: {error}.") from error
 
 
-def _parse_value(raw: str) -> Any:  # noqa: ANN401  (any TOML value)
+def _parse_value(raw: str) -> object:
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:

@@ -21,7 +21,7 @@ class _StoredValue:
     """A field whose stored value replaces the current default."""
 
     path: tuple[str, ...]
-    value: Any
+    value: object
 
     def __str__(self) -> str:
         return f"{'.'.join(self.path)} = {json.dumps(self.value)}"

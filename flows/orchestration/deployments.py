@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from prefect import flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -130,7 +130,11 @@ def serve_deployments(recipe: Recipe, site: Site, cron: str | None) -> None:
     )
 
 
-def _without_flow_wrapper(flow_function: Callable[..., Any]) -> Callable[..., Any]:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _without_flow_wrapper(flow_function: Callable[P, R]) -> Callable[P, R]:
     """Return the plain function of a flow: the deployment's own flow run stands for it."""
     return flow_function.__wrapped__  # type: ignore[attr-defined, no-any-return]
 

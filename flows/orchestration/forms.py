@@ -1,8 +1,9 @@
 """Recipe and site as parameters of a Prefect deployment, whose forms show the fields in the order of their source."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flows.config.recipe import Recipe
@@ -12,13 +13,13 @@ from flows.config.site import Site
 class _FieldOrder:
     """Adds a `position` to each property of a JSON schema: the server's database does not keep their order."""
 
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core)
         _add_positions(schema, handler)
         return schema
 
 
-def _add_positions(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+def _add_positions(schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> None:
     schema = handler.resolve_ref_schema(schema)
     for position, field in enumerate(schema.get("properties", {}).values()):
         field["position"] = position

@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from flows.config.recipe import Recipe
 from flows.orchestration.local_server import prefect_server
 from flows.terminal.console import console as default_console
-from tasks.orchestration.progress import logger, progress_logger
+from tasks.orchestration.progress import ProgressReport, logger, progress_logger
 
 _STAGE_SHARES = {
     "generate": 0.22,
@@ -87,7 +87,7 @@ class ProgressPanel(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record: progress as a bar or a line, a warning as a line."""
-        report: dict[str, Any] | None = getattr(record, "progress", None)
+        report: ProgressReport | None = getattr(record, "progress", None)
         if report is None:
             if record.levelno >= logging.WARNING:
                 self._console.print(f"[yellow]warning[/] {escape(record.getMessage())}")
@@ -100,7 +100,7 @@ class ProgressPanel(logging.Handler):
         self._remove_waiting_bar()
         self._update_bar(report)
 
-    def _update_bar(self, report: Mapping[str, Any]) -> None:
+    def _update_bar(self, report: ProgressReport) -> None:
         run, _, rest = report["subject"].partition(" · generation ")
         generation = int(rest.partition(",")[0]) if rest else 0
         total = float(self._num_generations.get(run, 0) + 1)
@@ -130,7 +130,7 @@ def _share_before(stage: str) -> float:
     return sum(_STAGE_SHARES[name] for name in names[: names.index(stage)])
 
 
-def _stage_text(report: Mapping[str, Any]) -> str:
+def _stage_text(report: ProgressReport) -> str:
     if report.get("text"):
         return f"{report['stage']} {report['text']}"
     return f"{report['stage']} {report['done']:,}/{report['total']:,}" if report["total"] > 1 else report["stage"]

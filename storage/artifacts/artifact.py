@@ -14,19 +14,46 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.parquet_io import read_parquet, write_parquet
-from storage.artifacts.provenance import provenance
+from storage.artifacts.provenance import Provenance, provenance
 from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
-from storage.files import atomic_file, file_info, fsync, manifest_digest
+from storage.files import FileInfo, atomic_file, file_info, fsync, manifest_digest
 from storage.remote import mirror
 
 MANIFEST = "_manifest.json"
+
+
+class Redaction(TypedDict):
+    """Texts that were removed from an artifact after it was finished."""
+
+    time: float
+    rows: int
+    text_hashes: list[str]
+
+
+class Manifest(TypedDict):
+    """How an artifact was made, and the files that it consists of."""
+
+    format: int
+    name: str
+    fingerprint: str
+    settings: Mapping[str, object]
+    parents: dict[str, str]
+    rows: int
+    files: dict[str, FileInfo]
+    facts: dict[str, Any]
+    """Counts and costs, as JSON values; each kind of artifact has its own."""
+    started: float
+    finished: float
+    provenance: Provenance
+    manifest_digest: NotRequired[str]
+    redacted: NotRequired[list[Redaction]]
 
 
 FORMAT = 3
@@ -46,7 +73,7 @@ class Artifact:
     """One artifact, identified by its folder, settings and parents."""
 
     folder: Path
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     parents: Mapping[str, str] = field(default_factory=dict)
     """Fingerprints of the artifacts that this one was made from, by name."""
 
@@ -113,7 +140,7 @@ class Artifact:
             draft.facts = {**manifest["facts"], "copied_from": manifest["provenance"]["command"]}
 
     def _publish(self, draft: "Draft") -> None:
-        manifest = {
+        manifest: Manifest = {
             "format": FORMAT,
             "name": self.name,
             "fingerprint": self.fingerprint,
@@ -137,7 +164,7 @@ class Artifact:
         (self.folder / _DRAFT_OF).unlink()
         fsync(self.folder.parent)
 
-    def _differences(self, manifest: Mapping[str, Any]) -> list[str]:
+    def _differences(self, manifest: Manifest) -> list[str]:
         return [
             *differences(manifest["settings"], self.settings, "settings"),
             *differences(manifest["parents"], self.parents, "parents"),
@@ -178,14 +205,14 @@ class Draft:
 _DRAFT_OF = ".draft_of"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a finished artifact.
 
     Raises:
         ArtifactMissingError: there is no finished artifact, or it was written in another format.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest: Manifest = json.loads((folder / MANIFEST).read_text())
         version = int(manifest["format"])
     except FileNotFoundError as error:
         raise ArtifactMissingError(f"there is no finished artifact at {folder}") from error
@@ -222,7 +249,7 @@ def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table if columns is None else table.select(list(columns))
 
 
-def part_paths(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[Path]:
+def part_paths(folder: Path, manifest: Manifest | None = None) -> list[Path]:
     """Return every part of a finished tabular artifact, in order; pass its manifest if it was read already.
 
     Raises:
@@ -234,7 +261,7 @@ def part_paths(folder: Path, manifest: Mapping[str, Any] | None = None) -> list[
     return [folder / name for name in sorted(listed)]
 
 
-def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401  (JSON values)
+def differences(before: object, now: object, path: str) -> list[str]:
     """Return the differences between two JSON values, one sentence per field."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
@@ -246,7 +273,7 @@ def differences(before: Any, now: Any, path: str) -> list[str]:  # noqa: ANN401 
     return [] if before == now else [f"{path} was {json.dumps(before)}, is now {json.dumps(now)}"]
 
 
-def _ensure_files(folder: Path, files: Mapping[str, Any]) -> None:
+def _ensure_files(folder: Path, files: Mapping[str, FileInfo]) -> None:
     absent = [name for name in sorted(files) if not (folder / name).exists()]
     mirror.fetch(folder, {name: files[name] for name in absent})
     if missing := [name for name in absent if not (folder / name).exists()]:

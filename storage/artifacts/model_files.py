@@ -8,7 +8,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
 from storage.files import fsync, write_atomically
@@ -42,7 +42,7 @@ def ensure_loadable(model: Artifact) -> Path:
 
 def removed_weight_files(model: Path) -> frozenset[str]:
     """Return the names of the weight files that were removed on purpose and not restored."""
-    return frozenset(name for name in _note(model).get("files", ()) if not (model / name).exists())
+    return frozenset(name for name in _note(model)["files"] if not (model / name).exists())
 
 
 def weight_files(model: Path) -> list[str]:
@@ -73,6 +73,12 @@ def require_weights(model: Path) -> None:
         )
 
 
-def _note(model: Path) -> dict[str, Any]:
+class _RemovalNote(TypedDict):
+    time: float
+    files: list[str]
+
+
+def _note(model: Path) -> _RemovalNote:
     path = model / REMOVAL_NOTE
-    return json.loads(path.read_text()) if path.exists() else {}
+    note: _RemovalNote = json.loads(path.read_text()) if path.exists() else {"time": 0.0, "files": []}
+    return note

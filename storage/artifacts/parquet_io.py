@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,15 +39,14 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     Vectors and signatures are not compressed: they do not shrink, and single rows can then be read through a memory map.
     """
     dictionary_columns = [name for name in table.column_names if name in _DICTIONARY_COLUMNS]
-    compression: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+    compression: str | dict[str, str] = "zstd"
     if {"vector", "signature"} & {*table.column_names}:
-        compression = {
-            "compression": {name: "zstd" for name in table.column_names if name in _COMPRESSED_NEXT_TO_VECTORS}
-        }
+        compression = {name: "zstd" for name in table.column_names if name in _COMPRESSED_NEXT_TO_VECTORS}
     pq.write_table(
         table,
         path,
-        **compression,
+        compression=compression,
+        compression_level=3 if compression == "zstd" else None,
         row_group_size=_ROW_GROUP,
         use_dictionary=dictionary_columns,
         write_page_checksum=True,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 _PACKAGES = (
     "heirloom",
@@ -29,8 +29,18 @@ _SECRET = re.compile(r"(?:^|[-._])(?:token|secret|password|api[-_]?key)$", re.IG
 _ADDRESS = re.compile(r"(://)[^/@\s]+@")
 
 
+class Provenance(TypedDict):
+    """Where an artifact was made."""
+
+    commit: str | None
+    versions: dict[str, str]
+    machine: str
+    visible_gpus: int
+    command: list[str]
+
+
 @cache
-def provenance() -> dict[str, Any]:
+def provenance() -> Provenance:
     """Return commit, package versions, machine, GPUs and command line without secrets; computed once per process."""
     return {
         "commit": commit(),

@@ -5,7 +5,6 @@ Written by hand and not with `mlcroissant`: that package is heavy (it brings pan
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
 from storage.export.dataset_card import ExportedCorpus
 
@@ -22,7 +21,7 @@ _DESCRIPTIONS = {
 }
 
 
-def croissant(corpus: ExportedCorpus) -> dict[str, Any]:
+def croissant(corpus: ExportedCorpus) -> dict[str, object]:
     """Return the metadata after https://docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0."""
     file = {
         "@type": "cr:FileObject",
@@ -59,7 +58,7 @@ def croissant(corpus: ExportedCorpus) -> dict[str, Any]:
     }
 
 
-def _field(file: str, name: str, arrow_type: str) -> dict[str, Any]:
+def _field(file: str, name: str, arrow_type: str) -> dict[str, object]:
     return {
         "@type": "cr:Field",
         "@id": f"corpus/{name}",

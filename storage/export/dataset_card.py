@@ -1,5 +1,6 @@
 """Dataset card of an exported corpus: README.md with the front matter that the Hugging Face Hub reads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ class ExportedCorpus:
     name: str
     run: str
     generation: int
-    recipe: dict[str, Any]
+    recipe: Mapping[str, Any]
     file: str
     bytes: int
     sha256: str
@@ -27,7 +28,7 @@ class ExportedCorpus:
     """Name and Arrow type."""
     counts: list[tuple[str, str, str, int]]
     """Origin, source, license, records."""
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     """The row of the view `generations`."""
     metrics: list[tuple[str, str, float | None]]
     """Subject, metric, value."""
@@ -85,7 +86,7 @@ def dataset_card(corpus: ExportedCorpus) -> str:
     )
 
 
-def _metadata(corpus: ExportedCorpus) -> dict[str, Any]:
+def _metadata(corpus: ExportedCorpus) -> dict[str, object]:
     size = next((name for limit, name in _SIZE_CATEGORIES if corpus.records < limit), "1M<n<10M")
     return {
         "pretty_name": corpus.title,

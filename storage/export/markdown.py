@@ -1,7 +1,6 @@
 """Parts that the dataset card and the model card share: template rendering, tables, front matter, licenses."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jinja2
 import yaml
@@ -15,7 +14,7 @@ _HUB_LICENSES = {
 """Licenses that the Hugging Face Hub has a key for; others need `license: other` and a name."""
 
 
-def render_card(template: str, metadata: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def render_card(template: str, metadata: Mapping[str, object], values: Mapping[str, object]) -> str:
     """Render a template of `templates/` with `metadata` as its YAML front matter."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("storage.export"),
@@ -34,7 +33,7 @@ def render_card(template: str, metadata: Mapping[str, Any], values: Mapping[str,
     )
 
 
-def front_matter(metadata: Mapping[str, Any]) -> str:
+def front_matter(metadata: Mapping[str, object]) -> str:
     """Return the YAML block at the beginning of a card, with its delimiters."""
     return f"---\n{yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=1000)}---\n"
 
@@ -63,7 +62,7 @@ def _escape_cell(value: object) -> str:
     return text
 
 
-def format_value(value: Any) -> str:  # noqa: ANN401  (JSON values)
+def format_value(value: object) -> str:
     """Return a value of a recipe as readable text."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items() if inner is not None)

@@ -5,12 +5,13 @@ The folder appears complete or not at all. The base of an adapter is copied with
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, load_artifact, read_manifest
+from storage.artifacts.artifact import MANIFEST, Manifest, load_artifact, read_manifest
 from storage.artifacts.model_files import ADAPTER_CONFIG, BASE_MODEL_KEY, ensure_loadable
 from storage.export.markdown import format_number, format_value, hub_license, render_card
 from storage.files import atomic_folder
@@ -34,8 +35,8 @@ _BASE_FILE_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 class _ExportedModel:
     run: str
     generation: int
-    recipe: dict[str, Any]
-    manifest: dict[str, Any]
+    recipe: Mapping[str, Any]
+    manifest: Manifest
     base: str
     """Name of the base model, or `base` if it is in the folder; empty for a model trained from scratch."""
     counts: list[tuple[str, int]]
@@ -129,7 +130,7 @@ def _exported_model(run: Run, generation: int, model: Path, base: str) -> _Expor
     )
 
 
-def _metadata(model: _ExportedModel) -> dict[str, Any]:
+def _metadata(model: _ExportedModel) -> dict[str, object]:
     licenses = sorted({license for _, license in model.licenses} - {"not stated"})
     return {
         **hub_license(licenses),

@@ -10,7 +10,6 @@ itself.
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -103,8 +102,8 @@ class SketchIndex:
     def _query(self, query: str, fresh: pa.Table) -> RowIds:
         if not self._files or not len(fresh):
             return np.zeros(0, np.int64)
-        config: dict[str, Any] = {"memory_limit": self._memory_limit, "temp_directory": tempfile.gettempdir()}
-        parameters: dict[str, Any] = {"files": [str(part) for part, _ in self._files]}
+        config: dict[str, str] = {"memory_limit": self._memory_limit, "temp_directory": tempfile.gettempdir()}
+        parameters: dict[str, list[str] | list[int]] = {"files": [str(part) for part, _ in self._files]}
         if len(self._erased):
             parameters["erased"] = self._erased.to_pylist()
         with duckdb.connect(config=config) as connection:

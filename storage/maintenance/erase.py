@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, part_paths, read_manifest
+from storage.artifacts.artifact import MANIFEST, Redaction, part_paths, read_manifest
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.tombstones import drop_rows, read_tombstones, to_string_array
 from storage.files import file_info, fsync, manifest_digest
@@ -190,7 +190,7 @@ def _redact(folder: Path, erased: pa.Array, ids: pa.Array) -> int:
     if not removed:
         return 0
     manifest["rows"] -= removed
-    redaction = {"time": time.time(), "rows": removed, "text_hashes": sorted(removed_hashes)}
+    redaction: Redaction = {"time": time.time(), "rows": removed, "text_hashes": sorted(removed_hashes)}
     manifest["redacted"] = [*manifest.get("redacted", []), redaction]
     (folder / PENDING_MANIFEST).write_text(
         json.dumps({**manifest, "manifest_digest": manifest_digest(manifest)}, indent=1)

@@ -6,21 +6,20 @@ Reads everything and changes nothing. Incomplete data of a run that is being wri
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
+from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, Manifest, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files
 from storage.artifacts.parquet_io import DamagedError
 from storage.artifacts.tombstones import read_tombstones
-from storage.files import file_info, manifest_digest
+from storage.files import FileInfo, file_info, manifest_digest
 from storage.maintenance.erase import PENDING_MANIFEST
 from storage.query.scan import require_store
 from storage.remote.mirror import fetch
@@ -46,7 +45,7 @@ class VerifyReport:
 @dataclass(frozen=True)
 class _ArtifactCheck:
     folder: Path
-    manifest: Mapping[str, Any] | None
+    manifest: Manifest | None
     files: int
     bytes: int
     errors: list[str]
@@ -122,12 +121,12 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
     return _ArtifactCheck(folder, manifest, len(whole), sum(listed[name]["bytes"] for name in whole), errors)
 
 
-def _identity_errors(folder: Path, manifest: Mapping[str, Any], remedy: str) -> Iterator[str]:
+def _identity_errors(folder: Path, manifest: Manifest, remedy: str) -> Iterator[str]:
     if Artifact(folder, manifest["settings"], manifest["parents"]).fingerprint != manifest["fingerprint"]:
         yield f"{folder} does not have the fingerprint of its name, settings and parents; {remedy}"
 
 
-def _file_errors(path: Path, listed: Mapping[str, Any], remedy: str) -> Iterator[str]:
+def _file_errors(path: Path, listed: FileInfo, remedy: str) -> Iterator[str]:
     if not path.exists():
         yield f"{path} is missing; {remedy}"
         return

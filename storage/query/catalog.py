@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -212,7 +212,7 @@ class _CatalogBuilder:
         snapshots = {part.parents[1] for part in scan.human_part_paths("snapshot=*/human_train")}
         self._create_records_view(len(snapshots))
 
-    def _create_table(self, name: str, columns: ColumnTypes, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _create_table(self, name: str, columns: ColumnTypes, rows: Iterable[Mapping[str, object]]) -> None:
         """Create a table from rows; keys that are not in `columns` are left out, absent ones become null."""
         schema = pa.schema(list(columns.items()))
         self.connection.register("rows", pa.Table.from_pylist(list(rows), schema=schema))
@@ -264,13 +264,13 @@ class _CatalogBuilder:
         self.connection.execute(f"create view records as {select} * from ({human}) union all {candidates}")
 
 
-def _journal_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
+def _journal_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
     for scanned in runs:
         for entry in scanned.journal:
             yield {"run": scanned.run.name, **entry}
 
 
-def _generation_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
+def _generation_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
     for scanned in runs:
         accepted = scanned.accepted()
         for attempt_key, manifests in sorted(scanned.attempts.items()):
@@ -290,7 +290,7 @@ def _generation_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _run_row(scanned: ScannedRun) -> dict[str, Any]:
+def _run_row(scanned: ScannedRun) -> dict[str, object]:
     recipe = scanned.recipe
     return {
         "run": scanned.run.name,
@@ -312,7 +312,7 @@ def _recipe_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, str]]:
             yield {"run": scanned.run.name, "field": field, "value": value}
 
 
-def _flatten(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  (JSON values)
+def _flatten(value: object, path: str) -> Iterator[tuple[str, str]]:
     """Yield dotted path and JSON text of every leaf; lists are leaves."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -321,7 +321,7 @@ def _flatten(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN40
         yield path, json.dumps(value)
 
 
-def _lineage_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, Any]]:
+def _lineage_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
     for scanned in runs:
         for (generation, attempt), manifests in sorted(scanned.attempts.items()):
             for artifact, manifest in sorted(manifests.items()):

@@ -90,7 +90,7 @@ def _without_terminator(statement: str) -> str:
     return encoded[:end].decode()
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (JSON values)
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
     """Yield every object in a syntax tree."""
     if isinstance(tree, dict):
         yield tree
@@ -129,7 +129,7 @@ def _refusal(kind: str) -> str:
 def execute(
     catalog: "duckdb.DuckDBPyConnection",
     statement: str,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, str],
     take: Callable[["duckdb.DuckDBPyRelation"], Result],
 ) -> Result:
     """Run a query and pass its relation to `take`; Ctrl-C stops the query at once and leaves the catalog usable.

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, ArtifactMissingError, part_paths, read_manifest
+from storage.artifacts.artifact import MANIFEST, ArtifactMissingError, Manifest, part_paths, read_manifest
 from storage.artifacts.tombstones import TOMBSTONES_FILE
-from storage.runs.run import Run, runs
+from storage.runs.run import ForkedFrom, JournalEntry, Run, runs
 from storage.runs.status import AttemptKey, attempt_numbers, select_accepted
-
-Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,9 +23,9 @@ class ScannedRun:
 
     run: Run
     recipe: Mapping[str, Any]
-    journal: Sequence[Mapping[str, Any]]
+    journal: Sequence[JournalEntry]
     attempts: Mapping[AttemptKey, Mapping[str, Manifest]]
-    forked_from: Mapping[str, Any]
+    forked_from: ForkedFrom
     """Run and generation that this run was forked from; empty if it is no fork."""
 
     def accepted(self) -> set[AttemptKey]:

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from storage.readers.base import TOO_LONG
 
@@ -41,8 +40,14 @@ class Dialect:
 
     def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
         """Return a strict `csv.reader`."""
-        options: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
-        return csv.reader(lines, delimiter=self.delimiter, escapechar=self.escape, strict=True, **options)
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            escapechar=self.escape,
+            quotechar=self.quote or '"',
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+            strict=True,
+        )
 
     def split(self, line: str) -> list[str]:
         """Return the cells of a line read without quoting."""

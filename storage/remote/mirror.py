@@ -13,10 +13,9 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from heirloom.errors import HeirloomError
-from storage.files import atomic_file, sha256_of, write_atomically
+from storage.files import FileInfo, atomic_file, sha256_of, write_atomically
 from storage.remote.s3 import SCHEME, Bucket
 
 _MARK = ".mirror.json"
@@ -105,7 +104,7 @@ def read_latest(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def fetch(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+def fetch(folder: Path, files: Mapping[str, FileInfo]) -> None:
     """Download files of an artifact and check each one against its entry in the manifest.
 
     Raises:

@@ -89,7 +89,7 @@ class Bucket:
         Returns:
             The new ETag, or None if the condition failed.
         """
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_match == "" else {"IfMatch": if_match}
+        condition = {"IfNoneMatch": "*"} if if_match == "" else {"IfMatch": if_match}
         checked = base64.b64encode(hashlib.sha256(content).digest()).decode()
         with self._request("write", key):
             try:

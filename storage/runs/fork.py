@@ -10,18 +10,17 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import FORMAT, MANIFEST, ArtifactMissingError, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files, require_weights
 from storage.artifacts.provenance import provenance
 from storage.files import file_info, fsync
-from storage.runs.run import Attempt, Run
+from storage.runs.run import Attempt, JournalEntry, Run
 from storage.runs.status import accepted_attempts, artifact_folders_of
 
 
-def fork(source: Run, generation: int, name: str, recipe: Mapping[str, Any]) -> Run:
+def fork(source: Run, generation: int, name: str, recipe: Mapping[str, object]) -> Run:
     """Create the run `name` with generations 0 to `generation` of `source`; it appears complete or not at all.
 
     Raises:
@@ -95,7 +94,7 @@ def _link(path: Path, target: Path) -> None:
         fsync(target)
 
 
-def _write_metadata(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping[str, Any]) -> None:
+def _write_metadata(source: Run, attempts: list[Attempt], draft: Path, recipe: Mapping[str, object]) -> None:
     inherited = {(attempt.generation, attempt.number) for attempt in attempts}
     journal = [
         entry
@@ -107,15 +106,14 @@ def _write_metadata(source: Run, attempts: list[Attempt], draft: Path, recipe: M
         or (entry["event"] == "reviewed" and entry["generation"] <= attempts[-1].generation)
     ]
     last = attempts[-1]
-    journal.append(
-        {
-            "time": time.time(),
-            "event": "forked",
-            "generation": last.generation,
-            "attempt": last.number,
-            "reason": f"from {source.name} generation {last.generation}",
-        }
-    )
+    forked: JournalEntry = {
+        "time": time.time(),
+        "event": "forked",
+        "generation": last.generation,
+        "attempt": last.number,
+        "reason": f"from {source.name} generation {last.generation}",
+    }
+    journal.append(forked)
     (draft / "journal.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in journal))
     content = {
         "format": FORMAT,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, NotRequired, TypedDict
 
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.artifact import (
@@ -26,12 +26,50 @@ from storage.artifacts.artifact import (
     check_format_version,
     differences,
 )
-from storage.artifacts.provenance import provenance
+from storage.artifacts.provenance import Provenance, provenance
 from storage.names import check_name
 from storage.remote import mirror
 from storage.remote.lease import LeaseHeldError, lease, lease_holder
 
 _JournalValue = float | str | list[str]
+
+
+class ForkedFrom(TypedDict, total=False):
+    """Run, and its last generation, that a run was forked from; empty if it is no fork."""
+
+    run: str
+    generation: int
+
+
+class JournalEntry(TypedDict):
+    """One event of a run."""
+
+    time: float
+    event: str
+    generation: int
+    attempt: int
+    reason: str
+    snapshot: NotRequired[int]
+    eval_sets: NotRequired[list[str]]
+    human_fraction: NotRequired[float]
+    records: NotRequired[int]
+    decision: NotRequired[Literal["accept", "redo", "stop"]]
+    rejected_ids: NotRequired[list[str]]
+    deadline: NotRequired[float]
+    flow_run: NotRequired[str]
+
+
+class _Metadata(TypedDict):
+    """Content of `run.json`."""
+
+    format: NotRequired[int]
+    recipe: dict[str, Any]
+    """JSON values of `flows.config.recipe.Recipe`, which validates them."""
+    site: Mapping[str, object]
+    provenance: Provenance
+    written: float
+    forked: NotRequired[ForkedFrom]
+    explicit_fields: NotRequired[list[str] | None]
 
 
 class BusyError(HeirloomError):
@@ -60,9 +98,9 @@ class Run:
 
     def initialize(
         self,
-        recipe: Mapping[str, Any],
+        recipe: Mapping[str, object],
         mutable_fields: set[str],
-        site: Mapping[str, Any],
+        site: Mapping[str, object],
         explicit_fields: Sequence[str] | None = None,
     ) -> None:
         """Write `run.json`, or update it if the run exists and its recipe differs in `mutable_fields` only.
@@ -84,7 +122,7 @@ class Run:
         content |= {name: previous[name] for name in ("forked", "explicit_fields") if previous.get(name) is not None}
         mirror.write_small(path, json.dumps(content, indent=1).encode())
 
-    def check_drift(self, recipe: Mapping[str, Any], mutable_fields: set[str]) -> None:
+    def check_drift(self, recipe: Mapping[str, object], mutable_fields: set[str]) -> None:
         """Check that a run, if it exists, was started with this recipe; `mutable_fields` may differ.
 
         Raises:
@@ -121,7 +159,7 @@ class Run:
         check_format_version(version, path)
         return recipe
 
-    def forked_from(self) -> dict[str, Any]:
+    def forked_from(self) -> ForkedFrom:
         """Return `run` and `generation` that this run was forked from, or an empty dict."""
         return self._metadata().get("forked", {}) if self.exists() else {}
 
@@ -129,8 +167,9 @@ class Run:
         """Return the recipe fields that the user had set when this run was started; None if they were not recorded."""
         return self._metadata().get("explicit_fields")
 
-    def _metadata(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / "run.json").read_text()))
+    def _metadata(self) -> _Metadata:
+        content: _Metadata = json.loads((self.folder / "run.json").read_text())
+        return content
 
     def exists(self) -> bool:
         """Return whether this run was ever started."""
@@ -147,18 +186,18 @@ class Run:
 
         The event `started` that the first call appends also pins the eval sets; see `pinned_eval_sets`.
         """
-        entry = self.journal_entry("started", generation, attempt)
-        if entry is None:
-            entry = {"snapshot": latest_snapshot(), "eval_sets": eval_sets()}
-            self.append("started", generation, attempt, **entry)
-        return int(entry["snapshot"])
+        if entry := self.journal_entry("started", generation, attempt):
+            return entry["snapshot"]
+        snapshot = latest_snapshot()
+        self.append("started", generation, attempt, snapshot=snapshot, eval_sets=eval_sets())
+        return snapshot
 
     def pinned_eval_sets(self, generation: int, attempt: int) -> list[str]:
         """Return the names of the eval sets that existed when an attempt was started."""
-        entry = self.journal_entry("started", generation, attempt) or {}
-        return list(entry.get("eval_sets", []))
+        entry = self.journal_entry("started", generation, attempt)
+        return entry.get("eval_sets", []) if entry else []
 
-    def journal_entry(self, event: str, generation: int, attempt: int) -> dict[str, Any] | None:
+    def journal_entry(self, event: str, generation: int, attempt: int) -> JournalEntry | None:
         """Return the journal entry of an event of an attempt, or None."""
         for entry in self.journal():
             if (entry["event"], entry["generation"], entry["attempt"]) == (event, generation, attempt):
@@ -178,7 +217,7 @@ class Run:
             content += b"\n"
         mirror.write_small(path, content + json.dumps(entry).encode() + b"\n")
 
-    def journal(self) -> list[dict[str, Any]]:
+    def journal(self) -> list[JournalEntry]:
         """Return every entry, oldest first; a line that a crash truncated is skipped."""
         path = self.folder / "journal.jsonl"
         entries = []
@@ -255,7 +294,7 @@ class Attempt:
         """Folder of the artifacts of this attempt."""
         return self.run.folder / f"generation={self.generation}" / f"attempt={self.number}"
 
-    def artifact(self, name: str, settings: Mapping[str, Any], **parents: Artifact) -> Artifact:
+    def artifact(self, name: str, settings: Mapping[str, object], **parents: Artifact) -> Artifact:
         """Return the artifact of this name in this attempt, with these settings and parents."""
         return Artifact(self.folder / name, settings, {key: parent.fingerprint for key, parent in parents.items()})
 

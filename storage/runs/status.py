@@ -1,17 +1,16 @@
 """Status of a run: its attempts, which of them are accepted, the metrics of each one, and the state of the run."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
-from storage.artifacts.artifact import MANIFEST, read_manifest, read_table
+from storage.artifacts.artifact import MANIFEST, Manifest, read_manifest, read_table
 from storage.artifacts.model_files import removed_weight_files
 from storage.files import folder_size
-from storage.runs.run import Attempt, Run, runs
+from storage.runs.run import Attempt, JournalEntry, Run, runs
 
 AttemptKey = tuple[int, int]
 """Generation and number of an attempt."""
@@ -40,7 +39,7 @@ class AttemptSummary:
     """Work seconds times visible GPUs; an idle GPU counts too, since it is reserved."""
 
 
-def select_accepted(attempts: Iterable[AttemptKey], journal: Iterable[Mapping[str, Any]]) -> set[AttemptKey]:
+def select_accepted(attempts: Iterable[AttemptKey], journal: Iterable[JournalEntry]) -> set[AttemptKey]:
     """Return the newest attempt of each generation among those that the journal does not list as rejected."""
     rejected = {(entry["generation"], entry["attempt"]) for entry in journal if entry["event"] == "rejected"}
     # Sorted, so that the newest attempt of a generation is the last one that the dict takes.
@@ -83,7 +82,7 @@ def is_human(artifact: Path) -> bool:
     return not artifact.parent.name.startswith("attempt=")
 
 
-def journal_entry(attempt: Attempt, event: str) -> dict[str, Any] | None:
+def journal_entry(attempt: Attempt, event: str) -> JournalEntry | None:
     """Return the journal entry of an event of an attempt, or None."""
     return attempt.run.journal_entry(event, attempt.generation, attempt.number)
 
@@ -133,9 +132,7 @@ def attempt_summaries(run: Run) -> list[AttemptSummary]:
     return [_summarize_attempt(folder, attempt_numbers(folder) in accepted) for folder in attempt_folders(run)]
 
 
-def work_seconds(
-    manifests: Collection[Mapping[str, Any]], weight: Callable[[Mapping[str, Any]], float] = lambda _: 1
-) -> float:
+def work_seconds(manifests: Collection[Manifest], weight: Callable[[Manifest], float] = lambda _: 1) -> float:
     """Return the seconds in which at least one of the artifacts was in progress; overlapping times count once.
 
     Args:
@@ -151,7 +148,7 @@ def work_seconds(
 
 
 def _summarize_attempt(folder: Path, accepted: bool) -> AttemptSummary:
-    manifests: dict[str, dict[str, Any]] = {
+    manifests: dict[str, Manifest] = {
         path.parent.name: read_manifest(path.parent) for path in folder.glob(f"[!.]*/{MANIFEST}")
     }
     facts = {key: value for manifest in manifests.values() for key, value in manifest["facts"].items()}
@@ -174,7 +171,7 @@ def _summarize_attempt(folder: Path, accepted: bool) -> AttemptSummary:
     )
 
 
-def _visible_gpus(manifest: Mapping[str, Any]) -> int:
+def _visible_gpus(manifest: Manifest) -> int:
     return int(manifest["provenance"].get("visible_gpus", 0))
 
 

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, islice
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -170,7 +169,7 @@ class _CandidateWriter:
         return self.plan.specs[self.plan.assignments[serial].prompt_number]
 
     @cached_property
-    def _parameters(self) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, object]:
         return self.ctx.recipe.generate.model_dump(include=set(CANDIDATES.field("parameters").type.names))
 
 
@@ -201,7 +200,7 @@ def _publish_topics(
     return topics
 
 
-def _count_facts(draft: Draft, *, has_teachers: bool) -> dict[str, Any]:
+def _count_facts(draft: Draft, *, has_teachers: bool) -> dict[str, object]:
     names = ("completion_tokens", "finish_reason", "model_fingerprint")
     table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
     facts = {

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -256,12 +255,12 @@ def _published_artifacts(root: Path, name: str, snapshot: int) -> dict[str, Arti
     return _snapshot_artifacts(root, name, snapshot, identity)
 
 
-def _snapshot_artifacts(root: Path, name: str, snapshot: int, identity: dict[str, Any]) -> dict[str, Artifact]:
+def _snapshot_artifacts(root: Path, name: str, snapshot: int, identity: Mapping[str, object]) -> dict[str, Artifact]:
     folder = human_folder(root, name, snapshot)
     return {output: Artifact(folder / output, identity) for output in OUTPUTS}
 
 
-def _next_snapshot(root: Path, name: str, newest: int, identity: dict[str, Any]) -> dict[str, Artifact]:
+def _next_snapshot(root: Path, name: str, newest: int, identity: Mapping[str, object]) -> dict[str, Artifact]:
     """Return the artifacts of the next snapshot.
 
     An interrupted ingest of other documents leaves a snapshot folder without training set; its number is skipped.

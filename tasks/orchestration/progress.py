@@ -10,11 +10,24 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NotRequired, TypedDict
 
 logger = logging.getLogger("tasks")
 progress_logger = logging.getLogger("heirloom.progress")
 
 _PROGRESS_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 10
+
+
+class ProgressReport(TypedDict):
+    """What a log record of a stage carries as `progress`."""
+
+    subject: str
+    stage: str
+    done: int
+    total: int
+    text: NotRequired[str]
+    finished: NotRequired[bool]
+    seconds: NotRequired[float]
 
 
 class ProgressReporter:

@@ -46,7 +46,7 @@ def task_runner_for(ray: str) -> TaskRunner[Any]:
 
 
 def map_pieces(
-    function: Callable[..., R], pieces: Iterable[tuple[Any, ...]], name: str, max_pending: int = _MAX_PENDING
+    function: Callable[..., R], pieces: Iterable[tuple[object, ...]], name: str, max_pending: int = _MAX_PENDING
 ) -> Iterator[R]:
     """Yield `function(*piece)` for each piece, in order; outside a flow run one after another in this process.
 
@@ -68,7 +68,7 @@ def map_pieces(
         pending.extend(_submit(piece_task, piece) for piece in islice(remaining, 1))
 
 
-def _submit(piece_task: Task[..., R], piece: tuple[Any, ...]) -> PrefectFuture[R]:
+def _submit(piece_task: Task[..., R], piece: tuple[object, ...]) -> PrefectFuture[R]:
     """Submit a piece without the parameters of the current flow and task.
 
     Prefect pickles the run contexts and sends them along. Their parameters are useless there, and some (processes,

@@ -3,8 +3,6 @@
 The manifests remain the only record of what is finished.
 """
 
-from typing import Any
-
 import httpx
 from prefect import get_client
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -86,7 +84,7 @@ def _announce(attempt: Attempt, action: str, reasons: str) -> None:
     )
 
 
-def _payload(summary: AttemptSummary, action: str, reasons: str) -> dict[str, Any]:
+def _payload(summary: AttemptSummary, action: str, reasons: str) -> dict[str, object]:
     payload = {
         "verdict": action,
         "reasons": reasons,

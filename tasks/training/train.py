@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -61,7 +60,7 @@ def train(
     """
     gen0_model = history.first.model if history.first else None
     settings = ctx.recipe.train if gen0_model else _generation_0_settings(ctx.recipe.train)
-    identity: dict[str, Any] = {"train": settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
+    identity: dict[str, object] = {"train": settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
     parents = {"corpus": corpus}
     if gen0_model:
         parents["gen0_model"] = gen0_model
@@ -109,7 +108,7 @@ class _InitialWeights:
     path: Path | str | None = None
     """A model folder, or the name of a model on the Hugging Face Hub."""
     parents: dict[str, Artifact] = field(default_factory=dict)
-    identity: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, object] = field(default_factory=dict)
     """Hashes of a model that is no artifact."""
 
 
@@ -153,7 +152,7 @@ def _pretrain_base(ctx: StageContext, corpus: Artifact, settings: TransformerTra
     return base
 
 
-def _run(ctx: StageContext, model: Artifact, job: TrainJob[Training], facts: Mapping[str, Any]) -> None:
+def _run(ctx: StageContext, model: Artifact, job: TrainJob[Training], facts: Mapping[str, object]) -> None:
     """Train a model in a draft of its folder, and publish it with its log and these further facts."""
     stage = "train" if model.name == "model" else model.name
     with model.draft() as draft, progress(ctx.attempt, stage) as report:
@@ -195,7 +194,7 @@ def _generation_0_settings(settings: Training) -> Training:
     """Adapt the settings to generation 0, which trains on human records alone and has no candidates."""
     if not isinstance(settings, TransformerTraining):
         return settings
-    changed: dict[str, Any] = {"max_steps": settings.generation_0_max_steps, "human_ratio_schedule": "constant"}
+    changed: dict[str, object] = {"max_steps": settings.generation_0_max_steps, "human_ratio_schedule": "constant"}
     if not settings.generation_0_max_steps:
         # The base model as it is: no objective, no length in epochs or tokens.
         changed |= {"num_epochs": None, "max_tokens": None, "objective": "lm", "load_best_model_at_end": False}

@@ -9,13 +9,12 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch.optim.swa_utils import get_swa_multi_avg_fn
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from heirloom.errors import HeirloomError
 from tasks.backends.types import LogPoint, Progress
@@ -32,7 +31,9 @@ class WeightAveragingCallback(TrainerCallback):
     def __init__(self, share: float) -> None:
         self._share, self._mean, self._taken = share, list[torch.Tensor](), 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel, **_: object
+    ) -> None:
         """Load the mean of the checkpoint if the training resumes. Refuse weights that are sharded by ZeRO stage 3."""
         if any(hasattr(weight, "ds_tensor") for weight in model.parameters()):
             raise HeirloomError(
@@ -42,7 +43,9 @@ class WeightAveragingCallback(TrainerCallback):
         if state.global_step and (mean_file := _file(args, state)).exists():
             self._mean, self._taken = torch.load(mean_file)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel, **_: object
+    ) -> None:
         """Add the weights of this step to the mean, if it is one of the last."""
         if state.global_step <= min(round(state.max_steps * (1 - self._share)), state.max_steps - 1):
             return
@@ -51,12 +54,14 @@ class WeightAveragingCallback(TrainerCallback):
         _average(self._mean, weights, self._taken)
         self._taken += 1
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Write the mean so far to the checkpoint."""
         if self._taken:
             torch.save((self._mean, self._taken), _file(args, state))
 
-    def on_train_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel, **_: object
+    ) -> None:
         """Replace the weights by their mean. A training that diverged may end before there is one."""
         if not self._mean:
             return
@@ -66,7 +71,7 @@ class WeightAveragingCallback(TrainerCallback):
                 weight.copy_(mean)
 
 
-def _file(args: Any, state: Any) -> Path:  # noqa: ANN401
+def _file(args: TrainingArguments, state: TrainerState) -> Path:
     """Return the file of the mean. Each process of a distributed training writes the mean of its own shard."""
     return Path(args.output_dir) / f"checkpoint-{state.global_step}" / f"mean-{args.process_index}.pt"
 
@@ -82,12 +87,12 @@ class CheckpointCallback(TrainerCallback):
     def __init__(self, seconds: float) -> None:
         self._seconds, self._last = seconds, time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401  (the library's signature)
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Request a checkpoint if one is due, except after the last step."""
         due = _agreed(time.monotonic() - self._last >= self._seconds, args.world_size)
         control.should_save = control.should_save or (due and state.global_step < state.max_steps)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Mark the checkpoint after all processes have written it. One without a mark was interrupted."""
         PartialState().wait_for_everyone()
         self._last = time.monotonic()
@@ -130,17 +135,19 @@ class LoggingCallback(TrainerCallback):
         self._progress, self._tokens_per_step = progress, tokens_per_step
         self._since, self._step = time.monotonic(), -1
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002  (the library's signature)
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
         """Start the measurement of speed, also when the training resumes."""
         self._since, self._step = time.monotonic(), state.global_step
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Report progress. Log the training loss at each step that is evaluated, to pair it with the held-out loss."""
         control.should_log = control.should_log or control.should_evaluate
         if state.is_world_process_zero:
             self._progress(state.global_step, state.max_steps)
 
-    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Add the speed to the log history, which is part of checkpoints."""
         entry = state.log_history[-1]
         if "loss" not in entry:

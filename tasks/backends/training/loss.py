@@ -4,9 +4,8 @@ The logits of a small model are most of the memory traffic of a training step. L
 computed together, while it is in cache. The result equals the plain loss up to rounding.
 """
 
-from typing import Any
-
 import torch
+from torch.autograd.function import FunctionCtx
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -24,7 +23,13 @@ class LlamaWithChunkedLoss(LlamaForCausalLM):
         super().__init__(config)
         self.loss_type = "ForCausalLM"
 
-    def forward(self, input_ids: Any = None, labels: Any = None, num_items_in_batch: Any = None, **rest: Any) -> Any:  # noqa: ANN401
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **rest: object,
+    ) -> CausalLMOutputWithPast:
         """Return the next-token loss, without logits; without labels, the output of the parent class.
 
         The loss is the mean over all tokens or, with gradient accumulation, the sum divided by `num_items_in_batch`.
@@ -60,7 +65,9 @@ def _chunk_rows(hidden: torch.Tensor) -> int:
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, count: int) -> Any:  # noqa: ANN401
+    def forward(
+        context: FunctionCtx, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, count: int
+    ) -> torch.Tensor:
         kind = hidden.device.type
         cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         low = torch.get_autocast_dtype(kind) if cast else hidden.dtype
@@ -80,6 +87,6 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total / count
 
     @staticmethod
-    def backward(context: Any, *gradients: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def backward(context: FunctionCtx, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         to_hidden, to_weight = context.saved_tensors
         return to_hidden * gradients[0], to_weight * gradients[0], None, None

@@ -6,8 +6,7 @@ are those of torch.optim.Muon.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -24,7 +23,7 @@ class StackedMuon(torch.optim.Muon):
         super().__init__(matrices, lr=lr, weight_decay=weight_decay)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002  (torch's signature; the Trainer has no closure)
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002  (torch's signature; the Trainer has no closure)
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             moved = [weight for weight in group["params"] if weight.grad is not None]

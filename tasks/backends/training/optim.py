@@ -4,8 +4,7 @@ transformers' Trainer takes one optimizer, so the two are combined. Muon is for 
 models it reaches the loss of AdamW in about half the steps.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from transformers import PreTrainedModel
@@ -44,22 +43,22 @@ class _CombinedOptimizer(torch.optim.Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], defaults={})
         self._share(self.param_groups)
 
-    def step(self, closure: Any = None) -> None:  # noqa: ANN401  (torch's signature)
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """Step every optimizer."""
         for part in self._parts:
             part.step(closure)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[dict[str, object]]]:
         """Return the states of all optimizers."""
         return {"parts": [part.state_dict() for part in self._parts]}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, list[dict[str, object]]]) -> None:
         """Load the states of all optimizers, and share their parameter groups again, which loading replaces."""
         for part, part_state in zip(self._parts, state_dict["parts"], strict=True):
             part.load_state_dict(part_state)
         self._share([group for part in self._parts for group in part.param_groups])
 
-    def _share(self, groups: list[dict[str, Any]]) -> None:
+    def _share(self, groups: list[dict[str, object]]) -> None:
         self.param_groups, start = groups, 0
         for part in self._parts:
             part.param_groups = groups[start : start + len(part.param_groups)]

@@ -79,7 +79,7 @@ class Worker:
         child_end.close()
         self._pipe = connection.Connection(parent_end.detach())
 
-    def call(self, function: str, progress: Progress, *arguments: Any) -> Any:  # noqa: ANN401
+    def call(self, function: str, progress: Progress, *arguments: object) -> Any:  # noqa: ANN401
         """Call a function of the backend and return its result.
 
         Raises:
@@ -89,7 +89,7 @@ class Worker:
         answers = list(self.stream(function, progress, *arguments))
         return answers[0] if answers else None
 
-    def stream(self, function: str, progress: Progress, *arguments: Any) -> Iterator[Any]:  # noqa: ANN401
+    def stream(self, function: str, progress: Progress, *arguments: object) -> Iterator[Any]:
         """Call a generator function of the backend, and yield its results as they arrive.
 
         The child starts at once. Closing the iterator early kills the child, since it cannot be interrupted.
@@ -191,7 +191,7 @@ def _import_backend(module: str) -> tuple[ModuleType | None, str]:
 
 
 def _run_call(
-    pipe: "connection.Connection[Any, Any]", backend: ModuleType, function: str, arguments: tuple[Any, ...]
+    pipe: "connection.Connection[Any, Any]", backend: ModuleType, function: str, arguments: tuple[object, ...]
 ) -> None:
     def send_progress(done: int, of: int) -> None:
         pipe.send(("progress", (done, of)))

@@ -18,7 +18,7 @@ from tasks.backends.workers.process import Worker, WorkerError
 _IDLE_SECONDS = 600
 
 
-def call_engine(namespace: str, name: str, function: str, arguments: tuple[Any, ...]) -> list[Any]:
+def call_engine(namespace: str, name: str, function: str, arguments: tuple[object, ...]) -> list[Any]:
     """Call a function on an engine, from any machine of its cluster, and return all its results.
 
     Args:
@@ -65,7 +65,7 @@ class EngineActor:
         """Restart the idle time. Returning at all shows that the actor runs."""
         self._last_used = time.monotonic()
 
-    def call(self, function: str, arguments: tuple[Any, ...]) -> list[Any]:
+    def call(self, function: str, arguments: tuple[object, ...]) -> list[Any]:
         """Call a function of the backend module and return all its results, after restarting the process if it died.
 
         Raises:

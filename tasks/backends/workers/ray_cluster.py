@@ -31,7 +31,7 @@ LOCAL_RAY_INIT: dict[str, Any] = {"address": "local", "include_dashboard": False
 TRAINING = "training"
 """The kind of work during which no engine runs."""
 
-MapPieces = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]], str, int], Iterator[Any]]
+MapPieces = Callable[[Callable[..., Any], Iterable[tuple[object, ...]], str, int], Iterator[Any]]
 """Maps a function over argument tuples on the cluster and yields the results in order.
 
 Arguments: the function, its argument tuples, a name for the tasks, and the maximum number of concurrent calls.
@@ -125,7 +125,7 @@ class RayEngines:
                 self._connected = True
 
     def map(
-        self, module: str, function: str, pieces: Sequence[tuple[Any, ...]], of: int, progress: Progress
+        self, module: str, function: str, pieces: Sequence[tuple[object, ...]], of: int, progress: Progress
     ) -> Iterator[Any]:
         """Call a function of a backend module on engines, and yield all results of all pieces in order.
 
@@ -195,7 +195,7 @@ class RayEngines:
 
         self.connect()
         names = [f"{module}-{number}" for number in range(1, count + 1)]
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             "namespace": self._namespace,
             "lifetime": "detached",
             "get_if_exists": True,
