@@ -1,6 +1,7 @@
 """Conversations: messages as they are stored, the checks of those that are ingested, and their rendering as text.
 
-A message has a role, and text, reasoning and tool calls as far as the role allows them; see `Message`. Rendered as text:
+A message has a role, and text, reasoning and tool calls as far as the role allows them; see `Message`. Rendered as
+text:
 
     ### user
     What is rain?
@@ -10,8 +11,8 @@ A message has a role, and text, reasoning and tool calls as far as the role allo
 
 A line of a message that looks like a header, with any number of backslashes before it, is escaped by one more
 backslash. Parsing removes it, so `parse_chat_text(render_chat(messages))` has the roles and texts of the messages;
-reasoning and tool calls stand in tags. Filters and metrics read this text. Models read what their chat template makes of
-the messages (`tasks/backends/models/chat_template.py`).
+reasoning and tool calls stand in tags. Filters and metrics read this text. Models read what their chat template makes
+of the messages (`tasks/backends/models/chat_template.py`).
 """
 
 import contextlib

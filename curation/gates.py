@@ -50,8 +50,8 @@ class Limit(Settings):
             self.metric.startswith(_CUSTOM_PREFIX) and self.metric != _CUSTOM_PREFIX
         ):
             raise HeirloomError(
-                f"Unknown metric {self.metric!r}.{did_you_mean(self.metric, METRICS)} Metrics are {', '.join(METRICS)}, and custom.NAME for your own "
-                "functions."
+                f"Unknown metric {self.metric!r}.{did_you_mean(self.metric, METRICS)} Metrics are "
+                f"{', '.join(METRICS)}, and custom.NAME for your own functions."
             )
         if (self.at_most is None) == (self.at_least is None):
             raise HeirloomError(f"The limit on {self.metric} must have exactly one of `at_most` and `at_least`.")

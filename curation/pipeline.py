@@ -65,8 +65,9 @@ class CurateSettings(Settings):
 
     filters: tuple[str, ...] = Field(
         ("empty", "exact", "decontamination", "human_overlap", "minhash", "semantic", "diversity"),
-        description="filters to run, in this order; an empty list keeps every candidate; also checks, best_of, quality, "
-        "language, pii, perplexity, importance_resampling, and your own as `package.module:name` or `file.py:name`",
+        description="filters to run, in this order; an empty list keeps every candidate; also checks, best_of, "
+        "quality, language, pii, perplexity, importance_resampling, and your own as `package.module:name` or "
+        "`file.py:name`",
     )
     settings: dict[str, dict[str, object]] = Field(
         {}, description="settings of your own filters, one table per filter, under its name (docs/extending.md)"

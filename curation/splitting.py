@@ -33,8 +33,8 @@ class IngestSettings(Settings):
 
     text_column: str = Field(
         "text",
-        description="Column with the text or the conversation, in sources with columns; where there is none of the name "
-        "`text`, columns of known shapes of conversations are read",
+        description="Column with the text or the conversation, in sources with columns; where there is none of the "
+        "name `text`, columns of known shapes of conversations are read",
     )
     response_column: str | None = Field(
         None, description="Column with the response; `text_column` then holds the prompt"
@@ -52,8 +52,8 @@ class IngestSettings(Settings):
     )
     think_tags: bool = Field(
         False,
-        description="Read `<think>...</think>` at the beginning of a response as its reasoning; default: as part of its "
-        "text",
+        description="Read `<think>...</think>` at the beginning of a response as its reasoning; default: as part of "
+        "its text",
     )
     max_document_bytes: int = Field(
         16 << 20, ge=1024, le=1 << 30, description="Maximum size of a document or a line; longer ones are rejected"

@@ -1,7 +1,7 @@
 """Print the withdrawn words that remain, as file:line:word: `python docs/check_words.py [PATH ...]`.
 
-The list is docs/withdrawn_words.txt. Exempt are history (docs/log.md, docs/decisions, CHANGELOG.md, benchmarks/results) and
-pages that are generated from code, since the code itself is checked.
+The list is docs/withdrawn_words.txt. Exempt are history (docs/log.md, docs/decisions, CHANGELOG.md, benchmarks/results)
+and pages that are generated from code, since the code itself is checked.
 """
 
 import re
@@ -47,7 +47,8 @@ def _word_list() -> tuple[dict[str, re.Pattern[str]], list[tuple[str, str]]]:
         if first.startswith("!"):
             exemptions.append((first.removeprefix("!").strip(), second))
         else:
-            # Identifiers count word by word: a rule matches in snake_case and CamelCase names, not inside a longer word.
+            # Identifiers count word by word: a rule matches in snake_case and CamelCase names, not inside a longer
+            # word.
             rules[first] = re.compile(rf"(?<![A-Za-z])(?i:{first})(?![a-z])")
     return rules, exemptions
 

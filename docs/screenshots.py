@@ -1,7 +1,7 @@
 """Take the screenshots of docs/operating.md from a Prefect server in headless Chromium: `python docs/screenshots.py`.
 
-Starts a server, serves the deployments, runs five generations and a sixth that waits for its review. Takes some minutes and
-keeps only docs/screenshots/*.png. Needs Chromium. Inspect the images before committing them.
+Starts a server, serves the deployments, runs five generations and a sixth that waits for its review. Takes some minutes
+and keeps only docs/screenshots/*.png. Needs Chromium. Inspect the images before committing them.
 """
 
 import contextlib

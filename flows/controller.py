@@ -1,7 +1,7 @@
 """Apply a gate verdict or a review decision: accept the generation, retry it, roll back, or stop.
 
-Decisions are in the journal, and a resumed run takes them from there. Rejected attempts are not repeated, even after their
-files are deleted.
+Decisions are in the journal, and a resumed run takes them from there. Rejected attempts are not repeated, even after
+their files are deleted.
 """
 
 from dataclasses import dataclass, field
@@ -126,7 +126,7 @@ class LoopController:
         return ""
 
     def _roll_back(self, generation: "Generation") -> str:
-        """Reject every generation since a limit was first broken, or return why there is no generation to go back to."""
+        """Reject every generation since a limit was first broken, or return why no generation can be restored."""
         first_broken = read_manifest(generation.verdict.folder)["facts"]["first_generation"]
         if first_broken == 0:
             return "there is no good generation to go back to"

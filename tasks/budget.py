@@ -12,7 +12,7 @@ from tasks.orchestration.progress import logger
 
 
 def budget_exceeded(run: Run, generation: int, settings: BudgetSettings) -> str:
-    """Return why the budget does not allow this generation; empty if it does, or if the generation is accepted already."""
+    """Return why the budget does not allow this generation; empty if it does, or if it is accepted already."""
     last_accepted = last_accepted_generation(run)
     if last_accepted is None or generation <= last_accepted:
         return ""

@@ -1,7 +1,7 @@
 """Typed inputs that the stages of a generation share.
 
-Every stage is `stage(ctx, human, history, ...) -> Artifact`: the context of the attempt, the human data that it uses, the
-generations before it, and the artifacts that earlier stages of the same generation published.
+Every stage is `stage(ctx, human, history, ...) -> Artifact`: the context of the attempt, the human data that it uses,
+the generations before it, and the artifacts that earlier stages of the same generation published.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +97,7 @@ class HumanData:
     heldout: Artifact
     """Held-out set of the snapshot that the run began with, so that one evaluation set serves every generation."""
     protected: Mapping[str, Artifact]
-    """Sets that neither prompts nor corpora may contain: `human_heldout` of the pinned snapshot, and each eval set by its name."""
+    """Sets that neither prompts nor corpora may contain: `human_heldout` of the snapshot, and each eval set by name."""
 
     @property
     def eval_sets(self) -> dict[str, Artifact]:

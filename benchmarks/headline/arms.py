@@ -1,7 +1,7 @@
 """Define the arms of the headline benchmark: loops, trainings on human text alone, and other mixing policies.
 
-Two sizes: `small`, 500 passages, with every arm; `full`, 1,500 passages, with the finalists. A step is eight sequences of 128
-tokens: 200 steps (small) or 600 (full) are about eight epochs of the human text.
+Two sizes: `small`, 500 passages, with every arm; `full`, 1,500 passages, with the finalists. A step is eight sequences
+of 128 tokens: 200 steps (small) or 600 (full) are about eight epochs of the human text.
 """
 
 import statistics
@@ -67,7 +67,10 @@ _WAYS: list[tuple[int, Asked]] = [
     (2, {**_residual(0.1), "learning_rate": 0.01, "embedding_learning_rate": 0.0015}),
     (30, _residual(0.2)),
 ]
-"""Lengths as multiples of a size's steps, and what else is set; three times is the compute of one training of the loop, thirty times of all."""
+"""Lengths as multiples of a size's steps, and what else is set.
+
+Three times is the compute of one training of the loop, thirty times of all.
+"""
 _LONG_WAYS: list[tuple[int, Asked]] = [
     *((times, _AVERAGED) for times in (2, 4, 6)),
     *((times, _residual(0.1)) for times in (2, 4)),
@@ -81,7 +84,9 @@ _LOOPS: list[tuple[int, int, int, Asked]] = [
     (2, 1, 3, _residual(0.1)),
     (2, 1, 3, {}),
 ]
-"""Lengths of a training, and of the first one on human text alone, as multiples; candidates for each human record; and what else is set."""
+"""Lengths of a training, and of the first one on human text alone, as multiples; candidates for each human record;
+and what else is set.
+"""
 _LONG_LOOPS: list[tuple[int, int, int, Asked]] = [
     (4, 2, 8, {**mean_of, "weight_decay": 0.15}) for mean_of in (_AVERAGED, _LONGER)
 ]

@@ -13,7 +13,10 @@ _GREY, _INK = "#9aa5b1", "#1f2933"
 
 
 def draw_loops(curves: Mapping[Size, Courses], path: Path) -> None:
-    """Write a column for the loops of each size that has any: lines are means of seeds; bands reach from the least to the most of them."""
+    """Write a column for the loops of each size that has any: lines are means of seeds.
+
+    Bands reach from the least to the most of them.
+    """
     sizes = [size for size, courses in curves.items() if best(courses, LOOP)]
     figure, axes = _grid(2, len(sizes), (6 * len(sizes), 7.6))
     for size, above, below in zip(sizes, *axes, strict=True):
@@ -29,7 +32,10 @@ def draw_loops(curves: Mapping[Size, Courses], path: Path) -> None:
 
 
 def draw_arms(curves: Mapping[Size, Courses], path: Path) -> None:
-    """Write the last model of every arm, one size below the other: dots are means of seeds; whiskers reach from the least to the most of them."""
+    """Write the last model of every arm, one size below the other: dots are means of seeds.
+
+    Whiskers reach from the least to the most of them.
+    """
     found = {size: {arm: seeds for arm, seeds in courses.items() if seeds} for size, courses in curves.items()}
     rows = [len(arms) + 3 for arms in found.values()]
     figure, axes = _grid(len(found), 1, (10, 0.22 * sum(rows)), height_ratios=rows)

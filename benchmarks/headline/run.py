@@ -1,9 +1,10 @@
 """Run the headline benchmark: every policy and the best training on human text alone.
 
-A cell is one arm with one seed, a run in the store `headline` of the work folder. Its results are kept in `results/headline`
-and are not computed again, here or in another clone; unfinished cells resume. `HEIRLOOM_MINUTES` (60) limits the time in
-which cells are started, `HEIRLOOM_ONLY` (for example small-loop) selects cells by a part of their name. Figures use the
-cells that exist and count the missing ones. Several commands may run at once: each takes the next unlocked cell.
+A cell is one arm with one seed, a run in the store `headline` of the work folder. Its results are kept in
+`results/headline` and are not computed again, here or in another clone; unfinished cells resume. `HEIRLOOM_MINUTES`
+(60) limits the time in which cells are started, `HEIRLOOM_ONLY` (for example small-loop) selects cells by a part of
+their name. Figures use the cells that exist and count the missing ones. Several commands may run at once: each takes
+the next unlocked cell.
 """
 
 import fcntl
@@ -126,7 +127,10 @@ def _curves(size: Size) -> dict[str, list[list[Turn]]]:
 
 
 def _kept(size: Size, arm: str) -> list[dict[str, Any]]:
-    """What the seeds of an arm came to. Of some no more was kept than the last model and what the loop's verdict wants."""
+    """What the seeds of an arm came to.
+
+    Of some no more was kept than the last model and what the loop's verdict wants.
+    """
     notes = (_note((size, arm, seed)) for seed in _SEEDS)
     return [dict(json.loads(note.read_text())) for note in notes if note.exists()]
 

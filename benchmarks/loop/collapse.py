@@ -1,8 +1,8 @@
 """Run the demo at benchmark size: 1,500 human passages, five generations, three seeds, three arms.
 
-naive and guarded are the demo's recipes with three times the text and proportional steps; human-only is the same model on
-human text alone, with the best held-out loss. An interrupted benchmark resumes. Figures compare the last generation with
-generation 0 of the same run, for the worst of the three seeds.
+naive and guarded are the demo's recipes with three times the text and proportional steps; human-only is the same model
+on human text alone, with the best held-out loss. An interrupted benchmark resumes. Figures compare the last generation
+with generation 0 of the same run, for the worst of the three seeds.
 """
 
 import statistics

@@ -1,6 +1,7 @@
 """Measure time and results of the demo: three seeds, and the quick demo.
 
-Seed 0 is timed and should run on an idle machine. A seed with a finished store is not run again; its recorded time is used.
+Seed 0 is timed and should run on an idle machine. A seed with a finished store is not run again; its recorded time is
+used.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Measure the cost of evaluation, false and late gate alarms, and a collapse that perplexity alone misses.
 
 Cost: CPU seconds of generation and evaluation of one generation of 10,000 candidates, of this process and its workers.
-Alarms: see `false_alarms`. The missed collapse: a tiny transformer that accumulates samples of temperature 0.7 keeps its
-held-out loss but generates hardly any rare word. Runs are kept in `measure` and `alarms` of the work folder, so an
+Alarms: see `false_alarms`. The missed collapse: a tiny transformer that accumulates samples of temperature 0.7 keeps
+its held-out loss but generates hardly any rare word. Runs are kept in `measure` and `alarms` of the work folder, so an
 interrupted benchmark resumes; the generation whose cost is measured starts over.
 """
 

@@ -1,8 +1,9 @@
 """Count false and late alarms of the shipped gates, on seeds that nothing was tuned on.
 
-False: any alarm in ten generations of `accumulate` at temperature 1, where all records are kept and sampling is unbiased.
-Late: under `replace`, an alarm after the first generation whose paired 99 % interval of held-out loss, types or rare words
-excludes no change. Data are languages and mixtures sampled for each seed, and scikit-learn's images of digits.
+False: any alarm in ten generations of `accumulate` at temperature 1, where all records are kept and sampling is
+unbiased. Late: under `replace`, an alarm after the first generation whose paired 99 % interval of held-out loss, types
+or rare words excludes no change. Data are languages and mixtures sampled for each seed, and scikit-learn's images of
+digits.
 """
 
 import json

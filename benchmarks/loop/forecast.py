@@ -1,7 +1,8 @@
 """Compare forecast and measured vocabulary of every policy, generation by generation.
 
-Pieces are runs, remembered in `forecast` of the work folder; an interrupted benchmark goes on where it stood. On the n-gram
-backend the model learns its corpus nearly as it is; on the transformer it does not, and docs/forecast.md explains the differences.
+Pieces are runs, remembered in `forecast` of the work folder; an interrupted benchmark goes on where it stood. On the
+n-gram backend the model learns its corpus nearly as it is; on the transformer it does not, and docs/forecast.md
+explains the differences.
 """
 
 from benchmarks.figures import WORK, Figure, short

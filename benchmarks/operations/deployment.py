@@ -1,4 +1,6 @@
-"""Everything that operates one deployment, each part a process that can die: PostgreSQL, a Prefect server on it, a worker.
+"""Everything that operates one deployment, each part a process that can die.
+
+PostgreSQL, a Prefect server on it, a worker.
 
 A world begins from a clean clone, with human text ingested, the automations established and `deploy --all` done.
 """
@@ -98,7 +100,7 @@ class World:
         self.say(f"{part} started")
 
     def end(self, part: str, how: signal.Signals) -> None:
-        """Signal a part; after ten seconds, as containers are stopped, or at once by SIGKILL, all that it began dies."""
+        """Signal a part; after ten seconds, as for containers, or at once by SIGKILL, all that it began dies."""
         process = self.parts.pop(part)
         below = _began_by(process.pid)
         process.send_signal(how)

@@ -1,7 +1,7 @@
 """What operation survives: a schedule that fires by itself, and the deaths of worker, server and database in mid-run.
 
-Each piece has a world of its own. A piece that was finished before is not run again; its transcript lies beside it. What
-orchestration costs is counted by `benchmarks.overhead`, as further pieces.
+Each piece has a world of its own. A piece that was finished before is not run again; its transcript lies beside it.
+What orchestration costs is counted by `benchmarks.overhead`, as further pieces.
 """
 
 import json

@@ -1,6 +1,9 @@
-"""vLLM's engine, and a plain asynchronous client, with nothing of Heirloom around them: what generation is compared with.
+"""vLLM's engine, and a plain asynchronous client, with nothing of Heirloom around them.
 
-`python -m benchmarks.performance.bare_vllm engine MODEL`, `... client ADDRESS`: names of files with requests come in, a line of figures goes out for each.
+What generation is compared with.
+
+`python -m benchmarks.performance.bare_vllm engine MODEL`, `... client ADDRESS`: names of files with requests come in, a
+line of figures goes out for each.
 """
 
 import asyncio

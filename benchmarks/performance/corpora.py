@@ -1,7 +1,7 @@
 """Corpora with known near-duplicates, and the exact truth about them; seeded, and kept in the work folder.
 
-Documents of 50 to 300 words are put together from the sentences of Python's docstrings. Three in ten are edited copies of an
-earlier one, in clusters of one to 65, with 0 to 30 % of the words substituted, inserted or left out.
+Documents of 50 to 300 words are put together from the sentences of Python's docstrings. Three in ten are edited copies
+of an earlier one, in clusters of one to 65, with 0 to 30 % of the words substituted, inserted or left out.
 """
 
 import random
@@ -46,7 +46,10 @@ def with_templates(count: int, words: int, seed: int = 7) -> Path:
 
 
 def mostly_template(count: int, share: float, seed: int = 7) -> Path:
-    """Distinct documents of 200 words, this share of which is one and the same text; the others are drawn one by one."""
+    """Distinct documents of 200 words, this share of which is one and the same text.
+
+    The others are drawn one by one.
+    """
 
     def made() -> Iterator[str]:
         rng = random.Random(seed)  # noqa: S311
@@ -59,7 +62,9 @@ def mostly_template(count: int, share: float, seed: int = 7) -> Path:
 
 
 def joined(count: int, seed: int) -> pa.ChunkedArray:
-    """Generate `count` documents of 178 words on average, a million in seconds: new sentences, or those of another document.
+    """Generate `count` documents of 178 words on average, a million in seconds.
+
+    New sentences, or those of another document.
 
     Three in ten repeat an earlier one but for one to four sentences.
     """
@@ -85,7 +90,9 @@ def joined(count: int, seed: int) -> pa.ChunkedArray:
 
 
 def similar_pairs(corpus: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every pair of rows, earlier and later, with a Jaccard similarity of at least 0.7: all are compared, as sets of strings.
+    """Every pair of rows, earlier and later, with a Jaccard similarity of at least 0.7.
+
+    All are compared, as sets of strings.
 
     Independent of every kernel and sketch: shared shingles are counted by a product of sparse matrices.
     """

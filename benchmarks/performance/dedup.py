@@ -1,9 +1,10 @@
 """Near-duplicate search beside other people's: CPU time, and what is lost and wrongly removed, against exact truth.
 
-20,000 documents of 50 to 300 words, Parquet in, decisions out, every method in a process of its own, in turns; the cheapest
-turn of each counts. CPU time is of the process and its children. *Leaked*: documents that stay although an earlier one that
-stays is at least 0.7 like them, as a share of those with such a duplicate. *Right*: dropped documents for which one at least 0.7
-like them stays. What a new generation costs beside indexed ones is in `benchmarks.incremental`. Rivals live in environments of their own, which this benchmark makes in its work folder.
+20,000 documents of 50 to 300 words, Parquet in, decisions out, every method in a process of its own, in turns; the
+cheapest turn of each counts. CPU time is of the process and its children. *Leaked*: documents that stay although an
+earlier one that stays is at least 0.7 like them, as a share of those with such a duplicate. *Right*: dropped documents
+for which one at least 0.7 like them stays. What a new generation costs beside indexed ones is in
+`benchmarks.incremental`. Rivals live in environments of their own, which this benchmark makes in its work folder.
 """
 
 import json
@@ -50,7 +51,10 @@ class Outcome:
 
 
 def measure(documents: int = 20_000, many: int = 1_000_000, distinct: int = 1_500, turns: int = 3) -> list[Figure]:
-    """Run everything, what was measured before an interruption excepted; smaller numbers show that it works, and mean nothing else."""
+    """Run everything, what was measured before an interruption excepted.
+
+    Smaller numbers show that it works, and mean nothing else.
+    """
     rivals = [name for name in METHODS if _environment(name)]
     pieces: dict[str, Callable[[], list[Figure]]] = {
         "beside": lambda: _beside(rivals, corpora.resampled(documents), turns),
@@ -146,7 +150,10 @@ def _leaks(rivals: Sequence[str], words: int, corpus: Path) -> list[Figure]:
 
 
 def _losses(rivals: Sequence[str], share: float, corpus: Path) -> list[Figure]:
-    """Distinct documents that are dropped. At 90 % their similarity is 0.81, and only template masking separates them."""
+    """Distinct documents that are dropped.
+
+    At 90 % their similarity is 0.81, and only template masking separates them.
+    """
     what = f"of {pq.read_metadata(corpus).num_rows:,} distinct documents, {share:.0%} template"
     masked, open_ = (_outcome(name, corpus, judged=False) for name in ("Heirloom, masked", "Heirloom"))
     figures = [Figure(f"Heirloom, masked: removed {what}", masked.dropped, "documents", "0", masked.dropped == 0)]

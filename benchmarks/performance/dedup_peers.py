@@ -1,9 +1,12 @@
-"""Run the near-duplicate search of other libraries as their users would: Parquet in, dropped rows out, CPU time printed.
+"""Run the near-duplicate search of other libraries as their users would.
 
-Run by the Python of an environment that holds the rival and pyarrow, and nothing of this project:
-`python rivals.py METHOD CORPUS.parquet FOLDER` writes FOLDER/dropped.npy and prints one line of JSON. CPU time is of this
-process and its children, from before the corpus is read; imports and a rehearsal on 50 texts and their copies come before. For text-dedup, which is
-a command that imports each time, the rehearsal's time is taken off. All use 128 permutations, shingles of five words and threshold 0.7.
+Parquet in, dropped rows out, CPU time printed.
+
+Run by the Python of an environment that holds the rival and pyarrow, and nothing of this project: `python rivals.py
+METHOD CORPUS.parquet FOLDER` writes FOLDER/dropped.npy and prints one line of JSON. CPU time is of this process and its
+children, from before the corpus is read; imports and a rehearsal on 50 texts and their copies come before. For
+text-dedup, which is a command that imports each time, the rehearsal's time is taken off. All use 128 permutations,
+shingles of five words and threshold 0.7.
 """
 
 import json
@@ -156,7 +159,10 @@ METHODS: dict[str, Method] = {
 
 
 def touch_memory(size: int) -> None:
-    """Take so many bytes and give them back: a page that a virtual machine's host took back costs tens of microseconds at its first touch."""
+    """Take so many bytes and give them back.
+
+    A page that a virtual machine's host took back costs tens of microseconds at its first touch.
+    """
     np.ones(size, np.uint8)
 
 

@@ -1,7 +1,8 @@
 """Measure generation against vLLM alone, embedded and as a server, and the gain from prompt planning and selection.
 
-All methods use one small model and the same prompts, seeds and settings, alternating within one run; figures are medians
-of ratios. Heirloom is timed from prompts to committed parts, the others from requests to texts. Needs two free cores.
+All methods use one small model and the same prompts, seeds and settings, alternating within one run; figures are
+medians of ratios. Heirloom is timed from prompts to committed parts, the others from requests to texts. Needs two free
+cores.
 """
 
 import re

@@ -1,8 +1,10 @@
-"""Measure deduplication against indexed earlier generations: 20,000 documents after 280,000, and ten million in ten generations.
+"""Measure deduplication against indexed earlier generations.
 
-The code path is the product's: sketches and texts are artifacts of a run, new documents are compared with all of them, and
-survivors are written and indexed. CPU time and memory are of one process per step, from before its documents are read.
-Finished steps are kept under `benchmarks/work`; delete them to start over.
+20,000 documents after 280,000, and ten million in ten generations.
+
+The code path is the product's: sketches and texts are artifacts of a run, new documents are compared with all of them,
+and survivors are written and indexed. CPU time and memory are of one process per step, from before its documents are
+read. Finished steps are kept under `benchmarks/work`; delete them to start over.
 """
 
 import json
@@ -169,7 +171,7 @@ def _step(size: int, count: int) -> Callable[[], object]:
 
 
 def _rebuild(size: int, count: int) -> Callable[[], object]:
-    """Datasketch's index, built from stored signatures and asked for new documents, as its users do where they keep signatures."""
+    """Datasketch's index, built from stored signatures and asked for new documents, as users who keep them do."""
     import xxhash
     from datasketch import MinHash, MinHashLSH
 
@@ -197,7 +199,10 @@ def _rebuild(size: int, count: int) -> Callable[[], object]:
 
 
 def _grow(size: int, number: int) -> Callable[[], object]:
-    """One of the ten generations: its texts are on disk, are compared with all earlier ones, and survivors are indexed."""
+    """One of the ten generations.
+
+    Its texts are on disk, are compared with all earlier ones, and survivors are indexed.
+    """
     *before, pair = _tables(size, number)
     made, text_artifact = pair
     if not text_artifact.exists():

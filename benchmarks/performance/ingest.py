@@ -1,7 +1,7 @@
 """Measure ingestion against reading and writing the same file: time, memory growth, and a thousand malformed files.
 
-Every measurement is a process of its own; compared ones alternate in one run. Near-duplicate search is off: it has its own
-benchmark.
+Every measurement is a process of its own; compared ones alternate in one run. Near-duplicate search is off: it has its
+own benchmark.
 """
 
 import json

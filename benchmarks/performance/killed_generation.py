@@ -1,6 +1,9 @@
-"""Generate ten thousand candidates, uninterrupted and killed midway: equal texts, constant memory, at most one part lost.
+"""Generate ten thousand candidates, uninterrupted and killed midway.
 
-The module is also the process that is killed: `python -m benchmarks.performance.killed_generation STORE RUN PROMPTS_OF_A_RECORD`.
+Equal texts, constant memory, at most one part lost.
+
+The module is also the process that is killed: `python -m benchmarks.performance.killed_generation STORE RUN
+PROMPTS_OF_A_RECORD`.
 """
 
 import contextlib

@@ -66,7 +66,10 @@ def _untied(folder: Path) -> Path:
 
 
 def _new_model(first: Path, second: Path) -> tuple[float, float]:
-    """CPU of the first word of a new model in a living engine over that in a new process; the difference to transformers."""
+    """CPU of the first word of a new model in a living engine over that in a new process.
+
+    The difference to transformers.
+    """
     one, sampling = [Prompt("The", 0)], Sampling(sampler="vllm", max_tokens=4)
     openings = [
         " ".join(text.split()[:5])

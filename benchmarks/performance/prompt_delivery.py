@@ -1,7 +1,8 @@
-"""Measure how often each prompt template gets the requested attributes, from a tiny model trained to follow prompt headers.
+"""Measure how often each prompt template gets the requested attributes, from a tiny model that follows headers.
 
-The model is trained on the prompts of every template with correct completions (`benchmarks/support/template_model_server.py`).
-Attributes that it misses are limits of a tiny model; those that it delivers show that prompts arrive as planned.
+The model is trained on the prompts of every template with correct completions
+(`benchmarks/support/template_model_server.py`). Attributes that it misses are limits of a tiny model; those that it
+delivers show that prompts arrive as planned.
 """
 
 import json
@@ -91,7 +92,10 @@ def _backends() -> Iterator[Backends]:
 
 
 def _taught(backends: Backends) -> tuple[Run, Artifact, dict[str, HumanData]]:
-    """A run with the model that was taught, and human texts: `texts` with their headers, and `chats` of a header and a text."""
+    """A run with the model that was taught, and human texts.
+
+    `texts` with their headers, and `chats` of a header and a text.
+    """
     rng = random.Random(0)  # noqa: S311
     run = Run(_STORE, "delivery")
     run.initialize(_RECIPE, set(), {})

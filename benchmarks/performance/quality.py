@@ -1,9 +1,10 @@
-"""Measure the cost of each filter on single texts, and the effect of three operators on mixtures of human and synthetic text.
+"""Measure the cost of each filter on single texts, and the effect of three operators on human-synthetic mixtures.
 
 Costs are CPU time per text, in one process, interleaved; figures are medians of the rounds. Texts are docstrings of the
 running Python, joined to about 250 words. Operators are compared by the held-out perplexity of an n-gram model of the
 resulting mixture. Every mixture has 900 texts, a third of them human except for importance resampling, which does not
-receive the origin. Synthetic texts are low-temperature samples of an n-gram model. Below 1 is a gain over random selection.
+receive the origin. Synthetic texts are low-temperature samples of an n-gram model. Below 1 is a gain over random
+selection.
 """
 
 import math

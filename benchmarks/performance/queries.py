@@ -124,7 +124,8 @@ from pathlib import Path
 from storage.query.sandbox import open_readonly
 asked, failed, root, until = 0, [], Path(sys.argv[1]), Path(sys.argv[2])
 while not until.exists():
-    for question in ("select generation, origin, count(*) from corpus group by all", "from generations", "select count(*) from records",
+    for question in ("select generation, origin, count(*) from corpus group by all", "from generations",
+                     "select count(*) from records",
                      "select filter, count(*) from decisions where not kept group by all", "from metrics"):
         try:
             open_readonly(root).execute(question).fetchall()

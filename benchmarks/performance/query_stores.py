@@ -1,4 +1,7 @@
-"""Create the stores that queries are measured on with DuckDB: ten generations of 100,000 records, and many small runs."""
+"""Create the stores that queries are measured on with DuckDB.
+
+Ten generations of 100,000 records, and many small runs.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +45,9 @@ def build_big(root: Path) -> None:
         _publish(
             Artifact(human_folder(root, "letters", 1) / side, {}),
             records.HUMAN_RECORDS,
-            f"""select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as source_generation, 'letters.jsonl' as source,
-            '' as split_group, 'CC0-1.0' as license, md5(i::varchar) as text_hash from range({first}, {last}) t(i)""",
+            f"""select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as source_generation,
+            'letters.jsonl' as source, '' as split_group, 'CC0-1.0' as license, md5(i::varchar) as text_hash
+            from range({first}, {last}) t(i)""",
         )
     run = Run(root, "big")
     run.initialize(_RECIPE, set(), {})
@@ -73,9 +77,11 @@ def _live_through(attempt: Attempt) -> None:
     candidates = _publish(
         attempt.artifact("candidates", {}),
         records.CANDIDATES,
-        f"""select {synthetic} as id, {_TEXT}, 'synthetic' as origin, {born} as source_generation, [{_HUMAN_ID.format(f"({parent})")}] as parents,
-        'letters.jsonl' as source, md5((i * 11 + {born})::varchar) as text_hash, left(md5(({parent})::varchar), 8) as prompt,
-        'prefix' as prompt_template, {{'temperature': 1.0, 'top_p': 1.0, 'top_k': 0, 'min_p': 0.0, 'max_tokens': 64}} as parameters,
+        f"""select {synthetic} as id, {_TEXT}, 'synthetic' as origin, {born} as source_generation,
+        [{_HUMAN_ID.format(f"({parent})")}] as parents, 'letters.jsonl' as source,
+        md5((i * 11 + {born})::varchar) as text_hash, left(md5(({parent})::varchar), 8) as prompt,
+        'prefix' as prompt_template,
+        {{'temperature': 1.0, 'top_p': 1.0, 'top_k': 0, 'min_p': 0.0, 'max_tokens': 64}} as parameters,
         'abc' as model_fingerprint, (hash(i) % 1000000007)::bigint as seed, 'stop' as finish_reason, 8 as prompt_tokens,
         (hash(i) % 60)::int as completion_tokens, -random() * 100 as sum_logprob from range({RECORDS}) t(i)""",
         generated_tokens=30 * RECORDS,
@@ -84,8 +90,9 @@ def _live_through(attempt: Attempt) -> None:
     _publish(
         attempt.artifact("corpus", {}, decisions=decisions),
         records.CORPUS,
-        f"""select * from (select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as source_generation, 'letters.jsonl' as source,
-        md5(i::varchar) as text_hash, 1.0 as weight from range({RECORDS * 3 // 10}) t(i) union all
+        f"""select * from (select {_HUMAN_ID.format("i")} as id, {_TEXT}, 'human' as origin, 0 as source_generation,
+        'letters.jsonl' as source, md5(i::varchar) as text_hash, 1.0 as weight
+        from range({RECORDS * 3 // 10}) t(i) union all
         select {synthetic}, {_TEXT}, 'synthetic', {born}, 'letters.jsonl', md5((i * 11 + {born})::varchar), 1.0
         from range({RECORDS * 7 // 10}) t(i))""",
         corpus=RECORDS,

@@ -1,4 +1,4 @@
-"""Compare several implementations of one result by their minimum CPU seconds, in this process or in another environment."""
+"""Compare implementations of one result by their minimum CPU seconds, in this process or another environment."""
 
 import subprocess
 import sysconfig

@@ -1,7 +1,7 @@
 """Run vLLM through Ray Data on the same prompts: an actor that holds an engine and receives batches.
 
-`python -m benchmarks.performance.ray_data ray MODEL`, with the protocol of `bare_vllm`: reads file names of requests, prints
-one line of figures for each.
+`python -m benchmarks.performance.ray_data ray MODEL`, with the protocol of `bare_vllm`: reads file names of requests,
+prints one line of figures for each.
 """
 
 import json

@@ -52,7 +52,10 @@ def quota_figures() -> list[Figure]:
             name = f"{arm}-{seed}"
             with without_prefect():
                 evolve(_replacing(name, seed, arm), Site(store=_STORE))
-            asked = "select value from metrics where run = $1 and subject = 'corpus' and source = 'all' and metric = 'type_coverage'"
+            asked = (
+                "select value from metrics where run = $1 and subject = 'corpus' and source = 'all' and metric = "
+                "'type_coverage'"
+            )
             ((value,),) = (
                 open_catalog(_STORE, [name]).execute(f"{asked} and generation = {_GENERATIONS}", [name]).fetchall()
             )
@@ -69,8 +72,8 @@ def quota_figures() -> list[Figure]:
 def steering_figures() -> list[Figure]:
     """Held-out topics covered after a generation that a tail report steers, against one that nothing does.
 
-    The model is trained on correct texts (`benchmarks/support/template_model_server.py`), so a text's topic, its subject and format, is
-    detected from its words.
+    The model is trained on correct texts (`benchmarks/support/template_model_server.py`), so a text's topic, its
+    subject and format, is detected from its words.
     """
     _honest(_STORE)
     gains, plain, steered = [], [], []
@@ -137,7 +140,10 @@ def _replacing(name: str, seed: int, arm: str) -> Recipe:
 
 
 def _coverage(seed: int, topics: int) -> float:
-    """Overlap of held-out and generated topics after two generations, of which the first has only two subjects. 0 to 1."""
+    """Overlap of held-out and generated topics after two generations, of which the first has only two subjects.
+
+    0 to 1.
+    """
     run = Run(_STORE, f"steer-{seed}-{topics}")
     shutil.rmtree(run.folder, ignore_errors=True)
     run.initialize(_replacing(run.name, seed, "random").model_dump(mode="json"), set(), {})

@@ -1,7 +1,7 @@
 """Estimate the cost of ten generations of 10^9 records and 10^12 tokens from unit costs and their growth.
 
-Each stage is measured at two sizes, the second four times the first, in CPU seconds of this process. The exponent between
-them shows whether unit costs may be multiplied; docs/scale.md has the conclusions and assumptions.
+Each stage is measured at two sizes, the second four times the first, in CPU seconds of this process. The exponent
+between them shows whether unit costs may be multiplied; docs/scale.md has the conclusions and assumptions.
 """
 
 import json

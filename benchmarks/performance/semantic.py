@@ -1,7 +1,8 @@
-"""Measure embeddings per core-second, semantic duplicates against semhash, and diverse selection against submodlib and apricot.
+"""Measure embeddings per core-second, semantic duplicates against semhash, and selection against submodlib and apricot.
 
-CPU seconds of whole processes, alternating, the best of the rounds. Finished measurements are kept under `benchmarks/work`;
-delete them to repeat. `python -m benchmarks.performance.semantic` runs a small size as a check and writes no result.
+CPU seconds of whole processes, alternating, the best of the rounds. Finished measurements are kept under
+`benchmarks/work`; delete them to repeat. `python -m benchmarks.performance.semantic` runs a small size as a check and
+writes no result.
 """
 
 import importlib.util

@@ -1,7 +1,8 @@
 """Measure training against transformers' Trainer, the fast path, recovery from a kill, and every way to train once.
 
-Finished parts are kept in `training` of the work folder, so an interrupted benchmark resumes; delete the folder to start over.
-Costs are CPU seconds of this process, alternating on the same blocks. Needs two free cores for about a quarter of an hour.
+Finished parts are kept in `training` of the work folder, so an interrupted benchmark resumes; delete the folder to
+start over. Costs are CPU seconds of this process, alternating on the same blocks. Needs two free cores for about a
+quarter of an hour.
 """
 
 import json

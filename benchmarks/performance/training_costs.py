@@ -1,4 +1,7 @@
-"""Train as a run does and as transformers' Trainer does: CPU seconds of this process, alternating on the same blocks."""
+"""Train as a run does and as transformers' Trainer does.
+
+CPU seconds of this process, alternating on the same blocks.
+"""
 
 import shutil
 import tempfile

@@ -87,7 +87,10 @@ def live(name: str, folder: Path) -> dict[str, Any]:
 
 
 def dry(folder: Path) -> dict[str, Any]:
-    """The shipped recipe for a GPU, on this CPU, cut to a hundredth of an epoch: parameters and samples of its last model."""
+    """The shipped recipe for a GPU, on this CPU, cut to a hundredth of an epoch.
+
+    Parameters and samples of its last model.
+    """
     store = folder / "dry-store"
     if not (store / "human" / "corpus").exists():
         asked = IngestSettings(

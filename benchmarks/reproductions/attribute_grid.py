@@ -27,7 +27,10 @@ _CELLS = math.prod(map(len, GRID.values()))
 
 
 def grid(*, seeds: Sequence[int] = (0, 1, 2), records: int = 400, cell: int = 5) -> Iterator[Figure]:
-    """Yu et al. 2023, arXiv:2306.15895: a grid of attributes against one prompt that asks for nothing, of the same model."""
+    """Yu et al. 2023, arXiv:2306.15895.
+
+    A grid of attributes against one prompt that asks for nothing, of the same model.
+    """
     weights = {name: [1 / (1 + place) ** 1.5 for place in range(len(values))] for name, values in GRID.items()}
     honest("uneven", records, weights)
     wrong, effective, vendi, right = [], [], [], []
@@ -72,7 +75,10 @@ def _unlike(attributes: Sequence[object], quota: int) -> int:
 
 
 def _effective_kinds(texts: Sequence[str]) -> float:
-    """How many kinds of text there are, were all of them alike frequent: the exponential of the entropy of what they truly are."""
+    """How many kinds of text there are, were all of them alike frequent.
+
+    The exponential of the entropy of what they truly are.
+    """
     kinds = Counter(tuple(sorted(delivered(text).items())) for text in texts)
     return math.exp(-sum(times / len(texts) * math.log(times / len(texts)) for times in kinds.values()))
 

@@ -1,7 +1,8 @@
 """Compare token editing, importance resampling and perplexity filtering with random selection on mixed text.
 
-A mixture is evaluated as in the papers: a model is trained on it and scored on held-out human text. Every mixture has the
-same number of words. Models are n-grams (`backend = "ngram"`), so results show sign and order, not the published size.
+A mixture is evaluated as in the papers: a model is trained on it and scored on held-out human text. Every mixture has
+the same number of words. Models are n-grams (`backend = "ngram"`), so results show sign and order, not the published
+size.
 """
 
 import itertools
@@ -30,7 +31,7 @@ _SPARE = 1.5
 
 @dataclass(frozen=True)
 class _Texts:
-    """Texts of one seed; the synthetic ones are sampled from `prior`, a model of `known` human text that is in no mixture."""
+    """Texts of one seed; the synthetic ones are of `prior`, a model of `known` human text that is in no mixture."""
 
     human: list[str]
     known: list[str]
@@ -54,7 +55,10 @@ def operators(
     temperature: float = 0.7,
     threshold: float = 0.5,
 ) -> Iterator[Figure]:
-    """Zhu et al. 2024, arXiv:2412.14689; Drayson et al. 2025, arXiv:2502.15654; Gambetta et al. 2024, arXiv:2410.12341."""
+    """Zhu et al. 2024, arXiv:2412.14689; Drayson et al. 2025, arXiv:2502.15654.
+
+    Gambetta et al. 2024, arXiv:2410.12341.
+    """
     arms: dict[str, Callable[[_Texts, float], list[str]]] = {
         "a plain draw": lambda texts, share: texts.pool(share, 1.0),
         "token editing": lambda texts, share: _edited(texts, share, threshold),

@@ -1,7 +1,10 @@
-"""Prepare human text for experiments at published size: cut it into blocks of tokens, or edit tokens of high probability.
+"""Prepare human text for experiments at published size.
 
-`python -m benchmarks.reproductions.data_preparation blocks FILE --tokenizer NAME --out BLOCKS` (Shumailov et al. 2024, Drayson et al. 2025);
-`python -m benchmarks.reproductions.data_preparation edit TEXTS --model NAME --out EDITED` (Zhu et al. 2024). A line of JSONL holds a text.
+Cut it into blocks of tokens, or edit tokens of high probability.
+
+`python -m benchmarks.reproductions.data_preparation blocks FILE --tokenizer NAME --out BLOCKS` (Shumailov et al. 2024,
+Drayson et al. 2025); `python -m benchmarks.reproductions.data_preparation edit TEXTS --model NAME --out EDITED` (Zhu et
+al. 2024). A line of JSONL holds a text.
 """
 
 import argparse
@@ -75,7 +78,8 @@ def _main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.reproductions.data_preparation",
         description="Human text as experiments at their published size take it, one a line of JSONL.",
-        epilog="Example: python -m benchmarks.reproductions.data_preparation blocks wiki.train.raw --tokenizer facebook/opt-125m --out blocks.jsonl",
+        epilog="Example: python -m benchmarks.reproductions.data_preparation blocks wiki.train.raw --tokenizer "
+        "facebook/opt-125m --out blocks.jsonl",
     )
     ways = parser.add_subparsers(dest="way", required=True)
     blocks = ways.add_parser("blocks", help="cut a text into blocks of tokens")

@@ -1,7 +1,8 @@
 """Attribute error to finite samples, limited capacity and imperfect optimization, in a toy model and in a transformer.
 
-The transformer is trained on samples of a bigram model, which are unlimited and whose loss under the bigram model is the floor.
-The student's loss above the floor is its divergence from the teacher; each source is measured by switching it off.
+The transformer is trained on samples of a bigram model, which are unlimited and whose loss under the bigram model is
+the floor. The student's loss above the floor is its divergence from the teacher; each source is measured by switching
+it off.
 """
 
 import itertools
@@ -108,7 +109,10 @@ def split(
     samples: int = 500,
     lengths: Sequence[int] = (60, 150, 400),
 ) -> Iterator[Figure]:
-    """The same three in a transformer: few samples or endless ones, narrow or wide, the shortest training or the best of `lengths` steps."""
+    """The same three in a transformer.
+
+    Few samples or endless ones, narrow or wide, the shortest training or the best of `lengths` steps.
+    """
     cells: list[Cells] = []
     more: list[float] = []
     for seed in seeds:
@@ -125,7 +129,10 @@ def split(
 
 
 def shapley(cells: Cells) -> dict[str, list[float]]:
-    """What switching a source off takes away, source by source, in each order of switching all of them off; their means are Shapley's values."""
+    """What switching a source off takes away, source by source, in each order of switching all of them off.
+
+    Their means are Shapley's values.
+    """
     sources = sorted(frozenset().union(*cells))
     found: dict[str, list[float]] = {source: [] for source in sources}
     for order in itertools.permutations(sources):
@@ -200,7 +207,10 @@ class _Teacher:
     def taught(
         self, samples: int | None, narrow: bool, lengths: Sequence[int], backends: Backends
     ) -> tuple[float, float]:
-        """Loss above the teacher's after the shortest training, and after the best; longer ones are tried until one is worse."""
+        """Loss above the teacher's after the shortest training, and after the best.
+
+        Longer ones are tried until one is worse.
+        """
         found: list[tuple[float, float]] = []
         for steps in lengths:
             settings = _STUDENT.model_copy(update={**(_NARROW if narrow else {}), "max_steps": steps})
@@ -218,7 +228,7 @@ class _Teacher:
 
 
 def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Backends) -> _Teacher:
-    """A model of a few sentences of documentation, and enough of its words that no step of a training sees one twice."""
+    """A model of a few sentences of documentation, and enough of its words that no training sees one twice."""
     human = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 20, 100)))
     drawn = np.random.default_rng(seed).permutation(len(human))[:lines]
     model, spelled = folder / "teacher", folder / "spelled"

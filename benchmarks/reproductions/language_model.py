@@ -49,7 +49,7 @@ _LABELS = {
 
 
 def recursive(*, seeds: Sequence[int] = (0, 1, 2), generations: int = 4, blocks: int = 256) -> Iterator[Figure]:
-    """Shumailov et al. 2024: a base model tuned on blocks of text, then on what the last one wrote, from the base each time."""
+    """Shumailov et al. 2024: a base model tuned on text, then on the last one's output, from the base each time."""
     base = _tuned_from(blocks)
     site = Site(store=_STORE, resources=Resources(num_train_workers=2))
     runs = {
@@ -77,7 +77,7 @@ def _recursive(name: str, seed: int, base: Path, generations: int, more: list[st
 
 
 def _tuned_from(blocks: int) -> Path:
-    """A base that knows the standard library's docstrings, and blocks of the language reference, which it does not, to be tuned on."""
+    """A base that knows the standard library's docstrings, and blocks of the language reference to tune it on."""
     folder = _STORE / "base"
     library = [(text, source) for text, source in iter_docstrings() if not source.startswith("topics/")]
     if not (folder / "probe.json").exists():

@@ -1,7 +1,7 @@
 """Run replace, accumulate and accumulate-subsample in the loop, with models trained from scratch, at two temperatures.
 
-Gerstgrasser et al. 2024 (arXiv:2404.01413) pre-train on TinyStories; here human text is Python's documentation. Runs stay in
-the work folder: an interrupted row resumes.
+Gerstgrasser et al. 2024 (arXiv:2404.01413) pre-train on TinyStories; here human text is Python's documentation. Runs
+stay in the work folder: an interrupted row resumes.
 """
 
 import math
@@ -30,7 +30,10 @@ _ARMS = (
 def loops(
     *, backend: str = "ngram", seeds: int = 3, generations: int = 4, passages: int = 800, epochs: int = 0
 ) -> Iterator[Figure]:
-    """Held-out loss in nats per token, model by model; `epochs` of each training where the backend takes any: more text, more steps, as was published."""
+    """Held-out loss in nats per token, model by model.
+
+    `epochs` of each training where the backend takes any: more text, more steps, as was published.
+    """
     store = WORK / "reproductions" / f"loops-{backend}-{passages}-{epochs}"
     site = Site(store=store, resources=Resources(num_train_workers=2, num_sample_workers=2))
     human = IngestSettings(
@@ -65,8 +68,8 @@ def _recipe(arm: tuple[str, float], backend: str, seed: int, generations: int, e
 
 
 def _losses(store: Path, recipe: Recipe, generations: int) -> list[float]:
-    question = f"""select generation, value from metrics where run = '{recipe.name}' and subject = 'model' and source = 'all'
-        and metric = 'perplexity' and generation <= {generations} order by generation"""
+    question = f"""select generation, value from metrics where run = '{recipe.name}' and subject = 'model'
+        and source = 'all' and metric = 'perplexity' and generation <= {generations} order by generation"""
     return [math.log(value) for _, value in open_catalog(store, [recipe.name]).sql(question).fetchall()]
 
 

@@ -1,9 +1,9 @@
 """Refit points repeatedly: Gaussian mixtures, and an autoencoder of images of digits.
 
-Shumailov et al. 2024, Nature 631:755, and its supplement: two Gaussians, a thousand samples a generation, no data of earlier
-generations: misperceived within 50 generations, points by 2,000; an autoencoder of digits: mixed up by generation 20. The
-backends of a run are called directly, since a run evaluates more than these rows need. `heirloom run points` and `digits`
-plot them.
+Shumailov et al. 2024, Nature 631:755, and its supplement: two Gaussians, a thousand samples a generation, no data of
+earlier generations: misperceived within 50 generations, points by 2,000; an autoencoder of digits: mixed up by
+generation 20. The backends of a run are called directly, since a run evaluates more than these rows need. `heirloom run
+points` and `digits` plot them.
 """
 
 import tempfile
@@ -94,7 +94,7 @@ def _loop(  # noqa: PLR0913, PLR0917
     wanted: set[int],
     heldout_scores: tuple[Sequence[str], list[float]] | None = None,
 ) -> Iterator[tuple[int, Points]]:
-    """What is drawn in the wanted generations, each model learning from the last one's draws and a share of human points."""
+    """The draws of the wanted generations; each model learns from the last one's draws and a share of human points."""
     decimals = 0 if human.shape[1] > 2 else _DECIMALS
     sampling, rng = Sampling(sampler=settings.backend), np.random.default_rng(seed)
     people, samples = format_points(human, decimals), list[str]()

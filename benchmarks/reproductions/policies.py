@@ -1,4 +1,7 @@
-"""Run replace, accumulate and accumulate-subsample on toy models: regression, Gaussians, kernel densities, discrete distributions."""
+"""Run replace, accumulate and accumulate-subsample on toy models.
+
+Regression, Gaussians, kernel densities, discrete distributions.
+"""
 
 from collections import deque
 from collections.abc import Iterator

@@ -1,8 +1,10 @@
-"""Run the published experiments: a row per experiment, a figure per claim. `goal` is the published result, `holds` whether ours agrees.
+"""Run the published experiments: a row per experiment, a figure per claim.
 
-A row is a function that yields figures; its keyword defaults are its settings. Finished rows are kept with their settings in
-`reproductions` of the work folder: an interrupted benchmark resumes, and a row with changed settings runs again.
-docs/reproductions.md describes what was published, what runs here and the differences.
+`goal` is the published result, `holds` whether ours agrees.
+
+A row is a function that yields figures; its keyword defaults are its settings. Finished rows are kept with their
+settings in `reproductions` of the work folder: an interrupted benchmark resumes, and a row with changed settings runs
+again. docs/reproductions.md describes what was published, what runs here and the differences.
 """
 
 import inspect
@@ -55,7 +57,9 @@ _MINUTES = 90
 def measure(
     chosen: Sequence[str] = (), rows: Mapping[str, Row] = ROWS, work: Path = _WORK, results: Path = RESULTS
 ) -> list[Figure]:
-    """Run the chosen rows that are not remembered in `work`, all where none is chosen; the others stay as `results` has them.
+    """Run the chosen rows that are not remembered in `work`, all where none is chosen.
+
+    The others stay as `results` has them.
 
     Raises:
         ValueError: there is no row of that name.

@@ -46,7 +46,10 @@ _NUM_EXAMPLES, _TESTS = 2000, 1000
 
 
 def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: int = 5) -> Iterator[Figure]:
-    """Shimabucoro et al. 2024, arXiv:2407.01490: what a student becomes that learns the best of k answers by an attribute."""
+    """Shimabucoro et al. 2024, arXiv:2407.01490.
+
+    What a student becomes that learns the best of k answers by an attribute.
+    """
     _docstrings(records)
     measured = {"length": words_per_text, "lexical_diversity": lexical_diversity}
     published = {"length": "+116 % at most: rises", "lexical_diversity": "+43 % at most: rises"}
@@ -61,7 +64,10 @@ def best_of(*, seeds: Sequence[int] = (0, 1, 2), records: int = 300, answers: in
             ]
             gains.append(results[0] / results[1] - 1)
             plain.append(results[1])
-        shared = f"best of {answers} by {objective.replace('_', ' ')}: student / student trained without selection, minimum over seeds"
+        shared = (
+            f"best of {answers} by {objective.replace('_', ' ')}: student / student trained without selection, minimum "
+            "over seeds"
+        )
         yield Figure(shared, short(100 * min(gains)), "% more", published[objective], min(gains) > 0)
 
 
@@ -71,7 +77,10 @@ def quota() -> Iterator[Figure]:
 
 
 def teachers(*, seeds: Sequence[int] = (0, 1, 2), prompts: int = 400, generations: int = 3) -> Iterator[Figure]:
-    """Odumakinde et al. 2024, arXiv:2408.14960: who is asked what, of three teachers who each know some of five subjects."""
+    """Odumakinde et al. 2024, arXiv:2408.14960.
+
+    Who is asked what, of three teachers who each know some of five subjects.
+    """
     folders = tuple((name, _teacher(name, subjects)) for name, subjects in _SKILLS.items())
     site = Site(store=STORE, resources=Resources(local_models=folders))
     honest("headers", prompts, {})

@@ -1,8 +1,9 @@
 """Edit tokens: resample those that a prior model assigns a high probability, and keep all others.
 
-Zhu et al. 2024, "How to synthesize text data without model collapse?", arXiv:2412.14689: a token with probability 0.99 or more
-under the prior model is resampled from the model's eight most likely tokens, by their probability, so most often the same
-token is drawn. One pass over the probabilities of the unedited text: the context of a token is never edited.
+Zhu et al. 2024, "How to synthesize text data without model collapse?", arXiv:2412.14689: a token with probability 0.99
+or more under the prior model is resampled from the model's eight most likely tokens, by their probability, so most
+often the same token is drawn. One pass over the probabilities of the unedited text: the context of a token is never
+edited.
 """
 
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ def serving() -> Iterator[str]:
 
 @contextmanager
 def losing(address: str, what: str) -> Iterator[tuple[str, list[str]]]:
-    """A proxy to the server that closes the connection instead of returning the response to the first PUT of each key containing `what`.
+    """A proxy that closes the connection instead of returning the response to the first PUT of each key with `what`.
 
     Yields its address, and the list of keys whose answers it lost.
     """

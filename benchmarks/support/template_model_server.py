@@ -1,8 +1,11 @@
-"""Generate texts whose first words name their attributes, and detect the attributes of a text: a tiny model can learn to follow them.
+"""Generate texts whose first words name their attributes, and detect the attributes of a text.
+
+A tiny model can learn to follow them.
 
     river story short : heron wandered softly .
 
-The words before the colon are the requested attributes; subject, format and length are detected from the words after it.
+The words before the colon are the requested attributes; subject, format and length are detected from the words after
+it.
 """
 
 import random

@@ -15,7 +15,7 @@ def collision_probability(first: float, records: int, generations: int) -> float
 
 
 def gaussian_variance(samples: int, generations: int) -> tuple[float, float]:
-    """Return the median unbiased and the mean maximum-likelihood variance of a refitted Gaussian, relative to the first.
+    """Return the median unbiased and the mean maximum-likelihood variance of a refitted Gaussian over the first.
 
     exp(-k/(M-1)) and (1 - 1/M)^k. The mean of the unbiased one remains 1 and hides the loss. Shumailov et al. 2024.
     """
@@ -23,7 +23,7 @@ def gaussian_variance(samples: int, generations: int) -> tuple[float, float]:
 
 
 def regression_error(samples: int, dimensions: int, noise: float, generations: int) -> tuple[float, float]:
-    """Return the test error beyond the noise of a linear regression on its own labels, with data replaced and accumulated.
+    """Return the test error beyond the noise of a regression on its own labels, with data replaced and accumulated.
 
     sigma^2 d / (T - d - 1) times n, and times the sum of 1/i^2. Gerstgrasser et al. 2024, arXiv:2404.01413.
     """
@@ -77,8 +77,8 @@ def fresh_loop_error(human: int, synthetic: int, bias: float, seed: int, *, dime
 
     The mean over the second half of the rounds.
 
-    Each round fits mean and covariance to `human` fresh samples and `synthetic` ones of the last fit, whose covariance is
-    scaled by `bias` (1: unbiased sampling). Alemohammad et al. 2023, arXiv:2307.01850.
+    Each round fits mean and covariance to `human` fresh samples and `synthetic` ones of the last fit, whose covariance
+    is scaled by `bias` (1: unbiased sampling). Alemohammad et al. 2023, arXiv:2307.01850.
     """
     rng = np.random.default_rng(seed)
     mean, root, distances = np.zeros(dimensions), np.eye(dimensions), []

@@ -1,7 +1,10 @@
-"""Simulate curation by human preference: outcomes with rewards, selected among several samples, with or without a human share.
+"""Simulate curation by human preference.
 
-Ferbach, Bertrand, Bose, Gidel 2024, "Self-consuming generative models with curated data", arXiv:2407.09499: people choose one of K
-samples with probabilities proportional to exp(reward). For many samples the next model is p(x) exp(r(x)) over its sum.
+Outcomes with rewards, selected among several samples, with or without a human share.
+
+Ferbach, Bertrand, Bose, Gidel 2024, "Self-consuming generative models with curated data", arXiv:2407.09499: people
+choose one of K samples with probabilities proportional to exp(reward). For many samples the next model is p(x)
+exp(r(x)) over its sum.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,8 @@ Numbers = NDArray[np.float64]
 def curated_trajectories(rewards: Sequence[Numbers], human_fraction: float, generations: int) -> Numbers:
     """Shares of the outcomes by generation, the first uniform and human, shape (generations + 1, outcomes).
 
-    Each reward is one group's, all groups choose equally often, among very many answers; `human_fraction` of each round is human.
+    Each reward is one group's, all groups choose equally often, among very many answers; `human_fraction` of each round
+    is human.
     """
     human = np.full(len(rewards[0]), 1 / len(rewards[0]))
     trajectory = [human]

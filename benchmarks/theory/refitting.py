@@ -1,9 +1,11 @@
-"""Refit toy models to their own samples: regression, Gaussians, kernel densities, discrete distributions; three policies, many runs at once.
+"""Refit toy models to their own samples: regression, Gaussians, kernel densities, discrete distributions.
 
-Gerstgrasser et al. 2024 (arXiv:2404.01413) and Kazdan et al. 2024 (arXiv:2410.16713). In every round a model is fitted to its data
-and generates as many records as the first human data had. The next data are these records (replace), all so far
-(accumulate), or a sample without replacement of all so far, as large as the first (accumulate-subsample). The closed forms
-are in `curation.forecast`.
+Three policies, many runs at once.
+
+Gerstgrasser et al. 2024 (arXiv:2404.01413) and Kazdan et al. 2024 (arXiv:2410.16713). In every round a model is fitted
+to its data and generates as many records as the first human data had. The next data are these records (replace), all so
+far (accumulate), or a sample without replacement of all so far, as large as the first (accumulate-subsample). The
+closed forms are in `curation.forecast`.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,9 @@
-"""Simulate the sources of error of recursive training: finite samples, limited capacity, imperfect optimization, each switched on alone.
+"""Simulate the sources of error of recursive training.
 
-Shumailov et al. 2024, Nature 631:755, name the three. A distribution over points on a line is refitted repeatedly; without any of
-the three, every generation equals the first.
+Finite samples, limited capacity, imperfect optimization, each switched on alone.
+
+Shumailov et al. 2024, Nature 631:755, name the three. A distribution over points on a line is refitted repeatedly;
+without any of the three, every generation equals the first.
 """
 
 from dataclasses import dataclass
@@ -19,8 +21,8 @@ POINTS = np.linspace(-16, 16, 321)
 class ErrorSources:
     """What is imperfect; nothing, as it stands.
 
-    samples: drawn a round; None learns the exact distribution. one_gaussian: all that the model can be. steps: of gradient descent from
-    a uniform start, after which the optimizer stops; None fits exactly.
+    samples: drawn a round; None learns the exact distribution. one_gaussian: all that the model can be. steps: of
+    gradient descent from a uniform start, after which the optimizer stops; None fits exactly.
     """
 
     samples: int | None = None

@@ -1,8 +1,10 @@
-"""Measure the value of an imperfect verifier: accuracy of a linear classifier trained on the synthetic labels that it keeps.
+"""Measure the value of an imperfect verifier.
 
-Feng, Dohmatob, Yang, Charton, Kempe 2024, "Beyond model collapse", arXiv:2406.07515. A share p of labels is wrong; a correct one is kept
-with probability phi, a wrong one with psi. Up to p* = 1 / (1 + psi / phi) (`benchmarks.theory.closed_form.verifier_break_even`) accuracy
-converges to 1 with more data, above it to 0.
+Accuracy of a linear classifier trained on the synthetic labels that it keeps.
+
+Feng, Dohmatob, Yang, Charton, Kempe 2024, "Beyond model collapse", arXiv:2406.07515. A share p of labels is wrong; a
+correct one is kept with probability phi, a wrong one with psi. Up to p* = 1 / (1 + psi / phi)
+(`benchmarks.theory.closed_form.verifier_break_even`) accuracy converges to 1 with more data, above it to 0.
 """
 
 import numpy as np

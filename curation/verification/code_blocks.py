@@ -21,7 +21,7 @@ def extract_code(answer: str, entry_point: str = "", languages: tuple[str, ...] 
 
 
 def defines(code: str, name: str) -> bool:
-    """Return whether a line of the code begins the definition of a function or a class, or an assignment, of this name."""
+    """Return whether a line of the code defines this name: as a function or a class, or by an assignment."""
     return (
         re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", code, re.MULTILINE)
         is not None

@@ -38,7 +38,8 @@ def curate(
         typer.Option(
             "--filter",
             help=f"Filter to run besides {', '.join(_DEFAULT_FILTERS)}: language, pii, semantic, diversity, "
-            "decontamination, importance_resampling, or your own as package.module:name or file.py:name. May be repeated.",
+            "decontamination, importance_resampling, or your own as package.module:name or file.py:name. May be "
+            "repeated.",
         ),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",

@@ -1,4 +1,4 @@
-"""Print `heirloom theory chains`: greedy and sampled chains of a model, and the recurrent classes of an example kernel."""
+"""Print `heirloom theory chains`: greedy and sampled chains of a model, and the classes of an example kernel."""
 
 import statistics
 import tempfile
@@ -40,7 +40,7 @@ _MAX_SHOWN_TEXTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ChainOptions:
-    """Options of `heirloom theory chains`. Without a run and a teacher, a small model of Python's documentation is used."""
+    """Options of `heirloom theory chains`. Without run and teacher, a small model of Python's documentation is used."""
 
     run: str
     generation: int | None
@@ -214,8 +214,8 @@ def _print_example_kernel(console: Console) -> None:
     shown = ", ".join("{" + ", ".join(map(str, sorted(states))) + "}" for states in classes)
     is_same = estimated == recurrent_classes(kernel) == classes
     console.print(
-        f"\nThe recurrent classes of an example kernel with {len(kernel)} states are {shown}. Computed from the kernel, "
-        f"and estimated from {_WALKS} walks of {_WALK_STEPS} steps, they are: "
+        f"\nThe recurrent classes of an example kernel with {len(kernel)} states are {shown}. Computed from the "
+        f"kernel, and estimated from {_WALKS} walks of {_WALK_STEPS} steps, they are: "
         f"{'[green]the same[/]' if is_same else '[red]different[/]'}",
         soft_wrap=True,
     )

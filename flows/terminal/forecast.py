@@ -1,4 +1,4 @@
-"""Print the forecast of a recipe: coverage and drift by generation, the human share that a goal requires, and the cost."""
+"""Print the forecast of a recipe: coverage and drift by generation, the human share for a goal, and the cost."""
 
 import statistics
 from collections.abc import Sequence

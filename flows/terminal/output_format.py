@@ -1,4 +1,4 @@
-"""Formats of query results; apart from their writers, since the command line needs the names before it needs pyarrow."""
+"""Formats of query results; apart from their writers, since the command line needs the names without pyarrow."""
 
 from enum import StrEnum
 

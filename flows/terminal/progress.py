@@ -24,7 +24,7 @@ _STAGE_SHARES = {
     "sample_for_eval": 0.08,
     "evaluate": 0.05,
 }
-"""Approximate share of a generation's time that each stage takes, in order. Only the estimate of the time left uses it."""
+"""Approximate share of a generation's time of each stage, in order. Only the estimate of the time left uses it."""
 
 
 @contextmanager

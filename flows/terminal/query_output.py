@@ -1,7 +1,7 @@
 """Write a query result as a table on the terminal, or as CSV, JSON or Parquet.
 
-DuckDB converts the values, in a projection on top of the result: Python has no exact counterpart of its intervals, infinite
-dates, unions or integers of 128 bits, and a dict of a row has no place for two columns with one name.
+DuckDB converts the values, in a projection on top of the result: Python has no exact counterpart of its intervals,
+infinite dates, unions or integers of 128 bits, and a dict of a row has no place for two columns with one name.
 """
 
 import re

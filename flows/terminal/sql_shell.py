@@ -25,8 +25,9 @@ _HELP = """A statement ends with ; and may span several lines. Ctrl-C interrupts
 .help                    show this text
 .quit                    exit"""
 _COMMANDS = (".tables", ".query", ".help", ".quit")
-_KEYWORDS = """select from where group by order having limit distinct count sum avg min max round join left using on and or not in is
-null like ilike between case when then else end as with recursive union all describe summarize show explain analyze filter over
+_KEYWORDS = """select from where group by order having limit distinct count sum avg min max round join left using
+on and or not in is null like ilike between case when then else end as with recursive union all describe summarize
+show explain analyze filter over
 partition desc asc offset sample cast unnest values exists"""
 
 

@@ -112,7 +112,7 @@ class Artifact:
 
     @contextlib.contextmanager
     def draft(self) -> Iterator["Draft"]:
-        """Yield a draft to write to; it is published when the block ends, and kept hidden for a retry after an error."""
+        """Yield a draft to write to; it is published when the block ends, and kept for a retry after an error."""
         folder = self.folder.with_name(f".{self.name}.draft")
         if folder.exists() and _draft_of(folder) != self.fingerprint:
             shutil.rmtree(folder)

@@ -36,7 +36,8 @@ class DamagedError(HeirloomError):
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table with zstd level 3, row groups of 16,384 rows, and dictionaries only for repetitive columns.
 
-    Vectors and signatures are not compressed: they do not shrink, and single rows can then be read through a memory map.
+    Vectors and signatures are not compressed: they do not shrink, and single rows can then be read through a memory
+    map.
     """
     dictionary_columns = [name for name in table.column_names if name in _DICTIONARY_COLUMNS]
     compression: str | dict[str, str] = "zstd"

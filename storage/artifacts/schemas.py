@@ -28,8 +28,8 @@ HUMAN_RECORDS = pa.schema(
 )
 """A human record, for training or held out.
 
-`document_id` is its id in the source; `messages` and `tools` are the conversation that `text` renders, as JSON, if it is
-one. `checks` is the check of an answer to it, as JSON, null for none."""
+`document_id` is its id in the source; `messages` and `tools` are the conversation that `text` renders, as JSON, if it
+is one. `checks` is the check of an answer to it, as JSON, null for none."""
 
 TOPICS = pa.schema(
     [
@@ -96,11 +96,11 @@ CANDIDATES = pa.schema(
 )
 """A synthetic record before curation.
 
-`sum_logprob` is in nats under the model at temperature 1, null if a server does not return it. `model_fingerprint` is the
-fingerprint of the model that generated the text, or the model name that a server returns for a teacher. `teacher` is the
-name of the teacher in the recipe, null for the generation's own model. `prompt_id` is the number of the prompt, equal for
-all completions of it. `finish_reason` is `length` if the text was truncated, `invalid_json` if it violates the
-requested JSON schema."""
+`sum_logprob` is in nats under the model at temperature 1, null if a server does not return it. `model_fingerprint` is
+the fingerprint of the model that generated the text, or the model name that a server returns for a teacher. `teacher`
+is the name of the teacher in the recipe, null for the generation's own model. `prompt_id` is the number of the prompt,
+equal for all completions of it. `finish_reason` is `length` if the text was truncated, `invalid_json` if it violates
+the requested JSON schema."""
 
 DECISIONS = pa.schema(
     [
@@ -114,8 +114,8 @@ DECISIONS = pa.schema(
         ("estimated_jaccard", pa.float64()),
     ]
 )
-"""Decision of one filter on one record; `score` is the number that it is based on, `estimated_jaccard` the estimate from
-MinHash sketches."""
+"""Decision of one filter on one record; `score` is the number that it is based on, `estimated_jaccard` the estimate
+from MinHash sketches."""
 
 CHECK_RESULTS = pa.schema(
     [

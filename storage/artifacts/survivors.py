@@ -20,5 +20,5 @@ def without_dropped(table: pa.Table, decisions: Path) -> pa.Table:
 
 
 def dropped_ids(decisions: pa.Table) -> pa.Array:
-    """Return the ids of dropped records; each is unique, since a filter does not see records that another one dropped."""
+    """Return the ids of dropped records, each once, since a filter does not see records that another one dropped."""
     return decisions.filter(pc.invert(decisions["kept"]))["id"].combine_chunks()

@@ -52,8 +52,9 @@ def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:
     if not (folder / MANIFEST).exists():
         known = list_eval_sets(root, dataset)
         raise ArtifactMissingError(
-            f"There is no eval set {name!r} of {dataset}.{did_you_mean(name, known)} Eval sets: {', '.join(known) or 'none yet'}. "
-            f"To add it: heirloom add-eval-set SOURCE --dataset {dataset} --name {name}"
+            f"There is no eval set {name!r} of {dataset}.{did_you_mean(name, known)} Eval sets: "
+            f"{', '.join(known) or 'none yet'}. To add it: heirloom add-eval-set SOURCE --dataset {dataset} --name "
+            f"{name}"
         )
     return load_artifact(folder)
 

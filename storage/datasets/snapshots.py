@@ -22,7 +22,7 @@ def newest_snapshot(root: Path, name: str) -> int:
     if not numbers:
         known = sorted(path.name for path in (root / "human").glob("*"))
         raise ArtifactMissingError(
-            f"There is no dataset {name!r} in {root}.{did_you_mean(name, known)} Datasets: {', '.join(known) or 'none yet'}. "
-            f"To add it: heirloom ingest SOURCE --name {name}"
+            f"There is no dataset {name!r} in {root}.{did_you_mean(name, known)} Datasets: "
+            f"{', '.join(known) or 'none yet'}. To add it: heirloom ingest SOURCE --name {name}"
         )
     return max(numbers)

@@ -25,7 +25,8 @@ ExportFormat = Literal["hf", "jsonl", "parquet"]
 
 _CORPUS = """select id, text, origin, source_generation, source, coalesce(license, '') as license, text_hash, weight
     from corpus left join (
-        select id, any_value(license) as license from (from human_train union all by name from human_heldout) group by id
+        select id, any_value(license) as license
+        from (from human_train union all by name from human_heldout) group by id
     ) using (id)
     where run = $run and generation = $generation order by origin, id"""
 _FACTS = "select * from generations where run = $run and generation = $generation"
@@ -44,7 +45,8 @@ def export_corpus(root: Path, run_name: str, generation: int | None, export_form
     if export_format not in get_args(ExportFormat):
         formats = get_args(ExportFormat)
         raise HeirloomError(
-            f"Unknown export format {export_format!r}.{did_you_mean(export_format, formats)} Formats: {', '.join(formats)}"
+            f"Unknown export format {export_format!r}.{did_you_mean(export_format, formats)} Formats: "
+            f"{', '.join(formats)}"
         )
     run = Run(root, run_name)
     # First, since it names the existing runs if there is no such run.

@@ -1,8 +1,9 @@
 """Open a whole store as DuckDB views.
 
-The views are made from the manifests, so unfinished artifacts are not in them. Views by generation show accepted attempts;
-the same name with `_all_attempts` shows every attempt. Run, generation and attempt of a row are read from the path of its
-file, so that a query about one generation opens only the files of that generation. Nothing here writes to an artifact.
+The views are made from the manifests, so unfinished artifacts are not in them. Views by generation show accepted
+attempts; the same name with `_all_attempts` shows every attempt. Run, generation and attempt of a row are read from the
+path of its file, so that a query about one generation opens only the files of that generation. Nothing here writes to
+an artifact.
 """
 
 import glob

@@ -1,6 +1,7 @@
 """Named queries over the catalog: one file each in `queries/`, with a description and its parameters as a header.
 
-A query reads the column `text` only if its answer shows texts, so the others stay fast on large stores. Header of a file:
+A query reads the column `text` only if its answer shows texts, so the others stay fast on large stores. Header of a
+file:
 
     -- What the query answers, in one sentence.
     -- $record: id of a record, human or synthetic

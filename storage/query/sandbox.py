@@ -1,7 +1,8 @@
 """Run any SQL on a catalog read-only.
 
-Three barriers: a statement is accepted only if its syntax tree contains nothing but reading nodes, since DuckDB can write a
-file even from a `with` clause; DuckDB opens no file outside the store; its settings are locked and it loads no extension.
+Three barriers: a statement is accepted only if its syntax tree contains nothing but reading nodes, since DuckDB can
+write a file even from a `with` clause; DuckDB opens no file outside the store; its settings are locked and it loads no
+extension.
 """
 
 import glob
@@ -46,7 +47,8 @@ def open_readonly(root: Path, allow_files: bool = False) -> "duckdb.DuckDBPyConn
         catalog.execute(f"set {setting} = false")
     if not allow_files:
         folder = str(root.absolute())
-        # Paths with brackets or stars are passed to DuckDB as escaped patterns, which it compares literally with this list.
+        # Paths with brackets or stars are passed to DuckDB as escaped patterns, which it compares literally with this
+        # list.
         catalog.execute("set allowed_directories = ?", [[folder, glob.escape(folder)]])
         catalog.execute("set enable_external_access = false")
     catalog.execute("set lock_configuration = true")
@@ -102,7 +104,7 @@ def _nodes(tree: object) -> Iterator[dict[str, Any]]:
 
 
 def _check_node(node: Mapping[str, Any], kind: str) -> None:
-    """Raise unless the node is on the list of reading nodes; an allow-list, since a later DuckDB may add writing ones."""
+    """Raise unless the node is a reading one. An allow-list, since a later DuckDB may add nodes that write."""
     node_type = str(node.get("type", ""))
     if node.get("error") or (node_type.endswith("_NODE") and node_type not in _READING):
         raise HeirloomError(_refusal(kind))
@@ -140,7 +142,8 @@ def execute(
     """
     import duckdb
 
-    # Python handles signals in the main thread only, and not while DuckDB works in it: the query runs in another thread.
+    # Python handles signals in the main thread only, and not while DuckDB works in it: the query runs in another
+    # thread.
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: take(catalog.sql(statement, params=dict(arguments) or None)))
         try:
@@ -153,7 +156,8 @@ def execute(
             raise
         except duckdb.PermissionException as error:
             raise HeirloomError(
-                f"{str(error).partition(' - ')[0]}. Queries read only the store; pass --allow-files to read other files."
+                f"{str(error).partition(' - ')[0]}. Queries read only the store; pass --allow-files to read other "
+                "files."
             ) from error
         except duckdb.IOException as error:
             raise HeirloomError(f"DuckDB: {error}. If a run was removed meanwhile, run the query again.") from error

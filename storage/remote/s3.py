@@ -1,8 +1,8 @@
 """Minimal client for S3-compatible object storage.
 
 Credentials, region and endpoint come from the environment, as for every S3 client (`AWS_ACCESS_KEY_ID`,
-`AWS_ENDPOINT_URL`, ...). Objects are written atomically. A conditional write reports whether this writer succeeded, also
-if the response to its first try was lost and the retry found the object in place.
+`AWS_ENDPOINT_URL`, ...). Objects are written atomically. A conditional write reports whether this writer succeeded,
+also if the response to its first try was lost and the retry found the object in place.
 """
 
 import base64

@@ -34,7 +34,8 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     """Return the settings with `auto` replaced by a sampler of this machine. Done once a run, then stored with it.
 
     Raises:
-        HeirloomError: the sampler is not installed, or cannot sample models of this backend, or not with these settings.
+        HeirloomError: the sampler is not installed, or cannot sample models of this backend, or not with these
+            settings.
     """
     if isinstance(training, ToyTraining):
         if sampling.sampler not in ("auto", training.backend):
@@ -51,7 +52,8 @@ def resolve_sampler(sampling: Sampling, training: Training) -> Sampling:
     vllm_installed = importlib.util.find_spec("vllm") is not None
     if sampling.sampler == "vllm" and not vllm_installed:
         raise HeirloomError(
-            "generate.sampler is 'vllm', but vLLM is not installed. Install it, or set generate.sampler = 'transformers'."
+            "generate.sampler is 'vllm', but vLLM is not installed. Install it, or set generate.sampler = "
+            "'transformers'."
         )
     sampler = sampling.sampler
     if sampler == "auto":

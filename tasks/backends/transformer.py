@@ -28,7 +28,8 @@ def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingRes
     """Train in this process, or in those that `accelerate` starts if the site has a configuration for it.
 
     Raises:
-        HeirloomError: the corpus is empty or too small, a model cannot be read, memory is too small, or the loss diverged.
+        HeirloomError: the corpus is empty or too small, a model cannot be read, memory is too small, or the loss
+            diverged.
     """
     if job.resources.accelerate_config and job.settings.max_steps:
         return run_accelerate(job, progress)

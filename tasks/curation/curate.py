@@ -143,7 +143,8 @@ def _embed_stored(
 ) -> Vectors:
     """Embeddings of records, from the artifact beside the decisions, which is published first if it is missing.
 
-    They are always read from the artifact, in half precision, so that a resumed curation decides as an uninterrupted one.
+    They are always read from the artifact, in half precision, so that a resumed curation decides as an uninterrupted
+    one.
     """
     artifact = Artifact(attempt.folder / "embeddings", decisions.settings, decisions.parents)
     if not len(records):

@@ -103,7 +103,7 @@ class StoredIndex:
     """A `curation.dedup.reference.ReferenceIndex` over stored sketches."""
 
     def __init__(self, tables: Sequence[tuple[Artifact, Artifact]] = (), files: Sequence[Path] = ()) -> None:
-        """Open published indexes, each with the artifact that holds the texts, or files that hold sketches and texts."""
+        """Open published indexes, each with the artifact of its texts, or files that hold sketches and texts."""
         folders = [(index.folder, texts.folder) for index, texts in tables]
         self._index = SketchIndex(folders or [(file, file) for file in files])
 
@@ -126,7 +126,8 @@ class StoredIndex:
         texts: list[str] = []
 
         def read_texts(positions: NDArray[np.int64]) -> list[str]:
-            # Read all texts at the first call: the cost is decompressing row groups, the same ones for few and for many.
+            # Read all texts at the first call: the cost is decompressing row groups, the same ones for few and for
+            # many.
             if not texts:
                 texts.extend(self._index.texts(index_rows))
             return [texts[position] for position in positions]

@@ -1,7 +1,7 @@
 """Read the texts of any source by file and row, and load the reference texts that a corpus is compared with.
 
-Reference texts are not held in memory where filters only search for duplicates: they are sketched one part at a time into
-temporary files, and read again where they are close to a new text, as earlier generations of a run are
+Reference texts are not held in memory where filters only search for duplicates: they are sketched one part at a time
+into temporary files, and read again where they are close to a new text, as earlier generations of a run are
 (`tasks/curation/dedup_index.py`).
 """
 

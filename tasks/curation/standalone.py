@@ -54,7 +54,8 @@ def curate_corpus(
         The facts of the manifest: counts by filter and reason, alerts, and examples of duplicates.
 
     Raises:
-        HeirloomError: a source cannot be read or has no text, a filter lacks something, or the folder holds something else.
+        HeirloomError: a source cannot be read or has no text, a filter lacks something, or the folder holds something
+            else.
     """
     if folder.exists() and not (folder / MANIFEST).exists():
         raise HeirloomError(f"{folder} exists and is not what `heirloom curate` writes; name another folder with --out")
@@ -108,7 +109,8 @@ def _check_requirements(settings: CurateSettings, references: Sequence[str]) -> 
     for each in filters:
         if "metadata" in each.needs:
             raise HeirloomError(
-                f"The {each.name} filter needs prompts, sources or log-probabilities, which only candidates of a run have"
+                f"The {each.name} filter needs prompts, sources or log-probabilities, which only candidates of a run "
+                "have"
             )
         if not references and {"protected", "human_train", "human_index"} & {*each.needs}:
             raise HeirloomError(f"The {each.name} filter compares with known texts; name them with --reference")

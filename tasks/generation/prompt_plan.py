@@ -1,4 +1,4 @@
-"""Plan the prompts of an attempt: their texts and order, the number of completions of each, and the teacher of each completion.
+"""Plan the prompts of an attempt: their texts and order, the completions of each, and the teacher of each completion.
 
 The plan is a function of the settings, the seed, the human records and the stored candidates of earlier generations.
 """
@@ -131,7 +131,7 @@ def read_topics(artifact: Artifact, human: pa.Table) -> TopicModel:
 def _last_survivors(
     prompts: PromptSettings, synthetic: Sequence[CuratedCandidates]
 ) -> tuple[pa.Table, Counter[AttributeCell]]:
-    """Read the survivors of the last generation, and count the prompts of each attribute cell that any survivor answered."""
+    """Read the survivors of the last generation, and count the answered prompts of each attribute cell."""
     no_records = pa.schema([CANDIDATES.field(name) for name in _COLUMNS]).empty_table()
     if not prompts.needs_survivors:
         return no_records, Counter()
@@ -172,7 +172,7 @@ def _assign_teachers(
 
 
 def _stratum(source: str, attributes: Mapping[str, str]) -> str:
-    """Return the group in which rewards of teachers are compared: a prompt's attributes, or without any its record's source."""
+    """Return the group in which rewards of teachers are compared: a prompt's attributes, else its record's source."""
     return " · ".join(attributes.values()) or source
 
 

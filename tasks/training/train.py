@@ -137,7 +137,7 @@ def _named_base(name: str) -> _InitialWeights:
 
 
 def _pretrain_base(ctx: StageContext, corpus: Artifact, settings: TransformerTraining) -> Artifact:
-    """Publish the base model that generation 0 pretrains on its human records, and that every generation starts from."""
+    """Publish the base model, pretrained on the human records of generation 0, that every generation starts from."""
     base_settings = TransformerTraining.model_validate(
         {**settings.model_dump(include=_BASE_FIELDS), "generation_0_max_steps": settings.base_max_steps}
     )

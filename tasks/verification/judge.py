@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.verification.sandbox import Execution, Sandbox
 
 Outcome = Literal["passed", "failed", "error", "timeout", "output"]
-"""`failed`: another result than expected. `error`: the answer cannot be executed. `timeout`, `output`: it reached a limit."""
+"""`failed`: another result than expected. `error`: it cannot be executed. `timeout`, `output`: it reached a limit."""
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _STORED_CHARACTERS = 4000

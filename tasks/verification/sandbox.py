@@ -2,7 +2,8 @@
 
 The sandbox is `llm_sandbox`'s: new namespaces without network, a read-only system, no capability, a list of refused
 system calls, and limits of each process. Added here are a limit of the number of processes, with which the limit of
-memory bounds the whole, and of what is written, which goes to memory of a bounded size. A program cannot change its files.
+memory bounds the whole, and of what is written, which goes to memory of a bounded size. A program cannot change its
+files.
 """
 
 import contextlib
@@ -90,9 +91,9 @@ class Sandbox:
         except Exception as error:
             self._stack.close()
             raise HeirloomError(
-                f"Programs cannot be isolated on this machine: {error}. Install bubblewrap and libseccomp2 "
-                "(`apt install bubblewrap libseccomp2`) and allow user namespaces "
-                "(`sysctl kernel.unprivileged_userns_clone=1`); text that a model wrote is not executed without isolation"
+                f"Programs cannot be isolated on this machine: {error}. Install bubblewrap and libseccomp2 (`apt "
+                "install bubblewrap libseccomp2`) and allow user namespaces (`sysctl "
+                "kernel.unprivileged_userns_clone=1`); text that a model wrote is not executed without isolation"
             ) from error
         self._pool = self._stack.enter_context(ThreadPoolExecutor(2))
         return self
@@ -106,7 +107,7 @@ class Sandbox:
         return self._places[0].run(program)
 
     def run_pair(self, first: Program, second: Program) -> tuple[Execution, Execution]:
-        """Run two programs at the same time, joined by two named pipes, `CALLS` and `RESULTS`; the second waits for the first."""
+        """Run two programs at the same time, joined by the named pipes `CALLS` and `RESULTS`; the second waits."""
         for pipe in (CALLS, RESULTS):
             path = self._folder / "link" / Path(pipe).name
             path.unlink(missing_ok=True)

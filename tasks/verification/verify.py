@@ -1,7 +1,7 @@
 """Judge the candidates of one generation by the checks of the human records that they answer.
 
-Every candidate gets one result, whether a later filter keeps it or not: what is dropped stays queryable, and so does how
-often each problem is solved.
+Every candidate gets one result, whether a later filter keeps it or not: what is dropped stays queryable, and so does
+how often each problem is solved.
 """
 
 from collections import Counter
@@ -59,8 +59,8 @@ def _read_checks(human_train: Artifact) -> dict[str, str]:
     checks = {row["id"]: row["checks"] for row in table.to_pylist() if row["checks"]}
     if not checks:
         raise HeirloomError(
-            "`curate.filters` contains checks, and no human record has a check. Ingest problems with a column of checks "
-            "(`heirloom ingest --set check_column=NAME`), or remove the filter."
+            "`curate.filters` contains checks, and no human record has a check. Ingest problems with a column of "
+            "checks (`heirloom ingest --set check_column=NAME`), or remove the filter."
         )
     return checks
 

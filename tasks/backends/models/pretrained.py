@@ -90,7 +90,8 @@ def _converted_folder() -> Path:
                 _run_conversion(target)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise HeirloomError(
-            f"The cache folder {target.parent} cannot be written: {error.strerror}. Set HEIRLOOM_CACHE to a folder that can."
+            f"The cache folder {target.parent} cannot be written: {error.strerror}. Set HEIRLOOM_CACHE to a folder "
+            "that can."
         ) from error
     return target
 
@@ -131,8 +132,8 @@ def _run_conversion(target: Path) -> None:
     draft = target.with_name(f".{target.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     code = (
-        f"import sys; sys.path.insert(0, {str(SOURCE_ROOT)!r}); from tasks.backends.models.gguf_conversion import convert; "
-        f"convert({str(source)!r}, {str(draft)!r})"
+        f"import sys; sys.path.insert(0, {str(SOURCE_ROOT)!r}); from tasks.backends.models.gguf_conversion import "
+        f"convert; convert({str(source)!r}, {str(draft)!r})"
     )
     process = subprocess.run(  # noqa: S603  (our own interpreter and code)
         [sys.executable, "-P", "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -152,7 +153,7 @@ def _gguf_path() -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    """Download a model of the Hub, or find it in the cache of `huggingface_hub`, whose variables apply (`HF_HOME`, ...)."""
+    """Download a model of the Hub, or find it in the cache of `huggingface_hub`, whose variables (`HF_HOME`) apply."""
     require_available(name)
     if importlib.util.find_spec("huggingface_hub") is None:
         raise HeirloomError(

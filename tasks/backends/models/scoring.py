@@ -92,8 +92,9 @@ def _position_nll(logits: torch.Tensor, targets: torch.Tensor, temperatures: Seq
 def _decoder_returning(decoder: torch.nn.Module, outputs: Any) -> Iterator[None]:  # noqa: ANN401  (each architecture has its own type)
     """Let the decoder of a model return these outputs instead of computing them.
 
-    A model called within the block applies its output head, and whatever its architecture does to the logits (a scale, a
-    soft cap), to hidden states of the caller's choice. transformers has no function for this part of the forward pass.
+    A model called within the block applies its output head, and whatever its architecture does to the logits (a scale,
+    a soft cap), to hidden states of the caller's choice. transformers has no function for this part of the forward
+    pass.
     """
     decoder.forward = lambda *_, **__: outputs
     try:

@@ -63,9 +63,9 @@ def api_key(sampling: Sampling, resources: Resources) -> str:
     remote_teachers = [name for name in sampling.model_names if name and not resources.local_model(name)]
     if remote_teachers and not resources.server_urls:
         raise HeirloomError(
-            f"The teacher is {remote_teachers[0]!r}, but the site has neither resources.server_urls nor a model of that "
-            "name in resources.local_models. Set one of them, or use `smollm2`, a folder, or a full name on the Hugging "
-            "Face Hub, `owner/model`."
+            f"The teacher is {remote_teachers[0]!r}, but the site has neither resources.server_urls nor a model of "
+            "that name in resources.local_models. Set one of them, or use `smollm2`, a folder, or a full name on the "
+            "Hugging Face Hub, `owner/model`."
         )
     variable = resources.api_key_env_var
     uses_server = bool(remote_teachers) or sampling.sampler == "server"

@@ -21,32 +21,35 @@ class Resources(Settings):
     num_sample_workers: int = Field(
         1,
         ge=1,
-        description="Maximum number of sampling processes, or of engines on the Ray cluster. One generation uses all that are free.",
+        description="Maximum number of sampling processes, or of engines on the Ray cluster. One generation uses all "
+        "that are free.",
     )
     checkpoint_interval_s: float = Field(
         60, gt=0, description="Seconds between checkpoints of a training, from which it resumes after an interruption."
     )
     accelerate_config: str = Field(
         "",
-        description="Configuration file of `accelerate`, with which trainings are launched, as one or several processes. "
-        "Without it they run in the worker process, which needs no start-up time.",
+        description="Configuration file of `accelerate`, with which trainings are launched, as one or several "
+        "processes. Without it they run in the worker process, which needs no start-up time.",
     )
     ray: str = Field(
         "",
-        description="Address of a Ray cluster (`auto`, `ray://host:10001`, or `local` to start one) that runs the expensive "
-        "parts of a stage; without it threads run them. All its machines must see the store under the same path.",
+        description="Address of a Ray cluster (`auto`, `ray://host:10001`, or `local` to start one) that runs the "
+        "expensive parts of a stage; without it threads run them. All its machines must see the store under the same "
+        "path.",
     )
     gpus_per_engine: float = Field(0, ge=0, description="GPUs of each engine on the Ray cluster. 0: no GPU.")
     kv_cache_mib: int = Field(256, ge=16, description="Memory for vLLM's key-value cache, in MiB.")
     max_num_seqs: int = Field(256, ge=1, description="Maximum number of sequences that vLLM decodes in one batch.")
     server_urls: tuple[str, ...] = Field(
         (),
-        description="URLs of OpenAI-compatible servers. Without any, sampler `server` starts a vLLM server for each model.",
+        description="URLs of OpenAI-compatible servers. Without any, sampler `server` starts a vLLM server for each "
+        "model.",
     )
     local_models: Annotated[tuple[tuple[str, Path], ...], TABLE_AS_PAIRS] = Field(
         (),
-        description="Names of teachers that are sampled on this machine, and their models: a folder, `smollm2`, or a name on the "
-        "Hugging Face Hub. A table, `{wise = '/models/wise'}`.",
+        description="Names of teachers that are sampled on this machine, and their models: a folder, `smollm2`, or a "
+        "name on the Hugging Face Hub. A table, `{wise = '/models/wise'}`.",
     )
     api_key_env_var: str = Field("", description="Name of the environment variable with the API key of the servers.")
     max_concurrent_requests: int = Field(
@@ -60,8 +63,8 @@ class Resources(Settings):
     def local_model(self, teacher: str) -> str:
         """Return the folder or name of the model of a teacher that is sampled here; empty if servers have it.
 
-        Without servers, a teacher that is not one of `local_models` can be a packaged model, a folder, or a model of the
-        Hub by its full name, `owner/model`.
+        Without servers, a teacher that is not one of `local_models` can be a packaged model, a folder, or a model of
+        the Hub by its full name, `owner/model`.
         """
         local_models = {name: str(model) for name, model in self.local_models}
         if teacher in local_models or self.server_urls:
@@ -76,8 +79,8 @@ class Resources(Settings):
             if parts.username or parts.password:
                 # The message does not show the URL, since the part before the @ is a secret.
                 raise HeirloomError(
-                    f"URL {index + 1} of server_urls contains a password. Put it into an environment variable and name that in "
-                    "api_key_env_var."
+                    f"URL {index + 1} of server_urls contains a password. Put it into an environment variable and name "
+                    "that in api_key_env_var."
                 )
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise HeirloomError(f"{server!r} is not a URL. Write it as http://host:port.")

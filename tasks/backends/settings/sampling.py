@@ -14,36 +14,39 @@ SELF_TEACHER = "self"
 
 
 class Sampling(Settings):
-    """`[generate]`: how a model is sampled. Names and meanings of the parameters are vLLM's. Each candidate has its own seed."""
+    """`[generate]`: how a model is sampled. Parameters have vLLM's names and meanings. Each candidate has a seed."""
 
     sampler: Literal["auto", "vllm", "server", "transformers", "ngram", "gaussian-mixture", "vae"] = Field(
         "auto",
-        description="Inference engine for the generation's model: vLLM's engine, a server, transformers, or the toy backend that "
-        "trained it. `auto`: vLLM if installed, else transformers; resolved once a run.",
+        description="Inference engine for the generation's model: vLLM's engine, a server, transformers, or the toy "
+        "backend that trained it. `auto`: vLLM if installed, else transformers; resolved once a run.",
     )
     teacher: str = Field(
         "",
         description="Name of a model that generates the candidates in place of the generation's own: served by "
-        "`resources.server_urls`, or one of `resources.local_models`. Without servers also `smollm2`, a folder, or a name on the "
-        "Hugging Face Hub, `owner/model`.",
+        "`resources.server_urls`, or one of `resources.local_models`. Without servers also `smollm2`, a folder, or a "
+        "name on the Hugging Face Hub, `owner/model`.",
     )
     teachers: tuple[str, ...] = Field(
         (),
-        description="Names of several teachers, with `self` for the generation's own model. Each candidate records its teacher.",
+        description="Names of several teachers, with `self` for the generation's own model. Each candidate records its "
+        "teacher.",
     )
     teacher_routing: Literal["fixed", "reward", "routed"] = Field(
         "fixed",
-        description="Which teacher gets a prompt. `fixed`: that of `teacher_map`, else all equally often. `reward`: every teacher, and "
-        "the filter `best_of` keeps the best completion. `routed`: chosen by the `best_of` scores of earlier generations.",
+        description="Which teacher gets a prompt. `fixed`: that of `teacher_map`, else all equally often. `reward`: "
+        "every teacher, and the filter `best_of` keeps the best completion. `routed`: chosen by the `best_of` scores "
+        "of earlier generations.",
     )
     teacher_map: Annotated[tuple[tuple[str, str], ...], TABLE_AS_PAIRS] = Field(
         (),
-        description="Source of a record, or value of an attribute, and the teacher that gets its prompts, for `teacher_routing = "
-        "'fixed'`: a table, `{letters = 'wise'}`.",
+        description="Source of a record, or value of an attribute, and the teacher that gets its prompts, for "
+        "`teacher_routing = 'fixed'`: a table, `{letters = 'wise'}`.",
     )
     teacher_api: Literal["completions", "chat"] = Field(
         "completions",
-        description="API of teachers on servers: `completions` continues the prompt, `chat` sends it as a user message.",
+        description="API of teachers on servers: `completions` continues the prompt, `chat` sends it as a user "
+        "message.",
     )
     temperature: float = Field(
         1.0, gt=0, description="Sampling temperature. Below 1 sharpens the distribution and loses rare tokens."
@@ -74,7 +77,8 @@ class Sampling(Settings):
     )
     json_schema: str = Field(
         "",
-        description="JSON schema of the completions, as a table or text. One that violates it has finish reason `invalid_json`.",
+        description="JSON schema of the completions, as a table or text. One that violates it has finish reason "
+        "`invalid_json`.",
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Data type of the weights and activations.")
 
@@ -98,7 +102,8 @@ class Sampling(Settings):
         stochastic = [name for name in _SAMPLING_ONLY if getattr(self, name) != fields[name].default]
         if self.beam_width > 1 and stochastic:
             raise HeirloomError(
-                f"beam_width is {self.beam_width}, and a beam search is deterministic. Leave out {', '.join(stochastic)}."
+                f"beam_width is {self.beam_width}, and a beam search is deterministic. Leave out "
+                f"{', '.join(stochastic)}."
             )
         return self
 

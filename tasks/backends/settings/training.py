@@ -14,18 +14,18 @@ class TransformerTraining(Settings):
     backend: Literal["transformer"] = "transformer"
     objective: Literal["lm", "sft", "dpo"] = Field(
         "lm",
-        description="Training objective. `lm`: every token of the records. `sft`: the responses of conversations and of prompted "
-        "records. `dpo`: preferences between two responses.",
+        description="Training objective. `lm`: every token of the records. `sft`: the responses of conversations and "
+        "of prompted records. `dpo`: preferences between two responses.",
     )
     init_from: Literal["scratch", "base", "previous"] = Field(
         "scratch",
-        description="Initial weights. `scratch`: random. `base`: the base model. `previous`: the previous generation's model; "
-        "generation 0 then starts from `base_model` if one is set, else from scratch.",
+        description="Initial weights. `scratch`: random. `base`: the base model. `previous`: the previous generation's "
+        "model; generation 0 then starts from `base_model` if one is set, else from scratch.",
     )
     base_model: str = Field(
         "",
-        description="Base model: a folder, `smollm2` (SmolLM2-135M-Instruct from a Python package), or a name on the Hugging Face "
-        "Hub. Empty: `init_from = 'base'` pre-trains one on the human data, once.",
+        description="Base model: a folder, `smollm2` (SmolLM2-135M-Instruct from a Python package), or a name on the "
+        "Hugging Face Hub. Empty: `init_from = 'base'` pre-trains one on the human data, once.",
     )
     base_max_steps: int = Field(130, ge=1, description="Optimizer steps for pre-training the base model.")
     max_steps: int = Field(260, ge=1, description="Optimizer steps of every training after generation 0.")
@@ -48,7 +48,8 @@ class TransformerTraining(Settings):
     num_attention_heads: int = Field(
         4,
         ge=1,
-        description="Number of attention heads. hidden_size / heads must be a size that vLLM supports: 32, 64, 80, 96, 128, ...",
+        description="Number of attention heads. hidden_size / heads must be a size that vLLM supports: 32, 64, 80, 96, "
+        "128, ...",
     )
     context_length: int = Field(128, ge=16, description="Maximum sequence length in tokens.")
     vocab_size: int = Field(
@@ -58,7 +59,8 @@ class TransformerTraining(Settings):
     packing: bool = Field(True, description="Fill every sequence with records. false: one record a sequence.")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon",
-        description="`muon`: Muon for the weight matrices and AdamW for the rest, for small models. `adamw`: AdamW for everything.",
+        description="`muon`: Muon for the weight matrices and AdamW for the rest, for small models. `adamw`: AdamW for "
+        "everything.",
     )
     learning_rate: float = Field(
         0.02, gt=0, description="Peak learning rate of Muon, or of AdamW with `optimizer = 'adamw'`."
@@ -88,7 +90,8 @@ class TransformerTraining(Settings):
         ge=0,
         lt=1,
         exclude_if=lambda share: not share,
-        description="Dropout on the outputs of attention and feed-forward layers, for models with `o_proj` and `down_proj`.",
+        description="Dropout on the outputs of attention and feed-forward layers, for models with `o_proj` and "
+        "`down_proj`.",
     )
     lora_rank: int = Field(0, ge=0, description="Rank of the LoRA adapter. 0: train all weights.")
     lora_alpha: int = Field(16, gt=0, description="Scale of the LoRA adapter; it is divided by the rank.")
@@ -98,8 +101,8 @@ class TransformerTraining(Settings):
     )
     preference_source: Literal["human", "best-of-k"] = Field(
         "human",
-        description="Source of DPO's pairs. `human`: conversations with a turn of role `rejected`. `best-of-k`: the best and the "
-        "worst candidate of each prompt; generation 0, which has no candidates, then trains with `lm`.",
+        description="Source of DPO's pairs. `human`: conversations with a turn of role `rejected`. `best-of-k`: the "
+        "best and the worst candidate of each prompt; generation 0, which has no candidates, then trains with `lm`.",
     )
     preference_score: Literal["likelihood", "length", "lexical_diversity"] = Field(
         "likelihood", description="Score that ranks the candidates of a prompt."
@@ -128,8 +131,8 @@ class TransformerTraining(Settings):
             (
                 not self.base_model and self.hidden_size % (2 * self.num_attention_heads) != 0,
                 (
-                    f"train.hidden_size is {self.hidden_size}, which must be an even multiple of train.num_attention_heads "
-                    f"({self.num_attention_heads})."
+                    f"train.hidden_size is {self.hidden_size}, which must be an even multiple of "
+                    f"train.num_attention_heads ({self.num_attention_heads})."
                 ),
             ),
             (
@@ -142,11 +145,17 @@ class TransformerTraining(Settings):
             ),
             (
                 bool(self.base_model) and self.init_from == "scratch",
-                "train.base_model is set, but train.init_from is 'scratch'. Set train.init_from to 'base' or 'previous'.",
+                (
+                    "train.base_model is set, but train.init_from is 'scratch'. Set train.init_from "
+                    "to 'base' or 'previous'."
+                ),
             ),
             (
                 lora and self.init_from == "scratch",
-                "train.lora_rank is set, but train.init_from is 'scratch'. Set train.init_from to 'base' or 'previous'.",
+                (
+                    "train.lora_rank is set, but train.init_from is 'scratch'. Set train.init_from "
+                    "to 'base' or 'previous'."
+                ),
             ),
             (
                 self.save_adapter_only and not lora,
@@ -171,15 +180,15 @@ class TransformerTraining(Settings):
             (
                 (lora or dpo) and self.optimizer == "muon",
                 (
-                    "train.optimizer is 'muon', which does not work with LoRA or DPO. Set train.optimizer = 'adamw' and a learning "
-                    "rate for it."
+                    "train.optimizer is 'muon', which does not work with LoRA or DPO. Set train.optimizer = 'adamw' "
+                    "and a learning rate for it."
                 ),
             ),
             (
                 self.optimizer == "adamw" and self.learning_rate >= 0.02,
                 (
-                    f"train.learning_rate is {self.learning_rate}, which is too high for AdamW. Set about 0.001 from scratch, and "
-                    "less from a base model."
+                    f"train.learning_rate is {self.learning_rate}, which is too high for AdamW. Set about 0.001 from "
+                    "scratch, and less from a base model."
                 ),
             ),
         ]

@@ -49,8 +49,8 @@ def train(job: TrainJob[GaussianMixtureTraining], progress: Progress) -> Trainin
     points, human = training_points(corpus)
     if len(points) < max(2, settings.num_components):
         raise HeirloomError(
-            f"train.num_components is {settings.num_components}, which needs {max(2, settings.num_components)} points, but "
-            f"the corpus has {len(points)}. Lower train.num_components, or add points."
+            f"train.num_components is {settings.num_components}, which needs {max(2, settings.num_components)} points, "
+            f"but the corpus has {len(points)}. Lower train.num_components, or add points."
         )
     decimals = _load(job.gen0_model).decimals if job.gen0_model else infer_decimals([*corpus.human, *corpus.synthetic])
     fit = GaussianMixture(

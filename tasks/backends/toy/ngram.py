@@ -1,9 +1,9 @@
 """Word n-gram model with Witten-Bell interpolation. It trains in a second, and collapses within five generations.
 
 At each order the observed continuations get a share of the probability that grows with their number; the rest goes to
-the shorter context, down to a uniform distribution (Witten & Bell 1991, "The zero-frequency problem"). The vocabulary is
-that of generation 0, so that perplexities are comparable; other words count as one unknown word. Tokens are words and
-punctuation with the space before them.
+the shorter context, down to a uniform distribution (Witten & Bell 1991, "The zero-frequency problem"). The vocabulary
+is that of generation 0, so that perplexities are comparable; other words count as one unknown word. Tokens are words
+and punctuation with the space before them.
 """
 
 import json

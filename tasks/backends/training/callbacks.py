@@ -37,8 +37,9 @@ class WeightAveragingCallback(TrainerCallback):
         """Load the mean of the checkpoint if the training resumes. Refuse weights that are sharded by ZeRO stage 3."""
         if any(hasattr(weight, "ds_tensor") for weight in model.parameters()):
             raise HeirloomError(
-                "train.weight_averaging_fraction needs the weights after each step, but ZeRO stage 3 of DeepSpeed shards them. "
-                "Set stage 2 or FSDP in the site's accelerate configuration, or train.weight_averaging_fraction = 0."
+                "train.weight_averaging_fraction needs the weights after each step, but ZeRO stage 3 of DeepSpeed "
+                "shards them. Set stage 2 or FSDP in the site's accelerate configuration, or "
+                "train.weight_averaging_fraction = 0."
             )
         if state.global_step and (mean_file := _file(args, state)).exists():
             self._mean, self._taken = torch.load(mean_file)

@@ -94,7 +94,7 @@ class _Stream:
 
 
 def repeat_by_weight(weights: Sequence[float], rng: random.Random) -> list[int]:
-    """Return the indices of one epoch: each as often as the integer part of its weight, and once more with the rest as probability."""
+    """Return the indices of one epoch: each floor(weight) times, and once more with the rest as probability."""
     indices = []
     for index, weight in enumerate(weights):
         rest, count = math.modf(weight)

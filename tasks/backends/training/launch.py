@@ -31,7 +31,8 @@ def run_accelerate(job: TrainJob[TransformerTraining], progress: Progress) -> Tr
     configuration = job.resources.accelerate_config
     if not Path(configuration).is_file():
         raise HeirloomError(
-            f"resources.accelerate_config is {configuration!r}, which does not exist. Create it with `accelerate config`."
+            f"resources.accelerate_config is {configuration!r}, which does not exist. Create it with `accelerate "
+            "config`."
         )
     job_file, result_file = job.folder / _JOB_FILE, job.folder / _RESULT_FILE
     job_file.write_bytes(pickle.dumps(job))

@@ -1,4 +1,4 @@
-"""Cross-entropy in chunks, so that the logits of a whole step, or of a batch of held-out text, are never in memory at once.
+"""Cross-entropy in chunks, so that the logits of a whole step or batch are never in memory at once.
 
 The logits of a small model are most of the memory traffic of a training step. Loss and gradients of a chunk are
 computed together, while it is in cache. The result equals the plain loss up to rounding.
@@ -16,7 +16,7 @@ _GPU_CHUNK_ROWS = 8192
 
 
 class LlamaWithChunkedLoss(LlamaForCausalLM):
-    """A Llama whose loss is computed in chunks, in training and on held-out text. Without labels it is the plain Llama."""
+    """A Llama whose loss is computed in chunks, in training and evaluation. Without labels it is the plain Llama."""
 
     def __init__(self, config: LlamaConfig) -> None:
         """Build the network. transformers derives the loss type from the class name, so it is set explicitly."""

@@ -30,8 +30,8 @@ def build_model(
     """Return the model to train, in float32, and its tokenizer. With `lora_rank` the model is wrapped by PEFT.
 
     Raises:
-        HeirloomError: the initial model cannot be read, does not fit the settings, or has another tokenizer than that of
-            generation 0.
+        HeirloomError: the initial model cannot be read, does not fit the settings, or has another tokenizer than that
+            of generation 0.
     """
     if initial_weights is None:
         tokenizer = (
@@ -102,13 +102,14 @@ def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError) as error:
         raise HeirloomError(
-            f"Cannot load a model from {model}: {one_line(error)}. Use a folder with config.json and weights, or the name "
-            "of a model on the Hugging Face hub."
+            f"Cannot load a model from {model}: {one_line(error)}. Use a folder with config.json and weights, or the "
+            "name of a model on the Hugging Face hub."
         ) from error
     longest = getattr(network.config, "max_position_embeddings", settings.context_length)
     if settings.context_length > longest:
         raise HeirloomError(
-            f"train.context_length is {settings.context_length}, but the maximum of {model} is {longest} tokens. Lower it."
+            f"train.context_length is {settings.context_length}, but the maximum of {model} is {longest} tokens. Lower "
+            "it."
         )
     if settings.dropout and not _attention_dropout(shape, settings.dropout):
         raise HeirloomError(f"train.dropout is {settings.dropout}, but {model} has no attention dropout. Unset it.")
@@ -148,9 +149,9 @@ def _add_adapter(
         config = LoraConfig.from_pretrained(adapter)
         if (config.r, config.lora_alpha) != (settings.lora_rank, settings.lora_alpha):
             raise HeirloomError(
-                f"train.lora_rank is {settings.lora_rank} and train.lora_alpha is {settings.lora_alpha}, but the adapter "
-                f"{adapter} has {config.r} and {config.lora_alpha}. Use these, or set train.save_adapter_only = false, which "
-                "trains a new adapter."
+                f"train.lora_rank is {settings.lora_rank} and train.lora_alpha is {settings.lora_alpha}, but the "
+                f"adapter {adapter} has {config.r} and {config.lora_alpha}. Use these, or set train.save_adapter_only "
+                "= false, which trains a new adapter."
             )
         config.lora_dropout = settings.dropout
         return PeftModel.from_pretrained(network, adapter, is_trainable=True, config=config)
@@ -178,8 +179,8 @@ def _require_same_tokenizer(
 ) -> None:
     if gen0_model and _tokenizer_hash(tokenizer) != _tokenizer_hash(load_tokenizer(gen0_model)):
         raise HeirloomError(
-            f"Vocabulary mismatch: {initial_weights} has another tokenizer than the model of generation 0, {gen0_model}. All "
-            "models of a run have one vocabulary. Start a new run for another base model."
+            f"Vocabulary mismatch: {initial_weights} has another tokenizer than the model of generation 0, "
+            f"{gen0_model}. All models of a run have one vocabulary. Start a new run for another base model."
         )
 
 

@@ -103,7 +103,8 @@ def build_trainer(
     """Build the trainer for the objective of a job. Checkpoints are written below `job.folder`.
 
     Raises:
-        HeirloomError: the site's accelerate configuration does not fit the settings, or there is too little held-out text.
+        HeirloomError: the site's accelerate configuration does not fit the settings, or there is too little held-out
+            text.
     """
     settings = job.settings
     eval_dataset = eval_blocks(settings, tokenizer, job.eval_texts)
@@ -153,7 +154,8 @@ def build_trainer(
 def force_single_gpu(arguments: TrainingArguments) -> TrainingArguments:
     """Restrict the Trainer of this process to one GPU.
 
-    With several visible GPUs transformers wraps the model in DataParallel and multiplies the batch size by their number.
+    With several visible GPUs transformers wraps the model in DataParallel and multiplies the batch size by their
+    number.
     """
     # The library itself sets the private field like this for models that are split by layers.
     arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001
@@ -288,13 +290,13 @@ def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: i
 
 
 def _require_shardable(settings: TransformerTraining) -> None:
-    """Raise if the accelerate configuration of this process shards the model in a way that the settings do not allow."""
+    """Raise if the accelerate configuration of this process shards the model as the settings do not allow."""
     fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
     if (fsdp or deepspeed) and settings.optimizer == "muon":
         raise HeirloomError(
-            "train.optimizer is 'muon', which needs whole weight matrices, but the site's accelerate configuration shards "
-            "them. Set train.optimizer = 'adamw' and a learning rate for it."
+            "train.optimizer is 'muon', which needs whole weight matrices, but the site's accelerate configuration "
+            "shards them. Set train.optimizer = 'adamw' and a learning rate for it."
         )
     if fsdp and os.environ.get("FSDP_VERSION", "1") == "1":
         raise HeirloomError(
@@ -302,10 +304,12 @@ def _require_shardable(settings: TransformerTraining) -> None:
             "below fsdp_config."
         )
     if fsdp and settings.load_best_model_at_end and os.environ.get("FSDP_STATE_DICT_TYPE") != "FULL_STATE_DICT":
-        # With a sharded state dict the library looks for the best checkpoint before it is written, and loads the previous.
+        # With a sharded state dict the library looks for the best checkpoint before it is written, and loads the
+        # previous.
         raise HeirloomError(
-            "train.load_best_model_at_end needs whole checkpoints, but the site's accelerate configuration writes shards. "
-            "Write `fsdp_state_dict_type: FULL_STATE_DICT` below fsdp_config, or unset train.load_best_model_at_end."
+            "train.load_best_model_at_end needs whole checkpoints, but the site's accelerate configuration writes "
+            "shards. Write `fsdp_state_dict_type: FULL_STATE_DICT` below fsdp_config, or unset "
+            "train.load_best_model_at_end."
         )
 
 
@@ -315,7 +319,8 @@ def _num_processes(settings: TransformerTraining) -> int:
     count = PartialState(cpu=not torch.cuda.is_available()).num_processes
     if settings.batch_size % count:
         raise HeirloomError(
-            f"train.batch_size is {settings.batch_size}, but {count} processes share each batch. Make it a multiple of {count}."
+            f"train.batch_size is {settings.batch_size}, but {count} processes share each batch. Make it a multiple of "
+            f"{count}."
         )
     return count
 

@@ -1,6 +1,7 @@
 """Apply one check that is not about a Python function: a regular expression, SQL, or a function of the user's.
 
-Usage: check.py KIND. Reads `answer.txt` and `check.json` beside it; the last line of the standard output is a JSON report.
+Usage: check.py KIND. Reads `answer.txt` and `check.json` beside it; the last line of the standard output is a JSON
+report.
 """
 
 import collections

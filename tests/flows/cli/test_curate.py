@@ -77,7 +77,8 @@ def test_filters_can_be_added_and_limits_changed(repeated: Path, capsys: pytest.
     filters = set(pq.read_table(out / "decisions.parquet")["filter"].to_pylist())
     assert filters == {"exact", "quality", "minhash", "diversity"}
     with pytest.raises(
-        ValueError, match=r"there is no filter `minhsh`\. Did you mean `minhash`\? Known names: empty, best_of, exact"
+        ValueError,
+        match=r"there is no filter `minhsh`\. Did you mean `minhash`\? Known names: empty, checks, best_of, exact",
     ):
         _curate(repeated, "--filter", "minhsh")
 
