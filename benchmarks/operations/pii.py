@@ -1,9 +1,9 @@
 """Precision and recall of the `pii` filter on sentences with and without personal data, made from a seed.
 
-Addresses and numbers are built from the rules of their kind: examples of phone numbers for each region by libphonenumber,
-bank numbers of each country with their check digits, cards of each network. Sentences are in eleven languages, four of
-them without spaces around an address. Negatives are what is mistaken for personal data: dates, times, versions, section
-numbers, book and order numbers, prices, coordinates, names of image files.
+Addresses and numbers are built from the rules of their kind: examples of phone numbers for each region by
+libphonenumber, bank numbers of each country with their check digits, cards of each network. Sentences are in eleven
+languages, four of them without spaces around an address. Negatives are what is mistaken for personal data: dates,
+times, versions, section numbers, book and order numbers, prices, coordinates, names of image files.
 """
 
 import random

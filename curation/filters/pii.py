@@ -37,7 +37,8 @@ class PiiSettings(Settings):
     )
     region: str | None = Field(
         None,
-        description="country of phone numbers without a country code, as ISO 3166 code; unset finds only numbers with one",
+        description="country of phone numbers without a country code, as ISO 3166 code; unset finds only numbers with "
+        "one",
     )
 
     @field_validator("region")
@@ -331,8 +332,8 @@ def _require_region(region: str) -> None:
     closest = _OTHER_REGION_NAMES.get(name) or (name if name in SUPPORTED_REGIONS else _code_of_country(region))
     suggestion = f" Did you mean `{closest}`?" if closest in SUPPORTED_REGIONS else ""
     raise HeirloomError(
-        f"There is no region `{region}` with phone numbers.{suggestion} Write the ISO 3166 code of a country, such as US, "
-        "GB or DE"
+        f"There is no region `{region}` with phone numbers.{suggestion} Write the ISO 3166 code of a country, such as "
+        "US, GB or DE"
     )
 
 

@@ -74,17 +74,70 @@ _FAMILIES = (
     _Family("count", "how often the letter {k!r} is in the text s", "s", _TEXTS, _LETTERS, lambda s, k: s.count(k)),
     _Family("remove", "the text s without the letter {k!r}", "s", _TEXTS, _LETTERS, lambda s, k: s.replace(k, "")),
     _Family("ends with", "whether the text s ends with {k!r}", "s", _TEXTS, _LETTERS, lambda s, k: s.endswith(k)),
-    _Family("longer", "whether the text s is longer than {k} characters", "s", _TEXTS, (1, 4, 6, 9), lambda s, k: len(s) > k),
+    _Family(
+        "longer", "whether the text s is longer than {k} characters", "s", _TEXTS, (1, 4, 6, 9), lambda s, k: len(s) > k
+    ),
     _Family("first elements", "the first {k} elements of the list", "items", _LISTS, _SMALL, lambda x, k: x[:k]),
-    _Family("add to each", "a list of the numbers in the list, each increased by {k}", "items", _LISTS, (2, 5, 8, 10), lambda x, k: [n + k for n in x]),
-    _Family("above", "a list of the numbers in the list that are greater than {k}", "items", _LISTS, (2, 4, 6, 9), lambda x, k: [n for n in x if n > k]),
-    _Family("multiples", "a list of the numbers in the list that are divisible by {k}", "items", _LISTS, _SMALL, lambda x, k: [n for n in x if n % k == 0]),
-    _Family("occurrences", "how often the number {k} is in the list", "items", _LISTS, (2, 3, 5, 7), lambda x, k: x.count(k)),
-    _Family("index above", "the index of the first number in the list that is greater than {k}, or -1 if there is none", "items", _LISTS, (2, 4, 6, 9), lambda x, k: next((i for i, n in enumerate(x) if n > k), -1)),
-    _Family("starting with", "a list of the words that start with the letter {k!r}", "words", _WORDS, ("a", "b", "s", "t"), lambda x, k: [w for w in x if w.startswith(k)]),
-    _Family("longer words", "a list of the words that are longer than {k} letters", "words", _WORDS, _SMALL, lambda x, k: [w for w in x if len(w) > k]),
-    _Family("containing", "how many of the words contain the letter {k!r}", "words", _WORDS, _LETTERS, lambda x, k: sum(k in w for w in x)),
-)  # fmt: skip
+    _Family(
+        "add to each",
+        "a list of the numbers in the list, each increased by {k}",
+        "items",
+        _LISTS,
+        (2, 5, 8, 10),
+        lambda x, k: [n + k for n in x],
+    ),
+    _Family(
+        "above",
+        "a list of the numbers in the list that are greater than {k}",
+        "items",
+        _LISTS,
+        (2, 4, 6, 9),
+        lambda x, k: [n for n in x if n > k],
+    ),
+    _Family(
+        "multiples",
+        "a list of the numbers in the list that are divisible by {k}",
+        "items",
+        _LISTS,
+        _SMALL,
+        lambda x, k: [n for n in x if n % k == 0],
+    ),
+    _Family(
+        "occurrences", "how often the number {k} is in the list", "items", _LISTS, (2, 3, 5, 7), lambda x, k: x.count(k)
+    ),
+    _Family(
+        "index above",
+        "the index of the first number in the list that is greater than {k}, or -1 if there is none",
+        "items",
+        _LISTS,
+        (2, 4, 6, 9),
+        lambda x, k: next((i for i, n in enumerate(x) if n > k), -1),
+    ),
+    _Family(
+        "starting with",
+        "a list of the words that start with the letter {k!r}",
+        "words",
+        _WORDS,
+        ("a", "b", "s", "t"),
+        lambda x, k: [w for w in x if w.startswith(k)],
+    ),
+    _Family(
+        "longer words",
+        "a list of the words that are longer than {k} letters",
+        "words",
+        _WORDS,
+        _SMALL,
+        lambda x, k: [w for w in x if len(w) > k],
+    ),
+    _Family(
+        "containing",
+        "how many of the words contain the letter {k!r}",
+        "words",
+        _WORDS,
+        _LETTERS,
+        lambda x, k: sum(k in w for w in x),
+    ),
+)
 FAMILIES = tuple(family.name for family in _FAMILIES)
 """Names of the families."""
 CONSTANTS_PER_FAMILY = 4

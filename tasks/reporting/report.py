@@ -126,7 +126,7 @@ def _query(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> dict[st
 
 
 def _continuations(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> QueryTable:
-    """Return the completions of the showcase prompt: a row for each generation, a column for each run in their order."""
+    """Return the completions of the showcase prompt: a row for each generation, a column for each run in order."""
     texts = {(row["run"], row["generation"]): row["text"] for row in _rows(catalog, QUERIES["showcase_completions"])}
     known = {run for run, _ in texts}
     with_texts = [run for run in runs if run in known]

@@ -32,7 +32,8 @@ class TransformerTraining(Settings):
     generation_0_max_steps: int = Field(
         130,
         ge=0,
-        description="Optimizer steps of generation 0, which trains on human text alone. 0: generation 0 is `base_model` as it is.",
+        description="Optimizer steps of generation 0, which trains on human text alone. 0: generation 0 is "
+        "`base_model` as it is.",
     )
     num_epochs: float | None = Field(None, gt=0, description="Passes over the corpus, in place of steps.")
     max_tokens: int | None = Field(None, ge=1, description="Number of training tokens, in place of steps.")
@@ -137,7 +138,10 @@ class TransformerTraining(Settings):
             ),
             (
                 not self.generation_0_max_steps and not self.base_model,
-                "train.generation_0_max_steps is 0, so generation 0 is the base model as it is, but train.base_model is not set.",
+                (
+                    "train.generation_0_max_steps is 0, so generation 0 is the base model as it is, but "
+                    "train.base_model is not set."
+                ),
             ),
             (
                 bool(self.num_epochs and self.max_tokens),
