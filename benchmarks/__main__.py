@@ -23,6 +23,7 @@ MODULES = {
     "operate": "operations.operate",
     "readers": "operations.readers",
     "pii": "operations.pii",
+    "verification": "operations.verification",
     "same_results": "same_results",
     "reproductions": "reproductions.run",
 }
