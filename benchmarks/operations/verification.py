@@ -1,4 +1,4 @@
-"""Judge programs in the sandbox: what is judged right, what gets out, what it costs, and what a known verifier is worth.
+"""Judge programs in the sandbox: what passes, what gets out, what it costs, and what a known verifier is worth.
 
 Needs HumanEval.jsonl.gz in the folder that HEIRLOOM_TEST_DATA names.
 """
@@ -25,7 +25,7 @@ _WRONG = "    return None\n"
 _ADD = PythonTests(entry_point="add", tests="assert add(1, 2) == 3\nassert add(-1, 1) == 0\n")
 _CHEATS = (
     "import os\nos._exit(0)\ndef add(a, b): return 0",
-    "class Any(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\ndef add(a, b): return Any()",
+    "class Any:\n    def __eq__(self, other): return True\ndef add(a, b): return Any()",
     "import builtins\nbuiltins.AssertionError = Exception\ndef add(a, b): return 0",
     'print(\'{"outcome": "passed", "detail": ""}\')\ndef add(a, b): return 0',
     "open('/link/results', 'w').write('\"\"\\n')\ndef add(a, b): return 0",
@@ -80,10 +80,11 @@ def _planted(problems: Sequence[tuple[str, PythonTests]]) -> list[Figure]:
     ]
     kept = [verdict.passed for verdict in _judge(pairs)]
     account = account_for_verifier(kept, is_right.tolist())
+    phi, psi = account.phi.value, account.psi.value
     return [
-        Figure("planted mistakes: share of right solutions kept (phi)", short(account.phi.value), "share", "= 1", account.phi.value == 1),
-        Figure("planted mistakes: share of wrong solutions kept (psi)", short(account.psi.value), "share", "<= 0.02", account.psi.value <= 0.02),
-    ]  # fmt: skip
+        Figure("planted mistakes: share of right solutions kept (phi)", short(phi), "share", "= 1", phi == 1),
+        Figure("planted mistakes: share of wrong solutions kept (psi)", short(psi), "share", "<= 0.02", psi <= 0.02),
+    ]
 
 
 def _interval_coverage() -> Figure:
