@@ -26,11 +26,16 @@ def compare(recipes: Sequence[Recipe], site: Site, name: str = "compare") -> Pat
     if len(set(names)) < len(names):
         raise HeirloomError(f"recipes to compare need different names; found {', '.join(names)}")
     with (
-        open_backends(site.resources, site.synced().store / "logs", map_pieces),
+        open_backends(site.resources, site.synced().store / "logs", map_pieces) as backends,
         ThreadPoolExecutor(len(recipes)) as threads,
     ):
         # The copied context makes each of them a child flow run of this one.
         futures = [threads.submit(copy_context().run, evolve, recipe, site) for recipe in recipes]
-        for future in futures:
-            future.result()
+        try:
+            for future in futures:
+                future.result()
+        except KeyboardInterrupt:
+            # The threads cannot be interrupted. Without their processes they end, and the block can be left.
+            backends.close()
+            raise
     return report(site.store, names, name)

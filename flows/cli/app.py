@@ -4,21 +4,21 @@ Modules of commands import at the top only what declares options. Each command i
 so that help pages and usage errors do not wait for pyarrow, DuckDB, scipy or Prefect.
 """
 
+import contextlib
 import errno
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli import curate, data, query, runs, serve, store, theory
 from flows.cli.help import command_group
+from flows.cli.streams import BROKEN_PIPE_EXIT_CODE, discard_output, output_error
+from flows.orchestration import signals
 
 USAGE_EXIT_CODE = 2
 _DEBUG_VARIABLE = "HEIRLOOM_DEBUG"
-_BROKEN_PIPE_EXIT_CODE = 141
-"""Exit code of a process that SIGPIPE ended, as shells report it."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
 """Errors of the machine that name no file."""
 
@@ -55,20 +55,18 @@ app.add_typer(theory.app, name="theory", rich_help_panel="Theory")
 
 def main() -> None:
     """Run a command. A mistake of the user ends with one sentence and exit code 2; a bug keeps its traceback."""
-    _open_closed_streams()
     from flows.orchestration.environment import configure_environment
 
     configure_environment()
     try:
-        # In this mode typer.Exit does not raise: its code is returned.
-        code = app(standalone_mode=False)
-        sys.stdout.flush()
+        code = _run_command()
+        if lost := output_error():
+            exit_with_error(f"The output of this command was not written: {lost}.", 1)
     except BrokenPipeError:
-        # Python flushes standard output once more at exit, which would print the error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE_EXIT_CODE)
-    except (KeyboardInterrupt, typer.Abort):
-        exit_with_error("Interrupted. Run the same command again to resume.", 130)
+        discard_output()
+        sys.exit(BROKEN_PIPE_EXIT_CODE)
+    except (KeyboardInterrupt, typer.Abort) as interrupt:  # Abort: Ctrl-C or Ctrl-D at a question
+        signals.exit_interrupted(interrupt, _print_error)
     except Exception as error:
         # A usage error is raised before the options are parsed, and has no traceback worth showing.
         usage_error = getattr(error, "format_message", None)
@@ -76,6 +74,8 @@ def main() -> None:
             _exit_with_usage_error(usage_error())
         if os.environ.get(_DEBUG_VARIABLE, "0") != "0":
             raise
+        if isinstance(error, OSError) and (lost := _lost_output()):
+            exit_with_error(f"The output of this command was not written: {lost}.", 1)
         message, code = _describe(error)
         if not message:
             raise
@@ -84,27 +84,39 @@ def main() -> None:
         sys.exit(code)
 
 
-def _open_closed_streams() -> None:
-    """Open standard streams that the caller closed, as `heirloom ... <&- >&-` does, on the null device.
+def _run_command() -> int:
+    """Run the command of the arguments; return its exit code.
 
-    Otherwise the next file that is opened would get the number of the stream, and receive what is printed.
+    Calling `app` would turn an interrupt and a broken pipe into an exit code, without a word.
     """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is `descriptor`
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (open until exit)
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("heirloom", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _lost_output() -> str:
+    """Return why standard output cannot be written; empty if that is not what failed."""
+    with contextlib.suppress(BrokenPipeError):
+        return output_error()
+    return ""
 
 
 def exit_with_error(sentence: str, code: int) -> None:
     """Print one sentence to standard error and exit."""
+    _print_error(sentence)
+    sys.exit(code)
+
+
+def _print_error(sentence: str) -> None:
     is_colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     label = typer.style("heirloom:", fg="red", bold=True) if is_colored else "heirloom:"
-    typer.echo(f"{label} {sentence}", err=True)
-    sys.exit(code)
+    # Standard error can be closed, full, or a terminal that no longer exists.
+    with contextlib.suppress(OSError):
+        typer.echo(f"{label} {sentence}", err=True)
 
 
 def _exit_with_usage_error(message: str) -> None:

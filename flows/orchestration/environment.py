@@ -1,7 +1,12 @@
 """Set the environment variables that libraries read at import, and forward our log records to Prefect."""
 
+import atexit
+import contextlib
 import logging
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 HEARTBEAT_SECONDS = 30
 """Interval between heartbeats of a flow run on a persistent server. deploy/automations.py marks a run as crashed after
@@ -15,6 +20,8 @@ _NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine, for which no proxy is asked."""
 _IDLE_SERVICES = ("TASK_RUN_RECORDER", "EVENT_PERSISTER", "EVENT_LOGGER", "TRIGGERS")
 """Services of a Prefect server that only its user interface and automations need."""
 
@@ -35,6 +42,10 @@ def configure_environment() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _bypass_proxy_for_loopback()
+    _provide_prefect_home()
+    # Child processes do not import modules from the working folder, where a file can be named queue.py or prefect.py.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     if os.environ.get("PREFECT_API_URL"):
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", ",".join(PACKAGES))
@@ -45,6 +56,29 @@ def configure_environment() -> None:
     # The temporary server has no user interface, and with these writers SQLite can stay locked for a minute.
     for service in _IDLE_SERVICES:
         os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+
+
+def _bypass_proxy_for_loopback() -> None:
+    """Add this machine to NO_PROXY: Prefect's temporary server and vLLM's server listen here, and no proxy reaches them."""
+    existing = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = [name for name in existing.split(",") if name.strip()]
+    names += [name for name in _LOOPBACK if name not in names]
+    # Libraries read one or the other, and most prefer the lower case.
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
+
+
+def _provide_prefect_home() -> None:
+    """Give Prefect a temporary folder if there is no home folder, or one that is read-only, as in many containers."""
+    if "PREFECT_HOME" in os.environ:
+        return
+    with contextlib.suppress(RuntimeError):  # raised where the system knows no home of this user
+        folder = Path.home() / ".prefect"
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if os.access(existing, os.W_OK | os.X_OK):
+            return
+    folder = Path(tempfile.mkdtemp(prefix="heirloom-prefect-"))
+    os.environ["PREFECT_HOME"] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def forward_logs() -> None:

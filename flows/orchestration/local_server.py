@@ -1,29 +1,32 @@
 """Start a temporary Prefect server for one command if `PREFECT_API_URL` is unset, and stop it with the command."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from storage.artifacts.provenance import redact_arguments
+from tasks.backends.processes import SOURCE_ROOT
 
 _HOST = "127.0.0.1"
-_SHUTDOWN_SECONDS = 60
+_RESPONSE_SECONDS = 10
 
 
 def require_server() -> str:
     """Return the address of the configured Prefect server.
 
     Raises:
-        HeirloomError: `PREFECT_API_URL` is unset.
+        HeirloomError: `PREFECT_API_URL` is unset, or no server responds there.
     """
     from prefect.settings import PREFECT_API_URL
 
     if address := PREFECT_API_URL.value():
+        _check_server(str(address))
         return str(address)
     raise HeirloomError(
         "PREFECT_API_URL is not set, and served flows need a server that outlives this command. Start one with "
@@ -31,19 +34,21 @@ def require_server() -> str:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def prefect_server() -> Iterator[None]:
     """Use the configured Prefect server, or start a temporary one that stops when this process ends.
 
     Import heavy modules inside the block: the server starts in the background and the first flow waits for it.
 
     Raises:
-        HeirloomError: the temporary server exited before the block was left.
+        HeirloomError: no server responds at the configured address, or the temporary server exited before the block
+            was left.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    if PREFECT_API_URL.value():
+    if address := PREFECT_API_URL.value():
+        _check_server(str(address))
         yield
         return
     # Bind the socket first, so that early connections queue until uvicorn accepts them.
@@ -67,12 +72,27 @@ def prefect_server() -> Iterator[None]:
         ) from error
 
 
+def _check_server(address: str) -> None:
+    """Check that a Prefect server responds; without this, each call of the client would be repeated for minutes.
+
+    Raises:
+        HeirloomError: there is no response.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(httpx_settings={"timeout": _RESPONSE_SECONDS}, sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        shown = redact_arguments([address])[0]
+        raise HeirloomError(
+            f"The Prefect server at {shown}, which PREFECT_API_URL names, does not respond: "
+            f"{str(error).partition(chr(10))[0] or type(error).__name__}. Start it, or unset PREFECT_API_URL to use a "
+            "temporary server."
+        ) from error
+
+
 def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a server on `listener`, and a shell that stops the server when this process is gone, even by SIGKILL."""
-    program = (
-        "import socket, uvicorn; uvicorn.Server(uvicorn.Config('prefect.server.api.server:create_app', factory=True, "
-        f"log_level='error')).run([socket.socket(fileno={listener.fileno()})])"
-    )
+    """Start a server on `listener` that ends when this process does, even by SIGKILL."""
     environment = os.environ | {
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
@@ -80,31 +100,38 @@ def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
     }
     if "PREFECT_API_DATABASE_CONNECTION_URL" not in environment:
         environment.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", _database_url())
+    # Reading from the pipe returns once its write end is closed, which the kernel does however this process ends.
+    parent_alive, _ = os.pipe()
+    program = (
+        f"import sys; sys.path.insert(0, {str(SOURCE_ROOT)!r}); "
+        "from flows.orchestration.server_process import serve; "
+        f"serve({listener.fileno()}, {parent_alive})"
+    )
     server = subprocess.Popen(  # noqa: S603  (the command line is built here)
-        [sys.executable, "-c", program],
+        # A session of its own, so that Ctrl-C ends the flows first; -P, since the working folder may contain a prefect.py.
+        [sys.executable, "-P", "-c", program],
         env=environment,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        pass_fds=[listener.fileno()],
-    )
-    # `read` returns when the write end of the pipe closes, which the kernel does however this process ends. SIGTERM
-    # comes first and SIGKILL only after a minute: killing the server mid-migration would corrupt its SQLite database.
-    stop = (
-        f"kill {server.pid}; for _ in $(seq {_SHUTDOWN_SECONDS}); do kill -0 {server.pid} || exit; sleep 1; done; "
-        f"kill -9 {server.pid}"
-    )
-    read_end, _ = os.pipe()
-    subprocess.Popen(  # noqa: S603  (contains only a process id)
-        ["sh", "-c", f"read _; {stop}"],  # noqa: S607
-        stdin=read_end,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        pass_fds=[listener.fileno(), parent_alive],
         start_new_session=True,
     )
-    os.close(read_end)
+    os.close(parent_alive)
     return server
 
 
 def _database_url() -> str:
-    """Return a database per Prefect version: a server refuses a database that a newer version has migrated."""
+    """Return a database per Prefect version: a server refuses a database that a newer version has migrated.
+
+    Raises:
+        HeirloomError: the folder for it cannot be written.
+    """
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    with contextlib.suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise HeirloomError(
+            f"The temporary Prefect server keeps its database in {home}, which cannot be written. "
+            "Set PREFECT_HOME to a folder that can be written."
+        )
     return f"sqlite+aiosqlite:///{home}/heirloom-prefect-{version('prefect')}.db"

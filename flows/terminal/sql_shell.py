@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.orchestration.signals import own_interrupts
 from flows.terminal.console import console, table
 from flows.terminal.query_output import print_result
 from heirloom.errors import HeirloomError, did_you_mean
@@ -90,6 +91,11 @@ def run_shell(session: SqlSession, history: Path) -> None:
         session: the store.
         history: file that keeps the statements between sessions.
     """
+    with own_interrupts():
+        _read_statements(session, history)
+
+
+def _read_statements(session: SqlSession, history: Path) -> None:
     _set_up_readline(session, history)
     console.print("[dim]SQL on the store, read-only. .help shows the commands, Ctrl-D exits.[/]")
     statement = ""

@@ -36,20 +36,46 @@ def parallel_map(function: Callable[[_Item], _Result], items: Iterable[_Item]) -
     if not first_parallel:
         return
     num_workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(
+    executor = ProcessPoolExecutor(
         num_workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_exit_with_parent,
         initargs=(os.getpid(),),
-    ) as executor:
+    )
+    try:
         pending: deque[Future[_Result]] = deque()
         # Submitting starts the workers.
-        with _hidden_main_module():
+        with _hidden_main_module(), _blocked_interrupts():
             pending.append(executor.submit(function, first_parallel[0]))
             pending.extend(executor.submit(function, item) for item in islice(remaining, num_workers))
         while pending:
             yield pending.popleft().result()
             pending.extend(executor.submit(function, item) for item in islice(remaining, 1))
+    except BaseException:
+        # Also if the caller stops early. Leaving the executor would wait for all submitted items.
+        _kill_workers(executor)
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _kill_workers(executor: ProcessPoolExecutor) -> None:
+    # The executor has no public method for this before Python 3.14 (`kill_workers`).
+    for process in list((executor._processes or {}).values()):  # noqa: SLF001
+        process.kill()
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Start processes with SIGINT blocked: one that is interrupted during its imports would print a traceback.
+
+    This process still receives it, in another thread or afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ So one definition of a stage serves a run with a Prefect server, `heirloom run` 
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -20,6 +21,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
+
+_MAX_PARAMETER_BYTES = 262_144
+"""JSON of all parameters of a flow run that is recorded in full. A server refuses twice as much."""
+_MAX_VALUE_BYTES = 2048
+"""JSON of one value that stays when the parameters together are too large."""
+_MAX_ENTRIES = 64
+"""Entries of an object or list that are looked at one by one when the parameters are too large."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,9 +64,15 @@ def flow(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        prefect_flow = prefect.flow(
-            name=name, flow_run_name=flow_run_name, validate_parameters=validate_parameters, persist_result=False
-        )(function)
+        build_flow = functools.partial(
+            _RecordedFlow,
+            function,
+            name=name,
+            flow_run_name=flow_run_name,
+            validate_parameters=validate_parameters,
+            persist_result=False,
+        )
+        prefect_flow = build_flow()
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -67,6 +81,7 @@ def flow(
             return prefect_flow(*args, **kwargs)
 
         call.flow = prefect_flow  # type: ignore[attr-defined]
+        call.build_flow = build_flow  # type: ignore[attr-defined]
         return call
 
     return decorate
@@ -76,8 +91,47 @@ def with_task_runner(flow_function: Callable[P, R], runner: TaskRunner[Any]) -> 
     """Return a `@flow` function whose submitted tasks use another task runner; unchanged inside `without_prefect()`."""
     if _prefect_disabled.get():
         return flow_function
-    configured: Callable[P, R] = flow_function.flow.with_options(task_runner=runner)  # type: ignore[attr-defined]
+    # `Flow.with_options` would return a flow of Prefect's own class.
+    configured: Callable[P, R] = flow_function.build_flow(task_runner=runner)  # type: ignore[attr-defined]
     return configured
+
+
+class _RecordedFlow(prefect.Flow[P, R]):
+    """A flow that runs with its arguments, and records them on the server as far as the server accepts them.
+
+    A server refuses a flow run whose parameters have more than 512 KiB as JSON. The recorded ones are only shown: what a
+    run did is in its `run.json`.
+    """
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as JSON values, with a note in place of each value that is too large."""
+        values = super().serialize_parameters(parameters)
+        if _json_bytes(values) <= _MAX_PARAMETER_BYTES:
+            return values
+        shortened = {name: _shorten(value) for name, value in values.items()}
+        if _json_bytes(shortened) <= _MAX_PARAMETER_BYTES:
+            return shortened
+        return {name: _note(value) for name, value in values.items()}
+
+
+def _shorten(value: object) -> object:
+    """Return a JSON value with a note in place of each part that is too large."""
+    if _json_bytes(value) <= _MAX_VALUE_BYTES:
+        return value
+    if isinstance(value, dict) and len(value) <= _MAX_ENTRIES:
+        return {key: _shorten(entry) for key, entry in value.items()}
+    if isinstance(value, list) and len(value) <= _MAX_ENTRIES:
+        return [_shorten(entry) for entry in value]
+    return _note(value)
+
+
+def _note(value: object) -> str:
+    entries = f"{len(value):,} entries, " if isinstance(value, dict | list) else ""
+    return f"({entries}{_json_bytes(value):,} bytes, not recorded here)"
+
+
+def _json_bytes(value: object) -> int:
+    return len(json.dumps(value, default=str).encode())
 
 
 def without_prefect() -> contextlib.AbstractContextManager[None]:

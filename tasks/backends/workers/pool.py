@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.backends.settings.resources import Resources
-from tasks.backends.workers.process import Worker
+from tasks.backends.workers.process import Worker, WorkerError
 
 _SAMPLING_ONLY = ("vllm_engine", "server")
 """Backend modules that only sample. All others train too, and are limited by `num_train_workers`."""
@@ -32,6 +32,7 @@ class WorkerPool:
     _idle: list[_IdleWorker] = field(default_factory=list)
     _workers: list[Worker] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _closed: bool = False
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -56,7 +57,11 @@ class WorkerPool:
 
     @contextlib.contextmanager
     def lease_many(self, module: str, model: Path | None, max_workers: int) -> Iterator[list[Worker]]:
-        """Lease one worker, after waiting for it, and up to `max_workers` if more are free."""
+        """Lease one worker, after waiting for it, and up to `max_workers` if more are free.
+
+        Raises:
+            WorkerError: the pool is closed.
+        """
         with self._changed:
             while (worker := self._take(module, model)) is None:
                 self._changed.wait()
@@ -78,15 +83,19 @@ class WorkerPool:
                 self._idle.append(_IdleWorker(self._start(module), None))
 
     def close(self) -> None:
-        """Kill every worker, including those that are leased."""
+        """Kill every worker, including those that are leased; a thread that waits for one gets an error."""
         with self._changed:
+            self._closed = True
             for worker in self._workers:
                 worker.close()
             self._idle.clear()
             self._workers.clear()
+            self._changed.notify_all()
 
     def _take(self, module: str, model: Path | None) -> Worker | None:
         """Return an idle worker or a new one; None if the limit is reached. The caller holds the lock."""
+        if self._closed:
+            raise WorkerError(f"The {module} process was not started, since the command is ending.")
         self._workers = [worker for worker in self._workers if worker.alive]
         self._idle = [entry for entry in self._idle if entry.worker.alive]
         candidates = [entry for entry in self._idle if entry.worker.module == module]

@@ -1,5 +1,10 @@
+import json
+import re
+
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.orchestration.prefect import (
     _prefect_disabled,
@@ -8,6 +13,7 @@ from tasks.orchestration.prefect import (
     has_persistent_server,
     in_flow_run,
     task,
+    with_task_runner,
     without_prefect,
 )
 
@@ -103,3 +109,37 @@ def test_a_server_is_persistent_unless_it_is_ephemeral_or_prefect_is_disabled() 
         assert not sees_persistent_server("anna")
     with without_prefect():
         assert not sees_persistent_server("anna")
+
+
+@flow(name="large-flow", flow_run_name="{name}", validate_parameters=False)
+def recorded_parameters(name: str, recipe: dict[str, object], texts: list[str]) -> tuple[int, dict[str, object]]:
+    """Return the number of texts that the flow received, and the parameters that the server has."""
+    context = FlowRunContext.get()
+    assert name and context and context.flow_run
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(context.flow_run.id)
+    return len(texts), {"recipe": run.parameters["recipe"], "texts": run.parameters["texts"], "given": recipe}
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("runner", [None, ThreadPoolTaskRunner(max_workers=1)])
+def test_a_flow_runs_with_parameters_that_the_server_refuses_and_records_the_small_ones(
+    runner: ThreadPoolTaskRunner | None,
+) -> None:
+    personas = [f"a person number {number} who lives in a town by the river" for number in range(12_000)]
+    given = {"seed": 3, "prompts": {"template_name": "persona", "attributes": {"persona": personas}}}
+    call = with_task_runner(recorded_parameters, runner) if runner else recorded_parameters
+    count, recorded = call("large", given, personas)
+    assert count == 12_000
+    assert recorded["given"] == given
+    note = r"\(12,000 entries, \d\d\d,\d\d\d bytes, not recorded here\)"
+    assert re.fullmatch(note, str(recorded["texts"]))
+    prompts = {"template_name": "persona", "attributes": {"persona": recorded["texts"]}}
+    assert recorded["recipe"] == {"seed": 3, "prompts": prompts}
+
+
+@pytest.mark.parametrize("value", [{f"key {number}": "v" * 50 for number in range(40_000)}, ["x" * 300_000] * 3])
+def test_recorded_parameters_are_bounded_whatever_their_shape(value: object) -> None:
+    recorded = recorded_parameters.flow.serialize_parameters({"name": "large", "recipe": value})  # type: ignore[attr-defined]
+    assert len(json.dumps(recorded)) < 300_000
+    assert recorded["name"] == "large" or "not recorded" in recorded["name"]
