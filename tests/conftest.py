@@ -16,6 +16,7 @@ from curation.splitting import IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from storage.artifacts.provenance import provenance
+from heirloom.commands import GivenStore, remember_store
 from storage.remote.s3 import Bucket, _client
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
@@ -63,6 +64,12 @@ def prefect_free_environment() -> dict[str, str]:
 def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A home for the servers that commands start, so that what this machine's Prefect remembers plays no part."""
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(autouse=True)
+def _no_given_store() -> None:
+    """Suggestions name no store that another test's command line named."""
+    remember_store(GivenStore())
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def curate(
     from tasks.curation.standalone import curate_corpus
 
     names = order_filters([*_DEFAULT_FILTERS, *(filters or [])])
-    settings = validate_settings(CurateSettings, apply_overrides({"filters": names}, changes or []))
+    settings = validate_settings(CurateSettings, apply_overrides({"filters": names}, changes or [], CurateSettings))
     started = time.monotonic()
     was_finished = (out / "_manifest.json").exists()
     with ProgressPanel(console, {}):

@@ -1,12 +1,12 @@
 """Commands that ingest human text and evaluation sets."""
 
-import shlex
 from typing import Annotated
 
 import typer
 
 from flows.cli.help import command
 from flows.cli.options import SiteFile, Store
+from heirloom.commands import suggest
 
 app = typer.Typer()
 
@@ -39,7 +39,9 @@ def ingest(
     from flows.terminal.console import console
     from flows.terminal.progress import flow_session
 
-    chosen = validate_settings(IngestSettings, apply_overrides({"text_column": text_column}, settings or []))
+    chosen = validate_settings(
+        IngestSettings, apply_overrides({"text_column": text_column}, settings or [], IngestSettings)
+    )
     chosen_site = load_site(site, store)
     with flow_session():
         from flows.ingest import conversation_shapes, rejection_reasons, unread_columns
@@ -61,8 +63,7 @@ def ingest(
     if num_columns > len(rows_by_column):
         console.print(f"  {num_columns - len(rows_by_column):,} more columns were not read", markup=False)
     console.print(
-        f"Details: heirloom sql --store {shlex.quote(str(chosen_site.store))} "
-        '"select filter, reason, count(*) from rejected_documents group by all"',
+        "Details: " + suggest("sql", "select filter, reason, count(*) from rejected_documents group by all"),
         markup=False,
         soft_wrap=True,
     )
@@ -87,7 +88,9 @@ def add_eval_set(
     from flows.terminal.console import console
     from flows.terminal.progress import flow_session
 
-    chosen = validate_settings(EvalSetSettings, apply_overrides({"text_column": text_column}, settings or []))
+    chosen = validate_settings(
+        EvalSetSettings, apply_overrides({"text_column": text_column}, settings or [], EvalSetSettings)
+    )
     chosen_site = load_site(site, store)
     with flow_session():
         from flows.ingest import add_eval_set as add_eval_set_flow

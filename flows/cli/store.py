@@ -9,6 +9,7 @@ import typer
 
 from flows.cli.help import command
 from flows.cli.options import RunName, Set, Store, Yes, existing_store
+from heirloom.commands import suggest
 
 app = typer.Typer()
 
@@ -87,7 +88,7 @@ def fork(
     source = Run(existing_store(store), run)
     _require_local_store(source.root, "fork a run")
     before = source.recipe()
-    changed = apply_overrides({**source.recipe(), "name": name}, changes or [])
+    changed = apply_overrides({**source.recipe(), "name": name}, changes or [], Recipe)
     recipe = validate_settings(Recipe, changed).resolve_auto(stored=before)
     if name in shipped_recipes():
         raise HeirloomError(f"`--name {name}` is the name of a shipped recipe. Choose another name for the fork.")
@@ -108,7 +109,7 @@ def fork(
             f"would run. Raise it, as in `--set num_generations={generation + 3}`."
         )
     fork_run(source, generation, name, recipe.model_dump(mode="json"))
-    _print(f"{name} has generations 0 to {generation} of {run}. Continue with: heirloom run {name}")
+    _print(f"{name} has generations 0 to {generation} of {run}. Continue with: {suggest('run', name)}")
 
 
 @command(app, panel="Store", example="heirloom gc --keep-models 2\nheirloom gc --keep-models 2 --yes")

@@ -3,12 +3,14 @@
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from flows.config.site import Site
+from heirloom.commands import GivenStore, remember_store
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.provenance import redact_arguments
 from storage.remote.mirror import mirror_path
@@ -47,14 +49,14 @@ def load_recipe(source: str, overrides: Sequence[str] = (), store: Path | None =
 
     path = Path(source)
     run_names = [run.name for run in runs(store)] if store else []
-    is_renamed = source in shipped_recipes() and apply_overrides({}, overrides).get("name", source) != source
+    is_renamed = source in shipped_recipes() and apply_overrides({}, overrides, Recipe).get("name", source) != source
     if store and source in run_names and not path.is_file() and not is_renamed:
-        return validate_settings(Recipe, apply_overrides(Run(store, source).recipe(), overrides))
+        return validate_settings(Recipe, apply_overrides(Run(store, source).recipe(), overrides, Recipe))
     if not path.suffix and not path.exists():
         path = _SHIPPED / f"{source}.toml"
     if not path.is_file():
         raise HeirloomError(_unknown_recipe(source, store, run_names))
-    return validate_settings(Recipe, apply_overrides(_read_toml(path), overrides))
+    return validate_settings(Recipe, apply_overrides(_read_toml(path), overrides, Recipe))
 
 
 def shipped_recipes() -> list[str]:
@@ -75,6 +77,8 @@ def load_site(source: str | None, store: str | None) -> Site:
     if source and not Path(source).is_file():
         raise HeirloomError(f"Site file {source} does not exist. `--site` expects the path of a TOML file.")
     site = validate_settings(Site, _read_toml(Path(source)) if source else {})
+    site_store = site.store_url or str(site.store) if source else ""
+    remember_store(GivenStore(site_file=source or "", store=store or "", site_store=site_store))
     if not store:
         return site
     if store.startswith(SCHEME):
@@ -82,10 +86,13 @@ def load_site(source: str | None, store: str | None) -> Site:
     return site.model_copy(update={"store": Path(store), "store_url": ""})
 
 
-def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(
+    values: dict[str, Any], overrides: Sequence[str], model: type[BaseModel] | None = None
+) -> dict[str, Any]:
     """Set each `table.key=value` in `values`, in place, and return it.
 
-    Values are TOML; text that is not TOML is taken as a string.
+    Values are TOML; text that is not TOML is taken as a string. A key of `model` that takes text gets what was typed,
+    even if it looks like a number or a date: `name=2024-01-01`.
 
     Raises:
         HeirloomError: an override without a value, or with a path through a key that is not a table.
@@ -102,7 +109,10 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
                 raise HeirloomError(
                     f"`--set {override}`: `{name}` is a value, not a table. Set it as `--set {name}=VALUE`."
                 )
-        target[key] = _parse_value(raw.strip())
+        value = _parse_value(raw.strip())
+        if model and not isinstance(value, str | list | dict) and _takes_only_text(model, (*tables, key)):
+            value = raw.strip()
+        target[key] = value
     return values
 
 
@@ -150,12 +160,21 @@ def _explain(details: "ErrorDetails", model: type[BaseModel] | None) -> str:
         return f"`{key}` is {tag!r}, expected {expected}.{suggestion}"
     if details["msg"].startswith(_MESSAGE_PREFIXES):
         rule = message.partition(" should ")[2]
-        return f"`{key}` should {rule}{f', found {found}' if found else ''}."
+        return f"`{key}` should {rule}{f', found {found}' if found else ''}.{_quotes_advice(details)}"
     # Many validators name the key and the value themselves.
     message = message.rstrip(".")
     subject = "" if key in message else f"`{key}`: "
     value = f" (found {found})" if found and str(details["input"]) not in message else ""
     return _sentence(f"{subject}{message}{value}")
+
+
+def _quotes_advice(details: "ErrorDetails") -> str:
+    """Return the advice to write a number, truth value or date as text, where text is expected."""
+    value = details["input"]
+    if details["type"] != "string_type" or not isinstance(value, int | float | date | time):
+        return ""
+    written = str(value).lower() if isinstance(value, bool) else str(value)
+    return f' Write it in quotes: `{details["loc"][-1]} = "{written}"`.'
 
 
 def _walk(location: Location, model: type[BaseModel] | None) -> tuple[Location, list[type[BaseModel]]]:
@@ -174,6 +193,15 @@ def _walk(location: Location, model: type[BaseModel] | None) -> tuple[Location, 
             fields = [choice.model_fields[part] for choice in choices if part in choice.model_fields]
             choices = [inner for field in fields for inner in _models_in(field.annotation)]
     return tuple(written), choices
+
+
+def _takes_only_text(model: type[BaseModel], path: Location) -> bool:
+    """Whether a key takes text, and no number, truth value or date."""
+    *tables, name = path
+    _, choices = _walk(tuple(tables), model)
+    annotations = [choice.model_fields[str(name)].annotation for choice in choices if name in choice.model_fields]
+    types = {alternative for annotation in annotations for alternative in (get_args(annotation) or (annotation,))}
+    return str in types and types <= {str, type(None)}
 
 
 def _suggest_key(location: Location, model: type[BaseModel] | None) -> str:

@@ -1,7 +1,6 @@
 """Print the recipes before a run, and the outcome after it as one table."""
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from flows.config.recipe import Recipe
 from flows.terminal.console import table
+from heirloom.commands import suggest
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
 from tasks.backends import TransformerTraining
@@ -84,8 +84,7 @@ def print_summary(console: Console, store: Path, folder: Path, seconds: Mapping[
         console.print(f"[dim]time, all runs together: {shown}[/]")
     console.print(f"report    {folder / 'report.html'}", markup=False, soft_wrap=True)
     console.print(
-        f"try next  heirloom sql --store {shlex.quote(str(store))} "
-        '"select generation, origin, count(*) from corpus group by all order by all"',
+        "try next  " + suggest("sql", "select generation, origin, count(*) from corpus group by all order by all"),
         markup=False,
         soft_wrap=True,
     )
@@ -106,7 +105,11 @@ def print_eval_exposure(console: Console, store: Path, dataset: str, name: str) 
         console.print(f"No record in the store overlaps with {name}.")
         return
     console.print(exposures)
-    console.print("These overlapped with it before it was added. Show them again with: heirloom query eval_exposure")
+    console.print(
+        f"These overlapped with it before it was added. Show them again with: {suggest('query', 'eval_exposure')}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _training_length(recipe: Recipe) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.terminal.console import format_bytes, table
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, read_table
 from storage.files import folder_size
@@ -44,7 +45,7 @@ def show_runs(console: Console, root: Path) -> None:
             format_bytes(folder_size(run.folder)),
         )
     if not rows.rows:
-        raise HeirloomError(f"There is no run in {root}. Start one with `heirloom run RECIPE`.")
+        raise HeirloomError(f"There is no run in {root}. Start one with `{suggest('run', 'RECIPE')}`.")
     console.print(rows)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError, one_line
 
 _ROW_GROUP = 16_384
@@ -68,4 +69,4 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise
     except (pa.ArrowInvalid, OSError) as error:
         reason = one_line(error).rstrip(".")
-        raise DamagedError(f"{path} is damaged ({reason}). To check the whole store: heirloom verify") from error
+        raise DamagedError(f"{path} is damaged ({reason}). To check the whole store: {suggest('verify')}") from error

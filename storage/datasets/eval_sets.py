@@ -9,6 +9,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, load_artifact
 from storage.artifacts.schemas import EVAL_EXPOSURES, HUMAN_RECORDS, REJECTED_DOCUMENTS
@@ -53,8 +54,8 @@ def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:
         known = list_eval_sets(root, dataset)
         raise ArtifactMissingError(
             f"There is no eval set {name!r} of {dataset}.{did_you_mean(name, known)} Eval sets: "
-            f"{', '.join(known) or 'none yet'}. To add it: heirloom add-eval-set SOURCE --dataset {dataset} --name "
-            f"{name}"
+            f"{', '.join(known) or 'none yet'}. "
+            f"To add it: {suggest('add-eval-set', 'SOURCE', '--dataset', dataset, '--name', name)}"
         )
     return load_artifact(folder)
 

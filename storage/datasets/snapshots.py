@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from heirloom.commands import suggest
 from heirloom.errors import did_you_mean
 from storage.artifacts.artifact import ArtifactMissingError
 
@@ -23,6 +24,6 @@ def newest_snapshot(root: Path, name: str) -> int:
         known = sorted(path.name for path in (root / "human").glob("*"))
         raise ArtifactMissingError(
             f"There is no dataset {name!r} in {root}.{did_you_mean(name, known)} Datasets: "
-            f"{', '.join(known) or 'none yet'}. To add it: heirloom ingest SOURCE --name {name}"
+            f"{', '.join(known) or 'none yet'}. To add it: {suggest('ingest', 'SOURCE', '--name', name)}"
         )
     return max(numbers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pyarrow as pa
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.parquet_io import write_parquet
 from storage.export.croissant import croissant
@@ -83,7 +84,7 @@ def _select_generation(catalog: "duckdb.DuckDBPyConnection", run: str, generatio
     rows = catalog.execute("select distinct generation from corpus order by 1").fetchall()
     available = [int(number) for (number,) in rows]
     if not available:
-        raise HeirloomError(f"Run {run} has no corpus yet. To continue it: heirloom run {run}")
+        raise HeirloomError(f"Run {run} has no corpus yet. To continue it: {suggest('run', run)}")
     if generation is None:
         return available[-1]
     if generation not in available:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Manifest, load_artifact, read_manifest
 from storage.artifacts.model_files import ADAPTER_CONFIG, BASE_MODEL_KEY, ensure_loadable
@@ -63,7 +64,8 @@ def export_model(root: Path, run_name: str, generation: int | None, out: Path | 
     newest = last_accepted_generation(run)
     if newest is None or (generation or 0) > newest:
         raise HeirloomError(
-            f"Run {run_name} has no model of generation {generation or 0} yet. To continue it: heirloom run {run_name}"
+            f"Run {run_name} has no model of generation {generation or 0} yet. "
+            f"To continue it: {suggest('run', run_name)}"
         )
     generation = newest if generation is None else generation
     model = load_artifact(accepted_until(run, generation)[-1].folder / "model")

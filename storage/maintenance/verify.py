@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, Manifest, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files
@@ -98,7 +99,11 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
         return _ArtifactCheck(folder, None, 0, 0, [reason if "upgrade" in reason else f"{reason}; {remedy}"])
     if (folder / PENDING_MANIFEST).exists():
         return _ArtifactCheck(
-            folder, manifest, 0, 0, [f"{folder} is partly rewritten; run heirloom erase --redact-files again"]
+            folder,
+            manifest,
+            0,
+            0,
+            [f"{folder} is partly rewritten; repeat `{suggest('erase', 'IDS', '--redact-files')}`"],
         )
     absent = removed_weight_files(folder)
     whole = [name for name in listed if name not in absent]
@@ -205,5 +210,5 @@ def _fingerprint(folder: Path) -> str:
 
 def _remedy(folder: Path) -> str:
     human = is_human(folder)
-    command = "heirloom ingest with the same documents" if human else f"heirloom run {folder.parts[-4]}"
+    command = "heirloom ingest with the same documents" if human else suggest("run", folder.parts[-4])
     return f"restore it from a copy, or remove {folder} and let {command} create it again"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError, did_you_mean
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def bind(catalog: "duckdb.DuckDBPyConnection", name: str, arguments: Sequence[st
     """
     names = parameters(name)
     if len(arguments) != len(names):
-        usage = " ".join([name, *(parameter.upper() for parameter in names)])
+        usage = [name, *(parameter.upper() for parameter in names)]
         expected = f"{len(names) or 'no'} argument{'s' * (len(names) != 1)}"
-        raise HeirloomError(f"{name} takes {expected}, found {len(arguments)}. Usage: heirloom query {usage}")
+        raise HeirloomError(f"{name} takes {expected}, found {len(arguments)}. Usage: {suggest('query', *usage)}")
     for parameter, value in zip(names, arguments, strict=True):
         kind = parameter.rpartition("_")[2]
         if not catalog.execute(_LOOKUPS[kind], {"value": value}).fetchall():
@@ -81,4 +82,4 @@ def _hint(catalog: "duckdb.DuckDBPyConnection", kind: str, value: str) -> str:
     if kind == "run":
         names = [name for (name,) in catalog.execute("select run from runs").fetchall()]
         return f"{did_you_mean(value, names)} Runs: {', '.join(names) or 'none'}"
-    return ' To list ids: heirloom sql "select id, source from records limit 20"'
+    return f" To list ids: {suggest('sql', 'select id, source from records limit 20')}"

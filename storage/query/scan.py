@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, ArtifactMissingError, Manifest, part_paths, read_manifest
 from storage.artifacts.tombstones import TOMBSTONES_FILE
@@ -72,7 +73,9 @@ def require_store(root: Path) -> None:
         HeirloomError: it does not exist, or it contains stores and is none itself, as the folder of `heirloom demo`.
     """
     if not root.is_dir():
-        raise HeirloomError(f"There is no store at {root}. Create one with: heirloom demo, or heirloom ingest")
+        raise HeirloomError(
+            f"There is no store at {root}. Create one with: {suggest('demo')}, or {suggest('ingest', 'SOURCE', '--name', 'NAME')}"
+        )
     if any((root / name).exists() for name in ("runs", "human")):
         return
     if stores := [str(path.parent) for path in sorted(root.glob("*/runs"))]:

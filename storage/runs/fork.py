@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import FORMAT, MANIFEST, ArtifactMissingError, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files, require_weights
@@ -64,7 +65,7 @@ def accepted_until(run: Run, generation: int) -> list[Attempt]:
     for attempt in attempts:
         if not (attempt.folder / "verdict" / MANIFEST).exists():
             raise ArtifactMissingError(
-                f"{attempt} is not finished. To see the state of the run: heirloom show {run.name}"
+                f"{attempt} is not finished. To see the state of the run: {suggest('show', run.name)}"
             )
     return attempts
 
@@ -76,7 +77,9 @@ def _link_artifact(folder: Path, target: Path) -> None:
         if name in removed_weight_files(folder):
             continue
         if not (folder / name).exists() or file_info(folder / name) != listed:
-            raise HeirloomError(f"{folder / name} is damaged, so the run was not forked. Run heirloom verify.")
+            raise HeirloomError(
+                f"{folder / name} is damaged, so the run was not forked. To check the whole store: {suggest('verify')}"
+            )
         _link(folder / name, target / name)
     for name in (MANIFEST, REMOVAL_NOTE):
         if (folder / name).exists():

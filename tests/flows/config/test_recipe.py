@@ -198,3 +198,23 @@ def test_settings_that_points_do_not_support_are_refused(changes: list[str], mes
     with pytest.raises(HeirloomError) as error:
         load_recipe("points", changes).resolve_auto()
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "typed", ["2024", "2024-01-01", "1e5", "007", "null", "true", "0x1f", "inf", "12:30:00", "1_000", "3 # three"]
+)
+def test_a_text_setting_takes_what_was_typed(typed: str) -> None:
+    recipe = load_recipe("ngram", [f"dataset={typed}", f"description={typed}", f"generate.teacher={typed}"])
+    assert (recipe.dataset, recipe.description, recipe.generate.teacher) == (typed, typed, typed)
+
+
+def test_other_settings_are_typed_as_toml() -> None:
+    recipe = load_recipe("ngram", ["seed=7", "train.order=2", 'dataset="quoted"', "generate.stop=['1', 'x']"])
+    assert (recipe.seed, recipe.train.model_dump()["order"], recipe.dataset) == (7, 2, "quoted")
+    assert recipe.generate.stop == ("1", "x")
+
+
+def test_a_number_in_a_file_where_text_belongs_gets_quotes_as_advice(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("name = 2024-01-01\ndataset = true\n")
+    with pytest.raises(HeirloomError, match=r'quotes: `name = "2024-01-01"`\..*`dataset = "true"`'):
+        load_recipe(str(tmp_path / "r.toml"))
