@@ -15,8 +15,8 @@ from benchmarks.support.bucket_server import serving
 from curation.splitting import IngestSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from storage.artifacts.provenance import provenance
 from heirloom.commands import GivenStore, remember_store
+from storage.artifacts.provenance import provenance
 from storage.remote.s3 import Bucket, _client
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect

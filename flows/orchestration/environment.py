@@ -59,7 +59,7 @@ def configure_environment() -> None:
 
 
 def _bypass_proxy_for_loopback() -> None:
-    """Add this machine to NO_PROXY: Prefect's temporary server and vLLM's server listen here, and no proxy reaches them."""
+    """Add this machine to NO_PROXY: servers of Prefect and vLLM that a command starts listen on it."""
     existing = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = [name for name in existing.split(",") if name.strip()]
     names += [name for name in _LOOPBACK if name not in names]

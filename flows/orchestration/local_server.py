@@ -108,7 +108,7 @@ def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
         f"serve({listener.fileno()}, {parent_alive})"
     )
     server = subprocess.Popen(  # noqa: S603  (the command line is built here)
-        # A session of its own, so that Ctrl-C ends the flows first; -P, since the working folder may contain a prefect.py.
+        # A session of its own, so that Ctrl-C ends the flows first; -P, since the working folder may have a prefect.py.
         [sys.executable, "-P", "-c", program],
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ run that was removed by then is left out.
 """
 
 import glob
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +74,11 @@ def require_store(root: Path) -> None:
         HeirloomError: it does not exist, or it contains stores and is none itself, as the folder of `heirloom demo`.
     """
     if not root.is_dir():
-        raise HeirloomError(
-            f"There is no store at {root}. Create one with: {suggest('demo')}, or {suggest('ingest', 'SOURCE', '--name', 'NAME')}"
-        )
+        ingest = suggest("ingest", "SOURCE", "--name", "NAME")
+        raise HeirloomError(f"There is no store at {root}. Create one with: {suggest('demo')}, or {ingest}")
     if any((root / name).exists() for name in ("runs", "human")):
         return
-    if stores := [str(path.parent) for path in sorted(root.glob("*/runs"))]:
+    if stores := [shlex.quote(str(path.parent)) for path in sorted(root.glob("*/runs"))]:
         raise HeirloomError(f"There is no store at {root}, but below it. Use --store {' or --store '.join(stores)}")
 
 

@@ -64,14 +64,16 @@ def flow(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        build_flow = functools.partial(
-            _RecordedFlow,
-            function,
-            name=name,
-            flow_run_name=flow_run_name,
-            validate_parameters=validate_parameters,
-            persist_result=False,
-        )
+        def build_flow(task_runner: TaskRunner[Any] | None = None) -> prefect.Flow[P, R]:
+            return _RecordedFlow(
+                function,
+                name=name,
+                flow_run_name=flow_run_name,
+                task_runner=task_runner,
+                validate_parameters=validate_parameters,
+                persist_result=False,
+            )
+
         prefect_flow = build_flow()
 
         @functools.wraps(function)
@@ -88,7 +90,7 @@ def flow(
 
 
 def with_task_runner(flow_function: Callable[P, R], runner: TaskRunner[Any]) -> Callable[P, R]:
-    """Return a `@flow` function whose submitted tasks use another task runner; unchanged inside `without_prefect()`."""
+    """Return a `@flow` function whose tasks use another task runner; unchanged inside `without_prefect()`."""
     if _prefect_disabled.get():
         return flow_function
     # `Flow.with_options` would return a flow of Prefect's own class.
@@ -99,8 +101,8 @@ def with_task_runner(flow_function: Callable[P, R], runner: TaskRunner[Any]) -> 
 class _RecordedFlow(prefect.Flow[P, R]):
     """A flow that runs with its arguments, and records them on the server as far as the server accepts them.
 
-    A server refuses a flow run whose parameters have more than 512 KiB as JSON. The recorded ones are only shown: what a
-    run did is in its `run.json`.
+    A server refuses a flow run whose parameters have more than 512 KiB as JSON. The recorded ones are only shown: what
+    a run did is in its `run.json`.
     """
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
