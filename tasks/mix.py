@@ -23,7 +23,7 @@ from tasks.context import CuratedCandidates, GenerationHistory, HumanData, Stage
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
 
-_COLUMNS = ["id", "text", "origin", "source_generation", "source", "text_hash"]
+_COLUMNS = ["id", "text", "origin", "source_generation", "source", "text_hash", "messages", "tools"]
 
 
 @task
@@ -75,7 +75,8 @@ def mix(
                 "Loosen `[curate]`, or choose a `mix.policy` with human records."
             )
         weights = [repeats[origin] for origin in table["origin"].to_pylist()]
-        draft.write_part(table.append_column("weight", pa.array(weights, pa.float64())).cast(CORPUS))
+        weighted = table.append_column("weight", pa.array(weights, pa.float64()))
+        draft.write_part(weighted.select(CORPUS.names).cast(CORPUS))
         draft.facts = {
             "corpus": table.num_rows,
             "human": len(indices.human),

@@ -20,13 +20,13 @@ from pydantic import BaseModel
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.support.generations import partial_generation
 from benchmarks.support.template_model_server import GRID, PERSONAS, asked_by, body, delivered, header, human_record
-from curation.chat import render_chat, to_messages
 from curation.mixing import MixSettings
 from curation.pipeline import CurateSettings
 from curation.prompts.plan import PromptSettings
 from curation.prompts.templates import TEMPLATES, render_template
 from curation.splitting import DedupSettings, IngestSettings
 from flows.config.recipe import Recipe
+from heirloom.chat import render_chat, to_messages
 from storage.artifacts.artifact import Artifact, read_table
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from curation.chat import render_chat, to_messages
 from curation.prompts.record_sampling import cycle_shuffled, sample_by_source, sample_by_topic, sample_uniform
 from curation.prompts.templates import (
     DEFAULT_OUTPUT_FORMATS,
@@ -31,6 +30,7 @@ from curation.selection.apportionment import Shares, validate_shares
 from curation.selection.topics import TopicModel, TopicSteeringSettings
 from curation.text import first_n_words
 from curation.user_code import PROMPT_TEMPLATES, UserCode
+from heirloom.chat import render_chat, to_messages
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 

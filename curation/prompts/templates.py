@@ -11,8 +11,8 @@ import string
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from curation.chat import parse_chat_text
 from curation.selection.apportionment import largest_remainder
+from heirloom.chat import parse_chat_text
 from heirloom.errors import HeirloomError, did_you_mean
 
 # No template ends with a space: a token includes the space before its word, so a word never follows a lone space token.

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.chat import ASSISTANT_ROLE, REJECTED_ROLE, Message, render_response, responses_with_context
 from curation.metrics.lexical_diversity import lexical_diversity
 from curation.selection.best_of import words_per_text
+from heirloom.chat import ASSISTANT_ROLE, REJECTED_ROLE, Message
 
 PreferenceScore: TypeAlias = Literal["likelihood", "length", "lexical_diversity"]
 
@@ -24,12 +24,12 @@ class Pair:
     margin: float
 
 
-def annotated_pair(messages: Sequence[Message]) -> tuple[str, str, str] | None:
+def annotated_pair(messages: Sequence[Message]) -> tuple[Sequence[Message], Message, Message] | None:
     """Return the prompt, the chosen and the rejected response of a conversation that ends in both, else None."""
     if [message["role"] for message in messages[-2:]] != [ASSISTANT_ROLE, REJECTED_ROLE] or len(messages) < 3:
         return None
-    prompt, chosen = responses_with_context(messages[:-1])[-1]
-    return prompt, chosen, render_response(messages[-1])
+    rejected: Message = {**messages[-1], "role": ASSISTANT_ROLE}
+    return messages[:-2], messages[-2], rejected
 
 
 def preference_scores(

@@ -92,6 +92,7 @@ CANDIDATES = pa.schema(
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("sum_logprob", pa.float64()),
+        *CONVERSATION,
     ]
 )
 """A synthetic record before curation.
@@ -149,7 +150,9 @@ FILTER_RATE_ALERTS = pa.list_(
 )
 """Filters that dropped more of a source than usual; `baseline_rate` is the expected drop rate."""
 
-CORPUS = pa.schema([*_TEXT, ("source", pa.string()), ("text_hash", pa.string()), ("weight", pa.float64())])
+CORPUS = pa.schema(
+    [*_TEXT, ("source", pa.string()), ("text_hash", pa.string()), ("weight", pa.float64()), *CONVERSATION]
+)
 """A record of the training corpus of one model."""
 
 CONTAMINATION_REPORT = pa.schema(
@@ -184,9 +187,13 @@ EVAL_EXPOSURES = pa.schema(
 """A record older than an eval set that overlaps it; `found_in` is `human_train`, `candidates` or `corpus`."""
 
 _PAIR = ("prompt", "chosen", "rejected", "chosen_id", "rejected_id", "origin")
-PAIRS = pa.schema([*((name, pa.string()) for name in _PAIR), ("margin", pa.float64())])
+_CHAT_PAIR = ("prompt_messages", "chosen_message", "rejected_message", "tools")
+PAIRS = pa.schema(
+    [*((name, pa.string()) for name in _PAIR), ("margin", pa.float64()), *((name, pa.string()) for name in _CHAT_PAIR)]
+)
 """A preference pair: two completions of a prompt, of which the model is trained to prefer `chosen`.
 
+`prompt_messages`, `chosen_message`, `rejected_message` and `tools` are the pair as JSON, if it is of a conversation.
 `margin` is the difference of their scores, null if the pair comes from human data."""
 
 EVAL_SAMPLES = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])

@@ -1,6 +1,6 @@
 """Find the conversation in a row: common shapes of datasets by their columns, and lists of messages however stored.
 
-Messages are returned as the source has them. `curation/chat.py` checks and normalizes them.
+Messages are returned as the source has them. `heirloom/chat.py` checks and normalizes them.
 """
 
 import ast

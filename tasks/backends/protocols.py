@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.backends.settings.training import Training
-from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingResult, TrainJob
 
 
 class Trainer(Protocol):
@@ -32,7 +32,7 @@ class Scorer(Protocol):
     """Computes the likelihood of texts under a model."""
 
     def score(
-        self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
+        self, model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress
     ) -> list[Score]:
-        """Return the negative log-likelihood of each text at each temperature, in order."""
+        """Return the negative log-likelihood of each text, or of a conversation's responses, at each temperature."""
         ...

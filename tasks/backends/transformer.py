@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tasks.backends.inference.transformers_decoding import beam_search, sample_completion
+from tasks.backends.models.chat_template import encode_texts
 from tasks.backends.models.loading import load_model, load_tokenizer, max_positions, native_dtype
 from tasks.backends.models.scoring import batch_nll, length_sorted_batches, tokenize
 from tasks.backends.settings.resources import Resources
@@ -18,7 +19,7 @@ from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.launch import run_accelerate
 from tasks.backends.training.trainer import explain_oom, train_in_process
-from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingResult, TrainJob
 
 _MAX_BEAMS_PER_BATCH = 320
 """Maximum number of beams in one batch."""
@@ -37,24 +38,32 @@ def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingRes
         return train_in_process(job, progress)
 
 
-def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return the negative log-likelihood of each text with its end token, truncated to the context of the model.
 
-    One forward pass serves all temperatures. The model is computed in its stored data type if this hardware has it.
+    Of a conversation, the responses count, or all of it, as the model's chat template writes it. One forward pass serves all temperatures. The model is computed in its stored data type if this hardware has it.
     """
     dtype = native_dtype(model)
     tokenizer, network = load_tokenizer(model), load_model(model, dtype)
     max_length = max_positions(network)
-    encoded = [tokenize(tokenizer, text)[:max_length] for text in texts]
-    scores: list[Score | None] = [None] * len(encoded)
+    rows_of_texts = encode_texts(tokenizer, texts)
+    fitted = [(index, row.fit(max_length)) for index, rows in enumerate(rows_of_texts) for row in rows]
+    rows = [(index, row.ids, row.mask) for index, row in fitted]
+    tokens = [0] * len(texts)
+    nll = [[0.0] * len(temperatures) for _ in texts]
     num_done = 0
-    for batch in length_sorted_batches([len(ids) for ids in encoded], network.device):
-        nll = batch_nll(network, [encoded[index] for index in batch], temperatures)
-        for index, nats in zip(batch, nll, strict=True):
-            scores[index] = Score(tokens=len(encoded[index]) - 1, nll=nats, dtype=str(dtype).removeprefix("torch."))
+    for batch in length_sorted_batches([len(ids) for _, ids, _ in rows], network.device):
+        indices, batch_ids, masks = zip(*(rows[place] for place in batch), strict=True)
+        for index, mask, nats in zip(
+            indices, masks, batch_nll(network, list(batch_ids), temperatures, masks), strict=True
+        ):
+            # The first token has no prediction.
+            tokens[index] += sum(mask[1:])
+            nll[index] = [total + row_nats for total, row_nats in zip(nll[index], nats, strict=True)]
         num_done += len(batch)
-        progress(num_done, len(encoded))
-    return [found for found in scores if found is not None]
+        progress(num_done, len(rows))
+    name = str(dtype).removeprefix("torch.")
+    return [Score(tokens=count, nll=tuple(total), dtype=name) for count, total in zip(tokens, nll, strict=True)]
 
 
 def sample(

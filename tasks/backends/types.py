@@ -1,10 +1,19 @@
 """Types that backends exchange with the stages: prompts, completions, scores, training corpora and results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from heirloom.chat import (
+    ASSISTANT_ROLE,
+    REJECTED_ROLE,
+    Conversation,
+    Message,
+    from_json,
+    message_text,
+    render_chat,
+)
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.training import Training
 
@@ -18,6 +27,8 @@ class Prompt:
 
     text: str
     seed: int
+    conversation: Conversation | None = None
+    """Messages to respond to, of which `text` is the plain text; None if the prompt is a text to continue."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,73 @@ class TrainingResult:
     seconds: float
     log: tuple[LogPoint, ...]
     resumed_from_step: int = 0
+    chat: "ChatReport | None" = None
+    """None if no conversation was trained on."""
 
 
-Text = str | tuple[str, str]
-"""A text to train on, or a prompt and a response, of which only the response is part of the loss."""
+@dataclass(frozen=True)
+class ChatReport:
+    """How a model was given its conversations."""
+
+    template: str
+    """Where the chat template is from, or that there is none."""
+    has_template: bool
+    num_conversations: int
+    without_response: int
+    """Conversations without a response to a message, which are not trained on."""
+    unwritten_fields: Mapping[str, int]
+    """Conversations with a field that the template does not write, by field."""
+
+
+@dataclass(frozen=True)
+class ChatText:
+    """A conversation to train on or to score; its responses are part of the loss, or with `whole` every token."""
+
+    conversation: Conversation
+    whole: bool = False
+
+
+Text = str | tuple[str, str] | ChatText
+"""A text to train on; a prompt and a response, of which only the response is part of the loss; or a conversation."""
+
+
+def plain_text(text: Text) -> str:
+    """Return the whole of a text or conversation as plain text."""
+    if isinstance(text, ChatText):
+        return render_chat(text.conversation.messages)
+    return text if isinstance(text, str) else "".join(text)
+
+
+def scored_text(text: Text) -> str:
+    """Return the part of a text that a loss is computed of: its responses, or all of it."""
+    if isinstance(text, ChatText) and not text.whole:
+        responses = [message for message in text.conversation.messages if message["role"] == ASSISTANT_ROLE]
+        return "".join(map(message_text, responses))
+    return text[1] if isinstance(text, tuple) else plain_text(text)
+
+
+def record_text(row: Mapping[str, Any], *, whole: bool) -> str | ChatText:
+    """Return the text of a record, or its conversation without a rejected response if it is one.
+
+    Args:
+        row: columns `text`, `messages` and `tools`.
+        whole: whether every token of a conversation is part of the loss.
+    """
+    conversation = from_json(row["messages"], row["tools"])
+    if not conversation:
+        text: str = row["text"]
+        return text
+    messages = [message for message in conversation.messages if message["role"] != REJECTED_ROLE]
+    return ChatText(Conversation(messages=messages, tools=conversation.tools), whole)
+
+
+@dataclass(frozen=True)
+class ChatPair:
+    """Two responses to the messages of a conversation."""
+
+    prompt: Conversation
+    chosen: Message
+    rejected: Message
 
 
 @dataclass(frozen=True)
@@ -84,6 +158,8 @@ class PreferencePair:
     human: bool
     weight: float = 1.0
     """Mean number of times that it is seen in one epoch."""
+    chat: ChatPair | None = None
+    """The pair as messages, of which the texts are the plain text; None if it is no conversation."""
 
 
 @dataclass(frozen=True)
@@ -118,5 +194,7 @@ class TrainJob(Generic[TrainingT_co]):
     folder: Path
     """Output folder: empty, or with the checkpoints of an interrupted run of the same job."""
     seed: int
+    adds_chat_template: bool = False
+    """Whether a model with random weights gets the shipped chat template."""
     resources: Resources = field(default_factory=Resources)
     """Resources of the site. `TrainerClient` sets them to those of its worker processes."""

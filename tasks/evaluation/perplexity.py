@@ -18,9 +18,12 @@ from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable
 from storage.artifacts.schemas import SCORES
 from storage.runs.run import Attempt
-from tasks.backends import Progress, Scorer
+from tasks.backends import Progress, Scorer, Text, TransformerTraining
+from tasks.backends.types import record_text, scored_text
 from tasks.context import StageContext
 from tasks.evaluation.inputs import EvalInputs, MetricRow, metric_rows, sample_by_id, top_sources
+
+_TEXT_COLUMNS = ["text", "messages", "tools"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class _Scores:
     dtype: str
     """Data type of the model; empty without texts."""
 
-    def select(self, rows: NDArray[np.bool_], texts: list[str]) -> "_Scores":
+    def select(self, rows: NDArray[np.bool_], texts: list[Text]) -> "_Scores":
         """Return the scores of some of the texts."""
         selected = [text for text, is_selected in zip(texts, rows, strict=True) if is_selected]
         return _Scores(nll=self.nll[rows], tokens=self.tokens[rows], num_bytes=_count_bytes(selected), dtype=self.dtype)
@@ -62,8 +65,8 @@ def measure_perplexity(
     def perplexity_rows(scores: _Scores, source: str = "all") -> list[MetricRow]:
         return metric_rows("model", perplexities(scores.nll, scores.tokens, scores.num_bytes, bootstrap_seed), source)
 
-    heldout = read_table(eval_inputs.human.heldout.folder, ["id", "text", "source"])
-    ids, texts = heldout["id"].to_pylist(), heldout["text"].to_pylist()
+    heldout = read_table(eval_inputs.human.heldout.folder, ["id", "source", *_TEXT_COLUMNS])
+    ids, texts = heldout["id"].to_pylist(), _texts(ctx, heldout)
     heldout_scores = _score(scorer, eval_inputs.model, texts, report)
     rows = perplexity_rows(heldout_scores)
     sources = np.array(heldout["source"].to_pylist(), object)
@@ -73,7 +76,7 @@ def measure_perplexity(
         if has_source.any() and source not in eval_sets:
             rows += perplexity_rows(heldout_scores.select(has_source, texts), source)
     for name, eval_set in eval_sets.items():
-        eval_texts = read_table(eval_set.folder, ["text"])["text"].to_pylist()
+        eval_texts = _texts(ctx, read_table(eval_set.folder, _TEXT_COLUMNS))
         rows += perplexity_rows(_score(scorer, eval_inputs.model, eval_texts, report), name)
     tables = [_score_table("human_heldout", ids, ctx.attempt.generation, heldout_scores)]
     nll = heldout_scores.nll[:, 0]
@@ -82,12 +85,10 @@ def measure_perplexity(
         rows += metric_rows("model", [paired_loss_difference(gen0_nll, nll, heldout_scores.tokens, bootstrap_seed)])
     if eval_inputs.candidates and eval_inputs.gen0_attempt:
         candidates = sample_by_id(
-            read_table(eval_inputs.candidates.folder, ["id", "text"]), settings.embedding_sample_records
+            read_table(eval_inputs.candidates.folder, ["id", *_TEXT_COLUMNS]), settings.embedding_sample_records
         )
         gen0_model = load_artifact(eval_inputs.gen0_attempt.folder / "model")
-        candidate_scores = _score(
-            scorer, gen0_model, candidates["text"].to_pylist(), report, temperatures=TEMPERATURES[:1]
-        )
+        candidate_scores = _score(scorer, gen0_model, _texts(ctx, candidates), report, temperatures=TEMPERATURES[:1])
         quantiles = perplexity_quantiles(candidate_scores.nll[:, 0], candidate_scores.tokens, bootstrap_seed)
         rows += metric_rows("candidates", quantiles)
         tables.append(_score_table("candidates", candidates["id"].to_pylist(), 0, candidate_scores))
@@ -97,7 +98,7 @@ def measure_perplexity(
 def _score(
     scorer: Scorer,
     model: Artifact,
-    texts: list[str],
+    texts: list[Text],
     report: Progress,
     *,
     temperatures: tuple[float, ...] = TEMPERATURES,
@@ -112,8 +113,16 @@ def _score(
     )
 
 
-def _count_bytes(texts: list[str]) -> int:
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+def _texts(ctx: StageContext, records: pa.Table) -> list[Text]:
+    """Return what of each record a model is scored on: its text, or of a conversation what it is trained on."""
+    settings = ctx.recipe.train
+    if not isinstance(settings, TransformerTraining):
+        return list(records["text"].to_pylist())
+    return [record_text(row, whole=settings.objective == "lm") for row in records.select(_TEXT_COLUMNS).to_pylist()]
+
+
+def _count_bytes(texts: list[Text]) -> int:
+    return sum(len(scored_text(text).encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _score_table(subject: str, ids: list[str], model_generation: int, scores: _Scores) -> pa.Table:

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation.chat import Conversation, parse_conversation, render_chat, to_json, to_messages
 from curation.dedup.exact import exact_key
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import has_word, normalize, split_passages
 from curation.verification.checks import encode_check, parse_check
 from heirloom.errors import HeirloomError
+from heirloom.chat import Conversation, parse_conversation, render_chat, to_json, to_messages
 from storage.artifacts.schemas import CONVERSATION, REJECTED_DOCUMENTS
 from storage.index.partitioned_scratch import PartitionedScratch
 from storage.readers.base import Block, Columns, Document

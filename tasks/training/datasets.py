@@ -1,35 +1,37 @@
 """Build training datasets from a corpus: whole texts, responses with their prompts, or preference pairs."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from curation.chat import Message, from_json, parse_chat_text, responses_with_context
 from curation.selection.preferences import PreferenceScore, annotated_pair, best_vs_worst_pairs, preference_scores
+from heirloom.chat import Message, from_json, render_prompt, render_response, to_json
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import HUMAN, PAIRS, SYNTHETIC
 from storage.runs.run import Attempt
 from storage.runs.status import rejected_by_review
 from tasks.backends import PreferencePair, Text, TrainingCorpus, TransformerTraining
+from tasks.backends.types import ChatPair, record_text
 from tasks.context import CuratedCandidates
 
 
 def lm_dataset(corpus: Artifact) -> TrainingCorpus:
-    """Build a dataset of the whole text of every record."""
-    return _by_origin(corpus, lambda row: [row["text"]])
+    """Build a dataset of the whole text, or the whole conversation, of every record."""
+    return _by_origin(corpus, lambda row: record_text(row, whole=True))
 
 
-def sft_dataset(corpus: Artifact, human_train: Artifact, synthetic: Sequence[CuratedCandidates]) -> TrainingCorpus:
-    """Build a dataset of responses with their prompts: of human conversations, and of candidates that had a prompt.
+def sft_dataset(corpus: Artifact, synthetic: Sequence[CuratedCandidates]) -> TrainingCorpus:
+    """Build a dataset of responses with their prompts: of conversations, and of candidates that had a prompt.
 
     Raises:
         HeirloomError: no record of the corpus has a response to a prompt.
     """
-    messages, prompts = _messages_by_id(human_train), _prompts_by_id(synthetic)
-    dataset = _by_origin(corpus, lambda row: _responses(row, messages.get(row["id"]), prompts.get(row["id"], "")))
-    if not any(isinstance(text, tuple) for text in (*dataset.human, *dataset.synthetic)):
+    prompts = _prompts_by_id(synthetic)
+    dataset = _by_origin(corpus, lambda row: _response(row, prompts.get(row["id"], "")))
+    if all(isinstance(text, str) for text in (*dataset.human, *dataset.synthetic)):
         raise HeirloomError(
             'train.objective is "sft", and no record of the corpus is a conversation or has a prompt. '
             'Ingest conversations, choose a `prompts.template_name` with prompts, or set train.objective = "lm".'
@@ -39,10 +41,8 @@ def sft_dataset(corpus: Artifact, human_train: Artifact, synthetic: Sequence[Cur
 
 def eval_dataset(heldout: Artifact, objective: str) -> list[Text]:
     """Build the dataset to evaluate on during training: held-out records in the form that the objective trains on."""
-    rows = read_table(heldout.folder, ["text", "messages"]).to_pylist()
-    if objective != "sft":
-        return [row["text"] for row in rows]
-    return [text for row in rows for text in _responses(row, _messages(row), "")]
+    rows = read_table(heldout.folder, ["text", "messages", "tools"]).to_pylist()
+    return [record_text(row, whole=objective != "sft") for row in rows]
 
 
 def build_preference_pairs(
@@ -99,45 +99,39 @@ def dpo_dataset(pairs: Artifact, corpus: Artifact) -> TrainingCorpus:
     weight_of = dict(zip(*read_table(corpus.folder, ["id", "weight"]).to_pydict().values(), strict=True))
     preferences = [
         PreferencePair(
-            row["prompt"], row["chosen"], row["rejected"], row["origin"] == HUMAN, weight_of[row["chosen_id"]]
+            prompt=row["prompt"],
+            chosen=row["chosen"],
+            rejected=row["rejected"],
+            human=row["origin"] == HUMAN,
+            weight=weight_of[row["chosen_id"]],
+            chat=_chat_pair(row),
         )
         for row in read_table(pairs.folder).to_pylist()
     ]
     return TrainingCorpus([], [], preferences=preferences)
 
 
-def _by_origin(corpus: Artifact, texts_of: Callable[[dict[str, Any]], list[Text]]) -> TrainingCorpus:
+def _chat_pair(row: dict[str, Any]) -> ChatPair | None:
+    prompt = from_json(row["prompt_messages"], row["tools"])
+    if not prompt:
+        return None
+    return ChatPair(prompt, json.loads(row["chosen_message"]), json.loads(row["rejected_message"]))
+
+
+def _by_origin(corpus: Artifact, text_of: Callable[[dict[str, Any]], Text]) -> TrainingCorpus:
     texts: dict[str, list[Text]] = {HUMAN: [], SYNTHETIC: []}
     weights: dict[str, list[float]] = {HUMAN: [], SYNTHETIC: []}
-    for row in read_table(corpus.folder, ["id", "text", "origin", "weight"]).to_pylist():
-        texts_of_row = texts_of(row)
-        texts[row["origin"]] += texts_of_row
-        weights[row["origin"]] += [row["weight"]] * len(texts_of_row)
+    columns = ["id", "text", "origin", "weight", "messages", "tools"]
+    for row in read_table(corpus.folder, columns).to_pylist():
+        texts[row["origin"]].append(text_of(row))
+        weights[row["origin"]].append(row["weight"])
     return TrainingCorpus(texts[HUMAN], texts[SYNTHETIC], weights[HUMAN], weights[SYNTHETIC])
 
 
-def _responses(row: dict[str, Any], messages: Sequence[Message] | None, prompt: str) -> list[Text]:
-    """Return the responses of one record with their prompts; its whole text if it has none."""
-    text = row["text"]
-    if not messages and text.startswith("### "):
-        # A model that was trained on conversations generates whole conversations as text.
-        try:
-            messages = parse_chat_text(text)
-        except ValueError:
-            messages = None
-    if responses := responses_with_context(messages or []):
-        return list(responses)
-    return [(prompt, text.removeprefix(prompt))] if prompt else [text]
-
-
-def _messages_by_id(human_train: Artifact) -> dict[str, Sequence[Message]]:
-    rows = read_table(human_train.folder, ["id", "messages"]).to_pylist()
-    return {row["id"]: messages for row in rows if (messages := _messages(row))}
-
-
-def _messages(row: dict[str, Any]) -> Sequence[Message] | None:
-    conversation = from_json(row["messages"])
-    return conversation.messages if conversation else None
+def _response(row: dict[str, Any], prompt: str) -> Text:
+    """Return the conversation of a record, or its response with its prompt; its whole text if it has none."""
+    text = record_text(row, whole=False)
+    return (prompt, text.removeprefix(prompt)) if isinstance(text, str) and prompt else text
 
 
 def _prompts_by_id(synthetic: Sequence[CuratedCandidates]) -> dict[str, str]:
@@ -147,26 +141,39 @@ def _prompts_by_id(synthetic: Sequence[CuratedCandidates]) -> dict[str, str]:
 
 def _annotated_pairs(corpus_ids: set[str], human_train: Artifact) -> list[dict[str, Any]]:
     rows = []
-    for record_id, messages in _messages_by_id(human_train).items():
-        if record_id in corpus_ids and (pair := annotated_pair(messages)):
+    for row in read_table(human_train.folder, ["id", "messages", "tools"]).to_pylist():
+        conversation = from_json(row["messages"], row["tools"])
+        if conversation and row["id"] in corpus_ids and (pair := annotated_pair(conversation.messages)):
             prompt, chosen, rejected = pair
             rows.append(
                 {
-                    "prompt": prompt,
-                    "chosen": chosen,
-                    "rejected": rejected,
-                    "chosen_id": record_id,
-                    "rejected_id": record_id,
+                    "prompt": render_prompt(prompt),
+                    "chosen": render_response(chosen),
+                    "rejected": render_response(rejected),
+                    "chosen_id": row["id"],
+                    "rejected_id": row["id"],
                     "origin": HUMAN,
+                    **_chat_columns(prompt, chosen, rejected, row["tools"]),
                 }
             )
     return rows
 
 
+def _chat_columns(
+    prompt: Sequence[Message], chosen: Message, rejected: Message, tools: str | None
+) -> dict[str, str | None]:
+    return {
+        "prompt_messages": to_json(prompt),
+        "chosen_message": json.dumps(chosen, ensure_ascii=False),
+        "rejected_message": json.dumps(rejected, ensure_ascii=False),
+        "tools": tools,
+    }
+
+
 def _ranked_pairs(
     corpus_ids: set[str], rejected: set[str], candidates: Artifact, preference_score: PreferenceScore
 ) -> list[dict[str, Any]]:
-    columns = ["id", "text", "prompt", "sum_logprob", "completion_tokens"]
+    columns = ["id", "text", "prompt", "sum_logprob", "completion_tokens", "messages", "tools"]
     rows = [
         row for row in read_table(candidates.folder, columns).to_pylist() if row["prompt"] and row["id"] not in rejected
     ]
@@ -187,6 +194,14 @@ def _ranked_pairs(
             "rejected_id": rows[pair.rejected]["id"],
             "origin": SYNTHETIC,
             "margin": pair.margin,
+            **_ranked_chat_columns(rows[pair.chosen], rows[pair.rejected]),
         }
         for pair in pairs
     ]
+
+
+def _ranked_chat_columns(chosen: dict[str, Any], rejected: dict[str, Any]) -> dict[str, str | None]:
+    better, worse = from_json(chosen["messages"]), from_json(rejected["messages"])
+    if not better or not worse or better.messages[:-1] != worse.messages[:-1]:
+        return {}
+    return _chat_columns(better.messages[:-1], better.messages[-1], worse.messages[-1], chosen["tools"])

@@ -6,7 +6,7 @@ Generation 0 of several runs is trained once if their settings, seed and data ar
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,8 @@ from storage.files import file_info
 from storage.runs.run import Attempt
 from tasks.backends import Training, TrainJob, TransformerTraining
 from tasks.backends.models.pretrained import packaged_identity, resolve_model
-from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext
+from tasks.backends.types import ChatReport
+from tasks.context import CuratedCandidates, GenerationHistory, HumanData, StageContext, StageRecipe
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import logger, progress
 from tasks.training.datasets import build_preference_pairs, dpo_dataset, eval_dataset, lm_dataset, sft_dataset
@@ -75,6 +76,9 @@ def train(
         if settings.objective == "dpo":
             candidates = curated.candidates if curated else None
             pairs = parents["pairs"] = build_preference_pairs(ctx.attempt, corpus, human.train, candidates, settings)
+    adds_chat_template = initial.path is None and _is_of_chat(ctx.recipe)
+    if adds_chat_template and not gen0_model:
+        identity["chat_template"] = "chatml"
     model = ctx.attempt.artifact("model", identity, **parents)
     with _training_locks[model.fingerprint]:
         if _exists_or_copied(ctx.attempt, model):
@@ -85,7 +89,7 @@ def train(
         elif pairs:
             dataset = dpo_dataset(pairs, corpus)
         elif objective == "sft":
-            dataset = sft_dataset(corpus, human.train, (*history.synthetic, *([curated] if curated else [])))
+            dataset = sft_dataset(corpus, (*history.synthetic, *([curated] if curated else [])))
         else:
             dataset = lm_dataset(corpus)
         job = TrainJob(
@@ -96,9 +100,18 @@ def train(
             initial_weights=initial.path,
             folder=model.folder,
             seed=ctx.seed("train"),
+            adds_chat_template=adds_chat_template,
         )
         _run(ctx, model, job, {"licenses": _licenses(corpus, human.train)})
     return model
+
+
+def _is_of_chat(recipe: StageRecipe) -> bool:
+    """Return whether models of a recipe are given conversations, so that one with random weights needs a template."""
+    settings = recipe.train
+    if not isinstance(settings, TransformerTraining):
+        return False
+    return settings.objective != "lm" or recipe.prompts.resolved_output_format == "chat"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +154,19 @@ def _pretrain_base(ctx: StageContext, corpus: Artifact, settings: TransformerTra
     base_settings = TransformerTraining.model_validate(
         {**settings.model_dump(include=_BASE_FIELDS), "generation_0_max_steps": settings.base_max_steps}
     )
-    identity = {"train": base_settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
+    identity: dict[str, Any] = {"train": base_settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
+    adds_chat_template = _is_of_chat(ctx.recipe)
+    if adds_chat_template:
+        identity["chat_template"] = "chatml"
     base = ctx.attempt.artifact("base", identity, corpus=corpus)
     with _training_locks[base.fingerprint]:
         if not _exists_or_copied(ctx.attempt, base):
             job = TrainJob(
-                settings=base_settings, corpus=lm_dataset(corpus), folder=base.folder, seed=ctx.seed("train")
+                settings=base_settings,
+                corpus=lm_dataset(corpus),
+                folder=base.folder,
+                seed=ctx.seed("train"),
+                adds_chat_template=adds_chat_template,
             )
             _run(ctx, base, job, {})
     return base
@@ -164,10 +184,29 @@ def _run(ctx: StageContext, model: Artifact, job: TrainJob[Training], facts: Map
             "steps": result.steps,
             "training_seconds": result.seconds,
             "resumed_from_step": result.resumed_from_step,
+            **({"chat": asdict(result.chat)} if result.chat else {}),
             **facts,
         }
+    if result.chat:
+        _log_chat(ctx.attempt, result.chat)
     if result.resumed_from_step:
         logger.info("%s · training resumed from its checkpoint at step %d", ctx.attempt, result.resumed_from_step)
+
+
+def _log_chat(attempt: Attempt, chat: ChatReport) -> None:
+    """Log what a model does not see of its conversations."""
+    count = chat.num_conversations
+    if not chat.has_template:
+        logger.warning("%s · %d conversations are plain text: the base model has no chat template", attempt, count)
+    if chat.without_response:
+        logger.warning(
+            "%s · %d of %d conversations have no response to a message, and are not trained on",
+            *(attempt, chat.without_response, count),
+        )
+    for name, unwritten in chat.unwritten_fields.items():
+        logger.warning(
+            "%s · the chat template leaves out %s of %d of %d conversations", *(attempt, name, unwritten, count)
+        )
 
 
 def _exists_or_copied(attempt: Attempt, model: Artifact) -> bool:

@@ -1,7 +1,7 @@
 """Write conversations as token ids by the chat template of a model: prompts, training rows with a loss mask, pairs.
 
 Every stage that gives a conversation to a model uses this module, so a response is trained, scored and sampled in the
-same context. A model whose tokenizer has no chat template gets conversations as plain text, see `curation/chat.py`.
+same context. A model whose tokenizer has no chat template gets conversations as plain text, see `heirloom/chat.py`.
 
 The loss of a response covers what the model generates: the text after the header of its turn, and the end of the turn.
 Where it lies follows from the template's `{% generation %}` marks; from those of TRL's version of the template, which
@@ -14,15 +14,25 @@ marks become special tokens.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from curation.chat import ASSISTANT_ROLE, Conversation, Message, Tool, render_prompt, responses_with_context
+from heirloom.chat import (
+    ASSISTANT_ROLE,
+    Conversation,
+    Message,
+    Tool,
+    render_chat,
+    render_prompt,
+    responses_with_context,
+)
 from heirloom.errors import HeirloomError, one_line
 from tasks.backends.models.tokenization import tokenize_texts
+from tasks.backends.types import ChatReport, ChatText, PreferencePair, Text
 
 if TYPE_CHECKING:  # importing transformers takes seconds
     from transformers import PreTrainedTokenizerFast
@@ -81,6 +91,20 @@ class TokenRow:
     ids: list[int]
     mask: list[bool]
 
+    def fit(self, context: int) -> "TokenRow":
+        """Return the row cut to a number of tokens.
+
+        First what comes before the loss is cut, after its first token, so that the rest fits or gets half of the
+        context; then the end.
+        """
+        num_before = self.mask.index(True) if any(self.mask) else 0
+        room = max(context - (len(self.ids) - num_before), context // 2)
+        num_cut = max(0, num_before - room)
+        ids, mask = self.ids, self.mask
+        if num_cut:
+            ids, mask = [*ids[:1], *ids[1 + num_cut :]], [*mask[:1], *mask[1 + num_cut :]]
+        return TokenRow(ids[:context], mask[:context])
+
 
 @dataclass(frozen=True)
 class TokenPair:
@@ -89,6 +113,70 @@ class TokenPair:
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
+
+
+def encode_texts(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text]) -> list[list[TokenRow]]:
+    """Return the rows of each text: one of a text, with a begin and an end token, and those of a conversation.
+
+    Raises:
+        HeirloomError: the chat template refuses a conversation.
+    """
+    template = ChatTemplate(tokenizer) if any(isinstance(text, ChatText) for text in texts) else None
+    plain = iter(tokenize_texts(tokenizer, [part for text in texts for part in _plain_parts(text)]))
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    rows: list[list[TokenRow]] = []
+    refusals: list[str] = []
+    for text in texts:
+        if isinstance(text, ChatText) and template:
+            try:
+                rows.append(template.encode(text.conversation, whole=text.whole))
+            except HeirloomError as error:
+                refusals.append(str(error))
+            continue
+        prompt, response = next(plain), next(plain)
+        # The begin token of a text without a prompt has a loss.
+        mask = [isinstance(text, str)] * (len(prompt) + 1) + [True] * (len(response) + 1)
+        rows.append([TokenRow([begin, *prompt, *response, tokenizer.eos_token_id], mask)])
+    if refusals:
+        raise refusal_error(refusals, len(texts))
+    return rows
+
+
+def refusal_error(refusals: Sequence[str], num_texts: int) -> HeirloomError:
+    """Return the error for conversations that a template refuses, given its messages."""
+    return HeirloomError(
+        f"{refusals[0]} It refuses {len(refusals):,} of {num_texts:,} records. Use a base model whose template accepts "
+        "them, or ingest the conversations without what it refuses."
+    )
+
+
+def _plain_parts(text: Text) -> Sequence[str]:
+    """Return a text as a prompt, which may be empty, and a response."""
+    if isinstance(text, ChatText):
+        return ()
+    return ("", text) if isinstance(text, str) else text
+
+
+def report_chat(
+    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], pairs: Sequence[PreferencePair]
+) -> ChatReport | None:
+    """Return how conversations among these are written; None if there are none."""
+    conversations = [text.conversation for text in texts if isinstance(text, ChatText)]
+    num_texts = len(conversations)
+    for pair in pairs:
+        if pair.chat:
+            messages = [*pair.chat.prompt.messages, pair.chat.chosen]
+            conversations.append(Conversation(messages=messages, tools=pair.chat.prompt.tools))
+    if not conversations:
+        return None
+    template = ChatTemplate(tokenizer)
+    whole = [text.whole for text in texts if isinstance(text, ChatText)]
+    without_response = sum(
+        not is_whole and not template.encode(conversation, whole=False)
+        for conversation, is_whole in zip(conversations[:num_texts], whole, strict=True)
+    )
+    unwritten = Counter(name for each in conversations for name in sorted(template.unwritten_fields(each)))
+    return ChatReport(template.source, template.exists, len(conversations), without_response, dict(unwritten))
 
 
 class ChatTemplate:
@@ -143,13 +231,13 @@ class ChatTemplate:
         Raises:
             HeirloomError: the template refuses the messages.
         """
+        if not self._template:
+            if whole:
+                return [self._plain_row("", render_chat(conversation.messages), prompt_counts=True)]
+            return [self._plain_row(*pair) for pair in responses_with_context(conversation.messages)]
         if whole:
-            if not self._template:
-                raise ValueError("without a template, a whole conversation is a plain text")
             text, _, originals = self._render(self._template, conversation)
             return [self._encode(text, [(0, len(text))], originals)]
-        if not self._template:
-            return [self._plain_row(*pair) for pair in responses_with_context(conversation.messages)]
         rows = self._marked_rows(conversation) if self._has_marks else self._unmarked_rows(conversation)
         return [row for row in rows if any(row.mask)]
 
@@ -189,7 +277,7 @@ class ChatTemplate:
         after = [token for token in ids[_common_length(prompt, ids) :] if token in added and added[token].special]
         return next((token for token in after[:1] if token != self._tokenizer.eos_token_id), None)
 
-    def unspelled_fields(self, conversation: Conversation) -> set[str]:
+    def unwritten_fields(self, conversation: Conversation) -> set[str]:
         """Return the fields of a conversation that the template does not write, which a model then never sees."""
         if not self._template:
             return {"tools"} if conversation.tools else set()
@@ -230,11 +318,11 @@ class ChatTemplate:
         except Exception:  # noqa: BLE001
             return template
 
-    def _plain_row(self, prompt: str, response: str) -> TokenRow:
+    def _plain_row(self, prompt: str, response: str, *, prompt_counts: bool = False) -> TokenRow:
         prompt_ids, response_ids = tokenize_texts(self._tokenizer, [prompt, response])
         start = [*self._begin, *prompt_ids]
         end = [*response_ids, self._tokenizer.eos_token_id]
-        return TokenRow([*start, *end], [False] * len(start) + [True] * len(end))
+        return TokenRow([*start, *end], [prompt_counts] * len(start) + [True] * len(end))
 
     def _marked_rows(self, conversation: Conversation) -> list[TokenRow]:
         text, spans, originals = self._render(self._training_template, conversation, with_spans=True)

@@ -45,9 +45,19 @@ def length_sorted_batches(lengths: Sequence[int], device: torch.device) -> Itera
 
 @torch.inference_mode()
 def batch_nll(
-    network: PreTrainedModel, batch: list[list[int]], temperatures: Sequence[float]
+    network: PreTrainedModel,
+    batch: list[list[int]],
+    temperatures: Sequence[float],
+    masks: Sequence[Sequence[bool]] | None = None,
 ) -> list[tuple[float, ...]]:
-    """Return the negative log-likelihood of each row, without its first token, at each temperature, in nats."""
+    """Return the negative log-likelihood of each row, without its first token, at each temperature, in nats.
+
+    Args:
+        network: model.
+        batch: token ids of each row.
+        temperatures: temperatures to divide the logits by.
+        masks: for each row which of its tokens count; default: all.
+    """
     max_length = max(len(ids) for ids in batch)
     ids = torch.tensor([row + [0] * (max_length - len(row)) for row in batch], device=network.device)
     attention_mask = torch.tensor(
@@ -56,6 +66,9 @@ def batch_nll(
     decoder = network.get_decoder()
     outputs = decoder(input_ids=ids, attention_mask=attention_mask, use_cache=False)
     counted = attention_mask[:, 1:].bool()
+    if masks is not None:
+        padded = [[*mask, *[False] * (max_length - len(mask))] for mask in masks]
+        counted &= torch.tensor(padded, device=network.device)[:, 1:]
     hidden, targets = outputs.last_hidden_state[:, :-1][counted], ids[:, 1:][counted]
     size = _HEAD_POSITIONS[network.device.type]
     chunks = []

@@ -31,7 +31,7 @@ from tasks.backends.toy.points import (
     to_completions,
     training_points,
 )
-from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingResult, TrainJob
 
 _FILE = "mixture.json"
 _STARTS = 3
@@ -82,7 +82,7 @@ def sample(
     return to_completions(prompts, drawn, lambda points: mixture.nll(points, (1.0,))[:, 0], mixture.decimals, progress)
 
 
-def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return the negative log-likelihood of each point at each temperature. Its tokens are its numbers."""
     mixture, points = _load(model), points_of(texts)
     nats = mixture.nll(points, temperatures)

@@ -23,7 +23,7 @@ from heirloom.errors import HeirloomError
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import NgramTraining
-from tasks.backends.types import Completion, Progress, Prompt, Score, TrainingResult, TrainJob
+from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingResult, TrainJob, plain_text
 
 _TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 _BEGIN, _END, _UNKNOWN = 0, 1, 2
@@ -42,7 +42,7 @@ def train(job: TrainJob[NgramTraining], progress: Progress) -> TrainingResult:
     started = time.monotonic()
     if not corpus.human and not corpus.synthetic:
         raise HeirloomError("The corpus is empty. Training needs at least one text.")
-    texts = [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
+    texts = [plain_text(text) for text in (*corpus.human, *corpus.synthetic)]
     vocabulary = (
         _load(job.gen0_model).vocabulary
         if job.gen0_model
@@ -79,11 +79,11 @@ def sample(
             progress(place, len(prompts))
 
 
-def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return the negative log-likelihood of each text with its end token, at each temperature."""
     ngrams = _load(model)
     scores = []
-    for place, text in enumerate(texts):
+    for place, text in enumerate(map(plain_text, texts)):
         ids = [_BEGIN] * (ngrams.order - 1) + ngrams.encode(text) + [_END]
         nats = np.zeros(len(temperatures))
         for end in range(ngrams.order - 1, len(ids)):

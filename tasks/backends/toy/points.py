@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.errors import HeirloomError
-from tasks.backends.types import Completion, Progress, Prompt, Text, TrainingCorpus
+from tasks.backends.types import Completion, Progress, Prompt, Text, TrainingCorpus, plain_text
 
 Points = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ def points_of(texts: Sequence[Text]) -> Points:
     """
     points: list[list[float]] = []
     for text in texts:
-        content = text if isinstance(text, str) else "".join(text)
+        content = plain_text(text)
         try:
             points.append([float(number) for number in content.split()])
         except ValueError:
@@ -51,7 +51,7 @@ def training_points(corpus: TrainingCorpus) -> tuple[Points, int]:
 
 def infer_decimals(texts: Sequence[Text]) -> int:
     """Return the maximum number of decimals in the texts."""
-    written = " ".join(text if isinstance(text, str) else "".join(text) for text in texts)
+    written = " ".join(map(plain_text, texts))
     return max((len(number.partition(".")[2]) for number in written.split()), default=0)
 
 

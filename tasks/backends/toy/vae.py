@@ -30,7 +30,7 @@ from tasks.backends.toy.points import (
     to_completions,
     training_points,
 )
-from tasks.backends.types import Completion, LogPoint, Progress, Prompt, Score, TrainingResult, TrainJob
+from tasks.backends.types import Completion, LogPoint, Progress, Prompt, Score, Text, TrainingResult, TrainJob
 
 _FILE = "vae.safetensors"
 _DRAWS = 64
@@ -79,7 +79,7 @@ def sample(
     return to_completions(prompts, draw_points, nll, network.decimals, progress)
 
 
-def score(model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress) -> list[Score]:
+def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return a bound of the negative log-likelihood of each point at each temperature. Its tokens are its numbers."""
     network, scores = _load(model), list[Score]()
     for start in range(0, len(texts), BATCH):

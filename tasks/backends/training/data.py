@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError
+from tasks.backends.models.chat_template import ChatTemplate, TokenPair, encode_texts, refusal_error
 from tasks.backends.models.tokenization import tokenize_texts
 from tasks.backends.settings.training import TransformerTraining
-from tasks.backends.types import Text, TrainingCorpus
+from tasks.backends.types import PreferencePair, Text, TrainingCorpus
 
 IGNORE_INDEX = -100
 """Label of a token without loss, as torch and transformers define it."""
@@ -33,7 +34,7 @@ class PackedDataset(Dataset[dict[str, list[int]]]):
     @classmethod
     def from_texts(cls, tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], context: int) -> "PackedDataset":
         """Pack texts in their order, without the last incomplete block, to evaluate the held-out loss on."""
-        flat = [token for ids in _tokens(tokenizer, texts) for token in ids]
+        flat = [token for rows in _tokens(tokenizer, texts) for ids in rows for token in ids]
         return cls([flat[start : start + context] for start in range(0, len(flat) - context + 1, context)])
 
     def __len__(self) -> int:
@@ -119,8 +120,11 @@ def pack_sequences(
 ) -> _Stream:
     """Return an endless stream of blocks. Texts of weight 0 are left out."""
     seen = [place for place in range(len(texts)) if not weights or weights[place] > 0]
-    documents = _tokens(tokenizer, [texts[place] for place in seen])
-    return _Stream(documents, blocks, seed, [weights[place] for place in seen] if weights else ())
+    rows_of_texts = _tokens(tokenizer, [texts[place] for place in seen])
+    documents = [row for rows in rows_of_texts for row in rows]
+    if weights:
+        weights = [weights[place] for place, rows in zip(seen, rows_of_texts, strict=True) for _ in rows]
+    return _Stream(documents, blocks, seed, weights)
 
 
 def schedule_human_blocks(schedule: str, human_tokens: float, synthetic_tokens: float, blocks: int) -> list[bool]:
@@ -159,18 +163,17 @@ def _truncate_row(document: list[int], context: int) -> list[int]:
     return [*truncate_prompt(prompt, len(answer), context), *answer][:context]
 
 
-def _tokens(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text]) -> list[list[int]]:
-    if not texts:
-        return []
-    if all(isinstance(text, str) for text in texts):
-        ids = tokenize_texts(tokenizer, [text for text in texts if isinstance(text, str)])
-        return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
-    found = []
-    for text in texts:
-        # A text without a prompt is tokenized as the response to an empty prompt, but its begin token has a loss.
-        prompt, response = tokenize_pair(tokenizer, *(("", text) if isinstance(text, str) else text))
-        found.append([*(prompt if isinstance(text, str) else [-1 - token for token in prompt]), *response])
-    return found
+def _tokens(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text]) -> list[list[list[int]]]:
+    """Return the rows of each text, in which a token without loss is stored as its complement."""
+    return [
+        [
+            row.ids
+            if all(row.mask)
+            else [token if counted else -1 - token for token, counted in zip(row.ids, row.mask, strict=True)]
+            for row in rows
+        ]
+        for rows in encode_texts(tokenizer, texts)
+    ]
 
 
 @dataclass(frozen=True)
@@ -278,13 +281,12 @@ def _plan_preferences(
             f"{settings.batch_size}. Lower train.batch_size, or add pairs."
         )
     rows, sizes = [], []
-    for pair in pairs:
-        prompt, chosen = tokenize_pair(tokenizer, pair.prompt, pair.chosen)
-        rejected = tokenize_pair(tokenizer, "", pair.rejected)[1]
-        prompt = truncate_prompt(prompt, max(len(chosen), len(rejected)), settings.context_length)
+    for pair in _tokenize_preferences(tokenizer, pairs):
+        longest = max(len(pair.chosen), len(pair.rejected))
+        prompt = truncate_prompt(pair.prompt, longest, settings.context_length)
         room = settings.context_length - len(prompt)
-        rows.append({"prompt_ids": prompt, "chosen_ids": chosen[:room], "rejected_ids": rejected[:room]})
-        sizes.append(2 * len(prompt) + len(chosen[:room]) + len(rejected[:room]))
+        rows.append({"prompt_ids": prompt, "chosen_ids": pair.chosen[:room], "rejected_ids": pair.rejected[:room]})
+        sizes.append(2 * len(prompt) + len(pair.chosen[:room]) + len(pair.rejected[:room]))
     epoch_tokens = sum(pair.weight * size for pair, size in zip(pairs, sizes, strict=True))
     steps = _steps(settings, human_only, epoch_rows, epoch_tokens / epoch_rows)
     order, rng = list[int](), random.Random(seed)  # noqa: S311  (a shuffle, not a secret)
@@ -294,6 +296,23 @@ def _plan_preferences(
     order = order[: steps * settings.batch_size]
     human = [pairs[place].human for place in order]
     return TrainPlan([rows[place] for place in order], [sizes[place] for place in order], human, settings.batch_size)
+
+
+def _tokenize_preferences(tokenizer: PreTrainedTokenizerFast, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
+    template = ChatTemplate(tokenizer) if any(pair.chat for pair in pairs) else None
+    tokenized, refusals = [], []
+    for pair in pairs:
+        if pair.chat and template and template.exists:
+            try:
+                tokenized.append(template.encode_pair(pair.chat.prompt, pair.chat.chosen, pair.chat.rejected))
+            except HeirloomError as error:
+                refusals.append(str(error))
+            continue
+        prompt, chosen = tokenize_pair(tokenizer, pair.prompt, pair.chosen)
+        tokenized.append(TokenPair(prompt, chosen, tokenize_pair(tokenizer, "", pair.rejected)[1]))
+    if refusals:
+        raise refusal_error(refusals, len(pairs))
+    return tokenized
 
 
 def _require_nonempty(texts: Sequence[object]) -> None:

@@ -18,7 +18,7 @@ from tasks.backends.models.loading import load_tokenizer, split_adapter
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.loss import LlamaWithChunkedLoss
 from tasks.backends.training.tokenizer import train_bpe_tokenizer
-from tasks.backends.types import TrainingCorpus
+from tasks.backends.types import TrainingCorpus, plain_text
 
 _RESIDUAL_OUTPUTS = (".o_proj", ".down_proj")
 """Last modules of attention and feed-forward layers in models of the Llama family."""
@@ -59,7 +59,7 @@ def build_model(
 
 
 def _texts(corpus: TrainingCorpus) -> list[str]:
-    return [text if isinstance(text, str) else "".join(text) for text in (*corpus.human, *corpus.synthetic)]
+    return [plain_text(text) for text in (*corpus.human, *corpus.synthetic)]
 
 
 def _shape(settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

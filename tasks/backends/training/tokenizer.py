@@ -27,6 +27,4 @@ def train_bpe_tokenizer(texts: Sequence[str], size: int, context: int) -> PreTra
         bos_token=begin,
         eos_token=end,
         model_max_length=context,
-        # Special tokens that occur literally in a text are split, or they would end the text.
-        split_special_tokens=True,
     )

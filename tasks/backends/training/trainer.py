@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from heirloom.errors import HeirloomError, one_line
+from tasks.backends.models.chat_template import CHATML, report_chat
 from tasks.backends.models.loading import has_bfloat16
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.callbacks import (
@@ -38,7 +39,7 @@ from tasks.backends.training.data import IGNORE_INDEX, PackedDataset, TrainPlan,
 from tasks.backends.training.export import export_model, export_network
 from tasks.backends.training.model import build_model
 from tasks.backends.training.optim import build_optimizer
-from tasks.backends.types import Progress, TrainingCorpus, TrainingResult, TrainJob
+from tasks.backends.types import Progress, TrainingCorpus, TrainingResult, TrainJob, plain_text
 
 _OOM_PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
 """Phrases by which torch's plain RuntimeErrors report too little memory."""
@@ -63,6 +64,8 @@ def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> 
     started = time.monotonic()
     set_seed(job.seed)
     model, tokenizer = build_model(job.settings, job.initial_weights, job.gen0_model, job.corpus)
+    if job.adds_chat_template and job.initial_weights is None and not tokenizer.chat_template:
+        tokenizer.chat_template = CHATML
     if not job.settings.max_steps:
         export_network(model, tokenizer, job.folder, _probe_text(job.corpus))
         return TrainingResult(tokens=0, human_tokens=0, steps=0, seconds=time.monotonic() - started, log=())
@@ -90,6 +93,7 @@ def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> 
         seconds=time.monotonic() - started,
         log=log,
         resumed_from_step=checkpoint_step(checkpoint) if checkpoint else 0,
+        chat=report_chat(tokenizer, [*job.corpus.human, *job.corpus.synthetic], job.corpus.preferences),
     )
 
 
@@ -328,4 +332,4 @@ def _num_processes(settings: TransformerTraining) -> int:
 def _probe_text(corpus: TrainingCorpus) -> str:
     """Return one text of the corpus, whose log-likelihood is stored with the model."""
     texts = [*corpus.human[:1], *corpus.synthetic[:1], *(pair.prompt + pair.chosen for pair in corpus.preferences[:1])]
-    return texts[0] if isinstance(texts[0], str) else "".join(texts[0])
+    return plain_text(texts[0])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.backends.settings.training import Training
-from tasks.backends.types import Progress, Score, TrainingResult, TrainJob
+from tasks.backends.types import Progress, Score, Text, TrainingResult, TrainJob
 from tasks.backends.workers.pool import WorkerPool
 from tasks.backends.workers.ray_cluster import TRAINING, RayEngines
 
@@ -50,7 +50,7 @@ class ScorerClient:
     engines: RayEngines | None = None
 
     def score(
-        self, model: Path, texts: Sequence[str], temperatures: Sequence[float], progress: Progress
+        self, model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress
     ) -> list[Score]:
         """Return the negative log-likelihood of each text at each temperature, in order."""
         module = trainer_module(self.training)

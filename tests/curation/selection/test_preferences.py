@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from curation.chat import Message, render_chat
 from curation.selection.preferences import Pair, PreferenceScore, annotated_pair, best_vs_worst_pairs, preference_scores
+from heirloom.chat import Message, render_chat
 
 
 def _turn(role: str, content: str) -> Message:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.support import template_model_server as template_model
-from curation.chat import parse_chat_text
 from curation.prompts.plan import PromptSettings
+from heirloom.chat import parse_chat_text
 from storage.artifacts.artifact import Artifact, DriftError, read_manifest, read_table
 from storage.artifacts.ids import text_hash
 from storage.artifacts.schemas import DECISIONS

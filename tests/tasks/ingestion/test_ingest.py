@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.operations.malformed_files import write_malformed
-from curation.chat import parse_chat_text
 from curation.splitting import DedupSettings, IngestSettings, is_held_out
 from flows.config.site import Site
+from heirloom.chat import parse_chat_text
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, ArtifactMissingError, read_manifest, read_table
 from storage.artifacts.ids import human_id, text_hash

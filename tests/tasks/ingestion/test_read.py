@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.chat import parse_chat_text, to_json, to_messages
 from curation.splitting import IngestSettings, is_held_out
+from heirloom.chat import parse_chat_text, to_json, to_messages
 from storage.artifacts.ids import text_hash
 from storage.readers.base import Block, Document
 from tasks.ingestion.read import (

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from curation.chat import Message, render_chat, to_json, to_messages
+from heirloom.chat import Message, render_chat, to_json, to_messages
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.artifacts.ids import human_id
 from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, HUMAN_RECORDS
@@ -67,7 +67,7 @@ def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
 
 def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_both(scene: tuple) -> None:
     _, corpus, reserve, curated = scene
-    found = sft_dataset(corpus, reserve, [curated])
+    found = sft_dataset(corpus, [curated])
     assert found.human == [
         ("### user\nWhat is rain?\n\n### assistant\n", "Water."),
         ("### user\nWhat is snow?\n\n### assistant\n", "Ice."),

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from curation.chat import Conversation, Message, Tool
+from heirloom.chat import Conversation, Message, Tool
 from heirloom.errors import HeirloomError
 from tasks.backends.models.chat_template import CHATML as SHIPPED
 from tasks.backends.models.chat_template import ChatTemplate, TokenRow
@@ -204,7 +204,7 @@ def test_the_shipped_template_writes_every_field_and_ends_each_turn_with_the_end
     template = ChatTemplate(saved)
     assert template.end_of_turn_id is None
     conversation = Conversation(messages=[{"role": "system", "content": "Be brief."}, *_CALLING], tools=_TOOLS)
-    assert template.unspelled_fields(conversation) == set()
+    assert template.unwritten_fields(conversation) == set()
     (row,) = template.encode(conversation, whole=False)
     text = saved.decode(row.ids)
     assert text.startswith("<begin>system\nBe brief.\n\n# Tools\n{")
@@ -220,12 +220,12 @@ def test_the_shipped_template_writes_every_field_and_ends_each_turn_with_the_end
 
 def test_fields_that_a_template_does_not_write_are_named() -> None:
     conversation = Conversation(messages=_CALLING, tools=_TOOLS)
-    assert ChatTemplate(small_tokenizer(LLAMA_3)).unspelled_fields(conversation) == {
+    assert ChatTemplate(small_tokenizer(LLAMA_3)).unwritten_fields(conversation) == {
         "reasoning",
         "tool_calls",
         "tools",
     }
-    assert ChatTemplate(small_tokenizer(QWEN_3)).unspelled_fields(conversation) == set()
+    assert ChatTemplate(small_tokenizer(QWEN_3)).unwritten_fields(conversation) == set()
 
 
 def test_messages_that_a_template_refuses_are_an_error_of_the_user() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.chat import (
+from heirloom.chat import (
     Conversation,
     Message,
     first_user_text,
