@@ -18,8 +18,8 @@ from curation.dedup.exact import exact_key
 from curation.splitting import IngestSettings, is_held_out
 from curation.text import has_word, normalize, split_passages
 from curation.verification.checks import encode_check, parse_check
-from heirloom.errors import HeirloomError
 from heirloom.chat import Conversation, parse_conversation, render_chat, to_json, to_messages
+from heirloom.errors import HeirloomError
 from storage.artifacts.schemas import CONVERSATION, REJECTED_DOCUMENTS
 from storage.index.partitioned_scratch import PartitionedScratch
 from storage.readers.base import Block, Columns, Document

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from curation.chat import ASSISTANT_ROLE, parse_chat_text
 from curation.verification.checks import Check, parse_check
+from heirloom.chat import ASSISTANT_ROLE, parse_chat_text
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import CHECK_RESULTS

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.selection.preferences import Pair, PreferenceScore, annotated_pair, best_vs_worst_pairs, preference_scores
-from heirloom.chat import Message, render_chat
+from heirloom.chat import Message
 
 
 def _turn(role: str, content: str) -> Message:
@@ -17,11 +17,8 @@ _ASKED = [
 
 
 def test_a_conversation_that_ends_in_both_answers_is_a_pair() -> None:
-    found = annotated_pair(_ASKED)
-    assert found is not None
-    prompt, chosen, rejected = found
-    assert prompt + chosen == render_chat(_ASKED[:2])
-    assert (chosen, rejected) == ("Water that falls.", "\\### I\ndo not know.")
+    expected = (_ASKED[:1], _ASKED[1], _turn("assistant", "### I\ndo not know."))
+    assert annotated_pair(_ASKED) == expected
 
 
 @pytest.mark.parametrize("turns", [_ASKED[:2], _ASKED[1:], _ASKED[2:], [], [_ASKED[0], _ASKED[2], _ASKED[1]]])

@@ -3,18 +3,23 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from heirloom.chat import Message, render_chat, to_json, to_messages
+from heirloom.chat import Conversation, Message, render_chat, to_json, to_messages
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.artifacts.ids import human_id
 from storage.artifacts.schemas import CANDIDATES, CORPUS, DECISIONS, HUMAN_RECORDS
 from storage.runs.run import Attempt
 from tasks.backends import TransformerTraining
+from tasks.backends.types import ChatPair, ChatText
 from tasks.context import CuratedCandidates
 from tasks.training.datasets import build_preference_pairs, dpo_dataset, eval_dataset, lm_dataset, sft_dataset
 from tests.tasks.conftest import StartedRun
 
 _TALK: list[Message] = to_messages("What is rain?", "Water.")
 _JUDGED: list[Message] = [*to_messages("What is snow?", "Ice."), {"role": "rejected", "content": "Sand."}]
+
+
+def _chat(messages: list[Message], *, whole: bool = False) -> ChatText:
+    return ChatText(Conversation(messages=messages, tools=[]), whole)
 
 
 def _published(attempt: Attempt, name: str, rows: list[dict], schema: pa.Schema) -> Artifact:
@@ -46,6 +51,7 @@ def scene(start_run: Callable[[str], StartedRun]) -> tuple[Attempt, Artifact, Ar
             "origin": "synthetic",
             "sum_logprob": -place - 1.0,
             "completion_tokens": 1,
+            "messages": to_json(to_messages("a", "b")) if text.startswith("###") else None,
         }
         for place, (prompt, text) in enumerate(responses)
     ]
@@ -66,30 +72,26 @@ def test_every_text_is_learned_whole_with_its_weight(scene: tuple) -> None:
 
 
 def test_responses_come_from_conversations_prompts_and_what_a_model_wrote_of_both(scene: tuple) -> None:
-    _, corpus, reserve, curated = scene
+    _, corpus, _, curated = scene
     found = sft_dataset(corpus, [curated])
-    assert found.human == [
-        ("### user\nWhat is rain?\n\n### assistant\n", "Water."),
-        ("### user\nWhat is snow?\n\n### assistant\n", "Ice."),
-        "A plain text.",
-    ]
+    assert found.human == [_chat(_TALK), _chat(_JUDGED[:-1]), "A plain text."]
     assert found.synthetic == [
         ("Say it: ", "three words here"),
         ("Say it: ", "two words"),
-        ("### user\na\n\n### assistant\n", "b"),
+        _chat(to_messages("a", "b")),
     ]
 
 
 def test_a_corpus_without_a_response_is_refused(start_run: Callable[[str], StartedRun]) -> None:
     started = start_run("tiny")
     with pytest.raises(ValueError, match="no record of the corpus is a conversation or has a prompt"):
-        sft_dataset(started.corpus, started.human.train, [])
+        sft_dataset(started.corpus, [])
 
 
 def test_held_out_texts_have_the_shape_of_what_is_learned(scene: tuple) -> None:
     _, _, reserve, _ = scene
-    assert eval_dataset(reserve, "lm")[0] == render_chat(_TALK)
-    assert eval_dataset(reserve, "sft")[0] == ("### user\nWhat is rain?\n\n### assistant\n", "Water.")
+    assert eval_dataset(reserve, "lm")[0] == _chat(_TALK, whole=True)
+    assert eval_dataset(reserve, "sft")[0] == _chat(_TALK)
 
 
 def _dpo(**more: object) -> TransformerTraining:
@@ -108,6 +110,11 @@ def test_pairs_are_those_that_people_marked(scene: tuple) -> None:
     )
     (learned,) = dpo_dataset(pairs, corpus).preferences
     assert (learned.human, learned.weight) == (True, 0.5)
+    assert learned.chat == ChatPair(
+        Conversation(messages=_JUDGED[:1], tools=[]),
+        {"role": "assistant", "content": "Ice."},
+        {"role": "assistant", "content": "Sand."},
+    )
     assert build_preference_pairs(attempt, corpus, reserve, curated.candidates, _dpo()) == pairs
 
 
