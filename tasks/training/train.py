@@ -154,7 +154,7 @@ def _pretrain_base(ctx: StageContext, corpus: Artifact, settings: TransformerTra
     base_settings = TransformerTraining.model_validate(
         {**settings.model_dump(include=_BASE_FIELDS), "generation_0_max_steps": settings.base_max_steps}
     )
-    identity: dict[str, Any] = {"train": base_settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
+    identity: dict[str, object] = {"train": base_settings.model_dump(mode="json"), "seed": ctx.recipe.seed}
     adds_chat_template = _is_of_chat(ctx.recipe)
     if adds_chat_template:
         identity["chat_template"] = "chatml"

@@ -73,7 +73,7 @@ CHATML = """\
     {{- bos_token + 'assistant\\n' }}
 {%- endif %}
 """
-"""Chat template of models that are trained from scratch: ChatML, whose marks are the tokenizer's begin and end tokens."""
+"""Chat template of models trained from scratch: ChatML, whose marks are the tokenizer's begin and end tokens."""
 
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking")
@@ -304,7 +304,7 @@ class ChatTemplate:
 
     @cached_property
     def _training_template(self) -> str:
-        """The template with generation marks: the model's own if it has any, else TRL's version of it, if it has one."""
+        """The template with generation marks: the model's own if it has any, else TRL's version of it."""
         template = self._template or ""
         if not template or _GENERATION_MARK.search(template):
             return template
