@@ -41,8 +41,8 @@ def train(job: TrainJob[TransformerTraining], progress: Progress) -> TrainingRes
 def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return the negative log-likelihood of each text with its end token, truncated to the context of the model.
 
-    Of a conversation, the responses count, or all of it, as the model's chat template writes it. One forward pass serves
-    all temperatures. The model is computed in its stored data type if this hardware has it.
+    Of a conversation, the responses count, or all of it, as the model's chat template writes it. One forward pass
+    serves all temperatures. The model is computed in its stored data type if this hardware has it.
     """
     dtype = native_dtype(model)
     tokenizer, network = load_tokenizer(model), load_model(model, dtype)
