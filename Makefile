@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-FAST := tests/curation tests/storage tests/flows/config
-
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test test-fast check format docs bench reproductions clean
 
@@ -31,7 +29,7 @@ test: install ## run all checks and tests, as CI does
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-fast: install ## run the tests without torch, server or subprocess: under a minute
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup -m "not transformer and not gpu" $(FAST)
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup --fast
 
 check: test ## same as test
 

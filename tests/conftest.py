@@ -203,7 +203,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Those with real models share engines, servers and what was trained; those of a file, what is made once a file; and those
     with a flow, Prefect.
-    It goes first, since the hook that deals tests out reads their groups when it is called.
+    It goes first, since the hook that deals tests out reads their groups when it is called. What a test requests also decides
+    whether it starts processes; `--fast` leaves those tests out.
     """
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
@@ -213,12 +214,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
         elif "prefect_server" in fixtures:
             item.add_marker(pytest.mark.xdist_group("flows"))
+        if _STARTING_FIXTURES & set(fixtures):
+            item.add_marker(pytest.mark.processes)
+    if config.getoption("fast"):
+        left_out = [item for item in items if any(map(item.get_closest_marker, _NOT_FAST))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+_NOT_FAST = ("processes", "slow", "transformer", "gpu")
+"""Markers of the tests that `--fast` leaves out."""
+
+_STARTING_FIXTURES = {
+    "_s3_server",
+    "backends",
+    "cluster",
+    "environment",
+    "finished_store",
+    "mounts",
+    "outside",
+    "prefect_server",
+    "served",
+    "two",
+    "two_heaps",
+    "worker",
+}
+"""Fixtures that start a process or a server; whatever requests one of them, at whatever distance, has the marker `processes`."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that is skipped for want of something is a failure where HEIRLOOM_SKIP_NOTHING is set."""
-    return _unskipped((yield))
+    """Fail a fast test that caught the exception of the guard, and where HEIRLOOM_SKIP_NOTHING is set a test that is skipped."""
+    report = _unskipped((yield))
+    if report.passed and (attempts := fast.attempts()):
+        report.outcome = "failed"
+        report.longrepr = "\n".join(attempts)
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

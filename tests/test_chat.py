@@ -32,6 +32,7 @@ def test_a_conversation_is_rendered_with_a_header_for_each_turn() -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.builds(_turn, _ROLES, _TURN_TEXTS), min_size=1, max_size=5))
 def test_what_was_rendered_can_be_parsed(turns: list[Message]) -> None:
     assert parse_chat_text(render_chat(turns)) == turns

@@ -80,6 +80,7 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} points at {target}"
 
 
+@pytest.mark.processes
 def test_withdrawn_words_do_not_return() -> None:
     from check_words import remaining
 
@@ -134,6 +135,7 @@ def _parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
         _, group, words = group.resolve_command(context, [*context._protected_args, *context.args])
 
 
+@pytest.mark.processes
 def test_the_tour_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tour.md").read_text(), re.DOTALL)

@@ -27,6 +27,7 @@ _HEAVY = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "statement",
     [
@@ -48,6 +49,7 @@ def test_the_loop_fits_on_one_screen() -> None:
     assert len(body.splitlines()) <= 60
 
 
+@pytest.mark.processes
 def test_the_project_names_no_place_of_the_machine_it_was_made_on() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:

@@ -55,6 +55,7 @@ def test_parts_of_a_loss_sum_to_it_whatever_the_order() -> None:
     assert sum(sum(values) for values in parts.values()) / 2 == 5 - 1
 
 
+@pytest.mark.processes
 def test_text_is_cut_and_edited_by_tokens() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -435,6 +435,7 @@ def test_an_odd_text_is_judged_like_any_other(name: str) -> None:
         assert 2 * odd not in dropped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["empty", "exact", "quality", "minhash"])
 def test_ten_megabytes_in_one_text_are_judged_like_any_other(name: str) -> None:
     huge = "the quick brown fox jumps over the lazy dog and runs away\n" * 180_000

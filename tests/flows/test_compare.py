@@ -13,6 +13,7 @@ from storage.query.named_queries import QUERIES
 from tasks.orchestration.prefect import without_prefect
 
 
+@pytest.mark.processes
 def test_arms_share_the_generation_that_is_the_same_and_differ_after_it(ingested: Site, recipe: Recipe) -> None:
     cold = recipe.model_copy(
         update={
@@ -41,6 +42,7 @@ def test_recipes_of_one_name_are_refused(ingested: Site, recipe: Recipe) -> None
         compare([recipe, recipe], ingested, "both")
 
 
+@pytest.mark.processes
 def test_an_arm_that_fails_fails_the_comparison(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     lost = recipe.model_copy(update={"name": "lost", "dataset": "absent"})
     with without_prefect(), pytest.raises(ValueError, match="There is no dataset 'absent'"):

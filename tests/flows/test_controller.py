@@ -87,6 +87,7 @@ def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Rec
     ]
 
 
+@pytest.mark.processes
 def test_patience_goes_back_to_before_the_limit_was_first_broken(ingested: Site, recipe: Recipe) -> None:
     limit = {"metric": "perplexity", "at_most": 1.05, "patience": 2, "action": "roll_back"}
     with without_prefect():
@@ -98,6 +99,7 @@ def test_patience_goes_back_to_before_the_limit_was_first_broken(ingested: Site,
     assert accepted.fetchall() == [(0, True), (1, False), (2, False)]
 
 
+@pytest.mark.processes
 def test_a_run_that_went_back_stays_there_even_where_the_rejected_files_are_gone(
     ingested: Site, recipe: Recipe
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_generation_is_redone_with_more_human_text_and_recovers(
     assert verify(ingested.store).errors == ()
 
 
+@pytest.mark.processes
 def test_a_redo_is_taken_up_again_from_the_journal(ingested: Site, recipe: Recipe) -> None:
     redone = _recipe(recipe, _NARROW, gate={"human_fraction_step": 0.5})
     with without_prefect():
@@ -185,6 +188,7 @@ def test_a_higher_human_share_keeps_the_other_mix_settings(tmp_path: Path, recip
     assert raised.human_source_shares == (changed.mix.human_source_shares or "proportional")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -225,6 +229,7 @@ def test_a_stop_is_visible_as_prefect_event_and_in_sql(ingested: Site, recipe: R
     assert watched(3)[-1] == ("heirloom.gate.stopped", "heirloom.run.tiny", 2)
 
 
+@pytest.mark.processes
 def test_with_no_good_generation_to_go_back_to_a_run_stops(ingested: Site, recipe: Recipe) -> None:
     limit = {"metric": "perplexity", "baseline": "value", "at_most": 1, "action": "roll_back"}
     with without_prefect():
@@ -261,6 +266,7 @@ def _zipf_documents(folder: Path, seed: int) -> Path:
     return path
 
 
+@pytest.mark.processes
 def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is(
     site: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -287,6 +293,7 @@ def test_the_gate_is_silent_where_nothing_is_lost_and_alarms_in_time_where_it_is
     assert alarmed <= beyond_doubt
 
 
+@pytest.mark.processes
 def test_early_warning_metrics_raise_alerts_where_the_held_out_loss_does_not(
     site: Site, recipe: Recipe, tmp_path: Path
 ) -> None:

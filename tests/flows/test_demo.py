@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from flows.config.site import Site
 from flows.demo import demo, demo_ingest, demo_recipes
 from storage.query.catalog import open_catalog
@@ -10,6 +12,7 @@ from tasks.orchestration.prefect import without_prefect
 from tests.conftest import human_texts
 
 
+@pytest.mark.processes
 def test_one_loop_loses_its_language_and_the_other_does_not(tmp_path: Path) -> None:
     source = tmp_path / "mine.txt"
     source.write_text("\n\n".join(human_texts(500)))

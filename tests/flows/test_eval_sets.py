@@ -71,6 +71,7 @@ def _runs(text: str, length: int) -> set[tuple[str, ...]]:
     return {tuple(found[at : at + length]) for at in range(len(found) - length + 1)}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("policy", ["anchor", "accumulate"])
 def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
     site: Site, recipe: Recipe, tmp_path: Path, policy: str
@@ -117,6 +118,7 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
         assert contamination == [(len(corpus), 0, True)]
 
 
+@pytest.mark.processes
 def test_a_later_eval_set_is_excluded_from_then_on_and_earlier_exposures_are_reported(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_later_eval_set_is_excluded_from_then_on_and_earlier_exposures_are_rep
     assert catalog.sql(QUERIES["contamination"]).fetchall()
 
 
+@pytest.mark.processes
 def test_a_loop_without_decontamination_reports_its_contamination(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -169,6 +172,7 @@ def test_a_loop_without_decontamination_reports_its_contamination(
     assert catalog.sql(query).fetchall() == [(contaminated,)]
 
 
+@pytest.mark.processes
 def test_an_attempt_that_began_before_a_set_ends_as_if_it_had_not_come(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -188,6 +192,7 @@ def test_an_attempt_that_began_before_a_set_ends_as_if_it_had_not_come(
     assert open_catalog(ingested.store).sql(lineage).fetchall() == [(3,)]
 
 
+@pytest.mark.processes
 def test_a_model_is_measured_on_the_sets_that_its_recipe_names(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     chosen = Recipe.model_validate(
         recipe.model_dump() | {"num_generations": 1, "evaluate": {"num_samples": 20, "eval_sets": ["exam"]}}

@@ -28,6 +28,7 @@ def content(store: Path, run: str) -> dict[str, list[tuple[object, ...]]]:
     return {view: catalog.sql(f"select * from {view} order by all").fetchall() for view in views}
 
 
+@pytest.mark.processes
 def test_a_run_leaves_every_artifact_of_every_generation(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         evolve(recipe, ingested)
@@ -39,6 +40,7 @@ def test_a_run_leaves_every_artifact_of_every_generation(ingested: Site, recipe:
     assert catalog.sql("select count(*) from corpus where generation = 3 and origin = 'human'").fetchall() == reserve
 
 
+@pytest.mark.processes
 def test_every_candidate_has_a_decision_and_only_survivors_are_learned_from(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         evolve(recipe, ingested)
@@ -49,6 +51,7 @@ def test_every_candidate_has_a_decision_and_only_survivors_are_learned_from(inge
     assert catalog.sql("select count(*) from corpus semi join human_heldout using (id)").fetchall() == [(0,)]
 
 
+@pytest.mark.processes
 def test_a_second_run_changes_nothing(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         evolve(recipe, ingested)
@@ -60,6 +63,7 @@ def test_a_second_run_changes_nothing(ingested: Site, recipe: Recipe) -> None:
     assert after == before
 
 
+@pytest.mark.processes
 def test_the_same_recipe_and_seed_say_the_same_in_another_store(
     ingested: Site, recipe: Recipe, sample_documents: Path, tmp_path: Path
 ) -> None:
@@ -74,6 +78,7 @@ def test_the_same_recipe_and_seed_say_the_same_in_another_store(
     assert content(ingested.store, "tiny") == content(other.store, "tiny")
 
 
+@pytest.mark.processes
 def test_another_seed_generates_other_candidates(ingested: Site, recipe: Recipe) -> None:
     short = recipe.model_copy(update={"num_generations": 1})
     with without_prefect():
@@ -82,6 +87,7 @@ def test_another_seed_generates_other_candidates(ingested: Site, recipe: Recipe)
     assert content(ingested.store, "tiny")["candidates"] != content(ingested.store, "other")["candidates"]
 
 
+@pytest.mark.processes
 def test_a_run_can_go_further_without_touching_what_it_has(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
@@ -93,6 +99,7 @@ def test_a_run_can_go_further_without_touching_what_it_has(ingested: Site, recip
     assert any("generation=3" in name for name in after)
 
 
+@pytest.mark.processes
 def test_a_changed_recipe_is_refused_and_the_changed_fields_are_named(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
@@ -114,6 +121,7 @@ def test_a_run_that_somebody_else_writes_is_refused(ingested: Site, recipe: Reci
         evolve(recipe, ingested)
 
 
+@pytest.mark.processes
 def test_the_gate_stops_a_run_and_the_journal_records_it(ingested: Site, recipe: Recipe) -> None:
     strict = {"limits": [{"metric": "perplexity", "at_most": 0.001, "action": "stop"}]}
     recipe = Recipe.model_validate({**recipe.model_dump(), "gate": strict})
@@ -124,6 +132,7 @@ def test_the_gate_stops_a_run_and_the_journal_records_it(ingested: Site, recipe:
     assert not Run(ingested.store, "tiny").folder.joinpath("generation=1").exists()
 
 
+@pytest.mark.processes
 def test_a_run_keeps_its_heldout_set_when_more_human_text_comes(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     import json
 

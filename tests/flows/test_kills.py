@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from benchmarks.operations.kills import bucket_scene, command, folder_scene, half, published, stored, survive
 from flows.config.recipe import Recipe
 from flows.config.site import Site
@@ -32,6 +34,7 @@ def _file(recipe: Recipe, tmp_path: Path, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.processes
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -43,6 +46,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert outcome.finished >= 1
 
 
+@pytest.mark.processes
 def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -62,6 +66,7 @@ def test_a_command_that_is_killed_leaves_no_server_behind_and_goes_on(
     assert run_state(Run(ingested.store, "tiny")) == "finished"
 
 
+@pytest.mark.processes
 def test_a_command_that_is_killed_while_its_server_begins_leaves_none_behind(
     ingested: Site, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from tests.support.browser import open_browser
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

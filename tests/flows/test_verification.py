@@ -35,6 +35,7 @@ def _ingest_problems(site: Site, folder: Path, checks: list[object]) -> None:
         ingest(site.store, "problems", [str(file)], settings)
 
 
+@pytest.mark.processes
 def test_only_candidates_that_pass_their_check_are_kept(recipe: Recipe, site: Site, tmp_path: Path) -> None:
     _ingest_problems(site, tmp_path, [{"kind": "regex", "pattern": "(?:..)*"}, None])
     with without_prefect():
@@ -72,6 +73,7 @@ def test_only_candidates_that_pass_their_check_are_kept(recipe: Recipe, site: Si
     assert measured["pass_at_k"] >= measured["pass_at_1"]
 
 
+@pytest.mark.processes
 def test_candidates_without_a_check_can_be_kept(recipe: Recipe, site: Site, tmp_path: Path) -> None:
     _ingest_problems(site, tmp_path, [{"kind": "answer", "answer": "42"}, None, None, None])
     with without_prefect():
@@ -83,6 +85,7 @@ def test_candidates_without_a_check_can_be_kept(recipe: Recipe, site: Site, tmp_
     assert dropped.fetchall() == [("failed",)]
 
 
+@pytest.mark.processes
 def test_a_filter_on_checks_without_any_check_is_refused(recipe: Recipe, site: Site, tmp_path: Path) -> None:
     _ingest_problems(site, tmp_path, [None])
     with without_prefect(), pytest.raises(HeirloomError, match=r"no human record has a check.*check_column"):

@@ -26,18 +26,23 @@ _collecting = False
 
 
 @contextmanager
-def guarded(collecting: bool = False) -> Iterator[list[str]]:
-    """Forbid in this process what the fast tests must do without, and give what was tried.
+def guarded(collecting: bool = False) -> Iterator[None]:
+    """Forbid in this process what the fast tests must do without.
 
     An attempt raises `pytest.fail.Exception`, a `BaseException`, so that `except Exception` does not hide it. Attempts on other
-    threads, whose exceptions end nowhere, are in the list too. A file that tries it while it is collected is skipped.
+    threads, whose exceptions end nowhere, are in `attempts` too. A file that tries it while it is collected is skipped.
     """
     global _violations, _collecting  # noqa: PLW0603
     _violations, _collecting = [], collecting
     try:
-        yield _violations
+        yield
     finally:
         _violations = None
+
+
+def attempts() -> list[str]:
+    """Return what the guarded code has tried so far, on any thread."""
+    return list(_violations or ())
 
 
 def install() -> None:

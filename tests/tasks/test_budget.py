@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from curation.budget import BudgetSettings
 from flows.config.recipe import Recipe
 from flows.config.site import Site
@@ -25,6 +27,7 @@ def test_what_is_finished_is_always_affordable(finished_store: Path) -> None:
     assert "Raise `budget.run_tokens`" in budget_exceeded(run, 4, settings)
 
 
+@pytest.mark.processes
 def test_a_run_stops_when_its_budget_is_spent_and_goes_on_when_it_is_raised(ingested: Site, recipe: Recipe) -> None:
     run = Run(ingested.store, "tiny")
     poor = recipe.model_copy(update={"budget": BudgetSettings(run_tokens=1)})

@@ -81,6 +81,7 @@ def test_a_column_of_ascii_is_not_copied() -> None:
     assert np.shares_memory(to_text_buffer(column).content, np.frombuffer(column.buffers()[2], np.uint8))
 
 
+@pytest.mark.slow
 def test_two_columns_are_addressed_beyond_two_gigabytes() -> None:
     # One long text held in many chunks: the bytes are shared, and only their places pass 2 GB.
     chunk = pa.array(["x" * (1 << 20)])
@@ -110,6 +111,7 @@ def _kernel_words(text: str) -> list[str]:
     return [word.decode("utf-8", "surrogatepass") for word in bytes(low[:size]).split(b"\0") if word]
 
 
+@pytest.mark.slow
 @given(TRICKY)
 @example("it's 'quoted' a''b '' x' 'y ' a'")
 @example("l’été d'’a a’\u0301b q\u0301'a")
@@ -119,6 +121,7 @@ def test_the_kernel_finds_the_same_words_as_the_regular_expression(text: str) ->
     assert _kernel_words(text) == words(text)
 
 
+@pytest.mark.slow
 def test_the_kernel_classifies_every_character_like_the_regular_expression() -> None:
     everything = [chr(code) for code in range(0x110000)]
     for start in range(0, 0x110000, 0x1000):
@@ -127,6 +130,7 @@ def test_the_kernel_classifies_every_character_like_the_regular_expression() -> 
             assert _kernel_words(text) == words(text), hex(start)
 
 
+@pytest.mark.slow
 @given(st.lists(TRICKY, max_size=5), st.integers(1, 6))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_only_equal_shingles_have_equal_hashes(texts: list[str], length: int) -> None:
@@ -176,6 +180,7 @@ def _assert_same_hashes(texts: list[str], by_word: bool, length: int) -> None:
     assert hashes.dtype == numba_hashes.dtype == np.uint64
 
 
+@pytest.mark.slow
 @given(st.lists(TRICKY, max_size=6), st.integers(1, 7), st.booleans())
 @settings(max_examples=400, deadline=None, derandomize=True)
 def test_both_kernels_give_the_same_shingle_hashes(texts: list[str], length: int, by_word: bool) -> None:
@@ -197,6 +202,7 @@ def _sets(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return pool[rng.integers(0, 80, starts[-1])], starts
 
 
+@pytest.mark.slow
 @KERNELS
 @pytest.mark.parametrize("permutations", [1, 15, 16, 17, 125, 128])
 def test_signatures_equal_those_of_datasketch(kernel: HashKernel, permutations: int) -> None:
@@ -281,6 +287,7 @@ def test_trailing_zeros_are_counted() -> None:
     assert [int(_count_zeros(np.uint64(1 << bit))) for bit in (0, 7, 8, 63)] == [0, 7, 8, 63]
 
 
+@pytest.mark.processes
 def test_machine_code_is_cached_in_a_writable_folder(tmp_path: Path) -> None:
     code = "from curation.dedup.kernels.dispatch import numba_kernel; import numpy as np; numba_kernel().band_hashes(np.zeros((1, 2), np.uint32), 1, np.zeros((1, 2), np.uint64))"
     kept = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}

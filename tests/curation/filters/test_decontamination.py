@@ -39,6 +39,7 @@ def _similarities(found: Overlaps) -> list[tuple[float, int]]:
     return list(zip(np.nan_to_num(found.jaccard).tolist(), found.shared_run.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @given(st.lists(_SENTENCES, max_size=8), st.lists(_SENTENCES, max_size=5), st.integers(1, 4), st.integers(2, 10))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_every_overlap_is_found_and_none_is_made_up(

@@ -29,6 +29,7 @@ def _synthetic(count: int) -> list[str]:
     return [" ".join(rng.choices(["the", "old", "river", "and", "again"], k=20)) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_require_scikit_learn")
 def test_the_detector_scores_unseen_human_texts_above_synthetic_ones() -> None:
     human = human_texts(200)

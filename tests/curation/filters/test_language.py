@@ -5,6 +5,8 @@ import pytest
 from curation.filters.language import LanguageSettings, known_languages, language_filter
 from tests.conftest import human_texts
 
+pytestmark = pytest.mark.processes
+
 _SENTENCES = {
     "en": "The old river remembers the quiet winter, and the village sleeps.",
     "de": "Der alte Fluss erinnert sich an den stillen Winter, und das Dorf schläft.",

@@ -129,6 +129,7 @@ def test_a_teacher_with_few_answers_is_given_a_chance_and_one_without_any_too() 
     assert Counter(assign_by_thompson_sampling(["s"] * 10, ["a", "b"], {("s", "a"): [_NAN]}, 0)) == {"a": 5, "b": 5}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), min_size=1, max_size=12), st.data())
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_counts_fill_their_total_and_no_stratum_beyond_its_room(

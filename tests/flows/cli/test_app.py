@@ -145,6 +145,7 @@ def test_a_loop_is_planned_run_and_queried_from_the_command_line(
     assert "seed was 0, is now 3" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_sql_does_not_import_prefect(ingested: Site) -> None:
     code = (
         "import sys; from flows.cli.app import main; sys.argv = ['heirloom', 'sql', '--store', sys.argv[1], 'select 42 as answer']\n"
@@ -203,6 +204,7 @@ def test_the_help_page_groups_commands_and_shows_an_example(
     assert "overrides the recipe file" in " ".join(page.split())
 
 
+@pytest.mark.processes
 def test_help_and_usage_errors_import_no_implementation() -> None:
     heavy = "{'numpy', 'pyarrow', 'duckdb', 'scipy', 'rich.console', 'prefect', 'torch'}"
     code = (
@@ -214,6 +216,7 @@ def test_help_and_usage_errors_import_no_implementation() -> None:
     assert "loaded: []" in found.stdout
 
 
+@pytest.mark.processes
 def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
     import duckdb
 
@@ -238,6 +241,7 @@ def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
     assert [row[0] for row in rows] == [0, 1, 1]
 
 
+@pytest.mark.processes
 def test_no_secret_of_the_environment_reaches_a_manifest(ingested: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     from flows.config.loading import load_recipe
@@ -269,6 +273,7 @@ def serve(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.processes
 def test_without_a_server_the_error_explains_how_to_start_one(tmp_path: Path) -> None:
     found = serve(tmp_path, "ngram")
     assert found.returncode == 2
@@ -276,6 +281,7 @@ def test_without_a_server_the_error_explains_how_to_start_one(tmp_path: Path) ->
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.processes
 def test_an_unknown_recipe_is_refused_before_flows_are_served(tmp_path: Path) -> None:
     found = serve(tmp_path, "nothing-like-it")
     assert found.returncode == 2

@@ -42,6 +42,7 @@ def test_it_prints_what_was_dropped_and_why_and_a_query_for_more(
     assert "finished before" in capsys.readouterr().out
 
 
+@pytest.mark.processes
 def test_the_query_that_it_prints_runs(
     repeated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_filter_that_drops_most_of_its_input_gets_a_warning(
     assert warning in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.processes
 def test_filters_can_be_added_and_limits_changed(repeated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _curate(repeated, "--filter", "diversity", "--set", "encoder=hashing", "--set", "quality.words=false")
     capsys.readouterr()
@@ -115,6 +117,7 @@ def test_a_filter_that_drops_nothing_is_listed_with_its_input(
     assert [line.split() for line in output.splitlines() if line.startswith("minhash")] == [["minhash", "0", "1"]]
 
 
+@pytest.mark.processes
 def test_it_starts_without_prefect_torch_or_vllm(repeated: Path) -> None:
     heavy = "{'prefect', 'torch', 'vllm', 'transformers', 'sentence_transformers', 'sklearn', 'duckdb'}"
     arguments = ["heirloom", "curate", str(repeated), "--out", str(repeated.parent / "alone"), "--text-column", "body"]

@@ -27,6 +27,7 @@ def test_sql_prints_a_result(ingested: Site, capsys: pytest.CaptureFixture[str])
     assert "n" in capsys.readouterr().out
 
 
+@pytest.mark.processes
 def test_a_pipe_is_read_up_to_its_first_refused_statement(ingested: Site) -> None:
     def piped(text: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "flows", "sql", "--store", str(ingested.store), "--format", "csv"]
@@ -75,6 +76,7 @@ print(json.dumps([num_queries, failed]))
 """
 
 
+@pytest.mark.processes
 def test_a_run_works_while_several_processes_query_it(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _READER, str(ingested.store), str(tmp_path / "over")]
     readers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -87,6 +89,7 @@ def test_a_run_works_while_several_processes_query_it(ingested: Site, recipe: Re
     assert [error for _, failed in results for error in failed] == []
 
 
+@pytest.mark.processes
 def test_a_corpus_is_exported_and_its_folder_printed(
     ingested: Site, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +104,7 @@ def test_a_corpus_is_exported_and_its_folder_printed(
     assert {row["origin"] for row in rows} == {"human", "synthetic"}
 
 
+@pytest.mark.processes
 def test_closed_standard_streams_and_a_closed_pipe_show_no_traceback(ingested: Site) -> None:
     def shell(words: str) -> subprocess.CompletedProcess[str]:
         command = f"{sys.executable} -m flows sql --store '{ingested.store}' --format csv {words}"

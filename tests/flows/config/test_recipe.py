@@ -112,6 +112,7 @@ def test_resolving_decides_the_sampler_once() -> None:
     assert resolved.resolve_auto(stored=resolved.model_dump(mode="json")) == resolved
 
 
+@pytest.mark.processes
 def test_a_run_keeps_its_stored_sampler() -> None:
     pytest.importorskip("torch")
     recipe = load_recipe("anchor")

@@ -106,6 +106,7 @@ def form_fields(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return list(form.get("properties", {}).items())
 
 
+@pytest.mark.processes
 def test_deploying_imports_neither_torch_nor_vllm() -> None:
     heavy = "{'torch', 'vllm', 'transformers', 'sentence_transformers'}"
     code = f"import sys, flows.orchestration.deployments; print(sorted({heavy} & set(sys.modules)))"

@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from flows.orchestration.environment import HEARTBEAT_SECONDS
 from tests.conftest import prefect_free_environment
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.processes
 
 _SHOW = "import os; from flows.orchestration.environment import configure_environment; configure_environment(); print(os.environ.get({name!r}))"
 

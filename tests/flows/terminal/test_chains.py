@@ -60,6 +60,7 @@ def test_a_local_teacher_starts_from_texts_of_a_dataset(finished_store: Path) ->
     assert output.replace("by wise", "by generation 0 of tiny") == _output(finished_store, generation=0)
 
 
+@pytest.mark.processes
 def test_a_served_teacher_receives_the_template_as_a_user_message(tmp_path: Path) -> None:
     with answering(models=("wise",)) as server:
         output = _output(

@@ -24,6 +24,7 @@ def plan_text(recipe: Recipe, site: Site) -> str:
     return out.getvalue()
 
 
+@pytest.mark.processes
 def test_a_plan_marks_finished_artifacts_and_writes_nothing(ingested: Site, recipe: Recipe) -> None:
     before = sorted(ingested.store.rglob("*"))
     assert plan_text(recipe, ingested).count("to make") == 5 + 3 * 7
@@ -49,6 +50,7 @@ def test_a_plan_names_the_protected_sets(ingested: Site, recipe: Recipe, tmp_pat
         plan_text(measured, ingested)
 
 
+@pytest.mark.processes
 def test_a_plan_is_refused_like_the_run(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         evolve(recipe.model_copy(update={"num_generations": 0}), ingested)
@@ -62,6 +64,7 @@ def test_a_plan_is_refused_like_the_run(ingested: Site, recipe: Recipe) -> None:
         plan_text(recipe.model_copy(update={"dataset": "absent", "name": "x"}), ingested)
 
 
+@pytest.mark.processes
 def test_a_plan_lists_user_code_and_imports_none_of_it(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     imported, code = tmp_path / "imported", tmp_path / "mine.py"
     code.write_text(

@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from curation.splitting import EvalSetSettings
@@ -31,6 +32,7 @@ def test_the_start_lists_every_recipe_with_its_training_steps() -> None:
         assert words in out.getvalue()
 
 
+@pytest.mark.processes
 def test_the_outcome_fits_into_eighty_columns_with_any_run_name(ingested: Site, recipe: Recipe) -> None:
     name = "tiny-and-with-a-name-that-is-far-too-long"
     with without_prefect():

@@ -69,6 +69,7 @@ def terminal(ingested: Site, tmp_path: Path) -> Iterator[Terminal]:
     opened.close()
 
 
+@pytest.mark.processes
 def test_statements_commands_and_errors_in_one_session(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait_for("heirloom> ")
     terminal.press("select count(*)\nfrom human_tr\t;\n")
@@ -93,6 +94,7 @@ def test_statements_commands_and_errors_in_one_session(terminal: Terminal, tmp_p
     assert ".query record_history h-none" in history
 
 
+@pytest.mark.processes
 def test_ctrl_c_interrupts_a_statement_and_not_the_shell(terminal: Terminal) -> None:
     terminal.wait_for("heirloom> ")
     terminal.press("select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) % 7 = 3;\n")
@@ -106,6 +108,7 @@ def test_ctrl_c_interrupts_a_statement_and_not_the_shell(terminal: Terminal) -> 
     assert terminal.process.wait(120) == 0
 
 
+@pytest.mark.processes
 def test_a_statement_sees_the_current_store(ingested: Site, capsys: pytest.CaptureFixture[str]) -> None:
     session = SqlSession(ingested.store, allow_files=False)
     before = session.catalog
@@ -165,6 +168,7 @@ def test_a_statement_ends_at_a_semicolon_outside_quotes_and_comments(text: str, 
     assert is_complete(text) is complete
 
 
+@pytest.mark.processes
 def test_an_apostrophe_in_a_comment_or_a_name_does_not_keep_the_shell_waiting(
     terminal: Terminal, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_an_interrupted_draft_goes_on_behind_its_last_whole_part(tmp_path: Path)
     assert sorted(_contents(artifact.folder)) == [MANIFEST, *(f"part-0000{number}.parquet" for number in range(3))]
 
 
+@pytest.mark.processes
 def test_a_process_that_is_killed_leaves_its_whole_parts_to_build_on(tmp_path: Path) -> None:
     program = f"""
 import os, sys
@@ -160,6 +161,7 @@ def test_a_fingerprint_follows_name_settings_and_parents_alone(tmp_path: Path) -
     assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
+@pytest.mark.processes
 def test_a_fingerprint_is_the_same_in_every_process_and_key_order(tmp_path: Path) -> None:
     settings = {"seed": 1, "mix": {"policy": "anchor", "num_records": None}, "temperatures": [1.0, 0.7], "name": "é"}
     program = f"""

@@ -50,11 +50,13 @@ def test_it_can_be_stored_as_json() -> None:
     assert json.loads(json.dumps(provenance())) == provenance()
 
 
+@pytest.mark.processes
 def test_the_command_is_kept_as_it_was_typed() -> None:
     found = _of_a_command("run", "anchor", "--set", "generate.max_tokens=50", "--set", "seed=3")
     assert found["command"] == ["-c", "run", "anchor", "--set", "generate.max_tokens=50", "--set", "seed=3"]
 
 
+@pytest.mark.processes
 def test_secrets_are_stored_neither_from_the_command_nor_from_the_environment() -> None:
     found = json.dumps(
         _of_a_command(
@@ -99,12 +101,14 @@ def _copy_module(folder: Path) -> None:
         (folder / name).write_text((ROOT / name).read_text())
 
 
+@pytest.mark.processes
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
     _copy_module(tmp_path)
     ceiling = str(tmp_path.parent)
     assert _of_a_command(folder=tmp_path, GIT_CEILING_DIRECTORIES=ceiling)["commit"] is None
 
 
+@pytest.mark.processes
 def test_a_changed_file_shows_beside_the_commit(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
@@ -121,6 +125,7 @@ def test_a_changed_file_shows_beside_the_commit(tmp_path: Path) -> None:
     assert (clean, _of_a_command(folder=tmp_path)["commit"]) == (head, f"{head}+changed")
 
 
+@pytest.mark.processes
 def test_the_commit_of_this_checkout_is_a_commit_or_nothing() -> None:
     found = commit()
     assert found is None or len(found.removesuffix("+changed")) in (40, 64)

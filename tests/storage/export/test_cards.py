@@ -43,6 +43,7 @@ def exported_corpus(**changes: Any) -> ExportedCorpus:
     return ExportedCorpus(**{**fields, **changes})
 
 
+@pytest.mark.processes
 def test_a_card_lists_shares_sources_licenses_policy_sampler_metrics_and_lineage() -> None:
     card = dataset_card(exported_corpus())
     for line in (
@@ -62,6 +63,7 @@ def test_a_card_lists_shares_sources_licenses_policy_sampler_metrics_and_lineage
     assert "Of the tokens its model was trained on, 50.00% were human." in card
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("licenses", "lines"),
     [
@@ -80,6 +82,7 @@ def test_the_front_matter_names_the_license_as_a_hub_knows_it(licenses: list[str
     ]
 
 
+@pytest.mark.processes
 def test_many_sources_are_cut_and_counted() -> None:
     counts = [("human", f"{number}.txt", "", 1) for number in range(50)]
     card = dataset_card(exported_corpus(counts=counts))

@@ -41,6 +41,7 @@ def mixed(two_runs: Path) -> Path:
     return two_runs
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["hf", "jsonl", "parquet"])
 def test_an_export_holds_the_records_with_their_licenses(kind: str, mixed: Path, tmp_path: Path) -> None:
     rows = _rows(export_corpus(mixed, "first", None, kind, tmp_path / "out"))
@@ -57,6 +58,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["hf", "jsonl", "parquet"])
 def test_datasets_opens_an_export(kind: str, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -69,6 +71,7 @@ def test_datasets_opens_an_export(kind: str, mixed: Path, tmp_path: Path, monkey
     assert opened["train"]["id"][:] == ["h-1", "g002-0000000"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["hf", "jsonl", "parquet"])
 def test_the_standard_validator_accepts_the_metadata_and_reads_the_records(
     kind: str, mixed: Path, tmp_path: Path
@@ -100,6 +103,7 @@ def test_what_is_not_there_cannot_be_exported_and_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
 
 
+@pytest.mark.processes
 def test_a_folder_that_is_there_is_not_overwritten(mixed: Path, tmp_path: Path) -> None:
     folder = export_corpus(mixed, "first", 2, "jsonl", tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -108,6 +112,7 @@ def test_a_folder_that_is_there_is_not_overwritten(mixed: Path, tmp_path: Path) 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.processes
 def test_what_a_killed_export_left_behind_is_replaced(mixed: Path, tmp_path: Path) -> None:
     (tmp_path / ".out.draft").mkdir()
     (tmp_path / ".out.draft" / "half").write_text("a record")

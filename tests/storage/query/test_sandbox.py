@@ -156,6 +156,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("after", [0.01, 1.0])
 def test_a_question_is_stopped_and_the_next_one_is_answered(after: float, two_runs: Path) -> None:
     asked = subprocess.run(

@@ -216,6 +216,7 @@ def test_what_is_not_there_of_no_known_kind_or_empty_is_refused(tmp_path: Path) 
         _read(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_docstrings_of_python_have_a_name_and_a_license() -> None:
     together = next(read_sources([(PYTHON_DOCS, find_files(PYTHON_DOCS))], Columns()))
     first, second = (block.rows[0] for block in together[:2])

@@ -154,6 +154,7 @@ _PIECES = st.sampled_from(["a", "é", " ", ",", '"', "\t", "\n", "\r\n", "\r", "
 _CELLS = st.lists(_PIECES, min_size=1).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.lists(st.tuples(_CELLS, _CELLS), min_size=1, max_size=6),

@@ -41,6 +41,7 @@ def test_a_line_that_is_too_long_is_passed_over_and_never_held(tmp_path: Path) -
     assert _lines(_file(tmp_path / "c", b"first\n" + long)) == [b"first", None]
 
 
+@pytest.mark.slow
 def test_a_truncated_stream_yields_its_lines_and_the_reason(tmp_path: Path) -> None:
     lines = b"".join(b"line %d of this file\n" % number for number in range(2_000_000))
     packed = pa.compress(lines, "zstd", asbytes=True)

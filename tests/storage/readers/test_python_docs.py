@@ -11,6 +11,7 @@ def found() -> list[tuple[str, str]]:
     return list(iter_docstrings())
 
 
+@pytest.mark.slow
 def test_there_are_thousands_and_nearly_all_say_something(found: list[tuple[str, str]]) -> None:
     assert len(found) > 3000
     assert sum(1 for text, _ in found if words(text)) >= 0.995 * len(found)

@@ -136,6 +136,7 @@ def test_an_attempt_keeps_the_evaluation_sets_that_were_there_when_it_began(run:
     assert [run.pinned_eval_sets(generation, 1) for generation in (1, 2, 3)] == [["exam"], ["exam", "quiz"], []]
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused_with_the_id_of_the_writer(run: Run) -> None:
     program = f"""
 import sys
@@ -157,6 +158,7 @@ except BusyError as error:
     assert ask() == "locked\n"
 
 
+@pytest.mark.processes
 def test_the_lock_of_a_process_that_was_killed_is_free(run: Run) -> None:
     program = f"""
 import os, sys

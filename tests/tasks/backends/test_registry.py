@@ -112,6 +112,7 @@ def test_counting_needs_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> No
     require_installed(NgramTraining())
 
 
+@pytest.mark.processes
 def test_a_second_piece_of_work_waits_for_the_only_worker(pool: Backends) -> None:
     got: list[Worker] = []
 
@@ -135,6 +136,7 @@ def test_two_workers_serve_two_at_the_same_time(two: Backends) -> None:
         assert another.alive
 
 
+@pytest.mark.processes
 def test_a_worker_is_used_again(pool: Backends) -> None:
     with pool.pool.lease("ngram", None) as once:
         pass
@@ -172,6 +174,7 @@ def test_what_a_server_needs_is_asked_for_before_any_work(two: Backends) -> None
     assert two.pool.workers == ()
 
 
+@pytest.mark.processes
 def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
     with pool.pool.lease("ngram", None) as dying:
@@ -185,6 +188,7 @@ def test_a_worker_that_died_at_work_is_replaced(pool: Backends, tmp_path: Path) 
     assert score.tokens == 3
 
 
+@pytest.mark.processes
 def test_a_worker_that_died_while_idle_is_replaced(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
     with pool.pool.lease("ngram", None) as worker:
@@ -195,6 +199,7 @@ def test_a_worker_that_died_while_idle_is_replaced(pool: Backends, tmp_path: Pat
     assert score.tokens == 3
 
 
+@pytest.mark.processes
 def test_an_abandoned_sampling_ends_its_worker_and_frees_its_slot(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
     sampler = pool.sampler(Sampling(sampler="ngram"))
@@ -204,6 +209,7 @@ def test_an_abandoned_sampling_ends_its_worker_and_frees_its_slot(pool: Backends
     assert len(list(sampler.sample(model, [Prompt("", seed) for seed in range(20)], ignore_progress))) == 20
 
 
+@pytest.mark.processes
 def test_a_worker_that_cannot_be_started_keeps_no_place(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where a folder is needed")
     pool = Backends(Resources(), tmp_path / "logs")
@@ -230,6 +236,7 @@ def test_closing_ends_idle_workers_and_those_at_work(two: Backends, tmp_path: Pa
     assert two.pool.idle == ()
 
 
+@pytest.mark.processes
 def test_the_samplers_texts_come_one_a_prompt_and_in_order(pool: Backends, tmp_path: Path) -> None:
     model = _model(pool, tmp_path / "model")
     prompts = [Prompt("the", seed) for seed in range(5)]
@@ -238,6 +245,7 @@ def test_the_samplers_texts_come_one_a_prompt_and_in_order(pool: Backends, tmp_p
     assert together == [next(sampler.sample(model, [prompt], ignore_progress)) for prompt in prompts]
 
 
+@pytest.mark.processes
 def test_those_who_open_the_same_resources_share_the_processes(tmp_path: Path) -> None:
     resources = Resources(kv_cache_mib=17)
     with open_backends(resources, tmp_path / "logs") as outer:
@@ -259,6 +267,7 @@ def test_other_resources_have_processes_of_their_own(tmp_path: Path) -> None:
         assert one is not another
 
 
+@pytest.mark.processes
 def test_processes_are_closed_when_their_work_fails(tmp_path: Path) -> None:
     def fail() -> None:
         with open_backends(Resources(kv_cache_mib=17), tmp_path) as opened, opened.pool.lease("ngram", None) as worker:

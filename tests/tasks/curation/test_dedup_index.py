@@ -133,6 +133,7 @@ def test_of_a_bucket_of_many_the_first_sixteen_and_the_last_are_met(tmp_path: Pa
 _WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(_WORDS, max_size=5), max_size=3), st.lists(_WORDS, min_size=1, max_size=5))
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_every_dedup_filter_decides_the_same_with_an_index_and_without(

@@ -135,6 +135,7 @@ def test_a_folder_of_files_is_one_corpus_whose_texts_name_their_file(tmp_path: P
     assert (row["id"], row["duplicate_of"]) == (f"{tmp_path}/many/2.txt#0", f"{tmp_path}/many/0.txt#0")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("stages", "sentence"),
     [

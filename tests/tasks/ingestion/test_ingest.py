@@ -268,6 +268,7 @@ def test_a_conversation_is_stored_as_text_and_as_messages(tmp_path: Path) -> Non
     assert row["tools"] is None
 
 
+@pytest.mark.slow
 def test_one_process_and_many_processes_make_the_same_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": f"{text} {number}"} for number in range(8) for text in human_texts(3000)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -343,6 +344,7 @@ def test_a_dataset_name_that_is_not_a_folder_name_is_refused(tmp_path: Path) -> 
     assert _stored_paths(tmp_path / "store") == []
 
 
+@pytest.mark.slow
 def test_a_malformed_file_is_refused_in_one_sentence_or_listed(tmp_path: Path) -> None:
     settings = IngestSettings(max_document_bytes=100_000, dedup=DedupSettings(method="exact"))
     (tmp_path / "all").mkdir()

@@ -9,6 +9,8 @@ import pytest
 from tasks.orchestration.parallel import parallel_map
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.processes
+
 
 def _process_id(_: int) -> int:
     return os.getpid()

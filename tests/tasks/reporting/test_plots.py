@@ -31,6 +31,7 @@ def _has_color(picture: Path, color: str) -> np.ndarray:
     return np.abs(imread(picture)[:, :, :3] - np.array(to_rgb(color))).max(2) < 0.02
 
 
+@pytest.mark.slow
 def test_each_run_has_a_line_in_its_color_in_each_panel(tmp_path: Path) -> None:
     plot_curves([*_points("replace", 4, 1.4), *_points("anchor", 4, 0.9)], tmp_path / "curves.png")
     for color in COLORS[:2]:
@@ -55,6 +56,7 @@ def test_a_run_with_one_generation_is_a_horizontal_line_beside_longer_ones(tmp_p
     assert np.ptp(np.flatnonzero(panel.any(1))) < 12
 
 
+@pytest.mark.slow
 def test_the_same_values_make_the_same_picture_and_other_values_another(tmp_path: Path) -> None:
     for name, growth in (("one", 1.2), ("same", 1.2), ("other", 1.3)):
         plot_curves(_points("replace", 4, growth), tmp_path / f"{name}.png")

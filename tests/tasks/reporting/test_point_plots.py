@@ -39,6 +39,7 @@ def test_the_same_points_make_the_same_picture_and_other_points_another(tmp_path
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.processes
 def test_the_report_on_a_run_with_points_has_their_plot(site: Site, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "points.jsonl"

@@ -191,6 +191,7 @@ def test_a_change_has_the_first_and_the_last_value() -> None:
     assert format_change(None, 0.25, ".2f") == "n/a → 0.25"
 
 
+@pytest.mark.processes
 def test_a_violation_that_loss_does_not_show_is_listed(ingested: Site, recipe: Recipe) -> None:
     limits = [{"metric": "perplexity", "at_most": 100.0}, {"metric": "vocabulary_size", "at_least": 5.0}]
     watched = Recipe.model_validate(recipe.model_dump() | {"num_generations": 1, "gate": {"limits": limits}})

@@ -16,6 +16,7 @@ def _site(*servers: str) -> Resources:
     return Resources(server_urls=servers)
 
 
+@pytest.mark.processes
 def test_a_teacher_is_on_every_server_that_has_it() -> None:
     with answering(models=["tiny", "other"]) as one, answering(models=["tiny"]) as two:
         place = teacher_endpoint("tiny", _site(one.address, two.address), _CLIENT_CONFIG)
@@ -23,6 +24,7 @@ def test_a_teacher_is_on_every_server_that_has_it() -> None:
     assert not place.is_vllm
 
 
+@pytest.mark.processes
 def test_a_teacher_is_asked_only_where_it_is_served() -> None:
     with answering() as one, answering(models=["other", "third"]) as two:
         site = _site(one.address, two.address)
@@ -31,6 +33,7 @@ def test_a_teacher_is_asked_only_where_it_is_served() -> None:
             teacher_endpoint("wise", site, _CLIENT_CONFIG)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("differing", [{"root": "/models/b"}, {"max_model_len": 99}])
 def test_servers_with_different_models_of_one_name_are_refused(differing: dict[str, Any]) -> None:
     card = {"id": "tiny", "root": "/models/a", "max_model_len": 64}
@@ -40,6 +43,7 @@ def test_servers_with_different_models_of_one_name_are_refused(differing: dict[s
             teacher_endpoint("tiny", site, _CLIENT_CONFIG)
 
 
+@pytest.mark.processes
 def test_an_unreachable_server_is_skipped_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     with answering() as one:
         place = teacher_endpoint("tiny", _site("http://127.0.0.1:9", one.address), _CLIENT_CONFIG)
@@ -52,6 +56,7 @@ def test_without_a_reachable_server_the_error_names_each_with_its_reason() -> No
         teacher_endpoint("tiny", _site("http://127.0.0.1:9"), _CLIENT_CONFIG)
 
 
+@pytest.mark.processes
 def test_something_else_than_a_list_of_models_is_refused() -> None:
     with answering(models=[{"name": "no id"}]) as talk, pytest.raises(ValueError, match="returned no list of models"):
         teacher_endpoint("tiny", _site(talk.address), _CLIENT_CONFIG)
@@ -62,6 +67,7 @@ def _model(folder: Path, name: str = "config.json", content: object = None) -> P
     return folder
 
 
+@pytest.mark.processes
 def test_a_whole_model_is_found_by_its_folder(tmp_path: Path) -> None:
     card = {"id": "ours", "root": str(_model(tmp_path)), "max_model_len": 64, "owned_by": "vllm"}
     with answering(models=["other", card]) as talk:
@@ -69,6 +75,7 @@ def test_a_whole_model_is_found_by_its_folder(tmp_path: Path) -> None:
     assert (place.model_name, place.model_card["max_model_len"], place.is_vllm) == ("ours", 64, True)
 
 
+@pytest.mark.processes
 def test_a_whole_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
     with (
         answering() as talk,
@@ -77,6 +84,7 @@ def test_a_whole_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
         model_endpoint(_model(tmp_path), Sampling(), _site(talk.address), _CLIENT_CONFIG)
 
 
+@pytest.mark.processes
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"is not a model\. Expected a folder with config\.json or adapter_config\.json"
@@ -84,6 +92,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         model_endpoint(tmp_path, Sampling(), _site("http://127.0.0.1:9"), _CLIENT_CONFIG)
 
 
+@pytest.mark.processes
 def test_a_server_that_does_not_take_adapters_is_refused_with_its_words(tmp_path: Path) -> None:
     _model(tmp_path, "adapter_config.json", {"base_model_name_or_path": "base"})
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")

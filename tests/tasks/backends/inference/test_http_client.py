@@ -54,6 +54,7 @@ def _once(trouble: Reply) -> Behavior:
     return lambda body, turn: trouble if body["seed"] % 5 == 0 and turn == 0 else echo(body)
 
 
+@pytest.mark.processes
 def test_answers_come_in_the_order_of_the_requests() -> None:
     rng = random.Random(0)
     with answering(lambda body, _: Reply(content=echo(body).content, seconds=rng.uniform(0, 0.02))) as talk:
@@ -61,12 +62,14 @@ def test_answers_come_in_the_order_of_the_requests() -> None:
         assert len(talk.bodies) == 200
 
 
+@pytest.mark.processes
 def test_no_requests_have_no_answers() -> None:
     with answering() as talk:
         assert _texts([talk.address], 0) == []
         assert talk.bodies == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -87,11 +90,13 @@ def test_trouble_that_passes_costs_nothing_but_time(trouble: Reply) -> None:
         assert len(talk.bodies) == 60
 
 
+@pytest.mark.processes
 def test_a_hanging_answer_is_asked_for_again() -> None:
     with answering(lambda body, turn: Reply(seconds=3) if body["seed"] == 3 and turn == 0 else echo(body)) as talk:
         assert _texts([talk.address], 20, request_timeout_s=0.5) == _expected(20)
 
 
+@pytest.mark.processes
 def test_a_server_that_asks_for_a_pause_gets_it() -> None:
     asked: list[float] = []
 
@@ -104,6 +109,7 @@ def test_a_server_that_asks_for_a_pause_gets_it() -> None:
     assert asked[1] - asked[0] >= 1
 
 
+@pytest.mark.processes
 def test_a_server_that_can_take_few_at_a_time_soon_gets_few() -> None:
     lock, now = threading.Lock(), [0]
 
@@ -122,12 +128,14 @@ def test_a_server_that_can_take_few_at_a_time_soon_gets_few() -> None:
         assert len(talk.bodies) < 400
 
 
+@pytest.mark.processes
 def test_no_more_than_allowed_are_in_flight() -> None:
     with answering(lambda body, _: Reply(content=echo(body).content, seconds=0.005)) as talk:
         assert _texts([talk.address], 300, initial_concurrency=4, max_concurrency=16) == _expected(300)
         assert 4 < talk.most <= 16
 
 
+@pytest.mark.processes
 def test_a_server_with_more_room_gets_more() -> None:
     def speed(seconds: float) -> Behavior:
         return lambda body, _: Reply(content=echo(body).content, seconds=seconds)
@@ -148,6 +156,7 @@ def _ended(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
+@pytest.mark.processes
 def test_what_a_killed_server_had_goes_to_the_others() -> None:
     with ExitStack() as stack:
         processes = [_killable() for _ in range(2)]
@@ -160,6 +169,7 @@ def test_what_a_killed_server_had_goes_to_the_others() -> None:
         assert [*texts, *(text for ready in found for text in ready)] == _expected(400)
 
 
+@pytest.mark.processes
 def test_when_all_servers_have_died_the_error_has_the_last_failure() -> None:
     process = _killable()
     assert process.stdout
@@ -173,6 +183,7 @@ def test_when_all_servers_have_died_the_error_has_the_last_failure() -> None:
         list(found)
 
 
+@pytest.mark.processes
 def test_a_server_that_always_hangs_ends_the_run() -> None:
     with (
         answering(lambda *_: Reply(seconds=60)) as talk,
@@ -181,6 +192,7 @@ def test_a_server_that_always_hangs_ends_the_run() -> None:
         _texts([talk.address], 5, request_timeout_s=0.5, server_unavailable_timeout_s=1)
 
 
+@pytest.mark.processes
 def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_answered() -> None:
     with (
         answering(
@@ -193,6 +205,7 @@ def test_a_request_that_is_always_answered_badly_ends_the_run_though_others_are_
     assert sum(body["seed"] == 7 for body in talk.bodies) == 6
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("status", [400, 401, 404, 422, 301])
 def test_a_refusal_ends_the_run_at_once_with_the_servers_words(status: int) -> None:
     def refuse(body: dict[str, Any], _: int) -> Reply:
@@ -216,6 +229,7 @@ def test_an_exit_reason_ends_the_requests_at_once() -> None:
         )
 
 
+@pytest.mark.processes
 def test_closing_the_stream_ends_the_requests() -> None:
     with answering(lambda body, _: Reply(content=echo(body).content, seconds=0.02)) as talk:
         found = stream_responses([talk.address], "/v1/completions", _requests(2000), _client_config(), _text)
@@ -232,6 +246,7 @@ def test_closing_the_stream_ends_the_requests() -> None:
     assert "http-requests" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.processes
 def test_the_key_is_sent_and_never_shown() -> None:
     def leak(body: dict[str, Any], _: int) -> Reply:
         return Reply(401, {"error": {"message": "wrong key sesame-1234, try sesame-1234"}})

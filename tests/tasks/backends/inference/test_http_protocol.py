@@ -57,6 +57,7 @@ def test_the_key_goes_out_as_a_bearer_token_and_only_if_there_is_one() -> None:
     assert _client_config().httpx_options()["headers"] == {}
 
 
+@pytest.mark.processes
 def test_a_server_on_this_machine_is_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with answering() as talk, httpx.Client(**_client_config().httpx_options()) as client:
@@ -65,6 +66,7 @@ def test_a_server_on_this_machine_is_not_asked_through_a_proxy(monkeypatch: pyte
             client.get("http://elsewhere.example/v1/models")
 
 
+@pytest.mark.processes
 def test_many_requests_go_through_a_proxy_to_other_machines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 

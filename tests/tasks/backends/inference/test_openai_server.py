@@ -36,6 +36,7 @@ def _teach(
 _ASKED = [Prompt(f"p{place}", 50 + place) for place in range(30)]
 
 
+@pytest.mark.processes
 def test_a_teacher_is_sent_text_and_a_seed_of_its_own_each() -> None:
     with answering() as talk:
         texts = _teach([talk.address], _ASKED)
@@ -45,6 +46,7 @@ def test_a_teacher_is_sent_text_and_a_seed_of_its_own_each() -> None:
     assert sorted(body["seed"] for body in talk.bodies) == list(range(50, 80))
 
 
+@pytest.mark.processes
 def test_a_server_that_is_not_vllm_is_sent_only_what_was_asked_for() -> None:
     with answering() as talk:
         _teach([talk.address], _ASKED[:1])
@@ -54,6 +56,7 @@ def test_a_server_that_is_not_vllm_is_sent_only_what_was_asked_for() -> None:
     assert set(special) - set(plain) == {"top_k", "stop", "presence_penalty", "min_tokens"}
 
 
+@pytest.mark.processes
 def test_vllm_is_sent_everything_because_what_is_left_out_it_takes_from_the_model() -> None:
     with answering(owner="vllm") as talk:
         _teach([talk.address], _ASKED[:1])
@@ -61,6 +64,7 @@ def test_vllm_is_sent_everything_because_what_is_left_out_it_takes_from_the_mode
     assert (body["top_k"], body["min_p"], body["repetition_penalty"], body["logprobs"]) == (0, 0.0, 1.0, 0)
 
 
+@pytest.mark.processes
 def test_a_schema_is_sent_as_a_response_format() -> None:
     with answering() as talk:
         _teach([talk.address], _ASKED[:1], json_schema={"type": "object", "required": ["b", "a"]})
@@ -69,6 +73,7 @@ def test_a_schema_is_sent_as_a_response_format() -> None:
     assert form["json_schema"]["schema"] == {"type": "object", "required": ["b", "a"]}
 
 
+@pytest.mark.processes
 def test_missing_log_probabilities_stay_empty() -> None:
     choice = {"text": "so", "finish_reason": "length"}
     with answering(lambda body, _: echo(body, choices=[choice], system_fingerprint="fp_1")) as talk:
@@ -76,6 +81,7 @@ def test_missing_log_probabilities_stay_empty() -> None:
     assert one == Completion("so", "length", 1, 2, None, "tiny:fp_1")
 
 
+@pytest.mark.processes
 def test_a_text_that_was_broken_off_is_asked_for_again() -> None:
     def abort(body: dict[str, Any], turn: int) -> Reply:
         return echo(body, choices=[{"text": "ha", "finish_reason": "abort"}]) if turn == 0 else echo(body)
@@ -84,6 +90,7 @@ def test_a_text_that_was_broken_off_is_asked_for_again() -> None:
         assert [one.text for one in _teach([talk.address], _ASKED[:3])] == [f" p{at} seed {50 + at}" for at in range(3)]
 
 
+@pytest.mark.processes
 def test_by_chat_the_prompt_is_the_message_of_a_user() -> None:
     with answering() as talk:
         texts = _teach([talk.address], _ASKED, teacher_api="chat", max_tokens=9)
@@ -97,6 +104,7 @@ def test_by_chat_the_prompt_is_the_message_of_a_user() -> None:
     assert one.sum_logprob == -2.0
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("content", "end", "text"), [(None, "length", ""), ("", "stop", ""), ("so", "length", "so")])
 def test_a_chat_completion_without_content_is_an_empty_text(content: object, end: str, text: str) -> None:
     choice = {"message": {"content": content}, "finish_reason": end}
@@ -105,6 +113,7 @@ def test_a_chat_completion_without_content_is_an_empty_text(content: object, end
     assert (one.text, one.finish_reason) == (text, end)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "choice",
     [
@@ -121,6 +130,7 @@ def test_a_chat_without_a_text_is_asked_for_again(choice: dict[str, Any]) -> Non
     assert [one.text for one in texts] == [f" p{at} seed {50 + at}" for at in range(3)]
 
 
+@pytest.mark.processes
 def test_progress_ends_with_all_of_them() -> None:
     reported: list[tuple[int, int]] = []
     with answering() as talk:
@@ -131,6 +141,7 @@ def test_progress_ends_with_all_of_them() -> None:
     assert reported[-1] == (30, 30)
 
 
+@pytest.mark.processes
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUR_KEY", "sesame")
     with answering() as talk:

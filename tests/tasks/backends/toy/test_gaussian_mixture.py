@@ -50,6 +50,7 @@ def test_a_temperature_multiplies_the_variances_and_leaves_the_weights(two_heaps
         assert cold[heap].std() == pytest.approx(plain[heap].std() / 2, rel=0.01)
 
 
+@pytest.mark.processes
 def test_the_likelihood_is_that_of_all_numbers_written_alike(tmp_path: Path) -> None:
     texts = format_points(np.random.default_rng(1).normal(0, 2, (400, 1)), 2)
     model = _learned(tmp_path / "model", texts, 1)
@@ -60,6 +61,7 @@ def test_the_likelihood_is_that_of_all_numbers_written_alike(tmp_path: Path) -> 
         assert cost == pytest.approx(-math.log(cell), abs=1e-3)
 
 
+@pytest.mark.processes
 def test_points_that_have_all_become_one_are_trained_sampled_and_scored_with_finite_numbers(tmp_path: Path) -> None:
     first = _learned(tmp_path / "first", ["1.25 -3.50", "1.00 2.00"], 1)
     model = _learned(tmp_path / "last", ["1.25 -3.50"] * 50, 2, first)

@@ -68,6 +68,7 @@ def test_a_refusal_of_one_leaves_no_stale_answers_in_the_others(two: Backends, m
     assert len(list(two.sampler(_COUNTING).sample(model, _PROMPTS, ignore_progress))) == 300
 
 
+@pytest.mark.processes
 def test_a_teacher_generates_instead_of_the_model(tmp_path: Path) -> None:
     with answering() as talk:
         opened = Backends(Resources(server_urls=(talk.address,), num_sample_workers=2), tmp_path / "logs")
@@ -79,6 +80,7 @@ def test_a_teacher_generates_instead_of_the_model(tmp_path: Path) -> None:
     assert sum(worker.module == "server" for worker in opened.pool.workers) == 0
 
 
+@pytest.mark.processes
 def test_a_text_that_breaks_the_schema_is_marked(tmp_path: Path) -> None:
     def half(body: dict[str, object], _: int) -> object:
         text = '{"a": 1}' if body["seed"] == 2 else '{"a": "one"}'
@@ -102,6 +104,7 @@ def test_a_local_teacher_is_recorded_with_its_name_and_the_hash_of_its_weights(t
     assert {one.teacher for one in texts} == {f"wise:{weights_hash(model)}"}
 
 
+@pytest.mark.processes
 def test_the_sampler_of_a_folder_follows_from_its_files(model: Path, tmp_path: Path) -> None:
     assert sampler_module(model, Sampling(sampler="transformers")) == "ngram"
     with pytest.raises(ValueError, match=r"is not a model\. Expected a folder with config\.json"):
@@ -111,6 +114,7 @@ def test_the_sampler_of_a_folder_follows_from_its_files(model: Path, tmp_path: P
     assert sampler_module(tmp_path, _COUNTING) in ("vllm_engine", "transformer")
 
 
+@pytest.mark.processes
 def test_the_mark_changes_with_the_weights(model: Path) -> None:
     before = weights_hash(model)
     (model / "ngram.json").write_text("{}")

@@ -167,6 +167,7 @@ def test_closing_twice_does_no_harm(worker: Worker) -> None:
     assert not worker.alive
 
 
+@pytest.mark.processes
 def test_the_child_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(tmp_path / "child.log")],
@@ -186,6 +187,7 @@ def test_the_child_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         owner.stdout.close()
 
 
+@pytest.mark.processes
 def test_a_backend_whose_library_is_not_installed_is_refused_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

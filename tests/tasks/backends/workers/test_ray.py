@@ -14,6 +14,7 @@ from tasks.backends.workers.ray_cluster import TRAINING, RayEngines, connect, re
 from tasks.orchestration.runners import map_pieces
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -35,6 +36,7 @@ def test_a_cluster_is_refused_where_ray_is_not_installed(monkeypatch: pytest.Mon
         require_ray()
 
 
+@pytest.mark.processes
 def test_a_site_with_a_cluster_needs_it_before_any_work(tmp_path: Path) -> None:
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
@@ -79,6 +81,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.processes
 def test_a_process_that_died_is_started_again_and_a_refusal_has_its_reason(model: Path, tmp_path: Path) -> None:
     host = EngineActor("ngram", tmp_path / "logs" / "engine.log", 1)
     asked = (Sampling(sampler="ngram"), Resources(), model, [Prompt("", 1)])
@@ -95,6 +98,7 @@ def test_a_process_that_died_is_started_again_and_a_refusal_has_its_reason(model
     assert not host._worker.alive
 
 
+@pytest.mark.processes
 def test_outside_a_cluster_nothing_waits_to_end_this_process(tmp_path: Path) -> None:
     host = EngineActor("ngram", tmp_path / "engine.log", 1)
     host.close()
