@@ -171,9 +171,9 @@ def prose(tmp_path: Path) -> list[str]:
     return [str(stand_in)]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: now and then each test waits for a server."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, since tests wait for servers now and then; fast tests do not."""
+    return (os.cpu_count() or 1) + (not config.getoption("fast"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
