@@ -1,9 +1,12 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from benchmarks.operations.readers import KINDS, REASONS, compare, write_file
 
 
+@pytest.mark.slow
 def test_readers_read_what_was_written_and_differ_from_others_only_for_stated_reasons(tmp_path: Path) -> None:
     faults: list[str] = []
     classes: Counter[str] = Counter()

@@ -15,6 +15,7 @@ from benchmarks.theory.closed_form import (
 )
 
 
+@pytest.mark.slow
 def test_collision_probability_rises_as_computed() -> None:
     human = 1 / np.arange(1, 201)
     human /= human.sum()

@@ -159,6 +159,7 @@ def test_no_player_keeps_a_promise_for_each_language(count: int) -> None:
         assert np.all([bool(one.error or other.error) for one, other in zip(*games, strict=True)])
 
 
+@pytest.mark.slow
 def test_witness_protection_errs_for_a_while_and_its_negative_control_for_ever() -> None:
     languages = residues()
     protected = error_rounds(play(witness_protection(languages), starving(), languages[2], 300))

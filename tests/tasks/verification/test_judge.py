@@ -11,6 +11,8 @@ from curation.verification.checks import Answer, Check, JsonSchema, PythonTests,
 from curation.verification.settings import SandboxSettings, VerifySettings
 from tasks.verification.judge import Verdict, judge_all
 
+pytestmark = pytest.mark.processes
+
 SETTINGS = VerifySettings(sandbox=SandboxSettings(wall_seconds=3, memory_mb=256, output_kb=16))
 ADD = PythonTests(entry_point="add", tests="assert add(1, 2) == 3\nassert add(-1, 1) == 0\n")
 

@@ -15,6 +15,8 @@ from curation.verification.settings import SandboxSettings
 from heirloom.errors import HeirloomError
 from tasks.verification.sandbox import Execution, Program, Sandbox
 
+pytestmark = pytest.mark.processes
+
 SETTINGS = SandboxSettings(wall_seconds=3, cpu_seconds=2, memory_mb=256, files_mb=8, output_kb=64)
 
 
