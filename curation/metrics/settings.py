@@ -75,6 +75,13 @@ class EvalSettings(Settings):
         description="encoder for embedding metrics: hashing, numbers (points), minilm, or a sentence-transformers "
         "model",
     )
+    answers_per_problem: int = Field(
+        8,
+        ge=1,
+        # Left out of dumps at its default, so that fingerprints of older artifacts stay valid.
+        exclude_if=lambda number: number == 8,
+        description="answers to each held-out problem with a check, if the recipe has the filter checks",
+    )
     custom_metrics: tuple[str, ...] = Field(
         (),
         description="your own functions, as `module:function` or `file.py:function`: each receives `texts`, or `model` "

@@ -33,6 +33,7 @@ _VIEWS_BY_GENERATION = {
     "candidates": (schemas.CANDIDATES, "candidates"),
     "decisions": (schemas.DECISIONS, "decisions"),
     "check_results": (schemas.CHECK_RESULTS, "check_results"),
+    "heldout_check_results": (schemas.CHECK_RESULTS, "heldout_check_results"),
     "corpus": (schemas.CORPUS, "corpus"),
     "metrics": (schemas.METRICS, "metrics"),
     "gate_results": (schemas.GATE_RESULTS, "verdict"),

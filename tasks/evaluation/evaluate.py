@@ -12,7 +12,7 @@ from storage.artifacts.model_files import require_weights
 from storage.artifacts.schemas import METRICS
 from storage.runs.run import Attempt
 from tasks.context import StageContext, eval_set_parents
-from tasks.evaluation.check_metrics import measure_checks
+from tasks.evaluation.check_metrics import answer_heldout, measure_checks
 from tasks.evaluation.custom_metrics import source_hashes
 from tasks.evaluation.inputs import EvalInputs
 from tasks.evaluation.perplexity import measure_perplexity
@@ -39,10 +39,13 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
     attempt, settings, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.seed
     eval_sets = _select_eval_sets(attempt, settings, eval_inputs.human.eval_sets)
     samples = sample_for_eval(ctx, eval_inputs.model)
+    heldout_results = answer_heldout(ctx, eval_inputs.human, eval_inputs.model)
     identity = {**settings.model_dump(mode="json"), "seed": seed, "temperatures": list(TEMPERATURES)}
     if settings.custom_metrics:
         identity["custom_metric_hashes"] = source_hashes(settings.custom_metrics)
     parents = {**eval_inputs.parents, "eval_samples": samples, **eval_set_parents(eval_sets)}
+    if heldout_results:
+        parents["heldout_check_results"] = heldout_results
     metrics = attempt.artifact("metrics", identity, **parents)
     scores = attempt.artifact("scores", identity, **parents)
     if metrics.exists():
@@ -60,7 +63,7 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
             *measure_words(eval_inputs, samples, texts, settings, seed),
             *measure_embeddings(texts, settings, seed),
             *measure_memorization(eval_inputs, settings),
-            *measure_checks(eval_inputs),
+            *measure_checks(eval_inputs, heldout_results),
             *measure_custom_metrics(eval_inputs, texts, settings),
         ]
         draft.write_part(pa.Table.from_pylist(rows, schema=METRICS))

@@ -5,11 +5,14 @@ how often each problem is solved.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from curation.verification.checks import Check, parse_check
+from curation.verification.checks import parse_check
+from curation.verification.settings import VerifySettings
 from heirloom.chat import ASSISTANT_ROLE, parse_chat_text
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, read_table
@@ -17,11 +20,23 @@ from storage.artifacts.schemas import CHECK_RESULTS
 from tasks.context import HumanData, StageContext
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
-from tasks.verification.judge import Verdict, judge_all
+from tasks.verification.judge import judge_all
 
 PART = 256
 """Candidates in a part: the most that an interruption can lose."""
 _STORED_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedAnswer:
+    """An answer, and the check of the problem that it answers, as the column `checks` holds it."""
+
+    record: str
+    """Id of the answer."""
+    problem: str | None
+    """Id of the human record; None if no record that it was made from has a check."""
+    check: str | None
+    text: str
 
 
 @task
@@ -46,8 +61,9 @@ def verify(ctx: StageContext, human: HumanData, candidates: Artifact) -> Artifac
     with results.draft() as draft, progress(ctx.attempt, "verify") as report:
         num_done = draft.num_parts()
         for number in range(num_done, -(-len(table) // PART)):
-            rows = table.slice(number * PART, PART).to_pylist()
-            draft.write_part(pa.Table.from_pylist(list(_judge(ctx, rows, checks)), schema=CHECK_RESULTS), number)
+            answers = list(_checked_answers(table.slice(number * PART, PART).to_pylist(), checks))
+            rows = list(judge_answers(ctx.recipe.verify, answers))
+            draft.write_part(pa.Table.from_pylist(rows, schema=CHECK_RESULTS), number)
             report(min(len(table), (number + 1) * PART), len(table))
         outcomes = Counter(draft.read(pa.schema([CHECK_RESULTS.field("outcome")]))["outcome"].to_pylist())
         draft.facts = {"outcomes": dict(outcomes.most_common())}
@@ -65,42 +81,36 @@ def _read_checks(human_train: Artifact) -> dict[str, str]:
     return checks
 
 
-def _judge(ctx: StageContext, rows: Sequence[dict[str, object]], checks: dict[str, str]) -> Iterator[dict[str, object]]:
-    problems = [next((str(parent) for parent in _parents(row) if parent in checks), "") for row in rows]
-    parsed: dict[str, Check] = {problem: parse_check(checks[problem]) for problem in problems if problem}
-    answers = [answer_of(str(row["prompt"]), str(row["text"])) for row in rows]
-    judged = judge_all(
-        ctx.recipe.verify,
-        [(answer, parsed[problem]) for answer, problem in zip(answers, problems, strict=True) if problem],
-    )
-    for row, problem, answer in zip(rows, problems, answers, strict=True):
-        verdict = next(judged) if problem else None
-        yield {
-            "id": row["id"],
-            "problem": problem or None,
-            "kind": parsed[problem].kind if problem else None,
-            "answer": answer[:_STORED_CHARACTERS],
-            **_columns(verdict),
+def _checked_answers(rows: Sequence[Mapping[str, Any]], checks: Mapping[str, str]) -> Iterator[CheckedAnswer]:
+    for row in rows:
+        problem = next((parent for parent in row["parents"] if parent in checks), None)
+        yield CheckedAnswer(
+            record=row["id"],
+            problem=problem,
+            check=checks[problem] if problem else None,
+            text=answer_of(row["prompt"], row["text"]),
+        )
+
+
+def judge_answers(settings: VerifySettings, answers: Sequence[CheckedAnswer]) -> Iterator[dict[str, object]]:
+    """Judge answers, and yield a row of `CHECK_RESULTS` for each, in their order.
+
+    Raises:
+        HeirloomError: an answer must be executed, and this machine cannot isolate it.
+    """
+    parsed = {answer.check: parse_check(answer.check) for answer in answers if answer.check}
+    judged = judge_all(settings, [(answer.text, parsed[answer.check]) for answer in answers if answer.check])
+    for answer in answers:
+        row: dict[str, object] = {
+            "id": answer.record,
+            "problem": answer.problem,
+            "answer": answer.text[:_STORED_CHARACTERS],
         }
-
-
-def _parents(row: dict[str, object]) -> list[object]:
-    parents = row["parents"]
-    return parents if isinstance(parents, list) else []
-
-
-def _columns(verdict: Verdict | None) -> dict[str, object]:
-    if verdict is None:
-        return {"passed": False, "outcome": "no_check", "detail": "its human record has no check"}
-    return {
-        "passed": verdict.passed,
-        "outcome": verdict.outcome,
-        "detail": verdict.detail,
-        "stdout": verdict.stdout,
-        "stderr": verdict.stderr,
-        "return_code": verdict.return_code,
-        "seconds": verdict.seconds,
-    }
+        if answer.check:
+            verdict = next(judged)
+            yield row | {"kind": parsed[answer.check].kind, "passed": verdict.passed, **asdict(verdict)}
+        else:
+            yield row | {"passed": False, "outcome": "no_check", "detail": "its human record has no check"}
 
 
 def answer_of(prompt: str, text: str) -> str:

@@ -21,6 +21,7 @@ def _recipe(recipe: Recipe, **curate: object) -> Recipe:
         "dataset": "problems",
         "num_generations": 2,
         "prompts": {"template_name": "template", "template": "{opening}", "completions_per_prompt": 4},
+        "evaluate": {**recipe.evaluate.model_dump(), "answers_per_problem": 3},
         "curate": {"filters": ["checks", "exact"], **curate},
     }
     return Recipe.model_validate(recipe.model_dump(exclude={"curate", "prompts"}) | changed)
@@ -64,13 +65,21 @@ def test_only_candidates_that_pass_their_check_are_kept(recipe: Recipe, site: Si
         ("no_check: its human record has no check",),
     ]
     measured = dict(
-        catalog.sql("select metric, value from metrics where generation = 1 and metric like 'pass_at_%'").fetchall()
+        catalog.sql(
+            "select metric, value from metrics where generation = 1 and subject = 'candidates' and metric like 'pass_at_%'"
+        ).fetchall()
     )
     rate = catalog.sql(
         "select avg(rate) from (select avg(passed::int) rate from check_results where problem is not null and generation = 1 group by problem)"
     ).fetchall()[0][0]
     assert measured["pass_at_1"] == pytest.approx(rate)
     assert measured["pass_at_k"] >= measured["pass_at_1"]
+    # Each model answers the held-out problems, generation 0's too.
+    answered = catalog.sql(
+        "select generation, count(distinct problem), count(*) from heldout_check_results group by all order by 1"
+    )
+    (num_problems,) = catalog.sql("select count(*) from human_heldout where checks is not null").fetchall()[0]
+    assert answered.fetchall() == [(generation, num_problems, 3 * num_problems) for generation in (0, 1, 2)]
 
 
 @pytest.mark.processes
