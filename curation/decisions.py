@@ -91,11 +91,6 @@ class DuplicateMatches:
         """Whether each new text is kept."""
         return self.duplicate_of < 0
 
-    @classmethod
-    def all_kept(cls, rows: int) -> "DuplicateMatches":
-        """Matches of `rows` texts, all of them kept, for a search to fill in."""
-        return cls(np.full(rows, -1, np.int64), np.full(rows, np.nan), np.full(rows, np.nan))
-
 
 class InvalidFilterResultError(HeirloomError):
     """A filter result with columns of the wrong type or length."""

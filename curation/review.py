@@ -1,14 +1,13 @@
 """Settings and decisions of a human review of a generation."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
 from heirloom.settings import Settings
 
 ReviewAction = Literal["accept", "redo", "stop"]
-REVIEW_ACTIONS: tuple[ReviewAction, ...] = get_args(ReviewAction)
 REVIEWED_ACTIONS = {"never": (), "warned": ("warn",), "always": ("go", "warn")}
 """Gate actions that need a review, by `review.when`. A retry, rollback or stop by the gate is never reviewed."""
 

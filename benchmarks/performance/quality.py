@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, edit_tokens, replace_tokens, token_distribution
 from curation.filters.importance import (
     PerplexityFilterSettings,
     human_classifier_scores,
@@ -30,7 +30,7 @@ from curation.filters.quality import QualitySettings, quality_filter
 from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
-from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
+from tasks.backends.toy.ngram import sample, score, train
 from tests.support.progress import ignore_progress
 
 _ROUNDS, _TEXTS = 5, 1000
@@ -124,7 +124,7 @@ def _edited(texts: Sequence[str], model: Path) -> list[str]:
     settings = EditSettings(threshold=0.5)
     edited = []
     for seed, text in enumerate(texts):
-        outlook = TokenDistribution(*token_distributions(model, text, settings.top_k))
+        outlook = token_distribution(model, text, settings.top_k)
         edited.append(replace_tokens(model, text, edit_tokens(outlook, settings, seed)[0]))
     return edited
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, short
-from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, edit_tokens, replace_tokens, token_distribution
 from curation.filters.importance import human_classifier_scores, weighted_sample_without_replacement
 from curation.text import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
-from tasks.backends.toy.ngram import replace_tokens, sample, score, token_distributions, train
+from tasks.backends.toy.ngram import sample, score, train
 from tests.support.progress import ignore_progress
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -119,7 +119,7 @@ def _edited(texts: _Texts, share: float, threshold: float) -> list[str]:
     settings = EditSettings(threshold=threshold)
     mixture = _filled(texts.human, texts.budget)
     for place in range(len(_filled(mixture, texts.budget * (1 - share))), len(mixture)):
-        outlook = TokenDistribution(*token_distributions(texts.prior, mixture[place], settings.top_k))
+        outlook = token_distribution(texts.prior, mixture[place], settings.top_k)
         mixture[place] = replace_tokens(texts.prior, mixture[place], edit_tokens(outlook, settings, place)[0])
     return mixture
 

@@ -7,12 +7,14 @@ edited.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from heirloom.settings import Settings
+from tasks.backends.toy.ngram import BEGIN, TOKEN, UNKNOWN, load_ngrams
 
 
 class EditSettings(Settings):
@@ -34,6 +36,35 @@ class TokenDistribution:
     """The likeliest tokens at each place, shape (tokens, k)."""
     top_k_probabilities: NDArray[np.float64]
     """Their probabilities, shape (tokens, k)."""
+
+
+def token_distribution(model: Path, text: str, top_k: int) -> TokenDistribution:
+    """Return the predictions of an n-gram model at every token of a text, with the `top_k` most likely tokens."""
+    ngrams = load_ngrams(model)
+    ids = [BEGIN] * (ngrams.order - 1) + ngrams.encode(text)
+    distributions = [
+        ngrams.distribution(ngrams.seen(ids[end - ngrams.order + 1 : end])) for end in range(ngrams.order - 1, len(ids))
+    ]
+    # Special tokens have no text, so they are no candidates.
+    offered = [np.where(np.arange(len(one)) > UNKNOWN, one, 0) for one in distributions]
+    shape = len(distributions), min(top_k, len(ngrams.vocabulary))
+    top_k_ids = np.array([np.argsort(-one, kind="stable")[:top_k] for one in offered], np.int64).reshape(shape)
+    tokens = np.array(ids[ngrams.order - 1 :], np.int64)
+    return TokenDistribution(
+        tokens=tokens,
+        probabilities=np.array([one[token] for one, token in zip(distributions, tokens, strict=True)], np.float64),
+        top_k_ids=top_k_ids,
+        top_k_probabilities=np.array(
+            [one[best] for one, best in zip(offered, top_k_ids, strict=True)], np.float64
+        ).reshape(shape),
+    )
+
+
+def replace_tokens(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
+    """Return the text with those tokens replaced that differ from its own."""
+    ngrams = load_ngrams(model)
+    before = zip(TOKEN.findall(text), ngrams.encode(text), tokens.tolist(), strict=True)
+    return "".join(written if token == now else ngrams.vocabulary[now] for written, token, now in before)
 
 
 def edit_tokens(

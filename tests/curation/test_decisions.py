@@ -108,15 +108,6 @@ def test_columns_of_the_wrong_type_or_length_are_refused(columns: dict[str, obje
         FilterResult(**columns)
 
 
-def test_matches_start_with_every_text_kept() -> None:
-    matches = DuplicateMatches.all_kept(3)
-    assert matches.kept.tolist() == [True] * 3
-    assert np.isnan(matches.similarity).all() and np.isnan(matches.estimated).all()
-    assert len(DuplicateMatches.all_kept(0).kept) == 0
-
-
 def test_a_text_with_a_representative_is_dropped() -> None:
-    matches = DuplicateMatches.all_kept(3)
-    matches.duplicate_of[1] = 0
+    matches = DuplicateMatches(np.array([-1, 0, -1]), np.array([np.nan, 1.0, 0.5]), np.full(3, np.nan))
     assert matches.kept.tolist() == [True, False, True]
-    assert DuplicateMatches.all_kept(3).kept.all()

@@ -25,8 +25,10 @@ from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import NgramTraining
 from tasks.backends.types import Completion, Progress, Prompt, Score, Text, TrainingResult, TrainJob, plain_text
 
-_TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
-_BEGIN, _END, _UNKNOWN = 0, 1, 2
+TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
+"""Finds the tokens of a text."""
+BEGIN, END, UNKNOWN = 0, 1, 2
+"""Ids of the special tokens."""
 _FILE = "ngram.json"
 
 Counts = dict[tuple[int, ...], Counter[int]]
@@ -44,15 +46,15 @@ def train(job: TrainJob[NgramTraining], progress: Progress) -> TrainingResult:
         raise HeirloomError("The corpus is empty. Training needs at least one text.")
     texts = [plain_text(text) for text in (*corpus.human, *corpus.synthetic)]
     vocabulary = (
-        _load(job.gen0_model).vocabulary
+        load_ngrams(job.gen0_model).vocabulary
         if job.gen0_model
-        else ["", "", "", *sorted({t for x in texts for t in _TOKEN.findall(x)})]
+        else ["", "", "", *sorted({t for x in texts for t in TOKEN.findall(x)})]
     )
     ids = {token: place for place, token in enumerate(vocabulary) if token}
     counts: Counts = defaultdict(Counter)
     sizes = []
     for place, text in enumerate(texts):
-        found = [_BEGIN] * (settings.order - 1) + [ids.get(t, _UNKNOWN) for t in _TOKEN.findall(text)] + [_END]
+        found = [BEGIN] * (settings.order - 1) + [ids.get(t, UNKNOWN) for t in TOKEN.findall(text)] + [END]
         sizes.append(len(found) - settings.order + 1)
         for end in range(settings.order - 1, len(found)):
             for length in range(settings.order):
@@ -72,7 +74,7 @@ def sample(
     progress: Progress,
 ) -> Iterator[list[Completion]]:
     """Sample a continuation of each prompt from its own seed."""
-    ngrams = _load(model)
+    ngrams = load_ngrams(model)
     for place, prompt in enumerate(prompts):
         yield [_complete(settings, ngrams, prompt)]
         if place % 50 == 0:
@@ -81,10 +83,10 @@ def sample(
 
 def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], progress: Progress) -> list[Score]:
     """Return the negative log-likelihood of each text with its end token, at each temperature."""
-    ngrams = _load(model)
+    ngrams = load_ngrams(model)
     scores = []
     for place, text in enumerate(map(plain_text, texts)):
-        ids = [_BEGIN] * (ngrams.order - 1) + ngrams.encode(text) + [_END]
+        ids = [BEGIN] * (ngrams.order - 1) + ngrams.encode(text) + [END]
         nats = np.zeros(len(temperatures))
         for end in range(ngrams.order - 1, len(ids)):
             context = tuple(ids[end - ngrams.order + 1 : end])
@@ -95,37 +97,7 @@ def score(model: Path, texts: Sequence[Text], temperatures: Sequence[float], pro
     return scores
 
 
-def token_distributions(
-    model: Path, text: str, top_k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the predictions of the model at every token of a text.
-
-    Returns:
-        Token ids and their probabilities, each of shape (tokens,); the `top_k` most likely tokens at each position and
-        their probabilities, each of shape (tokens, k).
-    """
-    ngrams = _load(model)
-    ids = [_BEGIN] * (ngrams.order - 1) + ngrams.encode(text)
-    places = range(ngrams.order - 1, len(ids))
-    found = [ngrams.distribution(ngrams.seen(ids[end - ngrams.order + 1 : end])) for end in places]
-    # Special tokens have no text, so they are no candidates.
-    offered = [np.where(np.arange(len(one)) > _UNKNOWN, one, 0) for one in found]
-    shape = len(found), min(top_k, len(ngrams.vocabulary))
-    likeliest = np.array([np.argsort(-one, kind="stable")[:top_k] for one in offered], np.int64).reshape(shape)
-    tokens = np.array(ids[ngrams.order - 1 :], np.int64)
-    probabilities = np.array([one[token] for one, token in zip(found, tokens, strict=True)], np.float64)
-    beside = [one[best] for one, best in zip(offered, likeliest, strict=True)]
-    return tokens, probabilities, likeliest, np.array(beside, np.float64).reshape(shape)
-
-
-def replace_tokens(model: Path, text: str, tokens: NDArray[np.int64]) -> str:
-    """Return the text with those tokens replaced that differ from its own."""
-    ngrams = _load(model)
-    before = zip(_TOKEN.findall(text), ngrams.encode(text), tokens.tolist(), strict=True)
-    return "".join(written if token == now else ngrams.vocabulary[now] for written, token, now in before)
-
-
-class _NgramModel:
+class NgramModel:
     """N-gram counts, and the distributions computed from them."""
 
     def __init__(self, order: int, vocabulary: list[str], counts: Counts) -> None:
@@ -136,7 +108,8 @@ class _NgramModel:
         self.log_partitions = lru_cache(maxsize=65536)(self._log_partitions)
 
     def encode(self, text: str) -> list[int]:
-        return [self._ids.get(token, _UNKNOWN) for token in _TOKEN.findall(text)]
+        """Return the token ids of a text."""
+        return [self._ids.get(token, UNKNOWN) for token in TOKEN.findall(text)]
 
     def seen(self, context: Sequence[int]) -> tuple[int, ...]:
         """Return the longest suffix of the context that was observed, on which the next token depends."""
@@ -151,7 +124,7 @@ class _NgramModel:
             shorter = self.distribution(self.seen(context[1:]))
         else:
             shorter = np.full(len(self.vocabulary), 1 / (len(self.vocabulary) - 1))
-            shorter[_BEGIN] = 0
+            shorter[BEGIN] = 0
         after = self._counts.get(context)
         if not after:
             return shorter
@@ -176,18 +149,23 @@ class _NgramModel:
 
 
 @lru_cache(maxsize=2)
-def _load(model: Path) -> _NgramModel:
+def load_ngrams(model: Path) -> NgramModel:
+    """Load a model from its folder.
+
+    Raises:
+        HeirloomError: there is no n-gram model in it.
+    """
     if not (model / _FILE).is_file():
         raise HeirloomError(f"{model} is not an n-gram model. Expected {_FILE} in it.")
     stored = json.loads((model / _FILE).read_text())
     counts = {tuple(context): Counter(dict(after)) for context, after in stored["counts"]}
-    return _NgramModel(stored["order"], stored["vocabulary"], counts)
+    return NgramModel(stored["order"], stored["vocabulary"], counts)
 
 
-def _complete(settings: Sampling, ngrams: _NgramModel, prompt: Prompt) -> Completion:
+def _complete(settings: Sampling, ngrams: NgramModel, prompt: Prompt) -> Completion:
     rng = random.Random(prompt.seed)  # noqa: S311  (not for cryptography)
     prompt_ids = ngrams.encode(prompt.text)
-    ids = [_BEGIN] * (ngrams.order - 1) + prompt_ids
+    ids = [BEGIN] * (ngrams.order - 1) + prompt_ids
     generated: list[str] = []
     total, reason = 0.0, "length"
     while len(generated) < settings.max_tokens:
@@ -195,7 +173,7 @@ def _complete(settings: Sampling, ngrams: _NgramModel, prompt: Prompt) -> Comple
         cumulative = ngrams.cumulative(context, settings)
         token = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
         total += math.log(ngrams.distribution(context)[token])
-        if token == _END:
+        if token == END:
             reason = "stop"
             break
         ids.append(token)
@@ -206,7 +184,7 @@ def _complete(settings: Sampling, ngrams: _NgramModel, prompt: Prompt) -> Comple
 def _apply_sampling_settings(found: NDArray[np.float64], settings: Sampling) -> NDArray[np.float64]:
     """Apply the sampling settings to a distribution of shape (vocabulary,). The result is not normalized."""
     shaped = found.copy()
-    shaped[_UNKNOWN] = 0
+    shaped[UNKNOWN] = 0
     if settings.temperature != 1:
         # Relative to the maximum, since powers of small numbers underflow at low temperatures.
         shaped = (shaped / shaped.max()) ** (1 / settings.temperature)

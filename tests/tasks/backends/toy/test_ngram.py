@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reproductions.token_editing import EditSettings, TokenDistribution, edit_tokens
+from benchmarks.reproductions.token_editing import EditSettings, edit_tokens, replace_tokens, token_distribution
 from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
-from tasks.backends.toy.ngram import _TOKEN, _load, replace_tokens, sample, score, token_distributions, train
+from tasks.backends.toy.ngram import TOKEN, load_ngrams, sample, score, train
 from tests.conftest import human_texts
 from tests.support.progress import ignore_progress
 
@@ -25,7 +25,7 @@ def _completions(model: Path, count: int, prompt: str = "", **settings: object) 
 
 
 def _types(texts: list[str]) -> int:
-    return len({token for text in texts for token in _TOKEN.findall(text)})
+    return len({token for text in texts for token in TOKEN.findall(text)})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ _A, _ALSO_A, _B, _END, _UNKNOWN = 0.28, 0.18, 0.18, 0.28, 0.08
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_every_distribution_sums_to_one(tmp_path: Path, order: int) -> None:
-    loaded = _load(_learned(tmp_path / "model", human_texts(30), order))
+    loaded = load_ngrams(_learned(tmp_path / "model", human_texts(30), order))
     contexts = [
         (),
         (0,) * (order - 1),
@@ -56,7 +56,7 @@ def test_every_distribution_sums_to_one(tmp_path: Path, order: int) -> None:
 
 
 def test_a_word_alone_has_the_probability_of_witten_and_bell(toy: Path) -> None:
-    loaded = _load(toy)
+    loaded = load_ngrams(toy)
     assert loaded.vocabulary == ["", "", "", " a", " b", "a"]
     assert loaded.distribution(()).tolist() == pytest.approx([0, _END, _UNKNOWN, _ALSO_A, _B, _A])
 
@@ -77,7 +77,7 @@ def test_a_word_outside_the_vocabulary_counts_as_the_unknown_one(toy: Path) -> N
 
 
 def test_a_temperature_sharpens_by_its_power_and_sums_to_one_again(toy: Path) -> None:
-    loaded = _load(toy)
+    loaded = load_ngrams(toy)
     by_hand = 0.0
     for context, token in (((0,), 5), ((5,), 4), ((4,), 1)):
         powers = loaded.distribution(context) ** (1 / 0.7)
@@ -138,7 +138,7 @@ def test_the_log_probability_of_a_sample_is_its_score(tmp_path: Path) -> None:
     finished = [
         one
         for one in _completions(model, 40, temperature=0.8)
-        if one.finish_reason == "stop" and len(_TOKEN.findall(one.text)) == one.completion_tokens
+        if one.finish_reason == "stop" and len(TOKEN.findall(one.text)) == one.completion_tokens
     ]
     assert len(finished) > 20
     scores = score(model, [one.text for one in finished], (1.0,), ignore_progress)
@@ -160,7 +160,7 @@ def test_only_the_likeliest_word_is_left_by_the_narrowest_settings(tmp_path: Pat
 
 def test_a_nucleus_keeps_the_word_that_crosses_its_edge(tmp_path: Path) -> None:
     model = _learned(tmp_path / "model", ["x y"] * 60 + ["x q"] * 40, order=2)
-    distribution = _load(model).distribution(_load(model).seen((_load(model).encode("x")[0],)))
+    distribution = load_ngrams(model).distribution(load_ngrams(model).seen((load_ngrams(model).encode("x")[0],)))
     likeliest = np.sort(distribution)[::-1]
     assert likeliest[0] < 0.7 < likeliest[0] + likeliest[1]
     assert {one.text.split()[0] for one in _completions(model, 60, "x", top_p=0.7)} == {"y", "q"}
@@ -179,7 +179,7 @@ def test_the_unknown_word_is_never_generated(tmp_path: Path) -> None:
 def test_the_vocabulary_of_the_ancestor_stays(tmp_path: Path) -> None:
     first = _learned(tmp_path / "first", human_texts(40))
     later = _learned(tmp_path / "later", ["something else entirely"], ancestor=first)
-    assert _load(later).vocabulary == _load(first).vocabulary
+    assert load_ngrams(later).vocabulary == load_ngrams(first).vocabulary
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_training_result_counts_human_tokens_separately(tmp_path: Path) -> Non
 
 def test_tokens_spell_any_text(tmp_path: Path) -> None:
     for text in ("a  b\n\nc", "“don't”—stop!", "日本語 テスト", "\t tab", "x_1 = {'a': 2}"):
-        assert "".join(_TOKEN.findall(text)) == text
+        assert "".join(TOKEN.findall(text)) == text
 
 
 def test_a_model_trained_only_on_itself_generates_ever_fewer_types(tmp_path: Path) -> None:
@@ -219,8 +219,10 @@ def test_a_model_trained_only_on_itself_generates_ever_fewer_types(tmp_path: Pat
 
 
 def test_what_a_model_expects_is_its_own_distribution(toy: Path) -> None:
-    tokens, probabilities, likeliest, beside = token_distributions(toy, "a b", 2)
-    loaded = _load(toy)
+    expected = token_distribution(toy, "a b", 2)
+    tokens, probabilities = expected.tokens, expected.probabilities
+    likeliest, beside = expected.top_k_ids, expected.top_k_probabilities
+    loaded = load_ngrams(toy)
     assert [loaded.vocabulary[token] for token in tokens] == ["a", " b"]
     begin, after = (
         loaded.distribution(loaded.seen((0,))),
@@ -235,13 +237,13 @@ def test_what_a_model_expects_is_its_own_distribution(toy: Path) -> None:
 
 def test_a_text_whose_tokens_stay_is_written_as_it_was(toy: Path) -> None:
     text = "a zebra b"
-    tokens, *_ = token_distributions(toy, text, 2)
+    tokens = token_distribution(toy, text, 2).tokens
     assert replace_tokens(toy, text, tokens) == text
     assert replace_tokens(toy, text, np.array([tokens[0], tokens[0], tokens[2]])) == "aa b"
 
 
 def test_an_empty_text_expects_nothing(toy: Path) -> None:
-    assert [part.shape for part in token_distributions(toy, "", 2)] == [(0,), (0,), (0, 2), (0, 2)]
+    assert [part.shape for part in vars(token_distribution(toy, "", 2)).values()] == [(0,), (0,), (0, 2), (0, 2)]
 
 
 def test_token_editing_resamples_confident_tokens_and_adds_types(tmp_path: Path) -> None:
@@ -250,9 +252,7 @@ def test_token_editing_resamples_confident_tokens_and_adds_types(tmp_path: Path)
     settings = EditSettings(threshold=0.5)
     edited = []
     for seed, text in enumerate(completions):
-        tokens, drawn = edit_tokens(
-            TokenDistribution(*token_distributions(model, text, settings.top_k)), settings, seed
-        )
+        tokens, drawn = edit_tokens(token_distribution(model, text, settings.top_k), settings, seed)
         edited.append(replace_tokens(model, text, tokens))
         if not drawn.any():
             assert edited[-1] == text
