@@ -246,7 +246,8 @@ _STARTING_FIXTURES = {
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a fast test that caught the exception of the guard, and where HEIRLOOM_SKIP_NOTHING is set a test that is skipped."""
     report = _unskipped((yield))
-    if report.passed and (attempts := fast.attempts()):
+    attempts = fast.attempts()
+    if report.passed and attempts:
         report.outcome = "failed"
         report.longrepr = "\n".join(attempts)
     return report

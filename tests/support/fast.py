@@ -41,8 +41,11 @@ def guarded(collecting: bool = False) -> Iterator[None]:
 
 
 def attempts() -> list[str]:
-    """Return what the guarded code has tried so far, on any thread."""
-    return list(_violations or ())
+    """Return what the guarded code has tried since the last call, on any thread."""
+    tried = list(_violations or ())
+    if _violations:
+        _violations.clear()
+    return tried
 
 
 def install() -> None:

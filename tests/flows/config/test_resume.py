@@ -50,6 +50,7 @@ def test_explicit_fields_are_those_that_were_set() -> None:
     ]
 
 
+@pytest.mark.processes
 def test_a_resumed_run_keeps_its_stored_defaults_and_logs_one_warning(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_resumed_run_keeps_its_stored_defaults_and_logs_one_warning(
     assert "gate.max_retries = 7" in line
 
 
+@pytest.mark.processes
 def test_a_field_that_was_set_then_or_now_must_not_change(site: Site) -> None:
     run = _start_run(site.store, _EXPLICIT, gate__max_retries=7)
     for changed, field in (
@@ -97,6 +99,7 @@ def test_without_the_list_of_explicit_fields_every_difference_is_drift(site: Sit
     assert run.explicit_fields() is None
 
 
+@pytest.mark.processes
 def test_a_run_that_resumes_by_its_name_keeps_its_first_explicit_fields(site: Site) -> None:
     run = _start_run(site.store, _EXPLICIT)
     run.initialize(run.recipe(), set(), {}, explicit_fields(Recipe.model_validate(run.recipe())))
