@@ -1,6 +1,10 @@
 """The base class of settings: frozen, with unknown keys refused."""
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+import json
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from heirloom.errors import HeirloomError
 
 
 class Settings(BaseModel):
@@ -9,9 +13,26 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _to_json(value: object) -> object:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
+def _require_table(value: str) -> str:
+    try:
+        is_table = not value or isinstance(json.loads(value), dict)
+    except ValueError:
+        is_table = False
+    if not is_table:
+        raise HeirloomError("expected a table of names and values")
+    return value
+
+
 def _to_pairs(value: object) -> object:
     return tuple(sorted(value.items())) if isinstance(value, dict) else value
 
 
 TABLE_AS_PAIRS = BeforeValidator(_to_pairs)
 """Reads a TOML table as sorted pairs. Settings are keys of caches, so they must be hashable, and a dict is not."""
+
+TABLE_AS_JSON = (BeforeValidator(_to_json), AfterValidator(_require_table))
+"""Reads a TOML table as the text of a JSON object, for tables whose values can be lists or tables themselves."""

@@ -93,6 +93,7 @@ CANDIDATES = pa.schema(
         ("completion_tokens", pa.int32()),
         ("sum_logprob", pa.float64()),
         *CONVERSATION,
+        ("num_cut_tokens", pa.int32()),
     ]
 )
 """A synthetic record before curation.
@@ -101,7 +102,8 @@ CANDIDATES = pa.schema(
 the fingerprint of the model that generated the text, or the model name that a server returns for a teacher. `teacher`
 is the name of the teacher in the recipe, null for the generation's own model. `prompt_id` is the number of the prompt,
 equal for all completions of it. `finish_reason` is `length` if the text was truncated, `invalid_json` if it violates
-the requested JSON schema."""
+the requested JSON schema. `num_cut_tokens` is the number of tokens cut off at the end of a prompt that did not fit into
+the model's context; `prompt_tokens` counts those that were left."""
 
 DECISIONS = pa.schema(
     [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from tasks.backends.inference.engine_arguments import require_engine_arguments
 from tasks.backends.models.pretrained import require_available
 from tasks.backends.protocols import Sampler, Scorer, Trainer
 from tasks.backends.settings.capabilities import api_key, require_supported
@@ -95,6 +96,16 @@ def require_local_models(sampling: Sampling, resources: Resources) -> None:
             require_available(model)
 
 
+def _require_gpus(resources: Resources, num_gpus: int) -> None:
+    needed = resources.num_sample_workers * resources.gpus_per_local_engine
+    if num_gpus and not resources.ray and not resources.server_urls and needed > num_gpus:
+        raise HeirloomError(
+            f"{resources.num_sample_workers} sampling processes with {resources.gpus_per_local_engine} GPUs each need {needed} "
+            f"GPUs, but this machine has {num_gpus}. Lower `resources.num_sample_workers`, `resources.tensor_parallel_size` or "
+            "`resources.pipeline_parallel_size`."
+        )
+
+
 @dataclass
 class Backends:
     """Trainers, samplers and scorers of a site, and the processes they run in."""
@@ -128,6 +139,8 @@ class Backends:
         """
         api_key(sampling, self.resources)
         require_local_models(sampling, self.resources)
+        require_engine_arguments(self.resources)
+        _require_gpus(self.resources, len(self.pool.gpus))
         if self.engines:
             self.engines.connect()
         self.pool.start_all(trainer_module(training))

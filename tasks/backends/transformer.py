@@ -6,6 +6,7 @@ its newest checkpoint, and ends with the same weights as an uninterrupted one.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from tasks.backends.inference.transformers_decoding import beam_search, sample_c
 from tasks.backends.models.chat_template import encode_texts
 from tasks.backends.models.loading import load_model, load_tokenizer, max_positions, native_dtype
 from tasks.backends.models.scoring import batch_nll, length_sorted_batches, tokenize
+from tasks.backends.models.tokenization import encode_prompts, fit_prompts
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
@@ -75,20 +77,23 @@ def sample(
     progress: Progress,
 ) -> Iterator[list[Completion]]:
     """Yield one completion at a time, each from its own seed; with `beam_width`, a batch of beam searches at a time."""
-    tokenizer, network = load_tokenizer(model), load_model(model)
+    dtype = native_dtype(model) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    tokenizer, network = load_tokenizer(model), load_model(model, dtype)
     max_length = max_positions(network)
+    encoded = fit_prompts(encode_prompts(tokenizer, [prompt.text for prompt in prompts]), max_length)
     if settings.beam_width > 1:
         batch_size = max(1, _MAX_BEAMS_PER_BATCH // settings.beam_width)
         for start in range(0, len(prompts), batch_size):
-            prompt_ids = [
-                tokenize(tokenizer, prompt.text, closed=False)[: max_length - 1]
-                for prompt in prompts[start : start + batch_size]
+            batch = encoded[start : start + batch_size]
+            completions = beam_search(settings, tokenizer, network, [tokens.ids for tokens in batch], max_length)
+            yield [
+                replace(completion, num_cut_tokens=tokens.num_cut)
+                for completion, tokens in zip(completions, batch, strict=True)
             ]
-            yield beam_search(settings, tokenizer, network, prompt_ids, max_length)
             progress(min(start + batch_size, len(prompts)), len(prompts))
         return
-    for place, prompt in enumerate(prompts):
+    for place, (prompt, tokens) in enumerate(zip(prompts, encoded, strict=True)):
         generator = torch.Generator().manual_seed(prompt.seed)
-        ids = tokenize(tokenizer, prompt.text, closed=False)[: max_length - 1]
-        yield [sample_completion(settings, tokenizer, network, ids, generator)]
+        completion = sample_completion(settings, tokenizer, network, tokens.ids, generator)
+        yield [replace(completion, num_cut_tokens=tokens.num_cut)]
         progress(place + 1, len(prompts))

@@ -47,6 +47,8 @@ class Completion:
     """In nats, under the model without sampling settings. None if a server does not return it."""
     teacher: str = ""
     """Name of the teacher that generated it; empty for the generation's own model."""
+    num_cut_tokens: int = 0
+    """Tokens that were cut off at the end of a prompt that did not fit into the model's context."""
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,12 @@ def generate(
     finish_reasons: dict[str, int] = draft.facts["finish_reasons"]
     if incomplete := {reason: count for reason, count in finish_reasons.items() if reason not in _COMPLETE}:
         logger.warning("%s · texts that violate the schema or that the server ended: %s", ctx.attempt, incomplete)
+    if cut_prompts := draft.facts["cut_prompts"]:
+        logger.warning(
+            "%s · %d of %d prompts did not fit into the model's context and were cut at their end (num_cut_tokens). "
+            "Shorten them, for example by prompts.prefix_words, or use a model with a longer context",
+            *(ctx.attempt, cut_prompts, len(seeds)),
+        )
     return candidates
 
 
@@ -163,6 +169,7 @@ class _CandidateWriter:
             "prompt_tokens": completion.prompt_tokens,
             "completion_tokens": completion.completion_tokens,
             "sum_logprob": completion.sum_logprob,
+            "num_cut_tokens": completion.num_cut_tokens,
         }
 
     def _spec(self, serial: int) -> PromptSpec:
@@ -201,11 +208,12 @@ def _publish_topics(
 
 
 def _count_facts(draft: Draft, *, has_teachers: bool) -> dict[str, object]:
-    names = ("completion_tokens", "finish_reason", "model_fingerprint")
+    names = ("completion_tokens", "finish_reason", "model_fingerprint", "num_cut_tokens")
     table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
     facts = {
         "generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0,
         "finish_reasons": dict(Counter(table["finish_reason"].to_pylist())),
+        "cut_prompts": pc.sum(pc.greater(table["num_cut_tokens"], 0)).as_py() or 0,
     }
     if has_teachers:
         facts["teachers"] = dict(Counter(table["model_fingerprint"].to_pylist()))

@@ -73,7 +73,7 @@ def model_endpoint(model: Path, settings: Sampling, resources: Resources, client
 
     Args:
         model: Folder of the model or adapter.
-        settings: Sampling settings; only `dtype` matters.
+        settings: Sampling settings; only those of the engine and `max_tokens` matter.
         resources: Resources of the site, with its `server_urls`.
         client_config: Key and timeouts.
 
@@ -123,7 +123,8 @@ def _card_with_length(cards: ModelCards, name: str) -> dict[str, Any]:
 
 
 def _start_or_reuse(model: Path, settings: Sampling, resources: Resources) -> ModelServer:
-    configuration = (model, Sampling(dtype=settings.dtype), resources)
+    engine_settings = settings.model_dump(include={"dtype", "quantization", "speculative_config", "max_tokens"})
+    configuration = (model, Sampling.model_validate(engine_settings), resources)
     running = _RunningServer.server
     if running and (_RunningServer.configuration != configuration or running.exit_reason()):
         running.close()

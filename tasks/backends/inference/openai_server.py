@@ -15,10 +15,12 @@ import httpx
 
 from heirloom.errors import HeirloomError
 from tasks.backends.inference.endpoints import ModelEndpoint, model_endpoint, teacher_endpoint
+from tasks.backends.inference.engine_arguments import PROBE_TOLERANCE
 from tasks.backends.inference.http_client import stream_responses
 from tasks.backends.inference.http_protocol import ClientConfig, parse_response
 from tasks.backends.models.adapters import adapter_base_path
-from tasks.backends.models.tokenization import tokenize_texts
+from tasks.backends.models.shape import read_shape, resolve_dtype
+from tasks.backends.models.tokenization import EncodedPrompt, encode_prompts, fit_prompts
 from tasks.backends.settings.capabilities import api_key
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
@@ -26,8 +28,6 @@ from tasks.backends.types import Completion, Progress, Prompt
 
 _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 _PROBE = "probe.json"
-_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
-"""Maximum difference from the probe's log-probability, in nats per token."""
 _ALWAYS_SENT = ("temperature", "top_p", "max_tokens")
 _SENT_IF_SET = ("presence_penalty", "frequency_penalty", "stop")
 _VLLM_SETTINGS = ("top_k", "min_p", "repetition_penalty", "min_tokens")
@@ -45,19 +45,28 @@ def sample(
         HeirloomError: no server has the model, one refused a request, or none responded in time.
     """
     client_config = _client_config(settings, resources)
+    cuts: list[int] = []
     if settings.teacher:
         endpoint = teacher_endpoint(settings.teacher, resources, client_config)
         bodies = [_request_body(settings, endpoint, prompt.text, prompt.seed) for prompt in prompts]
     else:
         endpoint = model_endpoint(model, settings, resources, client_config)
-        _verify_reference_logprob(endpoint, model, client_config, settings.dtype)
-        bodies = _token_requests(settings, endpoint, model, prompts)
+        folder = Path(adapter_base_path(model) or model)
+        # The base of an adapter can be a name on the Hub, whose data type the server alone knows.
+        dtype = resolve_dtype(settings.dtype, read_shape(folder)) if folder.is_dir() else "bfloat16"
+        _verify_reference_logprob(endpoint, model, client_config, dtype)
+        encoded = _encode(model, prompts, int(endpoint.model_card["max_model_len"]))
+        cuts = [tokens.num_cut for tokens in encoded]
+        bodies = _token_requests(settings, endpoint, prompts, encoded)
     client_config = replace(client_config, exit_reason=endpoint.exit_reason)
     path = _CHAT if _uses_chat(settings) else _COMPLETIONS
     done = 0
     for ready in stream_responses(
         endpoint.base_urls, path, bodies, client_config, lambda response: _completion(response, settings)
     ):
+        for index, cut in enumerate(cuts[done : done + len(ready)]):
+            if cut:
+                ready[index] = replace(ready[index], num_cut_tokens=cut)
         yield ready
         done += len(ready)
         progress(done, len(prompts))
@@ -75,24 +84,26 @@ def _client_config(settings: Sampling, resources: Resources) -> ClientConfig:
     )
 
 
-def _token_requests(
-    settings: Sampling, endpoint: ModelEndpoint, model: Path, prompts: Sequence[Prompt]
-) -> list[dict[str, Any]]:
-    """Return request bodies in tokens: the begin token and the prompt, cut to leave room for at least one new token."""
+def _encode(model: Path, prompts: Sequence[Prompt], max_model_len: int) -> list[EncodedPrompt]:
     # The import takes seconds, and sampling from a teacher does not need it.
     from transformers import PreTrainedTokenizerFast
 
     folder = model if (model / "tokenizer.json").is_file() else Path(adapter_base_path(model) or model)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    return fit_prompts(encode_prompts(tokenizer, [prompt.text for prompt in prompts]), max_model_len)
+
+
+def _token_requests(
+    settings: Sampling, endpoint: ModelEndpoint, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+) -> list[dict[str, Any]]:
+    """Return request bodies in tokens."""
     max_model_len = int(endpoint.model_card["max_model_len"])
-    input_ids = tokenize_texts(tokenizer, [prompt.text for prompt in prompts])
     bodies = []
-    for prompt, prompt_ids in zip(prompts, input_ids, strict=True):
-        ids = [tokenizer.bos_token_id, *prompt_ids][: max_model_len - 1]
+    for prompt, tokens in zip(prompts, encoded, strict=True):
         # Servers refuse a request whose prompt and `max_tokens` exceed the context together.
-        max_tokens = min(settings.max_tokens, max_model_len - len(ids))
+        max_tokens = min(settings.max_tokens, max_model_len - len(tokens.ids))
         limits = {"max_tokens": max_tokens, "min_tokens": min(settings.min_tokens, max_tokens)}
-        bodies.append(_request_body(settings.model_copy(update=limits), endpoint, ids, prompt.seed))
+        bodies.append(_request_body(settings.model_copy(update=limits), endpoint, tokens.ids, prompt.seed))
     return bodies
 
 
@@ -169,7 +180,7 @@ def _verify_reference_logprob(endpoint: ModelEndpoint, model: Path, client_confi
             # The first token has no log-probability.
             pairs = zip(choice["prompt_logprobs"][1:], ids[1:], strict=True)
             measured = sum(entry[str(token)]["logprob"] for entry, token in pairs)
-            if abs(measured - expected) > _TOLERANCE[dtype] * len(ids):
+            if abs(measured - expected) > PROBE_TOLERANCE[dtype] * len(ids):
                 raise HeirloomError(
                     f"{server} does not serve the weights of {model}: the log-probability of the model's probe is "
                     f"{measured:.3f}, expected {expected:.3f}. Restart the server with this model."

@@ -7,6 +7,8 @@ The weights of a model with the same configuration and tokenizer are loaded into
 head is packed again: vLLM's CPU kernels keep a packed copy, which reloading does not update if the head is tied to the
 embeddings. An adapter is applied to an engine of its base model by a LoRARequest.
 
+The engine is made for the longest sequence of the first call, and again if a later call needs a longer one.
+
 The module must be imported in a process of its own: importing vLLM changes the environment and the global seeds.
 """
 
@@ -16,6 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +37,34 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import BeamSearchParams, RequestOutputKind, StructuredOutputsParams
 
+from tasks.backends.inference.engine_arguments import (
+    PROBE_TOLERANCE,
+    EngineLoad,
+    context_length,
+    engine_arguments,
+    explain_engine_error,
+    one_line,
+)
+from tasks.backends.machine import this_machine
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
-from tasks.backends.models.tokenization import tokenize_texts
+from tasks.backends.models.shape import read_shape, resolve_dtype
+from tasks.backends.models.tokenization import EncodedPrompt, encode_prompts, fit_prompts
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
 
 _PROBE = "probe.json"
 _PROGRESS_INTERVAL_S = 0.1
-_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
-"""Maximum difference from the probe's log-probability, in nats per token."""
 
 
 class _LoadedEngine:
-    """The engine of this process, and the model and tokenizer that it has loaded."""
+    """The engine of this process, and the model that it has loaded."""
 
     model: Path | None = None
     """None while no model is loaded and verified."""
     engine: LLM | None = None
-    tokenizer: PreTrainedTokenizerFast | None = None
+    context = 0
+    """Maximum sequence length of the engine, in tokens."""
     configuration: tuple[str, ...] | None = None
     """Another model can be loaded into the engine if its configuration is equal."""
     adapter: LoRARequest | None = None
@@ -68,32 +80,38 @@ def sample(
     Raises:
         HeirloomError: vLLM cannot load the model or refuses a request, or the model does not match its probe.
     """
-    engine, tokenizer = _load(settings, resources, model)
+    _require_model(model)
     if not prompts:
         return
-    max_model_len = engine.llm_engine.model_config.max_model_len
-    texts = tokenize_texts(tokenizer, [prompt.text for prompt in prompts])
-    # Tokenizers of some models from the hub have no begin token.
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    input_ids = [[*begin, *ids][: max_model_len - 1] for ids in texts]
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
+    input_ids = encode_prompts(tokenizer, [prompt.text for prompt in prompts])
+    num_tokens = max(map(len, input_ids)) + settings.max_tokens
+    engine = _load(settings, resources, model, num_tokens)
+    encoded = fit_prompts(input_ids, engine.llm_engine.model_config.max_model_len)
     if settings.beam_width > 1:
-        num_done = 0
-        for completions in _beam_search(engine, tokenizer, settings, input_ids, resources.max_num_seqs):
-            yield completions
-            num_done += len(completions)
-            progress(num_done, len(prompts))
-        return
-    _add_requests(engine, settings, prompts, input_ids)
-    yield from _run_requests(engine, len(prompts), progress)
+        batches = _beam_search(engine, tokenizer, settings, encoded, resources.max_num_seqs)
+    else:
+        _add_requests(engine, settings, prompts, encoded)
+        batches = _run_requests(engine, len(prompts), progress)
+    position = 0
+    for batch in batches:
+        cuts = [prompt.num_cut for prompt in encoded[position : position + len(batch)]]
+        yield [
+            replace(completion, num_cut_tokens=cut) if cut else completion
+            for completion, cut in zip(batch, cuts, strict=True)
+        ]
+        position += len(batch)
+        if settings.beam_width > 1:
+            progress(position, len(prompts))
 
 
-def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], input_ids: Sequence[list[int]]) -> None:
+def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> None:
     """Queue one request per prompt, with the index of the prompt as its id."""
-    for index, (prompt, ids) in enumerate(zip(prompts, input_ids, strict=True)):
+    for index, (prompt, tokens) in enumerate(zip(prompts, encoded, strict=True)):
         try:
             engine.llm_engine.add_request(
                 str(index),
-                {"prompt_token_ids": ids},
+                {"prompt_token_ids": tokens.ids},
                 _sampling_params(settings, prompt.seed),
                 lora_request=_LoadedEngine.adapter,
             )
@@ -102,7 +120,7 @@ def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], in
             # The engine keeps queued requests, whose outputs would be taken for those of the next call.
             engine.llm_engine.abort_request([str(queued) for queued in range(index)])
             raise HeirloomError(
-                f"vLLM refused a request: {_one_line(error)} Change `generate.json_schema` or the sampling settings."
+                f"vLLM refused a request: {one_line(_message(error))} Change `generate.json_schema` or the sampling settings."
             ) from error
 
 
@@ -128,88 +146,86 @@ def _run_requests(engine: LLM, num_prompts: int, progress: Progress) -> Iterator
         progress(next_index + len(finished), num_prompts)
 
 
-def _load(settings: Sampling, resources: Resources, model: Path) -> tuple[LLM, PreTrainedTokenizerFast]:
-    """Return an engine that has loaded and verified the model, and the model's tokenizer."""
+def _require_model(model: Path) -> None:
     base = adapter_base_path(model)
     base_folder = Path(base) if base else model
     if not all(path.is_file() for path in (base_folder / "config.json", model / "tokenizer.json")):
         raise HeirloomError(
             f"{model} is not a model. Expected a folder with config.json and weights, and tokenizer.json."
         )
-    if _LoadedEngine.model != model:
-        max_lora_rank = vllm_max_lora_rank(model) if base else 0
-        # The engine decodes with its own tokenizer, so a model with another tokenizer needs another engine.
-        tokenizer_hash = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
-        # A base model is loaded once for all its adapters of equal rank.
-        adapter_key = (str(base_folder), str(max_lora_rank)) if base else ()
-        configuration = (settings.dtype, (base_folder / "config.json").read_text(), tokenizer_hash, *adapter_key)
-        if _LoadedEngine.engine is None or _LoadedEngine.configuration != configuration:
-            _unload()
-            _LoadedEngine.engine = _start_engine(settings, resources, base_folder, max_lora_rank)
-        elif not base:
-            _reload(_LoadedEngine.engine, model)
-        _LoadedEngine.configuration, _LoadedEngine.model, _LoadedEngine.adapter = configuration, None, None
-        if base:
-            _LoadedEngine.num_adapters += 1
-            _LoadedEngine.adapter = LoRARequest(str(model), _LoadedEngine.num_adapters, str(model.resolve()))
-        _LoadedEngine.tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-        _verify_reference_logprob(_LoadedEngine.engine, model, settings.dtype)
-        _LoadedEngine.model = model
-    assert _LoadedEngine.engine is not None
-    assert _LoadedEngine.tokenizer is not None
-    return _LoadedEngine.engine, _LoadedEngine.tokenizer
 
 
-def _start_engine(settings: Sampling, resources: Resources, model: Path, max_lora_rank: int) -> LLM:
-    lora = {"enable_lora": True, "max_lora_rank": max_lora_rank} if max_lora_rank else {}
+def _load(settings: Sampling, resources: Resources, model: Path, num_tokens: int) -> LLM:
+    """Return an engine for sequences of a number of tokens that has loaded and verified the model."""
+    loaded = _LoadedEngine
+    base = adapter_base_path(model)
+    base_folder = Path(base) if base else model
+    shape = read_shape(base_folder)
+    if loaded.model == model and loaded.context >= context_length(num_tokens, shape):
+        assert loaded.engine is not None
+        return loaded.engine
+    lora_rank = vllm_max_lora_rank(model) if base else 0
+    dtype = resolve_dtype(settings.dtype, shape)
+    # The engine decodes with its own tokenizer, so a model with another tokenizer needs another engine.
+    tokenizer_hash = hashlib.sha256((model / "tokenizer.json").read_bytes()).hexdigest()
+    # A base model is loaded once for all its adapters of equal rank.
+    adapter_key = (str(base_folder), str(lora_rank)) if base else ()
+    configuration = (
+        *(dtype, settings.quantization, settings.speculative_config, (base_folder / "config.json").read_text()),
+        *(tokenizer_hash, *adapter_key),
+    )
+    too_short = loaded.context < context_length(num_tokens, shape)
+    if loaded.engine is None or loaded.configuration != configuration or too_short:
+        _unload()
+        load = EngineLoad(model=base_folder, num_tokens=num_tokens, lora_rank=lora_rank)
+        loaded.engine = _start_engine(load, settings, resources)
+        loaded.context = loaded.engine.llm_engine.model_config.max_model_len
+    elif not base:
+        _reload(loaded.engine, model)
+    loaded.configuration, loaded.model, loaded.adapter = configuration, None, None
+    if base:
+        loaded.num_adapters += 1
+        loaded.adapter = LoRARequest(str(model), loaded.num_adapters, str(model.resolve()))
+    _verify_reference_logprob(loaded.engine, model, dtype)
+    loaded.model = model
+    return loaded.engine
+
+
+def _start_engine(load: EngineLoad, settings: Sampling, resources: Resources) -> LLM:
+    machine = this_machine()
+    if current_platform.is_cpu():
+        machine = replace(machine, gpus=())
+    arguments = engine_arguments(load, settings, resources, machine)
+    # Standard output is the log of this process.
+    print(f"vLLM loads {load.model} with {json.dumps(arguments)}", flush=True)  # noqa: T201
     try:
-        return LLM(
-            str(model),
-            dtype=settings.dtype,
-            enforce_eager=True,
-            seed=0,
-            kv_cache_memory_bytes=resources.kv_cache_mib << 20,
-            block_size=32,
-            max_num_seqs=resources.max_num_seqs,
-            # On CPU, a request with a seed whose prompt is split into chunks crashes the engine.
-            enable_chunked_prefill=False,
-            disable_log_stats=True,
-            **lora,
-            # A small model may generate white space without end where the schema allows it.
-            structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
-        )
-    # For example an unsupported architecture, or a cache that is too small for one text of the model's full length.
-    except (ValueError, VLLMClientError) as error:
-        raise HeirloomError(
-            f"vLLM cannot load {model}: {_one_line(error)} If the cache is too small, raise `resources.kv_cache_mib` "
-            f"(now {resources.kv_cache_mib}). If the model is not supported, use "
-            '`generate.sampler = "transformers"`.'
-        ) from error
+        return LLM(str(load.model), **arguments)
+    except HeirloomError:
+        raise
+    # vLLM raises ValueErrors for what its configuration refuses, and RuntimeErrors if a process of the engine ends.
+    except (ValueError, RuntimeError, VLLMClientError) as error:
+        raise HeirloomError(explain_engine_error(_message(error), load.model)) from error
 
 
-def _one_line(error: Exception) -> str:
-    """Return the message of an error of vLLM in one line, with a full stop."""
-    message = str(error)
+def _message(error: Exception) -> str:
+    """Return the message of an error of vLLM; that of a validation without the input, which is all of the configuration."""
     if isinstance(error, ValidationError):
-        # Its text repeats the whole input, which is vLLM's configuration.
-        message = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
-    # The remedies that it proposes are arguments of `LLM`, which recipes do not have.
-    message = message.partition("Try increasing")[0]
-    return " ".join(message.split()).rstrip(".") + "."
+        return "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+    return str(error) or type(error).__name__
 
 
 def _reload(engine: LLM, model: Path) -> None:
     """Load the weights of another model with the same configuration into the engine."""
     _LoadedEngine.model = None
     engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model.resolve())})
-    engine.apply_model(_pack_head)
+    # With several processes the function would be sent to them, and it does nothing on GPUs.
+    if current_platform.is_cpu():
+        engine.apply_model(_pack_head)
     engine.reset_prefix_cache()
 
 
 def _pack_head(network: Any) -> None:  # noqa: ANN401  (a network of vLLM)
     """Pack the output head for vLLM's CPU kernels."""
-    if not current_platform.is_cpu():
-        return
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
     if network.config.tie_word_embeddings:
@@ -220,7 +236,8 @@ def _pack_head(network: Any) -> None:  # noqa: ANN401  (a network of vLLM)
 def _unload() -> None:
     if _LoadedEngine.engine is not None:
         _LoadedEngine.engine.llm_engine.engine_core.shutdown()
-        _LoadedEngine.model = _LoadedEngine.engine = _LoadedEngine.tokenizer = None
+        _LoadedEngine.model = _LoadedEngine.engine = None
+        _LoadedEngine.context = 0
         gc.collect()
 
 
@@ -234,7 +251,7 @@ def _verify_reference_logprob(engine: LLM, model: Path, dtype: str) -> None:
     (output,) = engine.generate([{"prompt_token_ids": ids}], params, use_tqdm=False, lora_request=_LoadedEngine.adapter)
     # The first token has no log-probability.
     measured = sum(entry[token].logprob for entry, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True))
-    if abs(measured - expected) > _TOLERANCE[dtype] * len(ids):
+    if abs(measured - expected) > PROBE_TOLERANCE[dtype] * len(ids):
         _LoadedEngine.model = None
         raise HeirloomError(
             f"vLLM does not compute the probabilities of {model}: the log-probability of the model's probe is "
@@ -247,7 +264,7 @@ def _beam_search(
     engine: LLM,
     tokenizer: PreTrainedTokenizerFast,
     settings: Sampling,
-    input_ids: Sequence[list[int]],
+    encoded: Sequence[EncodedPrompt],
     max_num_seqs: int,
 ) -> Iterator[list[Completion]]:
     """Yield the most likely completion that beam search finds for each prompt.
@@ -256,8 +273,8 @@ def _beam_search(
     """
     max_model_len = engine.llm_engine.model_config.max_model_len
     batch_size = max(1, max_num_seqs // settings.beam_width)
-    for start in range(0, len(input_ids), batch_size):
-        batch = input_ids[start : start + batch_size]
+    for start in range(0, len(encoded), batch_size):
+        batch = [prompt.ids for prompt in encoded[start : start + batch_size]]
         completions: dict[int, Completion] = {}
         # vLLM's beam search ignores the context length, and all prompts of one search have the same `max_tokens`. So
         # prompts are grouped by the number of tokens that fit.

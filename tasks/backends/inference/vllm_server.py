@@ -6,7 +6,6 @@ is left behind. It runs with the settings of the embedded engine, so that it gen
 
 import contextlib
 import importlib.util
-import json
 import os
 import runpy
 import signal
@@ -21,6 +20,8 @@ from pathlib import Path
 import httpx
 
 from heirloom.errors import HeirloomError
+from tasks.backends.inference.engine_arguments import EngineLoad, engine_arguments, server_context, server_options
+from tasks.backends.machine import this_machine
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
 from tasks.backends.processes import SOURCE_ROOT, exit_with_parent
 from tasks.backends.settings.resources import Resources
@@ -93,28 +94,26 @@ def main(parent_pid: int) -> None:
 
 
 def _arguments(model: Path, settings: Sampling, resources: Resources, port: int) -> Iterator[str]:
-    """Yield the command-line arguments of vLLM's server, with the settings of the embedded engine."""
+    """Yield the command-line arguments of vLLM's server, with the settings of the embedded engine.
+
+    Its prompts are not known when it starts, so it is made for the longest sequence of the model.
+    """
     base = adapter_base_path(model)
+    base_folder = Path(base) if base else model
+    lora_rank = vllm_max_lora_rank(model) if base else 0
+    load = EngineLoad(model=base_folder, num_tokens=server_context(base_folder, settings), lora_rank=lora_rank)
     options = {
         "model": base or str(model),
-        "served-model-name": base or str(model),
+        "served_model_name": base or str(model),
         "host": "127.0.0.1",
         "port": port,
-        "dtype": settings.dtype,
-        "seed": 0,
-        "kv-cache-memory-bytes": resources.kv_cache_mib << 20,
-        "block-size": 32,
-        "max-num-seqs": resources.max_num_seqs,
         # Otherwise defaults of sampling settings come from the model's generation_config.json.
-        "generation-config": "vllm",
-        "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
-        **({"lora-modules": f"{model}={model}", "max-lora-rank": vllm_max_lora_rank(model)} if base else {}),
+        "generation_config": "vllm",
+        "disable_uvicorn_access_log": True,
+        **({"lora_modules": f"{model}={model}"} if base else {}),
+        **engine_arguments(load, settings, resources, this_machine()),
     }
-    for name, value in options.items():
-        yield from (f"--{name}", str(value))
-    yield from ("--enforce-eager", "--no-enable-chunked-prefill", "--disable-uvicorn-access-log", "--disable-log-stats")
-    if base:
-        yield "--enable-lora"
+    yield from server_options(options)
 
 
 def _environment(resources: Resources) -> dict[str, str]:

@@ -12,10 +12,12 @@ _TEXT_ONLY = tuple(
     if name not in ("sampler", "temperature", "dtype") and not name.startswith("teacher")
 )
 """Settings that have a meaning for texts and none for points."""
+_ENGINE_ONLY = ("quantization", "speculative_config")
+"""Settings of vLLM's engine."""
 _UNSUPPORTED: dict[str, tuple[str, ...]] = {
     "vllm": (),
     "server": ("beam_width",),
-    "transformers": ("json_schema",),
+    "transformers": ("json_schema", *_ENGINE_ONLY),
     "ngram": (
         "presence_penalty",
         "frequency_penalty",
@@ -24,6 +26,7 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
         "stop",
         "beam_width",
         "json_schema",
+        *_ENGINE_ONLY,
     ),
     "gaussian-mixture": _TEXT_ONLY,
     "vae": _TEXT_ONLY,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from heirloom.errors import HeirloomError
-from heirloom.settings import TABLE_AS_PAIRS, Settings
+from heirloom.settings import TABLE_AS_JSON, TABLE_AS_PAIRS, Settings
 
 PACKAGED_MODELS = ("smollm2",)
 """Names of models that come as a Python package, and need neither a folder nor a server."""
@@ -22,7 +22,7 @@ class Resources(Settings):
         1,
         ge=1,
         description="Maximum number of sampling processes, or of engines on the Ray cluster. One generation uses all "
-        "that are free.",
+        "that are free. Each process has GPUs of its own, so this is the data-parallel size.",
     )
     checkpoint_interval_s: float = Field(
         60, gt=0, description="Seconds between checkpoints of a training, from which it resumes after an interruption."
@@ -39,8 +39,27 @@ class Resources(Settings):
         "path.",
     )
     gpus_per_engine: float = Field(0, ge=0, description="GPUs of each engine on the Ray cluster. 0: no GPU.")
-    kv_cache_mib: int = Field(256, ge=16, description="Memory for vLLM's key-value cache, in MiB.")
+    kv_cache_mib: int = Field(
+        0,
+        ge=0,
+        description="Memory for vLLM's key-value cache, in MiB. 0: on GPUs `gpu_memory_utilization`; on a CPU what `max_num_seqs` "
+        "texts need, at most 40 % of the free memory.",
+    )
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of each GPU's memory for vLLM: weights, activations and key-value cache."
+    )
     max_num_seqs: int = Field(256, ge=1, description="Maximum number of sequences that vLLM decodes in one batch.")
+    tensor_parallel_size: int = Field(
+        1, ge=1, description="GPUs that share every layer of a model in one engine. It must divide the attention heads."
+    )
+    pipeline_parallel_size: int = Field(
+        1, ge=1, description="GPUs, or groups of them, that share the layers of a model in turn."
+    )
+    engine: Annotated[str, *TABLE_AS_JSON] = Field(
+        "",
+        description="Further arguments of vLLM's engine that do not change completions, by vLLM's names: a table, "
+        "`{max_num_batched_tokens = 16384}`.",
+    )
     server_urls: tuple[str, ...] = Field(
         (),
         description="URLs of OpenAI-compatible servers. Without any, sampler `server` starts a vLLM server for each "
@@ -59,6 +78,11 @@ class Resources(Settings):
     server_unavailable_timeout_s: float = Field(
         120, gt=0, description="Seconds during which all servers may fail before the run ends with an error."
     )
+
+    @property
+    def gpus_per_local_engine(self) -> int:
+        """GPUs that one engine of this machine spans, if it has any."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
 
     def local_model(self, teacher: str) -> str:
         """Return the folder or name of the model of a teacher that is sampled here; empty if servers have it.

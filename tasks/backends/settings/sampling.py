@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from heirloom.errors import HeirloomError
-from heirloom.settings import TABLE_AS_PAIRS, Settings
+from heirloom.settings import TABLE_AS_JSON, TABLE_AS_PAIRS, Settings
 from tasks.backends.settings.json_schema import validate_json_schema
 
 SELF_TEACHER = "self"
@@ -80,7 +80,21 @@ class Sampling(Settings):
         description="JSON schema of the completions, as a table or text. One that violates it has finish reason "
         "`invalid_json`.",
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Data type of the weights and activations.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Data type of the weights and activations. `auto`: that of the model's files."
+    )
+    quantization: str = Field(
+        "",
+        # Left out of dumps at its default, so that fingerprints of older artifacts stay valid.
+        exclude_if=lambda name: not name,
+        description="Quantization of the weights by vLLM, such as `fp8`. Empty: as the model's files are.",
+    )
+    speculative_config: Annotated[str, *TABLE_AS_JSON] = Field(
+        "",
+        exclude_if=lambda table: not table,
+        description="vLLM's table for speculative decoding, `{method = 'ngram', num_speculative_tokens = 4, prompt_lookup_max = 4}`. "
+        "It keeps the distribution of completions, not the completions of a seed.",
+    )
 
     @field_validator("json_schema", mode="before")
     @classmethod

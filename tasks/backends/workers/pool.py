@@ -1,6 +1,10 @@
 """A pool of worker processes, which are started on demand, leased for one piece of work, and reused.
 
 Loading a model takes longer than most work, so a worker that has loaded the wanted model is preferred.
+
+On a machine with GPUs every engine has GPUs of its own, and engines and trainings take turns: vLLM holds most of the
+memory of its GPUs as long as it runs. So idle engines are ended before a training, and idle trainers before an engine
+starts. On a CPU both stay, since an engine takes only what it needs there.
 """
 
 import contextlib
@@ -9,11 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.backends.machine import this_machine
 from tasks.backends.settings.resources import Resources
 from tasks.backends.workers.process import Worker, WorkerError
 
 _SAMPLING_ONLY = ("vllm_engine", "server")
 """Backend modules that only sample. All others train too, and are limited by `num_train_workers`."""
+_ON_GPUS = (*_SAMPLING_ONLY, "transformer")
+"""Backend modules that use GPUs if there are any."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,8 @@ class _IdleWorker:
     worker: Worker
     model: Path | None
     """Model that the worker has loaded, if any."""
+    used: bool = True
+    """Whether the worker has had work, and so may hold memory of its GPUs."""
 
 
 @dataclass
@@ -29,6 +38,8 @@ class WorkerPool:
 
     resources: Resources
     logs: Path
+    gpus: tuple[str, ...] = field(default_factory=lambda: tuple(gpu.name for gpu in this_machine().gpus))
+    """GPUs for the workers, by their names for `CUDA_VISIBLE_DEVICES`."""
     _idle: list[_IdleWorker] = field(default_factory=list)
     _workers: list[Worker] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -63,7 +74,7 @@ class WorkerPool:
             WorkerError: the pool is closed.
         """
         with self._changed:
-            while (worker := self._take(module, model)) is None:
+            while not self._gpus_are_free(module) or (worker := self._take(module, model)) is None:
                 self._changed.wait()
             workers = [worker]
             while len(workers) < max_workers and (worker := self._take(module, model)):
@@ -80,7 +91,7 @@ class WorkerPool:
         """Start as many workers of a module as the resources allow."""
         with self._changed:
             while self._count(module) < self._limit(module):
-                self._idle.append(_IdleWorker(self._start(module), None))
+                self._idle.append(_IdleWorker(self._start(module), None, used=False))
 
     def close(self) -> None:
         """Kill every worker, including those that are leased; a thread that waits for one gets an error."""
@@ -107,11 +118,41 @@ class WorkerPool:
             return best.worker
         return self._start(module) if self._count(module) < self._limit(module) else None
 
+    def _gpus_are_free(self, module: str) -> bool:
+        """Whether no worker of the other kind holds the GPUs, after ending those that are idle."""
+        if not self.gpus or module not in _ON_GPUS:
+            return True
+        for entry in list(self._idle):
+            if entry.used and self._excludes(module, entry.worker):
+                entry.worker.close()
+                self._idle.remove(entry)
+                self._workers.remove(entry.worker)
+        idle = self.idle
+        return not any(
+            self._excludes(module, worker) for worker in self._workers if worker not in idle and worker.alive
+        )
+
+    def _excludes(self, module: str, worker: Worker) -> bool:
+        """Whether work of a module cannot run while a worker holds GPUs."""
+        return worker.module in _ON_GPUS and (module in _SAMPLING_ONLY) != (worker.module in _SAMPLING_ONLY)
+
     def _start(self, module: str) -> Worker:
         log = self.logs / f"{module}-{self._count(module) + 1}.log"
-        worker = Worker(module, log, self.resources.threads_per_worker)
+        worker = Worker(module, log, self.resources.threads_per_worker, self._gpus_for(module))
         self._workers.append(worker)
         return worker
+
+    def _gpus_for(self, module: str) -> tuple[str, ...] | None:
+        """Return the GPUs of a new worker: those of no other engine; one of a training process; None leaves all."""
+        resources = self.resources
+        if not self.gpus or module not in _ON_GPUS:
+            return None
+        if module not in _SAMPLING_ONLY:
+            if resources.accelerate_config or resources.num_train_workers == 1:
+                return None
+            return (self.gpus[self._count(module) % len(self.gpus)],)
+        taken = {gpu for worker in self._workers if worker.module == module for gpu in worker.gpus or ()}
+        return tuple(gpu for gpu in self.gpus if gpu not in taken)[: resources.gpus_per_local_engine]
 
     def _count(self, module: str) -> int:
         return sum(worker.module == module for worker in self._workers)

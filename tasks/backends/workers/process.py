@@ -51,15 +51,16 @@ class WorkerError(RuntimeError):
 class Worker:
     """One child process that serves the functions of one backend module."""
 
-    def __init__(self, module: str, log: Path, threads: int) -> None:
+    def __init__(self, module: str, log: Path, threads: int, gpus: tuple[str, ...] | None = None) -> None:
         """Start the child, which imports its backend module while the caller continues.
 
         Args:
             module: A key of `BACKEND_MODULES`.
             log: File to which the child's output is appended.
             threads: CPU threads of the child's numerical libraries.
+            gpus: GPUs that the child may use, by their names for `CUDA_VISIBLE_DEVICES`; None: those of this process.
         """
-        self.module, self._log = module, log
+        self.module, self.gpus, self._log = module, gpus, log
         arguments = f"{BACKEND_MODULES[module]!r}, {{descriptor}}, {threads}, {os.getpid()}"
         log.parent.mkdir(parents=True, exist_ok=True)
         parent_end, child_end = socket.socketpair()
@@ -75,6 +76,7 @@ class Worker:
                 stdout=log_file,
                 stderr=log_file,
                 start_new_session=True,
+                env=os.environ if gpus is None else {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)},
             )
         child_end.close()
         self._pipe = connection.Connection(parent_end.detach())

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.registry import Backends, open_backends, require_installed, resolve_sampler
+from tasks.backends.workers.pool import WorkerPool
 from tasks.backends.workers.process import Worker, WorkerError
 from tests.support.progress import ignore_progress
 
@@ -278,3 +279,75 @@ def test_processes_are_closed_when_their_work_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="of no importance"):
         fail()
     assert not workers[0].alive
+
+
+def _with_gpus(folder: Path, num_gpus: int, **resources: int) -> WorkerPool:
+    gpus = tuple(str(index) for index in range(num_gpus))
+    return WorkerPool(Resources.model_validate(resources), folder / "logs", gpus)
+
+
+def test_every_engine_has_gpus_of_its_own(tmp_path: Path) -> None:
+    pool = _with_gpus(tmp_path, 4, num_sample_workers=2, tensor_parallel_size=2)
+    try:
+        with pool.lease_many("server", None, 2) as engines:
+            assert [engine.gpus for engine in engines] == [("0", "1"), ("2", "3")]
+            engines[0].close()
+        # The GPUs of an engine that has died are given to the next.
+        with pool.lease_many("server", None, 2) as engines:
+            assert {engine.gpus for engine in engines} == {("0", "1"), ("2", "3")}
+    finally:
+        pool.close()
+
+
+def test_engines_and_trainings_take_turns_on_gpus_and_not_on_a_cpu(tmp_path: Path) -> None:
+    for num_gpus in (1, 0):
+        pool = _with_gpus(tmp_path, num_gpus)
+        try:
+            with pool.lease("server", None) as engine:
+                pass
+            with pool.lease("transformer", None) as trainer:
+                assert engine.alive == (num_gpus == 0)
+                assert trainer.gpus is None
+            # Work that needs no GPU disturbs nobody.
+            with pool.lease("ngram", None):
+                assert trainer.alive
+            with pool.lease("server", None):
+                assert trainer.alive == (num_gpus == 0)
+        finally:
+            pool.close()
+
+
+def test_an_engine_waits_until_the_training_has_released_the_gpu(tmp_path: Path) -> None:
+    pool = _with_gpus(tmp_path, 1)
+    try:
+        leased = threading.Event()
+
+        def sample() -> None:
+            with pool.lease("server", None):
+                leased.set()
+
+        with pool.lease("transformer", None):
+            sampling = threading.Thread(target=sample)
+            sampling.start()
+            assert not leased.wait(0.3)
+        assert leased.wait(20)
+        sampling.join()
+    finally:
+        pool.close()
+
+
+def test_processes_that_were_only_started_keep_no_gpu(tmp_path: Path) -> None:
+    pool = _with_gpus(tmp_path, 1)
+    try:
+        pool.start_all("server")
+        with pool.lease("transformer", None):
+            assert pool.idle[0].alive
+    finally:
+        pool.close()
+
+
+def test_more_engines_than_gpus_are_refused(tmp_path: Path) -> None:
+    opened = Backends(Resources(num_sample_workers=2, tensor_parallel_size=2), tmp_path / "logs")
+    opened.pool = _with_gpus(tmp_path, 2, num_sample_workers=2, tensor_parallel_size=2)
+    with pytest.raises(ValueError, match="2 sampling processes with 2 GPUs each need 4 GPUs, but this machine has 2"):
+        opened.preload(NgramTraining(), Sampling(sampler="ngram"))
