@@ -6,6 +6,7 @@ heirloom run anchor --set num_generations=10
 from contextlib import nullcontext
 from functools import partial
 
+from flows.config.memory import require_memory
 from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from flows.config.resume import explicit_fields, resume_recipe
 from flows.config.site import Site
@@ -49,6 +50,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
     newest_snapshot(site.store, recipe.dataset)
     require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
     require_review_server(recipe.review)
+    require_memory(recipe, site)
     with run.lock(), open_backends(site.resources, site.store / "logs", map_pieces) as backends:
         run.initialize(recipe.model_dump(mode="json"), MUTABLE_FIELDS, site.model_dump(mode="json"), explicit)
         backends.preload(recipe.train, recipe.generate)

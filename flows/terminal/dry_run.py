@@ -8,10 +8,11 @@ from rich.markup import escape
 
 from curation.dedup.minhash import candidate_probability
 from curation.user_code import UserCode
+from flows.config.memory import plan_memory
 from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from flows.config.resume import resume_recipe
 from flows.config.site import Site
-from flows.terminal.console import table
+from flows.terminal.console import format_bytes, table
 from storage.artifacts.artifact import MANIFEST
 from storage.datasets.eval_sets import list_eval_sets, require_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
@@ -21,6 +22,7 @@ _SYNTHETIC_STAGES = ("candidates", "decisions")
 """Stages that generation 0 does not have."""
 _STAGES = (*_SYNTHETIC_STAGES, "corpus", "model", "eval_samples", "metrics", "verdict")
 _TABLES = ("prompts", "generate", "curate", "mix", "train", "evaluate", "gate", "budget", "review")
+_MIN_SHOWN_BYTES = 1 << 20
 _SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -46,12 +48,35 @@ def print_plan(console: Console, recipe: Recipe, site: Site) -> None:
     for generation in range(recipe.num_generations + 1):
         stages.add_row(str(generation), *(_stage_state(run, generation, stage) for stage in _STAGES))
     console.print(stages)
+    _print_memory(console, recipe, site)
     for name in _TABLES:
         console.print(f"[bold]\\[{name}][/] {'; '.join(_settings_lines(getattr(recipe, name)))}", soft_wrap=True)
     if user_code := recipe.user_code():
         _print_user_code(console, user_code)
     if "minhash" in recipe.curate.filters:
         _print_candidate_probability(console, recipe)
+
+
+def _print_memory(console: Console, recipe: Recipe, site: Site) -> None:
+    """Print the estimated bytes of each stage by what they hold, next to those of the machine."""
+    plan = plan_memory(recipe, site)
+    if not plan:
+        return
+    place = "of each GPU" if plan.machine.gpus else "of main memory"
+    console.print(f"[bold]memory[/], estimated for {plan.num_weights / 1e6:,.1f} million weights in {plan.dtype}:")
+    needs = table("stage", "needs", "for", gap=1, numbers=("needs",))
+    for estimate in (*plan.estimates, plan.disk):
+        parts = sorted(estimate.parts.items(), key=lambda part: -part[1])
+        shown = ", ".join(f"{name} {format_bytes(count)}" for name, count in parts if count >= _MIN_SHOWN_BYTES)
+        needs.add_row(estimate.stage, format_bytes(estimate.total), shown)
+    console.print(needs)
+    console.print(
+        f"at most {format_bytes(plan.needed)} {place} at once, {format_bytes(plan.available)} available; "
+        f"{format_bytes(plan.disk.total)} of disk space, {format_bytes(plan.free_disk)} free",
+        soft_wrap=True,
+    )
+    for shortage in plan.shortages():
+        console.print(f"[red]{escape(shortage)}[/]", soft_wrap=True)
 
 
 def _print_user_code(console: Console, user_code: Sequence[UserCode]) -> None:

@@ -30,6 +30,8 @@ class Machine:
     memory: int
     free_memory: int
     gpus: tuple[Gpu, ...] = ()
+    bfloat16: bool = True
+    """Whether GPUs or, without any, the CPU multiply bfloat16 in hardware."""
 
 
 def this_machine() -> Machine:
@@ -40,7 +42,9 @@ def this_machine() -> Machine:
         # Control groups of version 1 without a limit have a number above any memory.
         if limit is not None and limit < total:
             total, free = limit, min(free, limit - (usage or 0))
-    return Machine(memory=total, free_memory=max(0, free), gpus=_gpus())
+    gpus = _gpus()
+    bfloat16 = bool(gpus) or _cpu_has_bfloat16()
+    return Machine(memory=total, free_memory=max(0, free), gpus=gpus, bfloat16=bfloat16)
 
 
 def _main_memory() -> tuple[int, int]:
@@ -52,6 +56,13 @@ def _main_memory() -> tuple[int, int]:
         # Other systems do not say how much is available, for which half of all is a cautious guess.
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return total, total // 2
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def _number_in(file: str) -> int | None:

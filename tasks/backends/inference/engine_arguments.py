@@ -16,7 +16,7 @@ from typing import Any
 
 from heirloom.errors import HeirloomError, did_you_mean
 from tasks.backends.machine import Machine
-from tasks.backends.models.shape import ModelShape, read_shape, resolve_dtype
+from tasks.backends.models.shape import ModelShape, resolve_dtype
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 
@@ -54,10 +54,9 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class EngineLoad:
-    """Model of an engine, and the longest sequence that it has to decode."""
+    """Shape of an engine's model, and the longest sequence that it has to decode."""
 
-    model: Path
-    """Folder with weights and config.json."""
+    shape: ModelShape
     num_tokens: int
     """Tokens of the longest prompt and of the longest completion together."""
     lora_rank: int = 0
@@ -70,7 +69,7 @@ def engine_arguments(load: EngineLoad, settings: Sampling, resources: Resources,
     Raises:
         HeirloomError: the cache of one sequence does not fit into memory, or an argument does not suit this machine.
     """
-    shape = read_shape(load.model)
+    shape = load.shape
     dtype = resolve_dtype(settings.dtype, shape)
     extra = json.loads(resources.engine or "{}")
     arguments: EngineArguments = {
@@ -109,7 +108,7 @@ def engine_arguments(load: EngineLoad, settings: Sampling, resources: Resources,
         "enable_chunked_prefill": False,
         "block_size": _BLOCK,
     }
-    cache_bytes = resources.kv_cache_mib * _MIB or _cpu_cache_bytes(load, shape, dtype, resources, machine)
+    cache_bytes = resources.kv_cache_mib * _MIB or _cpu_cache_bytes(load, dtype, resources, machine)
     return arguments | {"kv_cache_memory_bytes": cache_bytes} | extra
 
 
@@ -124,12 +123,8 @@ def cache_bytes_per_sequence(num_tokens: int, shape: ModelShape, dtype: str) -> 
     return -(-num_tokens // _BLOCK) * _BLOCK * shape.kv_bytes_per_token(dtype)
 
 
-def cpu_cache_bytes(num_tokens: int, shape: ModelShape, dtype: str, resources: Resources) -> int:
-    """Return the bytes that `max_num_seqs` sequences of a length need in the cache on a CPU."""
-    return resources.max_num_seqs * cache_bytes_per_sequence(num_tokens, shape, dtype)
-
-
-def _cpu_cache_bytes(load: EngineLoad, shape: ModelShape, dtype: str, resources: Resources, machine: Machine) -> int:
+def _cpu_cache_bytes(load: EngineLoad, dtype: str, resources: Resources, machine: Machine) -> int:
+    shape = load.shape
     num_tokens = min(load.num_tokens, context_length(load.num_tokens, shape), _CACHED_TOKENS)
     room = int(machine.free_memory * _CPU_CACHE_SHARE) // resources.num_sample_workers
     # vLLM refuses a cache that one sequence of the maximum length does not fit into; one block is kept free.
@@ -140,17 +135,17 @@ def _cpu_cache_bytes(load: EngineLoad, shape: ModelShape, dtype: str, resources:
             f"but only {room // _MIB} MiB are available for it. Lower `generate.max_tokens`, or set "
             "`resources.kv_cache_mib` if more memory may be used."
         )
-    wanted = max(least, cpu_cache_bytes(num_tokens, shape, dtype, resources))
+    wanted = max(least, resources.max_num_seqs * cache_bytes_per_sequence(num_tokens, shape, dtype))
     return min(wanted, room) // _MIB * _MIB or _MIB
 
 
-def server_context(model: Path, settings: Sampling) -> int:
+def server_context(shape: ModelShape, settings: Sampling) -> int:
     """Return the tokens of the longest sequence of a server, whose prompts are not known when it starts.
 
     That is the length of the model, at most eight times `max_tokens` and at least 8192 tokens.
     """
     most = max(8192, 8 * settings.max_tokens)
-    return min(most, read_shape(model).max_positions or most)
+    return min(most, shape.max_positions or most)
 
 
 def server_options(arguments: Mapping[str, Any]) -> Iterator[str]:

@@ -177,8 +177,8 @@ def _load(settings: Sampling, resources: Resources, model: Path, num_tokens: int
     too_short = loaded.context < context_length(num_tokens, shape)
     if loaded.engine is None or loaded.configuration != configuration or too_short:
         _unload()
-        load = EngineLoad(model=base_folder, num_tokens=num_tokens, lora_rank=lora_rank)
-        loaded.engine = _start_engine(load, settings, resources)
+        load = EngineLoad(shape=shape, num_tokens=num_tokens, lora_rank=lora_rank)
+        loaded.engine = _start_engine(load, base_folder, settings, resources)
         loaded.context = loaded.engine.llm_engine.model_config.max_model_len
     elif not base:
         _reload(loaded.engine, model)
@@ -191,20 +191,20 @@ def _load(settings: Sampling, resources: Resources, model: Path, num_tokens: int
     return loaded.engine
 
 
-def _start_engine(load: EngineLoad, settings: Sampling, resources: Resources) -> LLM:
+def _start_engine(load: EngineLoad, model: Path, settings: Sampling, resources: Resources) -> LLM:
     machine = this_machine()
     if current_platform.is_cpu():
         machine = replace(machine, gpus=())
     arguments = engine_arguments(load, settings, resources, machine)
     # Standard output is the log of this process.
-    print(f"vLLM loads {load.model} with {json.dumps(arguments)}", flush=True)  # noqa: T201
+    print(f"vLLM loads {model} with {json.dumps(arguments)}", flush=True)  # noqa: T201
     try:
-        return LLM(str(load.model), **arguments)
+        return LLM(str(model), **arguments)
     except HeirloomError:
         raise
     # vLLM raises ValueErrors for what its configuration refuses, and RuntimeErrors if a process of the engine ends.
     except (ValueError, RuntimeError, VLLMClientError) as error:
-        raise HeirloomError(explain_engine_error(_message(error), load.model)) from error
+        raise HeirloomError(explain_engine_error(_message(error), model)) from error
 
 
 def _message(error: Exception) -> str:

@@ -23,6 +23,7 @@ from heirloom.errors import HeirloomError
 from tasks.backends.inference.engine_arguments import EngineLoad, engine_arguments, server_context, server_options
 from tasks.backends.machine import this_machine
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
+from tasks.backends.models.shape import read_shape
 from tasks.backends.processes import SOURCE_ROOT, exit_with_parent
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
@@ -99,9 +100,9 @@ def _arguments(model: Path, settings: Sampling, resources: Resources, port: int)
     Its prompts are not known when it starts, so it is made for the longest sequence of the model.
     """
     base = adapter_base_path(model)
-    base_folder = Path(base) if base else model
+    shape = read_shape(Path(base) if base else model)
     lora_rank = vllm_max_lora_rank(model) if base else 0
-    load = EngineLoad(model=base_folder, num_tokens=server_context(base_folder, settings), lora_rank=lora_rank)
+    load = EngineLoad(shape=shape, num_tokens=server_context(shape, settings), lora_rank=lora_rank)
     options = {
         "model": base or str(model),
         "served_model_name": base or str(model),

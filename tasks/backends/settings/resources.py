@@ -55,6 +55,9 @@ class Resources(Settings):
     pipeline_parallel_size: int = Field(
         1, ge=1, description="GPUs, or groups of them, that share the layers of a model in turn."
     )
+    check_memory: bool = Field(
+        True, description="Refuse a run whose estimated memory or disk space exceeds what is free. false: warn instead."
+    )
     engine: Annotated[str, *TABLE_AS_JSON] = Field(
         "",
         description="Further arguments of vLLM's engine that do not change completions, by vLLM's names: a table, "

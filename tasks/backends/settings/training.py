@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
@@ -229,4 +229,10 @@ PointTraining = GaussianMixtureTraining | VaeTraining
 """Backends of points, which are represented as texts of numbers."""
 ToyTraining = NgramTraining | PointTraining
 """Backends that train in seconds, and sample their own models."""
-Training = Annotated[TransformerTraining | ToyTraining, Field(discriminator="backend")]
+
+
+def _with_backend(value: object) -> object:
+    return {"backend": "transformer", **value} if isinstance(value, dict) else value
+
+
+Training = Annotated[TransformerTraining | ToyTraining, Field(discriminator="backend"), BeforeValidator(_with_backend)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,9 +17,17 @@ from tasks.backends.training.loss import LlamaWithChunkedLoss
 PROBE = "probe.json"
 
 
-def export_model(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, keep_adapter: bool, probe: str
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ExportFormat:
+    """What is written of a model: its adapter alone or merged into its base, the data type, and the text of the probe."""
+
+    keep_adapter: bool
+    dtype: torch.dtype
+    """Data type of whole models. A base in bfloat16 has descendants in bfloat16, though they are trained in float32."""
+    probe: str
+
+
+def export_model(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path, export: ExportFormat) -> None:
     """Write weights, configuration, tokenizer and the probe: token ids of a text and their log-likelihood.
 
     Called by every process of a distributed training; only the main process writes.
@@ -27,8 +36,7 @@ def export_model(
         trainer: The trainer, after training.
         tokenizer: Written with the model.
         folder: Output folder.
-        keep_adapter: Write a LoRA adapter alone, instead of merged into its base.
-        probe: Text of the probe.
+        export: What to write.
     """
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     # Gathering shards needs all processes.
@@ -40,19 +48,21 @@ def export_model(
         _make_whole(network, state)
         # Otherwise DeepSpeed would shard the model that is loaded below too, and wait for the other processes.
         unset_hf_deepspeed_config()
-    if keep_adapter:
+    if export.keep_adapter:
         network.save_pretrained(folder, selected_adapters=["default"])
         (folder / "README.md").unlink(missing_ok=True)
         _point_to_base(folder)
-        _write_tokenizer_and_probe(tokenizer, folder, probe)
+        _write_tokenizer_and_probe(tokenizer, folder, export.probe)
     else:
-        export_network(network, tokenizer, folder, probe)
+        export_network(network, tokenizer, folder, export)
 
 
-def export_network(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, probe: str) -> None:
+def export_network(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, export: ExportFormat
+) -> None:
     """Write a network that is whole in this process, its tokenizer, and the probe."""
-    _as_plain(network).save_pretrained(folder)
-    _write_tokenizer_and_probe(tokenizer, folder, probe)
+    _as_plain(network).to(export.dtype).save_pretrained(folder)
+    _write_tokenizer_and_probe(tokenizer, folder, export.probe)
 
 
 def _write_tokenizer_and_probe(tokenizer: PreTrainedTokenizerFast, folder: Path, probe: str) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 
 from heirloom.errors import HeirloomError, one_line
 from tasks.backends.models.chat_template import CHATML, report_chat
-from tasks.backends.models.loading import has_bfloat16
+from tasks.backends.models.loading import has_bfloat16, stored_dtype
 from tasks.backends.settings.training import TransformerTraining
 from tasks.backends.training.callbacks import (
     CHECKPOINTS_FOLDER,
@@ -36,7 +36,7 @@ from tasks.backends.training.callbacks import (
     training_log,
 )
 from tasks.backends.training.data import IGNORE_INDEX, PackedDataset, TrainPlan, build_train_plan, eval_blocks
-from tasks.backends.training.export import export_model, export_network
+from tasks.backends.training.export import ExportFormat, export_model, export_network
 from tasks.backends.training.model import build_model
 from tasks.backends.training.optim import build_optimizer
 from tasks.backends.types import Progress, TrainingCorpus, TrainingResult, TrainJob, plain_text
@@ -66,8 +66,12 @@ def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> 
     model, tokenizer = build_model(job.settings, job.initial_weights, job.gen0_model, job.corpus)
     if job.adds_chat_template and job.initial_weights is None and not tokenizer.chat_template:
         tokenizer.chat_template = CHATML
+    keep_adapter = job.settings.save_adapter_only and job.initial_weights is not None
+    # A base in 16 bits has descendants in 16 bits, though they are trained in 32.
+    dtype = stored_dtype(job.initial_weights) if job.initial_weights else torch.float32
+    export = ExportFormat(keep_adapter=keep_adapter, dtype=dtype, probe=_probe_text(job.corpus))
     if not job.settings.max_steps:
-        export_network(model, tokenizer, job.folder, _probe_text(job.corpus))
+        export_network(model, tokenizer, job.folder, export)
         return TrainingResult(tokens=0, human_tokens=0, steps=0, seconds=time.monotonic() - started, log=())
     plan = build_train_plan(job.settings, job.corpus, tokenizer, job.gen0_model is None, job.seed)
     callbacks: list[TrainerCallback] = [
@@ -81,8 +85,7 @@ def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> 
     checkpoint = newest_checkpoint(job.folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = training_log(trainer.state.log_history)
-    keep_adapter = job.settings.save_adapter_only and job.initial_weights is not None
-    export_model(trainer, tokenizer, job.folder, keep_adapter, _probe_text(job.corpus))
+    export_model(trainer, tokenizer, job.folder, export)
     if trainer.is_world_process_zero():
         remove_checkpoints(job.folder)
     tokens, human_tokens = plan.tokens_seen(trainer.state.global_step)

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,20 +37,14 @@ _SMOLLM2: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    (tmp_path / "config.json").write_text(json.dumps(_SMOLLM2))
-    return tmp_path
-
-
-def _arguments(model: Path, machine: Machine, *, num_tokens: int = 300, **settings: Any) -> dict[str, Any]:
+def _arguments(machine: Machine, *, num_tokens: int = 300, **settings: Any) -> dict[str, Any]:
     resources = settings.pop("resources", {})
-    load = EngineLoad(model=model, num_tokens=num_tokens, lora_rank=settings.pop("lora_rank", 0))
+    load = EngineLoad(shape=shape_of(_SMOLLM2), num_tokens=num_tokens, lora_rank=settings.pop("lora_rank", 0))
     return engine_arguments(load, Sampling.model_validate(settings), Resources.model_validate(resources), machine)
 
 
-def test_on_gpus_the_engine_has_graphs_chunked_prefill_and_most_of_the_memory(model: Path) -> None:
-    assert _arguments(model, _GPUS) == {
+def test_on_gpus_the_engine_has_graphs_chunked_prefill_and_most_of_the_memory() -> None:
+    assert _arguments(_GPUS) == {
         "dtype": "bfloat16",
         "seed": 0,
         "max_model_len": 512,
@@ -63,18 +56,17 @@ def test_on_gpus_the_engine_has_graphs_chunked_prefill_and_most_of_the_memory(mo
     }
 
 
-def test_on_a_cpu_the_engine_is_eager_and_never_splits_a_prompt(model: Path) -> None:
-    arguments = _arguments(model, _CPU)
+def test_on_a_cpu_the_engine_is_eager_and_never_splits_a_prompt() -> None:
+    arguments = _arguments(_CPU)
     assert (arguments["enforce_eager"], arguments["enable_chunked_prefill"]) == (True, False)
     assert "gpu_memory_utilization" not in arguments
     # 2 (key and value) x 30 layers x 3 heads x 64 x 2 bytes = 23,040 bytes a token; 300 tokens are ten blocks of 32.
     assert arguments["kv_cache_memory_bytes"] == 256 * 320 * 23040 >> 20 << 20
 
 
-def test_settings_of_parallelism_quantization_and_speculation_reach_the_engine(model: Path) -> None:
+def test_settings_of_parallelism_quantization_and_speculation_reach_the_engine() -> None:
     draft = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}
     arguments = _arguments(
-        model,
         _GPUS,
         quantization="fp8",
         speculative_config=draft,
@@ -100,32 +92,32 @@ def test_settings_of_parallelism_quantization_and_speculation_reach_the_engine(m
     assert arguments["max_num_seqs"] == 1024
 
 
-def test_any_other_argument_replaces_the_one_that_was_chosen(model: Path) -> None:
+def test_any_other_argument_replaces_the_one_that_was_chosen() -> None:
     engine = {"max_num_batched_tokens": 16384, "enforce_eager": True, "cudagraph_capture_sizes": [1, 2, 4]}
-    arguments = _arguments(model, _GPUS, resources={"engine": engine})
+    arguments = _arguments(_GPUS, resources={"engine": engine})
     assert {name: arguments[name] for name in engine} == engine
-    assert _arguments(model, _CPU, resources={"engine": {"block_size": 64}})["block_size"] == 64
+    assert _arguments(_CPU, resources={"engine": {"block_size": 64}})["block_size"] == 64
 
 
-def test_chunked_prefill_is_refused_on_a_cpu_alone(model: Path) -> None:
+def test_chunked_prefill_is_refused_on_a_cpu_alone() -> None:
     engine = {"engine": {"enable_chunked_prefill": True}}
-    assert _arguments(model, _GPUS, resources=engine)["enable_chunked_prefill"] is True
+    assert _arguments(_GPUS, resources=engine)["enable_chunked_prefill"] is True
     with pytest.raises(HeirloomError, match="which vLLM does not support on a CPU for requests with seeds"):
-        _arguments(model, _CPU, resources=engine)
+        _arguments(_CPU, resources=engine)
 
 
-def test_a_cache_on_a_cpu_takes_a_bounded_share_of_the_free_memory_of_all_engines(model: Path) -> None:
+def test_a_cache_on_a_cpu_takes_a_bounded_share_of_the_free_memory_of_all_engines() -> None:
     small = replace(_CPU, free_memory=2 * _GIB)
-    alone = _arguments(model, small)["kv_cache_memory_bytes"]
+    alone = _arguments(small)["kv_cache_memory_bytes"]
     assert alone == int(2 * _GIB * 0.4) >> 20 << 20
-    assert _arguments(model, small, resources={"num_sample_workers": 2})["kv_cache_memory_bytes"] <= alone / 2
+    assert _arguments(small, resources={"num_sample_workers": 2})["kv_cache_memory_bytes"] <= alone / 2
 
 
-def test_a_cache_that_does_not_hold_one_text_is_refused_with_settings_that_exist(model: Path) -> None:
+def test_a_cache_that_does_not_hold_one_text_is_refused_with_settings_that_exist() -> None:
     with pytest.raises(HeirloomError, match=r"one text of 8192 tokens takes 180 MiB, but only 40 MiB") as refusal:
-        _arguments(model, replace(_CPU, free_memory=100 << 20), num_tokens=8000)
+        _arguments(replace(_CPU, free_memory=100 << 20), num_tokens=8000)
     assert "generate.max_tokens" in str(refusal.value)
-    assert _arguments(model, replace(_CPU, free_memory=100 << 20), num_tokens=8000, resources={"kv_cache_mib": 256})
+    assert _arguments(replace(_CPU, free_memory=100 << 20), num_tokens=8000, resources={"kv_cache_mib": 256})
 
 
 @given(st.integers(1, 20000), st.sampled_from([64, 1024, 8192, 0]))
@@ -137,8 +129,8 @@ def test_a_context_holds_the_longest_sequence_or_is_that_of_the_model(num_tokens
     assert length <= max(256, 2 * num_tokens)
 
 
-def test_a_server_gets_the_same_arguments_as_options(model: Path) -> None:
-    options = list(server_options(_arguments(model, _CPU)))
+def test_a_server_gets_the_same_arguments_as_options() -> None:
+    options = list(server_options(_arguments(_CPU)))
     assert options[:2] == ["--dtype", "bfloat16"]
     assert {"--enforce-eager", "--no-enable-chunked-prefill", "--enable-prefix-caching"} <= set(options)
     assert json.loads(options[options.index("--structured-outputs-config") + 1])["backend"] == "xgrammar"
@@ -153,10 +145,10 @@ def test_arguments_that_vllm_does_not_have_are_refused_with_the_closest_one() ->
 
 
 @pytest.mark.skipif(not vllm_argument_names(), reason="needs vLLM")
-def test_every_argument_that_is_chosen_is_one_of_vllm(model: Path) -> None:
+def test_every_argument_that_is_chosen_is_one_of_vllm() -> None:
     for machine in (_CPU, _GPUS):
         settings: dict[str, Any] = {"quantization": "fp8", "speculative_config": {"method": "ngram"}, "lora_rank": 8}
-        assert set(_arguments(model, machine, **settings)) <= vllm_argument_names()
+        assert set(_arguments(machine, **settings)) <= vllm_argument_names()
 
 
 @pytest.mark.parametrize(

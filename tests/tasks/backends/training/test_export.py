@@ -7,13 +7,14 @@ import pytest
 
 pytest.importorskip("peft", reason="adapters need the train extra")
 
+import torch
 from safetensors.torch import load_file
 from transformers.integrations import deepspeed
 
 from tasks.backends import Prompt, Sampling, TrainingCorpus, TrainJob, TransformerTraining
 from tasks.backends.models.loading import load_model, load_tokenizer
 from tasks.backends.registry import Backends
-from tasks.backends.training.export import export_model
+from tasks.backends.training.export import ExportFormat, export_model
 from tests.conftest import human_texts
 from tests.tasks.conftest import Trained
 
@@ -91,7 +92,8 @@ def test_what_deepspeed_gathered_is_written_and_opened_by_the_first_process_alon
     trainer = SimpleNamespace(model=network, model_wrapped=network, accelerator=accelerator, **kind)
     stage_three = SimpleNamespace(is_zero3=lambda: True)
     monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", lambda: stage_three)
-    export_model(trainer, load_tokenizer(first.folder), tmp_path / "model", False, "The river.")
+    export = ExportFormat(keep_adapter=False, dtype=torch.float32, probe="The river.")
+    export_model(trainer, load_tokenizer(first.folder), tmp_path / "model", export)
     written, before = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", first.folder))
     assert all(weight.equal(before[name] + 1) for name, weight in written.items())
     assert (tmp_path / "model" / "probe.json").exists()
