@@ -161,6 +161,8 @@ def _load(settings: Sampling, resources: Resources, model: Path, num_tokens: int
     base = adapter_base_path(model)
     base_folder = Path(base) if base else model
     shape = read_shape(base_folder)
+    if (model / _PROBE).is_file():
+        num_tokens = max(num_tokens, len(json.loads((model / _PROBE).read_text())["token_ids"]) + 1)
     if loaded.model == model and loaded.context >= context_length(num_tokens, shape):
         assert loaded.engine is not None
         return loaded.engine

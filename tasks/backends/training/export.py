@@ -15,6 +15,8 @@ from tasks.backends.models.scoring import batch_nll, tokenize
 from tasks.backends.training.loss import LlamaWithChunkedLoss
 
 PROBE = "probe.json"
+_MAX_PROBE_TOKENS = 512
+"""Tokens of a probe, for which every engine and server has room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def export_network(
 def _write_tokenizer_and_probe(tokenizer: PreTrainedTokenizerFast, folder: Path, probe: str) -> None:
     tokenizer.save_pretrained(folder)
     written = load_model(folder)
-    ids = tokenize(tokenizer, probe)[: max_positions(written) - 1]
+    ids = tokenize(tokenizer, probe)[: min(max_positions(written) - 1, _MAX_PROBE_TOKENS)]
     (nats,) = batch_nll(written, [ids], [1.0])
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 
