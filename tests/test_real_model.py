@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ class _Trained:
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("HEIRLOOM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        if "HEIRLOOM_CACHE" not in os.environ:
+            environment.setenv("HEIRLOOM_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield resolve_model("smollm2")
 
 

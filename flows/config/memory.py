@@ -116,7 +116,7 @@ def require_memory(recipe: Recipe, site: Site) -> None:
     """Refuse a run that does not fit this machine; only warn with `resources.check_memory = false`.
 
     Raises:
-        HeirloomError: memory or disk space does not suffice; the message says what to set.
+        HeirloomError: memory or disk space does not suffice; the message names the setting that helps.
     """
     plan = plan_memory(recipe, site)
     shortages = " ".join(plan.shortages()) if plan else ""

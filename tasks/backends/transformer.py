@@ -14,7 +14,7 @@ import torch
 from tasks.backends.inference.transformers_decoding import beam_search, sample_completion
 from tasks.backends.models.chat_template import encode_texts
 from tasks.backends.models.loading import load_model, load_tokenizer, max_positions, native_dtype
-from tasks.backends.models.scoring import batch_nll, length_sorted_batches, tokenize
+from tasks.backends.models.scoring import batch_nll, length_sorted_batches
 from tasks.backends.models.tokenization import encode_prompts, fit_prompts
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling

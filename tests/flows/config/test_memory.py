@@ -75,7 +75,7 @@ def test_seventy_billion_weights_are_sharded_over_eight_gpus(plan_of: PlanOf, tm
     sampling = next(estimate for estimate in sharded.estimates if estimate.stage == "sampling")
     assert sampling.parts["weights"] == pytest.approx(70.55e9 * 2 / 8, rel=0.01)
     assert sampling.total == pytest.approx(0.9 * 80 * _GIB, rel=0.01)
-    # Scoring runs on one GPU, and that is said.
+    # Scoring runs on one GPU, and the plan reports it.
     assert _gib(sharded)["scoring"] > 80
     assert any("Most is for scoring: use a smaller model" in shortage for shortage in sharded.shortages())
     assert sharded.disk.parts["models"] == pytest.approx(6 * 141.1e9, rel=0.01)
