@@ -95,7 +95,7 @@ def test_a_pretrained_model_answers_in_its_own_data_type(smollm2: Path, real_bac
     completions = list(real_backends.sampler(settings).sample(smollm2, prompts, _untold))
     texts = [completion.text for completion in completions]
     assert texts[0].strip().startswith("Paris")
-    assert sum(answer in text for (_, answer), text in zip(_FACTS * 3, texts, strict=True)) >= 9
+    assert sum(answer in text for (_, answer), text in zip(_FACTS * 3, texts, strict=True)) >= 6
     # Without randomness the seed does not matter.
     assert texts[:4] == texts[4:8] == texts[8:]
     log = (real_backends.logs / "vllm_engine-1.log").read_text()

@@ -22,7 +22,7 @@ from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
 
 _GIB = 1 << 30
-_PROCESS_BYTES = {"training": int(0.9 * _GIB), "sampling": int(0.75 * _GIB), "scoring": int(0.7 * _GIB)}
+_PROCESS_BYTES = {"training": int(0.9 * _GIB), "sampling": int(0.9 * _GIB), "scoring": int(0.7 * _GIB)}
 """Memory of a worker process with its libraries and no model, as measured."""
 _CUDA_BYTES = int(0.6 * _GIB)
 """Memory of a GPU that a process takes for the libraries of CUDA."""
@@ -164,6 +164,8 @@ def sampling_estimate(load: EngineLoad, settings: Sampling, resources: Resources
         least = context_length(load.num_tokens, shape) * shape.kv_bytes_per_token(dtype)
         cache = resources.kv_cache_mib << 20 or max(least // shards, granted - sum(parts.values()) - _CUDA_BYTES)
         return Estimate(stage="sampling", parts={"libraries": _CUDA_BYTES, **parts, "key-value cache": cache})
+    # vLLM's CPU kernels keep a packed copy of the output head.
+    parts["weights"] += size * shape.vocab_size * shape.hidden_size
     cache = engine_arguments(load, settings, resources, machine)["kv_cache_memory_bytes"]
     return Estimate(
         stage="sampling", parts={"libraries": _PROCESS_BYTES["sampling"], **parts, "key-value cache": cache}
