@@ -27,10 +27,12 @@ _REMEDIES = {
     "activations": "lower `train.batch_size` or `train.context_length`, or set `train.gradient_checkpointing = true`",
     "logits": "lower `train.batch_size` or `train.context_length`, or set `train.chunked_cross_entropy = true`",
     "optimizer states": "train an adapter (`train.lora_rank`), or shard the model with `resources.accelerate_config`",
-    "weights": "use a smaller model, or spread it over GPUs (`resources.tensor_parallel_size`, `resources.accelerate_config`)",
+    "weights": "use a smaller model, or spread it over GPUs (`resources.tensor_parallel_size`, "
+    "`resources.accelerate_config`)",
     "key-value cache": "lower `resources.max_num_seqs` or `resources.kv_cache_mib`",
     "models": "remove weights of old models (`heirloom gc`), or put the store on a larger disk",
-    "checkpoints": "raise `resources.checkpoint_interval_s` above the time of a training, or put the store on a larger disk",
+    "checkpoints": "raise `resources.checkpoint_interval_s` above the time of a training, or put the store on a larger "
+    "disk",
 }
 """Largest part of an estimate: what makes it smaller."""
 
@@ -124,7 +126,8 @@ def require_memory(recipe: Recipe, site: Site) -> None:
         return
     if site.resources.check_memory:
         raise HeirloomError(
-            f"{shortages} `heirloom plan` shows the parts. To run all the same, set `resources.check_memory = false` in "
+            f"{shortages} `heirloom plan` shows the parts. To run all the same, set `resources.check_memory = false` "
+            f"in "
             "the file that `--site` names."
         )
     logger.warning(shortages)

@@ -112,7 +112,7 @@ def _activation_bytes_per_token(shape: ModelShape, settings: TransformerTraining
     """Bytes that the backward pass needs of one token.
 
     Of each layer: input and output of two norms (32 bits), inputs of seven linear layers, queries, keys, values and the
-    output of attention, gate, activated gate and up-projection (16 bits under autocast, else 32). Attention in the plain
+    output of attention, gate, activated gate and up-projection (16 bits under autocast, else 32). Attention in plain
     form also keeps length x heads probabilities, three times.
     """
     width, heads = shape.hidden_size, shape.num_heads * shape.head_size

@@ -100,8 +100,10 @@ def _require_gpus(resources: Resources, num_gpus: int) -> None:
     needed = resources.num_sample_workers * resources.gpus_per_local_engine
     if num_gpus and not resources.ray and not resources.server_urls and needed > num_gpus:
         raise HeirloomError(
-            f"{resources.num_sample_workers} sampling processes with {resources.gpus_per_local_engine} GPUs each need {needed} "
-            f"GPUs, but this machine has {num_gpus}. Lower `resources.num_sample_workers`, `resources.tensor_parallel_size` or "
+            f"{resources.num_sample_workers} sampling processes with {resources.gpus_per_local_engine} GPUs each need "
+            f"{needed} "
+            f"GPUs, but this machine has {num_gpus}. Lower `resources.num_sample_workers`, "
+            f"`resources.tensor_parallel_size` or "
             "`resources.pipeline_parallel_size`."
         )
 

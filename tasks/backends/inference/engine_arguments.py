@@ -131,7 +131,8 @@ def _cpu_cache_bytes(load: EngineLoad, dtype: str, resources: Resources, machine
     least = cache_bytes_per_sequence(context_length(load.num_tokens, shape) + _BLOCK, shape, dtype)
     if least > room:
         raise HeirloomError(
-            f"The key-value cache of one text of {context_length(load.num_tokens, shape)} tokens takes {least // _MIB} MiB, "
+            f"The key-value cache of one text of {context_length(load.num_tokens, shape)} tokens takes {least // _MIB} "
+            f"MiB, "
             f"but only {room // _MIB} MiB are available for it. Lower `generate.max_tokens`, or set "
             "`resources.kv_cache_mib` if more memory may be used."
         )
@@ -160,7 +161,7 @@ def server_options(arguments: Mapping[str, Any]) -> Iterator[str]:
 
 
 def require_engine_arguments(resources: Resources) -> None:
-    """Check the names in `resources.engine` against the arguments of the installed vLLM; without vLLM, nothing is known.
+    """Check the names in `resources.engine` against the arguments of the installed vLLM; without it none is known.
 
     Raises:
         HeirloomError: vLLM has no such argument, or it follows from another setting.
@@ -199,15 +200,19 @@ _REMEDIES = (
         "Raise `resources.kv_cache_mib` (on GPUs `resources.gpu_memory_utilization`), or lower `generate.max_tokens`.",
     ),
     (
-        r"less than desired GPU memory utilization|CUDA out of memory|less than requested memory for kv|can't allocate memory",
+        r"desired GPU memory utilization|CUDA out of memory|less than requested memory for kv|can't allocate memory",
         (
-            "Lower `resources.gpu_memory_utilization` or `resources.kv_cache_mib`, end other processes that use the memory, or "
+            "Lower `resources.gpu_memory_utilization` or `resources.kv_cache_mib`, end other processes that use the "
+            "memory, or "
             "spread the model over more GPUs by `resources.tensor_parallel_size`."
         ),
     ),
     (
         r"tensor.parallel|must be divisible|world size|number of (required )?GPUs",
-        "Choose a `resources.tensor_parallel_size` that divides the model's attention heads and that there are GPUs for.",
+        (
+            "Choose a `resources.tensor_parallel_size` that divides the model's attention heads and that there are GPUs "
+            "for."
+        ),
     ),
     (r"[Bb]float16 is only supported|compute capability", 'Set `generate.dtype = "float16"`.'),
     (r"[Qq]uantization", "Correct `generate.quantization`, or leave it out for the one of the model."),

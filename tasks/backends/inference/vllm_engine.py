@@ -120,7 +120,8 @@ def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], en
             # The engine keeps queued requests, whose outputs would be taken for those of the next call.
             engine.llm_engine.abort_request([str(queued) for queued in range(index)])
             raise HeirloomError(
-                f"vLLM refused a request: {one_line(_message(error))} Change `generate.json_schema` or the sampling settings."
+                f"vLLM refused a request: {one_line(_message(error))} Change `generate.json_schema` or the sampling "
+                f"settings."
             ) from error
 
 
@@ -210,7 +211,7 @@ def _start_engine(load: EngineLoad, model: Path, settings: Sampling, resources: 
 
 
 def _message(error: Exception) -> str:
-    """Return the message of an error of vLLM; that of a validation without the input, which is all of the configuration."""
+    """Return the message of an error of vLLM; of a validation without its input, which is all of the configuration."""
     if isinstance(error, ValidationError):
         return "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
     return str(error) or type(error).__name__

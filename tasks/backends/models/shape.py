@@ -22,7 +22,7 @@ _NAMES = {
 }
 """Names of one value in the configurations of different architectures."""
 _UNGATED = ("gpt2", "opt", "gpt_neox", "gptj", "bloom", "gpt_bigcode", "phi", "falcon", "mpt", "starcoder2")
-"""Architectures whose feed-forward layers have two matrices; those of all others (Llama, Qwen, Mistral, ...) have three."""
+"""Architectures with two matrices in each feed-forward layer; all others (Llama, Qwen, Mistral, ...) have three."""
 _UNTIED = (
     "llama",
     "mistral",
@@ -174,5 +174,6 @@ def _size(config: Mapping[str, Any], key: str, name: str) -> int:
     if value := _first(config, key):
         return value
     raise HeirloomError(
-        f"The configuration of {name} has no {' or '.join(_NAMES[key][:2])}, so the memory of this model cannot be estimated."
+        f"The configuration of {name} has no {' or '.join(_NAMES[key][:2])}, so the memory of this model cannot be "
+        f"estimated."
     )

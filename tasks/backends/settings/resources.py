@@ -42,7 +42,8 @@ class Resources(Settings):
     kv_cache_mib: int = Field(
         0,
         ge=0,
-        description="Memory for vLLM's key-value cache, in MiB. 0: on GPUs `gpu_memory_utilization`; on a CPU what `max_num_seqs` "
+        description="Memory for vLLM's key-value cache, in MiB. 0: on GPUs `gpu_memory_utilization`; on a CPU what "
+        "`max_num_seqs` "
         "texts need, at most 40 % of the free memory.",
     )
     gpu_memory_utilization: float = Field(

@@ -92,7 +92,8 @@ class Sampling(Settings):
     speculative_config: Annotated[str, *TABLE_AS_JSON] = Field(
         "",
         exclude_if=lambda table: not table,
-        description="vLLM's table for speculative decoding, `{method = 'ngram', num_speculative_tokens = 4, prompt_lookup_max = 4}`. "
+        description="vLLM's table for speculative decoding, `{method = 'ngram', num_speculative_tokens = 4, "
+        "prompt_lookup_max = 4}`. "
         "It keeps the distribution of completions, not the completions of a seed.",
     )
 

@@ -21,7 +21,7 @@ _MAX_PROBE_TOKENS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFormat:
-    """What is written of a model: its adapter alone or merged into its base, the data type, and the text of the probe."""
+    """How a model is written: its adapter alone or merged into its base, the data type, and the text of the probe."""
 
     keep_adapter: bool
     dtype: torch.dtype
