@@ -209,10 +209,7 @@ _REMEDIES = (
     ),
     (
         r"tensor.parallel|must be divisible|world size|number of (required )?GPUs",
-        (
-            "Choose a `resources.tensor_parallel_size` that divides the model's attention heads and that there are GPUs "
-            "for."
-        ),
+        "Choose a `resources.tensor_parallel_size` that divides the attention heads and that there are GPUs for.",
     ),
     (r"[Bb]float16 is only supported|compute capability", 'Set `generate.dtype = "float16"`.'),
     (r"[Qq]uantization", "Correct `generate.quantization`, or leave it out for the one of the model."),
