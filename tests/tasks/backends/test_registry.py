@@ -308,7 +308,7 @@ def test_engines_and_trainings_take_turns_on_gpus_and_not_on_a_cpu(tmp_path: Pat
             with pool.lease("transformer", None) as trainer:
                 assert engine.alive == (num_gpus == 0)
                 assert trainer.gpus is None
-            # Work that needs no GPU disturbs nobody.
+            # Work that needs no GPU changes nothing.
             with pool.lease("ngram", None):
                 assert trainer.alive
             with pool.lease("server", None):
