@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.help import command
+
+if TYPE_CHECKING:
+    from tasks.curation.standalone import CurateFacts, DropCount, DuplicateExample
 
 app = typer.Typer()
 
@@ -68,7 +71,7 @@ def curate(
     _print_result(facts, out, "finished before" if was_finished else f"{time.monotonic() - started:.1f} s")
 
 
-def _print_result(facts: dict[str, Any], out: Path, duration: str) -> None:
+def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
     from rich.markup import escape
 
     from flows.terminal.console import console, table
@@ -97,7 +100,7 @@ def _print_result(facts: dict[str, Any], out: Path, duration: str) -> None:
     console.print(f"more examples: {_EXAMPLES_QUERY.format(out=out)}", markup=False, soft_wrap=True)
 
 
-def _print_examples(name: str, pairs: list[dict[str, Any]]) -> None:
+def _print_examples(name: str, pairs: list["DuplicateExample"]) -> None:
     from flows.terminal.console import console
 
     console.print(f"\n[dim]{name}: its least similar duplicates, each above the text that is kept[/]")
@@ -109,7 +112,7 @@ def _print_examples(name: str, pairs: list[dict[str, Any]]) -> None:
             console.print(f"       {text}", markup=False, overflow="ellipsis", no_wrap=True)
 
 
-def _high_drop_rates(rows: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
+def _high_drop_rates(rows: list["DropCount"]) -> list[tuple[str, int, int]]:
     """Return name, dropped texts and input texts of each filter that dropped more than half of its input."""
     high = []
     for name in dict.fromkeys(row["filter"] for row in rows):

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -38,9 +38,40 @@ _NUM_EXAMPLES, _EXAMPLE_CHARACTERS = 3, 160
 """Pairs of duplicates per filter in the summary, and characters of each text."""
 
 
+class DropCount(TypedDict):
+    """Texts that one filter dropped for one reason, of those that it saw."""
+
+    filter: str
+    reason: str
+    dropped: int
+    of: int
+
+
+class DuplicateExample(TypedDict):
+    """A dropped text, and the text that it duplicates."""
+
+    filter: str
+    similarity: float
+    id: str
+    duplicate_of: str
+    text: str
+    duplicate_of_text: str
+
+
+class CurateFacts(TypedDict):
+    """Counts of texts, alerts, and examples of duplicates."""
+
+    texts: int
+    kept: int
+    masked: int
+    dropped: list[DropCount]
+    filter_rate_alerts: list[dict[str, str]]
+    examples: list[DuplicateExample]
+
+
 def curate_corpus(
     source: str, references: Sequence[str], column: str, folder: Path, settings: CurateSettings
-) -> dict[str, Any]:
+) -> CurateFacts:
     """Publish `kept.parquet` and `decisions.parquet` in a folder, unless they are finished there.
 
     Args:
@@ -88,8 +119,7 @@ def curate_corpus(
             with artifact.draft() as draft:
                 _write_decisions(draft, folder.name, texts, reference, settings)
                 _finish(draft, texts, reference, settings)
-    facts: dict[str, Any] = read_manifest(folder)["facts"]
-    return facts
+    return cast("CurateFacts", read_manifest(folder)["facts"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,12 +223,12 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
     }
 
 
-def _count_dropped(decisions: pa.Table, filter_names: Sequence[str], num_readable: int) -> list[dict[str, Any]]:
+def _count_dropped(decisions: pa.Table, filter_names: Sequence[str], num_readable: int) -> list[DropCount]:
     """How many texts each filter saw, and dropped for each reason; one line of 0 for a filter that dropped none."""
     counts = decisions.group_by(["filter", "kept", "reason"]).aggregate([([], "count_all")]).to_pylist()
     num_seen = {name: sum(row["count_all"] for row in counts if row["filter"] == name) for name in filter_names}
     num_seen[_READ] += num_readable
-    lines = [
+    lines: list[DropCount] = [
         {"filter": row["filter"], "reason": row["reason"], "dropped": row["count_all"], "of": num_seen[row["filter"]]}
         for row in counts
         if not row["kept"]
@@ -218,7 +248,7 @@ def _filter_rates(texts: _SourceTexts, decisions: pa.Table) -> FilterRates:
     return count_filter_rates(records, decisions)
 
 
-def _find_examples(decisions: pa.Table, texts: _SourceTexts, reference: ReferenceTexts) -> list[dict[str, Any]]:
+def _find_examples(decisions: pa.Table, texts: _SourceTexts, reference: ReferenceTexts) -> list[DuplicateExample]:
     """For each duplicate filter the least similar pairs: a threshold that is too low shows there first."""
     duplicates = decisions.filter(pc.is_valid(decisions["duplicate_of"]))
     duplicates = duplicates.sort_by([("score", "ascending"), ("id", "ascending")])

@@ -7,7 +7,6 @@ how often each problem is solved.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -81,7 +80,7 @@ def _read_checks(human_train: Artifact) -> dict[str, str]:
     return checks
 
 
-def _checked_answers(rows: Sequence[Mapping[str, Any]], checks: Mapping[str, str]) -> Iterator[CheckedAnswer]:
+def _checked_answers(rows: Sequence[Mapping[str, str]], checks: Mapping[str, str]) -> Iterator[CheckedAnswer]:
     for row in rows:
         problem = next((parent for parent in row["parents"] if parent in checks), None)
         yield CheckedAnswer(

@@ -119,7 +119,7 @@ def build_trainer(
     arguments = _training_arguments(job, plan.steps, model.config.hidden_size)
     if settings.load_best_model_at_end:
         callbacks = [*callbacks, EarlyStoppingCallback(_EARLY_STOPPING_PATIENCE)]
-    common: dict[str, Any] = {"callbacks": callbacks, "optimizers": (build_optimizer(model, settings), None)}
+    common: dict[str, object] = {"callbacks": callbacks, "optimizers": (build_optimizer(model, settings), None)}
     if settings.objective == "dpo":
         from datasets import Dataset
         from trl import DPOConfig
@@ -210,7 +210,7 @@ def _tokenized_dpo_trainer_class() -> type[Trainer]:
     class TokenizedDPOTrainer(DPOTrainer):
         """DPOTrainer for pairs that are tokenized already, which resumes the adapter of a checkpoint."""
 
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+        def _prepare_dataset(self, dataset: object, *_: object, **__: object) -> object:
             # TRL would tokenize again, and split the end token into characters.
             return dataset
 
@@ -252,9 +252,9 @@ def _to_hf_dataset(blocks: PackedDataset) -> Any:  # noqa: ANN401  (datasets.Dat
     return Dataset.from_list([blocks[index] for index in range(len(blocks))])
 
 
-def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: int) -> dict[str, Any]:
+def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: int) -> dict[str, object]:
     settings = job.settings
-    arguments: dict[str, Any] = {
+    arguments: dict[str, object] = {
         "output_dir": str(job.folder / CHECKPOINTS_FOLDER),
         "max_steps": steps,
         "per_device_train_batch_size": settings.batch_size // _num_processes(settings),
