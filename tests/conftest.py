@@ -115,7 +115,10 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="session")
 def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the sample documents and the finished run `tiny`, whose candidates are prompted by human text; not to be changed."""
+    """A store with the sample documents and the finished run `tiny`, whose candidates are prompted by human text.
+
+    Not to be changed.
+    """
     from flows.evolve import evolve
 
     folder = tmp_path_factory.mktemp("finished")
@@ -201,10 +204,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that share something share one process of a parallel run, so that it is made once.
 
-    Those with real models share engines, servers and what was trained; those of a file, what is made once a file; and those
-    with a flow, Prefect.
-    It goes first, since the hook that deals tests out reads their groups when it is called. What a test requests also decides
-    whether it starts processes; `--fast` leaves those tests out.
+    Those with real models share engines, servers and what was trained; those of a file, what is made once a file; and
+    those with a flow, Prefect. It goes first, since the hook that deals tests out reads their groups when it is called.
+    What a test requests also decides whether it starts processes; `--fast` leaves those tests out.
     """
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
@@ -239,12 +241,15 @@ _STARTING_FIXTURES = {
     "two_heaps",
     "worker",
 }
-"""Fixtures that start a process or a server; whatever requests one of them, at whatever distance, has the marker `processes`."""
+"""Fixtures that start a process or a server.
+
+Whatever requests one of them, at whatever distance, has the marker `processes`.
+"""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a fast test that caught the exception of the guard, and where HEIRLOOM_SKIP_NOTHING is set a test that is skipped."""
+    """Fail a fast test that caught the guard's exception, and with HEIRLOOM_SKIP_NOTHING a test that is skipped."""
     report = _unskipped((yield))
     attempts = fast.attempts()
     if report.passed and attempts:

@@ -1,4 +1,7 @@
-"""Faults of disks and files, met through the real command line: one sentence, nothing damaged, and the next run goes on."""
+"""Faults of disks and files, met through the real command line.
+
+One sentence, nothing damaged, and the next run goes on.
+"""
 
 import json
 import os

@@ -43,7 +43,7 @@ _GateEvents = Callable[[int], list[tuple[str, str, int]]]
 
 @pytest.fixture
 def watched(prefect_server: None) -> Iterator[_GateEvents]:
-    """Event, run and generation of so many verdicts, by Prefect's own recorder in the place of the socket to its server."""
+    """Event, run and generation of so many verdicts, by Prefect's recorder in place of the socket to its server."""
     from prefect.events.clients import AssertingEventsClient
     from prefect.events.worker import EventsWorker
 
@@ -73,7 +73,10 @@ def test_a_run_goes_back_to_its_last_good_generation(ingested: Site, recipe: Rec
     assert catalog.sql("select generation from generations order by all").fetchall() == [(0,), (1,)]
     rejected = "select generation, attempt, accepted from generations_all_attempts where not accepted"
     assert catalog.sql(rejected).fetchall() == [(2, 1, False)]
-    query = "select action, metric, first_generation, value > \"limit\", generation from gate_results_all_attempts where action <> 'go'"
+    query = (
+        'select action, metric, first_generation, value > "limit", generation from gate_results_all_attempts where '
+        "action <> 'go'"
+    )
     assert catalog.sql(query).fetchall() == [("roll_back", "perplexity", 2, True, 2)]
     journal = catalog.sql("select event, generation from journal where event in ('rejected', 'rolled_back')").fetchall()
     assert journal == [("rejected", 2), ("rolled_back", 2)]
@@ -138,7 +141,10 @@ def test_a_generation_is_redone_with_more_human_text_and_recovers(
         # What was raised stays raised.
         (3, 1, True, half, records),
     ]
-    query = "select generation, attempt, action, value < 0.65 from gate_results_all_attempts where generation = 2 order by all"
+    query = (
+        "select generation, attempt, action, value < 0.65 from gate_results_all_attempts where generation = 2 order by "
+        "all"
+    )
     assert catalog.sql(query).fetchall() == [(2, 1, "raise_human_fraction", True), (2, 2, "go", False)]
     ((reason,),) = catalog.sql("select reason from journal where event = 'rejected'").fetchall()
     assert reason.endswith("redone with a human share of 0.5")

@@ -1,4 +1,7 @@
-"""Protected records, end to end: never used as prompts, never trained on, and every corpus has a report that shows it."""
+"""Protected records, end to end.
+
+Never used as prompts, never trained on, and every corpus has a report that shows it.
+"""
 
 import json
 import shutil
@@ -112,7 +115,8 @@ def test_nothing_held_out_is_prompted_from_or_learned_from_across_two_ingests(
             pair for pair in ((text, other) for _, text in corpus for _, other in protected) if _overlaps(*pair)
         ]
         contamination = catalog.execute(
-            "select sum(num_compared), sum(num_overlapping), max(max_jaccard) < 0.6 from contamination_report where generation = ?",
+            "select sum(num_compared), sum(num_overlapping), max(max_jaccard) < 0.6 from contamination_report where "
+            "generation = ?",
             [generation],
         ).fetchall()
         assert contamination == [(len(corpus), 0, True)]
@@ -168,7 +172,10 @@ def test_a_loop_without_decontamination_reports_its_contamination(
     catalog = open_catalog(ingested.store)
     ((contaminated,),) = catalog.sql("select contaminated from generations where generation = 1").fetchall()
     assert contaminated > 0
-    query = "select num_overlapping from contamination_report where generation = 1 and eval_set = 'exam' and origin = 'synthetic'"
+    query = (
+        "select num_overlapping from contamination_report where generation = 1 and eval_set = 'exam' and origin = "
+        "'synthetic'"
+    )
     assert catalog.sql(query).fetchall() == [(contaminated,)]
 
 

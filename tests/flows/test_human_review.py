@@ -46,7 +46,8 @@ def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thr
                     # It is paused, and the text of its form is not there yet.
                     continue
                 answer = client.post(f"{api}/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
-                # A form that is not whole yet refuses every answer, and SQLite may be locked; a person would press again.
+                # A form that is not whole yet refuses every answer, and SQLite may be locked; a person would press
+                # again.
                 if answer.get("status") == "ACCEPT":
                     heads.append(head.json())
                     answers.pop(0)
@@ -70,7 +71,10 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
     assert evolve(_recipe(recipe), ingested) in ("go", "warn")
     thread.join(60)
     catalog = open_catalog(ingested.store)
-    reviews = "select attempt, decision, reviewer, human_fraction, rejected_ids, reason from journal where event = 'reviewed' order by 1"
+    reviews = (
+        "select attempt, decision, reviewer, human_fraction, rejected_ids, reason from journal where event = "
+        "'reviewed' order by 1"
+    )
     assert catalog.sql(reviews).fetchall() == [
         (1, "redo", "person", 0.25, [human], "too much machine"),
         (2, "accept", "person", None, [], ""),
@@ -79,7 +83,10 @@ def test_a_generation_is_made_again_and_what_was_rejected_is_in_no_later_corpus(
         (1, False),
         (2, True),
     ]
-    held = f"select attempt, count(*) filter (id = '{human}') from corpus_all_attempts where generation = 1 group by all order by 1"
+    held = (
+        f"select attempt, count(*) filter (id = '{human}') from corpus_all_attempts where generation = 1 group by all "
+        "order by 1"
+    )
     assert catalog.sql(held).fetchall() == [(1, 1), (2, 0)]
     why = f"select filter, reason from excluded_records where id = '{human}' and generation = 1"
     assert catalog.sql(why).fetchall() == [("review", "rejected in the review of generation 1")]

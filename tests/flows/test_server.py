@@ -64,7 +64,10 @@ def watched(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The server after a run of the command line against it."""
     folder = tmp_path_factory.mktemp("watched")
     letters = folder / "letters.jsonl"
-    code = f"from tests.conftest import human_texts; import json\nopen({str(letters)!r}, 'w').write(''.join(json.dumps({{'text': t}}) + chr(10) for t in human_texts(160)))"
+    code = (
+        f"from tests.conftest import human_texts; import json\nopen({str(letters)!r}, "
+        "'w').write(''.join(json.dumps({'text': t}) + chr(10) for t in human_texts(160)))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     environment = {
         **prefect_free_environment(),

@@ -66,11 +66,13 @@ def test_only_candidates_that_pass_their_check_are_kept(recipe: Recipe, site: Si
     ]
     measured = dict(
         catalog.sql(
-            "select metric, value from metrics where generation = 1 and subject = 'candidates' and metric like 'pass_at_%'"
+            "select metric, value from metrics where generation = 1 and subject = 'candidates' and metric like "
+            "'pass_at_%'"
         ).fetchall()
     )
     rate = catalog.sql(
-        "select avg(rate) from (select avg(passed::int) rate from check_results where problem is not null and generation = 1 group by problem)"
+        "select avg(rate) from (select avg(passed::int) rate from check_results where problem is not null and "
+        "generation = 1 group by problem)"
     ).fetchall()[0][0]
     assert measured["pass_at_1"] == pytest.approx(rate)
     assert measured["pass_at_k"] >= measured["pass_at_1"]

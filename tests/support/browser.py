@@ -16,7 +16,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.support.waiting import until
 
-_FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --remote-debugging-port=0"
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --remote-debugging-port=0"
+)
 
 
 class Page:
@@ -50,10 +53,11 @@ class Page:
     def click(self, words: str, selector: str = "button, [role=menuitem], a, span") -> None:
         """Click the element whose text or label is exactly `words`."""
         found = self.evaluate(
-            f"(() => {{ const all = [...document.querySelectorAll({json.dumps(selector)})].filter(one => one.offsetParent"
-            f" && [one.innerText?.trim(), one.ariaLabel, one.getAttribute('data-testid')].includes({json.dumps(words)}));"
-            " if (!all.length) return null; all[0].scrollIntoView({block: 'nearest'}); const box = all[0].getBoundingClientRect();"
-            " return [box.x + box.width / 2, box.y + box.height / 2] })()"
+            f"(() => {{ const all = [...document.querySelectorAll({json.dumps(selector)})].filter(one => "
+            "one.offsetParent && [one.innerText?.trim(), one.ariaLabel, "
+            f"one.getAttribute('data-testid')].includes({json.dumps(words)})); if (!all.length) return null; "
+            "all[0].scrollIntoView({block: 'nearest'}); const box = all[0].getBoundingClientRect(); return [box.x + "
+            "box.width / 2, box.y + box.height / 2] })()"
         )
         assert found, f"no element has {words!r}; the page has: {self.text()[:1000]}"
         self.press(*found)

@@ -1,4 +1,7 @@
-"""The guard of `pytest --fast`: while a test is collected or runs, it may not load torch, start a process or listen on a socket."""
+"""The guard of `pytest --fast`.
+
+While a test is collected or runs, it may not load torch, start a process or listen on a socket.
+"""
 
 import multiprocessing.util
 import sys
@@ -29,8 +32,9 @@ _collecting = False
 def guarded(collecting: bool = False) -> Iterator[None]:
     """Forbid in this process what the fast tests must do without.
 
-    An attempt raises `pytest.fail.Exception`, a `BaseException`, so that `except Exception` does not hide it. Attempts on other
-    threads, whose exceptions end nowhere, are in `attempts` too. A file that tries it while it is collected is skipped.
+    An attempt raises `pytest.fail.Exception`, a `BaseException`, so that `except Exception` does not hide it. Attempts
+    on other threads, whose exceptions end nowhere, are in `attempts` too. A file that tries it while it is collected is
+    skipped.
     """
     global _violations, _collecting  # noqa: PLW0603
     _violations, _collecting = [], collecting

@@ -1,4 +1,7 @@
-"""A small server of OpenAI's completions API, with failures as a test defines them; as a module, one that can be killed."""
+"""A small server of OpenAI's completions API, with failures as a test defines them.
+
+As a module, one that can be killed.
+"""
 
 import json
 import socket

@@ -77,7 +77,7 @@ class StartedRun:
         )
 
     def history(self, *synthetic: CuratedCandidates, last_corpus: Artifact | None = None) -> GenerationHistory:
-        """Generation 0, and a generation for each pair of candidates and decisions, all with the corpus and model of generation 0."""
+        """Generation 0, and one for each pair of candidates and decisions, all with its corpus and model."""
         generations = [self._generation(0, None)]
         generations += [self._generation(number, curated) for number, curated in enumerate(synthetic, 1)]
         if last_corpus:
@@ -199,7 +199,8 @@ from tasks.backends import Prompt, Resources, Sampling
 from tasks.backends.registry import Backends
 from tests.tasks.conftest import PROMPTS
 backends = Backends(Resources(kv_cache_mib=16, max_num_seqs=64), Path(sys.argv[2]))
-answers = backends.sampler(Sampling(sampler="server", max_tokens=16)).sample(Path(sys.argv[1]), PROMPTS, lambda *_: None)
+sampler = backends.sampler(Sampling(sampler="server", max_tokens=16))
+answers = sampler.sample(Path(sys.argv[1]), PROMPTS, lambda *_: None)
 print(json.dumps([asdict(one) for one in answers]), flush=True)
 sys.stdin.read()
 """
@@ -268,7 +269,10 @@ def served(adapter: Path, first: Trained, tmp_path_factory: pytest.TempPathFacto
 
 
 def two_processes(folder: Path, kind: str, more: str = "") -> str:
-    """Where accelerate's configuration of two processes on this machine is written: the kind of distribution, and other settings."""
+    """Where accelerate's configuration of two processes on this machine is written.
+
+    The kind of distribution, and other settings.
+    """
     written = folder / "two.yaml"
     written.write_text(_TWO.format(kind=kind) + more)
     return str(written)

@@ -103,7 +103,7 @@ def test_a_limit_on_what_was_not_measured_is_refused(tmp_path: Path) -> None:
     first, now = (_metrics(tmp_path, place, perplexity=100.0) for place in (0, 2))
     with pytest.raises(
         ValueError,
-        match=r"The gate has a limit on vocabulary_size of the model, which was not measured\. Measured metrics: perplexity",
+        match=r"a limit on vocabulary_size of the model, which was not measured\. Measured metrics: perplexity",
     ):
         _judge(tmp_path, first, now, _LIMITS)
     assert not (_attempt(tmp_path, 2).folder / "verdict").exists()

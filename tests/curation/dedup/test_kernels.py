@@ -289,7 +289,10 @@ def test_trailing_zeros_are_counted() -> None:
 
 @pytest.mark.processes
 def test_machine_code_is_cached_in_a_writable_folder(tmp_path: Path) -> None:
-    code = "from curation.dedup.kernels.dispatch import numba_kernel; import numpy as np; numba_kernel().band_hashes(np.zeros((1, 2), np.uint32), 1, np.zeros((1, 2), np.uint64))"
+    code = (
+        "from curation.dedup.kernels.dispatch import numba_kernel; import numpy as np; "
+        "numba_kernel().band_hashes(np.zeros((1, 2), np.uint32), 1, np.zeros((1, 2), np.uint64))"
+    )
     kept = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=kept, check=True)
     assert list((tmp_path / "cache").rglob("*.nbi"))

@@ -115,7 +115,7 @@ def test_a_coverage_change_is_paired_by_human_word() -> None:
 
 
 def _loop(policy: str, rounds: int, seed: int) -> list[np.ndarray]:
-    """Counts of the words generated in each round of a loop over 20,000 words, 50,000 at a time, of which round 0 is human."""
+    """Counts of the words of each round of a loop over 20,000 words, 50,000 at a time; round 0 is human."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, 20_001)
     corpus = rng.multinomial(50_000, shares / shares.sum())

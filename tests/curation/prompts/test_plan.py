@@ -98,7 +98,10 @@ def test_quotas_of_prompts_are_exact_or_refused_by_name(
     there = Counter(sources)
     short = [source for source, count in wanted.items() if count > rounds * there[source]]
     if short:
-        named = f"requires {wanted[short[0]]} prompts from records of source {short[0]}.*only {rounds * there[short[0]]} are"
+        named = (
+            f"requires {wanted[short[0]]} prompts from records of source {short[0]}.*only {rounds * there[short[0]]} "
+            "are"
+        )
         with pytest.raises(ValueError, match=named):
             _plan(prompt_settings, records, 5, record_sources=sources)
         return

@@ -59,7 +59,8 @@ def test_burn_in_repeats_the_first_number_until_enough_were_seen() -> None:
 
 def test_a_cautious_player_ignores_its_own_answers_as_evidence() -> None:
     languages = residues()
-    # 2 was the player's own answer before it was shown: only without caution it rules the second and third language out.
+    # 2 was the player's own answer before it was shown: only without caution it rules the second and third language
+    # out.
     assert in_the_limit(languages, sure=True, protect=False)([0, 2, 4], [2, 1]) != 6
     assert in_the_limit(languages, sure=False, protect=False)([0, 2, 4], [2, 1]) == 5
 

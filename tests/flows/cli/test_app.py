@@ -148,8 +148,8 @@ def test_a_loop_is_planned_run_and_queried_from_the_command_line(
 @pytest.mark.processes
 def test_sql_does_not_import_prefect(ingested: Site) -> None:
     code = (
-        "import sys; from flows.cli.app import main; sys.argv = ['heirloom', 'sql', '--store', sys.argv[1], 'select 42 as answer']\n"
-        "try: main()\nexcept SystemExit: pass\nprint('prefect' in sys.modules)"
+        "import sys; from flows.cli.app import main; sys.argv = ['heirloom', 'sql', '--store', sys.argv[1], 'select 42 "
+        "as answer']\ntry: main()\nexcept SystemExit: pass\nprint('prefect' in sys.modules)"
     )
     found = subprocess.run(
         [sys.executable, "-c", code, str(ingested.store)], cwd=ROOT, capture_output=True, text=True, check=True
@@ -228,7 +228,8 @@ def test_plain_duckdb_reads_the_files_as_they_are(ingested: Site) -> None:
         evolve(load_recipe("ngram", ["dataset=letters", "num_generations=1", "evaluate.num_samples=20"]), ingested)
     files = ingested.store / "runs/*/generation=*/attempt=*/corpus/*.parquet"
     rows = duckdb.sql(
-        f"select generation, origin, count(*) from read_parquet('{files}', hive_partitioning=true) group by all order by all"
+        f"select generation, origin, count(*) from read_parquet('{files}', hive_partitioning=true) group by all order "
+        "by all"
     ).fetchall()
     from storage.query.catalog import open_catalog
 

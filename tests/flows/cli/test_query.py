@@ -66,7 +66,11 @@ from pathlib import Path
 from storage.query.sandbox import open_readonly
 num_queries, failed, root, until = 0, [], Path(sys.argv[1]), Path(sys.argv[2])
 while not (until.exists() and num_queries):
-    for statement in ("select generation, origin, count(*) from corpus group by all", "from generations", "select count(*) from records"):
+    for statement in (
+        "select generation, origin, count(*) from corpus group by all",
+        "from generations",
+        "select count(*) from records",
+    ):
         try:
             open_readonly(root).execute(statement).fetchall()
         except Exception as error:

@@ -13,7 +13,10 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.processes
 
-_SHOW = "import os; from flows.orchestration.environment import configure_environment; configure_environment(); print(os.environ.get({name!r}))"
+_SHOW = (
+    "import os; from flows.orchestration.environment import configure_environment; configure_environment(); "
+    "print(os.environ.get({name!r}))"
+)
 
 
 def after(name: str, **given: str) -> str:

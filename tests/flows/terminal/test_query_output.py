@@ -19,7 +19,8 @@ from rich.console import Console
 from flows.terminal.output_format import OutputFormat
 from flows.terminal.query_output import result_writer
 
-STATEMENT = """select 1 as id, 'a "text", and' as text, ['x', null] as parents, {'p': 0.5} as parameters, 'nan'::double as odd,
+STATEMENT = """select 1 as id, 'a "text", and' as text, ['x', null] as parents, {'p': 0.5} as parameters,
+    'nan'::double as odd,
     null as nothing, date '2026-01-02' as day"""
 
 

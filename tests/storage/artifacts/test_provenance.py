@@ -12,7 +12,10 @@ from tests.support.paths import ROOT
 
 
 def _of_a_command(*arguments: str, folder: Path = ROOT, **environment: str) -> dict[str, object]:
-    program = f"import sys, json; sys.path.insert(0, {str(folder)!r})\nfrom storage.artifacts.provenance import provenance\nprint(json.dumps(provenance()))"
+    program = (
+        f"import sys, json; sys.path.insert(0, {str(folder)!r})\nfrom storage.artifacts.provenance import "
+        "provenance\nprint(json.dumps(provenance()))"
+    )
     completed = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,

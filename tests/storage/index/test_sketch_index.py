@@ -15,7 +15,7 @@ BANDS = 4
 
 
 def _written(root: Path, number: int, hashes: np.ndarray, texts: Sequence[str] = ()) -> tuple[Path, Path]:
-    """An index of rows `g<number>-<row>` whose exact keys are (number, row), in parts of 7, and their texts in another order."""
+    """An index of rows `g<number>-<row>` with exact keys (number, row), in parts of 7, and texts in another order."""
     attempt = root / f"runs/tiny/generation={number}/attempt=1"
     made, candidates = Artifact(attempt / "index", {}), Artifact(attempt / "candidates", {})
     count = len(hashes)

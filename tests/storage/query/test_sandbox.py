@@ -149,8 +149,9 @@ from storage.query.sandbox import execute, open_readonly
 signal.signal(signal.SIGINT, signal.default_int_handler)
 catalog = open_readonly(Path(sys.argv[1]))
 threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGINT)).start()
+endless = "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) = 3"
 try:
-    execute(catalog, "select count(*) from range(100000000) a, range(100000) b where hash(a.range * b.range) = 3", {}, len)
+    execute(catalog, endless, {}, len)
 except KeyboardInterrupt:
     print("stopped", execute(catalog, "select 1", {}, lambda answer: answer.fetchall()))
 """

@@ -31,7 +31,8 @@ _SHARDS = """fsdp_config:
   fsdp_state_dict_type: {kept}
   fsdp_reshard_after_forward: true
 """
-# accelerate shards nothing where it sees no card. The second process has a clock that is far too slow, and cannot remove folders.
+# accelerate shards nothing where it sees no card. The second process has a clock that is far too slow, and cannot
+# remove folders.
 _CARDS = """
 import os
 if os.environ.get("ACCELERATE_USE_FSDP"):

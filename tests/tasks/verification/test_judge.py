@@ -62,14 +62,21 @@ def test_each_way_to_be_wrong_has_its_outcome(answer: str, outcome: str, detail:
 CHEATS = {
     "exits early": "import os\nos._exit(0)\ndef add(a, b): return 0",
     "exits in the call": "import sys\ndef add(a, b): sys.exit(0)",
-    "equals everything": "class Any(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\ndef add(a, b): return Any()",
+    "equals everything": "class Any(int):\n    "
+    "def __eq__(self, other): return True\n    "
+    "__hash__ = int.__hash__\ndef add(a, b): return Any()",
     "patches assertions": "import builtins\nbuiltins.AssertionError = Exception\ndef add(a, b): return 0",
     "prints a report": 'print(\'{"outcome": "passed", "detail": "", "calls": 2}\')\ndef add(a, b): return 0',
     "writes a report to the pipe": "open('/link/results', 'w').write('\"\"\\n')\ndef add(a, b): return 0",
-    "replaces the encoder": 'import literals\nliterals.encode = lambda value: \'{"outcome": "passed"}\'\ndef add(a, b): return 0',
-    "overwrites the tests": "import glob\nfor path in glob.glob('/sandbox/*'):\n    try: open(path, 'w').write('')\n    except OSError: pass\ndef add(a, b): return 0",
+    "replaces the encoder": 'import literals\nliterals.encode = lambda value: \'{"outcome": "passed"}\'\ndef add(a, '
+    "b): return 0",
+    "overwrites the tests": "import glob\nfor path in glob.glob('/sandbox/*'):\n    "
+    "try: open(path, 'w').write('')\n    "
+    "except OSError: pass\ndef add(a, b): return 0",
     "kills its parent": "import os, signal\ndef add(a, b): os.kill(os.getppid(), signal.SIGKILL); return 0",
-    "searches the frames": "import gc, sys\ndef add(a, b):\n    found = [o for o in gc.get_objects() if isinstance(o, dict) and 'expected' in o]\n    return found[0]['expected'] if found else 0",
+    "searches the frames": "import gc, sys\ndef add(a, b):\n    "
+    "found = [o for o in gc.get_objects() if isinstance(o, dict) and 'expected' in o]\n    "
+    "return found[0]['expected'] if found else 0",
     "raises what it likes": "def add(a, b): raise SystemExit(0)",
     "answers with a huge value": "def add(a, b): return 'x' * 10**7",
     "answers with a deep value": "def add(a, b):\n    v = []\n    for _ in range(10**5): v = [v]\n    return v",
@@ -111,7 +118,12 @@ def test_values_keep_their_types_between_solution_and_tests() -> None:
 
 def test_changes_in_place_and_exceptions_reach_the_tests() -> None:
     answer = "def tidy(items):\n    if not items: raise ValueError('empty')\n    items.sort()"
-    tests = "items = [3, 1]\nassert tidy(items) is None and items == [1, 3]\ntry:\n    tidy([])\nexcept ValueError as error:\n    assert str(error) == 'empty'\nelse:\n    assert False"
+    tests = (
+        "items = [3, 1]\nassert tidy(items) is None and items == [1, 3]\ntry:\n    "
+        "tidy([])\nexcept ValueError as error:\n    "
+        "assert str(error) == 'empty'\nelse:\n    "
+        "assert False"
+    )
     assert judge(answer, PythonTests(entry_point="tidy", tests=tests)).passed
 
 

@@ -151,10 +151,13 @@ import sys
 sys.path[:0] = {path!r}
 from curation.verification.settings import SandboxSettings
 from tasks.verification.sandbox import Program, Sandbox
+sleepers = (
+    "import os, time\\nfor i in range(99):\\n    if os.fork() == 0: os._exit(time.sleep(1) or 0)"
+)
 bomb = "import os\\nwhile True:\\n    try: os.fork()\\n    except OSError: pass"
 with Sandbox(SandboxSettings(wall_seconds=2, processes=8)) as sandbox:
     execution = sandbox.run(Program(main="p.py", arguments=[], files={{"p.py": bomb}}))
-    count = sandbox.run(Program(main="p.py", arguments=[], files={{"p.py": "import os\\nfor i in range(99):\\n    if os.fork() == 0: os._exit(os.pause() if False else __import__('time').sleep(1) or 0)"}}))
+    count = sandbox.run(Program(main="p.py", arguments=[], files={{"p.py": sleepers}}))
 print(execution.outcome, execution.seconds < 4, "BlockingIOError" in count.stderr)
 """
 

@@ -44,7 +44,8 @@ def test_rows_of_a_batch_do_not_change_each_other(first: Trained) -> None:
 _SMALL = {"vocab_size": 97, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}
 _ARCHITECTURES = [
     ("llama", {**_SMALL, "num_key_value_heads": 2, "intermediate_size": 48}),
-    # The first two scale their logits and the third caps them; OPT has its decoder one level deeper; Mamba has no attention.
+    # The first two scale their logits and the third caps them; OPT has its decoder one level deeper; Mamba has no
+    # attention.
     ("granite", {**_SMALL, "num_key_value_heads": 2, "intermediate_size": 48, "logits_scaling": 4.0}),
     ("cohere", {**_SMALL, "num_key_value_heads": 2, "intermediate_size": 48, "logit_scale": 0.25}),
     (

@@ -1,4 +1,7 @@
-"""Engines on a Ray cluster: addresses, life time, errors. Whole runs on a cluster: tests/tasks/orchestration/test_runners.py."""
+"""Engines on a Ray cluster: addresses, life time, errors.
+
+Whole runs on a cluster: tests/tasks/orchestration/test_runners.py.
+"""
 
 import json
 import threading
