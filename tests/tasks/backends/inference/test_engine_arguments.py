@@ -179,13 +179,17 @@ def test_the_table_of_arguments_is_read_from_toml_and_from_its_own_text() -> Non
     [
         (
             (
-                "To serve at least one request with the model's max seq len (8192), (0.18 GiB KV cache is needed, which is larger "
-                "than the available KV cache memory (0.02 GiB). Try increasing `gpu_memory_utilization`"
+                "To serve at least one request with the model's max seq len (8192), (0.18 GiB KV cache is needed, "
+                "which is larger than the available KV cache memory (0.02 GiB). Try increasing "
+                "`gpu_memory_utilization`"
             ),
             "Raise `resources.kv_cache_mib`",
         ),
         (
-            "Free memory on device (3.1/79.1 GiB) on startup is less than desired GPU memory utilization (0.9, 71.2 GiB).",
+            (
+                "Free memory on device (3.1/79.1 GiB) on startup is less than desired GPU memory utilization (0.9, "
+                "71.2 GiB)."
+            ),
             "Lower `resources.gpu_memory_utilization`",
         ),
         ("CUDA out of memory. Tried to allocate 2.00 GiB.", "Lower `resources.gpu_memory_utilization`"),
