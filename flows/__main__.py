@@ -8,9 +8,9 @@ from flows.orchestration.signals import exit_interrupted, watch_signals
 
 def main() -> None:
     """Run a command; signals end it in order."""
-    from flows.cli.streams import open_closed_streams
+    from flows.cli.streams import prepare_streams
 
-    open_closed_streams()  # first, since the next file that is opened gets the number of a closed stream
+    prepare_streams()  # first, since the next file that is opened gets the number of a closed stream
     watch_signals()
     try:
         from flows.cli.app import main as run_command

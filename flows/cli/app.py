@@ -14,7 +14,7 @@ import typer
 
 from flows.cli import curate, data, query, runs, serve, store, theory
 from flows.cli.help import command_group
-from flows.cli.streams import BROKEN_PIPE_EXIT_CODE, discard_output, output_error
+from flows.cli.streams import BROKEN_PIPE_EXIT_CODE, OutputError, discard_output, finish_output
 from flows.orchestration import signals
 
 USAGE_EXIT_CODE = 2
@@ -60,11 +60,13 @@ def main() -> None:
     configure_environment()
     try:
         code = _run_command()
-        if lost := output_error():
-            exit_with_error(f"The output of this command was not written: {lost}.", 1)
+        finish_output()
     except BrokenPipeError:
         discard_output()
         sys.exit(BROKEN_PIPE_EXIT_CODE)
+    except OutputError as error:
+        discard_output()
+        exit_with_error(f"The output of this command was not written: {error.strerror}.", 1)
     except (KeyboardInterrupt, typer.Abort) as interrupt:  # Abort: Ctrl-C or Ctrl-D at a question
         signals.exit_interrupted(interrupt, _print_error)
     except Exception as error:
@@ -74,8 +76,6 @@ def main() -> None:
             _exit_with_usage_error(usage_error())
         if os.environ.get(_DEBUG_VARIABLE, "0") != "0":
             raise
-        if isinstance(error, OSError) and (lost := _lost_output()):
-            exit_with_error(f"The output of this command was not written: {lost}.", 1)
         message, code = _describe(error)
         if not message:
             raise
@@ -96,13 +96,6 @@ def _run_command() -> int:
     except typer.Exit as end:
         return end.exit_code
     return 0
-
-
-def _lost_output() -> str:
-    """Return why standard output cannot be written; empty if that is not what failed."""
-    with contextlib.suppress(BrokenPipeError):
-        return output_error()
-    return ""
 
 
 def exit_with_error(sentence: str, code: int) -> None:

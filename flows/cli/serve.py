@@ -16,6 +16,9 @@ def serve(
     cron: Annotated[
         str | None, typer.Option(help="Schedule that adds one generation, as five cron fields. Default: none.")
     ] = None,
+    timezone: Annotated[
+        str, typer.Option(help="Time zone of --cron, as Europe/Berlin: its clock counts, also where it changes.")
+    ] = "UTC",
     changes: Set = None,
     store: Store = None,
     site: SiteFile = None,
@@ -30,10 +33,19 @@ def serve(
 
     chosen_site = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], chosen_site.store)
+    from flows.orchestration.schedules import cron_schedule, next_time
+
+    schedule = cron_schedule(cron, timezone) if cron else None
     address = require_server()
     from flows.orchestration.deployments import serve_deployments
 
     console.print(f"Serving ingest, evolve and compare for {address}. Press Ctrl-C to stop.", soft_wrap=True)
+    if schedule:
+        console.print(
+            f"Schedule: {cron} by the clock of {timezone}; next at {next_time(schedule):%Y-%m-%d %H:%M %Z (UTC%z)}.",
+            markup=False,
+            soft_wrap=True,
+        )
     # A flow run works in a process of its own, whose working directory can be another one.
     chosen_site = chosen_site.model_copy(update={"store": chosen_site.store.absolute()})
-    serve_deployments(chosen, chosen_site, cron)
+    serve_deployments(chosen, chosen_site, schedule)

@@ -1,12 +1,31 @@
 """Standard streams that are closed, full, or have lost their reader."""
 
+import contextlib
+import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 BROKEN_PIPE_EXIT_CODE = 141
 """Exit code of a process that SIGPIPE ended, as shells report it."""
+
+
+class OutputError(OSError):
+    """Standard output cannot be written."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose errors differ from those of other files."""
+
+    def write(self, text: str) -> int:
+        with _output_errors():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _output_errors():
+            super().flush()
 
 
 class _ClosedOutput(io.TextIOWrapper):
@@ -19,8 +38,18 @@ class _ClosedOutput(io.TextIOWrapper):
         return super().write(text)
 
 
-def open_closed_streams() -> None:
-    """Open standard streams that the caller closed, as `heirloom ... <&- >&-` does, on the null device.
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror) from error
+
+
+def prepare_streams() -> None:
+    """Mark errors of standard output, and open closed streams on the null device, as in `heirloom ... >&-`.
 
     Otherwise the next file that is opened would get the number of the stream, and receive what is printed.
     """
@@ -33,26 +62,23 @@ def open_closed_streams() -> None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  (open until exit)
     if sys.stdout is None:
         sys.stdout = _ClosedOutput(Path(os.devnull).open("wb"), encoding="utf-8")  # noqa: SIM115
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        encoding, errors, is_terminal = sys.stdout.encoding, sys.stdout.errors, sys.stdout.isatty()
+        sys.stdout = _Output(sys.stdout.detach(), encoding=encoding, errors=errors, line_buffering=is_terminal)
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
-def output_error() -> str:
-    """Flush standard output; return why what was printed is lost, or an empty string.
+def finish_output() -> None:
+    """Flush standard output.
 
     Raises:
-        BrokenPipeError: the reader of standard output has closed it, as `head` does.
+        OutputError: it cannot be written, or something was written to it although it is closed.
+        BrokenPipeError: its reader has closed it, as `head` does.
     """
-    if isinstance(sys.stdout, _ClosedOutput):
-        return "standard output is closed" if sys.stdout.is_used else ""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        discard_output()
-        return error.strerror or str(error)
-    return ""
+    if isinstance(sys.stdout, _ClosedOutput) and sys.stdout.is_used:
+        raise OutputError(errno.EBADF, "standard output is closed")
+    sys.stdout.flush()
 
 
 def discard_output() -> None:

@@ -3,6 +3,7 @@
 `prefect.yaml` deploys them, `heirloom serve` serves them. Importing this module loads neither torch nor vLLM.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from prefect import flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runtime import flow_run
+from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
@@ -26,6 +28,7 @@ from flows.human_review import ReviewInProgressError
 from flows.ingest import ingest as ingest_flow
 from flows.orchestration.environment import forward_logs
 from flows.orchestration.forms import FIELD_ORDER, RecipeForm, SiteForm
+from heirloom.errors import HeirloomError
 from storage.names import Name
 from storage.runs.run import BusyError, Run
 from storage.runs.status import last_accepted_generation
@@ -36,6 +39,8 @@ forward_logs()
 
 _DEFAULT_SITE, _DEFAULT_INGEST = Site(), IngestSettings()
 _LOCK_POLL_SECONDS = 2
+_MAX_PARAMETER_BYTES = 524_288
+"""Default of PREFECT_SERVER_API_MAX_PARAMETER_SIZE."""
 
 
 @flow(name="ingest", flow_run_name="{name}", persist_result=False)
@@ -104,8 +109,12 @@ def target_generation(run: Run, num_generations: int, scheduled_at: datetime) ->
     return target if last_accepted is None else max(target, last_accepted)
 
 
-def serve_deployments(recipe: Recipe, site: Site, cron: str | None) -> None:
-    """Serve the three flows from this process until it ends; `recipe` and `site` are their default parameters."""
+def serve_deployments(recipe: Recipe, site: Site, schedule: Schedule | None) -> None:
+    """Serve the three flows from this process until it ends; `recipe` and `site` are their default parameters.
+
+    Raises:
+        HeirloomError: the recipe is too large for the parameters of a deployment.
+    """
     one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     shared: dict[str, Any] = {"tags": ["heirloom"], "entrypoint_type": EntrypointType.MODULE_PATH}
     site_values = site.model_dump(mode="json", exclude_defaults=True)
@@ -116,13 +125,20 @@ def serve_deployments(recipe: Recipe, site: Site, cron: str | None) -> None:
         "dataset": recipe.dataset,
         "train": recipe.train.model_dump(mode="json"),
     }
+    size = len(json.dumps({"recipe": recipe_values, "site": site_values}).encode())
+    if size > _MAX_PARAMETER_BYTES:
+        raise HeirloomError(
+            f"Recipe {recipe.name} has {size:,} bytes, and a Prefect server accepts {_MAX_PARAMETER_BYTES:,} as the "
+            "parameters of a deployment. Shorten its lists, such as `prompts.attributes`, or use `heirloom run`, which "
+            "has no limit."
+        )
     serve(
         RunnerDeployment.from_flow(ingest, "served", parameters={"site": site_values}, **shared),
         RunnerDeployment.from_flow(
             add_generations,
             "served",
             parameters={"recipe": recipe_values, "site": site_values},
-            cron=cron,
+            schedules=[schedule] if schedule else None,
             concurrency_limit=one_at_a_time,
             **shared,
         ),

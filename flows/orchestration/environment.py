@@ -68,17 +68,21 @@ def _bypass_proxy_for_loopback() -> None:
 
 
 def _provide_prefect_home() -> None:
-    """Give Prefect a temporary folder if there is no home folder, or one that is read-only, as in many containers."""
-    if "PREFECT_HOME" in os.environ:
-        return
-    with contextlib.suppress(RuntimeError):  # raised where the system knows no home of this user
-        folder = Path.home() / ".prefect"
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        if os.access(existing, os.W_OK | os.X_OK):
-            return
-    folder = Path(tempfile.mkdtemp(prefix="heirloom-prefect-"))
-    os.environ["PREFECT_HOME"] = str(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """Give Prefect and matplotlib a temporary folder if there is no home folder, or one that is read-only, as in many containers."""
+    if "PREFECT_HOME" not in os.environ:
+        with contextlib.suppress(RuntimeError):  # raised where the system knows no home of this user
+            home = Path.home() / ".prefect"
+            existing = next(path for path in (home, *home.parents) if path.exists())
+            if os.access(existing, os.W_OK | os.X_OK):
+                return
+        temporary = tempfile.mkdtemp(prefix="heirloom-prefect-")
+        os.environ["PREFECT_HOME"] = temporary
+        os.environ.setdefault("MPLCONFIGDIR", f"{temporary}/matplotlib")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    # Before Prefect 3.8, these two stay in the user's home folder.
+    folder = Path(os.environ["PREFECT_HOME"]).expanduser()
+    os.environ.setdefault("PREFECT_MEMO_STORE_PATH", str(folder / "memo_store.toml"))
+    os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(folder / "storage"))
 
 
 def forward_logs() -> None:

@@ -12,7 +12,16 @@ _QUIET_SECONDS = 2
 _LINE_SECONDS = 10
 """Seconds between two lines of a counter if the output is not a terminal."""
 
-console = Console(highlight=False)
+
+class _Console(Console):
+    """A console that leaves a broken pipe to the command line."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error; Rich would exit with code 1."""
+        raise BrokenPipeError
+
+
+console = _Console(highlight=False)
 
 
 def table(*columns: str, numbers: Collection[str] = (), gap: int = 2) -> Table:
