@@ -68,7 +68,7 @@ def _bypass_proxy_for_loopback() -> None:
 
 
 def _provide_prefect_home() -> None:
-    """Give Prefect and matplotlib a temporary folder if there is no home folder, or one that is read-only, as in many containers."""
+    """Give Prefect and matplotlib a temporary folder where the home folder is absent or read-only, as in containers."""
     if "PREFECT_HOME" not in os.environ:
         with contextlib.suppress(RuntimeError):  # raised where the system knows no home of this user
             home = Path.home() / ".prefect"
