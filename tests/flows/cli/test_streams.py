@@ -15,7 +15,7 @@ def _heirloom(arguments: str, redirection: str) -> "subprocess.CompletedProcess[
     return subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_a_list_that_nobody_can_read_is_an_error() -> None:
+def test_a_list_that_cannot_be_printed_is_an_error() -> None:
     ended = _heirloom("query", ">&-")
     assert ended.returncode == 1
     assert ended.stderr == "heirloom: The output of this command was not written: standard output is closed.\n"
