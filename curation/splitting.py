@@ -1,12 +1,13 @@
 """Ingest settings, and the hash-based rule that decides which human records are held out."""
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from curation.dedup.minhash import MinHashSettings
 from curation.filters.decontamination import OverlapSettings
+from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
 
@@ -15,8 +16,8 @@ class DedupSettings(Settings):
 
     method: Literal["exact", "near"] = Field(
         "near",
-        description="Duplicates to reject. `exact`: identical text after normalization. `near`: also MinHash "
-        "near-duplicates, which keeps all new text in memory",
+        description="Duplicates to reject. `exact`: identical text, apart from Unicode form and white space at ends of "
+        "lines. `near`: also MinHash near-duplicates, which keeps all new text in memory",
     )
     minhash: MinHashSettings = Field(
         MinHashSettings(), description="Near-duplicate search, used by `dedup.method = 'near'`"
@@ -26,6 +27,19 @@ class DedupSettings(Settings):
 _OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape", "check_column")
 _NEWER_SWITCHES = ("think_tags",)
 """Settings that identities of older snapshots do not have; they are left out where they are off."""
+
+
+def _check_passage_length(length: tuple[int, int]) -> tuple[int, int]:
+    shortest, longest = length
+    if not 1 <= shortest <= longest:
+        raise HeirloomError(
+            f"`passage_length_chars` is [{shortest}, {longest}]. Use a minimum of at least 1 and a maximum that is not less."
+        )
+    return length
+
+
+PassageLength = Annotated[tuple[int, int], AfterValidator(_check_passage_length)]
+"""Minimum and maximum length of a passage in characters."""
 
 
 class IngestSettings(Settings):
@@ -77,8 +91,10 @@ class IngestSettings(Settings):
     split_by: Literal["source", "record"] = Field(
         "record", description="Unit that is never split between training and held-out set: `record` or `source` (file)"
     )
-    passage_length_chars: tuple[int, int] | None = Field(
-        None, description="Split documents into passages of this minimum and maximum length in characters"
+    passage_length_chars: PassageLength | None = Field(
+        None,
+        description="Split documents into passages of this minimum and maximum length in characters, at ends of "
+        "paragraphs, sentences or lines; default: a document is one record",
     )
     max_train_records: int | None = Field(
         None, ge=1, description="Maximum number of training records; the rest is rejected"
@@ -104,8 +120,10 @@ class EvalSetSettings(Settings):
     """How documents become an eval set, and which overlap with it counts as exposure."""
 
     text_column: str = Field("text", description="Column with the text, in sources with columns")
-    passage_length_chars: tuple[int, int] | None = Field(
-        None, description="Split documents into passages of this minimum and maximum length in characters"
+    passage_length_chars: PassageLength | None = Field(
+        None,
+        description="Split documents into passages of this minimum and maximum length in characters, at ends of "
+        "paragraphs, sentences or lines; default: a document is one record",
     )
     overlap: OverlapSettings = Field(OverlapSettings(), description="Overlap with the eval set that counts as exposure")
 

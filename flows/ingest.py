@@ -11,6 +11,7 @@ from storage.artifacts.artifact import read_manifest
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from tasks.ingestion import eval_sets
 from tasks.ingestion import ingest as ingestion
+from tasks.ingestion.split import SPLITS
 from tasks.orchestration.prefect import flow
 
 
@@ -26,6 +27,21 @@ def rejection_reasons(site: Site, name: str) -> dict[str, int]:
     store = site.synced().store
     folder = human_folder(store, name, newest_snapshot(store, name)) / "rejected_documents"
     return dict(read_manifest(folder)["facts"].get("reasons", {}))
+
+
+def long_texts(site: Site, name: str) -> tuple[int, int]:
+    """Return the number of records of the newest snapshot that are longer than `LONG_TEXT_CHARS`, and the longest length."""
+    store = site.synced().store
+    folder = human_folder(store, name, newest_snapshot(store, name))
+    facts = [read_manifest(folder / split)["facts"] for split in SPLITS]
+    return sum(each.get("long_texts", 0) for each in facts), max(each.get("longest_text", 0) for each in facts)
+
+
+def num_documents(site: Site, name: str) -> int:
+    """Return the number of documents that the ingest of the newest snapshot read."""
+    store = site.synced().store
+    folder = human_folder(store, name, newest_snapshot(store, name)) / "rejected_documents"
+    return int(read_manifest(folder)["facts"].get("num_documents", 0))
 
 
 def conversation_shapes(site: Site, name: str) -> dict[str, int]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.figures import WORK
+from curation.dedup.minhash import SIGNATURE_FORMAT
 from curation.text import shingles
 from storage.readers.python_docs import iter_docstrings
 
@@ -96,7 +97,8 @@ def similar_pairs(corpus: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
     Independent of every kernel and sketch: shared shingles are counted by a product of sparse matrices.
     """
-    path = corpus.with_suffix(".pairs.npy")
+    # The truth is another one where tokens are defined in another way.
+    path = corpus.with_suffix(f".pairs-{SIGNATURE_FORMAT}.npy")
     if not path.exists():
         number: dict[str, int] = {}
         rows: list[list[int]] = []

@@ -29,11 +29,12 @@ PERMUTATIONS, LENGTH, THRESHOLD = 128, 5, 0.7
 Method: TypeAlias = Callable[[Path, Path], list[int]]
 """A corpus and a folder to work in; the rows that it drops."""
 
-_WORD = re.compile(r"\w+")
+_TOKEN = re.compile(r"\w+|[#$%&*+/<=>@\\^`|~]|(?<!\w)-|-(?!\w)")
+"""Words and symbols, as the truth counts them."""
 
 
 def _shingles(text: str) -> list[str]:
-    found = _WORD.findall(text.lower())
+    found = _TOKEN.findall(text.lower())
     return [" ".join(found[i : i + LENGTH]) for i in range(max(1, len(found) - LENGTH + 1))]
 
 

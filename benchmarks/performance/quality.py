@@ -27,7 +27,7 @@ from curation.filters.importance import (
 from curation.filters.language import LanguageSettings, language_filter
 from curation.filters.pii import PiiSettings, pii_filter
 from curation.filters.quality import QualitySettings, quality_filter
-from curation.text import split_passages
+from curation.passages import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import Completion, NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import sample, score, train
@@ -42,7 +42,7 @@ _KEEP = (_HUMAN + _SYNTHETIC) // 2
 def measure() -> list[Figure]:
     """Costs first, then the operators."""
     found = list(dict.fromkeys(text for text, _ in iter_docstrings()))
-    return _costs(_long(found)) + _operators([cut for text in found for cut in split_passages(text, 80, 360)])
+    return _costs(_long(found)) + _operators([cut for text in found for cut in split_passages(text, 80, 360).texts])
 
 
 def _long(found: Sequence[str]) -> list[str]:

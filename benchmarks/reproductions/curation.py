@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.figures import Figure, short
 from benchmarks.reproductions.token_editing import EditSettings, edit_tokens, replace_tokens, token_distribution
 from curation.filters.importance import human_classifier_scores, weighted_sample_without_replacement
-from curation.text import split_passages
+from curation.passages import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import NgramTraining, Prompt, Resources, Sampling, TrainingCorpus, TrainJob
 from tasks.backends.toy.ngram import sample, score, train
@@ -103,7 +103,7 @@ def _claims(ratios: dict[str, dict[float, list[float]]]) -> Iterator[Figure]:
 
 
 def _prepared(folder: Path, seed: int, budget: int, heldout: int, temperature: float) -> _Texts:
-    found = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 80, 360)))
+    found = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 80, 360).texts))
     drawn = [found[place] for place in np.random.default_rng(seed).permutation(len(found))]
     # A text has 20 words and more.
     known, human = (_filled(some, budget * _SPARE) for some in (drawn[heldout::2], drawn[heldout + 1 :: 2]))

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, short
 from benchmarks.theory.sources import ErrorSources, divergences, one_hump, two_humps
-from curation.text import split_passages
+from curation.passages import split_passages
 from storage.readers.python_docs import iter_docstrings
 from tasks.backends import (
     Completion,
@@ -229,7 +229,7 @@ class _Teacher:
 
 def _teacher(folder: Path, seed: int, lines: int, most_steps: int, backends: Backends) -> _Teacher:
     """A model of a few sentences of documentation, and enough of its words that no training sees one twice."""
-    human = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 20, 100)))
+    human = list(dict.fromkeys(cut for text, _ in iter_docstrings() for cut in split_passages(text, 20, 100).texts))
     drawn = np.random.default_rng(seed).permutation(len(human))[:lines]
     model, spelled = folder / "teacher", folder / "spelled"
     model.mkdir()

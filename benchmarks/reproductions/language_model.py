@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.figures import WORK, Figure, short
 from benchmarks.reproductions.data_preparation import cut
+from curation.passages import split_passages
 from curation.splitting import DedupSettings, IngestSettings
-from curation.text import split_passages
 from flows.compare import compare
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
@@ -82,7 +82,7 @@ def _tuned_from(blocks: int) -> Path:
     library = [(text, source) for text, source in iter_docstrings() if not source.startswith("topics/")]
     if not (folder / "probe.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        texts = list(dict.fromkeys(piece for text, _ in library for piece in split_passages(text, 80, 360)))
+        texts = list(dict.fromkeys(piece for text, _ in library for piece in split_passages(text, 80, 360).texts))
         backends = Backends(Resources(), _STORE / "logs")
         job = TrainJob(settings=_BASE, corpus=TrainingCorpus(texts, []), folder=folder, seed=0)
         backends.trainer().train(job, ignore_progress)

@@ -1,12 +1,12 @@
 """Find near-duplicates by MinHash and LSH, verified by the exact Jaccard similarity of shingle sets.
 
-A text is folded (NFC, casefold) and cut into words, one per character in scripts without spaces (`curation.text`). Its
-shingles are runs of words or characters; a text with fewer units is one shingle. Bands and rows are chosen for recall.
+A text is folded and cut into tokens: words and symbols, one per character in scripts without spaces (`curation.text`).
+Its shingles are runs of tokens or characters; a text with fewer units is one shingle. Bands and rows are chosen for recall.
 Precision comes from verification: no pair is a duplicate by its estimate alone. A text is dropped only in favor of a
 text that it was compared with and that is itself kept; reference texts come before the texts, earlier texts before
-later ones. Texts without a word have no shingles and are never near-duplicates.
+later ones. Texts without a token have no shingles and are never near-duplicates.
 
-**Signature format 1.** A shingle hash has 64 bits (see `curation.dedup.kernels.numba_kernels`). Signatures hash its
+**Signature format 2.** A shingle hash has 64 bits (see `curation.dedup.kernels.numba_kernels`). Signatures hash its
 upper 32 bits and equal datasketch's `MinHash(num_perm=bands * rows, seed=1, scheme="affine32", hashfunc=int)` value for
 value, as uint32; all ones stands for a text without a shingle. A band hash mixes the values of one band and the band's
 number into 64 bits; 0 stands for a text without a shingle. Exact Jaccard similarity uses the 64-bit hashes.
@@ -27,14 +27,14 @@ from pydantic import Field, model_validator
 from curation.decisions import DuplicateMatches
 from curation.dedup.kernels.dispatch import HashKernel, available_cores, choose_kernel, map_blocks
 from curation.dedup.kernels.text_buffer import TextBuffer, Texts, to_text_buffer
-from curation.dedup.kernels.types import Hashes, Indices, Signatures, Similarities
+from curation.dedup.kernels.types import Hashes, Indices, Shingling, Signatures, Similarities
 from curation.dedup.lsh import SearchScope, pack_pairs, select_representatives, unpack_pairs
 from curation.dedup.reference import SketchBatch
-from curation.text import ShingleUnit
+from curation.text import Normalization, ShingleUnit
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
-SIGNATURE_FORMAT = 1
+SIGNATURE_FORMAT = 2
 """Raised when the same text and settings could give another signature or band hash."""
 
 EMPTY_VALUE = np.uint32(0xFFFFFFFF)
@@ -55,7 +55,12 @@ class MinHashSettings(Settings):
     threshold: float = Field(
         0.7, gt=0, le=1, description="Jaccard similarity at or above which a text is a near-duplicate of another"
     )
-    shingle_unit: ShingleUnit = Field("words", description="unit of a shingle: words or characters")
+    normalization: Normalization = Field(
+        "text",
+        description="what counts when texts are compared: text (words without case, and symbols such as + - $ and emoji; no "
+        "punctuation) or code (also case, punctuation, line breaks and levels of indentation)",
+    )
+    shingle_unit: ShingleUnit = Field("words", description="unit of a shingle: words (and symbols) or characters")
     shingle_length: int = Field(
         3, ge=1, le=32, description="units in a shingle: 2 or 3 words for short texts, 5 for documents"
     )
@@ -76,6 +81,13 @@ class MinHashSettings(Settings):
         "without "
         "any other shingle keeps them",
     )
+
+    @property
+    def shingling(self) -> Shingling:
+        """What a shingle is, for the kernels."""
+        return Shingling(
+            by_word=self.shingle_unit == "words", length=self.shingle_length, normalization=self.normalization
+        )
 
     @property
     def shingle_words(self) -> int:
@@ -109,7 +121,7 @@ def find_near_duplicates(
         among_texts: whether texts are compared with earlier `texts` too, not only with `reference`.
         kernel: by default the one that is faster for this amount of text.
     """
-    hasher = _MinHasher(to_text_buffer(reference, texts), settings, kernel)
+    hasher = _MinHasher(_buffer(settings, reference, texts), settings, kernel)
     low16, hashes = hasher.sketches()
     return hasher.search(low16, hashes, hasher.scope(len(reference), among_texts))
 
@@ -135,7 +147,7 @@ def find_near_duplicates_indexed(
     Returns:
         The candidates, and the matches. Rows of the matches count the candidates first, then the texts.
     """
-    hasher = _MinHasher(to_text_buffer(texts), settings, kernel)
+    hasher = _MinHasher(_buffer(settings, texts), settings, kernel)
     low16, hashes = hasher.sketches()
     candidates = candidates_of(hashes)
     num_candidates = len(candidates.ids)
@@ -148,8 +160,8 @@ def find_near_duplicates_indexed(
 
 
 def signatures(texts: Texts, settings: MinHashSettings, *, kernel: HashKernel | None = None) -> Signatures:
-    """Return the signatures in format 1, shape (texts, bands x rows)."""
-    return _MinHasher(to_text_buffer(texts), settings, kernel).signatures()
+    """Return the signatures in format 2, shape (texts, bands x rows)."""
+    return _MinHasher(_buffer(settings, texts), settings, kernel).signatures()
 
 
 def signature_low16(signatures: Signatures) -> Signatures:
@@ -170,7 +182,7 @@ def verify(
     texts: Texts, pairs: NDArray[np.int64], settings: MinHashSettings, *, kernel: HashKernel | None = None
 ) -> Similarities:
     """Return the exact Jaccard similarity of pairs of rows of `texts`, shape (pairs, 2)."""
-    hasher = _MinHasher(to_text_buffer(texts), settings, kernel)
+    hasher = _MinHasher(_buffer(settings, texts), settings, kernel)
     packed, inverse = np.unique(pack_pairs(pairs[:, 0], pairs[:, 1]), return_inverse=True)
     return hasher.jaccard(packed)[inverse]
 
@@ -230,7 +242,7 @@ class _MinHasher:
             left_rows = np.unique(unpack_pairs(pairs[close])[0])
             to_read = left_rows[unread[np.minimum(left_rows, scope.num_reference)]]
             if read_texts and len(to_read):
-                self.texts = self.texts.with_rows(to_read, to_text_buffer(read_texts(to_read)))
+                self.texts = self.texts.with_rows(to_read, _buffer(self.settings, read_texts(to_read)))
                 unread[to_read] = False
             similarity[close] = self.jaccard(pairs[close])
             return similarity, estimate
@@ -288,12 +300,13 @@ class _MinHasher:
         map_blocks(work, sizes, self.kernel.block_bytes, self.threads)
 
     def _shingles(self, rows: Indices) -> tuple[Hashes, Indices]:
-        by_word = self.settings.shingle_unit == "words"
         begins, ends = self.texts.starts[rows], self.texts.stops[rows]
-        hashes, starts = self.kernel.shingle_hashes(
-            self.texts.content, begins, ends, by_word, self.settings.shingle_length
-        )
+        hashes, starts = self.kernel.shingle_hashes(self.texts.content, begins, ends, self.settings.shingling)
         return drop_frequent(hashes, starts, self.frequent) if len(self.frequent) else (hashes, starts)
+
+
+def _buffer(settings: MinHashSettings, *columns: Texts) -> TextBuffer:
+    return to_text_buffer(*columns, normalization=settings.normalization)
 
 
 def _band_hashes(values: Signatures, settings: MinHashSettings, kernel: HashKernel) -> Hashes:

@@ -41,10 +41,10 @@ class EmbeddingSettings(Settings):
         "float32; decided once a run",
     )
     long_texts: Literal["truncate", "chunk"] = Field(
-        "truncate",
-        description="vector of a text longer than the encoder's limit: `truncate` embeds its beginning (and counts "
-        "it), "
-        "`chunk` averages the vectors of its chunks",
+        "chunk",
+        description="vector of a text longer than the encoder's limit: `chunk` averages the vectors of its chunks; "
+        "`truncate` embeds its beginning only, so texts with equal beginnings are semantic duplicates (it is faster, "
+        "and the texts are counted)",
     )
 
 

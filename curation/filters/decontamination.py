@@ -18,7 +18,7 @@ from pydantic import Field
 
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
-from curation.text import words
+from curation.text import comparison_tokens
 from heirloom.settings import Settings
 
 _MIN_RUN_WORDS = 8
@@ -151,7 +151,7 @@ class _Words:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "_Words":
-        split = [words(text) for text in texts]
+        split = [comparison_tokens(text) for text in texts]
         lengths = np.fromiter(map(len, split), np.int64, len(split))
         # Python salts these hashes in each process: they are compared here and never stored.
         hashes = np.fromiter((hash(word) for text in split for word in text), np.int64, int(lengths.sum()))

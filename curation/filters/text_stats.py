@@ -1,7 +1,7 @@
 """Statistics of texts over Arrow columns: words, lines, paragraphs, and how they repeat.
 
-Words are separated by white space. In scripts written without spaces each character is a word, which does not count for
-word lengths. Every statistic has one number per text; NaN where it is undefined.
+Words are separated by white space. In scripts written without spaces they are segmented by ICU, and do not count for word
+lengths. Every statistic has one number per text; NaN where it is undefined.
 """
 
 from functools import cached_property
@@ -12,11 +12,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.filters.repetition import NgramRepetition
+from curation.text import separate_words
 
 Numbers = NDArray[np.float64]
 
 _STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
+_UNSPACED = (
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}\p{New_Tai_Lue}"
+    r"\p{Tai_Tham}\p{Tai_Viet}\p{Javanese}\p{Balinese}\p{Yi}\p{Ahom}\p{Tibetan}]"
+)
+"""Scripts without spaces between words."""
+_WORD_SEPARATORS = rf"{_UNSPACED}|\x{{1361}}"
+_SENTENCE_ENDS = "。！？．｡।॥۔؟។៕။།༎።፧։"
+"""Ends of sentences that no space needs to follow."""
 _SIGNS = ".,;:!?\"'()[]{}<>«»“”‘’…–—"
 _SHORT_LINE = 30
 """Maximum number of characters of a short line in FineWeb."""
@@ -36,7 +44,7 @@ class TextStats:
 
     def mean_word_length(self) -> Numbers:
         """Mean number of characters per word, in scripts that separate words."""
-        divided = self._words.matching(r"[\p{L}\p{N}]") & ~self._words.matching(rf"^{_UNSPACED}$")
+        divided = self._words.matching(r"[\p{L}\p{N}]") & ~self._words.matching(_UNSPACED)
         return _share(self._words.per_text(np.where(divided, self._words.lengths, 0)), self._words.per_text(divided))
 
     def alphabetic_word_fraction(self) -> Numbers:
@@ -70,7 +78,7 @@ class TextStats:
 
     def sentences(self) -> Numbers:
         """Number of ends of sentences."""
-        return _numbers(pc.count_substring_regex(self._texts, r"[.!?]+[\"'”’)\]]*(?:\s|$)|[。！？]"))
+        return _numbers(pc.count_substring_regex(self._texts, rf"[.!?]+[\"'”’)\]]*(?:\s|$)|[{_SENTENCE_ENDS}]"))
 
     def bullet_line_fraction(self) -> Numbers:
         """Fraction of lines that begin with a bullet."""
@@ -82,7 +90,7 @@ class TextStats:
 
     def terminal_line_fraction(self) -> Numbers:
         """Fraction of lines that end in a terminal punctuation mark."""
-        return self._of_lines(self._lines.matching(r"[.!?\"'”’。！？]\s*$"))
+        return self._of_lines(self._lines.matching(rf"[.!?\"'”’»」』{_SENTENCE_ENDS}]\s*$"))
 
     def short_line_fraction(self) -> Numbers:
         """Fraction of lines of at most 30 characters."""
@@ -165,10 +173,11 @@ class _Pieces:
 
 
 def _spaced(texts: pa.StringArray) -> pa.StringArray:
-    trimmed = pc.utf8_trim_whitespace(texts)
-    if pc.any(pc.match_substring_regex(trimmed, _UNSPACED)).as_py():
-        trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(trimmed, rf"({_UNSPACED})", r" \1 "))
-    return trimmed
+    unspaced = pc.match_substring_regex(texts, _WORD_SEPARATORS)
+    if pc.any(unspaced).as_py():
+        separated = [separate_words(text) for text in texts.filter(unspaced).to_pylist()]
+        texts = pc.replace_with_mask(texts, unspaced, pa.array(separated, texts.type))
+    return pc.utf8_trim_whitespace(texts)
 
 
 def _counted(texts: pa.StringArray, pattern: str) -> Numbers:

@@ -89,6 +89,12 @@ def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
             f"[yellow]warning[/] {name} dropped {dropped:,} of {total:,} texts. "
             f"Check its {look_at} above before you use the result."
         )
+    if truncated := facts.get("truncated"):
+        console.print(
+            f"[yellow]warning[/] {truncated:,} texts are longer than the encoder reads, and their vectors represent only "
+            "their beginnings. Set curate.embedding.long_texts = 'chunk' to embed all of each text.",
+            soft_wrap=True,
+        )
     for alert in facts["filter_rate_alerts"]:
         console.print(f"[yellow]warning[/] {escape(alert['reason'])}", soft_wrap=True)
     console.print(

@@ -44,8 +44,9 @@ def ingest(
     )
     chosen_site = load_site(site, store)
     with flow_session():
-        from flows.ingest import conversation_shapes, rejection_reasons, unread_columns
+        from flows.ingest import conversation_shapes, long_texts, num_documents, rejection_reasons, unread_columns
         from flows.ingest import ingest as ingest_flow
+        from tasks.ingestion.split import LONG_TEXT_CHARS
 
         counts = ingest_flow(sources, name, chosen, chosen_site)
     console.print(
@@ -53,6 +54,15 @@ def ingest(
         f"{counts['rejected_documents']:,} rejected",
         soft_wrap=True,
     )
+    console.print(f"  {num_documents(chosen_site, name):>12,} documents read", markup=False)
+    num_long, longest = long_texts(chosen_site, name)
+    if num_long and chosen.passage_length_chars is None:
+        console.print(
+            f"  {num_long:>12,} records longer than {LONG_TEXT_CHARS:,} characters (longest: {longest:,}). A model may read "
+            "only their beginning; split documents with --set passage_length_chars=[80,2000]",
+            markup=False,
+            soft_wrap=True,
+        )
     for shape, count in conversation_shapes(chosen_site, name).items():
         console.print(f"  {count:>12,} documents read as {shape}", markup=False, soft_wrap=True)
     for reason, count in rejection_reasons(chosen_site, name).items():

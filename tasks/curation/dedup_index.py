@@ -29,7 +29,7 @@ from tasks.orchestration.runners import map_pieces
 _PART_ROWS = 100_000
 """Records in a part: a second of work, about fifty megabytes."""
 _INDEXED_COLUMNS = ["id", "text_hash", "source_generation", "text"]
-_SKETCH_SETTINGS = {"shingle_unit", "shingle_length", "num_bands", "rows_per_band"}
+_SKETCH_SETTINGS = {"normalization", "shingle_unit", "shingle_length", "num_bands", "rows_per_band"}
 
 
 def index_survivors(curated: CuratedCandidates, settings: MinHashSettings) -> Artifact:

@@ -217,10 +217,18 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
         "texts": len(texts.records) + len(texts.unreadable),
         "kept": len(kept),
         "masked": sum(before != after for before, after in zip(kept.text_list, written, strict=True)),
+        "truncated": _count_truncated(texts.records, settings),
         "dropped": _count_dropped(decisions, filter_names, len(texts.records)),
         "filter_rate_alerts": [asdict(alert) for alert in alerts],
         "examples": _find_examples(decisions, texts, reference),
     }
+
+
+def _count_truncated(records: RecordSet, settings: CurateSettings) -> int:
+    """Return the number of texts of which filters compared only the beginning, since the encoder reads no more."""
+    if not settings.needs_embeddings:
+        return 0
+    return load_encoder(settings.encoder, settings.embedding).count_truncated(records.text_list)
 
 
 def _count_dropped(decisions: pa.Table, filter_names: Sequence[str], num_readable: int) -> list[DropCount]:

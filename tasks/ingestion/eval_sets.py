@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from curation.filters.decontamination import OverlapSettings, find_overlaps
+from curation.passages import split_passages
 from curation.splitting import EvalSetSettings
-from curation.text import split_passages, words
+from curation.text import has_word
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, DriftError, read_manifest, read_table
 from storage.artifacts.ids import human_id, text_hash
@@ -27,6 +28,7 @@ from storage.readers.base import Document
 from storage.readers.documents import read_documents
 from storage.runs.run import runs
 from tasks.ingestion.dedup import EXACT_REASON
+from tasks.ingestion.read import NO_WORDS, PASSAGE_TOO_SHORT
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
 
@@ -113,9 +115,8 @@ def _eval_set_rows(documents: Sequence[Document], settings: EvalSetSettings) -> 
     record_ids: set[str] = set()
     for document in documents:
         origin = {"source": document.source, "row_number": document.row_number}
-        texts, reason = _texts_of(document, settings)
-        if not texts:
-            rows.rejected.append({"filter": "read", "reason": reason, **origin})
+        texts, reasons = _texts_of(document, settings)
+        rows.rejected += [{"filter": "read", "reason": reason, **origin} for reason in reasons]
         for text in texts:
             record_id = human_id(text)
             if record_id in record_ids:
@@ -138,17 +139,19 @@ def _eval_set_rows(documents: Sequence[Document], settings: EvalSetSettings) -> 
     return rows
 
 
-def _texts_of(document: Document, settings: EvalSetSettings) -> tuple[list[str], str]:
-    """Return the texts of a document, and the reason if there are none."""
+def _texts_of(document: Document, settings: EvalSetSettings) -> tuple[list[str], list[str]]:
+    """Return the texts of a document, and a reason for all of it, or each part of it, that is not used."""
     if document.error:
-        return [], document.error
+        return [], [document.error]
     if settings.passage_length_chars is None:
-        texts, reason = [document.content], "no words"
+        texts, reasons = [document.content], []
     else:
-        texts = list(split_passages(document.content, *settings.passage_length_chars))
-        reason = "no passage of the required length"
+        passages = split_passages(document.content, *settings.passage_length_chars)
+        texts = passages.texts
+        reasons = [PASSAGE_TOO_SHORT] * bool(passages.rest) or [NO_WORDS] * (not texts)
     # A lone surrogate, which JSON can contain, cannot be stored as UTF-8.
-    return [text.encode("utf-8", "replace").decode() for text in texts if words(text)], reason
+    used = [text.encode("utf-8", "replace").decode() for text in texts if has_word(text)]
+    return used, reasons + [NO_WORDS] * (len(texts) - len(used))
 
 
 def _check_exposure(root: Path, dataset: str, name: str, records: Artifact, settings: OverlapSettings) -> None:

@@ -136,6 +136,9 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
                         "unread_columns": dict(counts.unread_columns.most_common(_MAX_LISTED_COLUMNS)),
                         "num_unread_columns": len(counts.unread_columns),
                         "shapes": dict(counts.shapes.most_common()),
+                        "num_documents": counts.num_documents,
+                        "long_texts": writers[output].long_texts,
+                        "longest_text": writers[output].longest_text,
                     }
         return artifacts
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curation.dedup.exact import exact_key
+from curation.passages import split_passages
 from curation.splitting import IngestSettings, is_held_out
-from curation.text import has_word, normalize, split_passages
+from curation.text import has_word, normalize
 from curation.verification.checks import encode_check, parse_check
 from heirloom.chat import Conversation, parse_conversation, render_chat, to_json, to_messages
 from heirloom.errors import HeirloomError
@@ -26,6 +27,8 @@ from storage.readers.base import Block, Columns, Document
 from storage.readers.documents import documents
 
 NUM_RECORD_PARTITIONS, NUM_KEY_PARTITIONS = 128, 16
+NO_WORDS, PASSAGE_TOO_SHORT = "no words", "shorter than a passage, or such an end of a document"
+"""Reasons for rejecting a document or a part of one."""
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -76,7 +79,7 @@ class HumanContent(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A document that yields no record, and the reason."""
+    """A document, or a part of one, that yields no record, and the reason."""
 
     source: str
     row_number: int
@@ -161,12 +164,15 @@ def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBa
         for document in documents(block, columns, unread_columns):
             num_documents[block.source] += 1
             shapes.update([document.shape] if document.shape else ())
-            reason = document.error or _append_texts(document, settings, texts, unread_columns)
-            if reason:
-                if document.error:
-                    num_unreadable[block.source] += 1
-                    unread_reasons[block.source, document.error] += 1
-                rejections.append(Rejection(document.source, document.row_number, reason, document.document_id))
+            if document.error:
+                num_unreadable[block.source] += 1
+                unread_reasons[block.source, document.error] += 1
+                reasons = [document.error]
+            else:
+                reasons = _append_texts(document, settings, texts, unread_columns)
+            rejections += [
+                Rejection(document.source, document.row_number, reason, document.document_id) for reason in reasons
+            ]
     hashes = [text.hash for text in texts]
     keys = [text.exact_key for text in texts]
     scratch.records.write(batch.number, _record_table(texts, batch.number, settings), _first_bytes(hashes) >> 1)
@@ -189,28 +195,31 @@ def index_previous_keys(keys_table: PartitionedScratch, batch_number: int, texts
     _write_keys(keys_table, batch_number, [exact_key(normalize(text)) for text in texts], hashes)
 
 
-def _append_texts(document: Document, settings: IngestSettings, texts: list[HumanText], unread: Counter[str]) -> str:
-    """Append the texts of a document; return the reason if there are none, else an empty string.
+def _append_texts(
+    document: Document, settings: IngestSettings, texts: list[HumanText], unread: Counter[str]
+) -> list[str]:
+    """Append the texts of a document; return a reason for all of it, or each part of it, that yields none.
 
     Fields of messages that are not stored are counted in `unread`.
     """
     conversation = _conversation(document, settings)
     if isinstance(conversation, str):
-        return conversation
+        return [conversation]
     try:
         check = _check(document.checks)
     except HeirloomError as error:
-        return str(error)
+        return [str(error)]
     if conversation:
         unread.update(f"messages[].{name}" for name in conversation.unread_fields)
     whole_text = document.content if conversation is None else render_chat(conversation.messages)
     if settings.passage_length_chars is None:
-        return "" if _append_text(HumanContent(whole_text, conversation, check), document, texts) else "no words"
-    num_passages = 0
-    for passage in split_passages(whole_text, *settings.passage_length_chars):
-        # A passage of a conversation is not a conversation, so it has no messages, and a passage of a problem no check.
-        num_passages += _append_text(HumanContent(passage), document, texts)
-    return "" if num_passages else "no passage of the required length"
+        return [] if _append_text(HumanContent(whole_text, conversation, check), document, texts) else [NO_WORDS]
+    passages = split_passages(whole_text, *settings.passage_length_chars)
+    # A passage of a conversation is not a conversation, so it has no messages, and a passage of a problem no check.
+    wordless = [text for text in passages.texts if not _append_text(HumanContent(text), document, texts)]
+    if not passages.texts and not passages.rest:
+        return [NO_WORDS]
+    return [NO_WORDS] * len(wordless) + [PASSAGE_TOO_SHORT] * bool(passages.rest)
 
 
 def _conversation(document: Document, settings: IngestSettings) -> Conversation | str | None:
@@ -235,13 +244,12 @@ def _check(given: object) -> str | None:
 
 
 def _append_text(content: HumanContent, document: Document, texts: list[HumanText]) -> bool:
-    normalized = normalize(content.text)
-    if not has_word(normalized):
+    if not has_word(content.text):
         return False
     # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     encoded = content.text.encode("utf-8", "replace")
     texts.append(
-        HumanText(document, encoded, _hash(encoded), exact_key(normalized), content.conversation, content.check)
+        HumanText(document, encoded, _hash(encoded), exact_key(normalize(content.text)), content.conversation, content.check)
     )
     return True
 

@@ -27,6 +27,8 @@ OUTPUTS = (*SPLITS, REJECTED)
 """Artifacts of a snapshot."""
 
 _LIMIT_SETTING = {"human_train": "max_train_records", "human_heldout": "max_heldout_records"}
+LONG_TEXT_CHARS = 2_000
+"""A text of more characters, about 500 tokens, is more than small models read at once."""
 _MAX_PART_ROWS, _MAX_PART_BYTES = 262_144, 64 << 20
 
 
@@ -42,6 +44,10 @@ class PartWriter:
         self.rows = 0
         self.reasons: Counter[str] = Counter()
         """Rows by the column `reason`, if the schema has one."""
+        self.long_texts = 0
+        """Rows with a text of more than `LONG_TEXT_CHARS` characters."""
+        self.longest_text = 0
+        """Characters of the longest text."""
         self._draft, self._schema = draft, schema
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
@@ -57,6 +63,10 @@ class PartWriter:
         if "reason" in self._schema.names and table.num_rows:
             counts = table.group_by("reason").aggregate([([], "count_all")])
             self.reasons.update(dict(zip(counts["reason"].to_pylist(), counts["count_all"].to_pylist(), strict=True)))
+        if "text" in self._schema.names and table.num_rows:
+            lengths = pc.utf8_length(table["text"])
+            self.long_texts += pc.sum(pc.greater(lengths, LONG_TEXT_CHARS)).as_py()
+            self.longest_text = max(self.longest_text, pc.max(lengths).as_py())
         self.rows += table.num_rows
         self._pending.append(table)
         self._pending_rows += table.num_rows

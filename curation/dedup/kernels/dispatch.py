@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from curation.dedup.kernels.types import Bytes, Hashes, Indices, Signatures, Similarities
-from curation.text import character_classes
+from curation.dedup.kernels.types import Bytes, Hashes, Indices, Shingling, Signatures, Similarities
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +31,8 @@ class HashKernel:
     """The functions of one kernel. Sets of hashes are concatenated; `starts` holds the offset of each and the total."""
 
     name: str
-    shingle_hashes: Callable[[Bytes, Indices, Indices, bool, int], tuple[Hashes, Indices]]
-    """(content, begins, ends, by_word, length) -> (hashes of each text's shingles, starts)."""
+    shingle_hashes: Callable[[Bytes, Indices, Indices, Shingling], tuple[Hashes, Indices]]
+    """(content, begins, ends, shingling) -> (hashes of each text's shingles, starts)."""
     signatures: Callable[[Hashes, Indices, Signatures, Signatures, Signatures], None]
     """(hashes, starts, multipliers, offsets, out): writes the least permuted value of each set and permutation."""
     band_hashes: Callable[[Signatures, int, Hashes], None]
@@ -69,7 +68,7 @@ def numba_kernel() -> HashKernel:
 
     return HashKernel(
         name="numba",
-        shingle_hashes=partial(numba_kernels.shingle_hashes, classes=character_classes()),
+        shingle_hashes=numba_kernels.shingle_hashes,
         signatures=numba_kernels.signatures,
         band_hashes=numba_kernels.band_hashes,
         agreement=numba_kernels.agreement,

@@ -1,5 +1,9 @@
 """Compute shingle hashes, signatures and similarities, compiled by numba; `numpy_kernels` gives the same values.
 
+The text of a row is first written to a scratch buffer, `low`, as its tokens: words as folded bytes, from 0x27 on,
+separated by zeros, and ASCII symbols as numbers from 1 to 31, which need no separator. Other symbols, and letters of
+scripts without spaces, are words of one character. Classes of characters come from `curation.text.character_classes`.
+
 A word is hashed eight bytes at a time. A shingle hash is a polynomial over the hashes of its units, updated in a
 rolling window. Sets of shingle hashes are concatenated: those of row `i` are `hashes[starts[i] : starts[i + 1]]`, with
 repeats.
@@ -12,6 +16,7 @@ all compiled functions that call each other stand in this file.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -20,21 +25,26 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from curation import text
-from curation.dedup.kernels.types import Bytes, Hashes, Indices, Signatures, Similarities
+from curation.dedup.kernels.types import Bytes, Hashes, Indices, Shingling, Signatures, Similarities
+from curation.text import Normalization
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Index: TypeAlias = int | np.int64
+TokenTables: TypeAlias = tuple[Bytes, Bytes, Bytes]
 
 _U8, _U32, _U64 = np.uint8, np.uint32, np.uint64
 _BASE, _BASIS = _U64(0x9E3779B97F4A7C15), _U64(0xCBF29CE484222325)
 _MIX, _MIX_2 = _U64(0xFF51AFD7ED558CCD), _U64(0xC4CEB9FE1A85EC53)
 _ONES, _HIGHS = _U64(0x0101010101010101), _U64(0x8080808080808080)
-_LETTER, _MARK, _UNSPACED, _UNSPACED_MARK, _APOSTROPHE = (
+_FIRST_WORD_BYTE = 32
+"""Bytes of `low` below it end a word: 0 separates, 1 to 31 are ASCII symbols."""
+_OTHER, _LETTER, _MARK, _SINGLE, _APOSTROPHE, _HYPHEN = (
+    text.OTHER,
     text.LETTER,
     text.MARK,
-    text.UNSPACED,
-    text.UNSPACED_MARK,
+    text.SINGLE,
     text.APOSTROPHE,
+    text.HYPHEN,
 )
 
 
@@ -70,25 +80,24 @@ def trailing_zeros(_context, _value):  # type: ignore[no-untyped-def]  # noqa: A
     return types.uint64(types.uint64), generate
 
 
-# Bytes to words
+# Bytes to tokens
 
 
-@jit
-def _is_letter(byte: np.uint8) -> np.bool_:
-    return (_U8(_U8(byte | _U8(32)) - _U8(97)) < _U8(26)) | (_U8(byte - _U8(48)) < _U8(10)) | (byte == _U8(95))
+@lru_cache(maxsize=2)
+def token_tables(normalization: Normalization) -> TokenTables:
+    """Return the tables that define the tokens.
 
-
-@jit
-def _to_lower(byte: np.uint8) -> np.uint8:
-    return _U8(byte | _U8(32)) if _U8(byte - _U8(65)) < _U8(26) else byte
-
-
-@jit
-def _copy_ascii_letters(source: Bytes, low: Bytes) -> None:
-    """Write lower-case ASCII letters, digits and underscores to `low`, and 0 for every other byte."""
-    for i in range(len(source)):
-        byte = source[i]
-        low[i] = _to_lower(byte) if _is_letter(byte) else _U8(0)
+    Returns:
+        The class of each code point, shape (0x110000,); what stands in `low` for each ASCII byte, shape (128,): its folded
+        byte in words, the number of a symbol, or 0; and the byte of each number, shape (32,).
+    """
+    classes = text.character_classes(normalization)
+    codes, symbols = np.zeros(128, np.uint8), np.zeros(_FIRST_WORD_BYTE, np.uint8)
+    letters, numbered = (np.flatnonzero(np.isin(classes[:128], kinds)) for kinds in (_LETTER, (_SINGLE, _HYPHEN)))
+    codes[letters] = letters if normalization == "code" else [ord(chr(letter).lower()) for letter in letters]
+    codes[numbered] = np.arange(1, len(numbered) + 1)
+    symbols[1 : len(numbered) + 1] = numbered
+    return classes, codes, symbols
 
 
 @jit
@@ -107,64 +116,92 @@ def _code_point(content: Bytes, i: _Index) -> tuple[_Index, int]:
 
 
 @jit
-def _letter_follows(content: Bytes, i: _Index, stop: int, classes: Bytes) -> bool:
-    """Return whether a letter begins at `i`."""
-    return bool(i < stop and classes[_code_point(content, i)[0]] == _LETTER)
+def _class_at(content: Bytes, i: _Index, stop: int, classes: Bytes) -> int:
+    """Return the class of the character that begins at `i`; OTHER at the end of the text."""
+    return int(classes[_code_point(content, i)[0]]) if i < stop else _OTHER
 
 
 @jit
-def _unicode_words(content: Bytes, i: int, stop: int, classes: Bytes, low: Bytes) -> int:
-    """Write words to `low`, each followed by a 0; return the number of bytes written."""
+def _class_before(content: Bytes, start: int, i: _Index, classes: Bytes) -> int:
+    """Return the class of the character that ends before `i`; OTHER at the beginning of the text."""
+    if i <= start:
+        return _OTHER
+    i -= 1
+    while content[i] & 0xC0 == 0x80:
+        i -= 1
+    return int(classes[_code_point(content, i)[0]])
+
+
+@jit
+def _joins_words(content: Bytes, start: int, i: _Index, stop: int, classes: Bytes) -> bool:
+    """Return whether the hyphen at `i` stands within a word, and so is not a symbol."""
+    before = _class_before(content, start, i, classes)
+    return bool(before in (_LETTER, _MARK) and _class_at(content, i + 1, stop, classes) == _LETTER)
+
+
+@jit
+def _write_one_by_one(content: Bytes, start: int, stop: int, tables: TokenTables, low: Bytes) -> int:
+    """Write tokens to `low`, each followed by a 0; return the number of bytes written."""
+    classes, codes, _ = tables
     size = 0
-    inside = False
+    # What the next character may continue: nothing, a single character (by a mark only), or a word.
+    open_kind = _OTHER
+    i: _Index = start
     while i < stop:
         point, width = _code_point(content, i)
-        kind = classes[point]
-        unspaced = kind in (_UNSPACED, _UNSPACED_MARK)
-        continues = kind == _LETTER or (inside and kind in (_MARK, _UNSPACED_MARK))
-        if inside and kind == _APOSTROPHE:
-            continues = _letter_follows(content, i + width, stop, classes)
-        if inside and not continues:
+        kind = int(classes[point])
+        if kind == _HYPHEN:
+            kind = _OTHER if _joins_words(content, start, i, stop, classes) else _SINGLE
+        elif kind == _APOSTROPHE:
+            joins = open_kind == _LETTER and _class_at(content, i + width, stop, classes) == _LETTER
+            kind = _LETTER if joins else _OTHER
+        continues = (kind == _MARK and open_kind != _OTHER) or (kind == _LETTER and open_kind == _LETTER)
+        if open_kind != _OTHER and not continues:
             low[size] = 0
             size += 1
-        if continues or unspaced:
+            open_kind = _OTHER
+        if continues or kind in (_LETTER, _SINGLE):
+            is_plain = kind == _SINGLE and width == 1 and _class_at(content, i + 1, stop, classes) != _MARK
             for j in range(i, i + width):
-                low[size] = _to_lower(content[j])
+                is_coded = is_plain or (content[j] < _U8(128) and classes[content[j]] == _LETTER)
+                low[size] = codes[content[j]] if is_coded else content[j]
                 size += 1
-        if unspaced and not continues:
-            low[size] = 0
-            size += 1
-        inside = continues
+            if not continues:
+                open_kind = kind
         i += width
     return size
 
 
 @jit
-def _add_non_ascii(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> bool:
-    """Copy apostrophes and non-ASCII characters of words; return False at a character that is a word itself.
+def _add_others(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> bool:
+    """Add apostrophes and non-ASCII characters of words to `low`, and drop hyphens within words.
 
-    Goes from left to right: a word reaches up to `i` if the byte of `low` before `i` is not 0.
+    Goes from left to right: a word reaches up to `i` if the byte of `low` before `i` belongs to a word.
+
+    Returns:
+        False at a token that needs a separator, which has no room here.
     """
     i: _Index = start
     while i < stop:
         if i + 8 <= stop:
-            # Skip eight bytes at once if none is an apostrophe (39) or above 127.
+            # Skip eight bytes at once if none is an apostrophe (39), a hyphen (45) or above 127.
             block = load_u64(content, i)
-            quotes = block ^ (_ONES * _U64(39))
-            special = (block | ((quotes - _ONES) & ~quotes)) & _HIGHS
+            quotes, hyphens = block ^ (_ONES * _U64(39)), block ^ (_ONES * _U64(45))
+            special = (block | ((quotes - _ONES) & ~quotes) | ((hyphens - _ONES) & ~hyphens)) & _HIGHS
             if special == _U64(0):
                 i += 8
                 continue
             i += np.int64(trailing_zeros(special) >> _U64(3))
-        if content[i] < _U8(128) and content[i] != _U8(39):
-            i += 1
-            continue
         point, width = _code_point(content, i)
-        kind, inside = classes[point], i > start and low[i - start - 1] != _U8(0)
-        if kind in (_UNSPACED, _UNSPACED_MARK):
+        kind = int(classes[point])
+        before = low[i - start - 1] if i > start else _U8(0)
+        inside = before >= _U8(_FIRST_WORD_BYTE)
+        if kind == _HYPHEN and _joins_words(content, start, i, stop, classes):
+            low[i - start] = _U8(0)
+        if (kind == _SINGLE and width > 1) or (kind == _MARK and before > _U8(0) and not inside):
             return False
-        joins = kind == _APOSTROPHE and _letter_follows(content, i + width, stop, classes)
-        if kind == _LETTER or (inside and (joins or kind == _MARK)):
+        joins = kind == _APOSTROPHE and _class_at(content, i + width, stop, classes) == _LETTER
+        if (kind == _LETTER and width > 1) or (inside and (joins or kind == _MARK)):
             for j in range(i, i + width):
                 low[j - start] = content[j]
         i += width
@@ -172,21 +209,31 @@ def _add_non_ascii(content: Bytes, start: int, stop: int, classes: Bytes, low: B
 
 
 @jit
-def write_words(content: Bytes, start: int, stop: int, classes: Bytes, low: Bytes) -> int:
-    """Write the lower-case words of a text to `low`, separated by zeros and followed by 16 zeros.
+def write_tokens(content: Bytes, start: int, stop: int, tables: TokenTables, low: Bytes) -> int:
+    """Write the tokens of a text to `low`, followed by 16 zeros.
+
+    Args:
+        content: folded texts as UTF-8, see `text_buffer`.
+        start: offset of the text.
+        stop: end of the text.
+        tables: see `token_tables`.
+        low: at least 2 * (stop - start) + 16 bytes.
 
     Returns:
         The number of bytes written, without the 16 zeros.
     """
+    classes, codes, _ = tables
     size = stop - start
-    _copy_ascii_letters(content[start:stop], low)
-    if not _add_non_ascii(content, start, stop, classes, low):
-        size = _unicode_words(content, start, stop, classes, low)
+    for i in range(start, stop):
+        byte = content[i]
+        low[i - start] = codes[byte] if byte < _U8(128) else _U8(0)
+    if not _add_others(content, start, stop, classes, low):
+        size = _write_one_by_one(content, start, stop, tables, low)
     low[size : size + 16] = _U8(0)
     return size
 
 
-# Words to shingle hashes
+# Tokens to shingle hashes
 
 
 @jit
@@ -199,21 +246,32 @@ def _mix64(value: np.uint64) -> np.uint64:
 
 
 @jit
+def _finish_word(value: np.uint64, last_block: np.uint64) -> np.uint64:
+    value = (value ^ last_block) * _MIX
+    value = (value ^ (value >> _U64(32))) * _MIX_2
+    return value ^ (value >> _U64(29))
+
+
+@jit
+def _find_end(block: np.uint64) -> np.uint64:
+    """Return 0 if all eight bytes belong to a word, else a value whose lowest set bit is in the first that does not."""
+    return (block - _ONES * _U64(_FIRST_WORD_BYTE)) & ~block & _HIGHS
+
+
+@jit
 def _word_hash(low: Bytes, i: _Index) -> tuple[np.uint64, _Index]:
     """Return the hash of the word that begins at `i`, computed eight bytes a step, and the index of its end."""
     value = _BASIS
     block = load_u64(low, i)
-    zero = (block - _ONES) & ~block & _HIGHS
-    while zero == _U64(0):
+    end = _find_end(block)
+    while end == _U64(0):
         value = (value ^ block) * _MIX
         value ^= value >> _U64(32)
         i += 8
         block = load_u64(low, i)
-        zero = (block - _ONES) & ~block & _HIGHS
-    width = trailing_zeros(zero) >> _U64(3)
-    value = (value ^ (block & ((_U64(1) << (width << _U64(3))) - _U64(1)))) * _MIX
-    value = (value ^ (value >> _U64(32))) * _MIX_2
-    return value ^ (value >> _U64(29)), i + np.int64(width)
+        end = _find_end(block)
+    width = trailing_zeros(end) >> _U64(3)
+    return _finish_word(value, block & ((_U64(1) << (width << _U64(3))) - _U64(1))), i + np.int64(width)
 
 
 @jit
@@ -222,49 +280,58 @@ def _finish_shingle(total: np.uint64) -> np.uint64:
 
 
 @jit
-def _word_shingles(low: Bytes, size: int, window: Hashes, power: np.uint64, out: Hashes) -> int:
-    """Write the hash of every run of `len(window)` words; return the number of hashes written.
+def _word_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, power: np.uint64, out: Hashes) -> int:
+    """Write the hash of every run of `len(window)` tokens; return the number of hashes written.
 
-    `window` is scratch space for the hashes of the last words, `power` is _BASE to the power of its length.
+    `window` is scratch space for the hashes of the last tokens, `power` is _BASE to the power of its length.
     """
     length = len(window)
-    words, slot, total = 0, 0, _U64(0)
+    tokens, slot, total = 0, 0, _U64(0)
     i: _Index = 0
     while i < size:
         if low[i] == _U8(0):
             block = load_u64(low, i)
             i += np.int64(trailing_zeros(block) >> _U64(3)) if block != _U64(0) else 8
             continue
-        value, i = _word_hash(low, i)
+        if low[i] < _U8(_FIRST_WORD_BYTE):
+            value = _finish_word(_BASIS, _U64(symbols[low[i]]))
+            i += 1
+        else:
+            value, i = _word_hash(low, i)
         total = total * _BASE + value
-        if words >= length:
+        if tokens >= length:
             total -= window[slot] * power
         window[slot] = value
         slot = slot + 1 if slot + 1 < length else 0
-        words += 1
-        if words >= length:
-            out[words - length] = _finish_shingle(total)
-    if 0 < words < length:
+        tokens += 1
+        if tokens >= length:
+            out[tokens - length] = _finish_shingle(total)
+    if 0 < tokens < length:
         out[0] = _finish_shingle(total)
-    return max(words - length + 1, min(words, 1))
+    return max(tokens - length + 1, min(tokens, 1))
 
 
 @jit
-def _character_shingles(low: Bytes, size: int, window: Hashes, power: np.uint64, out: Hashes) -> int:
-    """As `_word_shingles`, over characters: a run of zeros counts as one space, except at both ends of `low`."""
+def _character_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, power: np.uint64, out: Hashes) -> int:
+    """As `_word_shingles`, over characters: tokens are joined by one space."""
     length = len(window)
     characters, slot, i, total = 0, 0, 0, _U64(0)
-    space_pending = False
+    is_token_open, is_space_due = False, False
     while i < size:
-        if low[i] == _U8(0):
-            space_pending = characters > 0
+        byte = low[i]
+        if byte == _U8(0):
+            is_space_due, is_token_open = characters > 0, False
             i += 1
             continue
-        if space_pending:
-            value, space_pending = _mix64(_U64(32)), False
+        is_symbol = byte < _U8(_FIRST_WORD_BYTE)
+        if is_space_due or (is_symbol and is_token_open):
+            value, is_space_due, is_token_open = _mix64(_U64(32)), False, False
+        elif is_symbol:
+            value, is_space_due = _mix64(_U64(symbols[byte])), True
+            i += 1
         else:
             width = _code_point(low, i)[1]
-            value = _mix64(load_u64(low, i) & ((_U64(1) << _U64(8 * width)) - _U64(1)))
+            value, is_token_open = _mix64(load_u64(low, i) & ((_U64(1) << _U64(8 * width)) - _U64(1))), True
             i += width
         total = total * _BASE + value
         if characters >= length:
@@ -279,42 +346,47 @@ def _character_shingles(low: Bytes, size: int, window: Hashes, power: np.uint64,
     return max(characters - length + 1, min(characters, 1))
 
 
-@jit
-def shingle_hashes(  # noqa: PLR0913, PLR0917  (numba compiles plain arrays only)
-    content: Bytes, begins: Indices, ends: Indices, by_word: bool, length: int, classes: Bytes
-) -> tuple[Hashes, Indices]:
+def shingle_hashes(content: Bytes, begins: Indices, ends: Indices, shingling: Shingling) -> tuple[Hashes, Indices]:
     """Hash the shingles of the texts `content[begins[i] : ends[i]]`.
 
     Args:
         content: folded texts as UTF-8, see `text_buffer`.
         begins: offset of each text, shape (texts,).
         ends: end of each text, shape (texts,).
-        by_word: whether a shingle is a run of words or of characters.
-        length: words or characters in a shingle.
-        classes: `curation.text.character_classes()`.
+        shingling: what a shingle is.
 
     Returns:
         The hashes of all texts, concatenated, and the offset of each text's hashes with their total, shape (texts +
         1,).
     """
+    tables = token_tables(shingling.normalization)
+    return _shingle_hashes(content, begins, ends, tables, (shingling.by_word, shingling.length))
+
+
+@jit
+def _shingle_hashes(
+    content: Bytes, begins: Indices, ends: Indices, tables: TokenTables, shingling: tuple[bool, int]
+) -> tuple[Hashes, Indices]:
+    by_word, length = shingling
     capacity, longest = 0, 0
     for i in range(len(begins)):
         size = ends[i] - begins[i]
-        capacity += (size // 2 if by_word else size) + 2
+        # Between two symbols of one byte there are two characters, a symbol and a space.
+        capacity += (size if by_word else 2 * size) + 2
         longest = max(longest, size)
     out, starts = np.empty(capacity, np.uint64), np.zeros(len(begins) + 1, np.int64)
-    # A character that is a word by itself takes three bytes, and a zero follows it.
-    low, window = np.empty(longest + longest // 3 + 32, np.uint8), np.empty(length, np.uint64)
+    # A zero may follow each character.
+    low, window = np.empty(2 * longest + 32, np.uint8), np.empty(length, np.uint64)
     power = _U64(1)
     for _ in range(length):
         power *= _BASE
     for i in range(len(begins)):
-        size = write_words(content, begins[i], ends[i], classes, low)
+        size = write_tokens(content, begins[i], ends[i], tables, low)
         target = out[starts[i] :]
         if by_word:
-            starts[i + 1] = starts[i] + _word_shingles(low, size, window, power, target)
+            starts[i + 1] = starts[i] + _word_shingles(low, size, tables[2], window, power, target)
         else:
-            starts[i + 1] = starts[i] + _character_shingles(low, size, window, power, target)
+            starts[i + 1] = starts[i] + _character_shingles(low, size, tables[2], window, power, target)
     return out[: starts[-1]], starts
 
 

@@ -1,82 +1,115 @@
 """Compute shingle hashes, signatures and similarities in plain numpy, with the values of `numba_kernels`."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curation.dedup.kernels.text_buffer import decode_non_ascii
-from curation.dedup.kernels.types import Bytes, Hashes, Indices, Signatures, Similarities
-from curation.text import APOSTROPHE, LETTER, MARK, OTHER, UNSPACED_MARK, character_classes, tokenize_normalized
+from curation.dedup.kernels.types import Bytes, Hashes, Indices, Shingling, Signatures, Similarities
+from curation.text import (
+    APOSTROPHE,
+    HYPHEN,
+    LETTER,
+    MARK,
+    OTHER,
+    SINGLE,
+    Normalization,
+    character_classes,
+    fold,
+    tokenize_folded,
+)
 
 _U32, _U64 = np.uint32, np.uint64
 _MAX_U64 = (1 << 64) - 1
 _BASE, _BASIS = 0x9E3779B97F4A7C15, 0xCBF29CE484222325
 _MIX, _MIX_2 = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
-_LOW = np.array(
-    [ord(chr(i).lower()) if i >= 128 or chr(i).isalnum() or chr(i) in "_'" else 0 for i in range(128)]
-    + [*range(128, 256)],
-    np.uint8,
-)
-"""Lower case of ASCII letters, digits, underscore and apostrophe; 0 for other ASCII; other bytes unchanged."""
+_ASCII_CLASSES = character_classes()[:128]
+_IS_SYMBOL, _IS_WORD_BYTE = np.zeros(256, bool), np.ones(256, bool)
+_IS_SYMBOL[:128], _IS_WORD_BYTE[:128] = np.isin(_ASCII_CLASSES, (SINGLE, HYPHEN)), _ASCII_CLASSES == LETTER
+_LOW = np.array([ord(chr(i).lower()) if i < 128 else i for i in range(256)], np.uint8)
+_LOW[~_IS_SYMBOL & ~_IS_WORD_BYTE] = 0
+"""Lower case of ASCII letters; 0 for ASCII that is no letter, digit, underscore or symbol; other bytes unchanged."""
 _WIDTH = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10, np.int64)
 """Bytes of a UTF-8 character by its first byte."""
-_SPACE, _QUOTE = 32, ord("'")
+_SPACE, _QUOTE, _HYPHEN = 32, ord("'"), ord("-")
 _CURLY_QUOTE = "’".encode()
 _STEPS = 8
 """Blocks of eight bytes that are hashed for all words at once; longer words are finished one by one."""
 
 
-# Bytes to words to shingle hashes
+# Bytes to tokens to shingle hashes
 
 
-def shingle_hashes(
-    content: Bytes, begins: Indices, ends: Indices, by_word: bool, length: int
-) -> tuple[Hashes, Indices]:
+def shingle_hashes(content: Bytes, begins: Indices, ends: Indices, shingling: Shingling) -> tuple[Hashes, Indices]:
     """Hash the shingles of the texts `content[begins[i] : ends[i]]`; see `numba_kernels.shingle_hashes`."""
-    low, edges = _write_words(content, begins, ends)
+    low, edges = _write_tokens(content, begins, ends, shingling.normalization)
     inside = low != 0
     unit_begins = np.flatnonzero(inside & ~np.concatenate(([False], inside[:-1])))
     owner = np.searchsorted(edges, unit_begins, side="right") - 1
-    if by_word:
+    if shingling.by_word:
         widths = np.flatnonzero(inside & ~np.concatenate((inside[1:], [False]))) + 1 - unit_begins
         unit_hashes = _word_hashes(low, unit_begins, widths)
     else:
-        # Join the words of a text by one space, and make each character a unit.
+        # Join the tokens of a text by one space, and make each character a unit.
         next_in_text = unit_begins[1:][owner[1:] == owner[:-1]]
         low[next_in_text - 1] = _SPACE
         unit_begins = np.flatnonzero((low != 0) & ((low & 0xC0) != 0x80))
         owner = np.searchsorted(edges, unit_begins, side="right") - 1
         unit_hashes = _mix64(_load_blocks(low, unit_begins, _WIDTH[low[unit_begins]]))
-    return _roll(unit_hashes, np.bincount(owner, minlength=len(edges)), length)
+    return _roll(unit_hashes, np.bincount(owner, minlength=len(edges)), shingling.length)
 
 
-def _write_words(content: Bytes, begins: Indices, ends: Indices) -> tuple[Bytes, Indices]:
-    """Return the words of all texts between zeros, eight zeros at the end, and the offset of each text."""
+def _write_tokens(
+    content: Bytes, begins: Indices, ends: Indices, normalization: Normalization
+) -> tuple[Bytes, Indices]:
+    """Return the tokens of all texts between zeros, at least eight zeros at the end, and the offset of each text."""
     pieces = [content[begin:end].tobytes() for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
     joined, edges = _join(pieces)
+    offsets, points, _ = decode_non_ascii(joined)
+    kinds = character_classes()[points] if len(points) else np.zeros(0, np.uint8)
+    # Code, marks, and tokens of one non-ASCII character are rare: the regular expression finds the tokens there.
+    special = np.unique(np.searchsorted(edges, offsets[(kinds == MARK) | (kinds == SINGLE)], side="right") - 1)
+    by_pattern = np.arange(len(pieces)) if normalization == "code" else special
+    if not len(by_pattern):
+        return _separate_symbols(_write_plain(joined), edges, np.zeros(len(joined), bool))
+    for row in by_pattern.tolist():
+        text = pieces[row].decode("utf-8", "surrogatepass")
+        folded = text if normalization == "code" else fold(text)
+        pieces[row] = "\0".join(tokenize_folded(folded, normalization)).encode("utf-8", "surrogatepass")
+    joined, edges = _join(pieces)
+    is_done = np.zeros(len(joined), bool)
+    for row in by_pattern.tolist():
+        is_done[edges[row] : edges[row] + len(pieces[row])] = True
+    return _separate_symbols(np.where(is_done, joined, _write_plain(np.where(is_done, 0, joined))), edges, is_done)
+
+
+def _write_plain(joined: Bytes) -> Bytes:
+    """Return prose without marks and tokens of one non-ASCII character: folded words, symbols, zeros between."""
     offsets, points, widths = decode_non_ascii(joined)
     kinds = character_classes()[points] if len(points) else np.zeros(0, np.uint8)
-    special = (kinds >= MARK) & (kinds <= UNSPACED_MARK)
-    if special.any():
-        # Marks and unspaced scripts are rare: tokenize the texts that contain them with the regular expression.
-        for row in np.unique(np.searchsorted(edges, offsets[special], side="right") - 1).tolist():
-            pieces[row] = "\0".join(tokenize_normalized(pieces[row].decode("utf-8", "surrogatepass"))).encode()
-        joined, edges = _join(pieces)
-        offsets, points, widths = decode_non_ascii(joined)
-        kinds = character_classes()[points]
-        # The special characters that the tokenizer left are parts of words.
-        kinds[(kinds >= MARK) & (kinds <= UNSPACED_MARK)] = LETTER
     low = _LOW[joined]
-    _fill(low, offsets[kinds == OTHER], widths[kinds == OTHER], 0)
     curly = offsets[kinds == APOSTROPHE]
+    _fill(low, offsets[kinds == OTHER], widths[kinds == OTHER], 0)
+    _fill(low, curly, widths[kinds == APOSTROPHE], 0)
     quotes = np.concatenate((np.flatnonzero(joined == _QUOTE), curly))
     sizes = np.concatenate((np.ones(len(quotes) - len(curly), np.int64), np.full(len(curly), len(_CURLY_QUOTE))))
-    # An apostrophe is part of a word only between two letters. Mark all of them alike before looking at neighbors.
-    _fill(low, quotes, sizes, _QUOTE)
-    neighbors = np.stack([low[quotes - 1], low[quotes + sizes]])
-    between = ((neighbors != 0) & (neighbors != _QUOTE)).all(0)
-    _fill(low, quotes[~between], sizes[~between], 0)
+    hyphens = np.flatnonzero(joined == _HYPHEN)
+    # Look at the neighbors of all of them before any becomes part of a word.
+    is_letter = _IS_WORD_BYTE[low]
+    joins = is_letter[quotes - 1] & is_letter[quotes + sizes]
+    low[hyphens[is_letter[hyphens - 1] & is_letter[hyphens + 1]]] = 0
+    low[quotes[joins & (sizes == 1)]] = _QUOTE
     for offset, byte in enumerate(_CURLY_QUOTE):
-        low[quotes[between & (sizes > 1)] + offset] = byte
-    return low, edges
+        low[quotes[joins & (sizes > 1)] + offset] = byte
+    return low
+
+
+def _separate_symbols(low: Bytes, edges: Indices, is_done: NDArray[np.bool_]) -> tuple[Bytes, Indices]:
+    """Put a zero before and after each ASCII symbol, but for bytes that are done."""
+    is_symbol = _IS_SYMBOL[low] & ~is_done
+    places = np.arange(len(low)) + 2 * np.cumsum(is_symbol) - is_symbol
+    separated = np.zeros(len(low) + 2 * np.count_nonzero(is_symbol), np.uint8)
+    separated[places] = low
+    return separated, places[edges]
 
 
 def _join(pieces: list[bytes]) -> tuple[Bytes, Indices]:

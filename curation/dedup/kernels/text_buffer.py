@@ -1,8 +1,8 @@
 """Concatenate texts into one byte array, the input format of the kernels.
 
-ASCII texts, and texts whose other characters casefolding leaves unchanged, keep their bytes: an Arrow column of such
-texts is not even copied, since the kernels fold ASCII themselves. Any other text is folded here
-(`curation.text.casefold_nfc`) before it is encoded as UTF-8.
+Prose in ASCII, and prose whose other characters folding leaves unchanged, keeps its bytes: an Arrow column of such
+texts is not even copied, since the kernels fold ASCII themselves. Any other text, and all code, is folded here
+(`curation.text.fold`) before it is encoded as UTF-8.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dedup.kernels.types import Bytes, Indices
-from curation.text import casefold_invariant_codepoints, casefold_nfc
+from curation.text import Normalization, fold, fold_invariant_codepoints
 
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
-"""Strings, or an Arrow column of them; a null is a text without words."""
+"""Strings, or an Arrow column of them; a null is a text without tokens."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,18 @@ class TextBuffer:
         return TextBuffer(np.concatenate((self.content, texts.content)), starts, stops)
 
 
-def to_text_buffer(*columns: Texts) -> TextBuffer:
-    """Concatenate all texts of these columns in order.
+def to_text_buffer(*columns: Texts, normalization: Normalization = "text") -> TextBuffer:
+    """Concatenate all texts of these columns in order, folded.
 
     A lone surrogate is kept as three bytes that are not a letter.
     """
     builder = _BufferBuilder()
     for column in columns:
+        if normalization == "code":
+            texts = column.to_pylist() if isinstance(column, pa.Array | pa.ChunkedArray) else column
+            encoded = [_fold_and_encode(text or "", normalization) for text in texts]
+            builder.append_texts(*builder.append_bytes(encoded))
+            continue
         if isinstance(column, pa.ChunkedArray):
             chunks = column.chunks
         elif isinstance(column, pa.Array):
@@ -145,11 +150,11 @@ def decode_non_ascii(content: Bytes) -> tuple[Indices, Indices, Indices]:
 
 
 def _rows_to_fold(content: Bytes, starts: Indices) -> Indices:
-    """Return the rows of the texts with a non-ASCII character that casefolding or normalization may change."""
+    """Return the rows of the texts with a non-ASCII character that folding may change."""
     offsets, points, _ = decode_non_ascii(content)
-    changing = offsets[~casefold_invariant_codepoints()[points]] if len(offsets) else _NO_INDICES
+    changing = offsets[~fold_invariant_codepoints()[points]] if len(offsets) else _NO_INDICES
     return np.unique(np.searchsorted(starts, changing, side="right") - 1)
 
 
-def _fold_and_encode(text: str) -> bytes:
-    return casefold_nfc(text).encode("utf-8", "surrogatepass")
+def _fold_and_encode(text: str, normalization: Normalization = "text") -> bytes:
+    return fold(text, normalization).encode("utf-8", "surrogatepass")

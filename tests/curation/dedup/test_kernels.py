@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import unicodedata
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +30,17 @@ from curation.dedup.kernels.dispatch import (
 )
 from curation.dedup.kernels.numba_kernels import jit, load_u64, trailing_zeros
 from curation.dedup.kernels.text_buffer import TextBuffer, to_text_buffer
-from curation.text import casefold_nfc, character_classes, shingles, words
+from curation.dedup.kernels.types import Shingling
+from curation.text import (
+    NEW_LINE,
+    Normalization,
+    ShingleUnit,
+    character_classes,
+    comparison_tokens,
+    fold,
+    shingles,
+    tokenize_folded,
+)
 from tests.support.paths import ROOT
 
 
@@ -43,7 +52,7 @@ def _texts_of(buffer: TextBuffer) -> list[str]:
 
 
 TEXTS = ["Plain ASCII stays", "", "STRASSE and Straße", "cafe\u0301", "日本", "another PLAIN one"]
-FOLDED = ["Plain ASCII stays", "", casefold_nfc("STRASSE and Straße"), "café", "日本", "another PLAIN one"]
+FOLDED = ["Plain ASCII stays", "", fold("STRASSE and Straße"), "café", "日本", "another PLAIN one"]
 
 
 @pytest.mark.parametrize(
@@ -97,49 +106,71 @@ KERNELS = pytest.mark.parametrize("kernel", [numba_kernel(), numpy_kernel()], id
 
 TRICKY = st.text(
     st.one_of(
-        st.sampled_from("aZ09_'’ -.\n\t\0é中ไ\u0e31\u0301\u093f\u0345İßſ\ud800\U0001f600\U0001d7d8\U00020000ﬁΣς"),
+        st.sampled_from(
+            "aZ09_'’ -.\n\t\0é中ไ\u0e31\u0301\u093f\u0345İßſ\ud800\U0001f600\U0001d7d8\U00020000ﬁΣς+#$<²½Ａ，－\u200d\u00ad\ufe0f\ufdd0"
+        ),
         st.characters(exclude_categories=()),
     ),
     max_size=60,
 )
 
 
-def _kernel_words(text: str) -> list[str]:
-    buffer = to_text_buffer([text])
+NORMALIZATIONS = pytest.mark.parametrize("normalization", ["text", "code"])
+
+
+def _kernel_tokens(text: str, normalization: Normalization = "text") -> list[str]:
+    buffer = to_text_buffer([text], normalization=normalization)
     low = np.full(2 * len(buffer.content) + 32, 7, np.uint8)
-    size = numba_kernels.write_words(buffer.content, 0, len(buffer.content), character_classes(), low)
-    return [word.decode("utf-8", "surrogatepass") for word in bytes(low[:size]).split(b"\0") if word]
+    tables = numba_kernels.token_tables(normalization)
+    size = numba_kernels.write_tokens(buffer.content, 0, len(buffer.content), tables, low)
+    assert not low[size : size + 16].any()
+    separated = b"".join(b"\0%c\0" % tables[2][byte] if 0 < byte < 32 else b"%c" % byte for byte in low[:size])
+    return [token.decode("utf-8", "surrogatepass") for token in separated.split(b"\0") if token]
 
 
 @pytest.mark.slow
-@given(TRICKY)
-@example("it's 'quoted' a''b '' x' 'y ' a'")
-@example("l’été d'’a a’\u0301b q\u0301'a")
-@example("ไทย aไb a\u0e31b \u0e31 中'中 a中")
+@NORMALIZATIONS
+@given(text=TRICKY)
+@example(text="it's 'quoted' a''b '' x' 'y ' a'")
+@example(text="l’été d'’a a’\u0301b q\u0301'a")
+@example(text="ไทย aไb a\u0e31b \u0e31 中'中 a中 ที่-a ก\u0301a")
+@example(text="a-b -a a- 5-3 --a q\u0301-a a-\u0301b -\u0301 a'-b c++ #\u20e3 +\u0301a")
+@example(text="aaaaaaa-bbbbbbb'ccccccc aaaaaaaaaaaaaaaa+bbbbbbbbbbbbbb")
 @settings(max_examples=600, deadline=None, derandomize=True)
-def test_the_kernel_finds_the_same_words_as_the_regular_expression(text: str) -> None:
-    assert _kernel_words(text) == words(text)
+def test_the_kernel_finds_the_same_tokens_as_the_regular_expression(text: str, normalization: Normalization) -> None:
+    assert _kernel_tokens(text, normalization) == comparison_tokens(text, normalization)
 
 
 @pytest.mark.slow
-def test_the_kernel_classifies_every_character_like_the_regular_expression() -> None:
+@NORMALIZATIONS
+def test_the_kernel_classifies_every_character_like_the_regular_expression(normalization: Normalization) -> None:
     everything = [chr(code) for code in range(0x110000)]
     for start in range(0, 0x110000, 0x1000):
         for template in ("a{}b", "{}"):
             text = " . ".join(template.format(character) for character in everything[start : start + 0x1000])
-            assert _kernel_words(text) == words(text), hex(start)
+            assert _kernel_tokens(text, normalization) == comparison_tokens(text, normalization), hex(start)
 
 
 @pytest.mark.slow
-@given(st.lists(TRICKY, max_size=5), st.integers(1, 6))
+@given(TRICKY)
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_only_equal_shingles_have_equal_hashes(texts: list[str], length: int) -> None:
-    for unit in ("words", "characters"):
-        buffer = to_text_buffer(texts)
-        hashes, starts = numba_kernels.shingle_hashes(
-            buffer.content, buffer.starts, buffer.stops, unit == "words", length, character_classes()
-        )
-        expected = [shingles(text, length, unit) for text in texts]
+def test_the_faster_pattern_for_ascii_finds_the_same_tokens(text: str) -> None:
+    folded = fold(text).encode("ascii", "ignore").decode()
+    assert tokenize_folded(folded) == tokenize_folded(folded + " é")[:-1]
+
+
+UNITS: tuple[ShingleUnit, ...] = ("words", "characters")
+
+
+@NORMALIZATIONS
+@given(texts=st.lists(TRICKY, max_size=5), length=st.integers(1, 6))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_only_equal_shingles_have_equal_hashes(texts: list[str], length: int, normalization: Normalization) -> None:
+    for unit in UNITS:
+        buffer = to_text_buffer(texts, normalization=normalization)
+        shingling = Shingling(by_word=unit == "words", length=length, normalization=normalization)
+        hashes, starts = numba_kernels.shingle_hashes(buffer.content, buffer.starts, buffer.stops, shingling)
+        expected = [shingles(text, length, unit, normalization) for text in texts]
         assert np.diff(starts).tolist() == [len(text_shingles) for text_shingles in expected]
         all_shingles = [shingle for text_shingles in expected for shingle in text_shingles]
         # Texts shorter than a shingle are one: the same characters can be a whole text and a shingle of another length.
@@ -154,44 +185,46 @@ def test_hashes_do_not_depend_on_the_position_of_a_text_in_the_buffer() -> None:
     buffer = to_text_buffer(["before don't", "'tis the word’s end'", "after"])
     alone = to_text_buffer(["'tis the word’s end'"])
     for by_word in (True, False):
-        in_buffer, _ = numba_kernels.shingle_hashes(
-            buffer.content, buffer.starts[1:2], buffer.stops[1:2], by_word, 2, character_classes()
-        )
-        alone_hashes, _ = numba_kernels.shingle_hashes(
-            alone.content, alone.starts, alone.stops, by_word, 2, character_classes()
-        )
+        shingling = Shingling(by_word=by_word, length=2)
+        in_buffer, _ = numba_kernels.shingle_hashes(buffer.content, buffer.starts[1:2], buffer.stops[1:2], shingling)
+        alone_hashes, _ = numba_kernels.shingle_hashes(alone.content, alone.starts, alone.stops, shingling)
         assert in_buffer.tolist() == alone_hashes.tolist()
 
 
-def test_character_classes_distinguish_letters_marks_and_unspaced_scripts() -> None:
-    classes = character_classes()
-    kinds = [int(classes[ord(character)]) for character in "aé_7 .'’\u0301中ไ\u0e31"]
-    assert kinds == [1, 1, 1, 1, 0, 0, 5, 5, 2, 3, 3, 4]
-    assert unicodedata.category("\u0e31") == "Mn"
+def test_character_classes_distinguish_letters_marks_symbols_and_unspaced_scripts() -> None:
+    assert [int(character_classes()[ord(one)]) for one in "aé_7 .'’\u0301中ไ\u0e31+€-"] == [
+        *(1, 1, 1, 1, 0, 0, 4, 4, 2, 3, 3, 2, 3, 3, 5),
+    ]
+    assert [int(character_classes("code")[ord(one)]) for one in f"aé_7 .'’\u0301中ไ\u0e31+€-{NEW_LINE}"] == [
+        *(1, 1, 1, 1, 0, 3, 3, 3, 2, 3, 3, 2, 3, 3, 3, 3),
+    ]
 
 
-def _assert_same_hashes(texts: list[str], by_word: bool, length: int) -> None:
-    buffer = to_text_buffer(texts)
-    arguments = (buffer.content, buffer.starts, buffer.stops, by_word, length)
+def _assert_same_hashes(texts: list[str], shingling: Shingling) -> None:
+    buffer = to_text_buffer(texts, normalization=shingling.normalization)
+    arguments = (buffer.content, buffer.starts, buffer.stops, shingling)
     hashes, starts = numpy_kernels.shingle_hashes(*arguments)
-    numba_hashes, numba_starts = numba_kernels.shingle_hashes(*arguments, character_classes())
+    numba_hashes, numba_starts = numba_kernels.shingle_hashes(*arguments)
     assert starts.tolist() == numba_starts.tolist()
     assert hashes.tolist() == numba_hashes.tolist()
     assert hashes.dtype == numba_hashes.dtype == np.uint64
 
 
 @pytest.mark.slow
-@given(st.lists(TRICKY, max_size=6), st.integers(1, 7), st.booleans())
+@NORMALIZATIONS
+@given(texts=st.lists(TRICKY, max_size=6), length=st.integers(1, 7), by_word=st.booleans())
 @settings(max_examples=400, deadline=None, derandomize=True)
-def test_both_kernels_give_the_same_shingle_hashes(texts: list[str], length: int, by_word: bool) -> None:
-    _assert_same_hashes(texts, by_word, length)
+def test_both_kernels_give_the_same_shingle_hashes(
+    texts: list[str], length: int, by_word: bool, normalization: Normalization
+) -> None:
+    _assert_same_hashes(texts, Shingling(by_word=by_word, length=length, normalization=normalization))
 
 
 @pytest.mark.parametrize("size", [*range(1, 26), 63, 64, 65, 71, 72, 73, 1000, 100_000])
 def test_both_kernels_hash_words_of_every_size_alike(size: int) -> None:
     word = ("abcdefghijklm" * (size // 13 + 1))[:size]
-    _assert_same_hashes([word, f"{word} {word}x 中{word}"], True, 2)
-    _assert_same_hashes([word], False, 5)
+    _assert_same_hashes([word, f"{word} {word}x 中{word} +{word}- {word}"], Shingling(by_word=True, length=2))
+    _assert_same_hashes([word], Shingling(by_word=False, length=5))
 
 
 def _sets(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -200,9 +200,8 @@ TEXTS = [
 
 
 def _shingle_codes(text: str, settings_: MinHashSettings, kernel: HashKernel) -> np.ndarray:
-    folded = to_text_buffer([text])
-    by_word = settings_.shingle_unit == "words"
-    hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, by_word, settings_.shingle_length)
+    folded = to_text_buffer([text], normalization=settings_.normalization)
+    hashes, _ = kernel.shingle_hashes(folded.content, folded.starts, folded.stops, settings_.shingling)
     return (hashes >> np.uint64(32)).astype(np.uint32)
 
 

@@ -32,7 +32,7 @@ def test_vectors_are_in_the_order_of_the_texts() -> None:
 
 
 def test_truncated_texts_are_counted_and_their_end_has_no_influence() -> None:
-    encoder = _load()
+    encoder = _load(long_texts="truncate")
     assert encoder.count_truncated(_TEXTS) == 2
     assert encoder.count_truncated(["word " * 253, "word " * 254, "word " * 255, "日本" * 40, ""]) == 1
     vectors = encoder.encode(_TEXTS)
@@ -40,12 +40,12 @@ def test_truncated_texts_are_counted_and_their_end_has_no_influence() -> None:
 
 
 def test_in_chunks_a_text_is_encoded_in_full() -> None:
-    encoder = _load(long_texts="chunk")
+    encoder = _load()
     assert encoder.count_truncated(_TEXTS) == 0
     vectors = encoder.encode(_TEXTS)
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
     assert 0.7 < vectors[1] @ vectors[3] < 0.9999
-    assert np.allclose(vectors[[0, 2]], _load().encode(_TEXTS)[[0, 2]], atol=1e-5)
+    assert np.allclose(vectors[[0, 2]], _load(long_texts="truncate").encode(_TEXTS)[[0, 2]], atol=1e-5)
 
 
 def test_half_precision_changes_vectors_slightly() -> None:

@@ -41,7 +41,7 @@ def test_each_candidate_is_dropped_by_the_filter_that_it_fails(
     human, held = _first(started.human.train), _first(started.human.heldout)
     copied, leaked = human["text"] + " Indeed.", held["text"] + " Indeed."
     near = _NEW[0].replace(" It was", " Then it was")
-    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper(), leaked, copied, near]).candidates
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", f"{_NEW[1]} \n", leaked, copied, near]).candidates
     decisions = curate(started.context(2, curate=_DUPLICATES), started.human, started.history(), candidates)
     last = {identity: rows[-1] for identity, rows in _decided(decisions).items()}
     duplicates = [
@@ -65,7 +65,7 @@ def test_a_dropped_record_is_not_passed_to_later_filters(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
-    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper()]).candidates
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", f"{_NEW[1]} \n"]).candidates
     decisions = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     for rows in _decided(decisions).values():
         assert [row["filter"] for row in rows] == list(_SETTINGS.filters)[: len(rows)]
@@ -123,7 +123,7 @@ def test_a_curation_killed_after_any_filter_resumes_after_it(
 ) -> None:
     started = start_run("tiny")
     candidates = publish_candidates(
-        started.attempt(1), [*_NEW, "?!", _NEW[1].upper(), _NEW[0].replace(" It was", " Then it was")]
+        started.attempt(1), [*_NEW, "?!", f"{_NEW[1]} \n", _NEW[0].replace(" It was", " Then it was")]
     ).candidates
     whole = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     write = Draft.write_part
@@ -155,7 +155,7 @@ def test_embeddings_of_records_that_a_semantic_filter_read_are_stored_at_half_pr
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
-    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper()]).candidates
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", f"{_NEW[1]} \n"]).candidates
     decisions = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     stored = read_table(started.attempt(2).folder / "embeddings")
     assert stored.schema == embeddings_schema(256)
@@ -171,7 +171,7 @@ def test_what_was_dropped_is_stored_first(
     start_run: Callable[[str], StartedRun], publish_candidates: PublishCandidates
 ) -> None:
     started = start_run("tiny")
-    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", _NEW[1].upper()]).candidates
+    candidates = publish_candidates(started.attempt(1), [*_NEW, "?!", f"{_NEW[1]} \n"]).candidates
     decisions = curate(started.context(2, curate=_SETTINGS), started.human, started.history(), candidates)
     parts = [pq.read_table(path)["kept"].to_pylist() for path in sorted(decisions.folder.glob("*.parquet"))]
     assert all(kept == sorted(kept) for kept in parts)

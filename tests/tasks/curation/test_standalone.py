@@ -31,7 +31,7 @@ def _dropped(folder: Path) -> dict[str, tuple[str, str | None]]:
 
 def test_what_repeats_itself_or_the_others_goes_and_names_who_stays(tmp_path: Path) -> None:
     near = _TEXTS[1].replace(" It was", " Then it was")
-    new = _written(tmp_path / "new.jsonl", [*_TEXTS[:5], _TEXTS[0].upper(), near, _TEXTS[9], "!", 7])
+    new = _written(tmp_path / "new.jsonl", [*_TEXTS[:5], f"{_TEXTS[0]} \n", near, _TEXTS[9], "!", 7])
     old = _written(tmp_path / "old.jsonl", [_TEXTS[8], _TEXTS[9] + " Indeed.", _TEXTS[2]])
     facts = curate_corpus(new, [old], "text", tmp_path / "out", _SETTINGS)
     assert _dropped(tmp_path / "out") == {

@@ -53,7 +53,7 @@ def _filter_and_original(rejected: list[dict[str, object]]) -> dict[object, tupl
 
 def test_the_earliest_of_several_duplicates_is_kept(tmp_path: Path) -> None:
     texts = human_texts(40)
-    duplicates = [texts[3].upper(), texts[3], texts[5].replace(" It was", " Then it was")]
+    duplicates = [f"{texts[3]} \n", texts[3], texts[5].replace(" It was", " Then it was")]
     kept, rejected = _kept_and_rejected(_find_duplicates(tmp_path, [], texts + duplicates, DedupSettings()))
     assert sorted(kept) == sorted(texts)
     assert _filter_and_original(rejected) == {

@@ -61,7 +61,7 @@ def test_a_record_has_its_source(tmp_path: Path) -> None:
 def test_duplicate_documents_are_rejected_with_the_record_that_is_kept(tmp_path: Path) -> None:
     texts = human_texts(100)
     near = texts[7].replace(" It was", " Then it was")
-    source = _write_jsonl(tmp_path / "a.jsonl", [*texts, texts[3].upper(), near, "", "?!"])
+    source = _write_jsonl(tmp_path / "a.jsonl", [*texts, f"{texts[3]} \n", near, "", "?!"])
     snapshot = ingest(tmp_path / "store", "letters", [source], IngestSettings())
     rejected = {row["row_number"]: row for row in read_table(snapshot["rejected_documents"].folder).to_pylist()}
     assert set(rejected) == {100, 101, 102, 103}
