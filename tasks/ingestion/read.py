@@ -249,7 +249,9 @@ def _append_text(content: HumanContent, document: Document, texts: list[HumanTex
     # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     encoded = content.text.encode("utf-8", "replace")
     texts.append(
-        HumanText(document, encoded, _hash(encoded), exact_key(normalize(content.text)), content.conversation, content.check)
+        HumanText(
+            document, encoded, _hash(encoded), exact_key(normalize(content.text)), content.conversation, content.check
+        )
     )
     return True
 

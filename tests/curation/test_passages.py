@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from curation.passages import split_passages
 
 _DOCUMENTS = {
-    "English": "The old man mended watches for forty years. His son did not want to learn it! Who will do it now? Nobody.",
+    "English": "The old man mended watches for forty years. His son did not want to learn it! Who will do it now? I do not know.",
     "Chinese": "昨天傍晚我们沿着河边走了很久。天气很冷，但是大家都很高兴！你也想来吗？我们下个星期再去一次。",
     "Japanese": "昨日の夕方、私たちは川沿いを長い間歩きました。寒かったですが、みんな楽しそうでした！また行きますか？",
     "Korean": "어제 저녁 우리는 강가를 오랫동안 걸었습니다. 날씨는 추웠지만 모두 즐거워했습니다! 또 갈까요?",
@@ -100,7 +100,7 @@ def test_a_sentence_that_does_not_fit_is_cut_between_words() -> None:
     assert max(map(len, found.texts)) <= 50
 
 
-def test_a_document_shorter_than_a_passage_is_told() -> None:
+def test_a_document_shorter_than_a_passage_is_reported() -> None:
     assert split_passages("Too short.", 20, 30) == type(found := split_passages("", 1, 30))(texts=[], rest="Too short.")
     assert (found.texts, found.rest) == ([], "")
     assert split_passages("   \n\n ", 1, 5).texts == []

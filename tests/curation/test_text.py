@@ -193,7 +193,7 @@ def test_programs_that_differ_have_different_tokens(text: str, other: str) -> No
 
 @given(st.lists(st.sampled_from(["a", " a", "  a", "\ta", "", " "]), max_size=8))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_every_line_of_code_but_the_first_is_told_by_its_structure(lines: list[str]) -> None:
+def test_every_line_of_code_but_the_first_is_preceded_by_its_structure(lines: list[str]) -> None:
     tokens = comparison_tokens("\n".join(lines), "code")
     filled = [line for line in lines if line.strip()]
     assert tokens.count("a") == len(filled)

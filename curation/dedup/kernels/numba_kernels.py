@@ -280,12 +280,21 @@ def _finish_shingle(total: np.uint64) -> np.uint64:
 
 
 @jit
-def _word_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, power: np.uint64, out: Hashes) -> int:
+def _base_to_the(exponent: int) -> np.uint64:
+    power = _U64(1)
+    for _ in range(exponent):
+        power *= _BASE
+    return power
+
+
+@jit
+def _word_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, out: Hashes) -> int:
     """Write the hash of every run of `len(window)` tokens; return the number of hashes written.
 
-    `window` is scratch space for the hashes of the last tokens, `power` is _BASE to the power of its length.
+    `window` is scratch space for the hashes of the last tokens.
     """
     length = len(window)
+    power = _base_to_the(length)
     tokens, slot, total = 0, 0, _U64(0)
     i: _Index = 0
     while i < size:
@@ -312,9 +321,10 @@ def _word_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, power:
 
 
 @jit
-def _character_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, power: np.uint64, out: Hashes) -> int:
+def _character_shingles(low: Bytes, size: int, symbols: Bytes, window: Hashes, out: Hashes) -> int:
     """As `_word_shingles`, over characters: tokens are joined by one space."""
     length = len(window)
+    power = _base_to_the(length)
     characters, slot, i, total = 0, 0, 0, _U64(0)
     is_token_open, is_space_due = False, False
     while i < size:
@@ -377,16 +387,13 @@ def _shingle_hashes(
     out, starts = np.empty(capacity, np.uint64), np.zeros(len(begins) + 1, np.int64)
     # A zero may follow each character.
     low, window = np.empty(2 * longest + 32, np.uint8), np.empty(length, np.uint64)
-    power = _U64(1)
-    for _ in range(length):
-        power *= _BASE
     for i in range(len(begins)):
         size = write_tokens(content, begins[i], ends[i], tables, low)
         target = out[starts[i] :]
         if by_word:
-            starts[i + 1] = starts[i] + _word_shingles(low, size, tables[2], window, power, target)
+            starts[i + 1] = starts[i] + _word_shingles(low, size, tables[2], window, target)
         else:
-            starts[i + 1] = starts[i] + _character_shingles(low, size, tables[2], window, power, target)
+            starts[i + 1] = starts[i] + _character_shingles(low, size, tables[2], window, target)
     return out[: starts[-1]], starts
 
 
