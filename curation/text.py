@@ -4,7 +4,7 @@ Three questions have three answers:
 
 - Are two texts exact duplicates? If `normalize` gives the same string. Case, symbols, indentation and line breaks count.
 - Are two texts near-duplicates, or contaminated? That is decided on `comparison_tokens`: words and symbols, folded as
-  `Normalization` says. The compiled kernels derive the same tokens from `character_classes`.
+  `Normalization` defines. The compiled kernels derive the same tokens from `character_classes`.
 - How many words, and which? `words` counts and compares vocabularies. In scripts without spaces, ICU's dictionaries
   segment; results there depend on ICU's version, so nothing that is stored for comparison is made of `words`.
 """

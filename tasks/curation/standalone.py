@@ -226,7 +226,7 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
 
 def _count_truncated(records: RecordSet, settings: CurateSettings) -> int:
     """Return the number of texts of which filters compared only the beginning, since the encoder reads no more."""
-    if not settings.needs_embeddings:
+    if not any("embeddings" in each.needs for each in settings.build_filters()):
         return 0
     return load_encoder(settings.encoder, settings.embedding).count_truncated(records.text_list)
 

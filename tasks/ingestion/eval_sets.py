@@ -116,7 +116,7 @@ def _eval_set_rows(documents: Sequence[Document], settings: EvalSetSettings) -> 
     for document in documents:
         origin = {"source": document.source, "row_number": document.row_number}
         texts, reasons = _texts_of(document, settings)
-        rows.rejected += [{"filter": "read", "reason": reason, **origin} for reason in reasons]
+        rows.rejected.extend({"filter": "read", "reason": reason, **origin} for reason in reasons)
         for text in texts:
             record_id = human_id(text)
             if record_id in record_ids:
