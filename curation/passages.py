@@ -32,9 +32,9 @@ class Passages:
 def split_passages(document: str, shortest: int, longest: int) -> Passages:
     """Cut a document into passages of `shortest` to `longest` characters, 1 <= `shortest` <= `longest`.
 
-    A passage ends with the first paragraph from `shortest` characters on. If that is more than `longest`, it ends with the
-    last sentence that fits, or else line, or else where a line may break, or else between any two characters. Line breaks
-    and indentation are kept.
+    A passage ends with the first paragraph from `shortest` characters on. If that is more than `longest`, it ends with
+    the last sentence that fits, or else line, or else where a line may break, or else between any two characters. Line
+    breaks and indentation are kept.
     """
     ends = _Ends(document, shortest, longest)
     texts: list[str] = []

@@ -33,7 +33,8 @@ def _check_passage_length(length: tuple[int, int]) -> tuple[int, int]:
     shortest, longest = length
     if not 1 <= shortest <= longest:
         raise HeirloomError(
-            f"`passage_length_chars` is [{shortest}, {longest}]. Use a minimum of at least 1 and a maximum that is not less."
+            f"`passage_length_chars` is [{shortest}, {longest}]. Use a minimum of at least 1 and a maximum that is "
+            "not less."
         )
     return length
 

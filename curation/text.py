@@ -2,7 +2,8 @@
 
 Three questions have three answers:
 
-- Are two texts exact duplicates? If `normalize` gives the same string. Case, symbols, indentation and line breaks count.
+- Are two texts exact duplicates? If `normalize` gives the same string. Case, symbols, indentation and line breaks
+  count.
 - Are two texts near-duplicates, or contaminated? That is decided on `comparison_tokens`: words and symbols, folded as
   `Normalization` defines. The compiled kernels derive the same tokens from `character_classes`.
 - How many words, and which? `words` counts and compares vocabularies. In scripts without spaces, ICU's dictionaries
@@ -47,7 +48,7 @@ _INVISIBLE = (
 )
 _EMOJI_TAGS = range(0xE0020, 0xE0080)
 _TABULATED = 0x33480
-"""Code points below this are looked up in Python's tables; beyond, there are only private and unassigned ones, and tags."""
+"""Code points below this are looked up in Python's tables; beyond are only private and unassigned ones, and tags."""
 
 OTHER, LETTER, MARK, SINGLE, APOSTROPHE, HYPHEN = range(6)
 
@@ -205,7 +206,7 @@ def fold(text: str, normalization: Normalization = "text") -> str:
 
 
 def _mark_lines(code: str) -> str:
-    """Join the lines that are not empty by NEW_LINE, INDENT, or one DEDENT per level: widths do not count, levels do."""
+    """Join the lines that are not empty by NEW_LINE, INDENT, or one DEDENT per level; widths do not count."""
     marked: list[str] = []
     levels: list[int] = []
     for line in code.expandtabs().splitlines():
@@ -259,8 +260,8 @@ def shingles(text: str, length: int, unit: ShingleUnit = "words", normalization:
 def fold_invariant_codepoints() -> NDArray[np.bool_]:
     """Return whether folding prose never changes the tokens by a non-ASCII code point, shape (0x110000,).
 
-    Conservative: False for all marks, parts of Hangul syllables, and code points from U+2A6E0 on. Full-width punctuation
-    is True although it folds to ASCII, since both only separate.
+    Conservative: False for all marks, parts of Hangul syllables, and code points from U+2A6E0 on. Full-width
+    punctuation is True although it folds to ASCII, since both only separate.
     """
     invariant = np.zeros(0x110000, bool)
     classes = character_classes()

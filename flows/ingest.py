@@ -30,7 +30,7 @@ def rejection_reasons(site: Site, name: str) -> dict[str, int]:
 
 
 def long_texts(site: Site, name: str) -> tuple[int, int]:
-    """Return the number of records of the newest snapshot that are longer than `LONG_TEXT_CHARS`, and the longest length."""
+    """Return the number of records of the newest snapshot longer than `LONG_TEXT_CHARS`, and the maximum length."""
     store = site.synced().store
     folder = human_folder(store, name, newest_snapshot(store, name))
     facts = [read_manifest(folder / split)["facts"] for split in SPLITS]

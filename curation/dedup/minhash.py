@@ -1,9 +1,9 @@
 """Find near-duplicates by MinHash and LSH, verified by the exact Jaccard similarity of shingle sets.
 
 A text is folded and cut into tokens: words and symbols, one per character in scripts without spaces (`curation.text`).
-Its shingles are runs of tokens or characters; a text with fewer units is one shingle. Bands and rows are chosen for recall.
-Precision comes from verification: no pair is a duplicate by its estimate alone. A text is dropped only in favor of a
-text that it was compared with and that is itself kept; reference texts come before the texts, earlier texts before
+Its shingles are runs of tokens or characters; a text with fewer units is one shingle. Bands and rows are chosen for
+recall. Precision comes from verification: no pair is a duplicate by its estimate alone. A text is dropped only in favor
+of a text that it was compared with and that is itself kept; reference texts come before the texts, earlier texts before
 later ones. Texts without a token have no shingles and are never near-duplicates.
 
 **Signature format 2.** A shingle hash has 64 bits (see `curation.dedup.kernels.numba_kernels`). Signatures hash its
@@ -57,8 +57,8 @@ class MinHashSettings(Settings):
     )
     normalization: Normalization = Field(
         "text",
-        description="what counts when texts are compared: text (words without case, and symbols such as + - $ and emoji; no "
-        "punctuation) or code (also case, punctuation, line breaks and levels of indentation)",
+        description="what counts when texts are compared: text (words without case, and symbols such as + - $ and "
+        "emoji; no punctuation) or code (also case, punctuation, line breaks and levels of indentation)",
     )
     shingle_unit: ShingleUnit = Field("words", description="unit of a shingle: words (and symbols) or characters")
     shingle_length: int = Field(

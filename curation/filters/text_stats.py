@@ -1,7 +1,7 @@
 """Statistics of texts over Arrow columns: words, lines, paragraphs, and how they repeat.
 
-Words are separated by white space. In scripts written without spaces they are segmented by ICU, and do not count for word
-lengths. Every statistic has one number per text; NaN where it is undefined.
+Words are separated by white space. In scripts written without spaces they are segmented by ICU, and do not count for
+word lengths. Every statistic has one number per text; NaN where it is undefined.
 """
 
 from functools import cached_property

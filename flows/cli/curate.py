@@ -91,8 +91,8 @@ def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
         )
     if truncated := facts.get("truncated"):
         console.print(
-            f"[yellow]warning[/] {truncated:,} texts are longer than the encoder reads, and their vectors represent only "
-            "their beginnings. Set curate.embedding.long_texts = 'chunk' to embed all of each text.",
+            f"[yellow]warning[/] {truncated:,} texts are longer than the encoder reads, and their vectors represent "
+            "only their beginnings. Set curate.embedding.long_texts = 'chunk' to embed all of each text.",
             soft_wrap=True,
         )
     for alert in facts["filter_rate_alerts"]:

@@ -58,8 +58,8 @@ def ingest(
     num_long, longest = long_texts(chosen_site, name)
     if num_long and chosen.passage_length_chars is None:
         console.print(
-            f"  {num_long:>12,} records longer than {LONG_TEXT_CHARS:,} characters (longest: {longest:,}). A model may read "
-            "only their beginning; split documents with --set passage_length_chars=[80,2000]",
+            f"  {num_long:>12,} records longer than {LONG_TEXT_CHARS:,} characters (longest: {longest:,}). A model may "
+            "read only their beginning; split documents with --set passage_length_chars=[80,2000]",
             markup=False,
             soft_wrap=True,
         )

@@ -88,8 +88,8 @@ def token_tables(normalization: Normalization) -> TokenTables:
     """Return the tables that define the tokens.
 
     Returns:
-        The class of each code point, shape (0x110000,); what stands in `low` for each ASCII byte, shape (128,): its folded
-        byte in words, the number of a symbol, or 0; and the byte of each number, shape (32,).
+        The class of each code point, shape (0x110000,); what stands in `low` for each ASCII byte, shape (128,): its
+        folded byte in words, the number of a symbol, or 0; and the byte of each number, shape (32,).
     """
     classes = text.character_classes(normalization)
     codes, symbols = np.zeros(128, np.uint8), np.zeros(_FIRST_WORD_BYTE, np.uint8)

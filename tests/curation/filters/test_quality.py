@@ -25,6 +25,8 @@ _ENDINGS = (
     "It rained for nine days, then everything was green.",
     "Of those who left, only two wrote to us again.",
 )
+from tests.support.scripts import HUMAN_TEXTS
+
 _PAGE = "\n".join(f"{text} {ending}" for text, ending in zip(human_texts(6), _ENDINGS, strict=True))
 _DOCUMENTS = QualitySettings(preset="documents")
 
@@ -105,6 +107,17 @@ def test_short_answers_pass_the_short_preset(text: str) -> None:
     assert quality_filter([text], QualitySettings()).reason.to_pylist() == [""]
 
 
+@pytest.mark.parametrize("script", HUMAN_TEXTS)
+def test_human_sentences_of_every_script_pass_the_short_preset(script: str) -> None:
+    assert quality_filter([HUMAN_TEXTS[script]], QualitySettings()).reason.to_pylist() == [""]
+
+
+@pytest.mark.parametrize("script", ["Thai", "Lao", "Khmer", "Burmese", "Tibetan", "Chinese", "Japanese"])
+def test_repetition_is_found_in_scripts_without_spaces(script: str) -> None:
+    repeated = quality_filter([HUMAN_TEXTS[script][:24] * 12], QualitySettings())
+    assert "gram" in repeated.reason.to_pylist()[0]
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -166,7 +179,9 @@ def _measured(measure: str, *texts: str) -> list[float]:
     [
         ("words", "  one two\n three ", 3),
         ("words", "", 0),
-        ("words", "今天 good", 3),
+        ("words", "今天 good", 2),
+        ("words", "བོད་ཡིག་ཡིན།", 4),
+        ("words", "ខ្ញុំចូលចិត្តសៀវភៅ", 3),
         ("mean_word_length", "a bbb cc", 2),
         ("mean_word_length", "今天天气 four", 4),
         ("alphabetic_word_fraction", "one 2 3 x4", 0.5),

@@ -40,10 +40,10 @@ def test_the_prefix_of_a_short_record_is_the_whole_record() -> None:
     assert {spec.human_row: spec.text for spec in specs}[1] == "A quiet garden"
 
 
-def test_a_prefix_in_a_script_without_spaces_is_its_first_characters() -> None:
+def test_a_prefix_in_a_script_without_spaces_is_its_first_words() -> None:
     records = ["雨が降っている。窓の外は暗い。", "天气很好，我们走吧。"]
     specs = _plan(PromptSettings(template_name="prefix", prefix_words=4), records, seed=0)
-    assert {spec.human_row: spec.text for spec in specs} == {0: "雨が降っ", 1: "天气很好"}
+    assert {spec.human_row: spec.text for spec in specs} == {0: "雨が降って", 1: "天气很好，我们走"}
 
 
 @given(st.integers(1, 40), st.floats(0.05, 4), st.integers(0, 20))
@@ -186,9 +186,9 @@ def test_evolve_uses_survivors_and_records_before_there_are_any() -> None:
     assert prompt_settings.needs_survivors
 
 
-def test_prefix_words_count_characters_in_a_script_without_spaces() -> None:
+def test_prefix_words_are_segmented_in_a_script_without_spaces() -> None:
     (specs,) = _plan(PromptSettings(template_name="prefix", prefix_words=3), ["今日は良い天気です"], 0)
-    assert specs.text == "今日は"
+    assert specs.text == "今日は良い"
 
 
 def numbered(records: list[str], count: int, seed: int) -> list[tuple[str, dict[str, str]]]:
