@@ -67,7 +67,7 @@ class PromptSettings(Settings):
         1, ge=1, description="completions of each prompt, each with its own seed; the filter best_of keeps one of them"
     )
     prefix_words: int = Field(
-        4, ge=1, description="words of a record in a prefix or {opening}; characters in scripts without spaces"
+        4, ge=1, description="words of a record in a prefix or {opening}"
     )
     prompts_per_human_record: float = Field(
         1.0,

@@ -16,6 +16,7 @@ from curation.filters.quality import _BLOCK_CHARACTERS, _RULES, Bounds, QualityS
 from curation.filters.repetition import NgramRepetition
 from curation.filters.text_stats import TextStats
 from tests.conftest import human_texts
+from tests.support.scripts import HUMAN_TEXTS
 
 _ENDINGS = (
     "That was all they had to say of it.",
@@ -25,7 +26,6 @@ _ENDINGS = (
     "It rained for nine days, then everything was green.",
     "Of those who left, only two wrote to us again.",
 )
-from tests.support.scripts import HUMAN_TEXTS
 
 _PAGE = "\n".join(f"{text} {ending}" for text, ending in zip(human_texts(6), _ENDINGS, strict=True))
 _DOCUMENTS = QualitySettings(preset="documents")
