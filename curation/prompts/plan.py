@@ -66,9 +66,7 @@ class PromptSettings(Settings):
     completions_per_prompt: int = Field(
         1, ge=1, description="completions of each prompt, each with its own seed; the filter best_of keeps one of them"
     )
-    prefix_words: int = Field(
-        4, ge=1, description="words of a record in a prefix or {opening}"
-    )
+    prefix_words: int = Field(4, ge=1, description="words of a record in a prefix or {opening}")
     prompts_per_human_record: float = Field(
         1.0,
         gt=0,

@@ -89,7 +89,7 @@ def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
             f"[yellow]warning[/] {name} dropped {dropped:,} of {total:,} texts. "
             f"Check its {look_at} above before you use the result."
         )
-    if truncated := facts.get("truncated"):
+    if truncated := facts["truncated"]:
         console.print(
             f"[yellow]warning[/] {truncated:,} texts are longer than the encoder reads, and their vectors represent "
             "only their beginnings. Set curate.embedding.long_texts = 'chunk' to embed all of each text.",

@@ -64,6 +64,8 @@ class CurateFacts(TypedDict):
     texts: int
     kept: int
     masked: int
+    truncated: int
+    """Texts of which filters compared only the beginning."""
     dropped: list[DropCount]
     filter_rate_alerts: list[dict[str, str]]
     examples: list[DuplicateExample]

@@ -8,8 +8,10 @@ from curation.passages import split_passages
 from tests.support.scripts import HUMAN_TEXTS
 
 _DOCUMENTS = HUMAN_TEXTS | {
-    "code": "def first(rows):\n    for row in rows:\n        return row\n    return None\n\n\ndef last(rows):\n    return rows[-1]\n",
-    "Markdown": "# Title\n\n- one thing to do\n- another thing to do\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\n    x = 1\n```\n",
+    "code": "def first(rows):\n    for row in rows:\n        return row\n    return None\n\n\n"
+    "def last(rows):\n    return rows[-1]\n",
+    "Markdown": "# Title\n\n- one thing to do\n- another thing to do\n\n"
+    "| a | b |\n|---|---|\n| 1 | 2 |\n\n```\n    x = 1\n```\n",
     "one word": "x" * 300,
     "emoji": "👩‍👩‍👧" * 40,
     "lone surrogate": "a \ud800 b. " * 20,

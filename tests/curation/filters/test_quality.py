@@ -180,7 +180,7 @@ def _measured(measure: str, *texts: str) -> list[float]:
         ("words", "  one two\n three ", 3),
         ("words", "", 0),
         ("words", "今天 good", 2),
-        ("words", "བོད་ཡིག་ཡིན།", 4),
+        ("words", "བོད་ཡིག་ཡིན།", 3),
         ("words", "ខ្ញុំចូលចិត្តសៀវភៅ", 3),
         ("mean_word_length", "a bbb cc", 2),
         ("mean_word_length", "今天天气 four", 4),
