@@ -19,6 +19,7 @@ MODULES = {
     "quality": "performance.quality",
     "generation": "performance.generation",
     "training": "performance.training",
+    "real": "performance.real_model",
     "scale": "performance.scale",
     "operate": "operations.operate",
     "readers": "operations.readers",

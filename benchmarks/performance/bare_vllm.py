@@ -2,8 +2,8 @@
 
 What generation is compared with.
 
-`python -m benchmarks.performance.bare_vllm engine MODEL`, `... client ADDRESS`: names of files with requests come in, a
-line of figures goes out for each.
+`python -m benchmarks.performance.bare_vllm engine MODEL [ARGUMENTS]`, `... client ADDRESS`: reads names of files with
+requests, and prints a line of figures for each. ARGUMENTS are those of the engine, as JSON.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ ENGINE: dict[str, Any] = {
 """The settings that ours has on a processor."""
 
 
-def _engine(model: str) -> Callable[[list[Request]], Completions]:
+def _engine(model: str, arguments: str = "") -> Callable[[list[Request]], Completions]:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM, SamplingParams
 
-    llm = LLM(model, **ENGINE)
+    llm = LLM(model, **(json.loads(arguments) if arguments else ENGINE))
 
     def ask(requests: list[Request]) -> Completions:
         prompts = [{"prompt_token_ids": one["prompt"]} for one in requests]
@@ -71,8 +71,8 @@ def _client(address: str) -> Callable[[list[Request]], Completions]:
 
 def main() -> None:
     """Process requests until the input ends."""
-    kind, where = sys.argv[1:]
-    ask = (_engine if kind == "engine" else _client)(where)
+    kind, where, *arguments = sys.argv[1:]
+    ask = _engine(where, *arguments) if kind == "engine" else _client(where)
     print("ready", flush=True)
     for line in sys.stdin:
         requests = json.loads(Path(line.strip()).read_text())

@@ -247,9 +247,11 @@ def _require_min_records(num_documents: int, writers: Mapping[str, PartWriter], 
                 discard(draft.folder)
         reasons = writers[REJECTED].reasons.most_common(3)
         rejected = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        passages = ", or split long ones into passages: `--set passage_length_chars=[200,1200]`"
         raise HeirloomError(
             f"{num_documents} documents yield {writers[split].rows} records for `{split}`; at least {min_records} are "
-            "needed. Add documents" + (f". Rejected: {rejected}." if rejected else ".")
+            f"needed. Add documents{passages if num_documents < min_records else ''}"
+            + (f". Rejected: {rejected}." if rejected else ".")
         )
 
 
