@@ -97,15 +97,22 @@ def require_local_models(sampling: Sampling, resources: Resources) -> None:
 
 
 def _require_gpus(resources: Resources, num_gpus: int) -> None:
-    needed = resources.num_sample_workers * resources.gpus_per_local_engine
-    if num_gpus and not resources.ray and not resources.server_urls and needed > num_gpus:
+    """Check that the engines of this machine have GPUs enough. Those of a Ray cluster and of servers are elsewhere."""
+    per_engine = resources.gpus_per_local_engine
+    needed = resources.num_sample_workers * per_engine
+    if resources.ray or resources.server_urls or (not num_gpus and per_engine == 1) or needed <= num_gpus:
+        return
+    if not num_gpus:
+        # vLLM's CPU build splits a model over NUMA nodes by processes that pin their threads; one process is used here.
         raise HeirloomError(
-            f"{resources.num_sample_workers} sampling processes with {resources.gpus_per_local_engine} GPUs each need "
-            f"{needed} "
-            f"GPUs, but this machine has {num_gpus}. Lower `resources.num_sample_workers`, "
-            f"`resources.tensor_parallel_size` or "
-            "`resources.pipeline_parallel_size`."
+            f"An engine of {per_engine} GPUs is asked for, but this machine has none. Set `resources.tensor_parallel_size` "
+            "and `resources.pipeline_parallel_size` to 1; on a CPU `resources.threads_per_worker` uses more cores."
         )
+    raise HeirloomError(
+        f"{resources.num_sample_workers} sampling processes with {per_engine} GPUs each need {needed} GPUs, but this "
+        f"machine has {num_gpus}. Lower `resources.num_sample_workers`, `resources.tensor_parallel_size` or "
+        "`resources.pipeline_parallel_size`."
+    )
 
 
 @dataclass

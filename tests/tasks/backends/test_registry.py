@@ -351,3 +351,6 @@ def test_more_engines_than_gpus_are_refused(tmp_path: Path) -> None:
     opened.pool = _with_gpus(tmp_path, 2, num_sample_workers=2, tensor_parallel_size=2)
     with pytest.raises(ValueError, match="2 sampling processes with 2 GPUs each need 4 GPUs, but this machine has 2"):
         opened.preload(NgramTraining(), Sampling(sampler="ngram"))
+    opened.pool = _with_gpus(tmp_path, 0, num_sample_workers=2, tensor_parallel_size=2)
+    with pytest.raises(ValueError, match="An engine of 2 GPUs is asked for, but this machine has none"):
+        opened.preload(NgramTraining(), Sampling(sampler="ngram"))

@@ -175,6 +175,17 @@ def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Back
     plain = Sampling(sampler="transformers", max_tokens=16, top_k=1)
     (reference,) = backends.sampler(plain).sample(first.folder, [long], ignore_progress)
     assert completion.text == reference.text
+    # What was cut is counted, by every sampler alike.
+    assert completion.num_cut_tokens == reference.num_cut_tokens > 0
+
+
+def test_a_refused_request_is_one_sentence_and_leaves_nothing_queued(backends: Backends, first: Trained) -> None:
+    before = _complete(backends, first.folder)
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?<=x)y"}}}
+    with pytest.raises(ValueError, match=r"^vLLM refused a request: .* Change `generate\.json_schema`") as refusal:
+        _complete(backends, first.folder, json_schema=json.dumps(schema))
+    assert "\n" not in str(refusal.value)
+    assert _complete(backends, first.folder) == before
 
 
 def test_a_text_ends_at_the_context(backends: Backends, first: Trained) -> None:
