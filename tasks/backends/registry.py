@@ -106,7 +106,8 @@ def _require_gpus(resources: Resources, num_gpus: int) -> None:
         # vLLM's CPU build splits a model over NUMA nodes by processes that pin their threads; one process is used here.
         raise HeirloomError(
             f"An engine of {per_engine} GPUs is asked for, but this machine has none. Set "
-            "`resources.tensor_parallel_size` and `resources.pipeline_parallel_size` to 1; on a CPU `resources.threads_per_worker` uses more cores."
+            "`resources.tensor_parallel_size` and `resources.pipeline_parallel_size` to 1; on a CPU "
+            "`resources.threads_per_worker` uses more cores."
         )
     raise HeirloomError(
         f"{resources.num_sample_workers} sampling processes with {per_engine} GPUs each need {needed} GPUs, but this "
