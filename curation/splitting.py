@@ -24,6 +24,39 @@ class DedupSettings(Settings):
     )
 
 
+class ReadSettings(Settings):
+    """How rows of CSV and TSV are read, and how long a document may be."""
+
+    max_document_bytes: int = Field(
+        16 << 20, ge=1024, le=1 << 30, description="Maximum size of a document or a line; longer ones are rejected"
+    )
+    csv_delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="Character between cells of CSV and TSV; default: comma or tab"
+    )
+    csv_quote: str | None = Field(
+        None,
+        max_length=1,
+        description='Character around cells; empty: no quoting. Default: `"`, which in `.tsv` files stays part of the '
+        "text unless the whole record, or the header, is quoted as a writer of CSV does",
+    )
+    csv_escape: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Character before a quote within a cell; default: quotes are doubled",
+    )
+
+    @field_validator("csv_delimiter", mode="before")
+    @classmethod
+    def _unescape_tab(cls, value: object) -> object:
+        return "\t" if value == "\\t" else value
+
+    def changed_read_settings(self) -> dict[str, object]:
+        """Return those of these settings that differ from their defaults."""
+        fields = ReadSettings.model_fields
+        return {name: getattr(self, name) for name in fields if getattr(self, name) != fields[name].get_default()}
+
+
 _OPTIONAL_SETTINGS = ("input_column", "csv_delimiter", "csv_quote", "csv_escape", "check_column")
 _NEWER_SWITCHES = ("think_tags",)
 """Settings that identities of older snapshots do not have; they are left out where they are off."""
@@ -43,7 +76,7 @@ PassageLength = Annotated[tuple[int, int], AfterValidator(_check_passage_length)
 """Minimum and maximum length of a passage in characters."""
 
 
-class IngestSettings(Settings):
+class IngestSettings(ReadSettings):
     """How documents become the human training and held-out records."""
 
     text_column: str = Field(
@@ -70,24 +103,6 @@ class IngestSettings(Settings):
         description="Read `<think>...</think>` at the beginning of a response as its reasoning; default: as part of "
         "its text",
     )
-    max_document_bytes: int = Field(
-        16 << 20, ge=1024, le=1 << 30, description="Maximum size of a document or a line; longer ones are rejected"
-    )
-    csv_delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Character between cells of CSV and TSV; default: comma or tab"
-    )
-    csv_quote: str | None = Field(
-        None,
-        max_length=1,
-        description='Character around cells; empty: no quoting. Default: `"`, which in `.tsv` files stays part of the '
-        "text unless the whole record is quoted as a writer of CSV does",
-    )
-    csv_escape: str | None = Field(
-        None,
-        min_length=1,
-        max_length=1,
-        description="Character before a quote within a cell; default: quotes are doubled",
-    )
     heldout_fraction: float = Field(0.15, gt=0, lt=1, description="Fraction of the groups that is held out")
     split_by: Literal["source", "record"] = Field(
         "record", description="Unit that is never split between training and held-out set: `record` or `source` (file)"
@@ -105,11 +120,6 @@ class IngestSettings(Settings):
     )
     dedup: DedupSettings = Field(DedupSettings(), description="Deduplication of documents")
 
-    @field_validator("csv_delimiter", mode="before")
-    @classmethod
-    def _unescape_tab(cls, value: object) -> object:
-        return "\t" if value == "\\t" else value
-
     def identity(self) -> dict[str, object]:
         """Return the settings that decide which snapshot an ingest yields, without those that are not set."""
         unset = {name for name in _OPTIONAL_SETTINGS if getattr(self, name) is None}
@@ -117,7 +127,7 @@ class IngestSettings(Settings):
         return self.model_dump(mode="json", exclude=unset)
 
 
-class EvalSetSettings(Settings):
+class EvalSetSettings(ReadSettings):
     """How documents become an eval set, and which overlap with it counts as exposure."""
 
     text_column: str = Field("text", description="Column with the text, in sources with columns")
@@ -127,6 +137,11 @@ class EvalSetSettings(Settings):
         "paragraphs, sentences or lines; default: a document is one record",
     )
     overlap: OverlapSettings = Field(OverlapSettings(), description="Overlap with the eval set that counts as exposure")
+
+    def identity(self) -> dict[str, object]:
+        """Return the settings that decide which records an eval set has, without those of reading that are defaults."""
+        exclude = {"overlap", *ReadSettings.model_fields}
+        return {**self.model_dump(mode="json", exclude=exclude), **self.changed_read_settings()}
 
 
 def is_held_out(group: str, fraction: float) -> bool:

@@ -51,23 +51,33 @@ def curate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Set one key of [curate] over its default, as minhash.threshold=0.8. May be repeated.",
+            help="Set one key of [curate] over its default, as minhash.threshold=0.8, or of reading, as "
+            "csv_delimiter=';'. May be repeated.",
         ),
     ] = None,
 ) -> None:
     """Filter and deduplicate any corpus, and record a decision per text and filter."""
     from curation.pipeline import CurateSettings, order_filters
+    from curation.splitting import ReadSettings
     from flows.config.loading import apply_overrides, validate_settings
     from flows.terminal.console import console
     from flows.terminal.progress import ProgressPanel
     from tasks.curation.standalone import curate_corpus
+    from tasks.ingestion.read import text_columns
 
     names = order_filters([*_DEFAULT_FILTERS, *(filters or [])])
-    settings = validate_settings(CurateSettings, apply_overrides({"filters": names}, changes or [], CurateSettings))
+
+    class CommandSettings(CurateSettings, ReadSettings):
+        """Every key that `--set` accepts."""
+
+    values = apply_overrides({"filters": names}, changes or [], CommandSettings)
+    reading = {name: values.pop(name) for name in ReadSettings.model_fields if name in values}
+    columns = text_columns(text_column, validate_settings(ReadSettings, reading))
+    settings = validate_settings(CurateSettings, values)
     started = time.monotonic()
     was_finished = (out / "_manifest.json").exists()
     with ProgressPanel(console, {}):
-        facts = curate_corpus(source, reference or [], text_column, out, settings)
+        facts = curate_corpus(source, reference or [], columns, out, settings)
     _print_result(facts, out, "finished before" if was_finished else f"{time.monotonic() - started:.1f} s")
 
 
@@ -101,6 +111,15 @@ def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
         f"\n[bold]{facts['kept']:,} of {facts['texts']:,} texts kept[/] in {out}/kept.parquet, {duration}",
         soft_wrap=True,
     )
+    renamed = [f"{old} as {new}" for new, old in facts.get("other_columns", {}).items() if new != old]
+    if renamed:
+        console.print(f"columns of the source under another name: {', '.join(renamed)}", markup=False, soft_wrap=True)
+    if facts.get("unmasked_columns"):
+        console.print(
+            f"[yellow]warning[/] left out, since personal data in them cannot be masked: "
+            f"{escape(', '.join(facts['unmasked_columns']))}",
+            soft_wrap=True,
+        )
     if facts["masked"]:
         console.print(f"personal data is masked in {facts['masked']:,} of them")
     console.print(f"more examples: {_EXAMPLES_QUERY.format(out=out)}", markup=False, soft_wrap=True)

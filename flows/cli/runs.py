@@ -54,12 +54,14 @@ def run(recipe: RecipeSource, changes: Set = None, store: Store = None, site: Si
     from flows.config.loading import load_recipe, load_site
     from flows.terminal.console import console
     from flows.terminal.progress import flow_session
+    from flows.terminal.run_summary import warn_without_filters
     from storage.datasets.snapshots import newest_snapshot
 
     chosen_site = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], chosen_site.store)
     # Reports a missing dataset before a server is started.
     newest_snapshot(chosen_site.synced().store, chosen.dataset)
+    warn_without_filters(console, chosen)
     with flow_session([chosen]) as panel:
         from flows.evolve import evolve as evolve_flow
         from flows.terminal.run_summary import print_summary
@@ -89,12 +91,14 @@ def compare(
     from flows.config.loading import load_recipe, load_site
     from flows.terminal.console import console
     from flows.terminal.progress import flow_session
+    from flows.terminal.run_summary import print_summary, warn_without_filters
 
     chosen_site = _two_workers(load_site(site, store))
     chosen = [load_recipe(recipe, changes or [], chosen_site.store) for recipe in recipes]
+    for each in chosen:
+        warn_without_filters(console, each)
     with flow_session(chosen) as panel:
         from flows.compare import compare as compare_flow
-        from flows.terminal.run_summary import print_summary
 
         folder = compare_flow(chosen, chosen_site, name)
     print_summary(console, chosen_site.store, folder, panel.seconds)

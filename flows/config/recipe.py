@@ -50,6 +50,15 @@ class Recipe(Settings):
     budget: BudgetSettings = BudgetSettings()
     review: ReviewSettings = ReviewSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _add_default_backend(cls, values: Any) -> Any:  # noqa: ANN401  (what a user wrote)
+        train = values.get("train") if isinstance(values, Mapping) else None
+        if isinstance(train, Mapping) and "backend" not in train:
+            default: str = TransformerTraining.model_fields["backend"].get_default()
+            return {**values, "train": {"backend": default, **train}}
+        return values
+
     @model_validator(mode="after")
     def _check_across_tables(self) -> Self:
         if "pii" in self.curate.filters and self.curate.pii.action == "mask":

@@ -13,6 +13,7 @@ from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from flows.config.resume import resume_recipe
 from flows.config.site import Site
 from flows.terminal.console import format_bytes, table
+from flows.terminal.run_summary import warn_without_filters
 from storage.artifacts.artifact import MANIFEST
 from storage.datasets.eval_sets import list_eval_sets, require_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
@@ -51,6 +52,7 @@ def print_plan(console: Console, recipe: Recipe, site: Site) -> None:
     _print_memory(console, recipe, site)
     for name in _TABLES:
         console.print(f"[bold]\\[{name}][/] {'; '.join(_settings_lines(getattr(recipe, name)))}", soft_wrap=True)
+    warn_without_filters(console, recipe)
     if user_code := recipe.user_code():
         _print_user_code(console, user_code)
     if "minhash" in recipe.curate.filters:

@@ -12,7 +12,7 @@ from flows.terminal.console import table
 from heirloom.commands import suggest
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
-from tasks.backends import TransformerTraining
+from tasks.backends import PointTraining, TransformerTraining
 
 _TOY_TRAINING = {"ngram": "n-gram counts", "gaussian-mixture": "Gaussian mixture", "vae": "autoencoder of points"}
 _OUTCOME_DIGITS = {"perplexity": 0, "recalibrated": 0, "rare words": 2, "vocabulary": 0, "repetition": 2}
@@ -51,6 +51,16 @@ def print_start(console: Console, recipes: Sequence[Recipe], passages: int) -> N
     console.print(f"Loops on the same {passages:,} passages of human text, seed {recipes[0].seed}:")
     for recipe in recipes:
         console.print(f"  [bold]{recipe.name:<11}[/] {recipe.description} [dim]({_training_length(recipe)})[/]")
+
+
+def warn_without_filters(console: Console, recipe: Recipe) -> None:
+    """Print a warning if no candidate of a recipe for texts can be dropped."""
+    if not recipe.curate.filters and not isinstance(recipe.train, PointTraining):
+        console.print(
+            f"[yellow]warning[/] {recipe.name}: `curate.filters` is empty, so every candidate is kept, including "
+            'empty, repeated and copied text. To filter: --set \'curate.filters=["empty", "exact", "quality", "minhash"]\'',
+            soft_wrap=True,
+        )
 
 
 def print_summary(console: Console, store: Path, folder: Path, seconds: Mapping[str, float]) -> None:

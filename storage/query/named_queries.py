@@ -37,7 +37,8 @@ _LOOKUPS = {
     "record": """select true from (
         select id from human_train union all select id from human_heldout union all select id from eval_records
         union all select id from rejected_documents union all select id from candidates_all_attempts)
-        where id = $value limit 1""",
+        where id = split_part($value, '/', -1)
+        and (not contains($value, '/') or split_part($value, '/', 1) in (from (select run from runs))) limit 1""",
     "run": "select true from runs where run = $value",
 }
 """Query that returns a row if an argument of this kind exists in the store."""
@@ -75,7 +76,24 @@ def bind(catalog: "duckdb.DuckDBPyConnection", name: str, arguments: Sequence[st
         kind = parameter.rpartition("_")[2]
         if not catalog.execute(_LOOKUPS[kind], {"value": value}).fetchall():
             raise HeirloomError(f"There is no {kind} {value!r} in this store.{_hint(catalog, kind, value)}")
+        if kind == "record":
+            _require_one_record(catalog, name, value)
     return dict(zip(names, arguments, strict=True))
+
+
+def _require_one_record(catalog: "duckdb.DuckDBPyConnection", name: str, record: str) -> None:
+    """Check that an id names one text: runs number their candidates alike, so ids of candidates are unique per run."""
+    if "/" in record:
+        return
+    found = catalog.execute(
+        "select distinct run from candidates_all_attempts where id = $id order by run", {"id": record}
+    )
+    runs = [run for (run,) in found.fetchall()]
+    if len(runs) > 1:
+        raise HeirloomError(
+            f"{record!r} is the id of a different record in each of {len(runs)} runs: {', '.join(runs)}. "
+            f"Name the run too: {suggest('query', name, f'{runs[0]}/{record}')}"
+        )
 
 
 def _hint(catalog: "duckdb.DuckDBPyConnection", kind: str, value: str) -> str:

@@ -4,6 +4,7 @@ At most one block of a file is in memory. Rows are decoded in `storage/readers/d
 process.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ class Columns:
     """Shape of conversations to read in place of the text, see `among`."""
     optional: tuple[str, ...] = ()
     """Further columns to read."""
+    with_others: bool = False
+    """Read all other columns too, as `optional`; those that share their name with another one are left out."""
 
     @property
     def names(self) -> list[str]:
@@ -66,6 +69,10 @@ class Columns:
             shape = find_shape(present)
         expected = shape.optional if shape else (TOOLS_COLUMN,)
         optional = tuple(name for name in expected if name in present)
+        if self.with_others:
+            num_with_name = Counter(list(present))
+            named = replace(self, shape=shape).names
+            optional = tuple(name for name in num_with_name if name not in named and num_with_name[name] == 1)
         return replace(self, shape=shape, optional=optional) if shape or optional else self
 
 

@@ -69,7 +69,7 @@ def _count_unread(
     unread.update({name.encode("utf-8", "replace").decode(): count for name, count in counts.items()})
 
 
-def read_documents(source: str, column: str, unread: Counter[str] | None = None) -> Iterator[Document]:
+def read_documents(source: str, columns: Columns, unread: Counter[str] | None = None) -> Iterator[Document]:
     """Yield every text of a source; a conversation becomes a document with an error.
 
     Columns that are not read are counted in `unread`, see `documents`.
@@ -77,12 +77,15 @@ def read_documents(source: str, column: str, unread: Counter[str] | None = None)
     Raises:
         HeirloomError: the source cannot be read.
     """
-    columns = Columns(column)
     for blocks in read_sources([(source, find_files(source))], columns):
         for block in blocks:
             for document in documents(block, columns, unread):
                 plain = isinstance(document.content, str)
-                yield document if plain else document._replace(content="", error=f"a conversation in column {column}")
+                yield (
+                    document
+                    if plain
+                    else document._replace(content="", error=f"a conversation in column {columns.text}")
+                )
 
 
 def _is_plain_text(content: Any, max_length: int) -> bool:  # noqa: ANN401

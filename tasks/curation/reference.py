@@ -22,6 +22,7 @@ from curation.decisions import EMPTY_RECORDS, RecordSet
 from curation.dedup.reference import ReferenceIndex
 from curation.filters.base import Need
 from curation.pipeline import CurateSettings
+from storage.readers.base import Columns
 from storage.readers.discovery import find_files
 from storage.readers.documents import no_text_error, read_documents
 
@@ -73,7 +74,7 @@ class ReferenceTexts:
         return texts
 
 
-def read_texts(sources: Sequence[str], column: str, content: Digest) -> Iterator[Text]:
+def read_texts(sources: Sequence[str], columns: Columns, content: Digest) -> Iterator[Text]:
     """Read every text of some sources, in order, and update the digest `content` with those that are readable.
 
     Raises:
@@ -82,8 +83,8 @@ def read_texts(sources: Sequence[str], column: str, content: Digest) -> Iterator
     for source in sources:
         num_readable = 0
         reasons, unread_columns = Counter[str](), Counter[str]()
-        paths = {file.name: str(file.path) for file in find_files(source)}
-        for document in read_documents(source, column, unread_columns):
+        paths = source_paths(source)
+        for document in read_documents(source, columns, unread_columns):
             path = paths.get(document.source, f"{source}/{document.source}")
             # JSON can contain a lone surrogate, which cannot be stored as UTF-8.
             encoded = document.content.encode("utf-8", "replace")
@@ -94,25 +95,30 @@ def read_texts(sources: Sequence[str], column: str, content: Digest) -> Iterator
                 content.update(b"%d\0%s" % (len(encoded), encoded))
             yield Text(f"{path}#{document.row_number}", encoded.decode(), path, document.row_number, document.error)
         if not num_readable:
-            raise no_text_error(source, reasons, column, sorted(unread_columns))
+            raise no_text_error(source, reasons, columns.text, sorted(unread_columns))
+
+
+def source_paths(source: str) -> dict[str, str]:
+    """Return the path of each file of a source by its name within the source."""
+    return {file.name: str(file.path) for file in find_files(source)}
 
 
 @contextlib.contextmanager
 def load_reference(
-    sources: Sequence[str], column: str, settings: CurateSettings, folder: Path, *, hash_only: bool
+    sources: Sequence[str], columns: Columns, settings: CurateSettings, folder: Path, *, hash_only: bool
 ) -> Iterator[ReferenceTexts]:
     """Load the texts of these sources in the form that the filters need.
 
     Args:
         sources: files, folders, patterns or datasets.
-        column: the column that holds the text.
+        columns: the column that holds the text, and the characters of CSV.
         settings: the filters, and how texts are sketched.
         folder: for temporary files of sketches; it is deleted at the end.
         hash_only: only compute the digest, for a corpus that is finished.
     """
     content = hashlib.sha256()
     needs = {need for each in settings.build_filters() for need in each.needs}
-    texts = (text for text in read_texts(sources, column, content) if not text.reason)
+    texts = (text for text in read_texts(sources, columns, content) if not text.reason)
     # An interrupted command may have left its files.
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -27,9 +27,11 @@ from storage.artifacts.artifact import MANIFEST, Artifact, Draft, read_manifest
 from storage.artifacts.parquet_io import write_parquet
 from storage.artifacts.schemas import DECISIONS
 from storage.artifacts.survivors import dropped_ids
+from storage.readers.base import Columns
+from storage.readers.other_columns import ROW, read_other_columns
 from tasks.curation.decision_table import KEPT_SCHEMA, to_stored_decisions
 from tasks.curation.filter_rates import count_filter_rates
-from tasks.curation.reference import ReferenceTexts, hex_digest, load_reference, read_texts
+from tasks.curation.reference import ReferenceTexts, hex_digest, load_reference, read_texts, source_paths
 from tasks.orchestration.progress import progress
 
 _READ = "read"
@@ -68,18 +70,22 @@ class CurateFacts(TypedDict):
     """Texts of which filters compared only the beginning."""
     dropped: list[DropCount]
     filter_rate_alerts: list[dict[str, str]]
+    other_columns: dict[str, str]
+    """Names of other columns in the source, by their names in `kept.parquet`."""
+    unmasked_columns: list[str]
+    """Columns that are left out, since personal data in them cannot be masked."""
     examples: list[DuplicateExample]
 
 
 def curate_corpus(
-    source: str, references: Sequence[str], column: str, folder: Path, settings: CurateSettings
+    source: str, references: Sequence[str], columns: Columns, folder: Path, settings: CurateSettings
 ) -> CurateFacts:
     """Publish `kept.parquet` and `decisions.parquet` in a folder, unless they are finished there.
 
     Args:
         source: the corpus: a file, folder, pattern or dataset.
         references: known texts. A text of `source` that duplicates one of them is dropped; they are never kept.
-        column: the column that holds the text.
+        columns: the column that holds the text, and the characters of CSV. Other columns are kept as they are.
         folder: a new folder, or the finished one of the same call.
         settings: the filters.
 
@@ -100,17 +106,18 @@ def curate_corpus(
     _check_requirements(settings, references)
     with contextlib.ExitStack() as stack:
         with progress(folder.name, "read"):
-            texts = _read(source, column)
+            texts = _read(source, columns)
             scratch, is_finished = folder.with_name(f".{folder.name}.against"), (folder / MANIFEST).exists()
             reference = stack.enter_context(
-                load_reference(references, column, settings, scratch, hash_only=is_finished)
+                load_reference(references, columns, settings, scratch, hash_only=is_finished)
             )
         artifact = Artifact(
             folder,
             {
                 "source": source,
                 "references": list(references),
-                "text_column": column,
+                "text_column": columns.text,
+                **_changed(columns),
                 "source_hash": texts.content_hash,
                 "reference_hash": reference.content_hash,
                 "curate": settings.model_dump(mode="json"),
@@ -133,6 +140,14 @@ class _SourceTexts:
     row_numbers: pa.Array
     unreadable: pa.Table
     content_hash: str
+    source: str
+    columns: Columns
+
+
+def _changed(columns: Columns) -> dict[str, object]:
+    """Return how the source is read, where that is not the default."""
+    names = ("max_length", "delimiter", "quote", "escape")
+    return {name: getattr(columns, name) for name in names if getattr(columns, name) != getattr(Columns(), name)}
 
 
 def _check_requirements(settings: CurateSettings, references: Sequence[str]) -> None:
@@ -150,9 +165,9 @@ def _check_requirements(settings: CurateSettings, references: Sequence[str]) -> 
         pass
 
 
-def _read(source: str, column: str) -> _SourceTexts:
+def _read(source: str, columns: Columns) -> _SourceTexts:
     content = hashlib.sha256()
-    texts = list(read_texts([source], column, content))
+    texts = list(read_texts([source], columns, content))
     readable = [text for text in texts if not text.reason]
     unreadable = [text for text in texts if text.reason]
     failures = RecordSet([text.id for text in unreadable], [""] * len(unreadable), [0] * len(unreadable))
@@ -163,6 +178,8 @@ def _read(source: str, column: str) -> _SourceTexts:
         row_numbers=pa.array([text.row_number for text in readable], pa.int64()),
         unreadable=to_stored_decisions(decision_table(_READ, failures, reasons)),
         content_hash=hex_digest(content),
+        source=source,
+        columns=columns,
     )
 
 
@@ -208,7 +225,11 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
     if "pii" in settings.filters and settings.pii.action == "mask":
         written = [mask_pii(text, settings.pii) for text in kept.text_list]
     columns = [kept.ids.cast(pa.string()), written, texts.files.take(rows), texts.row_numbers.take(rows)]
-    write_parquet(pa.table(columns, schema=KEPT_SCHEMA), draft.folder / "kept.parquet")
+    others = _other_columns(texts, columns[2], columns[3], settings)
+    table = pa.table(columns, schema=KEPT_SCHEMA)
+    for name, values in zip(others.names, others.values, strict=True):
+        table = table.append_column(name, values)
+    write_parquet(table, draft.folder / "kept.parquet")
     write_parquet(decisions, draft.folder / "decisions.parquet")
     for part in draft.folder.glob("part-*.parquet"):
         part.unlink()
@@ -218,6 +239,8 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
     draft.facts = {
         "texts": len(texts.records) + len(texts.unreadable),
         "kept": len(kept),
+        "other_columns": dict(zip(others.names, others.original_names, strict=True)),
+        "unmasked_columns": list(others.unmasked_names),
         "masked": sum(before != after for before, after in zip(kept.text_list, written, strict=True)),
         "truncated": _count_truncated(texts.records, settings),
         "dropped": _count_dropped(decisions, filter_names, len(texts.records)),
@@ -231,6 +254,57 @@ def _count_truncated(records: RecordSet, settings: CurateSettings) -> int:
     if not any("embeddings" in each.needs for each in settings.build_filters()):
         return 0
     return load_encoder(settings.encoder, settings.embedding).count_truncated(records.text_list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OtherColumns:
+    """Columns of the source besides the text, for the texts that are kept."""
+
+    names: Sequence[str]
+    """Names in `kept.parquet`."""
+    original_names: Sequence[str]
+    values: Sequence[pa.ChunkedArray]
+    unmasked_names: Sequence[str]
+    """Columns that are left out, since personal data in them cannot be masked."""
+
+
+def _other_columns(
+    texts: _SourceTexts, files: pa.Array, row_numbers: pa.Array, settings: CurateSettings
+) -> _OtherColumns:
+    names = {path: file for file, path in source_paths(texts.source).items()}
+    rows: dict[str, list[int]] = {}
+    for path, row in zip(files.to_pylist(), row_numbers.to_pylist(), strict=True):
+        rows.setdefault(names.get(path, path.removeprefix(f"{texts.source}/")), []).append(row)
+    numbers = {name: np.array(of_file, np.int64) for name, of_file in rows.items()}
+    table = read_other_columns(texts.source, texts.columns, numbers)
+    if not table[ROW].combine_chunks().equals(pa.array(row_numbers)):
+        raise HeirloomError(f"{texts.source} has changed while it was read. Run the command again.")
+    kept: dict[str, tuple[str, pa.ChunkedArray]] = {}
+    unmasked = []
+    is_masking = "pii" in settings.filters and settings.pii.action == "mask"
+    for original in table.column_names:
+        values = table[original]
+        if original == ROW:
+            continue
+        if is_masking and pa.types.is_nested(values.type):
+            unmasked.append(original)
+            continue
+        if is_masking and values.type in _TEXT_TYPES:
+            masked = [value and mask_pii(value, settings.pii) for value in values.to_pylist()]
+            values = pa.chunked_array([pa.array(masked, values.type)])
+        name = original
+        while name in KEPT_SCHEMA.names or name in kept:
+            name = f"original_{name}"
+        kept[name] = (original, values)
+    return _OtherColumns(
+        names=list(kept),
+        original_names=[original for original, _ in kept.values()],
+        values=[values for _, values in kept.values()],
+        unmasked_names=unmasked,
+    )
+
+
+_TEXT_TYPES = (pa.string(), pa.large_string(), pa.json_(pa.string()))
 
 
 def _count_dropped(decisions: pa.Table, filter_names: Sequence[str], num_readable: int) -> list[DropCount]:

@@ -10,17 +10,19 @@ from storage.artifacts.ids import derive_seed
 from storage.artifacts.model_files import ensure_loadable, require_weights
 from storage.artifacts.schemas import EVAL_SAMPLES
 from tasks.backends import Prompt
+from tasks.backends.settings.capabilities import own_model_sampling
 from tasks.context import StageContext
 from tasks.orchestration.progress import progress
 
 
 def sample_for_eval(ctx: StageContext, model: Artifact) -> Artifact:
     """Publish the eval samples of a model."""
-    attempt, settings, sampling, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.generate, ctx.recipe.seed
+    attempt, settings, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.seed
+    sampling = own_model_sampling(ctx.recipe.generate)
     identity = {
         "prompt": settings.showcase_prompt,
         "records": settings.num_samples,
-        "sampling": sampling.without_teacher.model_dump(mode="json"),
+        "sampling": sampling.model_dump(mode="json"),
         "seed": seed,
     }
     samples = attempt.artifact("eval_samples", identity, model=model)
@@ -32,9 +34,7 @@ def sample_for_eval(ctx: StageContext, model: Artifact) -> Artifact:
         prompts += [
             Prompt("", derive_seed(seed, "voice", attempt.generation, number)) for number in range(settings.num_samples)
         ]
-        completions = list(
-            ctx.backends.sampler(sampling.without_teacher).sample(ensure_loadable(model), prompts, report)
-        )
+        completions = list(ctx.backends.sampler(sampling).sample(ensure_loadable(model), prompts, report))
         rows = [
             {"prompt": prompt.text, "text": prompt.text + completion.text, "seed": prompt.seed}
             for prompt, completion in zip(prompts, completions, strict=True)

@@ -28,7 +28,7 @@ from storage.readers.base import Document
 from storage.readers.documents import read_documents
 from storage.runs.run import runs
 from tasks.ingestion.dedup import EXACT_REASON
-from tasks.ingestion.read import NO_WORDS, PASSAGE_TOO_SHORT
+from tasks.ingestion.read import NO_WORDS, PASSAGE_TOO_SHORT, text_columns
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
 
@@ -68,8 +68,9 @@ def add_eval_set(
     newest_snapshot(root, dataset)
     folder = eval_set_folder(root, dataset, name)
     with progress(name, "add_eval_set"):
-        documents = [document for source in sources for document in read_documents(source, settings.text_column)]
-        identity = {"documents": _content_hash(documents), **settings.model_dump(mode="json", exclude={"overlap"})}
+        columns = text_columns(settings.text_column, settings)
+        documents = [document for source in sources for document in read_documents(source, columns)]
+        identity = {"documents": _content_hash(documents), **settings.identity()}
         # The eval set counts as soon as its records are published, so they are last.
         artifacts = {output: Artifact(folder / output, identity) for output in ("rejected_documents", "records")}
         rows = _eval_set_rows(documents, settings)

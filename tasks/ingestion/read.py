@@ -5,7 +5,7 @@ Runs in worker processes. The output depends on the block alone, not on the proc
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curation.dedup.exact import exact_key
 from curation.passages import split_passages
-from curation.splitting import IngestSettings, is_held_out
+from curation.splitting import IngestSettings, ReadSettings, is_held_out
 from curation.text import has_word, normalize
 from curation.verification.checks import encode_check, parse_check
 from heirloom.chat import Conversation, parse_conversation, render_chat, to_json, to_messages
@@ -136,18 +136,25 @@ class ScratchTables:
         )
 
 
-def input_columns(settings: IngestSettings) -> Columns:
-    """Return the source columns that the settings name."""
+def text_columns(text_column: str, settings: ReadSettings) -> Columns:
+    """Return the columns of a source of texts."""
     return Columns(
-        text=settings.text_column,
-        response=settings.response_column,
-        document_id=settings.id_column,
-        license=settings.license_column,
-        source=settings.source_column,
+        text=text_column,
         max_length=settings.max_document_bytes,
         delimiter=settings.csv_delimiter,
         quote=settings.csv_quote,
         escape=settings.csv_escape,
+    )
+
+
+def input_columns(settings: IngestSettings) -> Columns:
+    """Return the source columns that the settings name."""
+    return replace(
+        text_columns(settings.text_column, settings),
+        response=settings.response_column,
+        document_id=settings.id_column,
+        license=settings.license_column,
+        source=settings.source_column,
         prompt_input=settings.input_column,
         checks=settings.check_column,
     )

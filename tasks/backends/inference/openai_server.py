@@ -22,6 +22,7 @@ from tasks.backends.models.adapters import adapter_base_path
 from tasks.backends.models.shape import read_shape, resolve_dtype
 from tasks.backends.models.tokenization import EncodedPrompt, encode_prompts, fit_prompts
 from tasks.backends.settings.capabilities import api_key
+from tasks.backends.settings.json_schema import is_closed
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
@@ -116,8 +117,11 @@ def _request_body(settings: Sampling, endpoint: ModelEndpoint, prompt: str | lis
         if endpoint.is_vllm or values[name] != Sampling.model_fields[name].get_default():
             parameters[name] = values[name]
     if settings.json_schema:
-        schema = {"name": "completion", "schema": json.loads(settings.json_schema), "strict": True}
-        parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+        schema = json.loads(settings.json_schema)
+        parameters["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "completion", "schema": schema, "strict": is_closed(schema)},
+        }
     if _uses_chat(settings):
         # Other servers refuse to return log-probabilities of reasoning models.
         if endpoint.is_vllm:

@@ -43,8 +43,9 @@ def require_supported(sampling: Sampling) -> Sampling:
         HeirloomError: the sampler, or the server of a teacher, does not support a setting; the message names it.
     """
     changed = {name for name, field in Sampling.model_fields.items() if getattr(sampling, name) != field.get_default()}
-    samplers = [sampling.sampler]
-    if any(sampling.model_names) and sampling.sampler != "server":
+    # If teachers generate everything, the model's own sampler only samples for evaluation, see `own_model_sampling`.
+    samplers = [] if all(sampling.model_names) else [sampling.sampler]
+    if any(sampling.model_names) and "server" not in samplers:
         samplers.append("server")
     for sampler in samplers:
         unsupported = [name for name in _unsupported(sampler, sampling) if name in changed]
@@ -55,6 +56,17 @@ def require_supported(sampling: Sampling) -> Sampling:
                 f"Samplers that do: {', '.join(able) or 'none'}."
             )
     return sampling
+
+
+def own_model_sampling(sampling: Sampling) -> Sampling:
+    """Return the settings with which the generation's own model is sampled for evaluation.
+
+    They are those of the run, without what its sampler does not support: if teachers generate everything, a setting
+    such as a JSON schema is for them alone.
+    """
+    own = sampling.without_teacher
+    unsupported = _unsupported(own.sampler, own)
+    return own.model_copy(update={name: Sampling.model_fields[name].get_default() for name in unsupported})
 
 
 def api_key(sampling: Sampling, resources: Resources) -> str:

@@ -1,6 +1,7 @@
 """Prompt plans, and the sampling of the records that they use."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -319,3 +320,10 @@ def test_more_than_the_rounds_allow_is_refused(rounds: int) -> None:
         ValueError, match=rf"requires {rounds * 6 + 1} prompts from human training records.*only {rounds * 6} are"
     ):
         sample_by_topic(_rng(), _topics([0.5, 0.5]), rounds * 6 + 1, rounds)
+
+
+def test_a_prompt_template_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def ask(records, count, seed):\n    return [f'{seed}: {record}?' for record in records[:count]]\n")
+    specs = _plan(PromptSettings(template_name=f"{file}:ask"), RECORDS, seed=3)
+    assert [spec.text for spec in specs] == [f"3: {record}?" for record in RECORDS]

@@ -219,3 +219,15 @@ def test_a_number_in_a_file_where_text_belongs_gets_quotes_as_advice(tmp_path: P
     (tmp_path / "r.toml").write_text("name = 2024-01-01\ndataset = true\n")
     with pytest.raises(HeirloomError, match=r'quotes: `name = "2024-01-01"`\..*`dataset = "true"`'):
         load_recipe(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize("train", [{}, {"learning_rate": 0.01}])
+def test_a_train_table_without_a_backend_has_the_default_one(train: dict[str, float]) -> None:
+    recipe = Recipe.model_validate({"name": "mine", "train": train})
+    assert isinstance(recipe.train, TransformerTraining)
+    assert recipe.train == TransformerTraining.model_validate({"backend": "transformer", **train})
+
+
+def test_a_train_table_without_a_backend_names_its_unknown_keys() -> None:
+    with pytest.raises(ValueError, match=r"train\.transformer\.learning_rat|train\.learning_rat"):
+        Recipe.model_validate({"name": "mine", "train": {"learning_rat": 0.01}})

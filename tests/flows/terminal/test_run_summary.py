@@ -9,11 +9,18 @@ import pytest
 from rich.console import Console
 
 from curation.splitting import EvalSetSettings
+from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.demo import demo_recipes
 from flows.evolve import evolve
-from flows.terminal.run_summary import _format_number, print_eval_exposure, print_start, print_summary
+from flows.terminal.run_summary import (
+    _format_number,
+    print_eval_exposure,
+    print_start,
+    print_summary,
+    warn_without_filters,
+)
 from flows.terminal.run_tables import show_gc_candidates, show_run
 from storage.artifacts.model_files import remove_weights
 from storage.maintenance.gc import find_gc_candidates
@@ -46,6 +53,27 @@ def test_the_outcome_fits_into_eighty_columns_with_any_run_name(ingested: Site, 
     assert "…" not in out.getvalue()
     assert "train 3 s" in out.getvalue()
     assert "heirloom sql" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [([], True), (["curate.filters=['empty']"], False), (["train={backend='gaussian-mixture'}"], False)],
+)
+def test_a_recipe_for_texts_without_any_filter_is_warned_of(changes: list[str], warned: bool) -> None:
+    out = io.StringIO()
+    warn_without_filters(Console(file=out), load_recipe("anchor", changes))
+    assert ("anchor: `curate.filters` is empty" in out.getvalue()) is warned
+
+
+def test_the_summary_of_a_comparison_shows_only_the_runs_that_were_compared(ingested: Site, recipe: Recipe) -> None:
+    with without_prefect():
+        for name in ("one", "two", "three"):
+            evolve(recipe.model_copy(update={"name": name, "num_generations": 0}), ingested)
+        folder = report(ingested.store, ["one", "three"], "compare")
+    out = io.StringIO()
+    print_summary(Console(file=out, width=80), ingested.store, folder, {})
+    rows = [line.split()[0] for line in out.getvalue().splitlines() if line.startswith(("one", "two", "three"))]
+    assert rows == ["one", "three"]
 
 
 def test_large_numbers_are_abbreviated() -> None:

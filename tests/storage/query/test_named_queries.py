@@ -69,21 +69,27 @@ def test_of_several_answers_to_a_prompt_one_that_is_left_delivers_it(tmp_path: P
 
 
 def test_the_history_of_a_record_is_in_order_with_every_attempt(two_runs: Path) -> None:
-    assert _asked(two_runs, "record_history", "g001-0000000") == [
-        ("first", 1, 1, "candidates", "unconditional by model m"),
-        ("first", 1, 1, "decisions", "best_of: kept"),
-        ("first", 1, 1, "decisions", "exact: kept"),
-        ("first", 1, 1, "corpus", "weight 1.0"),
-        ("first", 1, 1, "model", _model(two_runs, "first", 1, 1)),
-        ("second", 1, 1, "candidates", "unconditional by model m"),
-        ("second", 1, 1, "decisions", "best_of: kept"),
-        ("second", 1, 1, "decisions", "exact: kept"),
-        ("second", 1, 1, "corpus", "weight 1.0"),
-        ("second", 1, 1, "model", _model(two_runs, "second", 1, 1)),
-    ]
+    for run in ("first", "second"):
+        assert _asked(two_runs, "record_history", f"{run}/g001-0000000") == [
+            (run, 1, 1, "candidates", "unconditional by model m"),
+            (run, 1, 1, "decisions", "best_of: kept"),
+            (run, 1, 1, "decisions", "exact: kept"),
+            (run, 1, 1, "corpus", "weight 1.0"),
+            (run, 1, 1, "model", _model(two_runs, run, 1, 1)),
+        ]
     (candidate, dropped) = _asked(two_runs, "record_history", "g001a2-0000001")
     assert candidate[:4] == ("first", 1, 2, "candidates")
     assert dropped[3:] == ("decisions", "exact: dropped, exact duplicate 1.0")
+
+
+@pytest.mark.parametrize("name", ["record_history", "descendants", "duplicates_of"])
+def test_an_id_that_several_runs_have_needs_the_run(name: str, two_runs: Path) -> None:
+    message = f"different record in each of 2 runs: first, second. .* heirloom query {name} first/g001-0000000"
+    with pytest.raises(ValueError, match=message):
+        _asked(two_runs, name, "g001-0000000")
+    assert {row[0] for row in _asked(two_runs, name, "second/g001-0000000")} <= {"second"}
+    with pytest.raises(ValueError, match="There is no record 'third/g001-0000000'"):
+        _asked(two_runs, name, "third/g001-0000000")
 
 
 def _model(root: Path, run: str, generation: int, attempt: int) -> str:
@@ -134,7 +140,7 @@ def test_descendants_are_found_over_generations_and_within_their_run(family: Pat
         ("one", 1, 1, "g001-0000000", "h-0"),
         ("one", 2, 2, "g002-0000000", "g001-0000000"),
     ]
-    assert [row[:2] for row in _asked(family, "descendants", "g001-0000000")] == [("one", 1)]
+    assert [row[:2] for row in _asked(family, "descendants", "one/g001-0000000")] == [("one", 1)]
     assert {row[0] for row in _asked(family, "descendants", "h-9")} == {"other"}
 
 
@@ -142,7 +148,7 @@ def test_duplicates_are_listed_in_both_directions_including_those_of_the_ingest(
     kept = [row[2:5] for row in _asked(family, "duplicates_of", "h-0")]
     assert kept.count(("dropped for it", "g002-0000000", "minhash")) == 2
     assert ("rejected at ingest for it", "h-8", "exact") in kept
-    assert {row[2:4] for row in _asked(family, "duplicates_of", "g002-0000000")} == {("it was dropped for", "h-0")}
+    assert {row[2:4] for row in _asked(family, "duplicates_of", "one/g002-0000000")} == {("it was dropped for", "h-0")}
 
 
 def test_what_changed_is_the_recipe_and_the_metrics_side_by_side(family: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from curation.dedup.minhash import MinHashSettings
 from curation.pipeline import CurateSettings
+from storage.readers.base import Columns
 from tasks.curation import reference as against
 from tasks.curation.reference import load_reference, read_texts
 from tasks.curation.standalone import curate_corpus
@@ -29,13 +30,13 @@ def test_decisions_beside_sketches_are_those_beside_the_texts(tmp_path: Path, mo
     old = [_written(tmp_path / "old.jsonl", [*texts, "!", 7, ""]), _written(tmp_path / "older.jsonl", edited[::2])]
     # A semantic filter reads all reference texts, so they are kept in memory.
     meaning = {"filters": (*_SETTINGS.filters, "semantic"), "encoder": "hashing"}
-    whole = curate_corpus(new, old, "text", tmp_path / "whole", _SETTINGS.model_copy(update=meaning))
+    whole = curate_corpus(new, old, Columns("text"), tmp_path / "whole", _SETTINGS.model_copy(update=meaning))
     expected = [
         row for row in pq.read_table(tmp_path / "whole/decisions.parquet").to_pylist() if row["filter"] != "semantic"
     ]
     for part in (7, 65_536):
         monkeypatch.setattr(against, "_PART_ROWS", part)
-        facts = curate_corpus(new, old, "text", tmp_path / f"parts-{part}", _SETTINGS)
+        facts = curate_corpus(new, old, Columns("text"), tmp_path / f"parts-{part}", _SETTINGS)
         assert pq.read_table(tmp_path / f"parts-{part}/decisions.parquet").to_pylist() == expected
         assert facts["examples"] == [pair for pair in whole["examples"] if pair["filter"] != "semantic"]
         assert not [*tmp_path.glob(".*")]
@@ -47,10 +48,10 @@ def test_dedup_filters_keep_no_reference_text_in_memory(tmp_path: Path) -> None:
     masked = _SETTINGS.model_copy(update={"minhash": MinHashSettings(max_shingle_document_frequency=0.5)})
     held = {}
     for name, settings in (("sketched", _SETTINGS), ("masked", masked), ("idle", CurateSettings(filters=("quality",)))):
-        with load_reference([old], "text", settings, folder, hash_only=False) as found:
+        with load_reference([old], Columns("text"), settings, folder, hash_only=False) as found:
             held[name] = (len(found.records), found.index is not None, found.content_hash)
         assert not folder.exists()
-    with load_reference([old], "text", _SETTINGS, folder, hash_only=True) as found:
+    with load_reference([old], Columns("text"), _SETTINGS, folder, hash_only=True) as found:
         digest = found.content_hash
         assert not folder.exists()
     assert held == {"sketched": (0, True, digest), "masked": (20, False, digest), "idle": (0, False, digest)}
@@ -58,7 +59,7 @@ def test_dedup_filters_keep_no_reference_text_in_memory(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_named_and_does_not_count(tmp_path: Path) -> None:
     content = hashlib.sha256()
-    found = list(read_texts([_written(tmp_path / "some.jsonl", ["one text", 7])], "text", content))
+    found = list(read_texts([_written(tmp_path / "some.jsonl", ["one text", 7])], Columns("text"), content))
     assert [(one.id, one.text, one.reason) for one in found] == [
         (f"{tmp_path}/some.jsonl#0", "one text", ""),
         (f"{tmp_path}/some.jsonl#1", "", "no text in column text"),

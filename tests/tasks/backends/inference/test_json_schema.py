@@ -2,7 +2,7 @@ import pytest
 
 from tasks.backends import Completion
 from tasks.backends.inference.json_schema import INVALID, invalid_json_marker
-from tasks.backends.settings.json_schema import validate_json_schema
+from tasks.backends.settings.json_schema import is_closed, validate_json_schema
 
 _SCHEMA = '{"type": "object", "properties": {"year": {"type": "integer", "minimum": 1200}}, "required": ["year"]}'
 
@@ -42,3 +42,28 @@ def test_a_schema_is_given_back_as_it_was_written() -> None:
 def test_what_is_no_schema_is_refused(schema: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         validate_json_schema(schema)
+
+
+_CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "closed"),
+    [
+        (_CLOSED, True),
+        ({"type": "string"}, True),
+        ({"type": "object"}, False),
+        ({**_CLOSED, "additionalProperties": True}, False),
+        ({**_CLOSED, "required": []}, False),
+        ({"properties": {"a": {}}}, False),
+        ({**_CLOSED, "properties": {"a": {"type": "object"}}}, False),
+        ({**_CLOSED, "properties": {"a": _CLOSED}}, True),
+        ({**_CLOSED, "properties": {"properties": {"type": "string"}}, "required": ["properties"]}, True),
+        ({**_CLOSED, "$defs": {"b": {"type": "object"}}}, False),
+        ({"anyOf": [_CLOSED, {"type": "object"}]}, False),
+        ({"type": "array", "items": _CLOSED}, True),
+        ({"enum": [{"type": "object"}]}, True),
+    ],
+)
+def test_a_schema_is_closed_if_no_object_of_it_is_open(schema: dict[str, object], closed: bool) -> None:
+    assert is_closed(schema) is closed

@@ -70,6 +70,7 @@ def test_a_schema_is_sent_as_a_response_format() -> None:
         _teach([talk.address], _ASKED[:1], json_schema={"type": "object", "required": ["b", "a"]})
     form = talk.bodies[0]["response_format"]
     assert form["type"] == "json_schema"
+    assert form["json_schema"]["strict"] is False  # the schema is open, which strict mode refuses
     assert form["json_schema"]["schema"] == {"type": "object", "required": ["b", "a"]}
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from tasks.backends import Resources, Sampling
-from tasks.backends.settings.capabilities import api_key, require_supported
+from tasks.backends.settings.capabilities import api_key, own_model_sampling, require_supported
 
 _ALL = {
     "temperature": 0.5,
@@ -77,3 +77,19 @@ def test_the_api_key_is_read_from_the_sites_variable_only_where_it_is_needed(mon
     assert api_key(Sampling(sampler="vllm"), site) == ""
     with pytest.raises(ValueError, match="is OUR_KEY, which is not set in the environment"):
         api_key(Sampling(sampler="server"), site)
+
+
+@pytest.mark.parametrize("sampler", ["ngram", "transformers", "gaussian-mixture"])
+def test_settings_of_teachers_alone_need_no_support_by_the_models_own_sampler(sampler: str) -> None:
+    schema = '{"type": "object"}'
+    taught = Sampling.model_validate({"sampler": sampler, "teacher": "wise", "json_schema": schema})
+    assert require_supported(taught) is taught
+    assert own_model_sampling(taught) == Sampling.model_validate({"sampler": sampler})
+    mixed = Sampling.model_validate({"sampler": sampler, "teachers": ("wise", "self"), "json_schema": schema})
+    with pytest.raises(ValueError, match=f"Sampler '{sampler}' does not support generate.json_schema"):
+        require_supported(mixed)
+
+
+def test_a_models_own_sampler_keeps_what_it_supports() -> None:
+    taught = Sampling.model_validate({"sampler": "vllm", "teacher": "wise", **_ALL})
+    assert own_model_sampling(taught) == Sampling.model_validate({"sampler": "vllm", **_ALL})
