@@ -42,7 +42,7 @@ def demo(
     print_start(console, recipes, passages)
     with flow_session(recipes) as panel:
         folder = demo_flow(recipes, chosen_site, source, passages)
-    print_summary(console, chosen_site.store, folder, panel.seconds)
+    print_summary(console, chosen_site.store, folder, [recipe.name for recipe in recipes], panel.seconds)
 
 
 @command(app, panel="Loop", example="heirloom run anchor --set num_generations=3")
@@ -71,7 +71,7 @@ def run(recipe: RecipeSource, changes: Set = None, store: Store = None, site: Si
 
         evolve_flow(chosen, chosen_site)
     folder = write_report(chosen_site.store, [chosen.name], chosen.name)
-    print_summary(console, chosen_site.store, folder, panel.seconds)
+    print_summary(console, chosen_site.store, folder, [chosen.name], panel.seconds)
     state = run_state(Run(chosen_site.store, chosen.name))
     if state.startswith("stopped"):
         console.print(f"[red]{chosen.name}[/] {state}", soft_wrap=True)
@@ -101,7 +101,7 @@ def compare(
         from flows.compare import compare as compare_flow
 
         folder = compare_flow(chosen, chosen_site, name)
-    print_summary(console, chosen_site.store, folder, panel.seconds)
+    print_summary(console, chosen_site.store, folder, [each.name for each in chosen], panel.seconds)
 
 
 @command(app, panel="Loop", example="heirloom plan anchor --set mix.policy=replace")

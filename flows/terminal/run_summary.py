@@ -63,16 +63,19 @@ def warn_without_filters(console: Console, recipe: Recipe) -> None:
         )
 
 
-def print_summary(console: Console, store: Path, folder: Path, seconds: Mapping[str, float]) -> None:
+def print_summary(
+    console: Console, store: Path, folder: Path, runs: Sequence[str], seconds: Mapping[str, float]
+) -> None:
     """Print the outcome of the runs in a report, the seconds per stage, and what to do next.
 
     Args:
         console: where it is printed.
         store: folder of the store.
         folder: folder of the report.
+        runs: names of the runs in the report.
         seconds: seconds by stage, all runs together.
     """
-    catalog = open_catalog(store, _reported_runs(folder))
+    catalog = open_catalog(store, runs)
     outcomes = [
         _Outcome(run, last_generation, tuple(pairs[::2]), tuple(pairs[1::2]))
         for run, last_generation, *pairs in catalog.sql(QUERIES["run_outcomes"]).fetchall()
@@ -150,9 +153,3 @@ def _format_number(value: float, digits: int) -> str:
         if value >= 1e4:
             return f"{value / 1e3:,.0f}k"
     return f"{value:,.{digits}f}"
-
-
-def _reported_runs(folder: Path) -> list[str]:
-    """Return the run that a report is named after, or an empty list, which stands for all runs."""
-    is_run = (folder.parents[1] / "runs" / folder.name).exists()
-    return [folder.name] if is_run else []

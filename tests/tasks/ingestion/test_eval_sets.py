@@ -171,3 +171,18 @@ def test_documents_can_be_split_into_passages(generation_0: StartedRun, tmp_path
     texts = read_table(eval_set["records"].folder)["text"].to_pylist()
     assert len(texts) > 20
     assert all(60 <= len(text) <= 200 for text in texts)
+
+
+def test_an_eval_set_is_read_with_the_characters_of_csv_that_are_set(generation_0: StartedRun, tmp_path: Path) -> None:
+    (tmp_path / "exam.csv").write_text("id;text\n" + "".join(f"1;{text}; so\n" for text in ["it was", *_NEW_TEXTS[:2]]))
+    settings = EvalSetSettings(csv_delimiter=";")
+    with pytest.raises(HeirloomError, match="none of 3 documents"):
+        add_eval_set(generation_0.run.root, "letters", "broken", [str(tmp_path / "exam.csv")], settings)
+    (tmp_path / "exam.csv").write_text("id;text\n" + "".join(f"1;{text}\n" for text in _NEW_TEXTS))
+    eval_set = add_eval_set(generation_0.run.root, "letters", "exam", [str(tmp_path / "exam.csv")], settings)
+    assert sorted(read_table(eval_set["records"].folder)["text"].to_pylist()) == sorted(_NEW_TEXTS)
+
+
+def test_the_identity_of_an_eval_set_has_only_the_reading_settings_that_are_set() -> None:
+    assert EvalSetSettings().identity() == {"text_column": "text", "passage_length_chars": None}
+    assert EvalSetSettings(csv_quote="'").identity() == {**EvalSetSettings().identity(), "csv_quote": "'"}
