@@ -55,12 +55,14 @@ def print_start(console: Console, recipes: Sequence[Recipe], passages: int) -> N
 
 def warn_without_filters(console: Console, recipe: Recipe) -> None:
     """Print a warning if no candidate of a recipe for texts can be dropped."""
-    if not recipe.curate.filters and not isinstance(recipe.train, PointTraining):
-        console.print(
-            f"[yellow]warning[/] {recipe.name}: `curate.filters` is empty, so every candidate is kept, including "
-            'empty, repeated and copied text. To filter: --set \'curate.filters=["empty", "exact", "quality", "minhash"]\'',
-            soft_wrap=True,
-        )
+    if recipe.curate.filters or isinstance(recipe.train, PointTraining):
+        return
+    console.print(
+        f"[yellow]warning[/] {recipe.name}: `curate.filters` is empty, so every candidate is kept, including empty, "
+        "repeated and copied text. To filter: "
+        'add --set \'curate.filters=["empty", "exact", "quality", "minhash"]\'',
+        soft_wrap=True,
+    )
 
 
 def print_summary(
