@@ -34,6 +34,7 @@ def serve(
     chosen_site = load_site(site, store)
     chosen = load_recipe(recipe, changes or [], chosen_site.store)
     from flows.orchestration.schedules import cron_schedule, next_time
+    from flows.orchestration.signals import own_interrupts
 
     schedule = cron_schedule(cron, timezone) if cron else None
     address = require_server()
@@ -48,4 +49,5 @@ def serve(
         )
     # A flow run works in a process of its own, whose working directory can be another one.
     chosen_site = chosen_site.model_copy(update={"store": chosen_site.store.absolute()})
-    serve_deployments(chosen, chosen_site, schedule)
+    with own_interrupts():
+        serve_deployments(chosen, chosen_site, schedule)

@@ -35,6 +35,7 @@ class InterruptedBySignalError(KeyboardInterrupt):
 _watched = False
 _first: signal.Signals | None = None
 """The signal that came first."""
+_is_interrupted = False
 _is_printed = False
 """Whether the sentence of the first signal is printed."""
 _paused = threading.Event()
@@ -50,6 +51,8 @@ def watch_signals() -> None:
     if _watched:
         return
     _watched = True
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt_once)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _raise_interrupt)
@@ -61,12 +64,16 @@ def watch_signals() -> None:
 
 @contextlib.contextmanager
 def own_interrupts() -> Iterator[None]:
-    """Leave Ctrl-C to the block, as the SQL shell does: it interrupts a statement, and does not end the command."""
+    """Leave Ctrl-C to the block: the SQL shell interrupts a statement, and Prefect's runner ends its flow runs."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is _interrupt_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _paused.set()
     try:
         yield
     finally:
         _paused.clear()
+        signal.signal(signal.SIGINT, before)
 
 
 def end_of(interrupt: BaseException) -> tuple[str, int]:
@@ -93,6 +100,15 @@ def exit_interrupted(interrupt: BaseException, write: Callable[[str], object]) -
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # noqa: SLF001  (sends the last log records to a persistent server)
     os._exit(code)
+
+
+def _interrupt_once(_number: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt at the first Ctrl-C; a second one must not raise while the first is being handled."""
+    global _is_interrupted  # noqa: PLW0603
+    if _is_interrupted:
+        return
+    _is_interrupted = True
+    raise KeyboardInterrupt
 
 
 def _raise_interrupt(number: int, _: FrameType | None) -> None:

@@ -51,10 +51,9 @@ def test_ctrl_c_ends_a_run_in_order_and_the_same_command_can_resume(
 
 
 def test_ctrl_c_ends_recipes_that_run_in_parallel(ingested: Site, tmp_path: Path) -> None:
-    command = _started(
-        ["compare", "ngram", "naive", *_RUN[2:], "--set", "train.backend=ngram"], ingested.store, tmp_path
-    )
-    command.wait_for("generation 1 of 60")
+    source = str(tmp_path / "letters.jsonl")
+    command = _started(["demo", "--quick", "--passages", "100", "--source", source], ingested.store, tmp_path)
+    command.wait_for("generation 1 of")
     command.press("\x03")
     _assert_ended(command, 130, "Interrupted.")
 
