@@ -412,6 +412,33 @@ def responses_with_context(messages: Sequence[Message]) -> list[tuple[str, str]]
     ]
 
 
+def first_response(text: str) -> str:
+    """Return what a generated text has before the header of another message, without the rendering's backslashes."""
+    return _ESCAPED.sub(r"\1", text.partition("\n\n### ")[0])
+
+
+def to_openai(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return messages as OpenAI's API takes them: arguments of calls as JSON text, reasoning as `reasoning_content`."""
+    converted: list[dict[str, Any]] = []
+    for message in messages:
+        fields: dict[str, Any] = {key: value for key, value in message.items() if key != "reasoning"}
+        if "reasoning" in message:
+            fields["reasoning_content"] = message["reasoning"]
+        if "tool_calls" in message:
+            fields["tool_calls"] = [
+                {
+                    **call,
+                    "function": {
+                        "name": call["function"]["name"],
+                        "arguments": json.dumps(call["function"]["arguments"], ensure_ascii=False),
+                    },
+                }
+                for call in message["tool_calls"]
+            ]
+        converted.append(fields)
+    return converted
+
+
 def parse_chat_text(text: str) -> list[Message]:
     """Return the roles and texts of the messages that a text was rendered from.
 

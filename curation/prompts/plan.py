@@ -19,10 +19,10 @@ from curation.prompts.templates import (
     RECORD_PLACEHOLDERS,
     TEMPLATES,
     AttributeCell,
-    first_user_message,
     grid_counts,
     grid_shares,
     placeholders,
+    question_of,
     render_template,
     validate_template,
 )
@@ -30,7 +30,16 @@ from curation.selection.apportionment import Shares, validate_shares
 from curation.selection.topics import TopicModel, TopicSteeringSettings
 from curation.text import first_n_words
 from curation.user_code import PROMPT_TEMPLATES, UserCode
-from heirloom.chat import render_chat, to_messages
+from heirloom.chat import (
+    USER_ROLE,
+    Conversation,
+    parse_chat_text,
+    parse_conversation,
+    parse_response,
+    prompt_messages,
+    render_chat,
+    render_prompt,
+)
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
@@ -146,13 +155,22 @@ class PromptSettings(Settings):
         """The output format with the default of the template: `prompt_and_completion`, `completion` or `chat`."""
         return self.output_format or DEFAULT_OUTPUT_FORMATS.get(self.template_name, "completion")
 
-    def to_record(self, prompt: str, completion: str) -> str:
-        """Return the text to store for a prompt and its completion."""
+    def to_record(self, prompt: "PromptSpec", completion: str, reasoning: str = "") -> tuple[str, Conversation | None]:
+        """Return the text to store for a prompt and its completion, and the conversation, if it is one."""
         if self.resolved_output_format == "prompt_and_completion":
-            return prompt + completion
-        if self.resolved_output_format == "chat":
-            return render_chat(to_messages(prompt, completion.strip()))
-        return completion.strip()
+            text = prompt.text + completion
+            return text, _generated_conversation(text)
+        if not prompt.conversation or self.resolved_output_format != "chat":
+            return completion.strip(), None
+        tools = prompt.conversation.tools
+        response = parse_response(completion, with_tools=bool(tools))
+        if reasoning.strip():
+            response = {**response, "reasoning": reasoning.strip()}
+        num_calls = sum(len(message.get("tool_calls", ())) for message in prompt.conversation.messages)
+        for number, call in enumerate(response.get("tool_calls", ()), num_calls + 1):
+            call["id"] = f"call_{number}"
+        messages = [*prompt.conversation.messages, response]
+        return render_chat(messages), Conversation(messages=messages, tools=tools)
 
     def attribute_cell(self, attributes: Mapping[str, str]) -> AttributeCell:
         """Return the cell of the grid with these attributes."""
@@ -160,6 +178,17 @@ class PromptSettings(Settings):
 
     def _template_text(self) -> str:
         return TEMPLATES.get(self.template_name, self.template)
+
+
+def _generated_conversation(text: str) -> Conversation | None:
+    """Return the conversation that a model wrote as plain text, if it wrote a whole one."""
+    if not text.startswith("### "):
+        return None
+    try:
+        conversation = parse_conversation(parse_chat_text(text))
+    except HeirloomError:
+        return None
+    return None if isinstance(conversation, str) else conversation
 
 
 @dataclass(frozen=True)
@@ -170,6 +199,8 @@ class PromptSpec:
     human_row: int = -1
     survivor_row: int = -1
     attributes: Mapping[str, str] = field(default_factory=dict)
+    conversation: Conversation | None = None
+    """Messages to respond to, of which `text` is the plain text; None if the prompt is a text to continue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +209,8 @@ class PromptSources:
 
     records: Sequence[str]
     """Human training records."""
+    conversations: Sequence[Conversation | None] = ()
+    """The conversation of each record, None for one that is no conversation. Empty: none is."""
     record_sources: Sequence[str] = ()
     """Source of each record, for `source_shares`."""
     survivors: Sequence[str] = ()
@@ -201,10 +234,13 @@ def plan_prompts(settings: PromptSettings, sources: PromptSources, seed: int) ->
     if settings.template_name == "unconditional":
         return [PromptSpec("")] * count
     if settings.is_user_template:
-        return _prompts_of_user_function(settings.template_name, records, count, seed)
+        return _prompts_of_user_function(settings, records, count, seed)
     if settings.template_name == "prefix":
         rows = _sample_rows(settings, sources, count, rng)
-        specs = [PromptSpec(first_n_words(records[row], settings.prefix_words), row) for row in rows.tolist()]
+        specs = [
+            _as_chat(settings, PromptSpec(first_n_words(records[row], settings.prefix_words), row), None)
+            for row in rows.tolist()
+        ]
     else:
         specs = _fill_template(settings, sources, count, rng)
     return [_with_topic(spec, sources.topics) for spec in specs] if sources.topics else specs
@@ -229,24 +265,45 @@ def _fill_template(
     ):
         attributes = dict(zip(settings.attributes, cells[cell_index], strict=True))
         record = sources.records[human_row] if human_row >= 0 else ""
+        conversation = sources.conversations[human_row] if human_row >= 0 and sources.conversations else None
+        question = question_of(record, conversation)
         values = attributes | {
             "record": record,
-            "opening": first_n_words(record, settings.prefix_words),
-            "question": first_user_message(record),
+            "opening": first_n_words(question, settings.prefix_words),
+            "question": question,
             "earlier": sources.survivors[survivor_row] if survivor_row >= 0 else record,
         }
-        specs.append(PromptSpec(render_template(template, values), human_row, survivor_row, attributes))
+        spec = PromptSpec(render_template(template, values), human_row, survivor_row, attributes)
+        specs.append(_as_chat(settings, spec, conversation))
     return specs
 
 
-def _prompts_of_user_function(path: str, records: Sequence[str], count: int, seed: int) -> list[PromptSpec]:
+def _as_chat(settings: PromptSettings, spec: PromptSpec, conversation: Conversation | None) -> PromptSpec:
+    """Return a prompt as messages, if its record is to be a conversation.
+
+    They are those of the human record up to the last message of a user, where the template is nothing but its question.
+    """
+    if settings.resolved_output_format != "chat":
+        return spec
+    if conversation and TEMPLATES.get(settings.template_name, settings.template).strip() == "{question}":
+        messages = prompt_messages(conversation.messages)
+        prompt = Conversation(messages=messages, tools=conversation.tools)
+    else:
+        prompt = Conversation(messages=[{"role": USER_ROLE, "content": spec.text}])
+    return replace(spec, text=render_prompt(prompt.messages), conversation=prompt)
+
+
+def _prompts_of_user_function(
+    settings: PromptSettings, records: Sequence[str], count: int, seed: int
+) -> list[PromptSpec]:
+    path = settings.template_name
     specs = []
     for prompt in PROMPT_TEMPLATES.load(path)(records, count, seed):
         if isinstance(prompt, str):
-            specs.append(PromptSpec(prompt))
+            specs.append(_as_chat(settings, PromptSpec(prompt), None))
         else:
             text, attributes = prompt
-            specs.append(PromptSpec(text, attributes=dict(attributes)))
+            specs.append(_as_chat(settings, PromptSpec(text, attributes=dict(attributes)), None))
     if len(specs) != count:
         raise HeirloomError(
             f"{path} returned {len(specs)} prompts; it must return exactly the {count} that it was called for."

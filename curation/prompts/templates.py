@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from curation.selection.apportionment import largest_remainder
-from heirloom.chat import parse_chat_text
+from heirloom.chat import Conversation, first_user_text
 from heirloom.errors import HeirloomError, did_you_mean
 
 # No template ends with a space: a token includes the space before its word, so a word never follows a lone space token.
@@ -132,9 +132,6 @@ def render_template(template: str, values: Mapping[str, str]) -> str:
     return string.Formatter().vformat(template, (), values)
 
 
-def first_user_message(record: str) -> str:
-    """Return the first message of a conversation, or the whole of any other text."""
-    try:
-        return parse_chat_text(record)[0]["content"] or ""
-    except HeirloomError:
-        return record
+def question_of(record: str, conversation: Conversation | None) -> str:
+    """Return the text of the first message of a user in a conversation, or the whole of any other record."""
+    return first_user_text(conversation.messages) if conversation else record

@@ -92,6 +92,8 @@ CANDIDATES = pa.schema(
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("sum_logprob", pa.float64()),
+        ("reasoning", pa.string()),
+        ("reasoning_tokens", pa.int32()),
         *CONVERSATION,
         ("num_cut_tokens", pa.int32()),
     ]
@@ -101,9 +103,10 @@ CANDIDATES = pa.schema(
 `sum_logprob` is in nats under the model at temperature 1, null if a server does not return it. `model_fingerprint` is
 the fingerprint of the model that generated the text, or the model name that a server returns for a teacher. `teacher`
 is the name of the teacher in the recipe, null for the generation's own model. `prompt_id` is the number of the prompt,
-equal for all completions of it. `finish_reason` is `length` if the text was truncated, `invalid_json` if it violates
-the requested JSON schema. `num_cut_tokens` is the number of tokens cut off at the end of a prompt that did not fit into
-the model's context; `prompt_tokens` counts those that were left."""
+equal for all completions of it. `reasoning` is what a thinking model generated before its response, and
+`reasoning_tokens` how many of the `completion_tokens` it has, if known. `finish_reason` is `length` if the text was
+truncated, `invalid_json` if it violates the requested JSON schema. `num_cut_tokens` is the number of tokens cut from a
+prompt that did not fit into the model's context; `prompt_tokens` counts those that were left."""
 
 DECISIONS = pa.schema(
     [

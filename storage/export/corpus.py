@@ -13,6 +13,7 @@ import pyarrow as pa
 from heirloom.commands import suggest
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.parquet_io import write_parquet
+from storage.export.conversations import from_json_columns, with_conversations
 from storage.export.croissant import croissant
 from storage.export.dataset_card import ExportedCorpus, dataset_card
 from storage.files import atomic_folder, sha256_of
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["hf", "jsonl", "parquet"]
 
-_CORPUS = """select id, text, origin, source_generation, source, coalesce(license, '') as license, text_hash, weight
+_CORPUS = """select id, text, origin, source_generation, source, coalesce(license, '') as license, text_hash, weight,
+    messages, tools
     from corpus left join (
         select id, any_value(license) as license
         from (from human_train union all by name from human_heldout) group by id
@@ -58,7 +60,7 @@ def export_corpus(root: Path, run_name: str, generation: int | None, export_form
     file = _FILES[export_format]
     with atomic_folder(folder) as hidden:
         arguments = {"run": run_name, "generation": generation}
-        table = catalog.sql(_CORPUS, params=arguments).to_arrow_table()
+        table = with_conversations(catalog.sql(_CORPUS, params=arguments).to_arrow_table())
         (hidden / file).parent.mkdir(exist_ok=True)
         _WRITERS[Path(file).suffix](table, hidden / file)
         corpus = ExportedCorpus(
@@ -102,7 +104,7 @@ def _count_by_source(table: pa.Table) -> list[tuple[str, str, str, int]]:
 def _write_jsonl(table: pa.Table, path: Path) -> None:
     with path.open("w", encoding="utf-8") as lines:
         for batch in table.to_batches():
-            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+            lines.writelines(json.dumps(from_json_columns(row), ensure_ascii=False) + "\n" for row in batch.to_pylist())
 
 
 _FILES = {"hf": "data/train-00000-of-00001.parquet", "parquet": "corpus.parquet", "jsonl": "corpus.jsonl"}

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import torch
 
-from tasks.backends.inference.transformers_decoding import beam_search, sample_completion
-from tasks.backends.models.chat_template import encode_texts
+from tasks.backends.inference.transformers_decoding import PromptTokens, beam_search, sample_completion
+from tasks.backends.models.chat_template import encode_prompts, encode_texts, end_plain_response
 from tasks.backends.models.loading import load_model, load_tokenizer, max_positions, native_dtype
 from tasks.backends.models.scoring import batch_nll, length_sorted_batches
-from tasks.backends.models.tokenization import encode_prompts, fit_prompts
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import TransformerTraining
@@ -80,11 +79,12 @@ def sample(
     dtype = native_dtype(model) if settings.dtype == "auto" else getattr(torch, settings.dtype)
     tokenizer, network = load_tokenizer(model), load_model(model, dtype)
     max_length = max_positions(network)
-    encoded = fit_prompts(encode_prompts(tokenizer, [prompt.text for prompt in prompts]), max_length)
+    encoded = encode_prompts(tokenizer, prompts)
+    fitted = encoded.fit(max_length)
     if settings.beam_width > 1:
         batch_size = max(1, _MAX_BEAMS_PER_BATCH // settings.beam_width)
         for start in range(0, len(prompts), batch_size):
-            batch = encoded[start : start + batch_size]
+            batch = fitted[start : start + batch_size]
             completions = beam_search(settings, tokenizer, network, [tokens.ids for tokens in batch], max_length)
             yield [
                 replace(completion, num_cut_tokens=tokens.num_cut)
@@ -92,8 +92,10 @@ def sample(
             ]
             progress(min(start + batch_size, len(prompts)), len(prompts))
         return
-    for place, (prompt, tokens) in enumerate(zip(prompts, encoded, strict=True)):
+    for place, (prompt, tokens) in enumerate(zip(prompts, fitted, strict=True)):
         generator = torch.Generator().manual_seed(prompt.seed)
-        completion = sample_completion(settings, tokenizer, network, tokens.ids, generator)
-        yield [replace(completion, num_cut_tokens=tokens.num_cut)]
+        end_ids = {tokenizer.eos_token_id, *(encoded.stop_ids if prompt.conversation else ())}
+        completion = sample_completion(settings, tokenizer, network, PromptTokens(tokens.ids, end_ids), generator)
+        completion = replace(completion, num_cut_tokens=tokens.num_cut)
+        yield [completion if encoded.has_template else end_plain_response(prompt, completion)]
         progress(place + 1, len(prompts))

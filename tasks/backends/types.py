@@ -49,6 +49,10 @@ class Completion:
     """Name of the teacher that generated it; empty for the generation's own model."""
     num_cut_tokens: int = 0
     """Tokens that were cut off at the end of a prompt that did not fit into the model's context."""
+    reasoning: str = ""
+    """What a thinking model generated before `text`."""
+    reasoning_tokens: int = 0
+    """Tokens of the reasoning; 0 if a server does not return it."""
 
 
 @dataclass(frozen=True)

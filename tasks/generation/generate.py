@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.prompts.plan import PromptSpec
+from heirloom.chat import USER_ROLE, Conversation, to_json
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import Artifact, Draft, read_table
 from storage.artifacts.ids import synthetic_id, text_hash
@@ -68,7 +69,7 @@ def generate(
         parents["excluded_records"] = excluded
     if prompts.needs_survivors or sampling.teacher_routing == "routed":
         parents |= decision_parents(history.synthetic)
-    records = read_table(human.train.folder, ["id", "text", "source"])
+    records = read_table(human.train.folder, ["id", "text", "source", "messages", "tools"])
     if excluded:
         records = without_dropped(records, excluded.folder)
     topics = _publish_topics(ctx, history, records, parents) if prompts.topic_steering.num_topics else None
@@ -132,7 +133,7 @@ class _CandidateWriter:
         for teacher, group in groupby(range(start, len(assignments)), key=lambda serial: assignments[serial].teacher):
             serials = list(group)
             throughput.base = serials[0]
-            prompts = [Prompt(self._spec(serial).text, self.seeds[serial]) for serial in serials]
+            prompts = [self._prompt(serial) for serial in serials]
             sampler = self.ctx.backends.sampler(self.ctx.recipe.generate.for_teacher(teacher))
             for completion in sampler.sample(ensure_loadable(self.model), prompts, throughput):
                 throughput.tokens += completion.completion_tokens
@@ -146,7 +147,7 @@ class _CandidateWriter:
     def _row(self, serial: int, completion: Completion) -> dict[str, object]:
         attempt, prompts = self.ctx.attempt, self.ctx.recipe.prompts
         assignment, spec = self.plan.assignments[serial], self._spec(serial)
-        text = prompts.to_record(spec.text, completion.text)
+        text, conversation = prompts.to_record(spec, completion.text, completion.reasoning)
         sources = (self.plan.human_rows, spec.human_row), (self.plan.survivor_rows, spec.survivor_row)
         parents = [table.slice(row, 1) for table, row in sources if row >= 0]
         return {
@@ -170,7 +171,18 @@ class _CandidateWriter:
             "completion_tokens": completion.completion_tokens,
             "sum_logprob": completion.sum_logprob,
             "num_cut_tokens": completion.num_cut_tokens,
+            "reasoning": completion.reasoning or None,
+            "reasoning_tokens": completion.reasoning_tokens,
+            "messages": to_json(conversation.messages) if conversation else None,
+            "tools": to_json(conversation.tools) if conversation else None,
         }
+
+    def _prompt(self, serial: int) -> Prompt:
+        spec = self._spec(serial)
+        conversation = spec.conversation
+        if self.ctx.recipe.generate.use_chat_template and spec.text and not conversation:
+            conversation = Conversation(messages=[{"role": USER_ROLE, "content": spec.text}])
+        return Prompt(spec.text, self.seeds[serial], conversation)
 
     def _spec(self, serial: int) -> PromptSpec:
         return self.plan.specs[self.plan.assignments[serial].prompt_number]

@@ -17,12 +17,14 @@ from curation.prompts.plan import PromptSettings, PromptSources, PromptSpec, pla
 from curation.prompts.templates import AttributeCell
 from curation.selection.routing import TeacherRewards, assign_by_thompson_sampling, assign_round_robin
 from curation.selection.topics import TopicModel, TopicSteeringSettings, find_topics
+from heirloom.chat import from_json
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.schemas import CANDIDATES, TOPICS
 from storage.runs.run import Attempt
 from tasks.backends import SELF_TEACHER, Sampling
 from tasks.context import CuratedCandidates, StageRecipe, attempt_seed
 
+_CHAT = ("messages", "tools")
 _COLUMNS = ("id", "text", "source", "attributes", "prompt_id")
 
 
@@ -69,6 +71,7 @@ def build_prompt_plan(
     survivors, answered_cells = _last_survivors(prompts, synthetic)
     sources = PromptSources(
         records=human["text"].to_pylist(),
+        conversations=[from_json(*pair) for pair in zip(*(human[name].to_pylist() for name in _CHAT), strict=True)],
         record_sources=human["source"].to_pylist(),
         survivors=survivors["text"].to_pylist(),
         delivered=answered_cells,

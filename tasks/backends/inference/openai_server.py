@@ -6,26 +6,31 @@ of the model's probe. Prompts to a teacher are sent as text.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from heirloom.chat import message_text, parse_conversation, to_openai
 from heirloom.errors import HeirloomError
 from tasks.backends.inference.endpoints import ModelEndpoint, model_endpoint, teacher_endpoint
 from tasks.backends.inference.engine_arguments import PROBE_TOLERANCE
 from tasks.backends.inference.http_client import stream_responses
 from tasks.backends.inference.http_protocol import ClientConfig, parse_response
+from tasks.backends.inference.reasoning import reasoning_parser, separate_reasoning
 from tasks.backends.models.adapters import adapter_base_path
+from tasks.backends.models.chat_template import EncodedPrompts, encode_prompts, end_plain_response
 from tasks.backends.models.shape import read_shape, resolve_dtype
-from tasks.backends.models.tokenization import EncodedPrompt, encode_prompts, fit_prompts
 from tasks.backends.settings.capabilities import api_key
 from tasks.backends.settings.json_schema import is_closed
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 _PROBE = "probe.json"
@@ -47,24 +52,29 @@ def sample(
     """
     client_config = _client_config(settings, resources)
     cuts: list[int] = []
+    finish: Finish = _unchanged
     if settings.teacher:
         endpoint = teacher_endpoint(settings.teacher, resources, client_config)
-        bodies = [_request_body(settings, endpoint, prompt.text, prompt.seed) for prompt in prompts]
+        settings = _resolve_api(settings, prompts)
+        bodies = [_request_body(settings, endpoint, prompt, prompt.text) for prompt in prompts]
     else:
         endpoint = model_endpoint(model, settings, resources, client_config)
         folder = Path(adapter_base_path(model) or model)
         # The base of an adapter can be a name on the Hub, whose data type the server alone knows.
         dtype = resolve_dtype(settings.dtype, read_shape(folder)) if folder.is_dir() else "bfloat16"
         _verify_reference_logprob(endpoint, model, client_config, dtype)
-        encoded = _encode(model, prompts, int(endpoint.model_card["max_model_len"]))
-        cuts = [tokens.num_cut for tokens in encoded]
+        tokenizer = _tokenizer(model)
+        encoded = encode_prompts(tokenizer, prompts)
+        cuts = [tokens.num_cut for tokens in encoded.fit(int(endpoint.model_card["max_model_len"]))]
         bodies = _token_requests(settings, endpoint, prompts, encoded)
+        finish = _finish(settings, tokenizer, encoded)
     client_config = replace(client_config, exit_reason=endpoint.exit_reason)
     path = _CHAT if _uses_chat(settings) else _COMPLETIONS
     done = 0
     for ready in stream_responses(
         endpoint.base_urls, path, bodies, client_config, lambda response: _completion(response, settings)
     ):
+        ready = [finish(prompt, each) for prompt, each in zip(prompts[done:], ready, strict=False)]
         for index, cut in enumerate(cuts[done : done + len(ready)]):
             if cut:
                 ready[index] = replace(ready[index], num_cut_tokens=cut)
@@ -85,30 +95,59 @@ def _client_config(settings: Sampling, resources: Resources) -> ClientConfig:
     )
 
 
-def _encode(model: Path, prompts: Sequence[Prompt], max_model_len: int) -> list[EncodedPrompt]:
+def _tokenizer(model: Path) -> "PreTrainedTokenizerFast":
     # The import takes seconds, and sampling from a teacher does not need it.
     from transformers import PreTrainedTokenizerFast
 
     folder = model if (model / "tokenizer.json").is_file() else Path(adapter_base_path(model) or model)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    return fit_prompts(encode_prompts(tokenizer, [prompt.text for prompt in prompts]), max_model_len)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def _token_requests(
-    settings: Sampling, endpoint: ModelEndpoint, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+    settings: Sampling, endpoint: ModelEndpoint, prompts: Sequence[Prompt], encoded: EncodedPrompts
 ) -> list[dict[str, Any]]:
     """Return request bodies in tokens."""
     max_model_len = int(endpoint.model_card["max_model_len"])
     bodies = []
-    for prompt, tokens in zip(prompts, encoded, strict=True):
+    for prompt, tokens in zip(prompts, encoded.fit(max_model_len), strict=True):
         # Servers refuse a request whose prompt and `max_tokens` exceed the context together.
         max_tokens = min(settings.max_tokens, max_model_len - len(tokens.ids))
         limits = {"max_tokens": max_tokens, "min_tokens": min(settings.min_tokens, max_tokens)}
-        bodies.append(_request_body(settings.model_copy(update=limits), endpoint, tokens.ids, prompt.seed))
+        body = _request_body(settings.model_copy(update=limits), endpoint, prompt, tokens.ids)
+        if prompt.conversation and encoded.stop_ids:
+            body["stop_token_ids"] = encoded.stop_ids
+        bodies.append(body)
     return bodies
 
 
-def _request_body(settings: Sampling, endpoint: ModelEndpoint, prompt: str | list[int], seed: int) -> dict[str, Any]:
+def _finish(settings: Sampling, tokenizer: "PreTrainedTokenizerFast", encoded: EncodedPrompts) -> "Finish":
+    """Return what to do with the completions of a model of the run."""
+    if settings.reasoning_parser:
+        parser = reasoning_parser(settings.reasoning_parser, tokenizer)
+        return lambda _, completion: separate_reasoning(
+            parser, completion, tokenizer(completion.text, add_special_tokens=False)["input_ids"]
+        )
+    return _unchanged if encoded.has_template else end_plain_response
+
+
+Finish = Callable[[Prompt, Completion], Completion]
+
+
+def _unchanged(_: Prompt, completion: Completion) -> Completion:
+    return completion
+
+
+def _resolve_api(settings: Sampling, prompts: Sequence[Prompt]) -> Sampling:
+    if settings.teacher_api != "auto":
+        return settings
+    api = "chat" if any(prompt.conversation for prompt in prompts) else "completions"
+    return settings.model_copy(update={"teacher_api": api})
+
+
+def _request_body(
+    settings: Sampling, endpoint: ModelEndpoint, prompt: Prompt, content: str | list[int]
+) -> dict[str, Any]:
+    """Return the body of a request; `content` is the prompt as text or as tokens."""
     values = settings.model_dump(mode="json")
     parameters = {name: values[name] for name in _ALWAYS_SENT}
     parameters |= {name: values[name] for name in _SENT_IF_SET if values[name]}
@@ -126,12 +165,16 @@ def _request_body(settings: Sampling, endpoint: ModelEndpoint, prompt: str | lis
         # Other servers refuse to return log-probabilities of reasoning models.
         if endpoint.is_vllm:
             parameters["logprobs"] = True
-        messages = [{"role": "user", "content": prompt}]
-        return {"model": endpoint.model_name, "messages": messages, "seed": seed, **parameters}
+        messages = [{"role": "user", "content": content}]
+        if prompt.conversation:
+            messages = to_openai(prompt.conversation.messages)
+            if prompt.conversation.tools:
+                parameters["tools"] = list(prompt.conversation.tools)
+        return {"model": endpoint.model_name, "messages": messages, "seed": prompt.seed, **parameters}
     return {
         "model": endpoint.model_name,
-        "prompt": prompt,
-        "seed": seed,
+        "prompt": content,
+        "seed": prompt.seed,
         "logprobs": 0 if endpoint.is_vllm else 1,
         **parameters,
     }
@@ -147,16 +190,23 @@ def _completion(response: Any, settings: Sampling) -> Completion:  # noqa: ANN40
     if choice["finish_reason"] in (None, "abort", "error"):
         raise ValueError(f"generation was interrupted: finish_reason is {choice['finish_reason']}")
     logprobs = choice.get("logprobs") or {}
+    reasoning = ""
     if _uses_chat(settings):
-        text = choice["message"]["content"]
+        message = choice["message"]
+        text = message["content"]
+        calls = message.get("tool_calls") or []
         # A response that is cut during the reasoning has no content.
-        if not text and choice["finish_reason"] in ("length", "content_filter"):
+        if not text and (calls or choice["finish_reason"] in ("length", "content_filter")):
             text = ""
+        reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
+        if calls:
+            text = _with_calls(text, calls)
         token_logprobs = [token["logprob"] for token in logprobs.get("content") or ()]
     else:
         text, token_logprobs = choice["text"], logprobs.get("token_logprobs") or []
-    if not isinstance(text, str):
-        raise TypeError(f"the text is {text!r}")
+    if not isinstance(text, str) or not isinstance(reasoning, str):
+        raise TypeError(f"the text is {text!r}, the reasoning is {reasoning!r}")
+    details = response["usage"].get("completion_tokens_details") or {}
     teacher = ""
     if settings.teacher:
         model_name, fingerprint = str(response.get("model") or settings.teacher), response.get("system_fingerprint")
@@ -168,7 +218,22 @@ def _completion(response: Any, settings: Sampling) -> Completion:  # noqa: ANN40
         completion_tokens=int(response["usage"]["completion_tokens"]),
         sum_logprob=float(sum(token_logprobs)) if token_logprobs else None,
         teacher=teacher,
+        reasoning=reasoning,
+        reasoning_tokens=int(details.get("reasoning_tokens") or 0),
     )
+
+
+def _with_calls(text: str, calls: Any) -> str:  # noqa: ANN401  (JSON from outside)
+    """Return the text of a response with its tool calls, as the response of a model is read.
+
+    Raises:
+        ValueError: a call is malformed.
+    """
+    message = [{"role": "user", "content": "."}, {"role": "assistant", "content": text, "tool_calls": calls}]
+    parsed = parse_conversation(message)
+    if isinstance(parsed, str):
+        raise ValueError(parsed)
+    return message_text(parsed.messages[-1])
 
 
 def _verify_reference_logprob(endpoint: ModelEndpoint, model: Path, client_config: ClientConfig, dtype: str) -> None:

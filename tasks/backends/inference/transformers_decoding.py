@@ -1,7 +1,8 @@
 """Sampling and beam search with transformers: the reference for the meaning of vLLM's settings."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -11,15 +12,23 @@ from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion
 
 
+class PromptTokens(NamedTuple):
+    """Token ids of a prompt, and the tokens that end a response to it."""
+
+    ids: list[int]
+    end_ids: Collection[int]
+
+
 @torch.inference_mode()
 def sample_completion(
     settings: Sampling,
     tokenizer: PreTrainedTokenizerFast,
     network: LlamaForCausalLM,
-    input_ids: list[int],
+    prompt: PromptTokens,
     generator: torch.Generator,
 ) -> Completion:
-    """Continue `input_ids` until the end token, a stop string, `max_tokens`, or as many tokens as the model takes."""
+    """Continue a prompt until one of its `end_ids`, a stop string, `max_tokens`, or the context's end."""
+    input_ids, end_ids = prompt.ids, prompt.end_ids
     max_length = max_positions(network)
     generated: list[int] = []
     sum_logprob, cache, finish_reason, text = 0.0, None, "length", ""
@@ -29,13 +38,13 @@ def sample_completion(
         cache, logits = output.past_key_values, output.logits[0, -1].float().cpu()
         penalized = _apply_penalties(logits, settings, input_ids, generated)
         if len(generated) < settings.min_tokens:
-            penalized[tokenizer.eos_token_id] = -torch.inf
+            penalized[list(end_ids)] = -torch.inf
         probabilities = _filter_tokens(penalized / settings.temperature, settings)
         token = int(torch.multinomial(probabilities, 1, generator=generator))
         # The log-probability is that of the model, without sampling settings.
         sum_logprob += float(logits.log_softmax(-1)[token])
         generated.append(token)
-        if token == tokenizer.eos_token_id:
+        if token in end_ids:
             finish_reason = "stop"
             break
         previous_length = len(text)

@@ -48,7 +48,9 @@ from tasks.backends.inference.engine_arguments import (
 from tasks.backends.machine import this_machine
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
 from tasks.backends.models.shape import read_shape, resolve_dtype
-from tasks.backends.models.tokenization import EncodedPrompt, encode_prompts, fit_prompts
+from tasks.backends.inference.reasoning import reasoning_parser, separate_reasoning
+from tasks.backends.models.chat_template import EncodedPrompts, encode_prompts, end_plain_response
+from tasks.backends.models.tokenization import EncodedPrompt
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
@@ -84,15 +86,16 @@ def sample(
     if not prompts:
         return
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-    input_ids = encode_prompts(tokenizer, [prompt.text for prompt in prompts])
-    num_tokens = max(map(len, input_ids)) + settings.max_tokens
+    prompt_ids = encode_prompts(tokenizer, prompts)
+    num_tokens = max(map(len, prompt_ids.ids)) + settings.max_tokens
     engine = _load(settings, resources, model, num_tokens)
-    encoded = fit_prompts(input_ids, engine.llm_engine.model_config.max_model_len)
+    encoded = prompt_ids.fit(engine.llm_engine.model_config.max_model_len)
     if settings.beam_width > 1:
         batches = _beam_search(engine, tokenizer, settings, encoded, resources.max_num_seqs)
     else:
-        _add_requests(engine, settings, prompts, encoded)
-        batches = _run_requests(engine, len(prompts), progress)
+        _add_requests(engine, settings, prompts, encoded, prompt_ids.stop_ids)
+        finish = _Finisher(settings, tokenizer, prompts, has_template=prompt_ids.has_template)
+        batches = _run_requests(engine, finish, len(prompts), progress)
     position = 0
     for batch in batches:
         cuts = [prompt.num_cut for prompt in encoded[position : position + len(batch)]]
@@ -105,14 +108,23 @@ def sample(
             progress(position, len(prompts))
 
 
-def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> None:
-    """Queue one request per prompt, with the index of the prompt as its id."""
+def _add_requests(
+    engine: LLM,
+    settings: Sampling,
+    prompts: Sequence[Prompt],
+    encoded: Sequence[EncodedPrompt],
+    stop_ids: Sequence[int],
+) -> None:
+    """Queue one request per prompt, with the index of the prompt as its id; `stop_ids` end responses to messages."""
     for index, (prompt, tokens) in enumerate(zip(prompts, encoded, strict=True)):
+        params = _sampling_params(settings, prompt.seed)
+        if prompt.conversation:
+            params.stop_token_ids = list(stop_ids)
         try:
             engine.llm_engine.add_request(
                 str(index),
                 {"prompt_token_ids": tokens.ids},
-                _sampling_params(settings, prompt.seed),
+                params,
                 lora_request=_LoadedEngine.adapter,
             )
         # Errors of the JSON schema are of the first type in older versions of vLLM, and of the second in newer ones.
@@ -125,7 +137,7 @@ def _add_requests(engine: LLM, settings: Sampling, prompts: Sequence[Prompt], en
             ) from error
 
 
-def _run_requests(engine: LLM, num_prompts: int, progress: Progress) -> Iterator[list[Completion]]:
+def _run_requests(engine: LLM, finish: "_Finisher", num_prompts: int, progress: Progress) -> Iterator[list[Completion]]:
     """Run the engine until all queued requests are finished, and yield their completions in order."""
     core = engine.llm_engine
     finished: dict[int, Completion] = {}
@@ -133,7 +145,7 @@ def _run_requests(engine: LLM, num_prompts: int, progress: Progress) -> Iterator
     while core.has_unfinished_requests():
         for output in core.step():
             if output.finished:
-                finished[int(output.request_id)] = _completion(output)
+                finished[int(output.request_id)] = finish(int(output.request_id), output)
         # A message to the parent process after every step would cost more time than it is worth.
         if time.monotonic() - reported_at < _PROGRESS_INTERVAL_S and core.has_unfinished_requests():
             continue
@@ -325,6 +337,23 @@ def _sampling_params(settings: Sampling, seed: int) -> SamplingParams:
         # Otherwise every step builds an output for every sequence, none of which is used.
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+class _Finisher:
+    """Make completions of the engine's outputs; reasoning is separated by the parser of the settings."""
+
+    def __init__(
+        self, settings: Sampling, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Prompt], *, has_template: bool
+    ) -> None:
+        self._prompts, self._has_template, self._tokenizer = prompts, has_template, tokenizer
+        name = settings.reasoning_parser
+        self._parser = reasoning_parser(name, tokenizer) if name else None
+
+    def __call__(self, index: int, output: Any) -> Completion:  # noqa: ANN401  (vLLM's RequestOutput)
+        completion = _completion(output)
+        if self._parser:
+            return separate_reasoning(self._parser, completion, output.outputs[0].token_ids)
+        return completion if self._has_template else end_plain_response(self._prompts[index], completion)
 
 
 def _completion(output: Any) -> Completion:  # noqa: ANN401  (vLLM's RequestOutput)

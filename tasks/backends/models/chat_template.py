@@ -16,7 +16,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,14 @@ from heirloom.chat import (
     Conversation,
     Message,
     Tool,
+    first_response,
     render_chat,
     render_prompt,
     responses_with_context,
 )
 from heirloom.errors import HeirloomError, one_line
-from tasks.backends.models.tokenization import tokenize_texts
-from tasks.backends.types import ChatReport, ChatText, PreferencePair, Text
+from tasks.backends.models.tokenization import EncodedPrompt, tokenize_texts
+from tasks.backends.types import ChatReport, ChatText, Completion, PreferencePair, Prompt, Text
 
 if TYPE_CHECKING:  # importing transformers takes seconds
     from transformers import PreTrainedTokenizerFast
@@ -140,6 +141,66 @@ def encode_texts(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text]) ->
     if refusals:
         raise refusal_error(refusals, len(texts))
     return rows
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Token ids of prompts, and what ends the responses to them."""
+
+    ids: list[list[int]]
+    stop_ids: list[int]
+    """Special tokens that end a response to messages, besides the tokenizer's end token."""
+    has_template: bool
+    in_chat: list[bool]
+    """Whether each prompt was written by the chat template."""
+
+    def fit(self, max_length: int) -> list[EncodedPrompt]:
+        """Cut prompts that leave no room for one new token within `max_length`, and count what was cut.
+
+        A text is cut at its end, and messages after their first token, since their end is the header of the response.
+        """
+        room = max_length - 1
+        fitted = []
+        for ids, is_chat in zip(self.ids, self.in_chat, strict=True):
+            num_cut = max(0, len(ids) - room)
+            cut = [*ids[:1], *ids[1 + num_cut :]] if is_chat else ids[:room]
+            fitted.append(EncodedPrompt(cut if num_cut else ids, num_cut))
+        return fitted
+
+
+def encode_prompts(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[Prompt]) -> EncodedPrompts:
+    """Return the token ids of prompts: texts with a begin token, messages as the chat template writes them.
+
+    A tokenizer without a begin token gets its end token, which separates documents there, as in training.
+
+    Raises:
+        HeirloomError: the template refuses the messages of a prompt.
+    """
+    template = ChatTemplate(tokenizer)
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    in_chat = [bool(prompt.conversation) and template.exists for prompt in prompts]
+    texts = iter(
+        tokenize_texts(tokenizer, [p.text for p, is_chat in zip(prompts, in_chat, strict=True) if not is_chat])
+    )
+    ids: list[list[int]] = []
+    refusals: list[str] = []
+    for prompt, is_chat in zip(prompts, in_chat, strict=True):
+        if not is_chat or not prompt.conversation:
+            ids.append([begin, *next(texts)])
+            continue
+        try:
+            ids.append(template.encode_prompt(prompt.conversation))
+        except HeirloomError as error:
+            refusals.append(str(error))
+    if refusals:
+        raise refusal_error(refusals, len(prompts))
+    end = template.end_of_turn_id if any(in_chat) else None
+    return EncodedPrompts(ids, [] if end is None else [end], template.exists, in_chat)
+
+
+def end_plain_response(prompt: Prompt, completion: Completion) -> Completion:
+    """End a response to messages at the header of the next message, which a model without a template writes as text."""
+    return replace(completion, text=first_response(completion.text)) if prompt.conversation else completion
 
 
 def refusal_error(refusals: Sequence[str], num_texts: int) -> HeirloomError:

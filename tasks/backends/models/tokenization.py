@@ -41,22 +41,7 @@ def _spell(tokenizer: "PreTrainedTokenizerFast", ids: list[int], special: set[in
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """Token ids of a prompt, and how many were cut off at its end because it did not fit."""
+    """Token ids of a prompt, and how many were cut because it did not fit."""
 
     ids: list[int]
     num_cut: int = 0
-
-
-def encode_prompts(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of each prompt with a begin token.
-
-    A tokenizer without one gets its end token, which separates documents there, as in training.
-    """
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [[begin, *ids] for ids in tokenize_texts(tokenizer, texts)]
-
-
-def fit_prompts(encoded: Sequence[list[int]], max_length: int) -> list[EncodedPrompt]:
-    """Cut prompts that leave no room for one new token within `max_length`, and count what was cut."""
-    room = max_length - 1
-    return [EncodedPrompt(ids[:room], max(0, len(ids) - room)) for ids in encoded]

@@ -17,7 +17,7 @@ _ENGINE_ONLY = ("quantization", "speculative_config")
 _UNSUPPORTED: dict[str, tuple[str, ...]] = {
     "vllm": (),
     "server": ("beam_width",),
-    "transformers": ("json_schema", *_ENGINE_ONLY),
+    "transformers": ("json_schema", "reasoning_parser", *_ENGINE_ONLY),
     "ngram": (
         "presence_penalty",
         "frequency_penalty",
@@ -27,6 +27,8 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
         "beam_width",
         "json_schema",
         *_ENGINE_ONLY,
+        "use_chat_template",
+        "reasoning_parser",
     ),
     "gaussian-mixture": _TEXT_ONLY,
     "vae": _TEXT_ONLY,

@@ -43,10 +43,20 @@ class Sampling(Settings):
         description="Source of a record, or value of an attribute, and the teacher that gets its prompts, for "
         "`teacher_routing = 'fixed'`: a table, `{letters = 'wise'}`.",
     )
-    teacher_api: Literal["completions", "chat"] = Field(
-        "completions",
-        description="API of teachers on servers: `completions` continues the prompt, `chat` sends it as a user "
-        "message.",
+    teacher_api: Literal["auto", "completions", "chat"] = Field(
+        "auto",
+        description="API of teachers on servers: `completions` continues the prompt, `chat` sends it as messages. "
+        "`auto`: `chat` for conversations, `completions` for texts.",
+    )
+    use_chat_template: bool = Field(
+        False,
+        description="Send every prompt as a user message in the chat template of the model, as instruct models expect "
+        "it. Conversations always are.",
+    )
+    reasoning_parser: str = Field(
+        "",
+        description="vLLM's parser that separates the reasoning of a thinking model from its response, such as `qwen3` "
+        "or `deepseek_r1`. Reasoning that a server separates is read without it.",
     )
     temperature: float = Field(
         1.0, gt=0, description="Sampling temperature. Below 1 sharpens the distribution and loses rare tokens."
