@@ -1,7 +1,7 @@
 """Columns of exported conversations, in the shape that TRL and `datasets` read.
 
-`messages` is a list of messages, whose reasoning has the name that most chat templates have for it, `reasoning_content`.
-A response that was judged worse than the last one is in `rejected`, `tools` is the list of tools.
+`messages` is a list of messages; the name of their reasoning is that of most chat templates, `reasoning_content`.
+A response that was judged worse than the last one is in `rejected`, and `tools` is the list of tools.
 """
 
 import json
@@ -17,8 +17,8 @@ _REJECTED = "rejected"
 def with_conversations(table: pa.Table) -> pa.Table:
     """Return a corpus with the columns of its conversations, as JSON; without them if it has no conversation.
 
-    The columns have Arrow's type of JSON, which `datasets` decodes: a nested type would fill the arguments of tools with
-    nulls.
+    The columns have Arrow's type of JSON, which `datasets` decodes: a nested type would fill the arguments of tools
+    with nulls.
     """
     messages, tools = table["messages"].to_pylist(), table["tools"].to_pylist()
     table = table.drop_columns(["messages", "tools"])

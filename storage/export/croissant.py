@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 
 from storage.export.dataset_card import ExportedCorpus
 
-_DATA_TYPES = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "double": "sc:Float"}
+_DATA_TYPES = {
+    "string": "sc:Text",
+    "int32": "sc:Integer",
+    "int64": "sc:Integer",
+    "double": "sc:Float",
+    "extension<arrow.json>": "sc:Text",
+}
 _DESCRIPTIONS = {
     "id": "id of the record; of a human record derived from its text",
     "text": "the text",
@@ -17,6 +23,9 @@ _DESCRIPTIONS = {
     "source": "source of the human text, or of the human record in the prompt",
     "license": "license of a human record, if stated",
     "text_hash": "first 32 hexadecimal digits of the text's SHA-256",
+    "messages": "JSON: messages of a conversation, whose text is `text`; null for any other record",
+    "rejected": "JSON: a response that was judged worse than the last one of `messages`, as a list of one message",
+    "tools": "JSON: tools that a conversation offers",
     "weight": "weight of the record in training",
 }
 

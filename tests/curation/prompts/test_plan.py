@@ -14,6 +14,7 @@ from curation.prompts.plan import PromptSettings, PromptSources, PromptSpec, pla
 from curation.prompts.record_sampling import cycle_shuffled, sample_by_source, sample_by_topic, sample_uniform
 from curation.selection.apportionment import quotas_by_source
 from curation.selection.topics import TopicModel, TopicSteeringSettings
+from heirloom.chat import Conversation, Message, render_chat, to_messages
 
 
 def _plan(settings: PromptSettings, records: list[str], seed: int, **more: Any) -> list[PromptSpec]:
@@ -254,17 +255,63 @@ def test_settings_that_do_not_fit_the_template_are_refused(wrong: dict[str, obje
 
 
 def test_the_record_depends_on_template_and_output_format() -> None:
-    assert PromptSettings().to_record("The old", " river") == "The old river"
-    assert PromptSettings(template_name="rephrase").to_record("Say it", " a river\n") == "a river"
-    conversation = PromptSettings(template_name="distill").to_record("What is rain?", " Water.")
-    assert conversation == "### user\nWhat is rain?\n\n### assistant\nWater."
-    assert PromptSettings(template_name="distill", output_format="completion").to_record("What?", "That.") == "That."
+    assert PromptSettings().to_record(PromptSpec("The old"), " river") == ("The old river", None)
+    assert PromptSettings(template_name="rephrase").to_record(PromptSpec("Say it"), " a river\n") == ("a river", None)
+    (spec,) = _plan(PromptSettings(template_name="distill"), ["What is rain?"], 0)
+    text, conversation = PromptSettings(template_name="distill").to_record(spec, " Water.")
+    assert text == "### user\nWhat is rain?\n\n### assistant\nWater."
+    assert conversation == Conversation(messages=to_messages("What is rain?", "Water."))
+    distill = PromptSettings(template_name="distill", output_format="completion")
+    assert distill.to_record(PromptSpec("What?"), "That.") == ("That.", None)
 
 
-def test_distill_prompts_are_the_first_message_of_a_conversation() -> None:
-    fields = ["### user\nWhat is rain?\n\n### assistant\nWater.", "Name a river."]
-    specs = _plan(PromptSettings(template_name="distill"), fields, 0)
-    assert {spec.human_row: spec.text for spec in specs} == {0: "What is rain?", 1: "Name a river."}
+def test_a_text_in_which_a_model_wrote_a_whole_conversation_is_stored_as_one() -> None:
+    text, conversation = PromptSettings().to_record(PromptSpec(""), "### user\nWhy?\n\n### assistant\nSo.")
+    assert (text, conversation) == (
+        "### user\nWhy?\n\n### assistant\nSo.",
+        Conversation(messages=to_messages("Why?", "So."), tools=[]),
+    )
+    assert PromptSettings().to_record(PromptSpec(""), "### user\nWhy?")[1] is None
+
+
+_TALK: list[Message] = [
+    {"role": "system", "content": "Be brief."},
+    *to_messages("What is rain?", "Water."),
+    *to_messages("And snow?", "Ice."),
+]
+
+
+def test_distill_prompts_are_a_conversation_up_to_its_last_question() -> None:
+    records, tools = [render_chat(_TALK), "Name a river."], [{"type": "function", "function": {"name": "look"}}]
+    conversations = [Conversation(messages=_TALK, tools=tools), None]
+    specs = _plan(PromptSettings(template_name="distill"), records, 0, conversations=conversations)
+    prompts = {spec.human_row: spec for spec in specs}
+    assert prompts[0].conversation == Conversation(messages=_TALK[:-1], tools=tools)
+    assert prompts[0].text + "Ice." == render_chat(_TALK)
+    assert prompts[1].conversation == Conversation(messages=[{"role": "user", "content": "Name a river."}])
+
+
+def test_openings_and_questions_of_a_conversation_are_those_of_its_first_user() -> None:
+    settings = PromptSettings(template_name="template", template="{opening} / {question}", prefix_words=2)
+    conversations = [Conversation(messages=_TALK)]
+    (spec,) = _plan(settings, [render_chat(_TALK)], 0, conversations=conversations)
+    assert (spec.text, spec.conversation) == ("What is / What is rain?", None)
+
+
+def test_reasoning_and_calls_of_a_response_become_fields_of_its_message() -> None:
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    conversation = Conversation(messages=_TALK[:2], tools=tools)
+    spec = PromptSpec("", conversation=conversation)
+    completion = 'Wait.\n<tool_call>\n{"name": "look", "arguments": {"at": "sky"}}\n</tool_call>'
+    _, record = PromptSettings(template_name="distill").to_record(spec, completion, "Rain?\n")
+    assert record is not None
+    assert record.messages[-1] == {
+        "role": "assistant",
+        "content": "Wait.",
+        "reasoning": "Rain?",
+        "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "look", "arguments": {"at": "sky"}}}],
+    }
+    assert record.tools == tools
 
 
 def test_prompts_follow_topic_shares_and_name_their_topic() -> None:

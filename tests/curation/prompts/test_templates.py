@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from curation.prompts.templates import (
     TEMPLATES,
     attribute_grid,
-    first_user_message,
     grid_counts,
     grid_shares,
     placeholders,
+    question_of,
     render_template,
     validate_template,
 )
+from heirloom.chat import Conversation, Message, to_messages
 
 GRID = {
     "subject": ["river", "garden", "letter", "winter", "village"],
@@ -97,9 +98,9 @@ def test_without_attributes_there_is_one_cell() -> None:
 
 
 def test_a_question_is_the_first_turn_of_a_conversation_or_all_of_another_text() -> None:
-    assert first_user_message("### user\nWhat is rain?\n\n### assistant\nWater.") == "What is rain?"
-    assert first_user_message("### no turn at all") == "### no turn at all"
-    assert first_user_message("A letter.") == "A letter."
+    messages: list[Message] = [{"role": "system", "content": "Be brief."}, *to_messages("What is rain?", "Water.")]
+    assert question_of("the text", Conversation(messages=messages)) == "What is rain?"
+    assert question_of("A letter.", None) == "A letter."
 
 
 def test_a_grid_of_sixty_cells_is_delivered_exactly_after_losses_are_topped_up() -> None:

@@ -1,3 +1,4 @@
+import json
 import random
 import subprocess
 import sys
@@ -315,6 +316,7 @@ def test_a_teacher_asked_by_chat_leaves_conversations(start_run: Callable[[str],
         asked, answered = parse_chat_text(row["text"])
         assert asked == {"role": "user", "content": human[parent]}
         assert answered == {"role": "assistant", "content": f"{human[parent]} seed {row['seed']}"}
+        assert json.loads(row["messages"]) == [asked, answered]
     assert {row["prompt_template"] for row in rows} == {"distill"}
 
 
