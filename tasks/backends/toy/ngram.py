@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.errors import HeirloomError
+from tasks.backends.models.chat_template import end_plain_response
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.settings.training import NgramTraining
@@ -76,7 +77,7 @@ def sample(
     """Sample a continuation of each prompt from its own seed."""
     ngrams = load_ngrams(model)
     for place, prompt in enumerate(prompts):
-        yield [_complete(settings, ngrams, prompt)]
+        yield [end_plain_response(prompt, _complete(settings, ngrams, prompt))]
         if place % 50 == 0:
             progress(place, len(prompts))
 
