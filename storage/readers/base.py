@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from heirloom.chat import Conversation
 from heirloom.errors import HeirloomError, did_you_mean, one_line
 from storage.readers.conversations import TOOLS_COLUMN, Shape, find_shape
 
@@ -92,6 +93,8 @@ class Document(NamedTuple):
     """Check of an answer, as the source has it."""
     shape: str = ""
     """What the source's conversations were taken for, by its common name; empty for a text."""
+    conversation: Conversation | None = None
+    """The conversation that `content` renders, where a conversation was read as text."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import orjson
 import pyarrow as pa
 
+from heirloom.chat import parse_conversation, render_chat
 from heirloom.errors import HeirloomError
 from storage.readers.base import NOT_UTF8, TOO_LONG, Block, Columns, Document
 from storage.readers.conversations import MESSAGES_TEXT, TOOLS_COLUMN, decode_messages, no_text, shape_name
@@ -70,7 +71,7 @@ def _count_unread(
 
 
 def read_documents(source: str, columns: Columns, unread: Counter[str] | None = None) -> Iterator[Document]:
-    """Yield every text of a source; a conversation becomes a document with an error.
+    """Yield every text of a source; a conversation becomes its rendered text, or an error.
 
     Columns that are not read are counted in `unread`, see `documents`.
 
@@ -80,12 +81,14 @@ def read_documents(source: str, columns: Columns, unread: Counter[str] | None = 
     for blocks in read_sources([(source, find_files(source))], columns):
         for block in blocks:
             for document in documents(block, columns, unread):
-                plain = isinstance(document.content, str)
-                yield (
-                    document
-                    if plain
-                    else document._replace(content="", error=f"a conversation in column {columns.text}")
-                )
+                yield document if isinstance(document.content, str) else _rendered(document)
+
+
+def _rendered(document: Document) -> Document:
+    conversation = parse_conversation(document.content, document.tools)
+    if isinstance(conversation, str):
+        return document._replace(content="", error=conversation)
+    return document._replace(content=render_chat(conversation.messages), conversation=conversation)
 
 
 def _is_plain_text(content: Any, max_length: int) -> bool:  # noqa: ANN401

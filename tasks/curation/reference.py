@@ -22,6 +22,7 @@ from curation.decisions import EMPTY_RECORDS, RecordSet
 from curation.dedup.reference import ReferenceIndex
 from curation.filters.base import Need
 from curation.pipeline import CurateSettings
+from heirloom.chat import to_json
 from storage.readers.base import Columns
 from storage.readers.discovery import find_files
 from storage.readers.documents import no_text_error, read_documents
@@ -49,6 +50,9 @@ class Text(NamedTuple):
     file: str
     row_number: int
     reason: str
+    messages: str | None = None
+    """Messages of a conversation as JSON, of which `text` is the text."""
+    tools: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,19 @@ def read_texts(sources: Sequence[str], columns: Columns, content: Digest) -> Ite
             else:
                 num_readable += 1
                 content.update(b"%d\0%s" % (len(encoded), encoded))
-            yield Text(f"{path}#{document.row_number}", encoded.decode(), path, document.row_number, document.error)
+            conversation = document.conversation
+            if conversation:
+                # Ids, names and tools are not part of the text.
+                content.update(repr(conversation).encode("utf-8", "replace"))
+            yield Text(
+                id=f"{path}#{document.row_number}",
+                text=encoded.decode(),
+                file=path,
+                row_number=document.row_number,
+                reason=document.error,
+                messages=to_json(conversation.messages) if conversation else None,
+                tools=to_json(conversation.tools) if conversation else None,
+            )
         if not num_readable:
             raise no_text_error(source, reasons, columns.text, sorted(unread_columns))
 

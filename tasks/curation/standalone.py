@@ -138,6 +138,8 @@ class _SourceTexts:
     records: RecordSet
     files: pa.Array
     row_numbers: pa.Array
+    messages: pa.Array
+    tools: pa.Array
     unreadable: pa.Table
     content_hash: str
     source: str
@@ -176,6 +178,8 @@ def _read(source: str, columns: Columns) -> _SourceTexts:
         records=RecordSet([text.id for text in readable], [text.text for text in readable], [0] * len(readable)),
         files=pa.array([text.file for text in readable], pa.string()),
         row_numbers=pa.array([text.row_number for text in readable], pa.int64()),
+        messages=pa.array([text.messages for text in readable], pa.string()),
+        tools=pa.array([text.tools for text in readable], pa.string()),
         unreadable=to_stored_decisions(decision_table(_READ, failures, reasons)),
         content_hash=hex_digest(content),
         source=source,
@@ -224,9 +228,12 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
     written = kept.text_list
     if "pii" in settings.filters and settings.pii.action == "mask":
         written = [mask_pii(text, settings.pii) for text in kept.text_list]
-    columns = [kept.ids.cast(pa.string()), written, texts.files.take(rows), texts.row_numbers.take(rows)]
-    others = _other_columns(texts, columns[2], columns[3], settings)
-    table = pa.table(columns, schema=KEPT_SCHEMA)
+    masked = pa.array([before != after for before, after in zip(kept.text_list, written, strict=True)], pa.bool_())
+    places = [column.take(rows) for column in (texts.files, texts.row_numbers)]
+    # The messages of a text that was masked are not: they would give away what was.
+    chats = [pc.if_else(masked, None, column.take(rows)) for column in (texts.messages, texts.tools)]
+    others = _other_columns(texts, *places, settings)
+    table = pa.table([kept.ids.cast(pa.string()), written, *places, *chats], schema=KEPT_SCHEMA)
     for name, values in zip(others.names, others.values, strict=True):
         table = table.append_column(name, values)
     write_parquet(table, draft.folder / "kept.parquet")
@@ -241,7 +248,7 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
         "kept": len(kept),
         "other_columns": dict(zip(others.names, others.original_names, strict=True)),
         "unmasked_columns": list(others.unmasked_names),
-        "masked": sum(before != after for before, after in zip(kept.text_list, written, strict=True)),
+        "masked": pc.sum(masked).as_py() or 0,
         "truncated": _count_truncated(texts.records, settings),
         "dropped": _count_dropped(decisions, filter_names, len(texts.records)),
         "filter_rate_alerts": [asdict(alert) for alert in alerts],

@@ -74,10 +74,13 @@ def test_conversations_and_dictionaries_of_parquet_come_as_values() -> None:
 
 
 def test_every_text_of_a_source_can_be_had_one_at_a_time(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": [{"role": "user", "content": "hi"}]}\n')
-    assert [(one.content, one.error) for one in read_documents(str(tmp_path / "a.jsonl"), Columns("text"))] == [
+    one, other = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "b"}
+    rows = [{"text": "one"}, {"text": [one]}, {"text": [one, other]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [(each.content, each.error) for each in read_documents(str(tmp_path / "a.jsonl"), Columns("text"))] == [
         ("one", ""),
-        ("", "a conversation in column text"),
+        ("", "the last message is not the assistant's"),
+        ("### user\nhi\n\n### assistant\nb", ""),
     ]
 
 
