@@ -33,6 +33,7 @@ _RECIPE = Recipe.model_validate(
         "curate": {"filters": ["empty"], "encoder": "hashing"},
         "mix": {"policy": "accumulate"},
         "train": {
+            "backend": "transformer",
             "objective": "sft",
             "hidden_size": 32,
             "num_hidden_layers": 1,
@@ -44,7 +45,7 @@ _RECIPE = Recipe.model_validate(
             "max_steps": 4,
             "generation_0_max_steps": 4,
         },
-        "evaluate": {"num_samples": 3},
+        "evaluate": {"num_samples": 10},
     }
 )
 _TOOLS = [
