@@ -39,7 +39,7 @@ _RECIPE = Recipe.model_validate(
             "num_hidden_layers": 1,
             "num_attention_heads": 1,
             "vocab_size": 400,
-            "context_length": 256,
+            "context_length": 512,
             "batch_size": 4,
             "packing": False,
             "max_steps": 4,
@@ -63,11 +63,11 @@ _TOOLS = [
 def _calling(number: int, text: str) -> dict[str, Any]:
     messages = [
         {"role": "system", "content": "You count words."},
-        {"role": "user", "content": f"How many words has text {number}?", "name": "Ada"},
+        {"role": "user", "content": f"Count the words of: {text}", "name": "Ada"},
         {
             "role": "assistant",
             "content": None,
-            "reasoning": f"I count text {number}.",
+            "reasoning": f"I count: {text}",
             "tool_calls": [
                 {"id": f"c{number}", "type": "function", "function": {"name": "count", "arguments": {"text": text}}}
             ],
@@ -82,7 +82,7 @@ def _calling(number: int, text: str) -> dict[str, Any]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
     """A store with one generation of tool-calling conversations with reasoning, and these by their first question."""
     folder = tmp_path_factory.mktemp("chat")
-    rows = [_calling(number, " ".join(text.split()[:5])) for number, text in enumerate(human_texts(60))]
+    rows = [_calling(number, text) for number, text in enumerate(human_texts(60))]
     (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     store = folder / "store"
     settings = IngestSettings.model_validate({"dedup": {"method": "exact"}})
@@ -152,4 +152,4 @@ def test_candidates_are_conversations_whose_prompts_are_messages(
         messages: list[Message] = json.loads(row["messages"])
         assert [message["role"] for message in messages] == ["system", "user", "assistant"]
         assert row["text"].startswith(row["prompt"])
-        assert row["prompt"].startswith("### system\nYou count words.\n\n### user\nHow many words")
+        assert row["prompt"].startswith("### system\nYou count words.\n\n### user\nCount the words of:")

@@ -45,11 +45,11 @@ from tasks.backends.inference.engine_arguments import (
     explain_engine_error,
     one_line,
 )
+from tasks.backends.inference.reasoning import reasoning_parser, separate_reasoning
 from tasks.backends.machine import this_machine
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
+from tasks.backends.models.chat_template import encode_prompts, end_plain_response
 from tasks.backends.models.shape import read_shape, resolve_dtype
-from tasks.backends.inference.reasoning import reasoning_parser, separate_reasoning
-from tasks.backends.models.chat_template import EncodedPrompts, encode_prompts, end_plain_response
 from tasks.backends.models.tokenization import EncodedPrompt
 from tasks.backends.settings.resources import Resources
 from tasks.backends.settings.sampling import Sampling
