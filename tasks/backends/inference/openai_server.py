@@ -71,10 +71,10 @@ def sample(
     client_config = replace(client_config, exit_reason=endpoint.exit_reason)
     path = _CHAT if _uses_chat(settings) else _COMPLETIONS
     done = 0
-    for ready in stream_responses(
+    for completions in stream_responses(
         endpoint.base_urls, path, bodies, client_config, lambda response: _completion(response, settings)
     ):
-        ready = [finish(prompt, each) for prompt, each in zip(prompts[done:], ready, strict=False)]
+        ready = [finish(prompt, each) for prompt, each in zip(prompts[done:], completions, strict=False)]
         for index, cut in enumerate(cuts[done : done + len(ready)]):
             if cut:
                 ready[index] = replace(ready[index], num_cut_tokens=cut)
