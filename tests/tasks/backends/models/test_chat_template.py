@@ -11,8 +11,9 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from heirloom.chat import Conversation, Message, Tool
 from heirloom.errors import HeirloomError
 from tasks.backends.models.chat_template import CHATML as SHIPPED
-from tasks.backends.models.chat_template import ChatTemplate, TokenRow
+from tasks.backends.models.chat_template import ChatTemplate, TokenRow, encode_prompts, end_plain_response
 from tasks.backends.training.tokenizer import train_bpe_tokenizer
+from tasks.backends.types import Completion, Prompt
 from tests.support.chat_templates import (
     CHATML,
     CHATML_WITH_MARKS,
@@ -258,3 +259,33 @@ def test_a_template_that_writes_earlier_responses_otherwise_gets_a_row_for_each_
         "<think>\nsecond\n</think>\n\n2<|im_end|>\n",
     ]
     assert rows[1].ids[: rows[1].mask.index(True)] == template.encode_prompt(Conversation(messages=messages[:3]))
+
+
+def test_prompts_of_messages_are_cut_after_their_first_token_and_texts_at_their_end() -> None:
+    tokenizer = small_tokenizer(LLAMA_3)
+    prompts = [
+        Prompt("What is rain?", 0),
+        Prompt("### user\nWhat is rain?", 0, Conversation(messages=_turns("What is rain?"))),
+    ]
+    encoded = encode_prompts(tokenizer, prompts)
+    assert (encoded.has_template, encoded.in_chat, encoded.stop_ids) == (True, [False, True], [])
+    assert encoded.ids[0][0] == tokenizer.bos_token_id
+    text, messages = encoded.fit(8)
+    assert text.ids == encoded.ids[0][:7]
+    assert messages.ids == [encoded.ids[1][0], *encoded.ids[1][-6:]]
+    assert [each.num_cut for each in (text, messages)] == [len(ids) - 7 for ids in encoded.ids]
+
+
+def test_a_model_without_a_template_is_given_plain_text_and_ends_at_the_next_header() -> None:
+    tokenizer = small_tokenizer(LLAMA_3)
+    tokenizer.chat_template = None
+    conversation = Conversation(messages=_turns("What is rain?"))
+    prompt = Prompt("### user\nWhat is rain?\n\n### assistant\n", 0, conversation)
+    encoded = encode_prompts(tokenizer, [prompt])
+    assert not encoded.has_template
+    assert tokenizer.decode(encoded.ids[0][1:]) == prompt.text
+    completion = Completion("Water.\n\n\\### Not a header\n\n### user\nMore?", "length", 1, 9, None)
+    assert end_plain_response(prompt, completion).text == "Water.\n\n### Not a header"
+    (row,) = ChatTemplate(tokenizer).encode(Conversation(messages=_LONG[:2]), whole=False)
+    trained = tokenizer.decode([token for token, counted in zip(row.ids, row.mask, strict=True) if counted])
+    assert trained == "Water that falls.<|eot_id|>"
