@@ -37,6 +37,10 @@ _REMEDIES = {
 """Largest part of an estimate: what makes it smaller."""
 
 
+class UnknownShapeError(HeirloomError):
+    """The configuration of the base model cannot be read here, so its memory cannot be estimated."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
     """What the stages of a run need at most, in bytes, and what there is."""
@@ -89,13 +93,17 @@ def plan_memory(recipe: Recipe, site: Site, machine: Machine | None = None) -> M
         machine: what is compared with; by default this machine.
 
     Raises:
-        HeirloomError: the configuration of the base model cannot be read.
+        UnknownShapeError: the configuration of the base model cannot be read.
+        HeirloomError: the key-value cache of one text does not fit into memory.
     """
     training, resources = recipe.train, site.resources
     if not isinstance(training, TransformerTraining):
         return None
     machine = machine or this_machine()
-    shape = shape_of_model(training.base_model) if training.base_model else scratch_shape(training)
+    try:
+        shape = shape_of_model(training.base_model) if training.base_model else scratch_shape(training)
+    except HeirloomError as error:
+        raise UnknownShapeError(f"The memory of the run is not estimated: {error}") from error
     estimates = [
         training_estimate(shape, training, training_batch(shape, training, resources, machine)),
         scoring_estimate(shape, machine),
@@ -120,7 +128,12 @@ def require_memory(recipe: Recipe, site: Site) -> None:
     Raises:
         HeirloomError: memory or disk space does not suffice; the message names the setting that helps.
     """
-    plan = plan_memory(recipe, site)
+    try:
+        plan = plan_memory(recipe, site)
+    except UnknownShapeError as error:
+        # A run may resume without its base, and a training from it reports what is missing.
+        logger.warning("%s", error)
+        return
     shortages = " ".join(plan.shortages()) if plan else ""
     if not shortages:
         return

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from curation.dedup.minhash import candidate_probability
 from curation.user_code import UserCode
-from flows.config.memory import plan_memory
+from flows.config.memory import UnknownShapeError, plan_memory
 from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from flows.config.resume import resume_recipe
 from flows.config.site import Site
@@ -61,7 +61,11 @@ def print_plan(console: Console, recipe: Recipe, site: Site) -> None:
 
 def _print_memory(console: Console, recipe: Recipe, site: Site) -> None:
     """Print the estimated bytes of each stage by what they hold, next to those of the machine."""
-    plan = plan_memory(recipe, site)
+    try:
+        plan = plan_memory(recipe, site)
+    except UnknownShapeError as error:
+        console.print(escape(str(error)), soft_wrap=True)
+        return
     if not plan:
         return
     place = "of each GPU" if plan.machine.gpus else "of main memory"

@@ -14,7 +14,7 @@ from tasks.backends.settings.training import TransformerTraining
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _NAMES = {
-    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "hidden_size": ("hidden_size", "n_embd", "n_embed", "d_model"),
     "num_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
     "num_heads": ("num_attention_heads", "n_head", "n_heads"),
     "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
@@ -119,13 +119,14 @@ def shape_of(config: Mapping[str, Any], name: str = "the model") -> ModelShape:
     config = {**config, **config.get("text_config", {})}
     kind = str(config.get("model_type", ""))
     hidden_size = _size(config, "hidden_size", name)
-    num_heads = _size(config, "num_heads", name)
+    # State-space models have no attention, and no key-value cache.
+    num_heads = _first(config, "num_heads")
     return ModelShape(
         hidden_size=hidden_size,
         num_layers=_size(config, "num_layers", name),
         num_heads=num_heads,
         num_kv_heads=int(config.get("num_key_value_heads") or (1 if config.get("multi_query") else num_heads)),
-        head_size=int(config.get("head_dim") or hidden_size // num_heads),
+        head_size=int(config.get("head_dim") or (hidden_size // num_heads if num_heads else 0)),
         # GPT-2 and its relatives have no such key, and four times the width.
         intermediate_size=int(
             config.get("moe_intermediate_size") or _first(config, "intermediate_size") or 4 * hidden_size

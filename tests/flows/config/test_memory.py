@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.config.memory import MemoryPlan, plan_memory, require_memory
+from flows.config.memory import MemoryPlan, UnknownShapeError, plan_memory, require_memory
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from heirloom.errors import HeirloomError
@@ -96,6 +96,16 @@ def test_a_run_that_does_not_fit_is_refused_or_warned_of(tmp_path: Path) -> None
     with pytest.raises(HeirloomError, match=r"The run needs about .* set `resources\.check_memory = false`"):
         require_memory(recipe, Site(store=tmp_path))
     require_memory(recipe, Site.model_validate({"store": tmp_path, "resources": {"check_memory": False}}))
+
+
+def test_a_base_of_unknown_shape_is_reported_and_does_not_stop_a_run(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    recipe = Recipe.model_validate({"name": "x", "train": {**_FROM_BASE, "base_model": str(tmp_path)}})
+    require_memory(recipe, Site(store=tmp_path))
+    with pytest.raises(UnknownShapeError, match=r"The memory of the run is not estimated: .* has no hidden_size"):
+        plan_memory(recipe, Site(store=tmp_path))
 
 
 def test_toy_backends_are_not_estimated(tmp_path: Path) -> None:
