@@ -232,7 +232,7 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
     places = [column.take(rows) for column in (texts.files, texts.row_numbers)]
     # The messages of a text that was masked are not: they would give away what was.
     chats = [pc.if_else(masked, None, column.take(rows)) for column in (texts.messages, texts.tools)]
-    others = _other_columns(texts, *places, settings)
+    others = _other_columns(texts, places[0], places[1], settings)
     table = pa.table([kept.ids.cast(pa.string()), written, *places, *chats], schema=KEPT_SCHEMA)
     for name, values in zip(others.names, others.values, strict=True):
         table = table.append_column(name, values)
