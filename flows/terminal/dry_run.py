@@ -18,6 +18,7 @@ from storage.artifacts.artifact import MANIFEST
 from storage.datasets.eval_sets import list_eval_sets, require_eval_sets
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Attempt, Run
+from tasks.backends import TransformerTraining
 
 _SYNTHETIC_STAGES = ("candidates", "decisions")
 """Stages that generation 0 does not have."""
@@ -101,19 +102,24 @@ def _stage_state(run: Run, generation: int, stage: str) -> str:
 
 
 def _settings_lines(settings: BaseModel) -> Iterator[str]:
-    """Yield the changed settings, and the short ones among the defaults."""
+    """Yield the changed settings, those of a training preset, and the short ones among the defaults."""
     values = settings.model_dump(mode="json")
-    changed, unchanged = [], []
+    from_preset = settings.preset_fields if isinstance(settings, TransformerTraining) else frozenset()
+    changed, unchanged, preset = [], [], []
     # Not every field is dumped: some settings leave out keys that they do not use.
     for key, value in values.items():
         pair = f"{key} = {value!r}"
         default = type(settings).model_fields[key].get_default(call_default_factory=True)
-        if getattr(settings, key) != default:
+        if key in from_preset:
+            preset.append(pair)
+        elif getattr(settings, key) != default:
             changed.append(pair)
         elif _is_short(value):
             unchanged.append(pair)
     if changed:
         yield escape(", ".join(changed))
+    if isinstance(settings, TransformerTraining) and preset:
+        yield f"preset {settings.preset}: {escape(', '.join(preset))}"
     if unchanged:
         yield f"[dim]defaults: {escape(', '.join(unchanged))}[/]"
 

@@ -160,7 +160,9 @@ def _training_tokens(recipe: Recipe, num_records: int, words_per_text: float) ->
             return train.max_tokens * (recipe.num_generations + 1)
         if not train.num_epochs:
             steps = train.generation_0_max_steps + train.max_steps * recipe.num_generations
-            return steps * train.batch_size * train.context_length
+            # Without a length of its own a training has that of the base model, which records hardly ever fill.
+            row_tokens = train.context_length or round(words_per_text * _TOKENS_PER_WORD)
+            return steps * train.batch_size * row_tokens
         num_epochs = train.num_epochs
     num_seen = num_records + sum(
         _corpus_size(recipe, num_records, generation) for generation in range(1, recipe.num_generations + 1)

@@ -70,6 +70,11 @@ def require_installed(training: Training) -> None:
     """
     required = list(_REQUIRED_PACKAGES[training.backend])
     if isinstance(training, TransformerTraining):
+        if training.preset == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+            raise HeirloomError(
+                "train.preset is 'qlora', but bitsandbytes is not installed. Run `pip install bitsandbytes`, or set "
+                "train.preset = 'lora'."
+            )
         if training.objective != "lm":
             required += ["trl", "datasets"]
         if training.lora_rank or training.objective != "lm":

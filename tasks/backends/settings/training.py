@@ -1,17 +1,26 @@
 """Settings of all trainers: `[train]` of the recipe, one class for each backend."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
+from tasks.backends.settings.presets import ADAPTER_PRESETS, Preset, choose_preset, preset_values
 
 
 class TransformerTraining(Settings):
     """`[train]` with `backend = "transformer"`: a causal language model, from scratch or from existing weights."""
 
     backend: Literal["transformer"] = "transformer"
+    preset: Preset = Field(
+        "scratch-small",
+        exclude_if=lambda preset: preset == "scratch-small",
+        description="Published defaults for what is trained; explicit settings win, and `heirloom plan` shows the values. "
+        "`scratch-small`: a model of some million weights, from scratch. `pretrain`: documents, from scratch or continued. "
+        "`full-finetune`, `lora`, `qlora` (needs bitsandbytes): a pretrained model. Without it: `full-finetune` if `base_model` is "
+        "set, or `lora` if `lora_rank` is too; else `scratch-small`.",
+    )
     objective: Literal["lm", "sft", "dpo"] = Field(
         "lm",
         description="Training objective. `lm`: every token of the records. `sft`: the responses of conversations and "
@@ -52,7 +61,9 @@ class TransformerTraining(Settings):
         description="Number of attention heads. hidden_size / heads must be a size that vLLM supports: 32, 64, 80, 96, "
         "128, ...",
     )
-    context_length: int = Field(128, ge=16, description="Maximum sequence length in tokens.")
+    context_length: int = Field(
+        128, ge=0, description="Maximum sequence length in tokens, at least 16. 0: that of the base model."
+    )
     vocab_size: int = Field(
         2048, ge=300, description="Size of the byte-level BPE vocabulary, which is trained on the human data."
     )
@@ -77,6 +88,16 @@ class TransformerTraining(Settings):
         0.0, ge=0, lt=1, description="Share of the steps in which the learning rate rises from 0."
     )
     weight_decay: float = Field(0.3, ge=0, description="Decoupled weight decay.")
+    adam_beta2: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        exclude_if=lambda beta2: beta2 == 0.95,
+        description="Decay of AdamW's mean of squared gradients.",
+    )
+    max_grad_norm: float = Field(
+        1.0, gt=0, exclude_if=lambda norm: norm == 1.0, description="Norm to which gradients are clipped."
+    )
     weight_averaging_fraction: float = Field(
         0.0,
         ge=0,
@@ -119,6 +140,23 @@ class TransformerTraining(Settings):
         description="Compute the loss of Llama models in chunks, which needs less memory. false: the library's loss.",
     )
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _apply_preset(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401  (pydantic's input)
+        if not isinstance(data, dict):
+            return handler(data)
+        preset = choose_preset(data)
+        settings = handler({**preset_values(preset, data), **data, "preset": preset})
+        # Values of a preset are defaults: only what the user has set is checked against the recipe of an existing run.
+        settings.__pydantic_fields_set__.intersection_update(data)
+        return settings
+
+    @property
+    def preset_fields(self) -> frozenset[str]:
+        """Names of the settings that have the value of the preset, in place of their own default."""
+        values = preset_values(self.preset, {"objective": self.objective})
+        return frozenset(name for name, value in values.items() if getattr(self, name) == value)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         for violated, message in self._contradictions():
@@ -129,6 +167,7 @@ class TransformerTraining(Settings):
     def _contradictions(self) -> list[tuple[bool, str]]:
         lora, dpo = bool(self.lora_rank), self.objective == "dpo"
         return [
+            *self._contradictions_of_preset(),
             (
                 not self.base_model and self.hidden_size % (2 * self.num_attention_heads) != 0,
                 (
@@ -193,6 +232,44 @@ class TransformerTraining(Settings):
                 (
                     f"train.learning_rate is {self.learning_rate}, which is too high for AdamW. Set about 0.001 from "
                     "scratch, and less from a base model."
+                ),
+            ),
+        ]
+
+    def _contradictions_of_preset(self) -> list[tuple[bool, str]]:
+        is_adapter, has_base = self.preset in ADAPTER_PRESETS, bool(self.base_model)
+        return [
+            (
+                self.preset not in ("scratch-small", "pretrain") and self.init_from == "scratch",
+                (
+                    f"train.preset is {self.preset!r}, which trains existing weights, but train.init_from is 'scratch'. Set it to "
+                    "'base' or 'previous'."
+                ),
+            ),
+            (
+                is_adapter and not self.lora_rank,
+                f"train.preset is {self.preset!r}, but train.lora_rank is 0. Set a rank, or train.preset = 'full-finetune'.",
+            ),
+            (
+                self.preset == "full-finetune" and bool(self.lora_rank),
+                "train.preset is 'full-finetune', but train.lora_rank is set. Set train.preset = 'lora'.",
+            ),
+            (
+                self.preset == "qlora" and not self.save_adapter_only,
+                (
+                    "train.preset is 'qlora', whose base model has 4 bits, so its adapter is not merged. Set "
+                    "train.save_adapter_only = true."
+                ),
+            ),
+            (
+                0 < self.context_length < 16,
+                f"train.context_length is {self.context_length}. Set at least 16, or 0 for that of the base model.",
+            ),
+            (
+                not self.context_length and (not has_base or self.init_from == "scratch"),
+                (
+                    "train.context_length is 0, which means that of the base model, but train.base_model or train.init_from names "
+                    "none. Set a length."
                 ),
             ),
         ]

@@ -7,6 +7,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    BitsAndBytesConfig,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -83,7 +84,7 @@ def _shape(settings: TransformerTraining, tokenizer: PreTrainedTokenizerFast) ->
 
 def _attention(settings: TransformerTraining) -> str:
     """Return the attention implementation: on a CPU, with short contexts, eager is faster than the fused kernel."""
-    return "eager" if settings.context_length <= 128 and not torch.cuda.is_available() else "sdpa"
+    return "eager" if 0 < settings.context_length <= 128 and not torch.cuda.is_available() else "sdpa"
 
 
 def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
@@ -99,6 +100,7 @@ def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
             dtype=torch.float32,
             attn_implementation=_attention(settings),
             **_attention_dropout(shape, settings.dropout),
+            **_quantization(settings),
         )
     except (OSError, ValueError, KeyError) as error:
         raise HeirloomError(
@@ -114,6 +116,19 @@ def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
     if settings.dropout and not _attention_dropout(shape, settings.dropout):
         raise HeirloomError(f"train.dropout is {settings.dropout}, but {model} has no attention dropout. Unset it.")
     return network
+
+
+def _quantization(settings: TransformerTraining) -> dict[str, BitsAndBytesConfig]:
+    """Return how the frozen base of QLoRA is stored: 4-bit NormalFloat with quantized constants (arXiv:2305.14314)."""
+    if settings.preset != "qlora":
+        return {}
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": config}
 
 
 def _attention_dropout(shape: PretrainedConfig, share: float) -> dict[str, float]:

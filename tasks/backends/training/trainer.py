@@ -8,6 +8,7 @@ import copy
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ def train_in_process(job: TrainJob[TransformerTraining], progress: Progress) -> 
     model, tokenizer = build_model(job.settings, job.initial_weights, job.gen0_model, job.corpus)
     if job.adds_chat_template and job.initial_weights is None and not tokenizer.chat_template:
         tokenizer.chat_template = CHATML
+    job = _with_model_context(job, model)
     keep_adapter = job.settings.save_adapter_only and job.initial_weights is not None
     # A base in 16 bits has descendants in 16 bits, though they are trained in 32.
     dtype = stored_dtype(job.initial_weights) if job.initial_weights else torch.float32
@@ -156,6 +158,18 @@ def build_trainer(
         data_collator=collator,
         **common,
     )
+
+
+def _with_model_context(job: TrainJob[TransformerTraining], model: PreTrainedModel) -> TrainJob[TransformerTraining]:
+    """Return the job with the context length of the model, if its settings leave it to the model."""
+    if job.settings.context_length:
+        return job
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if not longest:
+        raise HeirloomError(
+            f"train.context_length is 0, but {type(model).__name__} has no maximum length. Set train.context_length."
+        )
+    return replace(job, settings=job.settings.model_copy(update={"context_length": longest}))
 
 
 def force_single_gpu(arguments: TrainingArguments) -> TrainingArguments:
@@ -261,12 +275,14 @@ def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: i
         "train_sampling_strategy": "sequential",
         "learning_rate": settings.learning_rate,
         "weight_decay": settings.weight_decay,
-        "adam_beta2": 0.95,
+        "adam_beta2": settings.adam_beta2,
         "lr_scheduler_type": _LR_SCHEDULERS[settings.lr_scheduler],
         "warmup_steps": max(1, int(steps * settings.warmup_ratio)) if settings.warmup_ratio else 0,
-        "max_grad_norm": 1.0,
+        "max_grad_norm": settings.max_grad_norm,
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": settings.gradient_checkpointing,
+        # With the reentrant form a frozen base passes no gradient on to its adapter.
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "seed": job.seed,
         "data_seed": job.seed,
         "logging_steps": max(1, steps // 20),

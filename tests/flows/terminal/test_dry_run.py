@@ -13,6 +13,7 @@ from flows.evolve import evolve
 from flows.terminal.dry_run import print_plan
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import ArtifactMissingError, DriftError
+from tasks.backends import TransformerTraining
 from tasks.ingestion.eval_sets import add_eval_set
 from tasks.orchestration.prefect import without_prefect
 
@@ -131,3 +132,18 @@ def test_changed_settings_come_before_defaults(ingested: Site, recipe: Recipe) -
     changed = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"max_retries": 7})})
     assert "[gate] max_retries = 7; defaults: human_fraction_step = 0.1\n" in plan_text(changed, ingested)
     assert "[gate] defaults: human_fraction_step = 0.1, max_retries = 3\n" in plan_text(recipe, ingested)
+
+
+def test_a_plan_shows_what_the_preset_sets_apart_from_what_the_recipe_sets(ingested: Site, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    train = TransformerTraining(base_model=str(tmp_path / "base"), init_from="base", batch_size=4)
+    text = plan_text(Recipe(name="tuned", dataset="letters", train=train), ingested)
+    (line,) = [line for line in text.splitlines() if line.startswith("[train]")]
+    changed, _, rest = line.partition("; preset full-finetune: ")
+    preset, _, _ = rest.partition("; defaults: ")
+    assert "batch_size = 4" in changed
+    assert "learning_rate" not in changed
+    assert preset == (
+        "num_epochs = 2.0, context_length = 0, packing = False, optimizer = 'adamw', learning_rate = 2e-05, "
+        "lr_scheduler = 'linear', warmup_ratio = 0.03, weight_decay = 0.0, adam_beta2 = 0.999, gradient_checkpointing = True"
+    )
