@@ -5,7 +5,9 @@ language and not with the size of the sample. Metrics whose cost is quadratic in
 stored with them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -49,7 +51,16 @@ METRICS = (
 class EvalSettings(Settings):
     """`[evaluate]`: sizes of samples, and additional metrics."""
 
-    num_samples: int = Field(500, ge=10, description="texts to sample from a model for evaluation; never trained on")
+    num_samples: int = Field(500, ge=10, description="texts to sample from a model for evaluation")
+    sizing: Literal["auto", "fixed", "proportional"] = Field(
+        "auto",
+        # Left out of dumps where sizes are fixed, so that fingerprints of older artifacts stay valid.
+        exclude_if=lambda sizing: sizing != "proportional",
+        description="number of texts that a generation is measured by: `fixed`, by the settings here and all held-out "
+        "texts; `proportional`, shares of the candidates of a generation, where samples for evaluation are the first "
+        "candidates of the next generation if those have no prompts; `auto`: proportional if the trained model is "
+        "pretrained, else fixed",
+    )
     vocab_sample_words: int = Field(
         30_000, ge=100, description="words of each side that vocabulary metrics are computed on"
     )
@@ -99,6 +110,14 @@ class EvalSettings(Settings):
     def user_code(self) -> list[UserCode]:
         """The user's metrics. Nothing is imported here."""
         return [UserCode(CUSTOM_METRICS, reference) for reference in self.custom_metrics]
+
+    def resolve_auto(self, stored: Mapping[str, object] | None, *, is_pretrained: bool) -> Self:
+        """Return the settings with `auto` replaced: as stored with the run, or by the model that is trained."""
+        sizing = "proportional" if is_pretrained else "fixed"
+        if stored is not None:
+            # Only `proportional` is stored.
+            sizing = str(stored.get("sizing", "fixed"))
+        return self if self.sizing != "auto" else self.model_copy(update={"sizing": sizing})
 
 
 @dataclass(frozen=True)

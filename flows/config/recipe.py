@@ -135,4 +135,8 @@ class Recipe(Settings):
         if stored and sampling.sampler == "auto":
             sampling = sampling.model_copy(update={"sampler": stored["generate"]["sampler"]})
         curate = self.curate.resolve_auto(stored["curate"] if stored else None, import_user_code=import_user_code)
-        return self.model_copy(update={"generate": resolve_sampler(sampling, self.train), "curate": curate})
+        is_pretrained = isinstance(self.train, TransformerTraining) and self.train.preset != "scratch-small"
+        evaluate = self.evaluate.resolve_auto(stored["evaluate"] if stored else None, is_pretrained=is_pretrained)
+        return self.model_copy(
+            update={"generate": resolve_sampler(sampling, self.train), "curate": curate, "evaluate": evaluate}
+        )

@@ -1,5 +1,6 @@
 """Print runs, one run, files that can be deleted, and locations of a record."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from storage.runs.status import (
 )
 
 _NONE = "–"
+_COSTS = ("generate", "train", "measure")
+"""Stages whose seconds `show` prints, see `StageSeconds`."""
 _RESULT_COLORS = {"present": "red", "absent": "green"}
 
 
@@ -61,7 +64,7 @@ def show_run(console: Console, run: Run) -> None:
     if _origin(run):
         console.print(f"forked from {_origin(run)}")
     console.print(f"{escape(run_state(run))} · {format_bytes(folder_size(run.folder))}", soft_wrap=True)
-    numbers = ("survivors", "corpus", "human", "perplexity", "seconds", "size")
+    numbers = ("survivors", "corpus", "human", "perplexity", "seconds", *_COSTS, "size")
     rows = table("generation", *numbers, "verdict", numbers=numbers, gap=1)
     attempts = attempt_summaries(run)
     for attempt in attempts:
@@ -72,10 +75,14 @@ def show_run(console: Console, run: Run) -> None:
             _NONE if attempt.human_fraction is None else f"{attempt.human_fraction:.0%}",
             _NONE if attempt.perplexity is None else f"{attempt.perplexity:,.1f}",
             f"{attempt.work_seconds:,.1f}",
+            *(f"{getattr(attempt.cost, stage):,.1f}" for stage in _COSTS),
             format_bytes(attempt.bytes),
             _verdict(attempt),
         )
     console.print(rows)
+    shares = [attempt.cost.measure_share for attempt in attempts if attempt.cost.measure_share is not None]
+    if shares:
+        console.print(f"[dim]measuring took {statistics.median(shares):.0%} of the time of generating (median)[/]")
     removed = [_label(attempt) for attempt in attempts if attempt.verdict is not None and not attempt.has_weights]
     if removed:
         console.print(f"[dim]without weights: generation {'; '.join(removed)}[/]", soft_wrap=True)

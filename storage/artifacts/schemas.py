@@ -201,8 +201,19 @@ PAIRS = pa.schema(
 `prompt_messages`, `chosen_message`, `rejected_message` and `tools` are the pair as JSON, if it is of a conversation.
 `margin` is the difference of their scores, null if the pair comes from human data."""
 
-EVAL_SAMPLES = pa.schema([("prompt", pa.string()), ("text", pa.string()), ("seed", pa.int64())])
-"""A completion sampled for evaluation; never trained on."""
+EVAL_SAMPLES = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("text", pa.string()),
+        ("seed", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("sum_logprob", pa.float64()),
+    ]
+)
+"""A completion sampled for evaluation. With `evaluate.sizing = "proportional"` it can be a candidate of the next
+generation, too; otherwise no model is trained on it."""
 
 SCORES = pa.schema(
     [

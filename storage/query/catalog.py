@@ -22,7 +22,7 @@ from storage.artifacts.tombstones import TOMBSTONES, read_tombstones
 from storage.datasets import eval_sets
 from storage.files import atomic_file
 from storage.query.scan import ScannedRun, StoreScan, scan_store
-from storage.runs.status import work_seconds
+from storage.runs.status import stage_seconds, work_seconds
 
 if TYPE_CHECKING:
     import duckdb
@@ -99,6 +99,9 @@ _GENERATION_COLUMNS = {
     "snapshot": pa.int64(),
     "accepted": pa.bool_(),
     "seconds": pa.float64(),
+    "generate_seconds": pa.float64(),
+    "train_seconds": pa.float64(),
+    "measure_seconds": pa.float64(),
     "filter_rate_alerts": schemas.FILTER_RATE_ALERTS,
 }
 _RUN_COLUMNS = {
@@ -288,6 +291,7 @@ def _generation_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
                 "model": manifests["model"]["fingerprint"] if "model" in manifests else None,
                 "accepted": attempt_key in accepted,
                 "seconds": work_seconds(manifests.values()),
+                **{f"{stage}_seconds": seconds for stage, seconds in asdict(stage_seconds(manifests)).items()},
                 **{name: facts[name] for name in _GENERATION_COLUMNS if name in facts},
             }
 

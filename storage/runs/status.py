@@ -1,6 +1,6 @@
 """Status of a run: its attempts, which of them are accepted, the metrics of each one, and the state of the run."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,28 @@ from storage.runs.run import Attempt, JournalEntry, Run, runs
 
 AttemptKey = tuple[int, int]
 """Generation and number of an attempt."""
+
+
+_GENERATE, _TRAIN, _MEASURE = (
+    ("candidates",),
+    ("base", "model"),
+    ("eval_samples", "scores", "metrics", "collapse_tests"),
+)
+"""Artifacts by what they cost: generating, training and measuring."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSeconds:
+    """Seconds of the three stages of an attempt in which models work; 0 where an artifact does not exist."""
+
+    generate: float
+    train: float
+    measure: float
+
+    @property
+    def measure_share(self) -> float | None:
+        """Seconds of measuring over those of generating; None in generation 0, which generates nothing."""
+        return self.measure / self.generate if self.generate else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +52,7 @@ class AttemptSummary:
     perplexity: float | None
     verdict: str | None
     work_seconds: float
+    cost: "StageSeconds"
     bytes: int
     has_weights: bool
     """Whether the weights of the model exist and were not removed."""
@@ -147,6 +170,23 @@ def work_seconds(manifests: Collection[Manifest], weight: Callable[[Manifest], f
     return total
 
 
+def stage_seconds(manifests: Mapping[str, Manifest]) -> StageSeconds:
+    """Return the seconds by stage of the attempt with these manifests, by name of the artifact.
+
+    An artifact that was copied from another run cost nothing here. Eval samples that are candidates of the next
+    generation count as generating.
+    """
+    is_shared = "eval_samples" in manifests and "shared_with_generation" in manifests["eval_samples"]["settings"]
+
+    def seconds(names: Sequence[str]) -> float:
+        made = [manifests[name] for name in names if name in manifests]
+        return work_seconds([manifest for manifest in made if "copied_from" not in manifest["facts"]])
+
+    generate = (*_GENERATE, "eval_samples") if is_shared else _GENERATE
+    measure = tuple(name for name in _MEASURE if name not in generate)
+    return StageSeconds(generate=seconds(generate), train=seconds(_TRAIN), measure=seconds(measure))
+
+
 def _summarize_attempt(folder: Path, accepted: bool) -> AttemptSummary:
     manifests: dict[str, Manifest] = {
         path.parent.name: read_manifest(path.parent) for path in folder.glob(f"[!.]*/{MANIFEST}")
@@ -164,6 +204,7 @@ def _summarize_attempt(folder: Path, accepted: bool) -> AttemptSummary:
         perplexity=_perplexity(folder / "metrics") if "metrics" in manifests else None,
         verdict=facts.get("action"),
         work_seconds=work_seconds(manifests.values()),
+        cost=stage_seconds(manifests),
         bytes=folder_size(folder),
         has_weights="model" in manifests and not removed_weight_files(folder / "model"),
         tokens=(facts.get("tokens") or 0) + (facts.get("generated_tokens") or 0),

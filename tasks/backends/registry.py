@@ -121,6 +121,20 @@ def _require_gpus(resources: Resources, num_gpus: int) -> None:
     )
 
 
+def require_trackers(resources: Resources) -> None:
+    """Check that the trackers of the site are installed.
+
+    Raises:
+        HeirloomError: one is missing.
+    """
+    missing = [name for name in resources.report_to if importlib.util.find_spec(name) is None]
+    if missing:
+        raise HeirloomError(
+            f"resources.report_to names {', '.join(missing)}, which is not installed. Run `pip install "
+            f"{' '.join(missing)}`, or remove it from resources.report_to."
+        )
+
+
 @dataclass
 class Backends:
     """Trainers, samplers and scorers of a site, and the processes they run in."""
@@ -153,6 +167,7 @@ class Backends:
             HeirloomError: the site lacks a setting for the servers or the cluster; raised here, before any training.
         """
         api_key(sampling, self.resources)
+        require_trackers(self.resources)
         require_local_models(sampling, self.resources)
         require_engine_arguments(self.resources)
         _require_gpus(self.resources, len(self.pool.gpus))

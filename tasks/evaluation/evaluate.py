@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from curation.metrics.settings import TEMPERATURES, EvalSettings
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import Artifact
+from storage.artifacts.artifact import Artifact, read_manifest
 from storage.artifacts.model_files import require_weights
 from storage.artifacts.schemas import METRICS
 from storage.runs.run import Attempt
@@ -17,6 +17,7 @@ from tasks.evaluation.custom_metrics import source_hashes
 from tasks.evaluation.inputs import EvalInputs
 from tasks.evaluation.perplexity import measure_perplexity
 from tasks.evaluation.samples import sample_for_eval
+from tasks.evaluation.sizes import eval_sizes
 from tasks.evaluation.text_metrics import (
     measure_custom_metrics,
     measure_embeddings,
@@ -38,7 +39,8 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
     """
     attempt, settings, seed = ctx.attempt, ctx.recipe.evaluate, ctx.recipe.seed
     eval_sets = _select_eval_sets(attempt, settings, eval_inputs.human.eval_sets)
-    samples = sample_for_eval(ctx, eval_inputs.model)
+    sizes = eval_sizes(ctx.recipe, read_manifest(eval_inputs.human.train.folder)["rows"])
+    samples = sample_for_eval(ctx, eval_inputs.model, sizes)
     heldout_results = answer_heldout(ctx, eval_inputs.human, eval_inputs.model)
     identity = {**settings.model_dump(mode="json"), "seed": seed, "temperatures": list(TEMPERATURES)}
     if settings.custom_metrics:
@@ -52,7 +54,7 @@ def evaluate(ctx: StageContext, eval_inputs: EvalInputs) -> Artifact:
         return metrics
     require_weights(eval_inputs.model.folder)
     with metrics.draft() as draft, progress(attempt, "evaluate") as report:
-        perplexity = measure_perplexity(ctx, eval_inputs, eval_sets, report)
+        perplexity = measure_perplexity(ctx, eval_inputs, eval_sets, sizes, report)
         if not scores.exists():
             with scores.draft() as scores_draft:
                 scores_draft.write_part(perplexity.scores)

@@ -22,6 +22,7 @@ from tasks.backends import Progress, Scorer, Text, TransformerTraining
 from tasks.backends.types import record_text, scored_text
 from tasks.context import StageContext
 from tasks.evaluation.inputs import EvalInputs, MetricRow, metric_rows, sample_by_id, top_sources
+from tasks.evaluation.sizes import EvalSizes
 
 _TEXT_COLUMNS = ["text", "messages", "tools"]
 
@@ -56,16 +57,16 @@ class _Scores:
 
 
 def measure_perplexity(
-    ctx: StageContext, eval_inputs: EvalInputs, eval_sets: dict[str, Artifact], report: Progress
+    ctx: StageContext, eval_inputs: EvalInputs, eval_sets: dict[str, Artifact], sizes: EvalSizes, report: Progress
 ) -> PerplexityResult:
-    """Score the held-out texts, the eval sets and a sample of the candidates."""
+    """Score the held-out texts, the eval sets and a sample of the candidates, as many as the sizes say."""
     settings, scorer = ctx.recipe.evaluate, ctx.backends.scorer(ctx.recipe.train)
     bootstrap_seed = derive_seed(ctx.recipe.seed, "bootstrap")
 
     def perplexity_rows(scores: _Scores, source: str = "all") -> list[MetricRow]:
         return metric_rows("model", perplexities(scores.nll, scores.tokens, scores.num_bytes, bootstrap_seed), source)
 
-    heldout = read_table(eval_inputs.human.heldout.folder, ["id", "source", *_TEXT_COLUMNS])
+    heldout = _limit(read_table(eval_inputs.human.heldout.folder, ["id", "source", *_TEXT_COLUMNS]), sizes)
     ids, texts = heldout["id"].to_pylist(), _texts(ctx, heldout)
     heldout_scores = _score(scorer, eval_inputs.model, texts, report)
     rows = perplexity_rows(heldout_scores)
@@ -76,7 +77,7 @@ def measure_perplexity(
         if has_source.any() and source not in eval_sets:
             rows += perplexity_rows(heldout_scores.select(has_source, texts), source)
     for name, eval_set in eval_sets.items():
-        eval_texts = _texts(ctx, read_table(eval_set.folder, _TEXT_COLUMNS))
+        eval_texts = _texts(ctx, _limit(read_table(eval_set.folder, ["id", *_TEXT_COLUMNS]), sizes))
         rows += perplexity_rows(_score(scorer, eval_inputs.model, eval_texts, report), name)
     tables = [_score_table("human_heldout", ids, ctx.attempt.generation, heldout_scores)]
     nll = heldout_scores.nll[:, 0]
@@ -84,15 +85,18 @@ def measure_perplexity(
     if gen0_nll is not None:
         rows += metric_rows("model", [paired_loss_difference(gen0_nll, nll, heldout_scores.tokens, bootstrap_seed)])
     if eval_inputs.candidates and eval_inputs.gen0_attempt:
-        candidates = sample_by_id(
-            read_table(eval_inputs.candidates.folder, ["id", *_TEXT_COLUMNS]), settings.embedding_sample_records
-        )
+        candidates = sample_by_id(read_table(eval_inputs.candidates.folder, ["id", *_TEXT_COLUMNS]), sizes.candidates)
         gen0_model = load_artifact(eval_inputs.gen0_attempt.folder / "model")
         candidate_scores = _score(scorer, gen0_model, _texts(ctx, candidates), report, temperatures=TEMPERATURES[:1])
         quantiles = perplexity_quantiles(candidate_scores.nll[:, 0], candidate_scores.tokens, bootstrap_seed)
         rows += metric_rows("candidates", quantiles)
         tables.append(_score_table("candidates", candidates["id"].to_pylist(), 0, candidate_scores))
     return PerplexityResult(metrics=rows, scores=pa.concat_tables(tables), dtype=heldout_scores.dtype)
+
+
+def _limit(texts: pa.Table, sizes: EvalSizes) -> pa.Table:
+    """Return the texts to score: the same ones in every generation, since the choice depends on the ids alone."""
+    return texts if sizes.heldout is None else sample_by_id(texts, sizes.heldout)
 
 
 def _score(

@@ -5,11 +5,11 @@ Candidates are stored in parts. An interrupted generation resumes after its last
 
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,7 @@ from storage.artifacts.schemas import CANDIDATES, SYNTHETIC
 from storage.artifacts.survivors import without_dropped
 from tasks.backends import Completion, Prompt
 from tasks.context import GenerationHistory, HumanData, StageContext, decision_parents
+from tasks.evaluation.samples import shared_completions
 from tasks.generation.prompt_plan import PromptPlan, as_table, build_prompt_plan, read_topics, topic_coverage
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import ProgressReporter, logger, progress
@@ -85,11 +86,14 @@ def generate(
     topic_model = read_topics(topics, records) if topics else None
     plan = build_prompt_plan(ctx.recipe, ctx.attempt, records, history.synthetic, topic_model)
     seeds = [ctx.seed("candidate", serial) for serial in range(len(plan.assignments))]
-    writer = _CandidateWriter(ctx, model, plan, seeds)
+    shared = shared_completions(model, sampling) if prompts.template_name == "unconditional" else {}
+    writer = _CandidateWriter(ctx, model, plan, seeds, shared)
     with candidates.draft() as draft, progress(ctx.attempt, "generate") as report:
         num_stored = draft.num_parts() * PART
         _write_parts(draft, writer, _Throughput(num_stored, len(seeds), report))
         draft.facts = {**_count_facts(draft, has_teachers=any(sampling.model_names)), "resumed_after": num_stored}
+        if shared:
+            draft.facts["shared_with_eval_samples"] = len(shared.keys() & set(seeds))
     finish_reasons: dict[str, int] = draft.facts["finish_reasons"]
     if incomplete := {reason: count for reason, count in finish_reasons.items() if reason not in _COMPLETE}:
         logger.warning("%s · texts that violate the schema or that the server ended: %s", ctx.attempt, incomplete)
@@ -126,18 +130,29 @@ class _CandidateWriter:
     model: Artifact
     plan: PromptPlan
     seeds: Sequence[int]
+    shared: Mapping[int, Completion]
+    """Completions that were sampled for evaluation, by seed. Prompt, seed and model are equal, so they are the same."""
 
     def sample(self, start: int, throughput: _Throughput) -> Generator[Completion]:
         """Yield the completions from candidate `start` on, in order, one teacher after another."""
         assignments = self.plan.assignments
         for teacher, group in groupby(range(start, len(assignments)), key=lambda serial: assignments[serial].teacher):
             serials = list(group)
-            throughput.base = serials[0]
             prompts = [self._prompt(serial) for serial in serials]
+            if not teacher:
+                known = [self.shared[prompt.seed] for prompt in takewhile(self._is_shared, prompts)]
+                yield from known
+                serials, prompts = serials[len(known) :], prompts[len(known) :]
+            if not prompts:
+                continue
+            throughput.base = serials[0]
             sampler = self.ctx.backends.sampler(self.ctx.recipe.generate.for_teacher(teacher))
             for completion in sampler.sample(ensure_loadable(self.model), prompts, throughput):
                 throughput.tokens += completion.completion_tokens
                 yield completion
+
+    def _is_shared(self, prompt: Prompt) -> bool:
+        return prompt == Prompt("", prompt.seed) and prompt.seed in self.shared
 
     def table(self, start: int, completions: Sequence[Completion]) -> pa.Table:
         """Build the rows of a part whose first candidate is `start`."""

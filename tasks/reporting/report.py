@@ -38,6 +38,10 @@ class QueryTable:
 
 
 _GATE = "select run, generation, action, reason from gate_results where action <> 'go' order by all"
+_COSTS = """select run, generation, round(generate_seconds, 1) as generate, round(train_seconds, 1) as train,
+    round(measure_seconds, 1) as measure, round(seconds, 1) as all_stages,
+    round(100 * measure_seconds / nullif(generate_seconds, 0)) as measure_percent_of_generate
+    from generations order by all"""
 _RUNS = "select * from runs order by run"
 _FILTER_RATE_ALERTS = f"select run, generation, reason from ({QUERIES['filter_rate_alerts']})"
 _BORDERLINE_DUPLICATES = f"""select run, generation, filter, similarity, id, text[:200] as text, duplicate_of,
@@ -121,6 +125,7 @@ def _query(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> dict[st
         "drop_reasons": _table(catalog, QUERIES["drop_reasons"]),
         "borderline_duplicates": _table(catalog, _BORDERLINE_DUPLICATES),
         "human_share": _table(catalog, QUERIES["human_share"]),
+        "costs": _table(catalog, _COSTS),
         "runs": _table(catalog, _RUNS),
     }
 

@@ -1,7 +1,7 @@
 """Settings of the machines a run may use: processes, servers, Ray, accelerate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -81,6 +81,12 @@ class Resources(Settings):
     request_timeout_s: float = Field(300, gt=0, description="Seconds until a request is abandoned and sent again.")
     server_unavailable_timeout_s: float = Field(
         120, gt=0, description="Seconds during which all servers may fail before the run ends with an error."
+    )
+
+    report_to: tuple[Literal["mlflow", "wandb", "trackio"], ...] = Field(
+        (),
+        description="Trackers that log each training, by transformers' own callbacks. Servers, projects and keys come "
+        "from the variables of the tracker, such as `MLFLOW_TRACKING_URI`, `WANDB_API_KEY` or `TRACKIO_PROJECT`.",
     )
 
     @property

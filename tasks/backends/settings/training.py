@@ -16,10 +16,10 @@ class TransformerTraining(Settings):
     preset: Preset = Field(
         "scratch-small",
         exclude_if=lambda preset: preset == "scratch-small",
-        description="Published defaults for what is trained; explicit settings win, and `heirloom plan` shows the values. "
-        "`scratch-small`: a model of some million weights, from scratch. `pretrain`: documents, from scratch or continued. "
-        "`full-finetune`, `lora`, `qlora` (needs bitsandbytes): a pretrained model. Without it: `full-finetune` if `base_model` is "
-        "set, or `lora` if `lora_rank` is too; else `scratch-small`.",
+        description="Published defaults for what is trained; explicit settings win, and `heirloom plan` shows the "
+        "values. `scratch-small`: a model of some million weights, from scratch. `pretrain`: documents, from scratch or "
+        "continued. `full-finetune`, `lora`, `qlora` (needs bitsandbytes): a pretrained model. Without it: "
+        "`full-finetune` if `base_model` is set, or `lora` if `lora_rank` is too; else `scratch-small`.",
     )
     objective: Literal["lm", "sft", "dpo"] = Field(
         "lm",
@@ -242,13 +242,16 @@ class TransformerTraining(Settings):
             (
                 self.preset not in ("scratch-small", "pretrain") and self.init_from == "scratch",
                 (
-                    f"train.preset is {self.preset!r}, which trains existing weights, but train.init_from is 'scratch'. Set it to "
-                    "'base' or 'previous'."
+                    f"train.preset is {self.preset!r}, which trains existing weights, but train.init_from is 'scratch'. "
+                    "Set it to 'base' or 'previous'."
                 ),
             ),
             (
                 is_adapter and not self.lora_rank,
-                f"train.preset is {self.preset!r}, but train.lora_rank is 0. Set a rank, or train.preset = 'full-finetune'.",
+                (
+                    f"train.preset is {self.preset!r}, but train.lora_rank is 0. Set a rank, or "
+                    "train.preset = 'full-finetune'."
+                ),
             ),
             (
                 self.preset == "full-finetune" and bool(self.lora_rank),
@@ -268,8 +271,8 @@ class TransformerTraining(Settings):
             (
                 not self.context_length and (not has_base or self.init_from == "scratch"),
                 (
-                    "train.context_length is 0, which means that of the base model, but train.base_model or train.init_from names "
-                    "none. Set a length."
+                    "train.context_length is 0, which means that of the base model, but train.base_model or "
+                    "train.init_from names none. Set a length."
                 ),
             ),
         ]

@@ -288,7 +288,9 @@ def _training_arguments(job: TrainJob[TransformerTraining], steps: int, width: i
         "logging_steps": max(1, steps // 20),
         # With the filter, the library logs the mean of the previous steps in place of a loss that is NaN.
         "logging_nan_inf_filter": False,
-        "report_to": [],
+        "report_to": list(job.resources.report_to),
+        # The run, the generation and the attempt, by the folders of the store.
+        "run_name": "/".join(job.folder.parts[-4:-1]),
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
         # Two, since an older checkpoint is deleted before the newest is marked as complete: one that is must remain.

@@ -7,6 +7,7 @@ import pytest
 from storage.artifacts.model_files import remove_weights
 from storage.runs.run import Run
 from storage.runs.status import (
+    StageSeconds,
     accepted_attempts,
     artifact_folders,
     attempt_folders,
@@ -14,6 +15,7 @@ from storage.runs.status import (
     attempt_summaries,
     last_accepted_generation,
     run_state,
+    stage_seconds,
     work_seconds,
 )
 
@@ -100,3 +102,25 @@ def test_drafts_are_no_artifacts(store: Path) -> None:
     assert list(artifact_folders(store)) == before
     assert before[0].parent.name == "snapshot=1"
     assert not list(artifact_folders(store, ["other"]))
+
+
+def test_seconds_are_split_into_generating_training_and_measuring() -> None:
+    def manifest(started: float, finished: float, **facts: object) -> dict[str, object]:
+        return {"started": started, "finished": finished, "facts": facts, "settings": {}}
+
+    manifests = {
+        "candidates": manifest(0, 60),
+        "decisions": manifest(60, 62),
+        "model": manifest(62, 162),
+        "eval_samples": manifest(162, 170),
+        # Scores are written while the metrics are computed.
+        "scores": manifest(173, 174),
+        "metrics": manifest(170, 175),
+    }
+    assert stage_seconds(manifests) == StageSeconds(generate=60, train=100, measure=13)
+    assert stage_seconds(manifests).measure_share == pytest.approx(13 / 60)
+    manifests["eval_samples"] |= {"settings": {"shared_with_generation": 2}}
+    assert stage_seconds(manifests) == StageSeconds(generate=68, train=100, measure=5)
+    copied = {"model": manifest(0, 9, copied_from="heirloom run other"), "metrics": manifest(9, 10)}
+    assert stage_seconds(copied) == StageSeconds(generate=0, train=0, measure=1)
+    assert stage_seconds(copied).measure_share is None

@@ -11,6 +11,7 @@ import pytest
 
 from curation.forecast.simulation import FORECAST_METRICS
 from curation.metrics.settings import METRICS, EvalSettings, Measured
+from curation.prompts.plan import PromptSettings
 from flows.config.recipe import Recipe
 from storage.artifacts.artifact import Artifact, read_manifest, read_table
 from storage.query.catalog import open_catalog
@@ -23,12 +24,16 @@ from tasks.evaluation.forecast import loop_spec
 from tasks.evaluation.inputs import EvalInputs, metric_rows, sample_by_id
 from tasks.evaluation.perplexity import measure_perplexity
 from tasks.evaluation.samples import sample_for_eval
+from tasks.evaluation.sizes import EvalSizes, eval_sizes
+from tasks.generation.generate import generate
 from tests.conftest import human_texts
 from tests.tasks.conftest import PublishCandidates, StartedRun
 
 _SETTINGS = EvalSettings(num_samples=15, showcase_prompt="The old")
 _SAMPLING = Sampling(sampler="ngram", max_tokens=20)
 _NO_HISTORY = GenerationHistory()
+_FIXED = EvalSizes(samples=12, candidates=500)
+_PROPORTIONAL = EvalSettings(num_samples=15, showcase_prompt="The old", sizing="proportional")
 
 
 def _context(started: StartedRun, generation: int = 0, seed: int = 0) -> StageContext:
@@ -181,12 +186,12 @@ def test_eval_samples_are_made_once_and_start_with_the_showcase_prompt(
 ) -> None:
     started = start_run("tiny")
     ctx = started.context(0, evaluate=_SAMPLE_SETTINGS, generate=_SAMPLE_SAMPLING)
-    samples = sample_for_eval(ctx, started.model)
+    samples = sample_for_eval(ctx, started.model, _FIXED)
     rows = read_table(samples.folder).to_pylist()
     assert [row["prompt"] for row in rows] == ["The old"] + [""] * 12
     assert rows[0]["text"].startswith("The old")
     finished = read_manifest(samples.folder)["finished"]
-    assert sample_for_eval(ctx, started.model) == samples
+    assert sample_for_eval(ctx, started.model, _FIXED) == samples
     assert read_manifest(samples.folder)["finished"] == finished
 
 
@@ -195,7 +200,7 @@ def test_perplexity_is_computed_from_the_scores_of_the_held_out_texts(
 ) -> None:
     started = start_run("tiny")
     inputs = EvalInputs(human=started.human, history=GenerationHistory(), corpus=started.corpus, model=started.model)
-    result = measure_perplexity(started.context(0, evaluate=EvalSettings()), inputs, {}, lambda *_: None)
+    result = measure_perplexity(started.context(0, evaluate=EvalSettings()), inputs, {}, _FIXED, lambda *_: None)
     assert result.scores["id"].to_pylist() == read_table(started.human.heldout.folder)["id"].to_pylist()
     values = {row["metric"]: row["value"] for row in result.metrics}
     scores = result.scores.to_pylist()
@@ -220,3 +225,70 @@ def test_every_generation_has_a_forecast_to_compare_with_its_metrics(finished_st
 def test_a_loop_spec_has_the_settings_of_the_recipe(recipe: Recipe) -> None:
     assert loop_spec(recipe).mix == recipe.mix
     assert loop_spec(recipe).temperature == recipe.generate.temperature
+
+
+def test_shared_eval_samples_are_the_first_candidates_of_the_next_generation_and_change_none_of_them(
+    start_run: Callable[[str], StartedRun], backends: Backends
+) -> None:
+    alone, shared = start_run("alone"), start_run("shared")
+    generated = []
+    for started, settings in ((alone, _SETTINGS), (shared, _PROPORTIONAL)):
+        ctx = started.context(0, evaluate=settings, generate=_SAMPLING)
+        evaluate(ctx, _inputs(started))
+        following = started.context(1, evaluate=settings, generate=_SAMPLING)
+        generated.append(generate(following, started.human, started.history(), started.model))
+    tables = [read_table(candidates.folder).drop_columns(["id"]) for candidates in generated]
+    assert tables[0].equals(tables[1])
+    samples = read_table(shared.attempt(0).folder / "eval_samples").to_pylist()[1:]
+    assert len(samples) == 15
+    assert [row["text"] for row in samples] == tables[1]["text"].to_pylist()[:15]
+    assert read_manifest(generated[1].folder)["facts"]["shared_with_eval_samples"] == 15
+    assert "shared_with_eval_samples" not in read_manifest(generated[0].folder)["facts"]
+
+
+def test_another_attempt_or_other_sampling_settings_share_no_samples(
+    start_run: Callable[[str], StartedRun], backends: Backends
+) -> None:
+    started = start_run("tiny")
+    evaluate(started.context(0, evaluate=_PROPORTIONAL, generate=_SAMPLING), _inputs(started))
+    hotter = started.context(1, evaluate=_PROPORTIONAL, generate=_SAMPLING.model_copy(update={"temperature": 1.5}))
+    facts = read_manifest(generate(hotter, started.human, started.history(), started.model).folder)["facts"]
+    assert "shared_with_eval_samples" not in facts
+
+
+def test_proportional_sizes_follow_the_candidates_and_metrics_say_from_how_many_texts_they_are(
+    start_run: Callable[[str], StartedRun], backends: Backends, publish_candidates: PublishCandidates
+) -> None:
+    started = start_run("tiny")
+    prompts = PromptSettings(template_name="prefix", prompts_per_human_record=0.5)
+    settings = EvalSettings(sizing="proportional")
+    ctx = started.context(0, evaluate=settings, generate=_SAMPLING, prompts=prompts)
+    num_human = read_table(started.human.train.folder).num_rows
+    sizes = eval_sizes(ctx.recipe, num_human)
+    assert sizes == EvalSizes(samples=10, candidates=10, heldout=10)
+    assert eval_sizes(ctx.recipe, 20_000) == EvalSizes(samples=400, candidates=300, heldout=600)
+    evaluate(ctx, _inputs(started))
+    curated = publish_candidates(started.attempt(1), human_texts(30, seed=70))
+    later = started.context(1, evaluate=settings, generate=_SAMPLING, prompts=prompts)
+    rows = read_table(evaluate(later, _inputs(started, started.history(), curated)).folder).to_pylist()
+    by_metric = {row["metric"]: row["sample_size"] for row in rows if row["subject"] in ("model", "candidates")}
+    assert (by_metric["perplexity"], by_metric["loss_change"], by_metric["gen0_perplexity_q50"]) == (10, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "stored", "is_pretrained", "resolved"),
+    [
+        ("auto", None, False, "fixed"),
+        ("auto", None, True, "proportional"),
+        ("fixed", None, True, "fixed"),
+        # A run that was begun before keeps its sizes.
+        ("auto", {}, True, "fixed"),
+        ("auto", {"sizing": "proportional"}, False, "proportional"),
+    ],
+)
+def test_sizing_follows_the_model_and_is_kept_by_a_run(
+    chosen: str, stored: dict[str, object] | None, is_pretrained: bool, resolved: str
+) -> None:
+    settings = EvalSettings.model_validate({"sizing": chosen}).resolve_auto(stored, is_pretrained=is_pretrained)
+    assert settings.sizing == resolved
+    assert ("sizing" in settings.model_dump()) == (resolved == "proportional")
