@@ -17,8 +17,8 @@ class TransformerTraining(Settings):
         "scratch-small",
         exclude_if=lambda preset: preset == "scratch-small",
         description="Published defaults for what is trained; explicit settings win, and `heirloom plan` shows the "
-        "values. `scratch-small`: a model of some million weights, from scratch. `pretrain`: documents, from scratch or "
-        "continued. `full-finetune`, `lora`, `qlora` (needs bitsandbytes): a pretrained model. Without it: "
+        "values. `scratch-small`: a model of some million weights, from scratch. `pretrain`: documents, from scratch "
+        "or continued. `full-finetune`, `lora`, `qlora` (needs bitsandbytes): a pretrained model. Without it: "
         "`full-finetune` if `base_model` is set, or `lora` if `lora_rank` is too; else `scratch-small`.",
     )
     objective: Literal["lm", "sft", "dpo"] = Field(
@@ -242,8 +242,8 @@ class TransformerTraining(Settings):
             (
                 self.preset not in ("scratch-small", "pretrain") and self.init_from == "scratch",
                 (
-                    f"train.preset is {self.preset!r}, which trains existing weights, but train.init_from is 'scratch'. "
-                    "Set it to 'base' or 'previous'."
+                    f"train.preset is {self.preset!r}, which trains existing weights, but train.init_from is "
+                    "'scratch'. Set it to 'base' or 'previous'."
                 ),
             ),
             (
