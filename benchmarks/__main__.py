@@ -20,6 +20,7 @@ MODULES = {
     "generation": "performance.generation",
     "training": "performance.training",
     "real": "performance.real_model",
+    "finetuning": "performance.finetuning",
     "scale": "performance.scale",
     "operate": "operations.operate",
     "readers": "operations.readers",

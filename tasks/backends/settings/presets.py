@@ -1,8 +1,8 @@
 """Published defaults of `[train]`, by what is trained. Explicit settings win over them.
 
 * `scratch-small`: the defaults of `[train]`, tuned here for models of a million weights.
-* `pretrain`: Ibrahim et al. 2024, Simple and scalable strategies to continually pre-train (arXiv:2403.08763): AdamW
-  with beta2 0.95, weight decay 0.1, a rate of 3e-4 that is warmed up again over 1 % of the steps and decays by a cosine.
+* `pretrain`: Ibrahim et al. 2024, Simple and scalable strategies to continually pre-train (arXiv:2403.08763): AdamW,
+  beta2 0.95, weight decay 0.1, a rate of 3e-4 that is warmed up again over 1 % of the steps and decays by a cosine.
 * `full-finetune`: `trl.SFTConfig` of TRL 1.16: AdamW, 2e-5, batches of 8, gradient checkpointing; linear decay, 3 %
   warm-up and two epochs as in Tulu 3 (Lambert et al. 2024, arXiv:2411.15124).
 * `lora`: Schulman et al. 2025, LoRA Without Regret: adapters on all linear layers, alpha 32, ten times the rate of full
