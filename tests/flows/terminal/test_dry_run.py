@@ -145,5 +145,6 @@ def test_a_plan_shows_what_the_preset_sets_apart_from_what_the_recipe_sets(inges
     assert "learning_rate" not in changed
     assert preset == (
         "num_epochs = 2.0, context_length = 0, packing = False, optimizer = 'adamw', learning_rate = 2e-05, "
-        "lr_scheduler = 'linear', warmup_ratio = 0.03, weight_decay = 0.0, adam_beta2 = 0.999, gradient_checkpointing = True"
+        "lr_scheduler = 'linear', warmup_ratio = 0.03, weight_decay = 0.0, adam_beta2 = 0.999, "
+        "gradient_checkpointing = True"
     )
