@@ -36,6 +36,10 @@ _HEAD_POSITIONS = 256
 """Positions whose logits a training or a scoring holds at once on a CPU."""
 
 
+_RECORD_TOKENS = 2048
+"""Assumed tokens of a long record, where the context length is that of the model."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Bytes that one process of a stage needs, by what they hold."""
@@ -71,9 +75,11 @@ def training_batch(
     processes = int(str(configuration.get("num_processes", 1)))
     is_sharded = str(configuration.get("distributed_type", "")).upper() in ("FSDP", "DEEPSPEED")
     automatic = machine.bfloat16 and (bool(machine.gpus) or shape.hidden_size >= _BF16_MIN_WIDTH)
+    # With the context of the model, rows are as long as the longest record of their batch.
+    length = settings.context_length or _RECORD_TOKENS
     return TrainingBatch(
         sequences=max(1, settings.batch_size // processes),
-        length=min(settings.context_length, shape.max_positions or settings.context_length),
+        length=min(length, shape.max_positions or length),
         bf16=automatic if settings.precision == "auto" else settings.precision == "bfloat16",
         processes=processes if is_sharded else 1,
         on_gpu=bool(machine.gpus),
