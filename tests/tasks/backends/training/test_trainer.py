@@ -55,7 +55,7 @@ def test_a_training_is_reported_by_its_run_to_the_trackers_of_the_site_and_to_no
     _Tracker.logged.clear()
     for tracker in ("mlflow", "wandb", "trackio"):
         monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, tracker, _Tracker)
-    for name, trackers in (("silent", ()), ("told", ("mlflow",))):
+    for name, trackers in (("silent", ()), ("tracked", ("mlflow",))):
         folder = tmp_path / "runs" / name / "generation=2" / "attempt=1" / ".model"
         folder.mkdir(parents=True)
         job = TrainJob(
@@ -66,7 +66,7 @@ def test_a_training_is_reported_by_its_run_to_the_trackers_of_the_site_and_to_no
             resources=Resources(report_to=trackers),
         )
         train_in_process(job, lambda *_: None)
-    assert {run for run, _ in _Tracker.logged} == {"told/generation=2/attempt=1"}
+    assert {run for run, _ in _Tracker.logged} == {"tracked/generation=2/attempt=1"}
     assert sum("loss" in logs for _, logs in _Tracker.logged) == tiny.max_steps
 
 
