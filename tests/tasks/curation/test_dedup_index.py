@@ -227,6 +227,7 @@ def test_a_generation_leaves_an_index_of_what_survived(curated: tuple[StartedRun
     assert manifest["parents"] == {"decisions": decisions.fingerprint}
     assert manifest["settings"] == {
         "format": SIGNATURE_FORMAT,
+        "normalization": "text",
         "shingle_unit": "words",
         "shingle_length": 3,
         "num_bands": 25,
