@@ -3,13 +3,12 @@
 import numpy as np
 import pyarrow as pa
 
-from storage.artifacts.schemas import CONVERSATION, DECISIONS
+from storage.artifacts.schemas import DECISIONS
 
 KEPT_SCHEMA = pa.schema(
-    [("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("row_number", pa.int64()), *CONVERSATION]
+    [("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("row_number", pa.int64())]
 )
-"""A text that every filter kept, and its location: row `row_number`, from 0, of the file `source`. `messages` and
-`tools` are the conversation that `text` renders, if it is one."""
+"""A text that every filter kept, and its location: row `row_number`, from 0, of the file `source`."""
 
 
 def to_stored_decisions(decisions: pa.Table) -> pa.Table:

@@ -25,7 +25,7 @@ from curation.pipeline import CurateSettings, run_filters
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, Draft, read_manifest
 from storage.artifacts.parquet_io import write_parquet
-from storage.artifacts.schemas import DECISIONS
+from storage.artifacts.schemas import CONVERSATION, DECISIONS
 from storage.artifacts.survivors import dropped_ids
 from storage.readers.base import Columns
 from storage.readers.other_columns import ROW, read_other_columns
@@ -233,9 +233,13 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
     # The messages of a text that was masked are not: they would give away what was.
     chats = [pc.if_else(masked, None, column.take(rows)) for column in (texts.messages, texts.tools)]
     others = _other_columns(texts, places[0], places[1], settings)
-    table = pa.table([kept.ids.cast(pa.string()), written, *places, *chats], schema=KEPT_SCHEMA)
+    table = pa.table([kept.ids.cast(pa.string()), written, *places], schema=KEPT_SCHEMA)
     for name, values in zip(others.names, others.values, strict=True):
         table = table.append_column(name, values)
+    for (name, _), values in zip(CONVERSATION, chats, strict=True):
+        # Where the messages are in a column that is not the text, that column is kept as it is.
+        if len(values) > values.null_count and name not in table.column_names:
+            table = table.append_column(name, values)
     write_parquet(table, draft.folder / "kept.parquet")
     write_parquet(decisions, draft.folder / "decisions.parquet")
     for part in draft.folder.glob("part-*.parquet"):

@@ -270,10 +270,11 @@ def test_prompts_of_messages_are_cut_after_their_first_token_and_texts_at_their_
     encoded = encode_prompts(tokenizer, prompts)
     assert (encoded.has_template, encoded.in_chat, encoded.stop_ids) == (True, [False, True], [])
     assert encoded.ids[0][0] == tokenizer.bos_token_id
-    text, messages = encoded.fit(8)
-    assert text.ids == encoded.ids[0][:7]
-    assert messages.ids == [encoded.ids[1][0], *encoded.ids[1][-6:]]
-    assert [each.num_cut for each in (text, messages)] == [len(ids) - 7 for ids in encoded.ids]
+    text, messages = encoded.fit(6)
+    assert text.ids == encoded.ids[0][:5]
+    assert messages.ids == [encoded.ids[1][0], *encoded.ids[1][-4:]]
+    assert [each.num_cut for each in (text, messages)] == [len(ids) - 5 for ids in encoded.ids]
+    assert [each.num_cut for each in encoded.fit(100)] == [0, 0]
 
 
 def test_a_model_without_a_template_is_given_plain_text_and_ends_at_the_next_header() -> None:
