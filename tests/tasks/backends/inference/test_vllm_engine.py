@@ -179,13 +179,21 @@ def test_a_prompt_longer_than_the_context_is_cut_and_gone_on_with(backends: Back
     assert completion.num_cut_tokens == reference.num_cut_tokens > 0
 
 
-def test_a_refused_request_is_one_sentence_and_leaves_nothing_queued(backends: Backends, first: Trained) -> None:
-    before = _complete(backends, first.folder)
-    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?<=x)y"}}}
-    with pytest.raises(ValueError, match=r"^vLLM refused a request: .* Change `generate\.json_schema`") as refusal:
-        _complete(backends, first.folder, json_schema=json.dumps(schema))
-    assert "\n" not in str(refusal.value)
-    assert _complete(backends, first.folder) == before
+def test_a_refused_request_is_one_sentence_and_leaves_nothing_queued(
+    backends: Backends, resources: Resources, first: Trained, tmp_path: Path
+) -> None:
+    schema = json.dumps({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?<=x)y"}}})
+    # A process of its own: the client of a sampler ends a process that refused a call.
+    worker = Worker("vllm_engine", tmp_path / "vllm.log", 1)
+    try:
+        arguments = (resources, first.folder, _PROMPTS)
+        with pytest.raises(ValueError, match=r"^vLLM refused a request: .* Change `generate\.json_schema`") as refusal:
+            list(worker.stream("sample", ignore_progress, _sampling(json_schema=schema), *arguments))
+        assert "\n" not in str(refusal.value)
+        batches = list(worker.stream("sample", ignore_progress, _sampling(), *arguments))
+    finally:
+        worker.close()
+    assert [completion for batch in batches for completion in batch] == _complete(backends, first.folder)
 
 
 def test_a_text_ends_at_the_context(backends: Backends, first: Trained) -> None:
