@@ -94,6 +94,7 @@ CANDIDATES = pa.schema(
         ("sum_logprob", pa.float64()),
         ("reasoning", pa.string()),
         ("reasoning_tokens", pa.int32()),
+        ("num_retries", pa.int32()),
         *CONVERSATION,
         ("num_cut_tokens", pa.int32()),
     ]
@@ -106,7 +107,8 @@ is the name of the teacher in the recipe, null for the generation's own model. `
 equal for all completions of it. `reasoning` is what a thinking model generated before its response, and
 `reasoning_tokens` how many of the `completion_tokens` it has, if known. `finish_reason` is `length` if the text was
 truncated, `invalid_json` if it violates the requested JSON schema. `num_cut_tokens` is the number of tokens cut from a
-prompt that did not fit into the model's context; `prompt_tokens` counts those that were left."""
+prompt that did not fit into the model's context; `prompt_tokens` counts those that were left. `num_retries` is the
+number of completions before this one that violated the JSON schema."""
 
 DECISIONS = pa.schema(
     [

@@ -53,6 +53,10 @@ class Completion:
     """What a thinking model generated before `text`."""
     reasoning_tokens: int = 0
     """Tokens of the reasoning; 0 if a server does not return it."""
+    num_retries: int = 0
+    """How many completions before this one violated the JSON schema."""
+    seed: int | None = None
+    """Seed that it was sampled with, if not that of the prompt."""
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ class _CandidateWriter:
             "model_fingerprint": completion.teacher or self.model.fingerprint,
             "teacher": assignment.teacher or None,
             "prompt_id": assignment.prompt_number,
-            "seed": self.seeds[serial],
+            "seed": self.seeds[serial] if completion.seed is None else completion.seed,
             "finish_reason": completion.finish_reason,
             "prompt_tokens": completion.prompt_tokens,
             "completion_tokens": completion.completion_tokens,
@@ -188,6 +188,7 @@ class _CandidateWriter:
             "num_cut_tokens": completion.num_cut_tokens,
             "reasoning": completion.reasoning or None,
             "reasoning_tokens": completion.reasoning_tokens,
+            "num_retries": completion.num_retries,
             "messages": to_json(conversation.messages) if conversation else None,
             "tools": to_json(conversation.tools) if conversation else None,
         }
@@ -235,11 +236,20 @@ def _publish_topics(
 
 
 def _count_facts(draft: Draft, *, has_teachers: bool) -> dict[str, object]:
-    names = ("completion_tokens", "finish_reason", "model_fingerprint", "num_cut_tokens")
+    names = (
+        "completion_tokens",
+        "finish_reason",
+        "model_fingerprint",
+        "num_cut_tokens",
+        "reasoning_tokens",
+        "num_retries",
+    )
     table = draft.read(pa.schema([CANDIDATES.field(name) for name in names]))
     facts = {
         "generated_tokens": pc.sum(table["completion_tokens"]).as_py() or 0,
         "finish_reasons": dict(Counter(table["finish_reason"].to_pylist())),
+        "reasoning_tokens": pc.sum(table["reasoning_tokens"]).as_py() or 0,
+        "json_retries": pc.sum(table["num_retries"]).as_py() or 0,
         "cut_prompts": pc.sum(pc.greater(table["num_cut_tokens"], 0)).as_py() or 0,
     }
     if has_teachers:

@@ -21,7 +21,12 @@ from tasks.backends.inference.http_client import stream_responses
 from tasks.backends.inference.http_protocol import ClientConfig, parse_response
 from tasks.backends.inference.reasoning import reasoning_parser, separate_reasoning
 from tasks.backends.models.adapters import adapter_base_path
-from tasks.backends.models.chat_template import EncodedPrompts, encode_prompts, end_plain_response
+from tasks.backends.models.chat_template import (
+    EncodedPrompts,
+    encode_prompts,
+    end_plain_response,
+    require_reasoning_parser,
+)
 from tasks.backends.models.shape import read_shape, resolve_dtype
 from tasks.backends.settings.capabilities import api_key
 from tasks.backends.settings.json_schema import is_closed
@@ -64,6 +69,7 @@ def sample(
         dtype = resolve_dtype(settings.dtype, read_shape(folder)) if folder.is_dir() else "bfloat16"
         _verify_reference_logprob(endpoint, model, client_config, dtype)
         tokenizer = _tokenizer(model)
+        require_reasoning_parser(settings, tokenizer, prompts)
         encoded = encode_prompts(tokenizer, prompts)
         cuts = [tokens.num_cut for tokens in encoded.fit(int(endpoint.model_card["max_model_len"]))]
         bodies = _token_requests(settings, endpoint, prompts, encoded)

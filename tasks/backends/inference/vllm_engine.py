@@ -48,7 +48,7 @@ from tasks.backends.inference.engine_arguments import (
 from tasks.backends.inference.reasoning import reasoning_parser, separate_reasoning
 from tasks.backends.machine import this_machine
 from tasks.backends.models.adapters import adapter_base_path, vllm_max_lora_rank
-from tasks.backends.models.chat_template import encode_prompts, end_plain_response
+from tasks.backends.models.chat_template import encode_prompts, end_plain_response, require_reasoning_parser
 from tasks.backends.models.shape import read_shape, resolve_dtype
 from tasks.backends.models.tokenization import EncodedPrompt
 from tasks.backends.settings.resources import Resources
@@ -86,6 +86,7 @@ def sample(
     if not prompts:
         return
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
+    require_reasoning_parser(settings, tokenizer, prompts)
     prompt_ids = encode_prompts(tokenizer, prompts)
     num_tokens = max(map(len, prompt_ids.ids)) + settings.max_tokens
     engine = _load(settings, resources, model, num_tokens)

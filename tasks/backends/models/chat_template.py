@@ -33,6 +33,7 @@ from heirloom.chat import (
 )
 from heirloom.errors import HeirloomError, one_line
 from tasks.backends.models.tokenization import EncodedPrompt, tokenize_texts
+from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import ChatReport, ChatText, Completion, PreferencePair, Prompt, Text
 
 if TYPE_CHECKING:  # importing transformers takes seconds
@@ -198,6 +199,23 @@ def encode_prompts(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[Promp
     return EncodedPrompts(ids, [] if end is None else [end], template.exists, in_chat)
 
 
+def require_reasoning_parser(
+    settings: Sampling, tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[Prompt]
+) -> None:
+    """Check that a JSON schema does not keep a thinking model from thinking.
+
+    Raises:
+        HeirloomError: it would, since no parser separates the reasoning, which the schema does not allow.
+    """
+    if not settings.json_schema or settings.reasoning_parser or not any(prompt.conversation for prompt in prompts):
+        return
+    if ChatTemplate(tokenizer).can_think:
+        raise HeirloomError(
+            "generate.json_schema is set, and the chat template is that of a thinking model, which the schema would "
+            "keep from thinking. Set generate.reasoning_parser to vLLM's parser for the model, such as 'qwen3'."
+        )
+
+
 def end_plain_response(prompt: Prompt, completion: Completion) -> Completion:
     """End a response to messages at the header of the next message, which a model without a template writes as text."""
     return replace(completion, text=first_response(completion.text)) if prompt.conversation else completion
@@ -266,6 +284,11 @@ class ChatTemplate:
         if not self._template:
             return "none, plain text"
         return "the model's own" if self._training_template == self._template else "the model's own, with TRL's marks"
+
+    @property
+    def can_think(self) -> bool:
+        """Whether the template is of a model that reasons before it responds."""
+        return re.search("enable_thinking|reasoning_content", self._template or "") is not None
 
     def encode_prompt(self, conversation: Conversation) -> list[int]:
         """Return the token ids of messages, and of the header of the response to them.

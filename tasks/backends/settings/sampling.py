@@ -90,6 +90,12 @@ class Sampling(Settings):
         description="JSON schema of the completions, as a table or text. One that violates it has finish reason "
         "`invalid_json`.",
     )
+    json_retries: int = Field(
+        2,
+        ge=0,
+        exclude_if=lambda number: number == 2,
+        description="How often a prompt is sampled again, with another seed, if the completion violates `json_schema`.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Data type of the weights and activations. `auto`: that of the model's files."
     )

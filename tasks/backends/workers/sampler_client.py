@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
-from tasks.backends.inference.json_schema import invalid_json_marker
+from tasks.backends.inference.json_schema import INVALID, invalid_json_marker
 from tasks.backends.models.pretrained import resolve_model
 from tasks.backends.settings.sampling import Sampling
 from tasks.backends.types import Completion, Progress, Prompt
@@ -48,14 +48,29 @@ class SamplerClient:
     def sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         """Yield one completion for each prompt, in order.
 
-        The finish reason of completions that violate the JSON schema is `invalid_json`.
+        A prompt whose completion violates the JSON schema is sampled again with other seeds, `json_retries` times at
+        most. The finish reason of a completion that violates it even then is `invalid_json`.
 
         Raises:
             HeirloomError: the model cannot be sampled with these settings.
             WorkerError: a process failed.
         """
+        if not self.sampling.json_schema:
+            yield from self._sample(model, prompts, progress)
+            return
         mark_invalid = invalid_json_marker(self.sampling.json_schema)
-        yield from map(mark_invalid, self._sample(model, prompts, progress))
+        for start in range(0, len(prompts), _PROMPTS_PER_CALL):
+            batch = prompts[start : start + _PROMPTS_PER_CALL]
+            report = _offset_progress(progress, start, len(prompts))
+            completions = [mark_invalid(completion) for completion in self._sample(model, batch, report)]
+            for number in range(1, self.sampling.json_retries + 1):
+                invalid = [place for place, each in enumerate(completions) if each.finish_reason == INVALID]
+                again = [replace(batch[place], seed=_retry_seed(batch[place].seed, number)) for place in invalid]
+                for place, prompt, completion in zip(
+                    invalid, again, self._sample(model, again, report) if again else (), strict=True
+                ):
+                    completions[place] = replace(mark_invalid(completion), num_retries=number, seed=prompt.seed)
+            yield from completions
 
     def _sample(self, model: Path, prompts: Sequence[Prompt], progress: Progress) -> Iterator[Completion]:
         teacher = self.sampling.teacher
@@ -103,6 +118,18 @@ class SamplerClient:
                 if not finished:
                     for worker in workers:
                         worker.close()
+
+
+def _retry_seed(seed: int, number: int) -> int:
+    """Return the seed of another completion of a prompt."""
+    return int.from_bytes(hashlib.sha256(f"{seed} retry {number}".encode()).digest()[:4]) >> 1
+
+
+def _offset_progress(progress: Progress, num_done: int, total: int) -> Progress:
+    def report(done: int, _: int) -> None:
+        progress(num_done + done, total)
+
+    return report
 
 
 class _SummedProgress:
