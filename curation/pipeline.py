@@ -20,7 +20,6 @@ from curation.filters.base import NO_SETTINGS, Filter, FilterContext
 from curation.filters.checks import ChecksFilter, ChecksSettings
 from curation.filters.decontamination import DecontaminationFilter, DecontaminationSettings, OverlapSettings
 from curation.filters.duplicates import ExactFilter, HumanOverlapFilter, MinHashFilter, SemanticFilter
-from curation.filters.empty import EmptyFilter
 from curation.filters.importance import (
     ImportanceFilter,
     ImportanceSettings,
@@ -29,7 +28,7 @@ from curation.filters.importance import (
 )
 from curation.filters.language import LanguageFilter, LanguageSettings
 from curation.filters.pii import PiiFilter, PiiSettings
-from curation.filters.quality import QualityFilter, QualitySettings
+from curation.filters.quality import EmptyFilter, QualityFilter, QualitySettings
 from curation.filters.selection import BestOfFilter, DiversityFilter
 from curation.filters.user_filter import load_user_filter
 from curation.selection.best_of import BestOfSettings

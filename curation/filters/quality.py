@@ -19,8 +19,9 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curation.decisions import FilterResult, RecordSet
-from curation.filters.base import FilterContext, Need
+from curation.filters.base import NO_SETTINGS, FilterContext, Need, NoSettings
 from curation.filters.text_stats import Numbers, TextStats
+from curation.text import words
 from heirloom.errors import HeirloomError
 from heirloom.settings import Settings
 
@@ -160,6 +161,20 @@ class QualitySettings(Settings):
             bounds = preset if limit is None else limit.range
             if bounds is not None and bounds != (-_INF, _INF):
                 yield name, bounds
+
+
+@dataclass(frozen=True)
+class EmptyFilter:
+    """Drops a text that has no word; the score is its number of words."""
+
+    name: ClassVar[str] = "empty"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    settings: NoSettings = NO_SETTINGS
+
+    def apply(self, records: RecordSet, context: FilterContext) -> FilterResult:  # noqa: ARG002
+        """Count the words of each text."""
+        counts = np.array([len(words(text)) for text in records.text_list], np.float64)
+        return FilterResult.drop_where(counts == 0, "has no word", counts)
 
 
 @dataclass(frozen=True)
