@@ -456,5 +456,30 @@ def parse_chat_text(text: str) -> list[Message]:
     return messages
 
 
+def text_of_turns(text: str) -> str:
+    """Return the texts of users and assistants in a rendered conversation; any other text as it is.
+
+    Roles, system prompts, calls of tools and their results are left out: conversations about different things share
+    them.
+    """
+    if not text.startswith("### "):
+        return text
+    try:
+        messages = parse_chat_text(text)
+    except HeirloomError:
+        return text
+    if not {message["role"] for message in messages} <= {*_ROLES.values(), REJECTED_ROLE}:
+        # A page of Markdown, whose headings are no roles.
+        return text
+    turns = []
+    for message in messages:
+        content = message["content"] or ""
+        if message["role"] == USER_ROLE:
+            turns.append(content)
+        elif message["role"] in _RESPONSES:
+            turns.append(_TOOL_CALL.sub("", _THINK.sub(r"\1\n", content)))
+    return "\n".join(turns).strip() or text
+
+
 def _escape(match: re.Match[str]) -> str:
     return "\\" + match.group()

@@ -3,7 +3,7 @@
 Nothing is sampled or sketched, so that the absence of overlaps is proven and not estimated. A short passage that is
 quoted in a long text has a low Jaccard similarity and a long shared run of words. The length of a run follows Brown et
 al. 2020, "Language Models are Few-Shot Learners", appendix C: 13 words, or the whole protected text where that is
-shorter, but never fewer than 8.
+shorter, but never fewer than 8. Of conversations the turns of users and assistants are compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,7 @@ from pydantic import Field
 from curation.decisions import FilterResult, RecordSet
 from curation.filters.base import FilterContext, Need
 from curation.text import comparison_tokens
+from heirloom.chat import text_of_turns
 from heirloom.settings import Settings
 
 _MIN_RUN_WORDS = 8
@@ -151,7 +152,7 @@ class _Words:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "_Words":
-        split = [comparison_tokens(text) for text in texts]
+        split = [comparison_tokens(text_of_turns(text)) for text in texts]
         lengths = np.fromiter(map(len, split), np.int64, len(split))
         # Python salts these hashes in each process: they are compared here and never stored.
         hashes = np.fromiter((hash(word) for text in split for word in text), np.int64, int(lengths.sum()))

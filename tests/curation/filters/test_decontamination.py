@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from curation.filters import decontamination as overlap
 from curation.filters.decontamination import Overlaps, OverlapSettings, find_overlaps
 from curation.text import shingles, words
+from heirloom.chat import Message, render_chat, text_of_turns
 
 _SENTENCES = st.lists(st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "!", "象"]), max_size=16).map(" ".join)
 
@@ -109,3 +110,44 @@ def test_texts_without_words_overlap_nothing() -> None:
     assert np.isnan(found.jaccard).all()
     assert not find_overlaps(["some words"], [], OverlapSettings()).is_contaminated.any()
     assert len(find_overlaps([], ["some words"], OverlapSettings()).is_contaminated) == 0
+
+
+_SYSTEM = "You are a careful assistant who answers each question about plants in one short sentence, and never guesses."
+
+
+def _conversation(question: str, answer: str) -> str:
+    call: Message = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "look_up", "arguments": {"plant": "any"}}}],
+    }
+    return render_chat(
+        [
+            {"role": "system", "content": _SYSTEM},
+            {"role": "user", "content": question},
+            call,
+            {
+                "role": "tool",
+                "content": "a page of the encyclopedia that each call returns to us, in thirteen words or more",
+            },
+            {"role": "assistant", "reasoning": "short", "content": answer},
+        ]
+    )
+
+
+def test_conversations_overlap_by_what_users_and_assistants_wrote_alone() -> None:
+    protected = [_conversation("How tall is an oak?", "It grows to about thirty metres in good soil.")]
+    answer = "An apple tree bears its first fruit after about five years, and then each year until it is very old."
+    texts = [
+        _conversation("When does an apple tree bear fruit?", "After five years."),
+        _conversation("How tall is an oak?", "It grows to about thirty metres in good soil."),
+        _conversation("Tell me about apples.", answer),
+    ]
+    assert find_overlaps(texts, protected, OverlapSettings()).is_contaminated.tolist() == [False, True, False]
+    assert find_overlaps(texts, [answer], OverlapSettings()).is_contaminated.tolist() == [False, False, True]
+
+
+def test_headings_of_a_page_are_no_roles() -> None:
+    page = "### Setting up\nInstall the program, then start it once.\n\n### Use\nWrite a file, and pass its name."
+    assert text_of_turns(page) == page
+    assert find_overlaps([page], [page], OverlapSettings()).is_contaminated.tolist() == [True]
