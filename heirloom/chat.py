@@ -144,7 +144,7 @@ def _parse_message(message: object, unread: list[str], *, think_tags: bool) -> M
     return parsed
 
 
-def _copy_names(message: Mapping[str, Any], parsed: Message) -> None:
+def _copy_names(message: Mapping[str, object], parsed: Message) -> None:
     role = parsed["role"]
     if (call_id := message.get("tool_call_id")) is not None:
         if role != TOOL_ROLE:
@@ -158,7 +158,7 @@ def _copy_names(message: Mapping[str, Any], parsed: Message) -> None:
         parsed["name"] = name
 
 
-def _parse_role(message: Mapping[str, Any]) -> str:
+def _parse_role(message: Mapping[str, object]) -> str:
     given_role = _first_value(message, "role", "from")
     if not isinstance(given_role, str) or not given_role.strip() or len(given_role.splitlines()) != 1:
         raise _InvalidError("a message without a role")
@@ -185,14 +185,15 @@ def _parse_text(content: object) -> str | None:
     return "\n".join(texts) if texts else None
 
 
-def _parse_reasoning(message: Mapping[str, Any], text: str | None, *, think_tags: bool) -> tuple[str, str | None]:
+def _parse_reasoning(message: Mapping[str, object], text: str | None, *, think_tags: bool) -> tuple[str, str | None]:
     """Return the reasoning and the text without it."""
     given = [message[name] for name in _REASONING_FIELDS if message.get(name) not in (None, "", [])]
-    if any(not isinstance(value, str) for value in given):
+    texts = [value for value in given if isinstance(value, str)]
+    if len(texts) < len(given):
         raise _InvalidError("reasoning that is not text")
-    if len(set(given)) > 1:
+    if len(set(texts)) > 1:
         raise _InvalidError("a message with two different reasonings")
-    reasoning = given[0] if given else ""
+    reasoning = texts[0] if texts else ""
     if not think_tags or not text or not text.lstrip().startswith("<think>"):
         return reasoning, text
     match = _THINK.match(text)
@@ -204,11 +205,11 @@ def _parse_reasoning(message: Mapping[str, Any], text: str | None, *, think_tags
     return reasoning or inside, text[match.end() :]
 
 
-def _is_call_text(message: Mapping[str, Any]) -> bool:
+def _is_call_text(message: Mapping[str, object]) -> bool:
     return _first_value(message, "role", "from") == _FUNCTION_CALL
 
 
-def _parse_calls(message: Mapping[str, Any]) -> list[ToolCall]:
+def _parse_calls(message: Mapping[str, object]) -> list[ToolCall]:
     calls = message.get("tool_calls")
     if calls is not None and not isinstance(calls, list):
         raise _InvalidError("tool calls that are not a list")
@@ -316,7 +317,7 @@ def _check_calls(messages: Sequence[Message]) -> None:
             pending += [call.get("id") for call in message.get("tool_calls", ())]
 
 
-def _first_value(message: Mapping[str, Any], *names: str) -> object:
+def _first_value(message: Mapping[str, object], *names: str) -> object:
     """Return the first of these fields that is not null: Arrow fills absent fields with nulls."""
     return next((message[name] for name in names if message.get(name) is not None), None)
 
@@ -331,7 +332,7 @@ def to_messages(prompt: str, response: str) -> list[Message]:
     return [{"role": USER_ROLE, "content": prompt}, {"role": ASSISTANT_ROLE, "content": response}]
 
 
-def to_json(values: Sequence[Mapping[str, Any]]) -> str | None:
+def to_json(values: Sequence[Mapping[str, object]]) -> str | None:
     """Return messages or tools as the text of their column, or None if there are none.
 
     JSON, since the arguments of tools have other fields in every record, which a nested type would fill with nulls.
