@@ -72,7 +72,7 @@ def test_a_command_that_is_killed_while_its_server_begins_leaves_none_behind(
 ) -> None:
     home = tmp_path / "home"
     begun = Command(command(_file(recipe, tmp_path), str(ingested.store), with_prefect=True), home)
-    begun.killed_once(lambda: "uvicorn" in _begun_in(home))
+    begun.killed_once(lambda: "server_process" in _begun_in(home))
 
 
 @dataclass(frozen=True)

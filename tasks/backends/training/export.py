@@ -47,7 +47,7 @@ def export_model(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: P
         return
     network: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     if state is not None:
-        _make_whole(network, state)
+        _make_whole(network, state, export.dtype)
         # Otherwise DeepSpeed would shard the model that is loaded below too, and wait for the other processes.
         unset_hf_deepspeed_config()
     if export.keep_adapter:
@@ -63,7 +63,10 @@ def export_network(
     network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, export: ExportFormat
 ) -> None:
     """Write a network that is whole in this process, its tokenizer, and the probe."""
-    _as_plain(network).to(export.dtype).save_pretrained(folder)
+    plain = _as_plain(network)
+    # A network that was sharded is in this data type already, and cannot be converted.
+    converted = plain if plain.dtype == export.dtype else plain.to(export.dtype)
+    converted.save_pretrained(folder)
     _write_tokenizer_and_probe(tokenizer, folder, export.probe)
 
 
@@ -75,11 +78,11 @@ def _write_tokenizer_and_probe(tokenizer: PreTrainedTokenizerFast, folder: Path,
     (folder / PROBE).write_text(json.dumps({"token_ids": ids, "log_probability": -nats[0]}))
 
 
-def _make_whole(network: PreTrainedModel, weights: dict[str, torch.Tensor]) -> None:
-    """Replace the shards of a trained network by whole weights."""
+def _make_whole(network: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
+    """Replace the shards of a trained network by whole weights of this data type."""
     for name, _ in list(network.named_parameters()):
         module, _, own = name.rpartition(".")
-        setattr(network.get_submodule(module), own, torch.nn.Parameter(weights[name], requires_grad=False))
+        setattr(network.get_submodule(module), own, torch.nn.Parameter(weights[name].to(dtype), requires_grad=False))
     network.tie_weights()
 
 

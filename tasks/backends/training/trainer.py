@@ -353,4 +353,4 @@ def _num_processes(settings: TransformerTraining) -> int:
 def _probe_text(corpus: TrainingCorpus) -> str:
     """Return one text of the corpus, whose log-likelihood is stored with the model."""
     texts = [*corpus.human[:1], *corpus.synthetic[:1], *(pair.prompt + pair.chosen for pair in corpus.preferences[:1])]
-    return plain_text(texts[0])
+    return plain_text(texts[0]) if texts else ""

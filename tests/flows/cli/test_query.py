@@ -120,6 +120,7 @@ def test_closed_standard_streams_and_a_closed_pipe_show_no_traceback(ingested: S
     assert (no_statement.returncode, no_statement.stdout) == (2, "")
     assert no_statement.stderr.startswith("heirloom: Found no SQL statement")
     closed_output = shell("'select 1 as a' >&-")
-    assert (closed_output.returncode, closed_output.stderr) == (0, "")
+    lost = "heirloom: The output of this command was not written: standard output is closed.\n"
+    assert (closed_output.returncode, closed_output.stderr) == (1, lost)
     closed_pipe = shell("'from range(1000000)' | head -1")
     assert (closed_pipe.returncode, closed_pipe.stdout, closed_pipe.stderr) == (0, "range\n", "")

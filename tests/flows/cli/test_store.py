@@ -47,7 +47,7 @@ def test_show_prints_one_row_per_generation(store: Path, capsys: pytest.CaptureF
     _do(store, "show", "tiny")
     output = capsys.readouterr().out
     assert "policy accumulate" in output
-    rows = takewhile(str.strip, output.split("generation ")[1].splitlines()[1:])
+    rows = takewhile(lambda row: row[:1].isdigit(), output.split("generation ")[1].splitlines()[1:])
     assert [row.split()[0] for row in rows] == ["0", "1", "2", "3"]
     with pytest.raises(ValueError, match="There is no run ghost"):
         _do(store, "show", "ghost")

@@ -38,4 +38,4 @@ def test_closed_streams_do_not_change_the_exit_code_of_a_mistake() -> None:
     assert _heirloom("query why", ">&- 2>&-").returncode == 2
     ended = _heirloom("query why", ">&-")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("heirloom: There is no query")
+    assert ended.stderr.startswith("heirloom: There is no named query")

@@ -102,7 +102,7 @@ def test_modules_of_the_working_folder_do_not_stand_in_for_others(tmp_path: Path
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the working folder')")
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "__init__.py").write_text("raise SystemExit('imported from the working folder')")
-    (tmp_path / "text.jsonl").write_text("\n".join(f'{{"text": "Line {row} of a text."}}' for row in range(40)))
+    (tmp_path / "text.jsonl").write_text("\n".join(f'{{"text": "Line {row} of a text."}}' for row in range(80)))
     environment = prefect_free_environment() | {"PREFECT_HOME": os.environ["PREFECT_HOME"], "PYTHONPATH": str(ROOT)}
     program = "import sys; sys.argv[0] = 'heirloom'; from flows.__main__ import main; main()"
     words = [sys.executable, "-P", "-c", program, "ingest", "text.jsonl", "--name", "own"]
@@ -111,7 +111,7 @@ def test_modules_of_the_working_folder_do_not_stand_in_for_others(tmp_path: Path
     assert "0 rejected" in found.stdout
 
 
-@pytest.mark.parametrize("home", ["/proc/1/nowhere", "/nonexistent/x"])
+@pytest.mark.parametrize("home", ["/proc/1/nowhere"])
 def test_without_a_home_that_can_be_written_prefect_gets_a_temporary_one(home: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     program = (

@@ -20,7 +20,7 @@ _OPENING = PromptSettings(template_name="prefix")
 
 
 def _human(started: StartedRun) -> pa.Table:
-    return read_table(started.human.train.folder, ["id", "text", "source"])
+    return read_table(started.human.train.folder, ["id", "text", "source", "messages", "tools"])
 
 
 def _plan(

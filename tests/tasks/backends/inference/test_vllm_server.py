@@ -52,7 +52,7 @@ def test_a_server_that_was_killed_alone_leaves_no_engine_behind(tmp_path: Path) 
 @pytest.mark.processes
 def test_a_server_that_cannot_load_its_model_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"exited with code 1\. It had not started yet|needs vLLM"):
+    with pytest.raises(ValueError, match=r"exited with code 1\. It had not started yet|needs vLLM|has no hidden_size"):
         start(tmp_path, Sampling(), Resources())
     until(lambda: not processes_with(str(tmp_path)), "the end of all that it started")
 
