@@ -69,8 +69,7 @@ def test_sigterm_ends_a_run_in_order(ingested: Site, tmp_path: Path) -> None:
 def test_what_ctrl_c_cannot_stop_is_ended_after_seconds_or_by_a_second_ctrl_c(presses: int) -> None:
     program = (
         "import time\nfrom flows.orchestration.signals import watch_signals\nwatch_signals()\n"
-        "print('ready', flush=True)\n"
-        "try: time.sleep(60)\nexcept KeyboardInterrupt:\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
         "    print('closing', flush=True)\n    for _ in range(10**11): pass"
     )
     started = time.monotonic()
