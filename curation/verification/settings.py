@@ -1,20 +1,13 @@
 """Settings of verification: the limits of the sandbox, and what becomes of records without a check."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from heirloom.settings import Settings
 
 
 class SandboxSettings(Settings):
-    """`[verify.sandbox]`: isolation and limits of one execution. A solution and its tests are executed apart."""
+    """`[verify.sandbox]`: limits of one execution. A solution and its tests are executed apart."""
 
-    isolation: Literal["bubblewrap", "none"] = Field(
-        "bubblewrap",
-        description="how text that a model wrote is executed: bubblewrap (no network, read-only system, no host files) "
-        "or none (UNSAFE: with all rights of the user who runs Heirloom)",
-    )
     wall_seconds: float = Field(10.0, gt=0, description="time limit of one execution")
     cpu_seconds: int = Field(10, ge=1, description="processor time limit of each process")
     memory_mb: int = Field(512, ge=64, description="memory limit of each process")

@@ -23,7 +23,8 @@ Outcome = Literal["passed", "failed", "error", "timeout", "output"]
 """`failed`: another result than expected. `error`: it cannot be executed. `timeout`, `output`: it reached a limit."""
 
 _PROGRAMS = Path(__file__).parent / "programs"
-_STORED_CHARACTERS = 4000
+STORED_CHARACTERS = 4000
+"""Most characters of an answer, and of what it prints, that are stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +129,8 @@ def _verdict(execution: "Execution", grading: "Execution") -> Verdict:
     return Verdict(
         outcome=outcome,
         detail=detail,
-        stdout=execution.stdout[:_STORED_CHARACTERS],
-        stderr=execution.stderr[:_STORED_CHARACTERS],
+        stdout=execution.stdout[:STORED_CHARACTERS],
+        stderr=execution.stderr[:STORED_CHARACTERS],
         return_code=execution.return_code,
         seconds=grading.seconds,
     )

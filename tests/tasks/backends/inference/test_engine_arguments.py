@@ -18,28 +18,17 @@ from tasks.backends.inference.engine_arguments import (
     vllm_argument_names,
 )
 from tasks.backends.machine import Gpu, Machine
+from tasks.backends.models.pretrained import SMOLLM2_CONFIG
 from tasks.backends.models.shape import shape_of
 
 _GIB = 1 << 30
 _CPU = Machine(memory=24 * _GIB, free_memory=20 * _GIB)
 _GPUS = replace(_CPU, gpus=tuple(Gpu(name=str(index), memory=80 * _GIB, free_memory=79 * _GIB) for index in range(4)))
-_SMOLLM2: dict[str, Any] = {
-    "model_type": "llama",
-    "hidden_size": 576,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "intermediate_size": 1536,
-    "vocab_size": 49152,
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-    "dtype": "bfloat16",
-}
 
 
 def _arguments(machine: Machine, *, num_tokens: int = 300, **settings: Any) -> dict[str, Any]:
     resources = settings.pop("resources", {})
-    load = EngineLoad(shape=shape_of(_SMOLLM2), num_tokens=num_tokens, lora_rank=settings.pop("lora_rank", 0))
+    load = EngineLoad(shape=shape_of(SMOLLM2_CONFIG), num_tokens=num_tokens, lora_rank=settings.pop("lora_rank", 0))
     return engine_arguments(load, Sampling.model_validate(settings), Resources.model_validate(resources), machine)
 
 
@@ -122,7 +111,7 @@ def test_a_cache_that_does_not_hold_one_text_is_refused_with_settings_that_exist
 
 @given(st.integers(1, 20000), st.sampled_from([64, 1024, 8192, 0]))
 def test_a_context_holds_the_longest_sequence_or_is_that_of_the_model(num_tokens: int, positions: int) -> None:
-    length = context_length(num_tokens, shape_of({**_SMOLLM2, "max_position_embeddings": positions}))
+    length = context_length(num_tokens, shape_of({**SMOLLM2_CONFIG, "max_position_embeddings": positions}))
     assert length == positions or length >= num_tokens
     assert not positions or length <= positions
     # At most twice as long as needed, so that activations and caches stay small.
