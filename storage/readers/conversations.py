@@ -3,7 +3,6 @@
 Messages are returned as the source has them. `heirloom/chat.py` checks and normalizes them.
 """
 
-import ast
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import orjson
+
+from heirloom.syntax import parse_literal
 
 Cells: TypeAlias = Mapping[str, Any]
 """Values of a row by column."""
@@ -97,7 +98,7 @@ def _decode_literal(text: str) -> Converted:
     if len(text) <= _MAX_LITERAL_LENGTH:
         try:
             # What `str()` makes of a list of messages, and so what CSV exports of such a column contain.
-            return ast.literal_eval(text.strip()), ""
+            return parse_literal(text.strip()), ""
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             pass
     begins_with_role = _MESSAGE_KEY.match(text) is not None

@@ -11,6 +11,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from heirloom.syntax import parse_module
+
 LICENSE = "PSF-2.0"
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "ensurepip"}
 _CODE = re.compile(r"^\s*(>>>|\.\.\.|[|+*#=-]{2,}|\||:|@|\$)")
@@ -37,7 +39,7 @@ def iter_docstrings() -> Iterator[tuple[str, str]]:
 
 def _docstrings_of(path: Path) -> Iterator[str]:
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = parse_module(path.read_bytes())
     except (SyntaxError, ValueError):
         return
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.errors import HeirloomError, did_you_mean
+from heirloom.syntax import parse_module
 from tasks.backends.machine import Machine
 from tasks.backends.models.shape import ModelShape, resolve_dtype
 from tasks.backends.settings.resources import Resources
@@ -187,7 +188,7 @@ def vllm_argument_names() -> frozenset[str]:
     source = Path((spec.submodule_search_locations or ["absent"])[0], "engine/arg_utils.py") if spec else Path("absent")
     if not source.is_file():
         return frozenset()
-    classes = [node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in parse_module(source.read_text()).body if isinstance(node, ast.ClassDef)]
     fields = [node for found in classes if found.name == "EngineArgs" for node in found.body]
     return frozenset(
         node.target.id for node in fields if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
