@@ -16,6 +16,8 @@ from tests.conftest import human_texts, prefect_free_environment
 from tests.support.paths import ROOT
 from tests.support.terminal import TerminalCommand
 
+pytestmark = pytest.mark.processes
+
 _SECONDS = 30
 """Five on a quiet machine; before signals were watched, an end took up to 150."""
 _RUN = ["run", "ngram", "--set", "dataset=letters", "--set", "num_generations=60", "--set", "evaluate.num_samples=20"]

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.processes
+
 
 def _heirloom(arguments: str, redirection: str) -> "subprocess.CompletedProcess[str]":
     """Run `heirloom query ...` in a shell with redirections."""

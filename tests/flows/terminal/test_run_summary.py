@@ -65,6 +65,7 @@ def test_a_recipe_for_texts_without_any_filter_is_warned_of(changes: list[str], 
     assert ("anchor: `curate.filters` is empty" in out.getvalue()) is warned
 
 
+@pytest.mark.processes
 def test_the_summary_of_a_comparison_shows_only_the_runs_that_were_compared(ingested: Site, recipe: Recipe) -> None:
     with without_prefect():
         for name in ("one", "two", "three"):

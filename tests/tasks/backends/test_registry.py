@@ -286,6 +286,7 @@ def _with_gpus(folder: Path, num_gpus: int, **resources: int) -> WorkerPool:
     return WorkerPool(Resources.model_validate(resources), folder / "logs", gpus)
 
 
+@pytest.mark.processes
 def test_every_engine_has_gpus_of_its_own(tmp_path: Path) -> None:
     pool = _with_gpus(tmp_path, 4, num_sample_workers=2, tensor_parallel_size=2)
     try:
@@ -299,6 +300,7 @@ def test_every_engine_has_gpus_of_its_own(tmp_path: Path) -> None:
         pool.close()
 
 
+@pytest.mark.processes
 def test_engines_and_trainings_take_turns_on_gpus_and_not_on_a_cpu(tmp_path: Path) -> None:
     for num_gpus in (1, 0):
         pool = _with_gpus(tmp_path, num_gpus)
@@ -317,6 +319,7 @@ def test_engines_and_trainings_take_turns_on_gpus_and_not_on_a_cpu(tmp_path: Pat
             pool.close()
 
 
+@pytest.mark.processes
 def test_an_engine_waits_until_the_training_has_released_the_gpu(tmp_path: Path) -> None:
     pool = _with_gpus(tmp_path, 1)
     try:
@@ -336,6 +339,7 @@ def test_an_engine_waits_until_the_training_has_released_the_gpu(tmp_path: Path)
         pool.close()
 
 
+@pytest.mark.processes
 def test_processes_that_were_only_started_keep_no_gpu(tmp_path: Path) -> None:
     pool = _with_gpus(tmp_path, 1)
     try:
