@@ -275,6 +275,8 @@ def differences(before: object, now: object, path: str) -> list[str]:
 
 def _ensure_files(folder: Path, files: Mapping[str, FileInfo]) -> None:
     absent = [name for name in sorted(files) if not (folder / name).exists()]
+    if not absent:
+        return
     mirror.fetch(folder, {name: files[name] for name in absent})
     if missing := [name for name in absent if not (folder / name).exists()]:
         raise ArtifactMissingError(

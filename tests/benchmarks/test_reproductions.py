@@ -82,6 +82,7 @@ def _outlook(probabilities: list[float], width: int = 8) -> TokenDistribution:
     return TokenDistribution(np.arange(1000, 1000 + rows), np.array(probabilities), likeliest, beside)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), max_size=40), st.floats(0.01, 1), st.integers(1, 8), st.integers(0, 9))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_tokens_below_the_threshold_are_untouched_and_the_rest_come_from_the_likeliest(

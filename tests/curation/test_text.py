@@ -138,6 +138,7 @@ def test_case_folds_without_regard_to_the_language() -> None:
     assert comparison_tokens("İzmir") != comparison_tokens("izmir")
 
 
+@pytest.mark.slow
 @NORMALIZATIONS
 @given(text=st.text(max_size=30), place=st.integers(0, 30), symbol=st.sampled_from([*SYMBOLS, *"#%&*@/\\"]))
 @settings(max_examples=600, deadline=None, derandomize=True)
@@ -146,6 +147,7 @@ def test_a_symbol_more_is_always_another_text(text: str, place: int, symbol: str
     assert comparison_tokens(longer, normalization) != comparison_tokens(text, normalization)
 
 
+@pytest.mark.slow
 @given(
     text=st.text(max_size=30),
     place=st.integers(0, 30),
@@ -313,6 +315,7 @@ def test_a_text_holds_a_word_exactly_if_it_has_words(text: str) -> None:
     assert has_word(text) == bool(words(text))
 
 
+@pytest.mark.slow
 def test_settled_characters_stay_as_they_are_and_join_with_nothing_before_them() -> None:
     found = np.flatnonzero(fold_invariant_codepoints()).tolist()
     widths = ("<wide>", "<narrow>")

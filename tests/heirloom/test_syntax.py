@@ -29,6 +29,7 @@ def restless_threads() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("restless_threads")
 def test_threads_parse_modules_at_once() -> None:
     source = inspect.getsource(inspect)

@@ -111,6 +111,7 @@ def test_matches_equal_those_of_comparing_every_pair() -> None:
     assert 20 < sum(row >= 0 for row in expected) < 130
 
 
+@pytest.mark.slow
 def test_at_least_97_of_100_pairs_at_the_default_threshold_are_found() -> None:
     texts = _related_texts(160, seed=3)
     settings_ = MinHashSettings()

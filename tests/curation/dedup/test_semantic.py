@@ -28,6 +28,7 @@ def _compared_with_every_pair(vectors: Vectors, reference: Vectors, threshold: f
     return expected
 
 
+@pytest.mark.slow
 def test_matches_equal_those_of_comparing_every_pair_across_blocks() -> None:
     vectors, reference = _clustered(1300, seed=0), _clustered(40, seed=1)
     expected = _compared_with_every_pair(vectors, reference, 0.95)

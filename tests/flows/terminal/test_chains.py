@@ -102,5 +102,6 @@ def test_a_scene_prints_its_rounds_and_its_conclusion(scene: str, parts: list[st
         assert part in transcript
 
 
+@pytest.mark.slow
 def test_rounds_left_out_are_counted() -> None:
     assert "288 more rounds 144 wrong" in _transcript("witnesses", 300)

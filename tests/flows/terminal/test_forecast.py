@@ -21,6 +21,7 @@ def _output(recipe: Recipe, site: Site, goal: ForecastGoal = _GOAL, plot: Path |
     return console.export_text()
 
 
+@pytest.mark.slow
 def test_a_recipe_is_forecast_before_it_runs(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
     cold = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"temperature": 0.5})})
     output = _output(cold, ingested, plot=tmp_path / "future.png")
@@ -54,6 +55,7 @@ def _tokens(recipe: Recipe, site: Site) -> int:
     return int(_output(recipe, site).split(" to generate and ")[1].split(" tokens")[0].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_tokens_follow_from_steps_maximum_or_epochs(ingested: Site) -> None:
     def tokens(**train: object) -> int:
         values = {"name": "x", "dataset": "letters", "num_generations": 3, "prompts": {"prompts_per_human_record": 2}}

@@ -280,6 +280,7 @@ def test_an_integer_too_long_for_parquet_is_refused_and_leaves_no_file(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     texts=st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=20)
@@ -299,6 +300,7 @@ def test_texts_are_read_back_from_every_format(texts: list[str | None]) -> None:
         assert lines.count('"",1\n') >= texts.count("")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(number=st.integers(-(10**38) + 1, 10**38 - 1), double=st.floats())
 def test_numbers_are_read_back_from_every_format(number: int, double: float) -> None:

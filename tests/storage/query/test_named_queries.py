@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from storage.artifacts import schemas as records
@@ -21,13 +22,22 @@ def _asked(root: Path, name: str, *arguments: str) -> list[tuple[Any, ...]]:
     return catalog.execute(QUERIES[name], bind(catalog, name, arguments)).fetchall()
 
 
+@pytest.fixture(scope="module")
+def full(_two_runs: Path) -> duckdb.DuckDBPyConnection:
+    return open_catalog(_two_runs)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+    return open_catalog(tmp_path_factory.mktemp("empty"))
+
+
 @pytest.mark.parametrize("name", [name for name in QUERIES if not parameters(name) and name != "borderline_duplicates"])
 def test_a_question_without_arguments_has_an_answer_on_a_full_and_on_an_empty_store(
-    name: str, two_runs: Path, tmp_path: Path
+    name: str, full: duckdb.DuckDBPyConnection, empty: duckdb.DuckDBPyConnection
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    assert _asked(two_runs, name)
-    assert _asked(tmp_path / "empty", name) == []
+    assert full.execute(QUERIES[name]).fetchall()
+    assert empty.execute(QUERIES[name]).fetchall() == []
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -38,9 +48,9 @@ def test_every_named_query_has_a_description(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in QUERIES if name not in ("showcase_completions", "borderline_duplicates")]
 )
-def test_a_question_that_shows_no_text_reads_none(name: str, two_runs: Path) -> None:
+def test_a_question_that_shows_no_text_reads_none(name: str, full: duckdb.DuckDBPyConnection) -> None:
     given = {key: GIVEN[key] for key in parameters(name)}
-    ((_, plan),) = open_catalog(two_runs).execute(f"explain (format json) {QUERIES[name]}", given).fetchall()
+    ((_, plan),) = full.execute(f"explain (format json) {QUERIES[name]}", given).fetchall()
     assert '"text"' not in plan
 
 

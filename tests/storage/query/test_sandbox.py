@@ -1,8 +1,10 @@
 """A store that can be asked anything and is changed by nothing: hostile questions, and honest ones."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -73,30 +75,45 @@ HOSTILE = {
 }
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A store, a folder outside of it with a secret, and a read-only connection."""
+
+    store: Path
+    outside: Path
+    catalog: duckdb.DuckDBPyConnection
+
+
+@pytest.fixture(scope="module")
+def asked(_two_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> _Asked:
+    """One connection for all questions, since each of them must leave it as it was."""
+    folder = tmp_path_factory.mktemp("asked")
+    store = Path(shutil.copytree(_two_runs, folder / "store"))
+    outside = folder / "outside"
+    outside.mkdir()
+    (outside / "secret.csv").write_text("secret,words\n1,2\n")
+    return _Asked(store, outside, open_readonly(store))
+
+
 @pytest.mark.parametrize("kind", HONEST)
-def test_an_honest_question_is_answered(kind: str, two_runs: Path) -> None:
-    catalog = open_readonly(two_runs)
-    for statement in statements(catalog, HONEST[kind]):
-        assert execute(catalog, statement, {}, lambda answer: answer.fetchall())
+def test_an_honest_question_is_answered(kind: str, asked: _Asked) -> None:
+    for statement in statements(asked.catalog, HONEST[kind]):
+        assert execute(asked.catalog, statement, {}, lambda answer: answer.fetchall())
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, two_runs: Path, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "secret.csv").write_text("secret,words\n1,2\n")
-    catalog = open_readonly(two_runs)
+def test_a_hostile_question_is_refused_and_changes_nothing(kind: str, asked: _Asked) -> None:
     store_frame = duckdb.sql("select 1 as secret").to_arrow_table()
-    copy = f"with x as (copy (select 1) to '{PART.format(two_runs=two_runs)}') select * from x"
-    ((tree,),) = catalog.execute("select json_serialize_sql(?)", [copy]).fetchall()
-    question = HOSTILE[kind].format(two_runs=two_runs, outside=outside, tree=tree.replace("'", "''"))
-    before = _contents(tmp_path)
+    copy = f"with x as (copy (select 1) to '{PART.format(two_runs=asked.store)}') select * from x"
+    ((tree,),) = asked.catalog.execute("select json_serialize_sql(?)", [copy]).fetchall()
+    question = HOSTILE[kind].format(two_runs=asked.store, outside=asked.outside, tree=tree.replace("'", "''"))
+    before = _contents(asked.store.parent)
     with pytest.raises(ValueError, match=r"The store|function|Permission|DuckDB:") as refused:
-        _ask(catalog, question)
+        _ask(asked.catalog, question)
     assert "secret,words" not in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1 or "DuckDB:" in str(refused.value)
-    assert _contents(tmp_path) == before
-    assert catalog.execute("select count(*) from corpus").fetchall() == [(4,)]
+    assert _contents(asked.store.parent) == before
+    assert asked.catalog.execute("select count(*) from corpus").fetchall() == [(4,)]
     assert store_frame.num_rows == 1
 
 
@@ -160,14 +177,14 @@ except KeyboardInterrupt:
 @pytest.mark.processes
 @pytest.mark.parametrize("after", [0.01, 1.0])
 def test_a_question_is_stopped_and_the_next_one_is_answered(after: float, two_runs: Path) -> None:
-    asked = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", STOPPED, str(two_runs), str(after)],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert (asked.stdout, asked.returncode) == ("stopped [(1,)]\n", 0), asked.stderr
+    assert (ended.stdout, ended.returncode) == ("stopped [(1,)]\n", 0), ended.stderr
 
 
 def test_a_part_that_is_removed_during_a_query_advises_to_run_it_again(two_runs: Path) -> None:

@@ -23,6 +23,7 @@ def _written(path: Path, texts: list[object]) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_decisions_beside_sketches_are_those_beside_the_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = human_texts(60)
     edited = [f"{text} It was {word} so." for text in texts[:40] for word in ("always", "never")]

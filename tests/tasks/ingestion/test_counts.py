@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def _ingested(file: GeneratedFile, folder: Path) -> tuple[ReadResult, list[int],
     return result, kept, rejected
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_every_row_is_a_record_or_a_rejected_document(number: int) -> None:
@@ -56,6 +58,7 @@ def test_every_row_is_a_record_or_a_rejected_document(number: int) -> None:
         assert num_rows == len(file.written)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_every_column_is_read_or_counted_as_not_read(number: int) -> None:

@@ -71,6 +71,7 @@ def test_any_number_of_runs_can_be_drawn(tmp_path: Path, runs: int) -> None:
     assert imread(tmp_path / "curves.png").shape[:2] > (900, 1400)
 
 
+@pytest.mark.slow
 def test_a_forecast_is_dashed_and_measured_values_are_solid(tmp_path: Path) -> None:
     forecast = [
         MetricPoint("replace", generation, metric, 0.5)

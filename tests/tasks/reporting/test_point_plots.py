@@ -28,6 +28,7 @@ def test_texts_that_are_not_points_are_not_parsed(texts: list[str]) -> None:
     assert parse_points(texts) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [1, 2, 64])
 def test_the_same_points_make_the_same_picture_and_other_points_another(tmp_path: Path, numbers: int) -> None:
     rng = np.random.default_rng(0)

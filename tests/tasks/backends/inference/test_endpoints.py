@@ -51,6 +51,7 @@ def test_an_unreachable_server_is_skipped_with_a_message(capsys: pytest.CaptureF
     assert "http://127.0.0.1:9 is not used: ConnectError" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_reachable_server_the_error_names_each_with_its_reason() -> None:
     with pytest.raises(ValueError, match=r"No server responded for 0\.5 s: http://127\.0\.0\.1:9: ConnectError"):
         teacher_endpoint("tiny", _site("http://127.0.0.1:9"), _CLIENT_CONFIG)
