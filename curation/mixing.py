@@ -22,7 +22,7 @@ from curation.selection.apportionment import (
     largest_remainder,
     quotas_by_source,
     require_enough,
-    rows_where,
+    rows_by_group,
     validate_shares,
 )
 from curation.selection.sampling import fill_to_total
@@ -228,9 +228,9 @@ def _draw_subsample(pools: MixPools, size: int, rng: np.random.Generator) -> Mix
 def _draw_human(shares: Shares, pools: MixPools, count: int, rng: np.random.Generator) -> _Rows:
     if shares is None:
         return _draw(pools.num_human, count, rng)
-    drawn = [_NO_ROWS]
+    drawn, rows_of = [_NO_ROWS], rows_by_group(pools.human_sources)
     for source, quota in quotas_by_source(count, shares, pools.human_sources).items():
-        rows = rows_where(source, pools.human_sources)
+        rows = rows_of.get(source, _NO_ROWS)
         _require(f"human records of source {source}", quota, len(rows))
         drawn.append(rows[_draw(len(rows), quota, rng)])
     return np.sort(np.concatenate(drawn))
@@ -243,9 +243,9 @@ def _draw_stratified(strata: Strata, count: int, rng: np.random.Generator) -> _R
     shares = np.bincount(human, minlength=len(names)) / len(human)
     capacity = np.bincount(newest, minlength=len(names))
     counts = fill_to_total(count, shares, capacity, int(rng.integers(1 << 31)))
-    drawn = []
+    drawn, rows_of = [], rows_by_group(newest.tolist())
     for stratum, stratum_count in enumerate(counts.tolist()):
-        drawn.append(rng.permutation(np.flatnonzero(newest == stratum))[:stratum_count])
+        drawn.append(rng.permutation(rows_of.get(stratum, _NO_ROWS))[:stratum_count])
     return np.sort(np.concatenate(drawn))
 
 

@@ -23,6 +23,7 @@ from storage.runs.run import Attempt
 from storage.runs.status import artifact_folders_of
 from tasks.backends import Sampling, Training
 from tasks.backends.registry import Backends
+from tasks.orchestration.prefect import Constant
 
 
 @runtime_checkable
@@ -76,7 +77,7 @@ class StageRecipe(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageContext:
+class StageContext(Constant):
     """What every stage of one attempt needs and no stage changes."""
 
     attempt: Attempt

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.selection.apportionment import Shares, quotas_by_source, require_enough, rows_where
+from curation.selection.apportionment import Shares, quotas_by_source, require_enough, rows_by_group
 from curation.selection.sampling import fill_to_total
 from curation.selection.topics import TopicModel
 
@@ -32,9 +32,9 @@ def sample_by_source(
     Raises:
         HeirloomError: the quota of a source exceeds `rounds` prompts per record.
     """
-    drawn = []
+    drawn, rows_of, no_rows = [], rows_by_group(sources), np.zeros(0, np.int64)
     for source, quota in quotas_by_source(count, shares, sources).items():
-        rows = rows_where(source, sources)
+        rows = rows_of.get(source, no_rows)
         _require_records(f"records of source {source}", quota, rounds, len(rows))
         drawn.append(cycle_shuffled(rng, rows, quota))
     return rng.permutation(np.concatenate(drawn))
@@ -48,9 +48,9 @@ def sample_by_topic(rng: np.random.Generator, topics: TopicModel, count: int, ro
     """
     _require_records("human training records", count, rounds, len(topics.assignment))
     counts = fill_to_total(count, topics.prompt_share, rounds * topics.human_count, int(rng.integers(1 << 31)))
+    rows_of, no_rows = rows_by_group(topics.assignment.tolist()), np.zeros(0, np.int64)
     drawn = [
-        cycle_shuffled(rng, np.flatnonzero(topics.assignment == topic), topic_count)
-        for topic, topic_count in enumerate(counts)
+        cycle_shuffled(rng, rows_of.get(topic, no_rows), topic_count) for topic, topic_count in enumerate(counts)
     ]
     return rng.permutation(np.concatenate(drawn))
 

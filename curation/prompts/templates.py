@@ -8,6 +8,7 @@ quotas, or quotas by weights; cells whose prompts left too few survivors in earl
 
 import itertools
 import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 
@@ -87,9 +88,13 @@ def validate_template(template: str, attributes: Mapping[str, Sequence[str]]) ->
             "attribute."
         )
     for name, values in attributes.items():
-        if not values or len(set(values)) < len(values):
+        if not values:
+            raise HeirloomError(f"Attribute {name!r} has no values. It needs at least one.")
+        if len(set(values)) < len(values):
+            repeated, times = Counter(values).most_common(1)[0]
             raise HeirloomError(
-                f"Attribute {name!r} has the values {list(values)}. It needs at least one, none repeated."
+                f"Attribute {name!r} has the value {repeated!r} {times} times. Keep one of them; "
+                "`prompts.attribute_weights` makes a value more frequent."
             )
 
 

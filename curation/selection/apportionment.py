@@ -6,8 +6,8 @@ the largest fractions. No record is taken twice; a source with too few records i
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Hashable, Mapping, Sequence
+from decimal import Decimal
 from typing import Literal
 
 import numpy as np
@@ -33,14 +33,21 @@ def validate_shares(shares: Shares, key: str) -> None:
 
 def largest_remainder(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Divide `total` by the shares; of equal remainders the one named first is rounded up first."""
-    # Fractions of the written decimals: 0.46 and 0.16 leave the same remainder in decimals, but not in binary.
-    exact_shares = {source: Fraction(str(share)) for source, share in shares.items()}
-    exact_counts = {source: total * share / sum(exact_shares.values()) for source, share in exact_shares.items()}
-    counts = {source: math.floor(count) for source, count in exact_counts.items()}
-    by_remainder = sorted(exact_counts, key=lambda source: counts[source] - exact_counts[source])
-    for source in by_remainder[: total - sum(counts.values())]:
-        counts[source] += 1
-    return counts
+    # Whole numbers in the ratio of the written decimals: 0.46 and 0.16 leave the same remainder in decimals, but not in
+    # binary.
+    ratios = [Decimal(str(share)).as_integer_ratio() for share in shares.values()]
+    scale = math.lcm(*{denominator for _, denominator in ratios})
+    weights = [numerator * (scale // denominator) for numerator, denominator in ratios]
+    sum_of_weights = sum(weights)
+    counts, remainders = [], []
+    for weight in weights:
+        count, remainder = divmod(total * weight, sum_of_weights)
+        counts.append(count)
+        remainders.append(remainder)
+    by_remainder = sorted(range(len(weights)), key=remainders.__getitem__, reverse=True)
+    for position in by_remainder[: total - sum(counts)]:
+        counts[position] += 1
+    return dict(zip(shares, counts, strict=True))
 
 
 def quotas_by_source(total: int, shares: Shares, sources: Sequence[str]) -> dict[str, int]:
@@ -65,6 +72,9 @@ def require_enough(setting: str, required: int, available: int, unit: str, remed
         raise HeirloomError(f"{setting} requires {required} {unit}, but only {available} are available. {remedy}")
 
 
-def rows_where(source: str, sources: Sequence[str]) -> NDArray[np.int64]:
-    """Return the rows with this source, in order."""
-    return np.flatnonzero(np.array(sources, dtype=object) == source)
+def rows_by_group(groups: Sequence[Hashable]) -> dict[Hashable, NDArray[np.int64]]:
+    """Return the rows of each group, in order; `groups` is the group of each row."""
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return {group: np.array(numbers, np.int64) for group, numbers in rows.items()}

@@ -3,14 +3,13 @@
 Choosing the teacher of each prompt by its past rewards is multilingual arbitrage (Odumakinde et al. 2024).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.selection.apportionment import largest_remainder
+from curation.selection.apportionment import largest_remainder, rows_by_group
 
 TeacherRewards: TypeAlias = Mapping[tuple[str, str], Sequence[float]]
 """Scores of a teacher's responses in a stratum, by (stratum, teacher)."""
@@ -59,20 +58,22 @@ def assign_by_thompson_sampling(
     if not all_rewards:
         return assign_round_robin(len(strata), teachers, seed)
     rng, deviation = np.random.default_rng(seed), float(np.std(all_rewards)) or 1e-12
-    overall = {
-        name: [reward for (_, teacher), values in valid.items() if teacher == name for reward in values]
-        for name in teachers
-    }
-    best_mean = max((float(np.mean(values)) for values in overall.values() if values), default=0.0)
+    overall: dict[str, list[float]] = {name: [] for name in teachers}
+    for (_, teacher), values in valid.items():
+        if teacher in overall:
+            overall[teacher] += values
+    mean_of = {name: float(np.mean(values)) for name, values in overall.items() if values}
+    best_mean = max(mean_of.values(), default=0.0)
     assigned = [""] * len(strata)
-    for stratum, count in sorted(Counter(strata).items()):
+    rows_of = rows_by_group(strata)
+    for stratum in sorted(set(strata)):
+        rows = rows_of[stratum].tolist()
         draws = []
         for name in teachers:
             here = valid.get((stratum, name), [])
-            mean = float(np.mean(here or overall[name] or [best_mean]))
-            draws.append(rng.normal(mean, deviation / np.sqrt(max(1, len(here))), count))
+            mean = float(np.mean(here)) if here else mean_of.get(name, best_mean)
+            draws.append(rng.normal(mean, deviation / np.sqrt(max(1, len(here))), len(rows)))
         winners = np.argmax(draws, axis=0).tolist()
-        rows = [row for row, name in enumerate(strata) if name == stratum]
         for row, winner in zip(rows, winners, strict=True):
             assigned[row] = teachers[winner]
     return assigned

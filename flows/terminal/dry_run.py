@@ -1,6 +1,6 @@
 """Print what a run would do: finished artifacts, artifacts to compute, and settings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -25,6 +25,8 @@ _SYNTHETIC_STAGES = ("candidates", "decisions")
 _STAGES = (*_SYNTHETIC_STAGES, "corpus", "model", "eval_samples", "metrics", "verdict")
 _TABLES = ("prompts", "generate", "curate", "mix", "train", "evaluate", "gate", "budget", "review")
 _MIN_SHOWN_BYTES = 1 << 20
+_MAX_SHOWN_ENTRIES = 50
+"""Entries of a list or table; of longer ones, only the number is printed."""
 _SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -108,7 +110,7 @@ def _settings_lines(settings: BaseModel) -> Iterator[str]:
     changed, unchanged, preset = [], [], []
     # Not every field is dumped: some settings leave out keys that they do not use.
     for key, value in values.items():
-        pair = f"{key} = {value!r}"
+        pair = f"{key} = {_shorten(value)!r}"
         default = type(settings).model_fields[key].get_default(call_default_factory=True)
         if key in from_preset:
             preset.append(pair)
@@ -122,6 +124,25 @@ def _settings_lines(settings: BaseModel) -> Iterator[str]:
         yield f"preset {settings.preset}: {escape(', '.join(preset))}"
     if unchanged:
         yield f"[dim]defaults: {escape(', '.join(unchanged))}[/]"
+
+
+class _Count:
+    """Stands for a list or table that is too long to print."""
+
+    def __init__(self, values: Sized) -> None:
+        self.number = len(values)
+
+    def __repr__(self) -> str:
+        return f"({self.number:,} values)"
+
+
+def _shorten(value: object) -> object:
+    """Return a value with the number of entries in place of each long list or table."""
+    if isinstance(value, list | dict) and len(value) > _MAX_SHOWN_ENTRIES:
+        return _Count(value)
+    if isinstance(value, dict):
+        return {key: _shorten(entry) for key, entry in value.items()}
+    return [_shorten(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _is_short(value: object) -> bool:

@@ -25,6 +25,8 @@ _RECORD_TEXTS = {
     "chat": "prompt and completion as a chat",
 }
 """Description of the record by `prompts.output_format`."""
+_MAX_ROWS = 200
+"""Rows of a printed table."""
 
 
 def print_preview(console: Console, recipe: Recipe, site: Site, count: int) -> None:
@@ -115,7 +117,10 @@ def _print_topics(console: Console, topics: TopicModel, prompt_plan: PromptPlan)
 def _print_counts(
     console: Console, labels: Iterable[str], numbers: Collection[str], rows: Iterable[tuple[str, ...]]
 ) -> None:
-    counts = table(*labels, *numbers, numbers=numbers)
-    for row in rows:
+    """Print the first rows as a table, and the number of further ones."""
+    counts, remaining = table(*labels, *numbers, numbers=numbers), iter(rows)
+    for row in islice(remaining, _MAX_ROWS):
         counts.add_row(*map(escape, row))
     console.print(counts)
+    if num_more := sum(1 for _ in remaining):
+        console.print(f"[dim]and {num_more:,} more rows[/]")

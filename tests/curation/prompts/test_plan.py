@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from curation.prompts.plan import PromptSettings, PromptSources, PromptSpec, plan_prompts
 from curation.prompts.record_sampling import cycle_shuffled, sample_by_source, sample_by_topic, sample_uniform
 from curation.selection.apportionment import quotas_by_source
+from curation.selection.routing import assign_by_thompson_sampling
 from curation.selection.topics import TopicModel, TopicSteeringSettings
 from heirloom.chat import Conversation, Message, render_chat, to_messages
 
@@ -374,3 +376,39 @@ def test_a_prompt_template_may_be_a_file(tmp_path: Path) -> None:
     file.write_text("def ask(records, count, seed):\n    return [f'{seed}: {record}?' for record in records[:count]]\n")
     specs = _plan(PromptSettings(template_name=f"{file}:ask"), RECORDS, seed=3)
     assert [spec.text for spec in specs] == [f"3: {record}?" for record in RECORDS]
+
+
+def _plan_seconds(kind: str, count: int) -> float:
+    """Measure the processor time of a plan with `count` records, and as many personas, sources or topics."""
+    names = [f"name {number}" for number in range(count)]
+    prompt_settings, more = PromptSettings(template_name="rephrase"), {}
+    if kind == "personas":
+        prompt_settings = PromptSettings(template_name="persona", attributes={"persona": tuple(names)})
+    elif kind == "sources":
+        prompt_settings = PromptSettings(template_name="rephrase", source_shares="proportional")
+        more = {"record_sources": names}
+    elif kind == "topics":
+        each = np.ones(count, np.int64)
+        more = {"topics": TopicModel(np.arange(count), each, each, each / count, [("word",)] * count)}
+    started = process_time()
+    specs = _plan(prompt_settings, [f"record {name} has this" for name in names], 0, **more)
+    assert len({spec.human_row for spec in specs}) == count
+    return process_time() - started
+
+
+@pytest.mark.parametrize("kind", ["records", "personas", "sources", "topics"])
+def test_the_time_of_a_plan_is_linear_in_its_size(kind: str) -> None:
+    _plan_seconds(kind, 100)
+    small = min(_plan_seconds(kind, 2_000) for _ in range(3))
+    assert _plan_seconds(kind, 20_000) < 30 * small
+
+
+def test_teachers_are_assigned_in_linear_time() -> None:
+    def seconds(count: int) -> float:
+        strata = [f"stratum {number}" for number in range(count)]
+        rewards = {(stratum, name): [0.5, float(name == "b")] for stratum in strata for name in "ab"}
+        started = process_time()
+        assert set(assign_by_thompson_sampling(strata, "ab", rewards, 0)) == set("ab")
+        return process_time() - started
+
+    assert seconds(20_000) < 30 * min(seconds(2_000) for _ in range(3))

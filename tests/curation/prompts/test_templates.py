@@ -42,7 +42,7 @@ def test_a_template_is_filled_and_braces_inside_values_are_left() -> None:
         ("about {subject}", {}, "Unknown placeholder {subject}"),
         ("about {record}", {"subject": ["a"]}, "no placeholder {subject}"),
         ("about {subject}", {"subject": []}, "It needs at least one"),
-        ("about {subject}", {"subject": ["a", "a"]}, "none repeated"),
+        ("about {subject}", {"subject": ["a", "a"]}, "has the value 'a' 2 times"),
         ("about {}", {}, "A placeholder is a name in braces"),
         ("about {0}", {}, "A placeholder is a name in braces"),
         ("about {subject", {"subject": ["a"]}, "expected '}'"),

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from curation.selection.apportionment import (
     largest_remainder,
     quotas_by_source,
     require_enough,
-    rows_where,
+    rows_by_group,
     validate_shares,
 )
 
@@ -24,6 +25,19 @@ def test_quotas_sum_to_the_total_and_miss_no_share_by_a_whole_record(total: int,
         exact = total * part / sum(parts)
         assert math.floor(exact - 1e-6) <= counts[f"source {place}"] <= math.ceil(exact + 1e-6)
     assert counts == largest_remainder(total, shares)
+
+
+@given(st.integers(0, 10**6), st.lists(st.floats(0, 1e3), min_size=1, max_size=8).filter(any))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_quotas_are_those_of_exact_fractions_of_the_written_shares(total: int, values: list[float]) -> None:
+    shares = {f"source {place}": value for place, value in enumerate(values)}
+    written = {source: Fraction(repr(value)) for source, value in shares.items()}
+    exact = {source: total * share / sum(written.values()) for source, share in written.items()}
+    expected = {source: math.floor(count) for source, count in exact.items()}
+    by_remainder = sorted(exact, key=lambda source: expected[source] - exact[source])
+    for source in by_remainder[: total - sum(expected.values())]:
+        expected[source] += 1
+    assert largest_remainder(total, shares) == expected
 
 
 def test_what_is_left_goes_to_the_largest_remainders() -> None:
@@ -62,6 +76,7 @@ def test_a_request_beyond_what_is_available_is_refused_with_a_remedy() -> None:
         require_enough("The mix", 4, 3, "letters", "Write more.")
 
 
-def test_rows_where_finds_the_rows_of_a_source() -> None:
-    assert rows_where("b", ["a", "b", "c", "b"]).tolist() == [1, 3]
-    assert rows_where("b", []).tolist() == []
+def test_rows_are_grouped_in_their_order() -> None:
+    rows = rows_by_group(["b", "a", "c", "b"])
+    assert {group: found.tolist() for group, found in rows.items()} == {"b": [0, 3], "a": [1], "c": [2]}
+    assert rows_by_group([]) == {}

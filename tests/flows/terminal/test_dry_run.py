@@ -128,6 +128,15 @@ def test_a_plan_shows_changed_tables_and_lists(ingested: Site, recipe: Recipe) -
     assert "minhash = {" not in text
 
 
+def test_a_plan_counts_the_values_of_a_long_attribute(ingested: Site, recipe: Recipe) -> None:
+    personas = [f"person {number}" for number in range(12_000)]
+    values = recipe.model_dump(mode="json")
+    values["prompts"] |= {"template_name": "persona", "attributes": {"persona": personas}}
+    text = plan_text(Recipe.model_validate(values), ingested)
+    assert "attributes = {'persona': (12,000 values)}" in text
+    assert len(text) < 10_000
+
+
 def test_changed_settings_come_before_defaults(ingested: Site, recipe: Recipe) -> None:
     changed = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"max_retries": 7})})
     assert "[gate] max_retries = 7; defaults: human_fraction_step = 0.1\n" in plan_text(changed, ingested)

@@ -1,5 +1,6 @@
 """Prompts of the next generation, printed before it starts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_prompts_are_counted_by_combination_of_attributes(ingested: Site, recipe
     assert len(rows) == 4
     assert any("[story]" in row for row in rows)
     assert "prompt 1" not in output
+
+
+def test_only_the_first_of_many_combinations_are_listed(ingested: Site, recipe: Recipe) -> None:
+    attributes = {"persona": [f"person {number}" for number in range(12_000)]}
+    output = _output(recipe, ingested, 0, template_name="persona", attributes=attributes)
+    (number,) = re.findall(r"generation 1: ([\d,]+) prompts", output)
+    num_listed = output.count("person ")
+    assert num_listed <= 200
+    more = re.findall(r"and ([\d,]+) more rows", output)
+    assert num_listed + sum(int(count.replace(",", "")) for count in more) == int(number.replace(",", ""))
 
 
 def test_unconditional_generation_has_empty_prompts(ingested: Site, recipe: Recipe) -> None:

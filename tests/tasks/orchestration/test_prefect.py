@@ -1,5 +1,7 @@
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -7,6 +9,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.orchestration.prefect import (
+    Constant,
     _prefect_disabled,
     ephemeral_server,
     flow,
@@ -143,3 +146,39 @@ def test_recorded_parameters_are_bounded_whatever_their_shape(value: object) -> 
     recorded = recorded_parameters.flow.serialize_parameters({"name": "large", "recipe": value})  # type: ignore[attr-defined]
     assert len(json.dumps(recorded)) < 300_000
     assert recorded["name"] == "large" or "not recorded" in recorded["name"]
+
+
+class Visited(list[str]):
+    """A list that counts how often its entries are looked at."""
+
+    visits = 0
+
+    def __iter__(self) -> Iterator[str]:
+        type(self).visits += 1
+        return super().__iter__()
+
+
+@dataclass(frozen=True)
+class Fixed(Constant):
+    names: Visited
+
+
+@task
+def first_name(fixed: Fixed, names: list[str]) -> str:
+    return fixed.names[0] + names[0]
+
+
+@flow(name="constant-flow", flow_run_name="{name}", validate_parameters=False)
+def first_names(name: str, fixed: Fixed, num_calls: int) -> list[str]:
+    assert name
+    return [first_name(fixed, names=["b"]) for _ in range(num_calls)]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_prefect_does_not_look_inside_a_constant_argument() -> None:
+    visits = []
+    for num_calls in (0, 3):
+        Visited.visits = 0
+        assert first_names("anna", Fixed(Visited(["a"])), num_calls) == ["ab"] * num_calls
+        visits.append(Visited.visits)
+    assert visits[0] == visits[1]
