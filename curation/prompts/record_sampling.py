@@ -49,9 +49,7 @@ def sample_by_topic(rng: np.random.Generator, topics: TopicModel, count: int, ro
     _require_records("human training records", count, rounds, len(topics.assignment))
     counts = fill_to_total(count, topics.prompt_share, rounds * topics.human_count, int(rng.integers(1 << 31)))
     rows_of, no_rows = rows_by_group(topics.assignment.tolist()), np.zeros(0, np.int64)
-    drawn = [
-        cycle_shuffled(rng, rows_of.get(topic, no_rows), topic_count) for topic, topic_count in enumerate(counts)
-    ]
+    drawn = [cycle_shuffled(rng, rows_of.get(topic, no_rows), topic_count) for topic, topic_count in enumerate(counts)]
     return rng.permutation(np.concatenate(drawn))
 
 

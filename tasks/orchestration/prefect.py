@@ -30,6 +30,7 @@ _MAX_VALUE_BYTES = 2048
 _MAX_ENTRIES = 64
 """Entries of an object or list that are looked at one by one when the parameters are too large."""
 
+
 class Constant:
     """Base of arguments that contain no result of another task.
 
