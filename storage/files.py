@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from heirloom.errors import HeirloomError
 

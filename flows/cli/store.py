@@ -54,6 +54,10 @@ def export(
         str, typer.Option("--to", help="Format of the corpus: hf (for datasets.load_dataset), jsonl or parquet.")
     ] = "hf",
     model: Annotated[bool, typer.Option("--model", help="Export the model instead of the corpus.")] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="With --model: folder outside of the store to copy if the model is an adapter on it."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: RUN-generation-N-KIND here.")] = None,
     store: Store = None,
 ) -> None:
@@ -65,7 +69,7 @@ def export(
 
     root = load_site(None, store).synced().store
     if model:
-        console.print(str(export_model(root, run, generation, out)), markup=False, soft_wrap=True)
+        console.print(str(export_model(root, run, generation, out, base)), markup=False, soft_wrap=True)
         return
     console.print(str(export_corpus(root, run, generation, to, out)), markup=False, soft_wrap=True)
 

@@ -32,7 +32,7 @@ class Recipe(Settings):
 
     name: Name = Field(description="Name of the run.")
     description: str = Field("", description="The question that the run answers, in one sentence.")
-    dataset: str = Field("python-docs", description="Name of the ingested human dataset.")
+    dataset: Name = Field("python-docs", description="Name of the ingested human dataset.")
     seed: int = Field(0, ge=0, description="Seed for all random number generators.")
     num_generations: int = Field(
         5,

@@ -14,16 +14,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.provenance import Provenance, provenance
 from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
 from storage.files import FileInfo, atomic_file, file_info, fsync, manifest_digest
+from storage.names import first_link, is_inner_path
 from storage.remote import mirror
 
 MANIFEST = "_manifest.json"
@@ -55,6 +58,8 @@ class Manifest(TypedDict):
     manifest_digest: NotRequired[str]
     redacted: NotRequired[list[Redaction]]
 
+
+_MANIFEST_TYPE = TypeAdapter(Manifest)
 
 FORMAT = 3
 """Version of the store's layout; raised whenever an older Heirloom could not read the new one."""
@@ -206,19 +211,47 @@ _DRAFT_OF = ".draft_of"
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a finished artifact.
+    """Return the manifest of a finished artifact; it can come from a stranger, so it is checked.
 
     Raises:
-        ArtifactMissingError: there is no finished artifact, or it was written in another format.
+        ArtifactMissingError: there is no finished artifact, it was written in another format, its manifest is damaged,
+            or it lists a file outside of the artifact.
     """
     try:
-        manifest: Manifest = json.loads((folder / MANIFEST).read_text())
-        version = int(manifest["format"])
+        content = (folder / MANIFEST).read_bytes()
     except FileNotFoundError as error:
         raise ArtifactMissingError(f"there is no finished artifact at {folder}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactMissingError(f"the manifest at {folder} cannot be read: {error}") from error
+    return parse_manifest(content, folder)
+
+
+def parse_manifest(content: bytes, folder: Path) -> Manifest:
+    """Return the manifest with this content of the artifact at `folder`; raises as `read_manifest`."""
+    try:
+        found = json.loads(content)
+        version = int(found["format"])
+    except KeyError as error:
+        raise ArtifactMissingError(f"the manifest at {folder} cannot be read: it has no {error}") from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ArtifactMissingError(f"the manifest at {folder} cannot be read: {one_line(error)}") from error
     check_format_version(version, folder)
+    try:
+        _MANIFEST_TYPE.validate_python(found, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ArtifactMissingError(f"the manifest at {folder} is damaged at {place}: {first['msg']}") from error
+    # The manifest as it was read, since its digest covers all of it.
+    manifest: Manifest = found
+    for name in manifest["files"]:
+        if not is_inner_path(name):
+            raise ArtifactMissingError(
+                f"the manifest at {folder} lists {name!r}, which is not a path inside of the artifact; nothing of this "
+                "artifact is read"
+            )
+        if link := first_link(folder.parent, f"{folder.name}/{name}"):
+            raise ArtifactMissingError(
+                f"{link} is a symbolic link, which no artifact contains; nothing of this artifact is read"
+            )
     return manifest
 
 

@@ -8,8 +8,11 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
 
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from heirloom.errors import one_line
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, read_manifest
 from storage.files import fsync, write_atomically
 
@@ -18,13 +21,35 @@ ADAPTER_CONFIG = "adapter_config.json"
 BASE_MODEL_KEY = "base_model_name_or_path"
 
 
-def base_artifact_of(model: Path) -> Path | None:
-    """Return the artifact of an adapter's base model; None for a full model, or if the base is not an artifact."""
-    adapter_config = model / ADAPTER_CONFIG
-    if not adapter_config.is_file():
+def base_name_of(model: Path) -> str | None:
+    """Return the base model that an adapter names, a path relative to the adapter or a hub name; None for full models.
+
+    Raises:
+        ArtifactMissingError: the adapter names none.
+    """
+    path = model / ADAPTER_CONFIG
+    if not path.is_file():
         return None
-    base = (model / json.loads(adapter_config.read_text())[BASE_MODEL_KEY]).resolve()
-    return base if base != model and (base / MANIFEST).is_file() else None
+    try:
+        name = json.loads(path.read_bytes())[BASE_MODEL_KEY]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactMissingError(f"{path} names no base model: {one_line(error)}") from error
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ArtifactMissingError(f"{path} names no base model: {BASE_MODEL_KEY} is {name!r}")
+    return name
+
+
+def base_artifact_of(model: Path) -> Path | None:
+    """Return the artifact of an adapter's base model, which is in the same store; None if the base is none of those."""
+    name = base_name_of(model)
+    base = (model / name).resolve() if name else model
+    is_in_store = base.is_relative_to(_store_of(model))
+    return base if base != model and is_in_store and (base / MANIFEST).is_file() else None
+
+
+def _store_of(model: Path) -> Path:
+    """Return the store of a model, which is in <root>/runs/<run>/generation=N/attempt=N."""
+    return model.resolve().parents[4]
 
 
 def ensure_loadable(model: Artifact) -> Path:
@@ -78,7 +103,17 @@ class _RemovalNote(TypedDict):
     files: list[str]
 
 
+_NOTE_TYPE = TypeAdapter(_RemovalNote)
+
+
 def _note(model: Path) -> _RemovalNote:
     path = model / REMOVAL_NOTE
-    note: _RemovalNote = json.loads(path.read_text()) if path.exists() else {"time": 0.0, "files": []}
-    return note
+    if not path.exists():
+        return {"time": 0.0, "files": []}
+    try:
+        note = _NOTE_TYPE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ArtifactMissingError(f"{path} is damaged. Remove it; the weights then count as missing.") from error
+    # Only files of the model can have been removed from it.
+    weights = {name for name in read_manifest(model)["files"] if not name.endswith(".parquet")}
+    return {"time": note["time"], "files": [name for name in note["files"] if name in weights]}

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 _PACKAGES = (
     "heirloom",

@@ -13,7 +13,7 @@ from heirloom.commands import suggest
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, load_artifact
 from storage.artifacts.schemas import EVAL_EXPOSURES, HUMAN_RECORDS, REJECTED_DOCUMENTS
-from storage.names import check_name
+from storage.names import check_name, is_name
 
 VIEWS = {
     "eval_records": (HUMAN_RECORDS, "records"),
@@ -32,6 +32,7 @@ def eval_set_folder(root: Path, dataset: str, name: str) -> Path:
         HeirloomError: the name is invalid or reserved.
     """
     check_name(name, "an eval set")
+    check_name(dataset, "a dataset")
     if name in _RESERVED_NAMES:
         raise HeirloomError(f"{name!r} cannot name an eval set: {', '.join(_RESERVED_NAMES)} are reserved")
     return root / "human" / dataset / "eval_sets" / name
@@ -40,7 +41,7 @@ def eval_set_folder(root: Path, dataset: str, name: str) -> Path:
 def list_eval_sets(root: Path, dataset: str) -> list[str]:
     """Return the names of the eval sets of a dataset, sorted."""
     manifests = (root / "human" / dataset / "eval_sets").glob(f"*/records/{MANIFEST}")
-    return sorted(path.parent.parent.name for path in manifests)
+    return sorted(name for path in manifests if is_name(name := path.parent.parent.name))
 
 
 def load_eval_set(root: Path, dataset: str, name: str) -> Artifact:

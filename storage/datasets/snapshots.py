@@ -5,6 +5,7 @@ from pathlib import Path
 from heirloom.commands import suggest
 from heirloom.errors import did_you_mean
 from storage.artifacts.artifact import ArtifactMissingError
+from storage.names import check_name, number_of
 
 
 def human_folder(root: Path, name: str, snapshot: int) -> Path:
@@ -18,8 +19,9 @@ def newest_snapshot(root: Path, name: str) -> int:
     Raises:
         ArtifactMissingError: no dataset of that name was ingested.
     """
+    check_name(name, "a dataset")
     finished = (root / "human" / name).glob("snapshot=*/human_train/_manifest.json")
-    numbers = [int(path.parents[1].name.split("=")[1]) for path in finished]
+    numbers = [number for path in finished if (number := number_of(path.parents[1].name, "snapshot")) is not None]
     if not numbers:
         known = sorted(path.name for path in (root / "human").glob("*"))
         raise ArtifactMissingError(

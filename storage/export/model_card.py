@@ -4,6 +4,8 @@ The folder appears complete or not at all. The base of an adapter is copied with
 """
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +14,14 @@ from typing import Any
 
 from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, Manifest, load_artifact, read_manifest
-from storage.artifacts.model_files import ADAPTER_CONFIG, BASE_MODEL_KEY, ensure_loadable
+from storage.artifacts.artifact import Manifest, load_artifact, read_manifest
+from storage.artifacts.model_files import (
+    ADAPTER_CONFIG,
+    BASE_MODEL_KEY,
+    base_artifact_of,
+    base_name_of,
+    ensure_loadable,
+)
 from storage.export.markdown import format_number, format_value, hub_license, render_card
 from storage.files import atomic_folder
 from storage.query.catalog import open_catalog
@@ -29,6 +37,7 @@ _LICENSES = """select distinct generation, coalesce(nullif(license, ''), 'not st
 _METRICS = """select metric, source, value, low, high from metrics
     where run = $run and generation = $generation and subject = 'model' order by all"""
 
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _BASE_FILE_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 
 
@@ -52,11 +61,21 @@ class _ExportedModel:
         return f"{self.run}, generation {self.generation}"
 
 
-def export_model(root: Path, run_name: str, generation: int | None, out: Path | None) -> Path:
+def export_model(
+    root: Path, run_name: str, generation: int | None, out: Path | None, base_folder: Path | None = None
+) -> Path:
     """Write the model of a generation, or of the newest accepted one, to a new folder; returns the folder.
 
+    Args:
+        root: the store.
+        run_name: the run.
+        generation: the generation; None for the newest accepted one.
+        out: the folder to write.
+        base_folder: folder outside of the store that may be copied if the model is an adapter on it.
+
     Raises:
-        HeirloomError: there is no such run or generation, its weights were removed, or the folder exists already.
+        HeirloomError: there is no such run or generation, its weights were removed, the folder exists already, or the
+            model is an adapter on a folder outside of the store that is not `base_folder`.
     """
     run = Run(root, run_name)
     # First, since it names the existing runs if there is no such run.
@@ -72,7 +91,7 @@ def export_model(root: Path, run_name: str, generation: int | None, out: Path | 
     weights = ensure_loadable(model)
     folder = out or Path(f"{run_name}-generation-{generation}-model")
     with atomic_folder(folder) as hidden:
-        base = _copy_model(weights, hidden)
+        base = _copy_model(weights, hidden, base_folder)
         card = model_card(_exported_model(run, generation, weights, base))
         (hidden / "README.md").write_text(card, encoding="utf-8")
     return folder
@@ -95,25 +114,45 @@ def model_card(model: _ExportedModel) -> str:
     )
 
 
-def _copy_model(model: Path, folder: Path) -> str:
+def _copy_model(model: Path, folder: Path, base_folder: Path | None = None) -> str:
     """Copy a model, and the base of an adapter; returns `_ExportedModel.base`."""
     for name in read_manifest(model)["files"]:
         target = folder / ("training.parquet" if name.endswith(".parquet") else name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model / name, target)
-    if not (folder / ADAPTER_CONFIG).exists():
+    base_name = base_name_of(folder)
+    if base_name is None:
         return ""
-    adapter_config = json.loads((folder / ADAPTER_CONFIG).read_text())
-    base = (model / adapter_config[BASE_MODEL_KEY]).resolve()
-    if not base.is_dir():
-        # Not a path but the name of a model on the hub.
-        return str(adapter_config[BASE_MODEL_KEY])
+    files = _base_files(model, base_name, base_folder)
+    if files is None:
+        return base_name
     (folder / "base").mkdir()
-    for path in sorted(base.glob("*")):
-        if path.is_file() and path.suffix in _BASE_FILE_SUFFIXES and path.name != MANIFEST:
-            shutil.copyfile(path, folder / "base" / path.name)
+    for path in files:
+        shutil.copyfile(path, folder / "base" / path.name)
+    adapter_config = json.loads((folder / ADAPTER_CONFIG).read_text())
     adapter_config[BASE_MODEL_KEY] = "base"
     (folder / ADAPTER_CONFIG).write_text(json.dumps(adapter_config, indent=2, sort_keys=True))
     return "base"
+
+
+def _base_files(model: Path, base_name: str, base_folder: Path | None) -> list[Path] | None:
+    """Return the files of an adapter's base that are exported with it; None if the base is on the hub.
+
+    A store can come from a stranger, who could name any folder of this machine: only a base in the store itself, or
+    the folder that the user names, is copied.
+    """
+    if artifact := base_artifact_of(model):
+        names = [name for name in read_manifest(artifact)["files"] if Path(name).suffix in _BASE_FILE_SUFFIXES]
+        return [artifact / name for name in sorted(names)]
+    base = (model / base_name).resolve()
+    if base_folder and base == base_folder.resolve():
+        return sorted(path for path in base.glob("*") if path.is_file() and path.suffix in _BASE_FILE_SUFFIXES)
+    if not base.exists() and _HUB_NAME.fullmatch(base_name):
+        return None
+    raise HeirloomError(
+        f"The model is an adapter on {base}, which is outside of the store. Pass --base {shlex.quote(str(base))} if it "
+        "may be copied into the export."
+    )
 
 
 def _exported_model(run: Run, generation: int, model: Path, base: str) -> _ExportedModel:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heirloom.errors import HeirloomError
-from storage.artifacts.artifact import MANIFEST, Redaction, part_paths, read_manifest
+from storage.artifacts.artifact import MANIFEST, Redaction, parse_manifest, part_paths, read_manifest
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.tombstones import drop_rows, read_tombstones, to_string_array
 from storage.files import file_info, fsync, manifest_digest
@@ -203,7 +203,7 @@ def _redact(folder: Path, erased: pa.Array, ids: pa.Array) -> int:
 
 def _finish_redaction(folder: Path) -> None:
     """Replace the old parts and then the manifest by the new ones; safe to repeat after a killed process."""
-    listed = json.loads((folder / PENDING_MANIFEST).read_text())["files"]
+    listed = parse_manifest((folder / PENDING_MANIFEST).read_bytes(), folder)["files"]
     for hidden in sorted(folder.glob(".part-*.parquet")):
         if file_info(hidden) == listed.get(hidden.name[1:]):
             hidden.rename(folder / hidden.name[1:])

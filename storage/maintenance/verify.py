@@ -22,10 +22,11 @@ from storage.artifacts.parquet_io import DamagedError
 from storage.artifacts.tombstones import read_tombstones
 from storage.files import FileInfo, file_info, manifest_digest
 from storage.maintenance.erase import PENDING_MANIFEST
+from storage.names import is_name, number_of
 from storage.query.scan import require_store
 from storage.remote.mirror import fetch
 from storage.runs.run import Run, runs
-from storage.runs.status import artifact_folders, attempt_numbers, is_human
+from storage.runs.status import artifact_folders, attempt_folders, attempt_numbers, human_folders, is_human
 
 OnProgress = Callable[[int, int], None]
 
@@ -50,6 +51,7 @@ class _ArtifactCheck:
     files: int
     bytes: int
     errors: list[str]
+    lacks_weights: bool = False
 
 
 def verify(root: Path, only: Sequence[str] = (), on_progress: OnProgress = lambda *_: None) -> VerifyReport:
@@ -70,6 +72,7 @@ def verify(root: Path, only: Sequence[str] = (), on_progress: OnProgress = lambd
             checks.append(check)
             on_progress(len(checks), len(folders))
     errors = [error for check in checks for error in check.errors] + _store_errors(root)
+    errors += [] if only else _stray_folders(root)
     human = {_fingerprint(path.parent) for path in (root / "human").rglob(f"[!.]*/{MANIFEST}")}
     for run in runs(root):
         if not only or run.name in only:
@@ -78,7 +81,7 @@ def verify(root: Path, only: Sequence[str] = (), on_progress: OnProgress = lambd
         artifacts=len(checks),
         files=sum(check.files for check in checks),
         bytes=sum(check.bytes for check in checks),
-        without_weights=sum(bool(check.manifest and removed_weight_files(check.folder)) for check in checks),
+        without_weights=sum(check.lacks_weights for check in checks),
         errors=tuple(errors),
     )
 
@@ -92,11 +95,12 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
             return _ArtifactCheck(
                 folder, None, 0, 0, [f"the manifest at {folder} has been changed since it was written; {remedy}"]
             )
-        listed = manifest["files"]
-        errors = list(_identity_errors(folder, manifest, remedy))
-    except (ArtifactMissingError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{folder} has no {error} in its manifest" if isinstance(error, KeyError) else str(error)
+        absent = removed_weight_files(folder)
+    except ArtifactMissingError as error:
+        reason = str(error)
         return _ArtifactCheck(folder, None, 0, 0, [reason if "upgrade" in reason else f"{reason}; {remedy}"])
+    listed = manifest["files"]
+    errors = list(_identity_errors(folder, manifest, remedy))
     if (folder / PENDING_MANIFEST).exists():
         return _ArtifactCheck(
             folder,
@@ -105,7 +109,6 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
             0,
             [f"{folder} is partly rewritten; repeat `{suggest('erase', 'IDS', '--redact-files')}`"],
         )
-    absent = removed_weight_files(folder)
     whole = [name for name in listed if name not in absent]
     try:
         # In a mirrored store, files that are only in the bucket are downloaded first.
@@ -123,7 +126,8 @@ def _check_artifact(folder: Path) -> _ArtifactCheck:
     tables = [folder / name for name in whole if name.endswith(".parquet")]
     if not file_errors and (rows := sum(map(_rows, tables))) != manifest["rows"]:
         errors.append(f"{folder} holds {rows} rows, and its manifest lists {manifest['rows']}; {remedy}")
-    return _ArtifactCheck(folder, manifest, len(whole), sum(listed[name]["bytes"] for name in whole), errors)
+    size = sum(listed[name]["bytes"] for name in whole)
+    return _ArtifactCheck(folder, manifest, len(whole), size, errors, lacks_weights=bool(absent))
 
 
 def _identity_errors(folder: Path, manifest: Manifest, remedy: str) -> Iterator[str]:
@@ -147,6 +151,33 @@ def _rows(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowInvalid, OSError):
         return -1
+
+
+def _stray_folders(root: Path) -> Iterator[str]:
+    """Yield folders where runs, attempts and datasets are, and that are none: commands pass over them."""
+    run_folders = {run.folder for run in runs(root)}
+    attempts = {folder for run in runs(root) for folder in attempt_folders(run)}
+    human = set(human_folders(root))
+    for pattern, known in (
+        ("runs/[!.]*", run_folders),
+        ("runs/*/generation=*", {folder.parent for folder in attempts}),
+        ("runs/*/generation=*/attempt=*", attempts),
+        ("human/*/snapshot=*", human),
+        ("human/*/eval_sets/[!.]*", human),
+    ):
+        for path in sorted(root.glob(pattern)):
+            if path in known or not (path.is_dir() or path.is_symlink()):
+                continue
+            if path.is_symlink():
+                yield f"{path} is a symbolic link, and ignored; replace it by the folder that it points to"
+            elif path.parent == root / "runs" and not is_name(path.name):
+                yield f"{path} is ignored: its name is not one of a run; rename or remove it"
+            elif path.parent == root / "runs" and any(path.glob(f"generation=*/attempt=*/*/{MANIFEST}")):
+                yield f"{path / 'run.json'} is missing, so the run is in no list; restore it from a backup"
+            elif "=" in path.name and number_of(path.name, path.name.split("=")[0]) is None:
+                yield f"{path} is ignored: its name does not end in a number; rename or remove it"
+            elif path.parent.name == "eval_sets" and not is_name(path.name):
+                yield f"{path} is ignored: its name is not one of an eval set; rename or remove it"
 
 
 def _store_errors(root: Path) -> list[str]:

@@ -16,7 +16,14 @@ from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, ArtifactMissingError, Manifest, part_paths, read_manifest
 from storage.artifacts.tombstones import TOMBSTONES_FILE
 from storage.runs.run import ForkedFrom, JournalEntry, Run, runs
-from storage.runs.status import AttemptKey, attempt_numbers, select_accepted
+from storage.runs.status import (
+    AttemptKey,
+    attempt_folders,
+    attempt_numbers,
+    human_folders,
+    is_attempt,
+    select_accepted,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ class StoreScan:
     def human_part_paths(self, pattern: str) -> list[Path]:
         """Return every part of one kind of human artifact; `pattern` is below the dataset: `snapshot=*/human_train`."""
         folders = [Path(path).parent for path in _glob(self.root / "human", f"*/{pattern}/{MANIFEST}")]
-        return [part for folder in folders for part in part_paths(folder)]
+        known = set(human_folders(self.root))
+        return [part for folder in folders if folder.parent in known for part in part_paths(folder)]
 
 
 def require_store(root: Path) -> None:
@@ -107,11 +115,12 @@ def store_state(root: Path) -> frozenset[tuple[str, int]]:
 def _scan_run(run: Run, retry: bool = True) -> ScannedRun | None:
     try:
         attempts: dict[AttemptKey, dict[str, Manifest]] = {
-            attempt_numbers(Path(path)): {} for path in _glob(run.folder, "generation=*/attempt=*")
+            attempt_numbers(folder): {} for folder in attempt_folders(run)
         }
         for path in _glob(run.folder, f"generation=*/attempt=*/*/{MANIFEST}"):
             folder = Path(path).parent
-            attempts.setdefault(attempt_numbers(folder.parent), {})[folder.name] = read_manifest(folder)
+            if is_attempt(folder.parent):
+                attempts.setdefault(attempt_numbers(folder.parent), {})[folder.name] = read_manifest(folder)
         scanned = ScannedRun(run, run.recipe(), run.journal(), attempts, run.forked_from())
         # Check that every listed part exists, so that a run that is being removed is noticed here.
         for name in {name for manifests in attempts.values() for name in manifests}:

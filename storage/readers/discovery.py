@@ -48,7 +48,7 @@ def find_files(source: str) -> list[SourceFile]:
                 f"{source} does not exist; name a file, a folder, {PYTHON_DOCS}, or a data set as {HF_PREFIX}NAME"
             )
         root = _fixed_part(path)
-        found_files = [_found_file(found, root) for found in paths if not found.is_dir()]
+        found_files = [_found_file(found, root, root.resolve()) for found in paths if not found.is_dir()]
     if not any(file.kind for file in found_files):
         raise HeirloomError(f"{source} holds no file to read; known kinds: {_known()}")
     return found_files
@@ -109,7 +109,10 @@ def _file(path: Path, name: str, *, named: bool) -> SourceFile:
 
 
 def _walk(root: Path) -> Iterator[SourceFile]:
-    """Yield the files below a folder, and the folders that are not read; links to folders outside are followed."""
+    """Yield the files below a folder, and the folders that are not read, such as links to folders outside.
+
+    A link in a folder that somebody else filled could name any file of this machine, so none is followed out of it.
+    """
     unreadable: list[OSError] = []
     real_root = root.resolve()
     followed = {real_root}
@@ -122,7 +125,7 @@ def _walk(root: Path) -> Iterator[SourceFile]:
                 folders.remove(name)
                 yield _ignored(folder, root, reason)
         for name in names:
-            yield _found_file(Path(parent, name), root)
+            yield _found_file(Path(parent, name), root, real_root)
     for error in unreadable:
         yield _ignored(Path(error.filename), root, "a folder that cannot be opened")
 
@@ -136,8 +139,8 @@ def _reason_to_skip_folder(folder: Path, real_root: Path, followed: set[Path]) -
     if not folder.is_symlink():
         return ""
     target = folder.resolve()
-    if real_root.is_relative_to(target) and target != real_root:
-        return "a link to a folder above the source"
+    if not target.is_relative_to(real_root):
+        return "a link to a folder outside of the source"
     if any(_reads(other, target) for other in followed):
         return "a link to a folder that is read elsewhere"
     followed.add(target)
@@ -149,18 +152,27 @@ def _reads(root: Path, folder: Path) -> bool:
     return folder.is_relative_to(root) and not any(part.startswith(".") for part in folder.relative_to(root).parts)
 
 
-def _found_file(path: Path, root: Path) -> SourceFile:
-    if path.is_symlink() and not path.exists():
-        return _ignored(path, root, "a broken link")
-    if not path.is_file():
-        return _ignored(path, root, "not a regular file")
-    if path.name.startswith(("~$", ".~lock.")):
-        return _ignored(path, root, "a lock file")
-    if path.name.startswith("."):
-        return _ignored(path, root, "a hidden file")
-    if path.name.lower() == "readme.md" and _has_front_matter(path):
-        return _ignored(path, root, "a dataset card")
+def _found_file(path: Path, root: Path, real_root: Path) -> SourceFile:
+    if reason := _reason_to_skip_file(path, real_root):
+        return _ignored(path, root, reason)
     return _file(path, path.relative_to(root).as_posix(), named=False)
+
+
+def _reason_to_skip_file(path: Path, real_root: Path) -> str:
+    """Return why a file that was found, not named, is not read; an empty string if it is."""
+    if path.is_symlink() and not path.exists():
+        return "a broken link"
+    # Also of a file that is no link itself: a pattern can match below a link to a folder.
+    if not path.resolve().is_relative_to(real_root):
+        return "a link to a file outside of the source"
+    reasons = {
+        "not a regular file": not path.is_file(),
+        "a lock file": path.name.startswith(("~$", ".~lock.")),
+        "a hidden file": path.name.startswith("."),
+    }
+    if reason := next((reason for reason, applies in reasons.items() if applies), ""):
+        return reason
+    return "a dataset card" if path.name.lower() == "readme.md" and _has_front_matter(path) else ""
 
 
 def _has_front_matter(path: Path) -> bool:

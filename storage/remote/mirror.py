@@ -16,6 +16,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from storage.files import FileInfo, atomic_file, sha256_of, write_atomically
+from storage.names import first_link, is_inner_path
 from storage.remote.s3 import SCHEME, Bucket
 
 _MARK = ".mirror.json"
@@ -159,6 +160,14 @@ def remove(path: Path) -> None:
 
 def _pull(bucket: Bucket, root: Path, seen: dict[str, str]) -> None:
     small = {key: tag for key, tag in bucket.list_etags().items() if key.rpartition("/")[2] in _SMALL}
+    for key in (*small, *seen):
+        if not is_inner_path(key):
+            raise HeirloomError(
+                f"{bucket.url} contains the object {key!r}, which is not a path inside of a store. Nothing was "
+                "downloaded: delete the object, or do not use this bucket."
+            )
+        if link := first_link(root, key):
+            raise HeirloomError(f"{link} is a symbolic link, which no mirror contains. Remove it.")
     for key, tag in small.items():
         path = root / key
         if seen.get(key) != tag or not path.exists():

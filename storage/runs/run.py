@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NotRequired, TypedDict
+from typing import IO, Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.artifacts.artifact import (
@@ -27,7 +29,7 @@ from storage.artifacts.artifact import (
     differences,
 )
 from storage.artifacts.provenance import Provenance, provenance
-from storage.names import check_name
+from storage.names import check_name, is_name
 from storage.remote import mirror
 from storage.remote.lease import LeaseHeldError, lease, lease_holder
 
@@ -277,8 +279,13 @@ def _acquire(lock: IO[str]) -> None:
 
 
 def runs(root: Path) -> list[Run]:
-    """Return every run of a store, sorted by name."""
-    return [Run(root, path.parent.name) for path in sorted((root / "runs").glob("[!.]*/run.json"))]
+    """Return every run of a store, sorted by name.
+
+    Folders with other names than those of runs are left out, and so are symbolic links, which can lead out of the
+    store. `heirloom verify` names them.
+    """
+    folders = [path.parent for path in sorted((root / "runs").glob("[!.]*/run.json"))]
+    return [Run(root, folder.name) for folder in folders if is_name(folder.name) and not folder.is_symlink()]
 
 
 @dataclass(frozen=True)

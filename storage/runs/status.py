@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from storage.artifacts.artifact import MANIFEST, Manifest, read_manifest, read_table
 from storage.artifacts.model_files import removed_weight_files
 from storage.files import folder_size
+from storage.names import is_name, number_of
 from storage.runs.run import Attempt, JournalEntry, Run, runs
 
 AttemptKey = tuple[int, int]
@@ -75,22 +76,53 @@ def accepted_attempts(run: Run) -> set[AttemptKey]:
 
 
 def attempt_numbers(attempt: Path) -> AttemptKey:
-    """Return generation and number of an attempt from its folder."""
-    return int(attempt.parent.name.split("=")[1]), int(attempt.name.split("=")[1])
+    """Return generation and number of an attempt from its folder, which is one of `attempt_folders`."""
+    generation, number = number_of(attempt.parent.name, "generation"), number_of(attempt.name, "attempt")
+    assert generation is not None and number is not None
+    return generation, number
 
 
 def attempt_folders(run: Run) -> list[Path]:
-    """Return the folder of every attempt of a run, in order."""
-    return sorted(run.folder.glob("generation=*/attempt=*"), key=attempt_numbers)
+    """Return the folder of every attempt of a run, in order.
+
+    Folders with other names and symbolic links are left out, as in `runs`.
+    """
+    folders = run.folder.glob("generation=*/attempt=*")
+    return sorted(filter(is_attempt, folders), key=attempt_numbers)
+
+
+def is_attempt(folder: Path) -> bool:
+    """Return whether the last two names of a path are those of an attempt, and neither is a symbolic link."""
+    is_numbered = (
+        number_of(folder.parent.name, "generation") is not None and number_of(folder.name, "attempt") is not None
+    )
+    return is_numbered and not folder.is_symlink() and not folder.parent.is_symlink()
+
+
+def is_snapshot(folder: Path) -> bool:
+    """Return whether the last two names of a path are those of a dataset and a snapshot; neither is a symbolic link."""
+    is_numbered = is_name(folder.parent.name) and number_of(folder.name, "snapshot") is not None
+    return is_numbered and not folder.is_symlink() and not folder.parent.is_symlink()
 
 
 def artifact_folders(root: Path, only: Sequence[str] = ()) -> Iterator[Path]:
     """Yield the folder of every artifact of a store, datasets first; of the runs named in `only` if any. No drafts."""
-    human = (folder for kind in ("snapshot=*", "eval_sets/*") for folder in (root / "human").glob(f"*/{kind}"))
-    parents = [] if only else sorted(human)
+    parents = [] if only else human_folders(root)
     parents += [folder for run in runs(root) if not only or run.name in only for folder in attempt_folders(run)]
     for parent in parents:
         yield from sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def human_folders(root: Path) -> list[Path]:
+    """Return the folder of every snapshot and eval set of a store; names are checked as in `attempt_folders`."""
+    snapshots = filter(is_snapshot, (root / "human").glob("*/snapshot=*"))
+    eval_sets = (
+        folder
+        for folder in (root / "human").glob("*/eval_sets/*")
+        if is_name(folder.name) and is_name(folder.parts[-3])
+        if not any(path.is_symlink() for path in (folder, folder.parent, folder.parent.parent))
+    )
+    return sorted([*snapshots, *eval_sets])
 
 
 def artifact_folders_of(attempt: Attempt) -> list[Path]:

@@ -205,8 +205,14 @@ def test_settings_that_points_do_not_support_are_refused(changes: list[str], mes
     "typed", ["2024", "2024-01-01", "1e5", "007", "null", "true", "0x1f", "inf", "12:30:00", "1_000", "3 # three"]
 )
 def test_a_text_setting_takes_what_was_typed(typed: str) -> None:
-    recipe = load_recipe("ngram", [f"dataset={typed}", f"description={typed}", f"generate.teacher={typed}"])
-    assert (recipe.dataset, recipe.description, recipe.generate.teacher) == (typed, typed, typed)
+    recipe = load_recipe("ngram", [f"description={typed}", f"generate.teacher={typed}"])
+    assert (recipe.description, recipe.generate.teacher) == (typed, typed)
+
+
+@pytest.mark.parametrize("name", ["../../other/human/x", "/etc", "", ".", "..", "a/b", ".hidden", "a\nb"])
+def test_a_dataset_is_a_name_and_no_path(name: str) -> None:
+    with pytest.raises(HeirloomError, match="`dataset`"):
+        load_recipe("ngram", [f"dataset={name}"])
 
 
 def test_other_settings_are_typed_as_toml() -> None:

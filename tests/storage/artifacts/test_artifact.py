@@ -21,6 +21,7 @@ from storage.artifacts.artifact import (
     read_table,
     write_parquet,
 )
+from tests.support.foreign import list_file
 from tests.support.paths import ROOT
 
 
@@ -293,3 +294,44 @@ def test_long_tables_are_written_in_row_groups(tmp_path: Path) -> None:
     write_parquet(pa.table({"number": range(40_000)}), tmp_path / "long.parquet")
     written = pq.read_metadata(tmp_path / "long.parquet")
     assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [16_384, 16_384, 7_232]
+
+
+@pytest.mark.parametrize("name", ["../.bashrc", "/etc/passwd", "a/../../b", "a//b", "./a", "a\\b", "..", "", "a\0b"])
+def test_a_manifest_that_lists_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    artifact = _published(tmp_path / "corpus")
+    list_file(artifact.folder, name)
+    with pytest.raises(ArtifactMissingError, match="not a path inside of the artifact"):
+        read_manifest(artifact.folder)
+
+
+def test_an_artifact_with_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    artifact = _published(tmp_path / "corpus")
+    (tmp_path / "private.txt").write_text("a secret")
+    (artifact.folder / "weights.bin").symlink_to(tmp_path / "private.txt")
+    read_manifest(artifact.folder)
+    list_file(artifact.folder, "weights.bin")
+    with pytest.raises(ArtifactMissingError, match=r"weights\.bin is a symbolic link"):
+        read_manifest(artifact.folder)
+    linked = artifact.folder.with_name("linked")
+    linked.symlink_to(artifact.folder)
+    (artifact.folder / "weights.bin").unlink()
+    with pytest.raises(ArtifactMissingError, match="linked is a symbolic link"):
+        read_manifest(linked)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "cannot be read"),
+        ("null", "cannot be read"),
+        ('{"format": "x"}', "cannot be read"),
+        ('{"format": 1e999}', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        (json.dumps({"format": FORMAT}), "is damaged at name: Field required"),
+    ],
+)
+def test_a_manifest_that_is_no_manifest_is_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+    artifact = _published(tmp_path / "corpus")
+    (artifact.folder / MANIFEST).write_text(content)
+    with pytest.raises(ArtifactMissingError, match=message):
+        read_manifest(artifact.folder)

@@ -10,12 +10,13 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from storage.artifacts.artifact import read_manifest
+from storage.artifacts.artifact import Artifact, read_manifest
 from storage.artifacts.model_files import remove_weights
 from storage.export.croissant import croissant
 from storage.export.dataset_card import ExportedCorpus, dataset_card
 from storage.export.markdown import front_matter, markdown_table
 from storage.export.model_card import export_model
+from tests.support.foreign import list_file
 
 
 def exported_corpus(**changes: Any) -> ExportedCorpus:
@@ -128,12 +129,10 @@ def test_an_adapter_takes_its_base_with_it(store: Path, tmp_path: Path) -> None:
     attempt = store / "runs/tiny/generation=1/attempt=1"
     base = store / "runs/tiny/generation=0/attempt=1/model"
     (base / "config.json").write_text("{}")
-    (attempt / "adapter").mkdir()
-    for name, content in (
-        ("adapter_config.json", {"base_model_name_or_path": "../../../generation=0/attempt=1/model"}),
-    ):
-        (attempt / "adapter" / name).write_text(json.dumps(content))
-    (attempt / "adapter" / "_manifest.json").write_text(json.dumps({"format": 3, "files": {"adapter_config.json": {}}}))
+    list_file(base, "config.json")
+    with Artifact(attempt / "adapter", {}).draft() as draft:
+        described = {"base_model_name_or_path": "../../../generation=0/attempt=1/model"}
+        (draft.folder / "adapter_config.json").write_text(json.dumps(described))
     (tmp_path / "out").mkdir()
     assert _copy_model(attempt / "adapter", tmp_path / "out") == "base"
     assert (tmp_path / "out" / "base" / "config.json").exists()

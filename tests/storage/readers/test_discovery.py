@@ -302,31 +302,36 @@ def test_a_hidden_file_or_a_card_that_is_named_is_read(tmp_path: Path) -> None:
     assert _contents(tmp_path / ".notes") == [("", "a hidden file"), ("also", "")]
 
 
-def test_links_to_folders_are_followed_once_and_broken_links_are_rejected(tmp_path: Path) -> None:
-    for name in ("src", "real", "src/inner"):
+def test_no_link_is_followed_out_of_a_folder_or_twice(tmp_path: Path) -> None:
+    for name in ("src", "private", "src/inner"):
         (tmp_path / name).mkdir()
-    (tmp_path / "real" / "a.txt").write_text("behind the link")
+    (tmp_path / "private" / "key.txt").write_text("a secret")
     (tmp_path / "src" / "inner" / "b.txt").write_text("inside")
     for link, target in {
-        "src/linked": "../real",
-        "src/same": "inner",
-        "src/up": "..",
-        "src/twice": "../real",
         "src/broken.jsonl": "nowhere.jsonl",
-        "real/back": "../src",
-        "src/file.txt": "../real/a.txt",
+        "src/environment.txt": "/proc/self/environ",
+        "src/file.txt": "inner/b.txt",
+        "src/linked": "../private",
+        "src/same": "inner",
+        "src/stolen.txt": "../private/key.txt",
+        "src/up": "..",
     }.items():
         (tmp_path / link).symlink_to(target)
-    elsewhere = "a link to a folder that is read elsewhere"
-    assert [(document.source, document.content or document.error) for document in _read(tmp_path / "src")] == [
+    expected = [
         ("broken.jsonl", "a broken link"),
-        ("file.txt", "behind the link"),
+        ("environment.txt", "a link to a file outside of the source"),
+        ("file.txt", "inside"),
         ("inner/b.txt", "inside"),
-        ("linked/a.txt", "behind the link"),
-        ("linked/back", elsewhere),
-        ("same", elsewhere),
-        ("twice", elsewhere),
-        ("up", "a link to a folder above the source"),
+        ("linked", "a link to a folder outside of the source"),
+        ("same", "a link to a folder that is read elsewhere"),
+        ("stolen.txt", "a link to a file outside of the source"),
+        ("up", "a link to a folder outside of the source"),
     ]
+    assert [(document.source, document.content or document.error) for document in _read(tmp_path / "src")] == expected
+    # A pattern can match what the user has not seen; a file that is named is read.
+    outside = ("", "a link to a file outside of the source")
+    assert _contents(tmp_path / "src" / "[e-s]*.txt") == [outside, ("inside", ""), outside]
+    assert _contents(tmp_path / "src" / "*" / "*.txt")[1:] == [outside, ("inside", "")]
+    assert _contents(tmp_path / "src" / "stolen.txt") == [("a secret", "")]
     with pytest.raises(ValueError, match=r"is a broken link; it points to nowhere\.jsonl"):
         _read(tmp_path / "src" / "broken.jsonl")
