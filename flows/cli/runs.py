@@ -105,14 +105,22 @@ def compare(
 
 
 @command(app, panel="Loop", example="heirloom plan anchor --set mix.policy=replace")
-def plan(recipe: RecipeSource, changes: Set = None, store: Store = None, site: SiteFile = None) -> None:
-    """Show what a run would do: finished artifacts, artifacts to compute, settings, and your code that it imports."""
+def plan(
+    recipe: RecipeSource,
+    changes: Set = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show every artifact, every part of the memory estimate, and every setting.")
+    ] = False,
+    store: Store = None,
+    site: SiteFile = None,
+) -> None:
+    """Show what a run would do: data, generations, changed settings, tokens, time, memory, and your code in it."""
     from flows.config.loading import load_recipe, load_site
     from flows.terminal.console import console
     from flows.terminal.dry_run import print_plan
 
     chosen_site = load_site(site, store)
-    print_plan(console, load_recipe(recipe, changes or [], chosen_site.store), chosen_site)
+    print_plan(console, load_recipe(recipe, changes or [], chosen_site.store), chosen_site, show_all)
 
 
 @command(app, panel="Loop", example="heirloom preview anchor --set prompts.template_name=rephrase")

@@ -51,6 +51,19 @@ def format_bytes(count: int) -> str:
     return f"{value / 1024:,.1f} TiB"
 
 
+def format_seconds(seconds: float) -> str:
+    """Format a time in the two largest units that it fills: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next((place for place, (_, size) in enumerate(units) if whole >= size), len(units) - 1)
+    parts: list[str] = []
+    for name, size in units[first : first + 2]:
+        count, whole = divmod(whole, size)
+        if count or not parts:
+            parts.append(f"{count:,} {name}")
+    return " ".join(parts)
+
+
 @contextmanager
 def progress_counter(console: Console, verb: str, noun: str) -> Iterator[Callable[[int, int], None]]:
     """Show `verb DONE of TOTAL noun`, on a terminal as one line that is updated, elsewhere as a line now and then."""

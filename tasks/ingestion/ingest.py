@@ -245,12 +245,13 @@ def _require_min_records(num_documents: int, writers: Mapping[str, PartWriter], 
         for draft in drafts:
             if draft:
                 discard(draft.folder)
-        reasons = writers[REJECTED].reasons.most_common(3)
-        rejected = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        reasons = writers[REJECTED].reasons
+        rejected = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
         passages = ", or split long ones into passages: `--set passage_length_chars=[200,1200]`"
+        most_are_kept = reasons.total() <= num_documents / 2
         raise HeirloomError(
             f"{num_documents} documents yield {writers[split].rows} records for `{split}`; at least {min_records} are "
-            f"needed. Add documents{passages if num_documents < min_records else ''}"
+            f"needed. Add documents{passages if most_are_kept else ''}"
             + (f". Rejected: {rejected}." if rejected else ".")
         )
 

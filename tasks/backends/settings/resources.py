@@ -82,7 +82,12 @@ class Resources(Settings):
     server_unavailable_timeout_s: float = Field(
         120, gt=0, description="Seconds during which all servers may fail before the run ends with an error."
     )
-
+    price_per_million_tokens: float = Field(
+        0, ge=0, description="Price of a million generated tokens, in any currency: what a server charges."
+    )
+    price_per_hour: float = Field(
+        0, ge=0, description="Price of an hour of the machine that runs the loop, with its GPUs, in the same currency."
+    )
     report_to: tuple[Literal["mlflow", "wandb", "trackio"], ...] = Field(
         (),
         description="Trackers that log each training, by transformers' own callbacks. Servers, projects and keys come "
@@ -93,6 +98,12 @@ class Resources(Settings):
     def gpus_per_local_engine(self) -> int:
         """GPUs that one engine of this machine spans, if it has any."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    def price(self, generated_tokens: int, seconds: float | None) -> float | None:
+        """Return the price of work; None if no price is set, or if an hourly price meets an unknown time."""
+        if not (self.price_per_million_tokens or self.price_per_hour) or (self.price_per_hour and seconds is None):
+            return None
+        return generated_tokens / 1e6 * self.price_per_million_tokens + (seconds or 0) / 3600 * self.price_per_hour
 
     def local_model(self, teacher: str) -> str:
         """Return the folder or name of the model of a teacher that is sampled here; empty if servers have it.

@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from flows.terminal.console import format_bytes, progress_counter, table
+from flows.terminal.console import format_bytes, format_seconds, progress_counter, table
 
 
 def _printed(width: int) -> list[str]:
@@ -51,3 +51,11 @@ def test_a_long_task_prints_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress_counter(console, "verified", "artifacts") as report:
         report(1, 2)
     assert "verified 1 of 2 artifacts" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (200, "3 min 20 s"), (7_500, "2 h 5 min"), (276_000, "3 d 4 h")],
+)
+def test_a_time_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -18,10 +18,10 @@ from tasks.ingestion.eval_sets import add_eval_set
 from tasks.orchestration.prefect import without_prefect
 
 
-def plan_text(recipe: Recipe, site: Site) -> str:
+def plan_text(recipe: Recipe, site: Site, show_all: bool = True) -> str:
     """The plan as text."""
     out = io.StringIO()
-    print_plan(Console(file=out, width=160), recipe, site)
+    print_plan(Console(file=out, width=160), recipe, site, show_all)
     return out.getvalue()
 
 
@@ -33,7 +33,7 @@ def test_a_plan_marks_finished_artifacts_and_writes_nothing(ingested: Site, reci
     with without_prefect():
         evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
     text = plan_text(recipe, ingested)
-    assert (text.count(" finished"), text.count("to make")) == (5 + 7, 2 * 7)
+    assert (text.count(" finished"), text.count("to make")) == (1 + 5 + 7, 2 * 7)
 
 
 def test_a_plan_shows_the_probability_that_a_pair_is_compared(ingested: Site, recipe: Recipe) -> None:
@@ -41,11 +41,11 @@ def test_a_plan_shows_the_probability_that_a_pair_is_compared(ingested: Site, re
 
 
 def test_a_plan_names_the_protected_sets(ingested: Site, recipe: Recipe, tmp_path: Path) -> None:
-    assert "excluded from new generations: held-out split\n" in plan_text(recipe, ingested)
+    assert "held-out split: never in prompts or training" in plan_text(recipe, ingested)
     (tmp_path / "exam.txt").write_text("of all the letters that came home that winter only seven were answered")
     with without_prefect():
         add_eval_set(ingested.store, "letters", "exam", [str(tmp_path / "exam.txt")], EvalSetSettings())
-    assert "excluded from new generations: held-out split, exam\n" in plan_text(recipe, ingested)
+    assert "held-out split, exam: never in prompts or training" in plan_text(recipe, ingested)
     measured = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"eval_sets": ("quiz",)})})
     with pytest.raises(ArtifactMissingError, match=r"There is no eval set 'quiz' of letters\. Eval sets: exam"):
         plan_text(measured, ingested)
@@ -157,3 +157,34 @@ def test_a_plan_shows_what_the_preset_sets_apart_from_what_the_recipe_sets(inges
         "lr_scheduler = 'linear', warmup_ratio = 0.03, weight_decay = 0.0, adam_beta2 = 0.999, "
         "gradient_checkpointing = True"
     )
+
+
+def test_a_short_plan_has_no_default_and_the_whole_one_has_all(ingested: Site, recipe: Recipe) -> None:
+    changed = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"max_retries": 7})})
+    short = plan_text(changed, ingested, show_all=False)
+    names = ["run", "data", "protected", "generations", "model", "filters", "mix", "changed", "tokens", "time"]
+    assert [line.split()[0] for line in short.splitlines()][: len(names)] == names
+    assert "gate.max_retries = 7" in short
+    assert "human_fraction_step" not in short
+    assert "human_fraction_step" in plan_text(changed, ingested)
+
+
+@pytest.mark.processes
+def test_a_short_plan_says_where_a_run_continues(ingested: Site, recipe: Recipe) -> None:
+    assert "0 to 3: none is finished" in plan_text(recipe, ingested, show_all=False)
+    with without_prefect():
+        evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
+    text = plan_text(recipe, ingested, show_all=False)
+    assert "0 to 3: 2 finished; continues with generation 2" in text
+    assert "from 2 earlier generations in this store" in text
+    finished = plan_text(recipe.model_copy(update={"num_generations": 1}), ingested, show_all=False)
+    assert "0 to 1: all are finished, so nothing is to do" in finished
+
+
+def test_prices_of_the_site_give_the_price_of_a_run(ingested: Site, recipe: Recipe) -> None:
+    assert "price" not in plan_text(recipe, ingested)
+    resources = ingested.resources.model_copy(update={"price_per_million_tokens": 1e6})
+    text = plan_text(recipe, ingested.model_copy(update={"resources": resources}))
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith(("tokens", "price")))
+    tokens = lines["tokens"].split()[1]
+    assert lines["price"].strip() == f"about {tokens}.00"

@@ -145,7 +145,10 @@ def test_documents_can_be_split_into_passages(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 3, 22])
 def test_too_few_records_are_refused_and_nothing_is_written(tmp_path: Path, count: int) -> None:
     source = _write_jsonl(tmp_path / "a.jsonl", human_texts(count))
-    message = rf"^{count} documents yield \d+ records for `human_(train|heldout)`; at least \d+ are needed"
+    message = (
+        rf"^{count} documents yield \d+ records for `human_(train|heldout)`; at least \d+ are needed. "
+        "Add documents, or split long ones into passages"
+    )
     with pytest.raises(HeirloomError, match=message):
         ingest(tmp_path / "store", "letters", [source], IngestSettings())
     assert _stored_paths(tmp_path / "store") == []
