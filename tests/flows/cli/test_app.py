@@ -130,11 +130,11 @@ def test_a_loop_is_planned_run_and_queried_from_the_command_line(
     assert heirloom(monkeypatch, "ingest", str(sample_documents), "--name", "letters") == 0
     assert "records for training" in capsys.readouterr().out
     assert heirloom(monkeypatch, "plan", "ngram", *small) == 0
-    assert "to make" in capsys.readouterr().out
+    assert "none is finished" in capsys.readouterr().out
     assert heirloom(monkeypatch, "run", "ngram", *small) == 0
     assert "report.html" in capsys.readouterr().out
     assert heirloom(monkeypatch, "plan", "ngram", *small) == 0
-    assert "to make" not in capsys.readouterr().out
+    assert "nothing is to do" in capsys.readouterr().out
     assert (
         heirloom(monkeypatch, "sql", "select generation, origin, count(*) from corpus group by all order by all") == 0
     )

@@ -170,7 +170,7 @@ def test_a_short_plan_has_no_default_and_the_whole_one_has_all(ingested: Site, r
 
 
 @pytest.mark.processes
-def test_a_short_plan_says_where_a_run_continues(ingested: Site, recipe: Recipe) -> None:
+def test_a_short_plan_shows_where_a_run_continues(ingested: Site, recipe: Recipe) -> None:
     assert "0 to 3: none is finished" in plan_text(recipe, ingested, show_all=False)
     with without_prefect():
         evolve(recipe.model_copy(update={"num_generations": 1}), ingested)
