@@ -37,6 +37,13 @@ def long_texts(site: Site, name: str) -> tuple[int, int]:
     return sum(each.get("long_texts", 0) for each in facts), max(each.get("longest_text", 0) for each in facts)
 
 
+def equal_shingles(site: Site, name: str) -> int:
+    """Return the number of rejected near-duplicates of the newest snapshot with a similarity of 1."""
+    store = site.synced().store
+    folder = human_folder(store, name, newest_snapshot(store, name)) / "rejected_documents"
+    return int(read_manifest(folder)["facts"].get("equal_shingles", 0))
+
+
 def num_documents(site: Site, name: str) -> int:
     """Return the number of documents that the ingest of the newest snapshot read."""
     store = site.synced().store

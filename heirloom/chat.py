@@ -122,6 +122,19 @@ def parse_conversation(value: object, tools: object = None, *, think_tags: bool 
         return str(error)
 
 
+def parse_prompt(value: object, tools: object = None) -> Conversation | str:
+    """Return messages to respond to as they are stored, or the reason why they cannot be a prompt."""
+    if not isinstance(value, list | tuple):
+        return NOT_A_CONVERSATION
+    parsed = parse_conversation([*value, {"role": ASSISTANT_ROLE, "content": "."}], tools)
+    if isinstance(parsed, str):
+        return parsed
+    messages = parsed.messages[:-1]
+    if messages[-1]["role"] not in (USER_ROLE, TOOL_ROLE):
+        return "the last message is neither a user's nor a tool's"
+    return Conversation(messages=messages, tools=parsed.tools)
+
+
 def _parse_message(message: object, unread: list[str], *, think_tags: bool) -> Message:
     if not isinstance(message, dict):
         raise _InvalidError(NOT_A_CONVERSATION)

@@ -23,7 +23,7 @@ from storage.runs.run import Attempt
 from storage.runs.status import artifact_folders_of
 from tasks.backends import Sampling, Training
 from tasks.backends.registry import Backends
-from tasks.orchestration.prefect import Constant
+from tasks.orchestration.arguments import Constant
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ that records and attributes fill (`curation/prompts/templates.py`). No record is
 unless `max_prompts_per_record` allows it.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -35,6 +36,7 @@ from heirloom.chat import (
     Conversation,
     parse_chat_text,
     parse_conversation,
+    parse_prompt,
     parse_response,
     prompt_messages,
     render_chat,
@@ -234,7 +236,7 @@ def plan_prompts(settings: PromptSettings, sources: PromptSources, seed: int) ->
     if settings.template_name == "unconditional":
         return [PromptSpec("")] * count
     if settings.is_user_template:
-        return _prompts_of_user_function(settings, records, count, seed)
+        return _prompts_of_user_function(settings, sources, count, seed)
     if settings.template_name == "prefix":
         rows = _sample_rows(settings, sources, count, rng)
         specs = [
@@ -294,21 +296,49 @@ def _as_chat(settings: PromptSettings, spec: PromptSpec, conversation: Conversat
 
 
 def _prompts_of_user_function(
-    settings: PromptSettings, records: Sequence[str], count: int, seed: int
+    settings: PromptSettings, sources: PromptSources, count: int, seed: int
 ) -> list[PromptSpec]:
+    """Call the user's function; it also gets the conversations, if it has a parameter of that name."""
     path = settings.template_name
-    specs = []
-    for prompt in PROMPT_TEMPLATES.load(path)(records, count, seed):
-        if isinstance(prompt, str):
-            specs.append(_as_chat(settings, PromptSpec(prompt), None))
-        else:
-            text, attributes = prompt
-            specs.append(_as_chat(settings, PromptSpec(text, attributes=dict(attributes)), None))
+    function = PROMPT_TEMPLATES.load(path)
+    more = {}
+    if "conversations" in inspect.signature(function).parameters:
+        conversations = sources.conversations or [None] * len(sources.records)
+        more["conversations"] = [
+            {"messages": list(each.messages), "tools": list(each.tools)} if each else None for each in conversations
+        ]
+    specs = [_user_prompt(settings, prompt) for prompt in function(sources.records, count, seed, **more)]
     if len(specs) != count:
         raise HeirloomError(
             f"{path} returned {len(specs)} prompts; it must return exactly the {count} that it was called for."
         )
     return specs
+
+
+def _user_prompt(settings: PromptSettings, prompt: object) -> PromptSpec:
+    """Return the prompt that a user's function returned: a text or messages, or a pair of that and attributes.
+
+    Raises:
+        HeirloomError: it is neither, or the messages are malformed.
+    """
+    path = settings.template_name
+    content, attributes = prompt if isinstance(prompt, tuple) and len(prompt) == 2 else (prompt, {})
+    if not isinstance(attributes, Mapping):
+        raise HeirloomError(f"{path} returned attributes that are a {type(attributes).__name__}; return a dict.")
+    if isinstance(content, str):
+        return _as_chat(settings, PromptSpec(content, attributes=dict(attributes)), None)
+    messages = content.get("messages") if isinstance(content, Mapping) else content
+    tools = content.get("tools") if isinstance(content, Mapping) else None
+    if not isinstance(messages, list):
+        raise HeirloomError(
+            f"{path} returned a {type(content).__name__} as a prompt; return a text, a list of messages, or "
+            "(either of them, a dict of attributes)."
+        )
+    conversation = parse_prompt(messages, tools)
+    if isinstance(conversation, str):
+        raise HeirloomError(f"{path} returned messages that cannot be a prompt: {conversation}.")
+    text = render_prompt(conversation.messages)
+    return PromptSpec(text, attributes=dict(attributes), conversation=conversation)
 
 
 def _sample_rows(

@@ -84,7 +84,7 @@ def curate(
 def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
     from rich.markup import escape
 
-    from flows.terminal.console import console, table
+    from flows.terminal.console import console, table, warn_of_ignored_differences
 
     drops = table("filter", "reason", "dropped", "of", numbers=("dropped", "of"))
     for row in facts["dropped"]:
@@ -105,6 +105,7 @@ def _print_result(facts: "CurateFacts", out: Path, duration: str) -> None:
             "only their beginnings. Set curate.embedding.long_texts = 'chunk' to embed all of each text.",
             soft_wrap=True,
         )
+    warn_of_ignored_differences(console, facts.get("equal_shingles", 0), "minhash.normalization")
     for alert in facts["filter_rate_alerts"]:
         console.print(f"[yellow]warning[/] {escape(alert['reason'])}", soft_wrap=True)
     console.print(

@@ -36,7 +36,7 @@ def ingest(
     """Ingest human text: deduplicate it and split it into training and held-out sets."""
     from curation.splitting import IngestSettings
     from flows.config.loading import apply_overrides, load_site, validate_settings
-    from flows.terminal.console import console
+    from flows.terminal.console import console, warn_of_ignored_differences
     from flows.terminal.progress import flow_session
 
     chosen = validate_settings(
@@ -44,7 +44,14 @@ def ingest(
     )
     chosen_site = load_site(site, store)
     with flow_session():
-        from flows.ingest import conversation_shapes, long_texts, num_documents, rejection_reasons, unread_columns
+        from flows.ingest import (
+            conversation_shapes,
+            equal_shingles,
+            long_texts,
+            num_documents,
+            rejection_reasons,
+            unread_columns,
+        )
         from flows.ingest import ingest as ingest_flow
         from tasks.ingestion.split import LONG_TEXT_CHARS
 
@@ -67,6 +74,8 @@ def ingest(
         console.print(f"  {count:>12,} documents read as {shape}", markup=False, soft_wrap=True)
     for reason, count in rejection_reasons(chosen_site, name).items():
         console.print(f"  {count:>12,} {reason}", markup=False, soft_wrap=True)
+    if chosen.dedup.minhash.normalization == "text":
+        warn_of_ignored_differences(console, equal_shingles(chosen_site, name), "dedup.minhash.normalization")
     rows_by_column, num_columns = unread_columns(chosen_site, name)
     for column, count in rows_by_column.items():
         console.print(f"  {count:>12,} rows with column {column!r}, which was not read", markup=False, soft_wrap=True)

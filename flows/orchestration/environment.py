@@ -72,8 +72,9 @@ def _provide_prefect_home() -> None:
     if "PREFECT_HOME" not in os.environ:
         with contextlib.suppress(RuntimeError):  # raised where the system knows no home of this user
             home = Path.home() / ".prefect"
-            existing = next(path for path in (home, *home.parents) if path.exists())
-            if os.access(existing, os.W_OK | os.X_OK):
+            # A superuser could create a home folder that does not exist; it is not ours to create.
+            existing = home if home.exists() else home.parent
+            if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
                 return
         temporary = tempfile.mkdtemp(prefix="heirloom-prefect-")
         os.environ["PREFECT_HOME"] = temporary

@@ -1,4 +1,4 @@
-"""The console, and tables, sizes and counters as all commands print them."""
+"""The console, and tables, sizes, counters and warnings as several commands print them."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -62,6 +62,17 @@ def format_seconds(seconds: float) -> str:
         if count or not parts:
             parts.append(f"{count:,} {name}")
     return " ".join(parts)
+
+
+def warn_of_ignored_differences(console: Console, count: int, setting: str) -> None:
+    """Print how many near-duplicates differ only in what prose does without and code does not, if there are any."""
+    if count:
+        console.print(
+            f"[yellow]warning[/] {count:,} near-duplicates have a similarity of 1: they differ from the text that is "
+            "kept in nothing but case, punctuation, white space, or repeated parts. For code, where these count: "
+            f"--set {setting}=code",
+            soft_wrap=True,
+        )
 
 
 @contextmanager

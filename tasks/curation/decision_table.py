@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage.artifacts.schemas import DECISIONS
 
@@ -19,3 +20,9 @@ def to_stored_decisions(decisions: pa.Table) -> pa.Table:
     """
     order = np.argsort(decisions["kept"].to_numpy(), kind="stable")
     return decisions.select(DECISIONS.names).take(order).cast(DECISIONS)
+
+
+def count_equal_shingles(decisions: pa.Table) -> int:
+    """Return the number of near-duplicates with a similarity of 1: they differ in what normalization ignores."""
+    is_equal = pc.and_(pc.equal(decisions["filter"], "minhash"), pc.equal(decisions["score"], 1.0))
+    return int(pc.sum(is_equal).as_py() or 0)

@@ -29,7 +29,7 @@ from storage.artifacts.schemas import CONVERSATION, DECISIONS
 from storage.artifacts.survivors import dropped_ids
 from storage.readers.base import Columns
 from storage.readers.other_columns import ROW, read_other_columns
-from tasks.curation.decision_table import KEPT_SCHEMA, to_stored_decisions
+from tasks.curation.decision_table import KEPT_SCHEMA, count_equal_shingles, to_stored_decisions
 from tasks.curation.filter_rates import count_filter_rates
 from tasks.curation.reference import ReferenceTexts, hex_digest, load_reference, read_texts, source_paths
 from tasks.orchestration.progress import progress
@@ -68,6 +68,8 @@ class CurateFacts(TypedDict):
     masked: int
     truncated: int
     """Texts of which filters compared only the beginning."""
+    equal_shingles: int
+    """Near-duplicates of which filters compared all but case, punctuation and white space, with a similarity of 1."""
     dropped: list[DropCount]
     filter_rate_alerts: list[dict[str, str]]
     other_columns: dict[str, str]
@@ -254,6 +256,7 @@ def _finish(draft: Draft, texts: _SourceTexts, reference: ReferenceTexts, settin
         "unmasked_columns": list(others.unmasked_names),
         "masked": pc.sum(masked).as_py() or 0,
         "truncated": _count_truncated(texts.records, settings),
+        "equal_shingles": count_equal_shingles(decisions) if settings.minhash.normalization == "text" else 0,
         "dropped": _count_dropped(decisions, filter_names, len(texts.records)),
         "filter_rate_alerts": [asdict(alert) for alert in alerts],
         "examples": _find_examples(decisions, texts, reference),

@@ -139,6 +139,7 @@ def ingest(root: Path, name: str, sources: Sequence[str], settings: IngestSettin
                         "num_documents": counts.num_documents,
                         "long_texts": writers[output].long_texts,
                         "longest_text": writers[output].longest_text,
+                        "equal_shingles": writers[output].equal_shingles,
                     }
         return artifacts
 

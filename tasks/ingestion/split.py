@@ -19,6 +19,7 @@ from curation.splitting import IngestSettings
 from storage.artifacts.artifact import Draft, part_paths
 from storage.artifacts.schemas import HUMAN, HUMAN_RECORDS, REJECTED_DOCUMENTS
 from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
+from tasks.curation.decision_table import count_equal_shingles
 from tasks.ingestion.dedup import DedupResult, human_ids
 
 SPLITS = ("human_train", "human_heldout")
@@ -48,6 +49,8 @@ class PartWriter:
         """Rows with a text of more than `LONG_TEXT_CHARS` characters."""
         self.longest_text = 0
         """Characters of the longest text."""
+        self.equal_shingles = 0
+        """Near-duplicates with a similarity of 1."""
         self._draft, self._schema = draft, schema
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
@@ -63,6 +66,7 @@ class PartWriter:
         if "reason" in self._schema.names and table.num_rows:
             counts = table.group_by("reason").aggregate([([], "count_all")])
             self.reasons.update(dict(zip(counts["reason"].to_pylist(), counts["count_all"].to_pylist(), strict=True)))
+            self.equal_shingles += count_equal_shingles(table)
         if "text" in self._schema.names and table.num_rows:
             lengths = pc.utf8_length(table["text"])
             self.long_texts += pc.sum(pc.greater(lengths, LONG_TEXT_CHARS)).as_py()

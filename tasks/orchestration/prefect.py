@@ -23,19 +23,14 @@ from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import opaque
 
+from tasks.orchestration.arguments import Constant
+
 _MAX_PARAMETER_BYTES = 262_144
 """JSON of all parameters of a flow run that is recorded in full. A server refuses twice as much."""
 _MAX_VALUE_BYTES = 2048
 """JSON of one value that stays when the parameters together are too large."""
 _MAX_ENTRIES = 64
 """Entries of an object or list that are looked at one by one when the parameters are too large."""
-
-
-class Constant:
-    """Base of arguments that contain no result of another task.
-
-    Prefect looks at every value inside an argument for such results, which takes seconds for a recipe of 10,000 texts.
-    """
 
 
 P = ParamSpec("P")

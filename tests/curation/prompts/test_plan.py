@@ -17,6 +17,7 @@ from curation.selection.apportionment import quotas_by_source
 from curation.selection.routing import assign_by_thompson_sampling
 from curation.selection.topics import TopicModel, TopicSteeringSettings
 from heirloom.chat import Conversation, Message, render_chat, to_messages
+from heirloom.errors import HeirloomError
 
 
 def _plan(settings: PromptSettings, records: list[str], seed: int, **more: Any) -> list[PromptSpec]:
@@ -376,6 +377,62 @@ def test_a_prompt_template_may_be_a_file(tmp_path: Path) -> None:
     file.write_text("def ask(records, count, seed):\n    return [f'{seed}: {record}?' for record in records[:count]]\n")
     specs = _plan(PromptSettings(template_name=f"{file}:ask"), RECORDS, seed=3)
     assert [spec.text for spec in specs] == [f"3: {record}?" for record in RECORDS]
+
+
+_CHAT = Conversation(
+    messages=[
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who wrote?"},
+        {"role": "assistant", "content": "Ines."},
+    ],
+    tools=[{"type": "function", "function": {"name": "search", "parameters": {}}}],
+)
+
+
+def _user_specs(tmp_path: Path, code: str, **more: Any) -> list[PromptSpec]:
+    file = tmp_path / "mine.py"
+    file.write_text(code)
+    return _plan(PromptSettings(template_name=f"{file}:ask", **more), RECORDS, 3, conversations=[_CHAT, None, None])
+
+
+def test_a_function_with_such_a_parameter_gets_the_conversations_of_records(tmp_path: Path) -> None:
+    code = (
+        "def ask(records, count, seed, conversations):\n"
+        "    asked = {**conversations[0], 'messages': conversations[0]['messages'][:-1]}\n"
+        "    return [asked, (asked['messages'], {'tone': 'odd'}), str(conversations[1:])]\n"
+    )
+    with_tools, plain, text = _user_specs(tmp_path, code)
+    assert with_tools.conversation == Conversation(messages=_CHAT.messages[:-1], tools=_CHAT.tools)
+    assert with_tools.text == "### system\nBe brief.\n\n### user\nWho wrote?\n\n### assistant\n"
+    assert plain.conversation == Conversation(messages=_CHAT.messages[:-1], tools=[])
+    assert plain.attributes == {"tone": "odd"}
+    assert (text.text, text.conversation) == ("[None, None]", None)
+
+
+def test_messages_of_a_function_are_stored_with_the_response(tmp_path: Path) -> None:
+    code = "def ask(records, count, seed):\n    return [[{'role': 'user', 'content': each}] for each in records]\n"
+    specs = _user_specs(tmp_path, code, output_format="chat")
+    text, conversation = PromptSettings(template_name="mine.py:ask", output_format="chat").to_record(specs[1], "Yes.")
+    assert text == "### user\nA quiet garden\n\n### assistant\nYes."
+    assert conversation
+    assert [message["role"] for message in conversation.messages] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ("None", "returned a NoneType as a prompt; return a text, a list of messages"),
+        ("3", "returned a int as a prompt"),
+        ("['a text']", "messages that cannot be a prompt: "),
+        ("[]", "messages that cannot be a prompt: no message of a user"),
+        ("[{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}]", "neither a user's nor a tool's"),
+        ("('a text', 'formal')", "returned attributes that are a str"),
+        ("('a', 'text', 'more')", "returned a tuple as a prompt"),
+    ],
+)
+def test_a_function_that_returns_something_else_is_refused(tmp_path: Path, prompt: str, reason: str) -> None:
+    with pytest.raises(HeirloomError, match=reason):
+        _user_specs(tmp_path, f"def ask(records, count, seed):\n    return [{prompt}] * count\n")
 
 
 def _plan_seconds(kind: str, count: int) -> float:

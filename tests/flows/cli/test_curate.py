@@ -127,3 +127,18 @@ def test_it_starts_without_prefect_torch_or_vllm(repeated: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "heavy: []" in found.stdout
+
+
+@pytest.mark.parametrize(("normalization", "has_warning"), [("text", True), ("code", False)])
+def test_programs_that_differ_in_what_prose_ignores_are_counted_or_kept(
+    normalization: str, has_warning: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = "for row in rows:\n    add(row)\n{}report(row)\nclose(all_of_them)"
+    texts = [program.format("    "), program.format(""), program.format("    ").upper()]
+    path = tmp_path / "programs.jsonl"
+    path.write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    _curate(path, "--set", f"minhash.normalization={normalization}")
+    output = " ".join(capsys.readouterr().out.split())
+    assert ("2 near-duplicates have a similarity of 1" in output) == has_warning
+    assert ("--set minhash.normalization=code" in output) == has_warning
+    assert ("3 of 3 texts kept" in output) == (not has_warning)

@@ -111,7 +111,7 @@ def test_modules_of_the_working_folder_do_not_stand_in_for_others(tmp_path: Path
     assert "0 rejected" in found.stdout
 
 
-@pytest.mark.parametrize("home", ["/proc/1/nowhere"])
+@pytest.mark.parametrize("home", ["/proc/1/nowhere", "/nonexistent/home"])
 def test_without_a_home_that_can_be_written_prefect_gets_a_temporary_one(home: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     program = (
@@ -127,10 +127,10 @@ def test_without_a_home_that_can_be_written_prefect_gets_a_temporary_one(home: s
         check=True,
     )
     path, is_writable = found.stdout.split()
-    if not path.startswith(home):  # a superuser may create a folder at the root of the file system
-        assert "heirloom-prefect-" in path
-        assert is_writable == "True"
-        assert not Path(path).exists(), "the folder is left behind"
+    assert "heirloom-prefect-" in path
+    assert is_writable == "True"
+    assert not Path(path).exists(), "the folder is left behind"
+    assert not Path(home).exists(), "a superuser created the home folder"
 
 
 def test_a_prefect_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

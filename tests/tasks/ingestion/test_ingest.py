@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.operations.malformed_files import write_malformed
+from curation.dedup.minhash import MinHashSettings
 from curation.splitting import DedupSettings, IngestSettings, is_held_out
+from curation.text import Normalization
 from flows.config.site import Site
 from heirloom.chat import parse_chat_text
 from heirloom.errors import HeirloomError
@@ -77,6 +79,18 @@ def test_duplicate_documents_are_rejected_with_the_record_that_is_kept(tmp_path:
         read_manifest(snapshot["human_train"].folder)["rows"] + read_manifest(snapshot["human_heldout"].folder)["rows"]
         == 100
     )
+
+
+@pytest.mark.parametrize(("normalization", "count"), [("text", 2), ("code", 0)])
+def test_near_duplicates_that_differ_in_what_prose_ignores_are_counted(
+    normalization: Normalization, count: int, tmp_path: Path
+) -> None:
+    texts = human_texts(60)
+    source = _write_jsonl(tmp_path / "a.jsonl", [*texts, texts[3].upper(), texts[5].replace(".", "!")])
+    dedup = DedupSettings(minhash=MinHashSettings(normalization=normalization))
+    snapshot = ingest(tmp_path / "store", "letters", [source], IngestSettings(dedup=dedup))
+    facts = read_manifest(snapshot["rejected_documents"].folder)["facts"]
+    assert facts["equal_shingles"] == count
 
 
 def test_splitting_by_source_keeps_a_file_in_one_split(tmp_path: Path) -> None:

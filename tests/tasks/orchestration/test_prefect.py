@@ -8,8 +8,8 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from tasks.orchestration.arguments import Constant
 from tasks.orchestration.prefect import (
-    Constant,
     _prefect_disabled,
     ephemeral_server,
     flow,
