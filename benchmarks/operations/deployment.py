@@ -76,6 +76,8 @@ class World:
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database.address,
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            # prefect.toml turns it on, and the requests of this file have no token.
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }

@@ -37,13 +37,13 @@ def ingest(
     from curation.splitting import IngestSettings
     from flows.config.loading import apply_overrides, load_site, validate_settings
     from flows.terminal.console import console, warn_of_ignored_differences
-    from flows.terminal.progress import flow_session
+    from flows.terminal.progress import ingest_session
 
     chosen = validate_settings(
         IngestSettings, apply_overrides({"text_column": text_column}, settings or [], IngestSettings)
     )
     chosen_site = load_site(site, store)
-    with flow_session():
+    with ingest_session():
         from flows.ingest import (
             conversation_shapes,
             equal_shingles,
@@ -105,13 +105,13 @@ def add_eval_set(
     from curation.splitting import EvalSetSettings
     from flows.config.loading import apply_overrides, load_site, validate_settings
     from flows.terminal.console import console
-    from flows.terminal.progress import flow_session
+    from flows.terminal.progress import ingest_session
 
     chosen = validate_settings(
         EvalSetSettings, apply_overrides({"text_column": text_column}, settings or [], EvalSetSettings)
     )
     chosen_site = load_site(site, store)
-    with flow_session():
+    with ingest_session():
         from flows.ingest import add_eval_set as add_eval_set_flow
         from flows.terminal.run_summary import print_eval_exposure
 

@@ -28,7 +28,7 @@ def serve(
     The recipe and the site are the default parameters of the deployments.
     """
     from flows.config.loading import load_recipe, load_site
-    from flows.orchestration.local_server import require_server
+    from flows.orchestration.local_server import answers_every_origin, require_server
     from flows.terminal.console import console
 
     chosen_site = load_site(site, store)
@@ -38,6 +38,12 @@ def serve(
 
     schedule = cron_schedule(cron, timezone) if cron else None
     address = require_server()
+    if answers_every_origin(address):
+        console.print(
+            f"[yellow]warning[/] The Prefect server at {address} answers pages of every web site, so a page that you "
+            "open can run commands on this machine. deploy/README.md lists the settings that prevent it.",
+            soft_wrap=True,
+        )
     from flows.orchestration.deployments import serve_deployments
 
     console.print(f"Serving ingest, evolve and compare for {address}. Press Ctrl-C to stop.", soft_wrap=True)

@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,8 +31,30 @@ def require_server() -> str:
         return str(address)
     raise HeirloomError(
         "PREFECT_API_URL is not set, and served flows need a server that outlives this command. Start one with "
-        "`prefect server start`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`."
+        "`prefect server start` and the settings of deploy/README.md, which keep web pages and other users out, then "
+        "`export PREFECT_API_URL=http://127.0.0.1:4200/api`."
     )
+
+
+def answers_every_origin(address: str) -> bool:
+    """Return whether a Prefect server lets pages of any web site use its API; Prefect's default is that it does."""
+    import httpx
+
+    origin = "http://another-site.invalid"
+    answer = httpx.get(f"{address.rstrip('/')}/health", headers={"Origin": origin}, timeout=_RESPONSE_SECONDS)
+    return answer.headers.get("Access-Control-Allow-Origin") in ("*", origin)
+
+
+def configured_server_or_none() -> contextlib.AbstractContextManager[None]:
+    """Use the configured Prefect server; without one, call flows in the block as plain functions.
+
+    For commands of seconds: a temporary server would take longer to start, and its records could not be looked at.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    from tasks.orchestration.prefect import without_prefect
+
+    return prefect_server() if PREFECT_API_URL.value() else without_prefect()
 
 
 @contextlib.contextmanager
@@ -53,8 +76,11 @@ def prefect_server() -> Iterator[None]:
         return
     # Bind the socket first, so that early connections queue until uvicorn accepts them.
     with socket.create_server((_HOST, 0)) as listener:
-        server = _start_server(listener)
-        os.environ["PREFECT_API_URL"] = f"http://{_HOST}:{listener.getsockname()[1]}/api"
+        address = f"http://{_HOST}:{listener.getsockname()[1]}"
+        # The client of this command and of the processes that it starts reads the secret from the environment.
+        os.environ["PREFECT_API_AUTH_STRING"] = f"heirloom:{secrets.token_urlsafe(32)}"
+        server = _start_server(listener, server_protection(address, os.environ["PREFECT_API_AUTH_STRING"]))
+        os.environ["PREFECT_API_URL"] = f"{address}/api"
     os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "120")
     refresh_global_settings_context()
     from tasks.orchestration.prefect import ephemeral_server
@@ -70,6 +96,23 @@ def prefect_server() -> Iterator[None]:
             f"The temporary Prefect server exited with code {code}; its error is printed above. "
             "Fix that, or set PREFECT_API_URL to a running server."
         ) from error
+
+
+def server_protection(origin: str, secret: str) -> dict[str, str]:
+    """Return the environment of a Prefect server that executes nothing for other users or for web pages.
+
+    By default, a Prefect server answers pages of every origin and asks for no secret. Any page that a browser on this
+    machine opens could then change a deployment so that it runs a shell command.
+
+    Args:
+        origin: scheme, host and port of the server's own user interface.
+        secret: `NAME:PASSWORD`, which clients have as PREFECT_API_AUTH_STRING.
+    """
+    return {
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_AUTH_STRING": secret,
+    }
 
 
 def _check_server(address: str) -> None:
@@ -91,9 +134,11 @@ def _check_server(address: str) -> None:
         ) from error
 
 
-def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
+def _start_server(listener: socket.socket, protection: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a server on `listener` that ends when this process does, even by SIGKILL."""
-    environment = os.environ | {
+    environment = {
+        **os.environ,
+        **protection,
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flows.config.recipe import Recipe
-from flows.orchestration.local_server import prefect_server
+from flows.orchestration.local_server import configured_server_or_none, prefect_server
 from flows.terminal.console import console as default_console
 from tasks.orchestration.progress import ProgressReport, logger, progress_logger
 
@@ -36,6 +36,13 @@ def flow_session(recipes: Sequence[Recipe] = ()) -> Iterator["ProgressPanel"]:
     panel = ProgressPanel(default_console, {recipe.name: recipe.num_generations for recipe in recipes})
     with panel, prefect_server():
         yield panel
+
+
+@contextmanager
+def ingest_session() -> Iterator[None]:
+    """Show progress for flows that ingest; they are recorded on a Prefect server only if one is configured."""
+    with ProgressPanel(default_console, {}), configured_server_or_none():
+        yield
 
 
 class ProgressPanel(logging.Handler):

@@ -1,10 +1,7 @@
 """A run against a real Prefect server in a process of its own, and what is seen there."""
 
-import os
-import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 from tests.conftest import prefect_free_environment
 from tests.support.browser import open_browser
 from tests.support.paths import ROOT
+from tests.support.prefect_server import ask, prefect_process
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -21,42 +19,8 @@ pytestmark = pytest.mark.processes
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a Prefect server with a database of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    environment = {
-        **prefect_free_environment(),
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
-        "PREFECT_SERVER_UI_API_URL": f"{address}/api",
-        "DO_NOT_TRACK": "1",
-    }
-    with (home / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        until(lambda: _answers(f"{address}/api/health", process, home / "server.log"), "an answer of the server")
+    with prefect_process(tmp_path_factory.mktemp("prefect"), {}) as address:
         yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(120)
-
-
-def _answers(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:
-    assert process.poll() is None, log.read_text()[-2000:]
-    try:
-        with urllib.request.urlopen(address, timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -88,22 +52,14 @@ def watched(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     return server
 
 
-def _post(address: str, body: str) -> list[dict[str, object]]:
-    import json
-
-    request = urllib.request.Request(address, body.encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.loads(answer.read())
-
-
 def test_a_run_reads_like_the_story_in_the_server(watched: str) -> None:
-    runs = {str(run["name"]): str(run["state_type"]) for run in _post(f"{watched}/api/flow_runs/filter", "{}")}
+    runs = {str(run["name"]): str(run["state_type"]) for run in ask(watched, "POST", "/flow_runs/filter", {})}
     assert runs["ngram"] == "COMPLETED"
     assert {f"ngram · generation {number}" for number in range(3)} <= set(runs)
 
     # Task states are recorded behind the run's back.
     def task_names() -> set[str]:
-        return {str(run["name"]).split("-")[0] for run in _post(f"{watched}/api/task_runs/filter", '{"limit": 200}')}
+        return {str(run["name"]).split("-")[0] for run in ask(watched, "POST", "/task_runs/filter", {"limit": 200})}
 
     until(
         lambda: {"ingest", "generate", "curate", "mix", "train", "evaluate", "judge_generation"} <= task_names(),
@@ -112,7 +68,7 @@ def test_a_run_reads_like_the_story_in_the_server(watched: str) -> None:
 
 
 def test_a_generation_is_a_child_of_its_run(watched: str) -> None:
-    runs = _post(f"{watched}/api/flow_runs/filter", "{}")
+    runs = ask(watched, "POST", "/flow_runs/filter", {})
     children = [run for run in runs if str(run["name"]).startswith("ngram · generation")]
     assert len(children) == 3
     assert all(run["parent_task_run_id"] for run in children)
@@ -120,7 +76,7 @@ def test_a_generation_is_a_child_of_its_run(watched: str) -> None:
 
 def test_log_messages_of_a_stage_are_in_the_server_s_logs(watched: str) -> None:
     def messages() -> list[str]:
-        return [str(entry["message"]) for entry in _post(f"{watched}/api/logs/filter", '{"limit": 200}')]
+        return [str(entry["message"]) for entry in ask(watched, "POST", "/logs/filter", {"limit": 200})]
 
     sentence = "ngram · generation 2 · train took"
     until(lambda: any(sentence in message for message in messages()), f"{sentence!r} in the logs")

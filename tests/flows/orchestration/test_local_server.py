@@ -105,10 +105,11 @@ def test_modules_of_the_working_folder_do_not_stand_in_for_others(tmp_path: Path
     (tmp_path / "text.jsonl").write_text("\n".join(f'{{"text": "Line {row} of a text."}}' for row in range(80)))
     environment = prefect_free_environment() | {"PREFECT_HOME": os.environ["PREFECT_HOME"], "PYTHONPATH": str(ROOT)}
     program = "import sys; sys.argv[0] = 'heirloom'; from flows.__main__ import main; main()"
-    words = [sys.executable, "-P", "-c", program, "ingest", "text.jsonl", "--name", "own"]
-    found = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    assert "0 rejected" in found.stdout
+    small = ["--set", "dataset=own", "--set", "num_generations=0", "--set", "evaluate.num_samples=10"]
+    for arguments in (["ingest", "text.jsonl", "--name", "own"], ["run", "ngram", *small]):
+        words = [sys.executable, "-P", "-c", program, *arguments]
+        found = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.parametrize("home", ["/proc/1/nowhere", "/nonexistent/home"])
@@ -136,7 +137,7 @@ def test_without_a_home_that_can_be_written_prefect_gets_a_temporary_one(home: s
 def test_a_prefect_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     environment = prefect_free_environment() | {"PREFECT_HOME": str(tmp_path / "file")}
-    words = [sys.executable, "-m", "flows", "ingest", str(Path(__file__)), "--name", "own", "--store", str(tmp_path)]
+    words = [sys.executable, "-m", "flows", "demo", "--quick", "--store", str(tmp_path / "store")]
     found = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert "Set PREFECT_HOME to a folder that can be written." in found.stderr
@@ -146,8 +147,25 @@ def test_a_temporary_server_that_cannot_start_is_an_error(tmp_path: Path) -> Non
     environment = prefect_free_environment()
     nowhere = f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"
     environment |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_DATABASE_CONNECTION_URL": nowhere}
-    words = [sys.executable, "-m", "flows", "ingest", str(Path(__file__)), "--name", "own", "--store", str(tmp_path)]
+    words = [sys.executable, "-m", "flows", "demo", "--quick", "--store", str(tmp_path / "store")]
     found = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert "unable to open database file" in found.stderr
     assert "heirloom: The temporary Prefect server exited with code 3" in found.stderr
+
+
+def test_ingest_starts_no_server(tmp_path: Path) -> None:
+    nowhere = f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"
+    environment = prefect_free_environment() | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": nowhere}
+    (tmp_path / "text.jsonl").write_text("\n".join(f'{{"text": "Line {row} of a text."}}' for row in range(80)))
+    words = [sys.executable, "-m", "flows", "ingest", str(tmp_path / "text.jsonl"), "--name", "own"]
+    found = subprocess.run(
+        [*words, "--store", str(tmp_path / "store")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
