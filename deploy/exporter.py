@@ -1,6 +1,6 @@
 """Metrics of flow runs, workers and the store for Prometheus: `python -m deploy.exporter`.
 
-observability/rules.yml has the alerts on them. Everything is read anew at each scrape, from the Prefect server at
+observability/rules.yml has the alerts on them. Each scrape reads everything again, from the Prefect server at
 PREFECT_API_URL and from the store.
 """
 
