@@ -45,6 +45,58 @@ def demo(
     print_summary(console, chosen_site.store, folder, [recipe.name for recipe in recipes], panel.seconds)
 
 
+@command(app, panel="Loop", example="heirloom init letters.jsonl --model ngram")
+def init(
+    source: Annotated[str, typer.Argument(help="Human text: a file, folder or pattern, hf:NAME, or python-docs.")],
+    name: Annotated[str | None, typer.Option(help="Name of dataset and run. Default: that of the source.")] = None,
+    text_column: Annotated[
+        str, typer.Option(help="Column with the text. Default: `text`, columns of conversations, or the longest text.")
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="small: a tiny Llama from scratch; ngram: counts of words; or a pretrained model: smollm2, a folder, "
+            "or a name on the Hugging Face Hub. Default: small for documents, smollm2 for conversations."
+        ),
+    ] = "",
+    teacher: Annotated[str, typer.Option(help="Model behind --server that answers instead of the trained one.")] = "",
+    server: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server; written to a site file.")] = "",
+    folder: Annotated[Path, typer.Option(help="Folder for the recipe.")] = Path(),
+) -> None:
+    """Write a first recipe for your own text, with comments, and show the commands to run next.
+
+    The source is looked at, not ingested: documents or conversations, in which column, and how long.
+    """
+    from flows.config.new_recipe import NewRecipe, default_name, write_recipe
+    from flows.terminal.console import console
+    from tasks.ingestion.sample import sample_source
+
+    sample = sample_source(source, text_column)
+    new = NewRecipe(
+        name=name or default_name(source),
+        source=source,
+        sample=sample,
+        model=model or ("smollm2" if sample.shape else "small"),
+        teacher=teacher,
+        server=server,
+    )
+    files = f"{sample.num_files:,} files, " if sample.num_files > 1 else ""
+    console.print(
+        f"{source}: {files}{sample.shape or 'documents'}, {sample.median_chars:,} characters at the median of the "
+        f"first {sample.num_sampled}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if sample.other_columns and not sample.shape:
+        others = ", ".join(sample.other_columns)
+        console.print(f"text column: {sample.text_column}; others: {others}", markup=False, soft_wrap=True)
+    for path in write_recipe(new, folder):
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    console.print("next:")
+    for line in new.next_commands(folder):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
 @command(app, panel="Loop", example="heirloom run anchor --set num_generations=3")
 def run(recipe: RecipeSource, changes: Set = None, store: Store = None, site: SiteFile = None) -> None:
     """Run a recipe up to its last generation.

@@ -26,7 +26,7 @@ from tasks.backends import TransformerTraining
 _SYNTHETIC_STAGES = ("candidates", "decisions")
 """Stages that generation 0 does not have."""
 _STAGES = (*_SYNTHETIC_STAGES, "corpus", "model", "eval_samples", "metrics", "verdict")
-_TABLES = ("prompts", "generate", "curate", "mix", "train", "evaluate", "gate", "budget", "review")
+_TABLES = ("prompts", "generate", "verify", "curate", "mix", "train", "evaluate", "gate", "budget", "review")
 _IN_OTHER_LINES = {
     *("curate.filters", "mix.policy", "mix.human_fraction"),
     *("generate.sampler", "train.backend", "train.base_model", "train.init_from"),

@@ -343,6 +343,12 @@ def _lineage_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
                     }
 
 
+def sql_identifier(name: str) -> str:
+    """Return a name as a quoted SQL identifier."""
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"'
+
+
 def sql_literal(text: str) -> str:
     """Return a text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from flows.cli.app import app, main
 from flows.cli.options import Store
 from flows.config.site import Site
 from heirloom.errors import HeirloomError
-from tests.conftest import prefect_free_environment
+from tests.conftest import human_texts, prefect_free_environment
 from tests.support.paths import ROOT
 
 
@@ -314,3 +315,22 @@ def test_chains_use_the_newest_model_of_a_run(finished_store: Path, capsys: pyte
     assert "greedy: 5 of 5 chains repeat a text" in output
     assert "they are: the same" in output
     assert "by generation 0 of tiny" in _output(capsys, *arguments, "--generation", "0")
+
+
+@pytest.mark.processes
+def test_the_commands_that_init_prints_lead_from_a_folder_of_texts_to_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEIRLOOM_STORE", str(tmp_path / "store"))
+    (tmp_path / "letters").mkdir()
+    for place in range(8):
+        text = "\n\n".join(human_texts(40, seed=place))
+        (tmp_path / "letters" / f"{place}.txt").write_text(text)
+    assert heirloom(monkeypatch, "init", "letters", "--model", "ngram") == 0
+    printed = capsys.readouterr().out
+    commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("  heirloom ")]
+    assert [command[0] for command in commands] == ["ingest", "plan", "preview", "run", "show"]
+    for command in commands:
+        assert heirloom(monkeypatch, *command) == 0, command
+    assert (tmp_path / "store" / "reports" / "letters" / "report.html").is_file()
