@@ -26,7 +26,6 @@ MODULES = {
     "readers": "operations.readers",
     "pii": "operations.pii",
     "verification": "operations.verification",
-    "same_results": "same_results",
     "reproductions": "reproductions.run",
 }
 """Name of a benchmark: its module below `benchmarks`."""
