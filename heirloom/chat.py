@@ -247,6 +247,7 @@ def _parse_call(call: object) -> ToolCall:
     arguments = _parse_json(arguments, "a tool call whose arguments are not JSON")
     if not isinstance(arguments, dict):
         raise _InvalidError("a tool call whose arguments are not an object")
+    _require_json(arguments, "a tool call whose arguments are not JSON")
     parsed: ToolCall = {"type": "function", "function": {"name": name, "arguments": arguments}}
     if call.get("type") not in (None, "function"):
         raise _InvalidError(f"a tool call of type {str(call['type'])[:40]!r}, which cannot be stored")
@@ -266,6 +267,14 @@ def _parse_json(value: object, reason: str) -> object:
         raise _InvalidError(reason) from error
 
 
+def _require_json(value: object, reason: str) -> None:
+    """Check that a value can be written as JSON: Python reads NaN and infinities, and Parquet has dates and bytes."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _InvalidError(reason) from error
+
+
 def _parse_tools(tools: object) -> list[Tool]:
     if isinstance(tools, str) and not tools.strip():
         tools = None
@@ -281,6 +290,7 @@ def _parse_tools(tools: object) -> list[Tool]:
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(tool, dict) or not isinstance(name, str) or not name.strip():
             raise _InvalidError("a tool without a name")
+        _require_json(tool, "tools that are not JSON")
         parsed.append(tool if "function" in tool else {"type": "function", "function": tool})
     return parsed
 

@@ -1,3 +1,7 @@
+import math
+from datetime import date, datetime
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,6 +135,22 @@ def test_a_malformed_conversation_is_rejected_with_its_reason(value: object, rea
 )
 def test_malformed_tools_reject_their_conversation(tools: object, reason: str) -> None:
     assert _parsed([_HI, _HELLO], tools) == reason
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, -math.inf, "1e999", "NaN", "Infinity", datetime(2026, 1, 2), date(2026, 1, 2), Decimal("1.5"), b"x"],
+)
+def test_values_that_json_lacks_are_in_no_stored_conversation(value: object) -> None:
+    arguments = f'{{"x": [{value}]}}' if isinstance(value, str) else {"x": [value]}
+    assert _parsed([_HI, _calling(_call(arguments)), _result(), _HELLO]) == "a tool call whose arguments are not JSON"
+    tools = f'[{{"name": "f", "x": {value}}}]' if isinstance(value, str) else [{"name": "f", "x": value}]
+    assert _parsed([_HI, _HELLO], tools) == "tools that are not JSON"
+
+
+def test_a_generated_call_with_a_number_that_json_lacks_stays_text() -> None:
+    text = '<tool_call>\n{"name": "f", "arguments": {"x": NaN}}\n</tool_call>'
+    assert parse_response(text, with_tools=True) == {"role": "assistant", "content": text}
 
 
 _WEATHER = {

@@ -1,14 +1,24 @@
 """A corpus as a folder that others open, absent or finished."""
 
 import json
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
+import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from heirloom.chat import to_json
 from storage.artifacts import schemas as records
-from storage.export.corpus import export_corpus
+from storage.export.conversations import with_conversations
+from storage.export.corpus import _WRITERS, export_corpus
 from storage.runs.run import Attempt, Run
 from tests.storage.conftest import publish
 
@@ -119,3 +129,97 @@ def test_what_a_killed_export_left_behind_is_replaced(mixed: Path, tmp_path: Pat
     folder = export_corpus(mixed, "first", 2, "hf", tmp_path / "out")
     assert {path.name for path in folder.iterdir()} == {"README.md", "croissant.json", "data"}
     assert {path.name for path in tmp_path.iterdir()} == {"store", "out"}
+
+
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
+    ["", "null", '"so"', "a\u2028b\u2029c\x85d", "line\r\nline", "\x00", "\ufeffa", "\\n", "### user\na"]
+)
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _TEXTS,
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(_TEXTS, some, max_size=3),
+    max_leaves=6,
+)
+_CALLS = st.lists(
+    st.fixed_dictionaries({"type": st.just("function"), "function": st.fixed_dictionaries({"arguments": st.dictionaries(
+        _TEXTS, _JSON, max_size=3), "name": st.just("f")})}),
+    min_size=1, max_size=2,
+)  # fmt: skip
+_ANSWERS = st.fixed_dictionaries(
+    {"role": st.sampled_from(["assistant", "rejected"]), "content": _TEXTS},
+    optional={"reasoning": _TEXTS, "tool_calls": _CALLS},
+)
+_MESSAGES = st.tuples(st.builds(lambda text: {"role": "user", "content": text}, _TEXTS), _ANSWERS).map(list)
+_TOOLS = st.lists(st.fixed_dictionaries({"type": st.just("function"), "function": st.just({"name": "f"})}), max_size=2)
+_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": _TEXTS,
+            "text": _TEXTS,
+            "license": _TEXTS,
+            "source_generation": st.integers(-(2**31), 2**31 - 1),
+            "weight": st.floats(allow_nan=False, allow_infinity=False),
+            "messages": st.none() | _MESSAGES,
+            "tools": st.none() | _TOOLS,
+        }
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def _expected(row: dict[str, Any]) -> dict[str, Any]:
+    turns = [
+        {"reasoning_content" if name == "reasoning" else name: value for name, value in message.items()}
+        for message in row["messages"] or ()
+    ]
+    kept = [turn for turn in turns if turn["role"] != "rejected"]
+    rejected = [{**turn, "role": "assistant"} for turn in turns if turn["role"] == "rejected"]
+    return {**row, "messages": kept or None, "rejected": rejected or None, "tools": row["tools"] or None}
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(_ROWS)
+def test_every_value_of_an_export_is_read_back_by_other_programs(rows: list[dict[str, Any]]) -> None:
+    stored = [{**row, "messages": to_json(row["messages"] or []), "tools": to_json(row["tools"] or [])} for row in rows]
+    table = with_conversations(pa.Table.from_pylist(stored, schema=_SCHEMA))
+    names = table.column_names
+    expected = [{name: value for name, value in _expected(row).items() if name in names} for row in rows]
+    with TemporaryDirectory() as folder:
+        files = {suffix: Path(folder) / f"corpus{suffix}" for suffix in _WRITERS}
+        for suffix, write in _WRITERS.items():
+            write(table, files[suffix])
+        lines = files[".jsonl"].read_bytes().decode().removesuffix("\n").split("\n")
+        columns = "{" + ", ".join(f"{name}: 'JSON'" for name in names) + "}"
+        by_duckdb = duckdb.sql(f"from read_json('{files['.jsonl']}', format='newline_delimited', columns={columns})")
+        of_parquet = duckdb.sql(f"from '{files['.parquet']}'").fetchall()
+        found = {
+            "json": [json.loads(line) for line in lines],
+            "orjson": [orjson.loads(line) for line in lines] if _fits_orjson(rows) else expected,
+            "DuckDB, JSON lines": [_decoded(names, cells, names) for cells in by_duckdb.fetchall()],
+            "DuckDB, Parquet": [_decoded(names, cells, _CONVERSATION) for cells in of_parquet],
+            "pyarrow": [
+                _decoded(names, row.values(), _CONVERSATION) for row in pq.read_table(files[".parquet"]).to_pylist()
+            ],
+        }
+    for name, values in found.items():
+        assert values == expected, name
+
+
+_CONVERSATION = ("messages", "rejected", "tools")
+_SCHEMA = pa.schema([*(records.CORPUS.field(name) for name in ("id", "text", "source_generation", "weight")),
+                     ("license", pa.string()), ("messages", pa.string()), ("tools", pa.string())])  # fmt: skip
+
+
+def _fits_orjson(rows: object) -> bool:
+    """Whether no integer has more than 64 bits, which orjson reads as a float."""
+    return not re.search(r"\d{19}", json.dumps(rows))
+
+
+def _decoded(names: Sequence[str], cells: Iterable[Any], of_json: Sequence[str]) -> dict[str, Any]:
+    pairs = zip(names, cells, strict=True)
+    return {name: json.loads(cell) if name in of_json and cell is not None else cell for name, cell in pairs}
