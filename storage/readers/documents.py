@@ -231,7 +231,7 @@ def _of_batches(batches: Sequence[pa.RecordBatch], columns: Columns) -> Iterator
         for row in zip(*cells, strict=True):
             yield (
                 NOT_UTF8
-                if row[0] is _INVALID
+                if row[0] is _INVALID or isinstance(row[0], bytes)
                 else {name: None if cell is _INVALID else cell for name, cell in zip(names, row, strict=True)}
             )
 
@@ -240,9 +240,16 @@ _INVALID = object()
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Return the values of a column, with `_INVALID` for each one that is not UTF-8 or out of range."""
+    """Return the values of a column, with `_INVALID` for each one that is not UTF-8 or out of range.
+
+    Bytes are text where they are UTF-8, since many programs write strings so; strings of a JSON column are decoded.
+    """
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
+    if isinstance(column.type, pa.JsonType):
+        return [_json_text(value) if isinstance(value, str) else value for value in _values(column.storage)]
+    if _has_bytes(column.type):
+        return [_decode_bytes(value) for value in column.to_pylist()]
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
         try:
@@ -253,6 +260,38 @@ def _values(column: pa.Array) -> list[Any]:
         return column.to_pylist()
     except (UnicodeDecodeError, ValueError, OverflowError):
         return [_value_at(column, index) for index in range(len(column))]
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return False
+    is_bytes = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in is_bytes) or any(
+        _has_bytes(kind.field(number).type) for number in range(kind.num_fields)
+    )
+
+
+def _decode_bytes(value: Any) -> Any:  # noqa: ANN401
+    """Return a value with text in place of all bytes that are UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, dict):
+        return {name: _decode_bytes(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_decode_bytes(each) for each in value]
+    return value
+
+
+def _json_text(value: str) -> str | None:
+    """Return a JSON string as its text, a null as None, and any other JSON as it is written."""
+    try:
+        decoded = json.loads(value) if value.lstrip()[:1] in ('"', "n") else value
+    except ValueError:
+        return value
+    return decoded if decoded is None or isinstance(decoded, str) else value
 
 
 def _decode(raw: bytes | None) -> Any:  # noqa: ANN401

@@ -2,11 +2,17 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage.readers.base import NOT_UTF8, Block, Columns, Document
+from storage.readers.conversations import MESSAGES_TEXT
 from storage.readers.documents import documents, read_documents
 
 
@@ -182,3 +188,52 @@ def test_ids_of_parquet_are_kept_as_text_whatever_their_type(value: object, text
     batch = pa.record_batch({"text": ["hello"], "n": [value]})
     (document,) = documents(Block("a", 0, [batch], "batches"), Columns(document_id="n", source="n"))
     assert (document.document_id, document.source) == (text, text)
+
+
+_BINARY_TYPES = (pa.binary(), pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary()))
+
+
+def _read(table: pa.Table, folder: Path, columns: Columns) -> list[Document]:
+    pq.write_table(table, folder / "a.parquet")
+    return list(read_documents(str(folder / "a.parquet"), columns))
+
+
+@pytest.mark.parametrize("kind", _BINARY_TYPES, ids=str)
+def test_bytes_of_parquet_are_text_where_they_are_utf8(kind: pa.DataType, tmp_path: Path) -> None:
+    texts = pa.array(["Grüße an Ines".encode(), b"caf\xe9 und mehr", None], pa.binary()).cast(kind)
+    ids = pa.array([b"a-1", b"\xff", None], pa.binary()).cast(kind)
+    read = _read(pa.table({"text": texts, "id": ids}), tmp_path, Columns(document_id="id"))
+    assert [(each.content, each.error) for each in read] == [
+        ("Grüße an Ines", ""),
+        ("", "not UTF-8"),
+        ("", "no text in column text"),
+    ]
+    assert read[0].document_id == "a-1"
+
+
+def test_messages_with_bytes_are_read(tmp_path: Path) -> None:
+    kind = pa.list_(pa.struct([("role", pa.binary()), ("content", pa.large_binary())]))
+    messages = [{"role": b"user", "content": b"Who?"}, {"role": b"assistant", "content": "Grüße".encode()}]
+    (read,) = _read(pa.table({"messages": pa.array([messages], kind)}), tmp_path, Columns())
+    assert read.content == "### user\nWho?\n\n### assistant\nGrüße"
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=9))
+def test_texts_of_a_json_column_are_those_that_duckdb_reads(texts: list[str | None]) -> None:
+    texts = [text if text is None or text.strip() and not MESSAGES_TEXT.match(text) else "a" for text in texts]
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "a.parquet")
+        rows = "select to_json(unnest($texts::varchar[])) as text, 1 as n"
+        duckdb.sql(rows, params={"texts": texts}).to_parquet(str(path))
+        by_duckdb = duckdb.sql(f"select text ->> '$' from '{path}'").fetchall()
+        read = list(read_documents(str(path), Columns()))
+    assert [(each.content if not each.error else None,) for each in read] == by_duckdb == [(text,) for text in texts]
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', "[1, 2]", "17", "nul", '"half'])
+def test_other_json_is_text_as_it_is_written(value: str, tmp_path: Path) -> None:
+    column = pa.ExtensionArray.from_storage(pa.json_(), pa.array([value]))
+    (read,) = _read(pa.table({"text": column}), tmp_path, Columns())
+    assert read.content == value
