@@ -1,5 +1,5 @@
 import math
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -139,7 +139,17 @@ def test_malformed_tools_reject_their_conversation(tools: object, reason: str) -
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, -math.inf, "1e999", "NaN", "Infinity", datetime(2026, 1, 2), date(2026, 1, 2), Decimal("1.5"), b"x"],
+    [
+        math.nan,
+        -math.inf,
+        "1e999",
+        "NaN",
+        "Infinity",
+        datetime(2026, 1, 2, tzinfo=UTC),
+        date(2026, 1, 2),
+        Decimal("1.5"),
+        b"x",
+    ],
 )
 def test_values_that_json_lacks_are_in_no_stored_conversation(value: object) -> None:
     arguments = f'{{"x": [{value}]}}' if isinstance(value, str) else {"x": [value]}

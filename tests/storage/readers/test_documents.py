@@ -222,7 +222,7 @@ def test_messages_with_bytes_are_read(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=9))
 def test_texts_of_a_json_column_are_those_that_duckdb_reads(texts: list[str | None]) -> None:
-    texts = [text if text is None or text.strip() and not MESSAGES_TEXT.match(text) else "a" for text in texts]
+    texts = [text if text is None or (text.strip() and not MESSAGES_TEXT.match(text)) else "a" for text in texts]
     with TemporaryDirectory() as folder:
         path = Path(folder, "a.parquet")
         rows = "select to_json(unnest($texts::varchar[])) as text, 1 as n"
