@@ -9,6 +9,7 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from heirloom.errors import HeirloomError
+from storage.names import check_name
 from tasks.backends.registry import open_backends
 from tasks.orchestration.prefect import flow
 from tasks.orchestration.runners import map_pieces
@@ -20,8 +21,9 @@ def compare(recipes: Sequence[Recipe], site: Site, name: str = "compare") -> Pat
     """Run all recipes, in parallel as far as there are trainers, and write one report on them; return its folder.
 
     Raises:
-        HeirloomError: two recipes have the same name.
+        HeirloomError: two recipes have the same name, or `name` cannot be one of a folder.
     """
+    check_name(name, "a report")
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
         raise HeirloomError(f"recipes to compare need different names; found {', '.join(names)}")

@@ -1,6 +1,7 @@
 """The base class of settings: frozen, with unknown keys refused."""
 
 import json
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -11,6 +12,12 @@ class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def has_credentials(url: str) -> bool:
+    """Return whether a URL has a part that can hold a key: user, password, query or fragment."""
+    parts = urlsplit(url)
+    return "@" in parts.netloc or bool(parts.query or parts.fragment)
 
 
 def _to_json(value: object) -> object:

@@ -39,7 +39,7 @@ class SentenceEncoder:
         half = settings.precision == "bfloat16"
         model_kwargs = {"dtype": torch.bfloat16} if half and settings.backend == "torch" else {}
         try:
-            self._model = SentenceTransformer(model, model_kwargs=model_kwargs)
+            self._model = SentenceTransformer(model, model_kwargs=model_kwargs, trust_remote_code=False)
         except (OSError, ValueError) as error:
             reason = one_line(error)
             raise HeirloomError(

@@ -16,6 +16,7 @@ from flows.cli import curate, data, query, runs, serve, store, theory
 from flows.cli.help import command_group
 from flows.cli.streams import BROKEN_PIPE_EXIT_CODE, OutputError, discard_output, finish_output
 from flows.orchestration import signals
+from heirloom.escaping import visible
 
 USAGE_EXIT_CODE = 2
 _DEBUG_VARIABLE = "HEIRLOOM_DEBUG"
@@ -109,7 +110,7 @@ def _print_error(sentence: str) -> None:
     label = typer.style("heirloom:", fg="red", bold=True) if is_colored else "heirloom:"
     # Standard error can be closed, full, or a terminal that no longer exists.
     with contextlib.suppress(OSError):
-        typer.echo(f"{label} {sentence}", err=True)
+        typer.echo(f"{label} {visible(sentence)}", err=True)
 
 
 def _exit_with_usage_error(message: str) -> None:

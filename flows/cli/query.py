@@ -22,6 +22,15 @@ Format = Annotated[
 
 Out = Annotated[Path | None, typer.Option("--out", help="File for the result; an existing file is not overwritten.")]
 
+Spreadsheet = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet",
+        help="In CSV, put an apostrophe before texts that a spreadsheet would calculate (= + - @). Without it CSV "
+        "holds the texts as they are: do not open those of strangers in a spreadsheet.",
+    ),
+]
+
 
 @command(
     app,
@@ -35,6 +44,7 @@ def query(
     ] = None,
     output_format: Format = None,
     out: Out = None,
+    spreadsheet: Spreadsheet = False,
     store: Store = None,
 ) -> None:
     """Run a named query; without a name, list all named queries."""
@@ -47,7 +57,7 @@ def query(
         list_queries()
         return
     parameters(name)  # reports an unknown name before the store is opened
-    writer = result_writer(output_format, out)
+    writer = result_writer(output_format, out, spreadsheet)
     with _ignore_broken_pipe():
         session = SqlSession(load_site(None, store).synced().store, allow_files=False)
         session.execute_named(name, arguments or [], writer)
@@ -65,18 +75,28 @@ def sql(
     ] = "",
     output_format: Format = None,
     out: Out = None,
+    spreadsheet: Spreadsheet = False,
     allow_files: Annotated[
         bool, typer.Option("--allow-files", help="Allow statements to read files outside the store.")
     ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds after which a statement is stopped; 0 for never.", min=0)
+    ] = 600,
+    memory: Annotated[
+        str, typer.Option(help="Memory of a statement before it uses temporary files: 4GB, or a share such as 50%.")
+    ] = "50%",
+    temp_size: Annotated[str, typer.Option(help="Maximum size of these temporary files.")] = "20GB",
     store: Store = None,
 ) -> None:
     """Query the store with SQL. The store is opened read-only."""
     from flows.config.loading import load_site
     from flows.terminal.query_output import result_writer
     from flows.terminal.sql_shell import SqlSession, run_shell
+    from storage.query.sandbox import QueryLimits
 
-    writer = result_writer(output_format, out)
-    session = SqlSession(load_site(None, store).synced().store, allow_files)
+    writer = result_writer(output_format, out, spreadsheet)
+    limits = QueryLimits(memory=memory, temp_size=temp_size, seconds=timeout)
+    session = SqlSession(load_site(None, store).synced().store, allow_files, limits)
     if statement or not sys.stdin.isatty():
         with _ignore_broken_pipe():
             session.execute(statement or sys.stdin.read(), writer)

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from heirloom.settings import Settings
+from heirloom.errors import HeirloomError
+from heirloom.settings import Settings, has_credentials
 from storage.remote.mirror import sync
 from tasks.backends import Resources
 
@@ -21,6 +22,16 @@ class Site(Settings):
         "Empty: the store is the local folder alone.",
     )
     resources: Resources = Resources()
+
+    @field_validator("store_url")
+    @classmethod
+    def _check_store_url(cls, url: str) -> str:
+        if has_credentials(url):
+            raise HeirloomError(
+                "`store_url` contains a password or a query, and the site is stored with each run. Put credentials "
+                "into the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."
+            )
+        return url
 
     def synced(self) -> Self:
         """Bring the local mirror up to date if the store is in object storage, and return the site.

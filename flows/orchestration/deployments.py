@@ -85,7 +85,7 @@ def add_generations(
 
 
 @flow(name="compare", flow_run_name="{name}", persist_result=False)
-def compare(recipes: list[RecipeForm], site: SiteForm = _DEFAULT_SITE, name: str = "compare") -> str:
+def compare(recipes: list[RecipeForm], site: SiteForm = _DEFAULT_SITE, name: Name = "compare") -> str:
     """Run several recipes on the same human text, in parallel, and write one report; return its folder.
 
     Args:

@@ -1,11 +1,14 @@
 """The console, and tables, sizes, counters and warnings as several commands print them."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+
+from heirloom.escaping import visible
 
 _QUIET_SECONDS = 2
 """Seconds before a counter appears; one that is done earlier prints nothing."""
@@ -14,7 +17,12 @@ _LINE_SECONDS = 10
 
 
 class _Console(Console):
-    """A console that leaves a broken pipe to the command line."""
+    """A console that leaves a broken pipe to the command line, and whose texts cannot control the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of a renderable; control characters in texts are shown as escapes."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Raise the error; Rich would exit with code 1."""

@@ -6,11 +6,11 @@ infinite dates, unions or integers of 128 bits, and a dict of a row has no place
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow.parquet as pq
 from rich.console import Group
@@ -21,14 +21,13 @@ from rich.text import Text
 from flows.terminal.console import console, table
 from flows.terminal.output_format import OutputFormat
 from heirloom.errors import HeirloomError
+from heirloom.escaping import visible, without_formula
 from storage.files import atomic_file
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
     from duckdb.sqltypes import DuckDBPyType
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, which a terminal would obey, and surrogates, which it cannot show."""
 _MAX_SHOWN_ROWS = 200
 _MAX_COUNTED_ROWS = 1_000_000
 _MAX_LINES = 6
@@ -71,12 +70,15 @@ _JSON_STRING_OR_INVALID = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:NaN|Infinity)|(?<=
 _QUOTED_IN_CSV = re.compile(r'[",\r\n]')
 
 
-def result_writer(output_format: OutputFormat | None, out: Path | None) -> Callable[["DuckDBPyRelation"], None]:
+def result_writer(
+    output_format: OutputFormat | None, out: Path | None, for_spreadsheet: bool = False
+) -> Callable[["DuckDBPyRelation"], None]:
     """Return a function that writes a result.
 
     Args:
         output_format: the format; None takes it from the ending of `out`, or a table without `out`.
         out: file to write; None stands for standard output.
+        for_spreadsheet: whether texts in CSV get an apostrophe in front that a spreadsheet would calculate.
 
     Raises:
         HeirloomError: format and file do not match, or the file exists.
@@ -92,11 +94,13 @@ def result_writer(output_format: OutputFormat | None, out: Path | None) -> Calla
         raise HeirloomError("A table can only be printed. For a file, pass --format json, csv or parquet.")
     if out and out.exists():
         raise HeirloomError(f"{out} exists. Choose another file for --out, or delete it.")
+    if for_spreadsheet and output_format is not OutputFormat.csv:
+        raise HeirloomError("--spreadsheet is for CSV. Pass --format csv too.")
     if output_format is OutputFormat.table:
         return print_result
     if output_format is OutputFormat.parquet and not out:
         raise HeirloomError("Parquet cannot be printed. Name a file with --out FILE.")
-    return partial(_write_result, output_format=output_format, out=out)
+    return partial(_write_result, output_format=output_format, out=out, for_spreadsheet=for_spreadsheet)
 
 
 def print_result(result: "DuckDBPyRelation") -> None:
@@ -175,15 +179,17 @@ def _cell(value: object) -> str:
         return "NULL"
     if isinstance(value, float):
         return f"{value:.6g}" if not 1e6 <= abs(value) < 1e15 else f"{value:,.0f}"
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
+    return visible(str(value), keep="")
 
 
-def _write_result(result: "DuckDBPyRelation", output_format: OutputFormat, out: Path | None) -> None:
+def _write_result(
+    result: "DuckDBPyRelation", output_format: OutputFormat, out: Path | None, for_spreadsheet: bool
+) -> None:
     result = _with_unique_names(result)
     if output_format is OutputFormat.parquet and out:
         _write_parquet(result, out)
         return
-    write = _write_json if output_format is OutputFormat.json else _write_csv
+    write = _write_json if output_format is OutputFormat.json else partial(_write_csv, for_spreadsheet=for_spreadsheet)
     with _open_output(out) as file:
         num_replaced = write(file, result)
     if num_replaced:
@@ -197,10 +203,22 @@ def _write_result(result: "DuckDBPyRelation", output_format: OutputFormat, out: 
 def _open_output(out: Path | None) -> Iterator[IO[str]]:
     """Open standard output, or a file that gets its name once it is complete."""
     if out is None:
-        yield sys.stdout
+        yield cast("IO[str]", _Visible()) if sys.stdout.isatty() else sys.stdout
         return
     with atomic_file(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         yield file
+
+
+class _Visible:
+    """Standard output that is a terminal, with control characters as escapes. A file or pipe gets the texts as is."""
+
+    def write(self, text: str) -> None:
+        """Write a text."""
+        sys.stdout.write(visible(text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        sys.stdout.writelines(map(visible, lines))
 
 
 def _write_parquet(result: "DuckDBPyRelation", out: Path) -> None:
@@ -258,13 +276,14 @@ def _write_json(file: IO[str], result: "DuckDBPyRelation") -> int:
     return num_replaced
 
 
-def _write_csv(file: IO[str], result: "DuckDBPyRelation") -> int:
+def _write_csv(file: IO[str], result: "DuckDBPyRelation", for_spreadsheet: bool) -> int:
     """Write CSV as DuckDB does: nothing for null, two quotes for empty text; lists, maps and structs are JSON.
 
     Returns:
         The number of values that JSON does not have.
     """
     is_nested = [type_.id in _NESTED for type_ in result.types]
+    is_number = [type_.id in _NUMBERS for type_ in result.types]
     texts = ", ".join(
         f"to_json({quoted})::varchar as {quoted}" if nested else f"{quoted}::varchar as {quoted}"
         for quoted, nested in zip(_quoted(result.columns), is_nested, strict=True)
@@ -273,13 +292,15 @@ def _write_csv(file: IO[str], result: "DuckDBPyRelation") -> int:
     file.write(",".join(map(_csv_cell, result.columns)) + "\n")
     for batch in result.project(texts).to_arrow_reader():
         columns = []
-        for column, nested in zip(batch.columns, is_nested, strict=True):
+        for column, nested, numeric in zip(batch.columns, is_nested, is_number, strict=True):
             values = column.to_pylist()
             if nested:
                 replacements = [_repair_json(value) for value in values if value is not None]
                 num_replaced += sum(count for _, count in replacements)
                 texts_without_null = iter(replacements)
                 values = [None if value is None else next(texts_without_null)[0] for value in values]
+            if for_spreadsheet and not numeric:
+                values = [None if value is None else without_formula(value) for value in values]
             columns.append(map(_csv_cell, values))
         file.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
     return num_replaced

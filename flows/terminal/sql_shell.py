@@ -11,7 +11,7 @@ from flows.terminal.console import console, table
 from flows.terminal.query_output import print_result
 from heirloom.errors import HeirloomError, did_you_mean
 from storage.query.named_queries import QUERIES, bind, description, parameters
-from storage.query.sandbox import execute, open_readonly, statements
+from storage.query.sandbox import QueryLimits, execute, open_readonly, statements
 from storage.query.scan import store_state
 
 if TYPE_CHECKING:
@@ -35,19 +35,20 @@ partition desc asc offset sample cast unnest values exists"""
 class SqlSession:
     """A read-only connection to a store; the catalog is reopened when the store has changed."""
 
-    def __init__(self, root: Path, allow_files: bool) -> None:
+    def __init__(self, root: Path, allow_files: bool, limits: QueryLimits = QueryLimits()) -> None:  # noqa: B008  (frozen)
         """Open the store.
 
         Args:
             root: folder of the store.
             allow_files: whether statements may read files outside the store.
+            limits: what one statement may use.
         """
-        self._root, self._allow_files = root, allow_files
+        self._root, self._allow_files, self._limits = root, allow_files, limits
         self._open()
 
     def _open(self) -> None:
         self._state = store_state(self._root)
-        self.catalog = open_readonly(self._root, self._allow_files)
+        self.catalog = open_readonly(self._root, self._allow_files, self._limits)
 
     def refresh(self) -> None:
         """Reopen the catalog if the store has changed."""
@@ -62,7 +63,7 @@ class SqlSession:
         """
         self.refresh()
         for statement in statements(self.catalog, text):
-            execute(self.catalog, statement, {}, write)
+            execute(self.catalog, statement, {}, write, self._limits.seconds)
 
     def execute_named(self, name: str, arguments: Sequence[str], write: "ResultWriter") -> None:
         """Execute a named query, and write its result.
@@ -71,7 +72,7 @@ class SqlSession:
             HeirloomError: there is no such query, or its arguments do not match.
         """
         self.refresh()
-        execute(self.catalog, QUERIES[name], bind(self.catalog, name, arguments), write)
+        execute(self.catalog, QUERIES[name], bind(self.catalog, name, arguments), write, self._limits.seconds)
 
     def views(self) -> dict[str, list[str]]:
         """Return the columns of every view."""

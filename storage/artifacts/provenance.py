@@ -28,6 +28,7 @@ _PACKAGES = (
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 _SECRET = re.compile(r"(?:^|[-._])(?:token|secret|password|api[-_]?key)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(://)[^/@\s]+@")
+_URL_QUERY = re.compile(r"(://[^\s?#\"']*[?#])[^\s\"']+")
 
 
 class Provenance(TypedDict):
@@ -53,14 +54,14 @@ def provenance() -> Provenance:
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `***` for values of options named like a secret and for credentials in URLs."""
+    """Return the arguments with `***` for values of options named like a secret, and for credentials and queries in URLs."""
     shown: list[str] = []
     secret_follows = False
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         secret = _SECRET.search(name) is not None
         hidden = "***" if secret_follows else f"{name}=***" if secret and equals else argument
-        shown.append(_ADDRESS.sub(r"\1***@", hidden))
+        shown.append(_URL_QUERY.sub(r"\1***", _ADDRESS.sub(r"\1***@", hidden)))
         secret_follows = secret and not equals and argument.startswith("-")
     return shown
 

@@ -54,7 +54,7 @@ class ExportedCorpus:
     def summary(self) -> str:
         """One-sentence description."""
         return (
-            f"{self.records:,} records that a model of generation {self.generation} of the run `{self.run}` was "
+            f"{self.records:,} records that a model of generation {self.generation} of the run {self.run} was "
             f"trained on: human and synthetic text, deduplicated and mixed by Heirloom."
         )
 

@@ -1,10 +1,12 @@
-"""Parts that the dataset card and the model card share: template rendering, tables, front matter, licenses."""
+"""Parts that the dataset card and the model card share: template rendering, front matter, licenses."""
 
 from collections.abc import Mapping, Sequence
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
+from heirloom.markdown import markdown_environment, markdown_table
 from storage.artifacts.provenance import commit, versions
 
 _HUB_LICENSES = {
@@ -16,26 +18,23 @@ _HUB_LICENSES = {
 
 def render_card(template: str, metadata: Mapping[str, object], values: Mapping[str, object]) -> str:
     """Render a template of `templates/` with `metadata` as its YAML front matter."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("storage.export"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        # Markdown and not HTML: cells of tables are escaped by `table`.
-        autoescape=False,  # noqa: S701
-    )
-    return environment.get_template(template).render(
-        front_matter=front_matter(metadata),
-        table=markdown_table,
-        version=versions().get("heirloom", ""),
-        commit=commit() or "unknown",
-        **values,
+    return (
+        markdown_environment(jinja2.PackageLoader("storage.export"))
+        .get_template(template)
+        .render(
+            front_matter=front_matter(metadata),
+            table=markdown_table,
+            version=versions().get("heirloom", ""),
+            commit=commit() or "unknown",
+            **values,
+        )
     )
 
 
-def front_matter(metadata: Mapping[str, object]) -> str:
+def front_matter(metadata: Mapping[str, object]) -> Markup:
     """Return the YAML block at the beginning of a card, with its delimiters."""
-    return f"---\n{yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=1000)}---\n"
+    block = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=1000)
+    return Markup(f"---\n{block}---\n")  # noqa: S704  (quoted as YAML)
 
 
 def hub_license(names: Sequence[str]) -> dict[str, str]:
@@ -45,21 +44,6 @@ def hub_license(names: Sequence[str]) -> dict[str, str]:
     if len(names) == 1 and names[0].lower() in _HUB_LICENSES:
         return {"license": names[0].lower()}
     return {"license": "other", "license_name": ", ".join(names)}
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table; None becomes a dash, and characters that would end or format a cell are escaped."""
-    lines = [header, ["---"] * len(header), *([_escape_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escape_cell(value: object) -> str:
-    if value is None:
-        return "–"
-    text = " ".join(str(value).splitlines()).replace("\\", "\\\\")
-    for character in "|`<":
-        text = text.replace(character, f"\\{character}")
-    return text
 
 
 def format_value(value: object) -> str:

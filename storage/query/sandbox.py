@@ -7,21 +7,23 @@ extension.
 
 import glob
 import json
-import os
 import re
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, one_line
 from storage.query.catalog import open_catalog
 
 if TYPE_CHECKING:
     import duckdb
 
 Result = TypeVar("Result")
+_OUT_OF_MEMORY = "There is too little memory for the result; add a LIMIT, or write it with --out FILE.parquet."
 _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 _READERS = {
     *("range", "generate_series", "unnest", "repeat", "json_each", "json_tree", "query_table", "glob"),
@@ -34,15 +36,42 @@ _READERS = {
 _EXPLAIN = re.compile(r"\s*explain\s+(?:analy[sz]e\s+)?", re.IGNORECASE)
 
 
-def open_readonly(root: Path, allow_files: bool = False) -> "duckdb.DuckDBPyConnection":
+@dataclass(frozen=True, kw_only=True)
+class QueryLimits:
+    """What one query may use."""
+
+    memory: str = "50%"
+    """Memory before DuckDB writes intermediate results to its temporary folder: `4GB`, or a share of this machine's."""
+    temp_size: str = "20GB"
+    """Size of the temporary folder."""
+    seconds: float = 600
+    """Time after which a query is stopped; 0 for none."""
+
+
+_DEFAULT_LIMITS = QueryLimits()
+
+
+def open_readonly(
+    root: Path, allow_files: bool = False, limits: QueryLimits = _DEFAULT_LIMITS
+) -> "duckdb.DuckDBPyConnection":
     """Return the catalog of a store for read-only queries; `allow_files` lets them read files outside it too.
 
     Raises:
-        HeirloomError: there is no store at `root`.
+        HeirloomError: there is no store at `root`, or a limit is none.
     """
+    import duckdb
+
     catalog = open_catalog(root)
-    # DuckDB's default is the working directory, where a query would leave a folder behind.
-    catalog.execute("set temp_directory = ?", [os.path.join(tempfile.gettempdir(), f"heirloom-{os.getpid()}")])  # noqa: PTH118
+    # DuckDB's default is the working directory, where a query would leave a folder behind. This one is readable by this
+    # user only, since queries may read it too, and goes with the connection.
+    folder = tempfile.TemporaryDirectory(prefix="heirloom-", ignore_cleanup_errors=True)
+    weakref.finalize(catalog, folder.cleanup)
+    catalog.execute("set temp_directory = ?", [folder.name])
+    for setting, limit in (("memory_limit", limits.memory), ("max_temp_directory_size", limits.temp_size)):
+        try:
+            catalog.execute(f"set {setting} = ?", [limit])
+        except duckdb.Error as error:
+            raise HeirloomError(f"{limit!r} is no limit of memory: write 4GB or 50%. {one_line(error)}") from error
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions"):
         catalog.execute(f"set {setting} = false")
     if not allow_files:
@@ -133,11 +162,12 @@ def execute(
     statement: str,
     arguments: Mapping[str, str],
     take: Callable[["duckdb.DuckDBPyRelation"], Result],
+    seconds: float = _DEFAULT_LIMITS.seconds,
 ) -> Result:
     """Run a query and pass its relation to `take`; Ctrl-C stops the query at once and leaves the catalog usable.
 
     Raises:
-        HeirloomError: DuckDB reported an error.
+        HeirloomError: DuckDB reported an error, or the query took longer than `seconds`, if they are not 0.
         KeyboardInterrupt: the query was interrupted.
     """
     import duckdb
@@ -147,13 +177,17 @@ def execute(
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: take(catalog.sql(statement, params=dict(arguments) or None)))
         try:
-            return future.result()
+            return future.result(timeout=seconds or None)
         except KeyboardInterrupt:
-            # An interrupt before the query has started has no effect, so it is repeated.
-            while not future.done():
-                catalog.interrupt()
-                wait([future], timeout=0.05)
+            _stop(catalog, future)
             raise
+        except TimeoutError as error:
+            _stop(catalog, future)
+            raise HeirloomError(
+                f"The query was stopped after {seconds:g} s. Pass --timeout SECONDS to let it take longer, 0 for ever."
+            ) from error
+        except MemoryError as error:
+            raise HeirloomError(f"{_OUT_OF_MEMORY} {one_line(error)}") from error
         except duckdb.PermissionException as error:
             raise HeirloomError(
                 f"{str(error).partition(' - ')[0]}. Queries read only the store; pass --allow-files to read other "
@@ -168,3 +202,10 @@ def execute(
             if error.errno is not None:
                 raise
             raise HeirloomError(f"DuckDB: {error}") from error
+
+
+def _stop(catalog: "duckdb.DuckDBPyConnection", future: "Future[Result]") -> None:
+    # An interrupt before the query has started has no effect, so it is repeated.
+    while not future.done():
+        catalog.interrupt()
+        wait([future], timeout=0.05)

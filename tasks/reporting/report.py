@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from heirloom.errors import HeirloomError
 from storage.files import write_atomically
+from storage.names import check_name
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
 from storage.remote.mirror import upload
@@ -71,8 +72,9 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
         name: Name of the report.
 
     Raises:
-        HeirloomError: None of the runs has metrics.
+        HeirloomError: None of the runs has metrics, or the name cannot be one of a folder.
     """
+    check_name(name, "a report")
     catalog = open_catalog(root, runs)
     if not catalog.sql(QUERIES["collapse_curve"]).fetchall():
         raise HeirloomError(

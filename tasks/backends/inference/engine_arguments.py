@@ -37,6 +37,8 @@ _ELSEWHERE = {
     **dict.fromkeys(
         ("gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size", "pipeline_parallel_size"), "resources"
     ),
+    # No model may bring code of its own.
+    "trust_remote_code": "",
     "kv_cache_memory_bytes": "resources.kv_cache_mib",
     "data_parallel_size": "resources.num_sample_workers",
 }

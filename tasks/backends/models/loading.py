@@ -20,7 +20,7 @@ def load_tokenizer(model: Path | str) -> PreTrainedTokenizerFast:
         HeirloomError: the tokenizer cannot be read, or has no end token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise HeirloomError(f"no tokenizer can be read from {model}: {one_line(error)}") from error
     if tokenizer.eos_token is None:
@@ -39,10 +39,12 @@ def split_adapter(model: Path | str) -> tuple[str, Path | None]:
 def load_model(model: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load a model on the GPU if there is one. An adapter is merged into its base."""
     base, adapter = split_adapter(model)
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     # Attention in the plain form has memory of length x length; up to this length it is the faster one on a CPU.
     is_short = (getattr(config, "max_position_embeddings", None) or sys.maxsize) <= _MAX_EAGER_POSITIONS
-    network = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager" if is_short else None)
+    network = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, attn_implementation="eager" if is_short else None, trust_remote_code=False
+    )
     if adapter:
         from peft import PeftModel
 
@@ -52,7 +54,7 @@ def load_model(model: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMod
 
 def stored_dtype(model: Path | str) -> torch.dtype:
     """Return the data type that the weights of a model are stored in; for an adapter, those of its base."""
-    dtype = AutoConfig.from_pretrained(split_adapter(model)[0]).dtype
+    dtype = AutoConfig.from_pretrained(split_adapter(model)[0], trust_remote_code=False).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from heirloom.errors import HeirloomError
-from heirloom.settings import TABLE_AS_JSON, TABLE_AS_PAIRS, Settings
+from heirloom.settings import TABLE_AS_JSON, TABLE_AS_PAIRS, Settings, has_credentials
 
 PACKAGED_MODELS = ("smollm2",)
 """Names of models that come as a Python package, and need neither a folder nor a server."""
@@ -116,16 +116,23 @@ class Resources(Settings):
             return local_models.get(teacher, "")
         return teacher if teacher in PACKAGED_MODELS or "/" in teacher else ""
 
+    @field_validator("ray")
+    @classmethod
+    def _check_ray(cls, address: str) -> str:
+        if has_credentials(address):
+            raise HeirloomError("`ray` contains a password or a query, and the site is stored with each run.")
+        return address
+
     @field_validator("server_urls")
     @classmethod
     def _normalize_urls(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
         for index, server in enumerate(servers):
             parts = urlsplit(server)
-            if parts.username or parts.password:
-                # The message does not show the URL, since the part before the @ is a secret.
+            if has_credentials(server):
+                # The message does not show the URL, since these parts can be a secret.
                 raise HeirloomError(
-                    f"URL {index + 1} of server_urls contains a password. Put it into an environment variable and name "
-                    "that in api_key_env_var."
+                    f"URL {index + 1} of server_urls contains a password or a query. Put the key into an environment "
+                    "variable and name that in api_key_env_var."
                 )
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise HeirloomError(f"{server!r} is not a URL. Write it as http://host:port.")

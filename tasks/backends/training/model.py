@@ -89,7 +89,7 @@ def _attention(settings: TransformerTraining) -> str:
 
 def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
     try:
-        shape = AutoConfig.from_pretrained(model)
+        shape = AutoConfig.from_pretrained(model, trust_remote_code=False)
         kind = (
             LlamaWithChunkedLoss
             if settings.chunked_cross_entropy and type(shape) is LlamaConfig
@@ -99,6 +99,7 @@ def _load_base(model: str, settings: TransformerTraining) -> PreTrainedModel:
             model,
             dtype=torch.float32,
             attn_implementation=_attention(settings),
+            trust_remote_code=False,
             **_attention_dropout(shape, settings.dropout),
             **_quantization(settings),
         )

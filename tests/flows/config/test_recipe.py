@@ -159,10 +159,17 @@ def test_a_run_of_the_store_is_a_recipe_too(store: Path) -> None:
 
 def test_a_site_with_a_password_in_an_address_is_refused_without_printing_it(tmp_path: Path) -> None:
     file = tmp_path / "site.toml"
-    file.write_text('[resources]\nserver_urls = ["https://me:sesame@host"]\n')
-    with pytest.raises(HeirloomError, match=r"URL 1 of server_urls contains a password") as error:
-        load_site(str(file), None)
-    assert "sesame" not in str(error.value)
+    for line in (
+        '[resources]\nserver_urls = ["https://me:sesame@host"]',
+        '[resources]\nserver_urls = ["https://host/?api_key=sesame"]',
+        'store_url = "s3://me:sesame@bucket"',
+    ):
+        file.write_text(line)
+        with pytest.raises(HeirloomError, match=r"contains a password") as error:
+            load_site(str(file), None)
+        assert "sesame" not in str(error.value)
+    with pytest.raises(HeirloomError, match=r"contains a password"):
+        load_site(None, "s3://me:sesame@bucket")
 
 
 def test_a_schema_is_a_table_of_the_recipe(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from heirloom.markdown import markdown_table
 from storage.artifacts.artifact import Artifact, read_manifest
 from storage.artifacts.model_files import remove_weights
 from storage.export.croissant import croissant
 from storage.export.dataset_card import ExportedCorpus, dataset_card
-from storage.export.markdown import front_matter, markdown_table
+from storage.export.markdown import front_matter
 from storage.export.model_card import export_model
 from tests.support.foreign import list_file
 

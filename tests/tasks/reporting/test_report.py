@@ -13,13 +13,14 @@ from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
 from heirloom.errors import HeirloomError
+from heirloom.markdown import escape_markdown, markdown_code
 from storage.runs.run import Run
 from tasks.backends import Resources
 from tasks.backends.registry import Backends
 from tasks.ingestion.ingest import ingest
 from tasks.orchestration.prefect import without_prefect
 from tasks.reporting.report import report
-from tasks.reporting.templating import _environment, escape_markdown, format_cell, format_change, markdown_code, render
+from tasks.reporting.templating import _environment, format_cell, format_change, render
 from tests.conftest import TINY, human_texts
 
 _TABLES = (

@@ -62,11 +62,22 @@ def test_an_address_that_is_none_is_refused() -> None:
         Resources(server_urls=("a:8000",))
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("server_urls", "http://me:sesame@host"),
+        ("server_urls", "http://host/v1?api_key=sesame"),
+        ("server_urls", "http://host/#sesame"),
+        ("server_urls", "http://sesame@host"),
+        ("ray", "ray://me:sesame@host:10001"),
+        ("ray", "ray://host:10001?token=sesame"),
+    ],
+)
+def test_a_key_in_a_url_is_refused_and_not_repeated(setting: str, url: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        Resources(server_urls=("http://me:sesame@host",))
+        Resources.model_validate({setting: (url,) if setting == "server_urls" else url})
     (fault,) = refused.value.errors()
-    assert "URL 1 of server_urls contains a password. Put it into an environment" in fault["msg"]
+    assert "contains a password or a query" in fault["msg"]
     assert "sesame" not in fault["msg"]
 
 
