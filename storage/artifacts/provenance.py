@@ -54,7 +54,7 @@ def provenance() -> Provenance:
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `***` for values of options named like a secret, and for credentials and queries in URLs."""
+    """Return the arguments with `***` for values of options named like a secret, and for secrets in URLs."""
     shown: list[str] = []
     secret_follows = False
     for argument in arguments:
