@@ -1,8 +1,11 @@
 """Stores, buckets and models that somebody else made: opening them neither reads nor changes anything outside."""
 
 import json
+import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from heirloom.errors import HeirloomError
@@ -15,6 +18,7 @@ from storage.query.catalog import open_catalog
 from storage.remote.mirror import fresh_copy, sync
 from storage.remote.s3 import Bucket
 from storage.runs.run import runs
+from tasks.reporting.report import report
 from tests.support.foreign import list_file
 
 NEWEST, OLD = "runs/tiny/generation=3/attempt=1", "runs/tiny/generation=1/attempt=1"
@@ -187,3 +191,25 @@ def test_an_object_that_is_gone_removes_nothing_outside_of_the_mirror(
     with pytest.raises(HeirloomError, match="not a path inside of a store"):
         sync(mirror, foreign_bucket.url)
     assert _unchanged(private)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", ".hidden", "a/b", ""])
+def test_a_report_is_written_below_its_store(store: Path, name: str) -> None:
+    with pytest.raises(HeirloomError, match="cannot name a report"):
+        report(store, ["tiny"], name)
+
+
+def test_a_report_of_a_foreign_store_runs_no_script_and_loads_nothing(store: Path) -> None:
+    verdict = store / NEWEST / "verdict/part-00000.parquet"
+    table = pq.read_table(verdict)
+    reasons = ["<script>alert(1)</script> ![x](http://evil/a.png) [y](javascript:alert(1))"] * len(table)
+    table = table.set_column(table.column_names.index("reason"), "reason", pa.array(reasons))
+    table = table.set_column(table.column_names.index("action"), "action", pa.array(["stop"] * len(table)))
+    pq.write_table(table, verdict)
+    list_file(store / NEWEST / "verdict", "part-00000.parquet")
+    page = (report(store, ["tiny"], "foreign") / "report.html").read_text()
+    assert "alert(1)" in page
+    assert "<script" not in page
+    assert "http://evil/a.png" not in re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert not re.findall(r'(?:src|href)="(?!data:image/png)', page)
+    assert "default-src 'none'" in page

@@ -184,7 +184,7 @@ def execute(
         except TimeoutError as error:
             _stop(catalog, future)
             raise HeirloomError(
-                f"The query was stopped after {seconds:g} s. Pass --timeout SECONDS to allow more time, or 0 for no limit."
+                f"The query was stopped after {seconds:g} s. Pass --timeout SECONDS; 0 is no limit."
             ) from error
         except MemoryError as error:
             raise HeirloomError(f"{_OUT_OF_MEMORY} {one_line(error)}") from error

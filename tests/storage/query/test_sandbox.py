@@ -1,5 +1,6 @@
 """A store that can be asked anything and is changed by nothing: hostile questions, and honest ones."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import duckdb
 import pytest
 
 from heirloom.errors import HeirloomError
-from storage.query.sandbox import execute, open_readonly, statements
+from storage.query.sandbox import QueryLimits, execute, open_readonly, statements
 from storage.runs.run import Attempt, Run
 
 HONEST = {
@@ -222,3 +223,27 @@ def test_an_error_after_many_rows_is_reported_as_one_sentence() -> None:
     statement = "select if(range = 400000, error('late'), range) from range(1000000)"
     with pytest.raises(HeirloomError, match=r"DuckDB: .*late"):
         execute(duckdb.connect(), statement, {}, lambda relation: relation.to_arrow_reader().read_all())
+
+
+def test_a_query_that_takes_too_long_is_stopped_and_the_catalog_stays_usable(two_runs: Path) -> None:
+    catalog = open_readonly(two_runs, limits=QueryLimits(memory="1GB", temp_size="1GB"))
+    endless = "select count(*) from range(1000000000000) where random() > 2"
+    with pytest.raises(HeirloomError, match=r"stopped after 0\.5 s\. Pass --timeout"):
+        execute(catalog, endless, {}, lambda answer: answer.fetchall(), seconds=0.5)
+    assert execute(catalog, "select 1", {}, lambda answer: answer.fetchall()) == [(1,)]
+
+
+def test_a_limit_of_memory_is_checked_and_set(two_runs: Path) -> None:
+    with pytest.raises(HeirloomError, match="'much' is no limit of memory"):
+        open_readonly(two_runs, limits=QueryLimits(memory="much"))
+    catalog = open_readonly(two_runs, limits=QueryLimits(memory="1GB"))
+    assert catalog.execute("select current_setting('memory_limit')").fetchall() == [("953.6 MiB",)]
+
+
+def test_temporary_files_are_in_a_private_folder_that_goes_with_the_connection(two_runs: Path) -> None:
+    catalog = open_readonly(two_runs)
+    ((name,),) = catalog.execute("select current_setting('temp_directory')").fetchall()
+    assert Path(name).stat().st_mode & 0o777 == 0o700
+    del catalog
+    gc.collect()
+    assert not Path(name).exists()
