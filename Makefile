@@ -39,6 +39,7 @@ format: install ## format code
 
 docs: install ## regenerate the reference pages and tables
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/faults.py
 
 bench: install ## run the benchmark of the demo
 	$(BIN)/python -m benchmarks demo

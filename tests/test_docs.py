@@ -188,3 +188,10 @@ def test_the_examples_of_user_code_run(monkeypatch: pytest.MonkeyPatch, tmp_path
         decisions = pq.read_table(f"{folder}/decisions.parquet").to_pylist()
         dropped = [(row["filter"], row["reason"]) for row in decisions if not row["kept"]]
         assert dropped == [("NoBoilerplate", "contains boilerplate")]
+
+
+@pytest.mark.processes
+def test_the_page_of_faults_is_generated_from_the_tests() -> None:
+    from faults import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python docs/faults.py"

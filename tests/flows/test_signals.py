@@ -67,6 +67,22 @@ def test_sigterm_ends_a_run_in_order(ingested: Site, tmp_path: Path) -> None:
     _assert_ended(command, 143, "Terminated by SIGTERM.")
 
 
+@pytest.mark.parametrize("press_while_stopped", [False, True])
+def test_a_stopped_run_continues_and_ctrl_c_ends_it(press_while_stopped: bool, ingested: Site, tmp_path: Path) -> None:
+    command = _started(_RUN, ingested.store, tmp_path)
+    command.wait_for("generation 1 of 60")
+    os.kill(command.process.pid, signal.SIGSTOP)
+    command.read(3)
+    if press_while_stopped:
+        command.press("\x03")
+    os.kill(command.process.pid, signal.SIGCONT)
+    if not press_while_stopped:
+        command.wait_for("generation 3 of 60")
+        command.press("\x03")
+    _assert_ended(command, 130, "Interrupted.")
+    assert verify(ingested.store).errors == ()
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_what_ctrl_c_cannot_stop_is_ended_after_seconds_or_by_a_second_ctrl_c(presses: int) -> None:
     program = (
