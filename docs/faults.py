@@ -93,7 +93,7 @@ KINDS = (
     Kind(
         "different texts are compared as equal",
         "texts that differ in a symbol, sign, currency or emoji differ; case, indentation and line structure of code "
-        "count where the setting says so, and are counted where it does not",
+        'count with `normalization = "code"`, and are counted without',
         {
             "tests.curation.test_text": (
                 "test_different_texts_are_no_exact_duplicates",
