@@ -12,11 +12,12 @@ from flows.config.resume import explicit_fields, resume_recipe
 from flows.config.site import Site
 from flows.controller import LoopController
 from flows.human_review import require_review_server, wait_for_review
+from flows.orchestration.failures import recorded_failure
 from storage.datasets.eval_sets import require_eval_sets
 from storage.datasets.snapshots import newest_snapshot
 from storage.runs.fork import inherited_attempts
 from storage.runs.run import Run
-from storage.runs.status import journal_entry
+from storage.runs.status import journal_entry, run_status
 from tasks.backends.registry import open_backends
 from tasks.budget import budget_exceeded, stop_for_budget
 from tasks.context import CuratedCandidates, Generation, GenerationHistory, HumanData, StageContext
@@ -29,16 +30,23 @@ from tasks.gate import judge_generation, publish_collapse_tests
 from tasks.generation.generate import generate
 from tasks.ingestion.ingest import load_pinned_human
 from tasks.mix import mix
-from tasks.orchestration.prefect import flow, with_task_runner, without_prefect
+from tasks.orchestration.prefect import flow, with_state, with_task_runner, without_prefect
+from tasks.orchestration.progress import logger
 from tasks.orchestration.runners import map_pieces, task_runner_for
-from tasks.reporting.events import emit_generation_event, tag_flow_run
+from tasks.reporting.events import emit_generation_event, log_generation, tag_flow_run
 from tasks.training.train import train
 from tasks.verification.verify import verify
+
+_END_STATES = {"stop": "Stopped", "roll_back": "RolledBack"}
+"""Name of the final state of a flow run by the action that ended the run before its last generation."""
 
 
 @flow(name="evolve", flow_run_name="{recipe.name}")
 def evolve(recipe: Recipe, site: Site) -> str:
     """Run a recipe until `recipe.num_generations`, from the generation where the run stands.
+
+    A flow run that the gate, a reviewer or the budget ended early is completed under a name of its own, `Stopped`,
+    `RolledBack` or `BudgetSpent`, with the reason as its message.
 
     Returns:
         The action of the last verdict: `stop` or `roll_back` if the gate or a reviewer ended the run early.
@@ -51,7 +59,11 @@ def evolve(recipe: Recipe, site: Site) -> str:
     require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
     require_review_server(recipe.review)
     require_memory(recipe, site)
-    with run.lock(), open_backends(site.resources, site.store / "logs", map_pieces) as backends:
+    with (
+        run.lock(),
+        recorded_failure(run),
+        open_backends(site.resources, site.store / "logs", map_pieces) as backends,
+    ):
         run.initialize(recipe.model_dump(mode="json"), MUTABLE_FIELDS, site.model_dump(mode="json"), explicit)
         backends.preload(recipe.train, recipe.generate)
         controller = LoopController(run, recipe, [Generation.load(attempt) for attempt in inherited_attempts(run)])
@@ -59,17 +71,26 @@ def evolve(recipe: Recipe, site: Site) -> str:
         while attempt := controller.next_attempt():
             if reason := budget_exceeded(run, attempt.generation, recipe.budget):
                 stop_for_budget(run, reason)
-                break
+                tag_flow_run(verdict="budget_spent")
+                return with_state(controller.action, "BudgetSpent", reason)
             ctx = StageContext(attempt=attempt, recipe=controller.recipe, backends=backends)
             human = load_pinned_human(attempt, recipe.dataset)
             # Accepted generations are replayed without Prefect, so they create no new task runs.
-            with without_prefect() if journal_entry(attempt, "accepted") else nullcontext():
+            is_accepted = journal_entry(attempt, "accepted") is not None
+            with without_prefect() if is_accepted else nullcontext():
                 history = GenerationHistory(tuple(controller.accepted))
                 generation = with_task_runner(run_generation, task_runner)(ctx, human, history)
             emit_generation_event(attempt, generation.action, generation.reasons)
+            if not is_accepted:
+                log_generation(attempt, generation.action, generation.reasons)
             tag_flow_run(policy=recipe.mix.policy, verdict=generation.action)
             review = wait_for_review(generation, recipe.review, partial(controller.validate_review, generation))
             controller.apply(generation, count_usable(human.train, attempt), review)
+    if controller.action in _END_STATES:
+        reason = run_status(run).reason
+        logger.warning("%s · %s: %s", run.name, _END_STATES[controller.action], reason)
+        tag_flow_run(verdict=controller.action)
+        return with_state(controller.action, _END_STATES[controller.action], reason)
     return controller.action
 
 

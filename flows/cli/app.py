@@ -5,7 +5,6 @@ so that help pages and usage errors do not wait for pyarrow, DuckDB, scipy or Pr
 """
 
 import contextlib
-import errno
 import os
 import sys
 from typing import Annotated
@@ -16,12 +15,12 @@ from flows.cli import curate, data, query, runs, serve, store, theory
 from flows.cli.help import command_group
 from flows.cli.streams import BROKEN_PIPE_EXIT_CODE, OutputError, discard_output, finish_output
 from flows.orchestration import signals
+from flows.orchestration.environment import LEVEL_VARIABLE
+from flows.orchestration.logs import FORMAT_VARIABLE, LogFormat, LogLevel, write_logs
 from heirloom.escaping import visible
 
 USAGE_EXIT_CODE = 2
 _DEBUG_VARIABLE = "HEIRLOOM_DEBUG"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
-"""Errors of the machine that name no file."""
 
 app = command_group(
     "Run synthetic-data loops: generate, curate, mix with human text, train, evaluate, and decide whether to continue."
@@ -41,10 +40,19 @@ def _global_options(
     debug: Annotated[
         bool, typer.Option("--debug", envvar=_DEBUG_VARIABLE, help="Show the traceback of every error.")
     ] = False,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(envvar=LEVEL_VARIABLE, help="Write log records from this level on to standard error."),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(envvar=FORMAT_VARIABLE, help="Write log records to standard error as text or as JSON lines."),
+    ] = None,
     version: Annotated[  # noqa: ARG001  (its callback prints)
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
+    write_logs(log_level, log_format)
     # An environment variable reaches worker processes as well.
     os.environ[_DEBUG_VARIABLE] = "1" if debug else "0"
 
@@ -123,22 +131,7 @@ def _exit_with_usage_error(message: str) -> None:
 
 def _describe(error: Exception) -> tuple[str, int]:
     """Return the sentence and the exit code for an expected error; an empty sentence for a bug."""
-    from pydantic import ValidationError
-
-    from heirloom.errors import HeirloomError
-
-    if isinstance(error, HeirloomError):
-        return str(error), USAGE_EXIT_CODE
-    if isinstance(error, ValidationError):
-        from flows.config.loading import format_validation_error
-
-        return format_validation_error(error), USAGE_EXIT_CODE
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror or error}: {error.filename}", USAGE_EXIT_CODE
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        return f"{error.strerror}", USAGE_EXIT_CODE
+    from flows.orchestration.failures import expected_sentence
     from tasks.backends.workers.process import WorkerError
 
-    if isinstance(error, WorkerError):
-        return str(error), 1
-    return "", 1
+    return expected_sentence(error), 1 if isinstance(error, WorkerError) else USAGE_EXIT_CODE

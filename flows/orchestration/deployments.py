@@ -27,6 +27,7 @@ from flows.evolve import evolve as evolve_flow
 from flows.human_review import ReviewInProgressError
 from flows.ingest import ingest as ingest_flow
 from flows.orchestration.environment import forward_logs
+from flows.orchestration.failures import shorten_tracebacks
 from flows.orchestration.forms import FIELD_ORDER, RecipeForm, SiteForm
 from heirloom.errors import HeirloomError
 from storage.names import Name
@@ -36,6 +37,7 @@ from storage.runs.status import last_accepted_generation
 logger = logging.getLogger("flows")
 
 forward_logs()
+shorten_tracebacks()
 
 _DEFAULT_SITE, _DEFAULT_INGEST = Site(), IngestSettings()
 _LOCK_POLL_SECONDS = 2

@@ -15,6 +15,8 @@ three missed ones."""
 PACKAGES = ("flows", "tasks", "curation", "storage")
 """Packages whose log records are sent to a persistent server."""
 
+LEVEL_VARIABLE = "HEIRLOOM_LOGGING_LEVEL"
+
 _NO_TELEMETRY = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -87,6 +89,9 @@ def _provide_prefect_home() -> None:
 
 
 def forward_logs() -> None:
-    """Set our loggers to INFO: Prefect attaches handlers to the extra loggers, but leaves their level at WARNING."""
+    """Set our loggers to INFO: Prefect attaches handlers to the extra loggers, but leaves their level at WARNING.
+
+    A level of our own, HEIRLOOM_LOGGING_LEVEL, takes precedence.
+    """
     for package in PACKAGES:
-        logging.getLogger(package).setLevel(logging.INFO)
+        logging.getLogger(package).setLevel(os.environ.get(LEVEL_VARIABLE, "").upper() or logging.INFO)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.orchestration.failures import shorten_tracebacks
 from heirloom.errors import HeirloomError
 from storage.artifacts.provenance import redact_arguments
 from tasks.backends.processes import SOURCE_ROOT
@@ -72,6 +73,7 @@ def prefect_server() -> Iterator[None]:
 
     if address := PREFECT_API_URL.value():
         _check_server(str(address))
+        shorten_tracebacks()
         yield
         return
     # Bind the socket first, so that early connections queue until uvicorn accepts them.

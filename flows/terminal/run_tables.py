@@ -14,18 +14,22 @@ from storage.artifacts.artifact import MANIFEST, read_table
 from storage.files import folder_size
 from storage.maintenance.erase import RecordLocation
 from storage.maintenance.gc import GcCandidate
+from storage.runs.failure import FAILURE_LOG
 from storage.runs.run import Run, runs
 from storage.runs.status import (
     AttemptSummary,
+    RunStatus,
     accepted_attempts,
     attempt_summaries,
     last_accepted_generation,
-    run_state,
+    run_status,
 )
 
 _NONE = "–"
 _COSTS = ("generate", "train", "measure")
 """Stages whose seconds `show` prints, see `StageSeconds`."""
+_NEEDS_ATTENTION = ("stopped", "rolled back", "waiting for review", "failed", "interrupted")
+"""Kinds of states that `list` explains below its table."""
 _RESULT_COLORS = {"present": "red", "absent": "green"}
 
 
@@ -36,12 +40,15 @@ def show_runs(console: Console, root: Path) -> None:
         HeirloomError: the store has no run.
     """
     rows = table("run", "generations", "state", "policy", "backend", "forked from", "size", numbers=("size",))
+    notes = []
     for run in runs(root):
-        recipe, last_generation = run.recipe(), last_accepted_generation(run)
+        recipe, last_generation, status = run.recipe(), last_accepted_generation(run), run_status(run)
+        if status.kind in _NEEDS_ATTENTION:
+            notes.append(f"{run.name} {_describe(run, status)}")
         rows.add_row(
             run.name,
             f"{_NONE if last_generation is None else last_generation} of {recipe['num_generations']}",
-            escape(run_state(run)),
+            escape(status.summary),
             recipe["mix"]["policy"],
             recipe["train"]["backend"],
             _origin(run) or _NONE,
@@ -50,6 +57,8 @@ def show_runs(console: Console, root: Path) -> None:
     if not rows.rows:
         raise HeirloomError(f"There is no run in {root}. Start one with `{suggest('run', 'RECIPE')}`.")
     console.print(rows)
+    for note in notes:
+        console.print(f"\n{note}", markup=False, soft_wrap=True)
 
 
 def show_run(console: Console, run: Run) -> None:
@@ -63,7 +72,7 @@ def show_run(console: Console, run: Run) -> None:
     )
     if _origin(run):
         console.print(f"forked from {_origin(run)}")
-    console.print(f"{escape(run_state(run))} · {format_bytes(folder_size(run.folder))}", soft_wrap=True)
+    console.print(_describe(run, run_status(run)), markup=False, soft_wrap=True)
     numbers = ("survivors", "corpus", "human", "perplexity", "seconds", *_COSTS, "size")
     rows = table("generation", *numbers, "verdict", numbers=numbers, gap=1)
     attempts = attempt_summaries(run)
@@ -83,6 +92,7 @@ def show_run(console: Console, run: Run) -> None:
     shares = [attempt.cost.measure_share for attempt in attempts if attempt.cost.measure_share is not None]
     if shares:
         console.print(f"[dim]measuring took {statistics.median(shares):.0%} of the time of generating (median)[/]")
+    console.print(f"[dim]size: {format_bytes(folder_size(run.folder))}[/]")
     removed = [_label(attempt) for attempt in attempts if attempt.verdict is not None and not attempt.has_weights]
     if removed:
         console.print(f"[dim]without weights: generation {'; '.join(removed)}[/]", soft_wrap=True)
@@ -144,6 +154,32 @@ def show_locations(console: Console, root: Path, locations: Sequence[RecordLocat
             "[dim]Erasing does not change models that were trained on the text, nor the generations they sampled.[/]",
             soft_wrap=True,
         )
+
+
+def _describe(run: Run, status: RunStatus) -> str:
+    """Return the state of a run, its reason, and what to do."""
+    described = f"{status.summary}: {status.reason}" if status.reason else status.summary
+    return f"{described.rstrip('.')}.{_next_step(run, status)}"
+
+
+def _next_step(run: Run, status: RunStatus) -> str:
+    match status.kind:
+        case "running":
+            return ""
+        case "finished":
+            return f" Next: `{suggest('report', run.name)}`."
+        case "stopped" | "rolled back":
+            fork = suggest(
+                "fork", run.name, "--generation", str(last_accepted_generation(run) or 0), "--name", "NEW-NAME"
+            )
+            return f" To go on with other settings: `{fork}`."
+        case "waiting for review":
+            return " Answer it on the page of its flow run in Prefect (Resume); then the default decision applies."
+        case "failed":
+            command = suggest("run", run.name)
+            return f" Once that is fixed, `{command}` resumes it. The traceback is in logs/{FAILURE_LOG} of the store."
+        case "interrupted" | "ready":
+            return f" `{suggest('run', run.name)}` resumes it."
 
 
 def _origin(run: Run) -> str:

@@ -3,7 +3,11 @@
 The operating system frees a file lock when its process ends; a bucket has no such mechanism. So the holder writes an
 object that describes it, renews the object every 15 s and deletes it at the end. Another process may take the lease
 over after 60 s without renewal, by the clock of the server, or if the holder was a process of this machine that no
-longer exists.
+longer exists. A machine is known by the id of its boot, and a process also by its namespace: containers can have the
+same host name, and number their processes on their own.
+
+A holder that lost its lease without noticing, as a machine that was suspended does, must not write the run.
+So the token of the lease is read from the bucket before anything of the run is committed there.
 """
 
 import _thread
@@ -18,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
-from storage.remote.mirror import bucket_for
+from storage.remote.mirror import bucket_for, guarded
 from storage.remote.s3 import Bucket, BucketError, StoredObject
 
 STALE = 60.0
@@ -29,6 +33,10 @@ _RENEWED = STALE / 4
 
 class LeaseHeldError(HeirloomError):
     """Another process holds the lease; the message describes it."""
+
+
+class LeaseLostError(HeirloomError):
+    """Another process took the lease over while this one held it, and may write the run now."""
 
 
 @contextlib.contextmanager
@@ -47,13 +55,14 @@ def lease(path: Path, who: str) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background processes with SIGINT ignored; a lost lease could then not interrupt this one.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    claim = {"who": who, "host": socket.gethostname(), "process": os.getpid(), "token": uuid.uuid4().hex}
+    claim = {"who": who, "host": _host(), "process": os.getpid(), "token": uuid.uuid4().hex}
     tag = _take(bucket, key, claim)
     leaving = threading.Event()
     renewal = threading.Thread(target=_renew, args=(bucket, key, claim, tag, leaving), daemon=True)
     renewal.start()
     try:
-        yield
+        with guarded(path.parent, lambda: _check_held(bucket, key, claim)):
+            yield
     finally:
         leaving.set()
         renewal.join()
@@ -69,6 +78,16 @@ def lease_holder(path: Path) -> str:
     return str(json.loads(stored.content)["who"])
 
 
+def _check_held(bucket: Bucket, key: str, claim: dict[str, object]) -> None:
+    stored = bucket.read(key)
+    owner = json.loads(stored.content) if stored else {}
+    if owner.get("token") != claim["token"]:
+        raise LeaseLostError(
+            f"The lease {bucket.url}/{key} was taken over by {owner.get('who', 'another process, which has ended')}. "
+            "Nothing more is written here. Run the same command again once that process has ended."
+        )
+
+
 def _take(bucket: Bucket, key: str, claim: dict[str, object]) -> str:
     content = json.dumps(claim).encode()
     stored = bucket.read(key)
@@ -82,7 +101,17 @@ def _take(bucket: Bucket, key: str, claim: dict[str, object]) -> str:
 
 def _is_stale(stored: StoredObject) -> bool:
     owner = json.loads(stored.content)
-    return stored.age_seconds > STALE or (owner["host"] == socket.gethostname() and not _lives(owner["process"]))
+    return stored.age_seconds > STALE or (owner["host"] == _host() and not _lives(owner["process"]))
+
+
+def _host() -> str:
+    """Identify the kernel and the namespace in which process numbers are unique; unique per call if that is unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return f"{socket.gethostname()} {uuid.uuid4().hex}"
+    return f"{socket.gethostname()} {boot} {namespace}"
 
 
 def _lives(process: int) -> bool:

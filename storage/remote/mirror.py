@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -23,6 +23,8 @@ _MARK = ".mirror.json"
 _MANIFEST = "_manifest.json"
 _SMALL = (_MANIFEST, "run.json", "journal.jsonl")
 _pulling = threading.Lock()
+_guards: dict[Path, Callable[[], None]] = {}
+"""Checks to pass before anything below a folder is written to its bucket."""
 
 
 class ConflictError(HeirloomError):
@@ -64,6 +66,16 @@ def bucket_for(path: Path) -> tuple[Bucket, str] | None:
     return None
 
 
+@contextlib.contextmanager
+def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each write to the bucket below `folder` within the block; it raises if none is allowed."""
+    _guards[folder] = check
+    try:
+        yield
+    finally:
+        del _guards[folder]
+
+
 def publish(draft: Path, folder: Path) -> None:
     """Upload `draft` to the bucket, if there is one, as the artifact of `folder`; idempotent.
 
@@ -79,6 +91,7 @@ def publish(draft: Path, folder: Path) -> None:
     if published is None:
         for name in json.loads(manifest)["files"]:
             bucket.upload(draft / name, f"{key}/{name}")
+        _check_guards(folder)
         if bucket.put(f"{key}/{_MANIFEST}", manifest):
             return
         published = bucket.read(f"{key}/{_MANIFEST}")
@@ -92,8 +105,15 @@ def write_small(path: Path, content: bytes) -> None:
     """Write a small file atomically: to the bucket first, if there is one, then locally."""
     if location := bucket_for(path):
         bucket, key = location
+        _check_guards(path)
         bucket.put(key, content, if_match=None)
     write_atomically(path, content)
+
+
+def _check_guards(path: Path) -> None:
+    for parent in path.parents:
+        if check := _guards.get(parent):
+            check()
 
 
 def read_latest(path: Path) -> bytes:

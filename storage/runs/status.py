@@ -1,9 +1,11 @@
 """Status of a run: its attempts, which of them are accepted, the metrics of each one, and the state of the run."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.compute as pc
 
@@ -11,6 +13,7 @@ from storage.artifacts.artifact import MANIFEST, Manifest, read_manifest, read_t
 from storage.artifacts.model_files import removed_weight_files
 from storage.files import folder_size
 from storage.names import is_name, number_of
+from storage.runs.failure import last_failure
 from storage.runs.run import Attempt, JournalEntry, Run, runs
 
 AttemptKey = tuple[int, int]
@@ -37,6 +40,19 @@ class StageSeconds:
     def measure_share(self) -> float | None:
         """Seconds of measuring over those of generating; None in generation 0, which generates nothing."""
         return self.measure / self.generate if self.generate else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """What a run is doing or waiting for."""
+
+    kind: Literal[
+        "running", "finished", "stopped", "rolled back", "waiting for review", "failed", "interrupted", "ready"
+    ]
+    summary: str
+    """The kind and the generation, in a few words."""
+    reason: str = ""
+    """Why it stopped or failed, or until when it waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,28 +179,73 @@ def last_accepted_generation(run: Run) -> int | None:
     return max((generation for generation, _ in remaining), default=None)
 
 
-def run_state(run: Run) -> str:
-    """Describe the state of a run in a few words."""
+def run_status(run: Run) -> RunStatus:
+    """Return what a run is doing or waiting for, from its lock, its journal and its last failure."""
     if writer := run.lock_holder():
-        return f"being written by {writer}"
-    reached = last_accepted_generation(run)
-    for entry in run.journal():
-        if entry["event"] == "stopped" and entry["generation"] == reached:
-            return f"stopped at generation {reached}: {entry['reason']}"
-        if entry["event"] == "rolled_back":
-            return f"rolled back: {entry['reason']}"
-    if reached is not None and reached >= run.recipe()["num_generations"]:
-        return "finished"
+        return RunStatus(kind="running", summary=f"being written by {writer}")
+    journal, reached = run.journal(), last_accepted_generation(run)
     following = 0 if reached is None else reached + 1
+    if ended := _ended_status(journal, reached):
+        return ended
+    if following > run.recipe()["num_generations"]:
+        return RunStatus(kind="finished", summary="finished")
+    return _unfinished_status(run, journal, following)
+
+
+def _unfinished_status(run: Run, journal: Sequence[JournalEntry], following: int) -> RunStatus:
+    """Return the status of a run that no process writes, and whose next generation is `following`."""
+    if failure := last_failure(run):
+        return RunStatus(kind="failed", summary=f"failed in generation {following}", reason=failure.reason)
+    if (deadline := _open_review(journal, following)) is not None:
+        return RunStatus(
+            kind="waiting for review",
+            summary=f"waits for the review of generation {following}",
+            reason=f"answer until {time.strftime('%Y-%m-%d %H:%M', time.localtime(deadline))}",
+        )
     if (run.folder / f"generation={following}").exists():
-        return f"interrupted in generation {following}"
-    return f"waits before generation {following}"
+        return RunStatus(kind="interrupted", summary=f"interrupted in generation {following}")
+    return RunStatus(kind="ready", summary=f"waits before generation {following}")
+
+
+def _ended_status(journal: Sequence[JournalEntry], reached: int | None) -> RunStatus | None:
+    """Return the status of a run that a gate, a review or a budget ended; None if it was not ended."""
+    for entry in journal:
+        if entry["event"] == "stopped" and entry["generation"] == reached:
+            return RunStatus(kind="stopped", summary=f"stopped at generation {reached}", reason=entry["reason"])
+        if entry["event"] == "rolled_back":
+            return RunStatus(kind="rolled back", summary="rolled back", reason=entry["reason"])
+    return None
+
+
+def _open_review(journal: Sequence[JournalEntry], generation: int) -> float | None:
+    """Return the deadline of a review of the generation that has no answer, in seconds since 1970; None if none is."""
+    reviewed = {(entry["generation"], entry["attempt"]) for entry in journal if entry["event"] == "reviewed"}
+    deadlines = [
+        entry["deadline"]
+        for entry in journal
+        if entry["event"] == "review_requested"
+        and entry["generation"] == generation
+        and (entry["generation"], entry["attempt"]) not in reviewed
+    ]
+    return deadlines[-1] if deadlines else None
+
+
+def run_state(run: Run) -> str:
+    """Describe the state of a run in a few words, with its reason."""
+    status = run_status(run)
+    return f"{status.summary}: {status.reason}" if status.reason else status.summary
 
 
 def attempt_summaries(run: Run) -> list[AttemptSummary]:
     """Return a summary of every attempt of a run, in order."""
     accepted = accepted_attempts(run)
     return [_summarize_attempt(folder, attempt_numbers(folder) in accepted) for folder in attempt_folders(run)]
+
+
+def attempt_summary(attempt: Attempt) -> AttemptSummary:
+    """Return the summary of one attempt."""
+    key = (attempt.generation, attempt.number)
+    return _summarize_attempt(attempt.folder, key in accepted_attempts(attempt.run))
 
 
 def work_seconds(manifests: Collection[Manifest], weight: Callable[[Manifest], float] = lambda _: 1) -> float:

@@ -20,6 +20,7 @@ import prefect
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed
 from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import opaque
 
@@ -143,6 +144,17 @@ def _note(value: object) -> str:
 
 def _json_bytes(value: object) -> int:
     return len(json.dumps(value, default=str).encode())
+
+
+def with_state(result: R, name: str, message: str) -> R:
+    """Return the result of a flow so that its flow run ends in a completed state of this name, with this message.
+
+    Return it from the flow function itself. Callers of the flow get `result`.
+    """
+    if not in_flow_run():
+        return result
+    # Prefect takes a state that a flow returns as its final one, and gives the data of the state to the caller.
+    return Completed(name=name, message=message, data=result)  # type: ignore[return-value]
 
 
 def without_prefect() -> contextlib.AbstractContextManager[None]:

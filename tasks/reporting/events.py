@@ -12,7 +12,7 @@ from prefect.exceptions import PrefectException
 
 from storage.artifacts.artifact import read_manifest
 from storage.runs.run import Attempt
-from storage.runs.status import AttemptSummary, attempt_summaries, journal_entry
+from storage.runs.status import AttemptSummary, attempt_summaries, attempt_summary, journal_entry
 from tasks.orchestration.prefect import has_persistent_server
 from tasks.orchestration.progress import logger
 from tasks.reporting.review_page import AttemptCatalog, artifact_key, generation_page
@@ -41,6 +41,21 @@ def emit_generation_event(attempt: Attempt, action: str, reasons: str = "") -> N
         _announce(attempt, action, reasons)
     except (httpx.HTTPError, PrefectException) as error:
         logger.warning("%s · cannot announce the generation to the Prefect server: %s", attempt, error)
+
+
+def log_generation(attempt: Attempt, action: str, reasons: str = "") -> None:
+    """Log one line about an attempt with a verdict: the verdict, its reasons, and the numbers that matter most."""
+    summary = attempt_summary(attempt)
+    numbers = []
+    if summary.perplexity is not None:
+        numbers.append(f"perplexity {summary.perplexity:,.1f}")
+    if summary.candidates is not None:
+        numbers.append(f"{summary.survivors or 0:,} of {summary.candidates:,} candidates kept")
+    if summary.corpus is not None and summary.human_fraction is not None:
+        numbers.append(f"{summary.corpus:,} records in the corpus, {summary.human_fraction:.0%} human")
+    numbers.append(f"{summary.work_seconds:,.0f} s")
+    verdict = f"{action}, {reasons}" if reasons else action
+    logger.info("%s · %s; %s", attempt, verdict, "; ".join(numbers))
 
 
 def tag_flow_run(**tags: str) -> None:

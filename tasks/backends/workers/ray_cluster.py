@@ -8,6 +8,8 @@ and when the pool closes. If the process of the pool is killed, the actors end t
 
 import contextlib
 import importlib.util
+import os
+import secrets
 import socket
 import threading
 import time
@@ -50,6 +52,17 @@ def require_ray() -> None:
         raise HeirloomError("`resources.ray` is set, but Ray is not installed. Run pip install 'heirloom[ray]'.")
 
 
+def require_token() -> None:
+    """Let a cluster that this process starts accept only processes with a new token; keep a token of the user.
+
+    Ray listens on every network interface of the machine, also for a cluster of one machine. Without a token, anybody
+    who reaches the ports can run code as this user.
+    """
+    if os.environ.get("RAY_AUTH_MODE") is None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def connect(address: str) -> bool:
     """Connect to a cluster, or start one on this machine. Do nothing if this process is connected already.
 
@@ -70,6 +83,7 @@ def connect(address: str) -> bool:
     try:
         _check_port(address)
         if address == LOCAL:
+            require_token()
             ray.init(**LOCAL_RAY_INIT)
         else:
             ray.init(address, **QUIET_RAY_INIT)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage.artifacts.model_files import remove_weights
+from storage.runs.failure import clear_failure, record_failure
 from storage.runs.run import Run
 from storage.runs.status import (
     StageSeconds,
@@ -15,6 +16,7 @@ from storage.runs.status import (
     attempt_summaries,
     last_accepted_generation,
     run_state,
+    run_status,
     stage_seconds,
     work_seconds,
 )
@@ -124,3 +126,30 @@ def test_seconds_are_split_into_generating_training_and_measuring() -> None:
     copied = {"model": manifest(0, 9, copied_from="heirloom run other"), "metrics": manifest(9, 10)}
     assert stage_seconds(copied) == StageSeconds(generate=0, train=0, measure=1)
     assert stage_seconds(copied).measure_share is None
+
+
+def test_every_kind_of_state_is_told_apart(store: Path) -> None:
+    run = Run(store, "tiny")
+    assert run_status(run).kind == "finished"
+    journal = run.folder / "journal.jsonl"
+    whole = journal.read_text()
+    without_last = "".join(
+        line + "\n"
+        for line in whole.splitlines()
+        if (entry := json.loads(line))["event"] != "accepted" or entry["generation"] < 3
+    )
+    journal.write_text(without_last)
+    assert run_status(run).kind == "interrupted"
+    run.append("review_requested", 3, 1, deadline=4e9)
+    status = run_status(run)
+    assert status.kind == "waiting for review" and status.summary == "waits for the review of generation 3"
+    assert status.reason.startswith("answer until 2096-10-0")
+    record_failure(run, "No space left on device")
+    assert run_state(run) == "failed in generation 3: No space left on device"
+    clear_failure(run)
+    run.append("reviewed", 3, 1, decision="accept", rejected_ids=[])
+    assert run_status(run).kind == "interrupted"
+    run.append("stopped", 2, 1, "perplexity 9 is above 8")
+    assert run_state(run) == "stopped at generation 2: perplexity 9 is above 8"
+    with run.lock():
+        assert run_status(run).kind == "running"
