@@ -4,11 +4,11 @@
 * A crashed flow run restarts, at most twice.
 * A flow run whose review timed out restarts, and applies the default decision.
 * A run that was stopped, by the gate or in a review, pauses its schedule.
-* People are told of a run that failed, that crashed for the last time or that no worker starts, and of a night
+* People are notified of a run that failed, that crashed for the last time or that no worker starts, and of a night
   without a new generation.
-* Events of generations, gates, budgets and reviews are told as well.
+* Events of generations, gates, budgets and reviews are sent as well.
 
-People are told at HEIRLOOM_NOTIFY_URL, if it is set: any address that Apprise supports, as mailto:// or slack://.
+Notifications go to HEIRLOOM_NOTIFY_URL, if it is set: any address that Apprise supports, as mailto:// or slack://.
 
 Automations are updated by name: after a change of a name, servers would also keep the automation of the old name.
 """
@@ -49,7 +49,7 @@ _NOTIFICATION_SUBJECTS = {
     "heirloom.gate.rolled_back": "The gate rolled a generation back",
 }
 _LATE = timedelta(minutes=10)
-"""Time that a late flow run may wait for a worker until people are told."""
+"""Time that a late flow run may wait for a worker until people are notified."""
 _EXPECTED_HOURS = "HEIRLOOM_EXPECT_GENERATION_HOURS"
 """Environment variable: hours after a generation of a schedule in which the next one is expected."""
 _DEFAULT_EXPECTED_HOURS = 26.0
@@ -65,7 +65,7 @@ def automations(notify: str | None, expected_hours: float = _DEFAULT_EXPECTED_HO
 
     Args:
         notify: id of the notification block, None for no notifications.
-        expected_hours: hours between two generations of a schedule, after which people are told.
+        expected_hours: hours between two generations of a schedule, after which people are notified.
     """
     every_run = {"prefect.resource.id": "prefect.flow-run.*"}
     recovery = [

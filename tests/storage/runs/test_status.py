@@ -128,7 +128,7 @@ def test_seconds_are_split_into_generating_training_and_measuring() -> None:
     assert stage_seconds(copied).measure_share is None
 
 
-def test_every_kind_of_state_is_told_apart(store: Path) -> None:
+def test_every_kind_of_state_differs(store: Path) -> None:
     run = Run(store, "tiny")
     assert run_status(run).kind == "finished"
     journal = run.folder / "journal.jsonl"
