@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test test-fast check format docs bench reproductions clean
+.PHONY: help install demo demo-real quick test test-fast check format docs bench reproductions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,9 @@ $(VENV)/.ready: lock-py311.txt pyproject.toml deploy/set-up.sh
 
 demo: install ## run the demo on tiny Llama models: five to eight minutes
 	$(BIN)/heirloom demo
+
+demo-real: install ## run the demo on SmolLM2, a pretrained model: about 25 minutes on two cores with bfloat16
+	$(BIN)/heirloom demo --model smollm2
 
 quick: install ## run the demo on n-gram models: under a minute
 	$(BIN)/heirloom demo --quick

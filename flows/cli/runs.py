@@ -20,29 +20,56 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Use n-gram models: no torch, no vLLM, less than a minute.")
     ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Base model that both loops fine-tune: `smollm2`, a folder, or a name on the Hugging Face Hub. "
+            "Default: tiny models from scratch."
+        ),
+    ] = "",
     source: Annotated[
         str, typer.Option(help="Human text: a file or a folder. Default: the documentation of Python.")
     ] = "python-docs",
-    passages: Annotated[int, typer.Option(help="Maximum number of human passages to train on.", min=50)] = 400,
+    passages: Annotated[
+        int | None,
+        typer.Option(help="Maximum number of human passages to train on. Default: 400, or 200 with --model.", min=50),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed for all random number generators.", min=0)] = 0,
     store: Store = None,
     site: SiteFile = None,
 ) -> None:
-    """Compare a loop that collapses with one that does not, and draw both in one report."""
+    """Compare a loop that collapses with one that does not, and draw both in one report.
+
+    With `--model`, the completions of one prompt by every generation are shown as well. Interrupted, the same command
+    resumes.
+    """
     from flows.config.loading import load_site
+    from flows.demo import NUM_PASSAGES, NUM_PASSAGES_OF_BASE_MODEL, demo_recipes, fits_in_parallel
     from flows.demo import demo as demo_flow
-    from flows.demo import demo_recipes
     from flows.terminal.console import console
     from flows.terminal.progress import flow_session
-    from flows.terminal.run_summary import print_start, print_summary
+    from flows.terminal.run_summary import print_answers, print_base_model, print_start, print_summary
+    from heirloom.errors import HeirloomError
 
-    default_store = "heirloom-store/demo-quick" if quick else "heirloom-store/demo"
-    chosen_site = _two_workers(load_site(site, store or default_store))
-    recipes = demo_recipes(quick, seed)
-    print_start(console, recipes, passages)
-    with flow_session(recipes) as panel:
-        folder = demo_flow(recipes, chosen_site, source, passages)
-    print_summary(console, chosen_site.store, folder, [recipe.name for recipe in recipes], panel.seconds)
+    if quick and model:
+        raise HeirloomError("`--quick` uses n-gram models, and `--model` names another one. Use one of them.")
+    suffix = "-quick" if quick else f"-{Path(model).name}" if model else ""
+    chosen_site = load_site(site, store or f"heirloom-store/demo{suffix}")
+    recipes = demo_recipes(seed, quick=quick, base_model=model)
+    in_parallel = fits_in_parallel(recipes, chosen_site)
+    if in_parallel:
+        chosen_site = _two_workers(chosen_site)
+    num_passages = passages or (NUM_PASSAGES_OF_BASE_MODEL if model else NUM_PASSAGES)
+    print_start(console, recipes, num_passages)
+    if model:
+        chosen_site = _all_cores(chosen_site, 2 if in_parallel else 1)
+        print_base_model(console, recipes, chosen_site)
+    with flow_session(recipes, shows_answers=bool(model)) as panel:
+        folder = demo_flow(recipes, chosen_site, source, num_passages)
+    names = [recipe.name for recipe in recipes]
+    if model:
+        print_answers(console, chosen_site.store, names)
+    print_summary(console, chosen_site.store, folder, names, panel.seconds)
 
 
 @command(app, panel="Loop", example="heirloom init letters.jsonl --model ngram")
@@ -263,3 +290,9 @@ def _two_workers(site: "Site") -> "Site":
         "num_sample_workers": max(cores, site.resources.num_sample_workers),
     }
     return site.model_copy(update={"resources": site.resources.model_copy(update=workers)})
+
+
+def _all_cores(site: "Site", num_processes: int) -> "Site":
+    """Return the site with the cores of this machine shared among processes, unless it sets more threads."""
+    threads = max(site.resources.threads_per_worker, (os.cpu_count() or 1) // num_processes)
+    return site.model_copy(update={"resources": site.resources.model_copy(update={"threads_per_worker": threads})})

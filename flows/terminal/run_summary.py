@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
+from flows.config.memory import plan_memory
 from flows.config.recipe import Recipe
-from flows.terminal.console import table
+from flows.config.site import Site
+from flows.terminal.console import format_bytes, table
 from heirloom.commands import suggest
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
 from tasks.backends import PointTraining, TransformerTraining
+from tasks.reporting.report import showcase_table
+from tasks.reporting.templating import shorten
 
 _TOY_TRAINING = {"ngram": "n-gram counts", "gaussian-mixture": "Gaussian mixture", "vae": "autoencoder of points"}
 _OUTCOME_DIGITS = {"perplexity": 0, "recalibrated": 0, "rare words": 2, "vocabulary": 0, "repetition": 2}
@@ -20,6 +25,8 @@ _OUTCOME_DIGITS = {"perplexity": 0, "recalibrated": 0, "rare words": 2, "vocabul
 _WORSE = 1.5
 """Ratio of last to first perplexity above which it is shown in red."""
 _MIN_SHOWN_SECONDS = 0.5
+_ANSWER_CHARS = 300
+"""Characters of a showcase completion in the table."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,35 @@ def print_start(console: Console, recipes: Sequence[Recipe], passages: int) -> N
     console.print(f"Loops on the same {passages:,} passages of human text, seed {recipes[0].seed}:")
     for recipe in recipes:
         console.print(f"  [bold]{recipe.name:<11}[/] {recipe.description} [dim]({_training_length(recipe)})[/]")
+
+
+def print_base_model(console: Console, recipes: Sequence[Recipe], site: Site) -> None:
+    """Print what loops do with their base model, what they are asked, and the memory that they need."""
+    train, plan = recipes[0].train, plan_memory(recipes[0].resolve_auto(), site)
+    if not isinstance(train, TransformerTraining) or plan is None:
+        return
+    resources = site.resources
+    num_parallel = min(resources.num_train_workers, len(recipes))
+    bfloat16 = "with" if plan.machine.bfloat16 else "without"
+    console.print(
+        f"Base model {train.base_model}: {plan.num_weights / 1e6:,.0f} million weights, "
+        f"{recipes[0].num_generations + 1} trainings by a LoRA adapter of rank {train.lora_rank}.\n"
+        f"{num_parallel} at a time, {resources.threads_per_worker} threads each, {bfloat16} bfloat16 in hardware; "
+        f"memory needed: about {format_bytes(num_parallel * plan.needed)} of {format_bytes(plan.available)}.\n"
+        f"Each generation completes {recipes[0].evaluate.showcase_prompt!r}. If interrupted, the same command resumes.",
+        markup=False,
+    )
+
+
+def print_answers(console: Console, store: Path, runs: Sequence[str]) -> None:
+    """Print what each generation answered to the showcase prompt, the runs side by side."""
+    answers = showcase_table(open_catalog(store, runs), runs)
+    rows = table(*answers.columns, numbers=answers.columns[:1])
+    rows.padding = (0, 2, 1, 0)
+    for generation, *texts in answers.rows:
+        rows.add_row(str(generation), *(escape(shorten(text, _ANSWER_CHARS)) for text in texts))
+    console.print("\n[bold]The same prompt, generation by generation[/]")
+    console.print(rows)
 
 
 def warn_without_filters(console: Console, recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ from tasks.backends import Completion, Prompt, Sampling
 from tasks.backends.settings.capabilities import own_model_sampling
 from tasks.context import StageContext, attempt_seed
 from tasks.evaluation.sizes import EvalSizes
-from tasks.orchestration.progress import progress
+from tasks.orchestration.progress import log_showcase, progress
 
 SHARED_WITH = "shared_with_generation"
 """Setting of eval samples that are candidates of the next generation."""
@@ -58,6 +58,8 @@ def sample_for_eval(ctx: StageContext, model: Artifact, sizes: EvalSizes) -> Art
         ]
         draft.write_part(pa.Table.from_pylist(rows, schema=EVAL_SAMPLES))
         draft.facts = {"eval_sample_tokens": sum(completion.completion_tokens for completion in completions)}
+    if settings.showcase_prompt:
+        log_showcase(attempt, settings.showcase_prompt, prompts[0].text + completions[0].text)
     return samples
 
 

@@ -30,6 +30,15 @@ class ProgressReport(TypedDict):
     seconds: NotRequired[float]
 
 
+class ShowcaseAnswer(TypedDict):
+    """What a log record of a showcase completion carries as `showcase`."""
+
+    subject: str
+    prompt: str
+    text: str
+    """Prompt and completion."""
+
+
 class ProgressReporter:
     """Callback that logs how much of a stage is done and the estimated time left.
 
@@ -91,3 +100,15 @@ def progress(subject: object, stage: str) -> Iterator[ProgressReporter]:
     reporter.log_start()
     yield reporter
     reporter.log_end()
+
+
+def log_showcase(subject: object, prompt: str, text: str) -> None:
+    """Log what a new model answers to the showcase prompt, for a terminal that shows it.
+
+    Args:
+        subject: Attempt whose model it is.
+        prompt: Showcase prompt.
+        text: Prompt and completion.
+    """
+    answer = ShowcaseAnswer(subject=str(subject), prompt=prompt, text=text)
+    progress_logger.debug("%s · %s", subject, text, extra={"showcase": answer})

@@ -89,6 +89,20 @@ def report(root: Path, runs: Sequence[str], name: str) -> Path:
     return folder
 
 
+def showcase_table(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> QueryTable:
+    """Return the completions of the showcase prompt: a row for each generation, a column for each run in order."""
+    texts = {(row["run"], row["generation"]): row["text"] for row in _rows(catalog, QUERIES["showcase_completions"])}
+    known = {run for run, _ in texts}
+    with_texts = [run for run in runs if run in known]
+    # Runs of generation 0 alone are left out beside longer ones.
+    shown = [run for run in with_texts if (run, 1) in texts] or with_texts
+    generations = sorted({generation for _, generation in texts})
+    return QueryTable(
+        columns=["generation", *shown],
+        rows=[[generation, *(texts.get((run, generation), "") for run in shown)] for generation in generations],
+    )
+
+
 def _plot(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str], folder: Path) -> dict[str, bool]:
     """Write the plots, and return which of the optional ones exist."""
     order = {run: position for position, run in enumerate(runs)}
@@ -121,7 +135,7 @@ def _query(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> dict[st
         "outcomes": _rows(catalog, QUERIES["run_outcomes"]),
         "undetected_by_loss": _rows(catalog, _UNDETECTED_BY_LOSS),
         "filter_rate_alerts": _rows(catalog, _FILTER_RATE_ALERTS),
-        "continuations": _continuations(catalog, runs),
+        "continuations": showcase_table(catalog, runs),
         "gate": _table(catalog, _GATE),
         "collapse_tests": _table(catalog, QUERIES["collapse_tests"]),
         "drop_reasons": _table(catalog, QUERIES["drop_reasons"]),
@@ -130,20 +144,6 @@ def _query(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> dict[st
         "costs": _table(catalog, _COSTS),
         "runs": _table(catalog, _RUNS),
     }
-
-
-def _continuations(catalog: "duckdb.DuckDBPyConnection", runs: Sequence[str]) -> QueryTable:
-    """Return the completions of the showcase prompt: a row for each generation, a column for each run in order."""
-    texts = {(row["run"], row["generation"]): row["text"] for row in _rows(catalog, QUERIES["showcase_completions"])}
-    known = {run for run, _ in texts}
-    with_texts = [run for run in runs if run in known]
-    # Runs of generation 0 alone are left out beside longer ones.
-    shown = [run for run in with_texts if (run, 1) in texts] or with_texts
-    generations = sorted({generation for _, generation in texts})
-    return QueryTable(
-        columns=["generation", *shown],
-        rows=[[generation, *(texts.get((run, generation), "") for run in shown)] for generation in generations],
-    )
 
 
 def _table(catalog: "duckdb.DuckDBPyConnection", query: str) -> QueryTable:

@@ -2,10 +2,11 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from flows.terminal.progress import ProgressPanel
-from tasks.orchestration.progress import progress
+from flows.terminal.progress import ProgressPanel, RunClock, format_left
+from tasks.orchestration.progress import ProgressReport, log_showcase, progress
 
 
 def test_without_a_terminal_each_finished_stage_is_a_line() -> None:
@@ -64,3 +65,45 @@ def test_records_after_the_block_are_ignored() -> None:
     with progress("anchor · generation 1", "train"):
         pass
     assert out.getvalue() == ""
+
+
+def test_answers_to_the_showcase_prompt_are_printed_only_where_they_are_asked_for() -> None:
+    for shows_answers in (True, False):
+        out = io.StringIO()
+        with ProgressPanel(Console(file=out, width=120), {"naive": 2}, shows_answers=shows_answers):
+            log_showcase("naive · generation 1", "A program", "A program\nis [red] " + "long " * 200)
+        assert ("naive · generation 1 A program is [red] long" in out.getvalue()) == shows_answers
+        assert len(out.getvalue()) < 600
+
+
+def _finished(stage: str, seconds: float) -> ProgressReport:
+    return ProgressReport(subject="naive", stage=stage, done=1, total=1, finished=True, seconds=seconds)
+
+
+def test_the_time_left_follows_from_the_seconds_of_finished_stages() -> None:
+    clock = RunClock(last_generation=2)
+    seconds = {"generate": 10, "curate": 1, "mix": 0, "train": 50, "sample_for_eval": 5, "evaluate": 4}
+    lefts = [clock.update(1, _finished(stage, spent)) for stage, spent in seconds.items()]
+    # Of generation 1 nothing is left, and generation 2 takes as long.
+    assert lefts[-1] == pytest.approx(70)
+    assert clock.update(2, _finished("generate", 10)) == pytest.approx(60)
+    assert clock.update(2, _finished("evaluate", 4)) == pytest.approx(0)
+
+
+def test_a_stage_that_was_not_seen_yet_is_estimated_by_its_usual_share() -> None:
+    clock = RunClock(last_generation=0)
+    # Training takes half of a generation, what follows it 13 %.
+    assert clock.update(0, _finished("train", 50)) == pytest.approx(13)
+
+
+def test_there_is_no_estimate_before_a_long_stage_has_begun() -> None:
+    clock = RunClock(last_generation=0)
+    for stage in ("ingest", "curate", "mix"):
+        assert clock.update(0, _finished(stage, 0.1)) is None
+    assert clock.update(0, ProgressReport(subject="naive", stage="train", done=0, total=0)) is None
+    assert format_left(None) == ""
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s left"), (89, "89 s left"), (90, "2 min left")])
+def test_the_time_left_is_in_seconds_and_then_in_minutes(seconds: float, words: str) -> None:
+    assert format_left(seconds) == words

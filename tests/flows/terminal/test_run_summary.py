@@ -16,6 +16,7 @@ from flows.demo import demo_recipes
 from flows.evolve import evolve
 from flows.terminal.run_summary import (
     _format_number,
+    print_answers,
     print_eval_exposure,
     print_start,
     print_summary,
@@ -34,7 +35,7 @@ from tests.conftest import human_texts
 
 def test_the_start_lists_every_recipe_with_its_training_steps() -> None:
     out = io.StringIO()
-    print_start(Console(file=out, width=200), demo_recipes(quick=False, seed=0), 400)
+    print_start(Console(file=out, width=200), demo_recipes(0), 400)
     for words in ("400 passages", "naive", "guarded", "human-only", "105 steps on human text, then 210 a generation"):
         assert words in out.getvalue()
 
@@ -53,6 +54,13 @@ def test_the_outcome_fits_into_eighty_columns_with_any_run_name(ingested: Site, 
     assert "…" not in out.getvalue()
     assert "train 3 s" in out.getvalue()
     assert "heirloom sql" in out.getvalue()
+    print_answers(Console(file=out, width=80), ingested.store, [name])
+    answers = out.getvalue().split("generation by generation")[1]
+    assert [line.split()[0] for line in answers.splitlines() if line[: len("generation")].strip()] == [
+        "generation",
+        "0",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize(
