@@ -11,8 +11,8 @@ from flows.config.recipe import MUTABLE_FIELDS, Recipe
 from flows.config.resume import explicit_fields, resume_recipe
 from flows.config.site import Site
 from flows.controller import LoopController
+from flows.failures import recorded_failure
 from flows.human_review import require_review_server, wait_for_review
-from flows.orchestration.failures import recorded_failure
 from storage.datasets.eval_sets import require_eval_sets
 from storage.datasets.snapshots import newest_snapshot
 from storage.runs.fork import inherited_attempts

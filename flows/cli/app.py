@@ -131,7 +131,7 @@ def _exit_with_usage_error(message: str) -> None:
 
 def _describe(error: Exception) -> tuple[str, int]:
     """Return the sentence and the exit code for an expected error; an empty sentence for a bug."""
-    from flows.orchestration.failures import expected_sentence
+    from flows.failures import expected_sentence
     from tasks.backends.workers.process import WorkerError
 
     return expected_sentence(error), 1 if isinstance(error, WorkerError) else USAGE_EXIT_CODE

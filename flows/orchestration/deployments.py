@@ -24,10 +24,10 @@ from flows.compare import compare as compare_flow
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve as evolve_flow
+from flows.failures import shorten_tracebacks
 from flows.human_review import ReviewInProgressError
 from flows.ingest import ingest as ingest_flow
 from flows.orchestration.environment import forward_logs
-from flows.orchestration.failures import shorten_tracebacks
 from flows.orchestration.forms import FIELD_ORDER, RecipeForm, SiteForm
 from heirloom.errors import HeirloomError
 from storage.names import Name

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from flows.orchestration.failures import shorten_tracebacks
+from flows.failures import shorten_tracebacks
 from heirloom.errors import HeirloomError
 from storage.artifacts.provenance import redact_arguments
 from tasks.backends.processes import SOURCE_ROOT

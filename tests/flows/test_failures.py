@@ -8,7 +8,7 @@ import pytest
 from flows.config.recipe import Recipe
 from flows.config.site import Site
 from flows.evolve import evolve
-from flows.orchestration.failures import expected_sentence, recorded_failure, sentence, shorten_tracebacks
+from flows.failures import expected_sentence, recorded_failure, sentence, shorten_tracebacks
 from heirloom.errors import HeirloomError
 from storage.runs.failure import FAILURE_LOG, last_failure
 from storage.runs.run import Run
