@@ -170,7 +170,8 @@ def read_blocks(scratch: ScratchTables, settings: IngestSettings, batch: BlockBa
     for block in batch.blocks:
         for document in documents(block, columns, unread_columns):
             num_documents[block.source] += 1
-            shapes.update([document.shape] if document.shape else ())
+            if document.shape:
+                shapes[document.shape] += 1
             if document.error:
                 num_unreadable[block.source] += 1
                 unread_reasons[block.source, document.error] += 1
