@@ -44,7 +44,7 @@ def test_a_name_that_means_something_else_is_refused(tmp_path: Path, name: str) 
 
 
 def test_the_view_has_dataset_and_eval_set_of_each_record(tmp_path: Path) -> None:
-    _exam(tmp_path, "exam", human="it's")
-    catalog = open_catalog(tmp_path)
-    assert catalog.execute("select id, dataset, eval_set from eval_records").fetchall() == [("h-1", "it's", "exam")]
+    _exam(tmp_path / "it's", "exam", human="diaries")
+    catalog = open_catalog(tmp_path / "it's")
+    assert catalog.execute("select id, dataset, eval_set from eval_records").fetchall() == [("h-1", "diaries", "exam")]
     assert catalog.execute("select * from eval_exposures").fetchall() == []
