@@ -56,7 +56,7 @@ def _fsdp(folder: Path, processes: int) -> str:
 
 
 @pytest.mark.parametrize("name", _RECIPES)
-def test_the_recipe_says_what_to_change_for_more_gpus_and_trains_a_pretrained_model(name: str) -> None:
+def test_the_recipe_trains_a_pretrained_model_and_lists_changes_for_more_gpus(name: str) -> None:
     training = load_recipe(name).train
     assert isinstance(training, TransformerTraining)
     assert (training.base_model, training.optimizer) == ("smollm2", "adamw")
