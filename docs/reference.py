@@ -127,6 +127,7 @@ def _recipe() -> str:
     lines += [
         "",
         "Write a key in the TOML file, or pass it as `--set key=value`; `--set` wins. Unknown keys are refused.",
+        "A recipe is code: it can name Python files that a run imports, see [SECURITY.md](../SECURITY.md).",
         "",
         "## Recipe",
         "",
@@ -232,6 +233,7 @@ _FOLDERS = """\
         reports/<name>/                     report.html report.md collapse.png
         logs/                               logs of worker processes
         tombstones.jsonl                    erased texts: excluded from all later corpora, prompts and views
+        tombstones.seal.json                length and digest of that file, by which its loss shows
         catalog.duckdb                      all views, after heirloom catalog""".splitlines()
 
 _INDEX = """## Index

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,10 @@ import pytest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST
 from storage.artifacts.model_files import ADAPTER_CONFIG, BASE_MODEL_KEY, REMOVAL_NOTE
+from storage.artifacts.seals import TOMBSTONES_FILE
+from storage.artifacts.tombstones import SEAL_FILE, add_tombstones
 from storage.export.model_card import export_model
+from storage.maintenance.erase import redact
 from storage.maintenance.gc import find_gc_candidates
 from storage.maintenance.verify import verify
 from storage.query.catalog import open_catalog
@@ -213,3 +217,74 @@ def test_a_report_of_a_foreign_store_runs_no_script_and_loads_nothing(store: Pat
     assert "http://evil/a.png" not in re.findall(r'(?:src|href)="([^"]*)"', page)
     assert not re.findall(r'(?:src|href)="(?!data:image/png)', page)
     assert "default-src 'none'" in page
+
+
+def _lines(store: Path) -> list[str]:
+    return (store / "runs/tiny/journal.jsonl").read_text().splitlines(keepends=True)
+
+
+def _write_lines(store: Path, lines: list[str]) -> None:
+    (store / "runs/tiny/journal.jsonl").write_text("".join(lines))
+
+
+def _without_event(store: Path, event: str) -> list[str]:
+    return [line for line in _lines(store) if json.loads(line)["event"] != event]
+
+
+_FORGED = json.dumps({"time": 1.0, "event": "rejected", "generation": 2, "attempt": 1, "reason": "", "previous": ""})
+
+
+def _edit_recipe(store: Path) -> None:
+    path = store / "runs/tiny/run.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "error"),
+    [
+        (lambda store: (store / "runs/tiny/journal.jsonl").unlink(), "has lost entries"),
+        (lambda store: _write_lines(store, _without_event(store, "accepted")), "no entry in .* accepts or rejects it"),
+        (lambda store: _write_lines(store, _lines(store)[1:]), "does not follow the line before it"),
+        (lambda store: _write_lines(store, _lines(store)[:-4]), "has lost entries"),
+        (lambda store: _write_lines(store, [*_lines(store), _FORGED + "\n"]), "does not follow the line before it"),
+        (lambda store: _write_lines(store, [" " + _lines(store)[0], *_lines(store)[1:]]), "does not follow"),
+        (_edit_recipe, r"run\.json has been changed"),
+        (lambda store: (store / "runs/tiny/run.json").unlink(), r"run\.json is missing"),
+    ],
+)
+def test_what_was_lost_from_the_story_of_a_run_or_changed_in_it_is_named(
+    store: Path, tamper: Callable[[Path], object], error: str
+) -> None:
+    assert verify(store).errors == ()
+    tamper(store)
+    assert any(re.search(error, found) for found in verify(store).errors), verify(store).errors
+
+
+def test_the_loss_of_tombstones_is_named_and_no_erased_text_comes_back(store: Path) -> None:
+    table = pq.read_table(store / "human/letters/snapshot=1/human_train/part-00000.parquet")
+    first, second = table.slice(0, 1).to_pylist()[0], table.slice(1, 1).to_pylist()[0]
+    add_tombstones(store, {first["id"]: first["text_hash"]}, "withdrawn")
+    add_tombstones(store, {second["id"]: second["text_hash"]}, "withdrawn")
+    assert verify(store).errors == ()
+    path = store / TOMBSTONES_FILE
+    before = path.read_bytes()
+    for changed in (None, b"", before.splitlines(keepends=True)[1], before.replace(b"withdrawn", b"with-drawn")):
+        path.unlink()
+        if changed is not None:
+            path.write_bytes(changed)
+        with pytest.raises(HeirloomError, match="lists the texts that must not be used"):
+            open_catalog(store)
+        assert any("lists the texts that must not be used" in error for error in verify(store).errors)
+        path.write_bytes(before)
+    (store / SEAL_FILE).unlink()
+    assert any("so a loss of" in error for error in verify(store).errors)
+
+
+def test_the_loss_of_tombstones_and_their_seal_is_named_once_an_artifact_knows_them(store: Path) -> None:
+    table = pq.read_table(store / "human/letters/snapshot=1/human_train/part-00000.parquet")
+    add_tombstones(store, {"h": table["text_hash"][0].as_py()}, "withdrawn")
+    redact(store, [table["text_hash"][0].as_py()])
+    assert verify(store).errors == ()
+    (store / SEAL_FILE).unlink()
+    (store / TOMBSTONES_FILE).unlink()
+    assert any("texts can come back" in error for error in verify(store).errors)

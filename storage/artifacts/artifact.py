@@ -24,6 +24,7 @@ from typing_extensions import TypedDict
 from heirloom.errors import HeirloomError, one_line
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.provenance import Provenance, provenance
+from storage.artifacts.seals import Seals, seals_of
 from storage.artifacts.tombstones import drop_rows, tombstoned_hashes
 from storage.files import FileInfo, atomic_file, file_info, fsync, manifest_digest
 from storage.names import first_link, is_inner_path
@@ -55,13 +56,14 @@ class Manifest(TypedDict):
     started: float
     finished: float
     provenance: Provenance
+    seals: Seals
     manifest_digest: NotRequired[str]
     redacted: NotRequired[list[Redaction]]
 
 
 _MANIFEST_TYPE = TypeAdapter(Manifest)
 
-FORMAT = 3
+FORMAT = 4
 """Version of the store's layout; raised whenever an older Heirloom could not read the new one."""
 
 
@@ -157,6 +159,7 @@ class Artifact:
             "started": draft.started,
             "finished": time.time(),
             "provenance": provenance(),
+            "seals": seals_of(self.folder),
         }
         (draft.folder / MANIFEST).write_text(
             json.dumps({**manifest, "manifest_digest": manifest_digest(manifest)}, indent=1)

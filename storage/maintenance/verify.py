@@ -3,7 +3,7 @@
 Reads everything and changes nothing. Incomplete data of a run that is being written is not an error.
 """
 
-import json
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,8 @@ from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, Artifact, ArtifactMissingError, Manifest, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files
 from storage.artifacts.parquet_io import DamagedError
-from storage.artifacts.tombstones import read_tombstones
+from storage.artifacts.seals import JOURNAL, TOMBSTONES_FILE, begins_with, is_chained, line_digest
+from storage.artifacts.tombstones import SEAL_FILE, read_tombstones
 from storage.files import FileInfo, file_info, manifest_digest
 from storage.maintenance.erase import PENDING_MANIFEST
 from storage.names import is_name, number_of
@@ -29,6 +30,10 @@ from storage.runs.run import Run, runs
 from storage.runs.status import artifact_folders, attempt_folders, attempt_numbers, human_folders, is_human
 
 OnProgress = Callable[[int, int], None]
+
+
+_DECISIONS = ("accepted", "rejected", "stopped", "rolled_back")
+_RESTORE = "restore it from a backup"
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,17 @@ def verify(root: Path, only: Sequence[str] = (), on_progress: OnProgress = lambd
         for check in pool.map(_check_artifact, folders):
             checks.append(check)
             on_progress(len(checks), len(folders))
-    errors = [error for check in checks for error in check.errors] + _store_errors(root)
+    errors = [error for check in checks for error in check.errors]
+    errors += _tombstone_errors(root, checks)
     errors += [] if only else _stray_folders(root)
     human = {_fingerprint(path.parent) for path in (root / "human").rglob(f"[!.]*/{MANIFEST}")}
     for run in runs(root):
         if not only or run.name in only:
-            errors += [*_journal_errors(run), *_lineage_errors(run, checks, human)]
+            errors += [
+                *_journal_errors(run),
+                *_seal_errors(run, checks),
+                *_lineage_errors(run, checks, human),
+            ]
     return VerifyReport(
         artifacts=len(checks),
         files=sum(check.files for check in checks),
@@ -180,33 +190,82 @@ def _stray_folders(root: Path) -> Iterator[str]:
                 yield f"{path} is ignored: its name is not one of an eval set; rename or remove it"
 
 
-def _store_errors(root: Path) -> list[str]:
-    try:
-        read_tombstones(root)
-    except DamagedError as error:
-        return [str(error)]
-    return []
-
-
 def _journal_errors(run: Run) -> Iterator[str]:
     try:
         run.recipe()
     except ArtifactMissingError as error:
         yield str(error)
-    path = run.folder / "journal.jsonl"
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    path = run.folder / JOURNAL
+    lines = run.journal_lines()
     is_written = bool(run.lock_holder())
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line or b"{}")
-        except ValueError:
+    previous = ""
+    for number, (line, entry) in enumerate(lines, 1):
+        if entry is None:
             # The writer of a run may be in the middle of its last line.
             if not (is_written and number == len(lines)):
-                yield f"line {number} of {path} is incomplete and ignored; remove it, and heirloom run repeats it"
+                yield f"line {number} of {path} is no entry, and ignored; remove it, and heirloom run repeats it"
+        elif entry["previous"] != previous:
+            yield (
+                f"line {number} of {path} does not follow the line before it: a line was added, changed or removed; "
+                f"{_RESTORE}"
+            )
+        if is_chained(line):
+            previous = line_digest(line)
+        if entry is None:
             continue
         verdict = run.folder / f"generation={entry.get('generation')}/attempt={entry.get('attempt')}/verdict"
         if entry.get("event") == "accepted" and not verdict.exists():
             yield f"{verdict} is missing, and its generation is accepted in the journal; {_remedy(verdict)}"
+
+
+def _seal_errors(run: Run, checks: Sequence[_ArtifactCheck]) -> Iterator[str]:
+    """Yield what was lost from, or changed in, the files that describe a run."""
+    lines = run.journal_lines()
+    known = {"", *(line_digest(line) for line, _ in lines)}
+    decided = {(entry["generation"], entry["attempt"]) for _, entry in lines if entry and entry["event"] in _DECISIONS}
+    # Artifacts of a fork's first generations have the seals of the run that they come from.
+    inherited = -1
+    # A `run.json` that cannot be read is named elsewhere.
+    with contextlib.suppress(ArtifactMissingError):
+        inherited = run.forked_from().get("generation", -1)
+        configured = {entry.get("sha256") for _, entry in lines if entry and entry["event"] == "configured"}
+        if line_digest((run.folder / "run.json").read_bytes()) not in configured:
+            yield f"{run.folder / 'run.json'} has been changed since it was written; {_RESTORE}"
+    attempts = sorted({attempt_numbers(check.folder.parent) for check in checks if run.folder in check.folder.parents})
+    lost: list[Path] = []
+    for check in checks:
+        if run.folder not in check.folder.parents or not check.manifest:
+            continue
+        key = attempt_numbers(check.folder.parent)
+        if key[0] > inherited and check.manifest["seals"]["journal"] not in known:
+            lost.append(check.folder)
+        # The newest attempt may have been interrupted, or wait for its review.
+        if check.folder.name == "verdict" and key != attempts[-1] and key not in decided:
+            yield f"{check.folder} has no entry in {run.folder / JOURNAL} that accepts or rejects it; {_RESTORE}"
+    if lost:
+        yield (
+            f"{run.folder / JOURNAL} has lost entries that were there when {lost[0]} was written"
+            f"{f', and {len(lost) - 1} more artifacts' if lost[1:] else ''}; {_RESTORE}"
+        )
+
+
+def _tombstone_errors(root: Path, checks: Sequence[_ArtifactCheck]) -> Iterator[str]:
+    path = root / TOMBSTONES_FILE
+    try:
+        hashes = {tombstone.text_hash for tombstone in read_tombstones(root)}
+    except DamagedError as error:
+        yield str(error)
+        return
+    content = path.read_bytes() if path.exists() else b""
+    if content and not (root / SEAL_FILE).exists():
+        yield f"{root / SEAL_FILE} is missing, so a loss of {TOMBSTONES_FILE} would not show; {_RESTORE}"
+    manifests = [(check.folder, check.manifest) for check in checks if check.manifest]
+    for folder, manifest in manifests:
+        sealed = manifest["seals"]["tombstones"]
+        redacted = {text_hash for entry in manifest.get("redacted", []) for text_hash in entry["text_hashes"]}
+        if (sealed and not begins_with(content, sealed)) or redacted - hashes:
+            yield f"{path} has lost lines that were there when {folder} was written, so texts can come back; {_RESTORE}"
+            return
 
 
 def _lineage_errors(run: Run, checks: Sequence[_ArtifactCheck], human: set[str]) -> list[str]:

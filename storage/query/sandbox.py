@@ -75,10 +75,10 @@ def open_readonly(
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions"):
         catalog.execute(f"set {setting} = false")
     if not allow_files:
-        folder = str(root.absolute())
+        store = str(root.absolute())
         # Paths with brackets or stars are passed to DuckDB as escaped patterns, which it compares literally with this
         # list.
-        catalog.execute("set allowed_directories = ?", [[folder, glob.escape(folder)]])
+        catalog.execute("set allowed_directories = ?", [[store, glob.escape(store)]])
         catalog.execute("set enable_external_access = false")
     catalog.execute("set lock_configuration = true")
     return catalog

@@ -14,7 +14,7 @@ from typing import Any
 from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, ArtifactMissingError, Manifest, part_paths, read_manifest
-from storage.artifacts.tombstones import TOMBSTONES_FILE
+from storage.artifacts.seals import TOMBSTONES_FILE
 from storage.runs.run import ForkedFrom, JournalEntry, Run, runs
 from storage.runs.status import (
     AttemptKey,

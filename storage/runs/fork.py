@@ -16,8 +16,9 @@ from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import FORMAT, MANIFEST, ArtifactMissingError, read_manifest
 from storage.artifacts.model_files import REMOVAL_NOTE, removed_weight_files, require_weights
 from storage.artifacts.provenance import provenance
+from storage.artifacts.seals import newest_digest
 from storage.files import file_info, fsync
-from storage.runs.run import Attempt, JournalEntry, Run
+from storage.runs.run import Attempt, Run, chained_line, configured_entry
 from storage.runs.status import accepted_attempts, artifact_folders_of
 
 
@@ -109,15 +110,13 @@ def _write_metadata(source: Run, attempts: list[Attempt], draft: Path, recipe: M
         or (entry["event"] == "reviewed" and entry["generation"] <= attempts[-1].generation)
     ]
     last = attempts[-1]
-    forked: JournalEntry = {
+    forked = {
         "time": time.time(),
         "event": "forked",
         "generation": last.generation,
         "attempt": last.number,
         "reason": f"from {source.name} generation {last.generation}",
     }
-    journal.append(forked)
-    (draft / "journal.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in journal))
     content = {
         "format": FORMAT,
         "recipe": recipe,
@@ -125,6 +124,11 @@ def _write_metadata(source: Run, attempts: list[Attempt], draft: Path, recipe: M
         "forked": {"run": source.name, "generation": last.generation},
         "written": time.time(),
     }
-    (draft / "run.json").write_text(json.dumps(content, indent=1))
+    encoded = json.dumps(content, indent=1).encode()
+    lines = b""
+    for entry in (configured_entry(encoded), *journal, forked):
+        lines += chained_line(entry, newest_digest(lines))
+    (draft / "journal.jsonl").write_bytes(lines)
+    (draft / "run.json").write_bytes(encoded)
     for name in ("journal.jsonl", "run.json"):
         fsync(draft / name)

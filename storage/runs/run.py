@@ -8,6 +8,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -17,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, NotRequired
 
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from heirloom.errors import HeirloomError, did_you_mean
+from heirloom.errors import HeirloomError, did_you_mean, one_line
 from storage.artifacts.artifact import (
     FORMAT,
     Artifact,
@@ -29,6 +31,7 @@ from storage.artifacts.artifact import (
     differences,
 )
 from storage.artifacts.provenance import Provenance, provenance
+from storage.artifacts.seals import JOURNAL, newest_digest
 from storage.names import check_name, is_name
 from storage.remote import mirror
 from storage.remote.lease import LeaseHeldError, lease, lease_holder
@@ -59,6 +62,13 @@ class JournalEntry(TypedDict):
     rejected_ids: NotRequired[list[str]]
     deadline: NotRequired[float]
     flow_run: NotRequired[str]
+    sha256: NotRequired[str]
+    """Digest of `run.json`, of the event `configured`."""
+    previous: str
+    """Digest of the line before this one, so that the removal or change of a line shows."""
+
+
+_ENTRY_TYPE = TypeAdapter(JournalEntry)
 
 
 class _Metadata(TypedDict):
@@ -67,11 +77,14 @@ class _Metadata(TypedDict):
     format: NotRequired[int]
     recipe: dict[str, Any]
     """JSON values of `flows.config.recipe.Recipe`, which validates them."""
-    site: Mapping[str, object]
+    site: NotRequired[Mapping[str, object]]
     provenance: Provenance
     written: float
     forked: NotRequired[ForkedFrom]
     explicit_fields: NotRequired[list[str] | None]
+
+
+_METADATA_TYPE = TypeAdapter(_Metadata)
 
 
 class BusyError(HeirloomError):
@@ -122,7 +135,12 @@ class Run:
         content = {"format": FORMAT, "recipe": recipe, "site": site, "provenance": provenance(), "written": time.time()}
         previous = self._metadata() if self.exists() else {"explicit_fields": explicit_fields}
         content |= {name: previous[name] for name in ("forked", "explicit_fields") if previous.get(name) is not None}
-        mirror.write_small(path, json.dumps(content, indent=1).encode())
+        if self.exists() and (previous["recipe"], previous.get("site")) == (content["recipe"], content["site"]):
+            return
+        encoded = json.dumps(content, indent=1).encode()
+        # First the entry: killed in between, `run.json` is as an earlier entry has it.
+        self._append_line(configured_entry(encoded))
+        mirror.write_small(path, encoded)
 
     def check_drift(self, recipe: Mapping[str, object], mutable_fields: set[str]) -> None:
         """Check that a run, if it exists, was started with this recipe; `mutable_fields` may differ.
@@ -146,20 +164,13 @@ class Run:
         Raises:
             ArtifactMissingError: there is no such run, or `run.json` cannot be read.
         """
-        path = self.folder / "run.json"
-        try:
-            content = json.loads(path.read_text())
-            recipe, version = content["recipe"], int(content.get("format", FORMAT))
-        except FileNotFoundError as error:
+        if not self.exists():
             known = [run.name for run in runs(self.root)]
             raise ArtifactMissingError(
                 f"There is no run {self.name} in {self.root}.{did_you_mean(self.name, known)} "
                 f"Runs: {', '.join(known) or 'none yet'}"
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactMissingError(f"Cannot read {path}: {error}. Restore it from a backup.") from error
-        check_format_version(version, path)
-        return recipe
+            )
+        return self._metadata()["recipe"]
 
     def forked_from(self) -> ForkedFrom:
         """Return `run` and `generation` that this run was forked from, or an empty dict."""
@@ -170,8 +181,23 @@ class Run:
         return self._metadata().get("explicit_fields")
 
     def _metadata(self) -> _Metadata:
-        content: _Metadata = json.loads((self.folder / "run.json").read_text())
-        return content
+        path = self.folder / "run.json"
+        try:
+            found = json.loads(path.read_bytes())
+            version = int(found.get("format", FORMAT))
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ArtifactMissingError(f"Cannot read {path}: {one_line(error)}. Restore it from a backup.") from error
+        check_format_version(version, path)
+        try:
+            _METADATA_TYPE.validate_python(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ArtifactMissingError(
+                f"Cannot read {path}: {place}: {first['msg']}. Restore it from a backup."
+            ) from error
+        metadata: _Metadata = found
+        return metadata
 
     def exists(self) -> bool:
         """Return whether this run was ever started."""
@@ -210,23 +236,25 @@ class Run:
         """Append an entry to the journal; does nothing if this event of the attempt is in it already."""
         if self.journal_entry(event, generation, attempt):
             return
-        key = {"event": event, "generation": generation, "attempt": attempt}
-        entry = {"time": time.time(), **key, "reason": reason, **values}
-        path = self.folder / "journal.jsonl"
+        self._append_line({"event": event, "generation": generation, "attempt": attempt, "reason": reason, **values})
+
+    def _append_line(self, values: Mapping[str, object]) -> None:
+        path = self.folder / JOURNAL
         content = mirror.read_latest(path)
         if content and not content.endswith(b"\n"):
             # A crash truncated the last line: end it, so that it does not swallow the next one.
             content += b"\n"
-        mirror.write_small(path, content + json.dumps(entry).encode() + b"\n")
+        mirror.write_small(path, content + chained_line(values, newest_digest(content)))
 
     def journal(self) -> list[JournalEntry]:
-        """Return every entry, oldest first; a line that a crash truncated is skipped."""
-        path = self.folder / "journal.jsonl"
-        entries = []
-        for line in path.read_text().splitlines() if path.exists() else []:
-            with contextlib.suppress(json.JSONDecodeError):
-                entries.append(json.loads(line))
-        return entries
+        """Return every entry, oldest first; a line that a crash truncated, or that is no entry, is skipped."""
+        return [entry for _, entry in self.journal_lines() if entry]
+
+    def journal_lines(self) -> list[tuple[bytes, JournalEntry | None]]:
+        """Return every line that is not empty, and its entry; None if it has none."""
+        path = self.folder / JOURNAL
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        return [(line, _parse_entry(line)) for line in lines if line.strip()]
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -264,6 +292,27 @@ class Run:
             except BlockingIOError:
                 return lock.read().strip() or "another process"
         return lease_holder(self.folder / ".lock")
+
+
+def configured_entry(metadata: bytes) -> dict[str, object]:
+    """Return the values of the journal entry that seals this content of `run.json`."""
+    sha256 = hashlib.sha256(metadata).hexdigest()
+    return {"event": "configured", "generation": 0, "attempt": 0, "reason": "", "sha256": sha256}
+
+
+def chained_line(values: Mapping[str, object], previous: str) -> bytes:
+    """Return a journal line with these values, the time, and the digest of the line before it."""
+    return json.dumps({"time": time.time(), **values, "previous": previous}).encode() + b"\n"
+
+
+def _parse_entry(line: bytes) -> JournalEntry | None:
+    try:
+        entry = json.loads(line)
+        _ENTRY_TYPE.validate_python(entry, strict=True)
+    except (ValueError, RecursionError):
+        return None
+    parsed: JournalEntry = entry
+    return parsed
 
 
 def _acquire(lock: IO[str]) -> None:

@@ -5,7 +5,8 @@ import pytest
 
 from storage.artifacts.artifact import Artifact, read_table
 from storage.artifacts.parquet_io import DamagedError
-from storage.artifacts.tombstones import TOMBSTONES_FILE, add_tombstones, read_tombstones, tombstoned_hashes
+from storage.artifacts.seals import TOMBSTONES_FILE
+from storage.artifacts.tombstones import add_tombstones, read_tombstones, tombstoned_hashes
 from storage.query.catalog import open_catalog
 
 

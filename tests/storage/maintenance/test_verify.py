@@ -8,7 +8,7 @@ import pytest
 
 from storage.artifacts.artifact import FORMAT, MANIFEST
 from storage.artifacts.model_files import remove_weights
-from storage.artifacts.tombstones import TOMBSTONES_FILE
+from storage.artifacts.seals import TOMBSTONES_FILE
 from storage.files import manifest_digest
 from storage.maintenance.verify import verify
 from storage.runs.run import Run
@@ -156,7 +156,7 @@ def test_a_torn_line_of_the_journal_is_named_but_not_the_last_one_of_a_live_run(
         journal.write('{"event": "acc')
     with run.lock():
         assert verify(store).errors == ()
-    assert "is incomplete and ignored" in _fault(store)
+    assert "is no entry, and ignored" in _fault(store)
 
 
 def test_drafts_are_no_fault(store: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from storage.artifacts.artifact import Artifact, ArtifactMissingError, DriftError
 from storage.datasets.snapshots import human_folder, newest_snapshot
 from storage.runs.run import Attempt, BusyError, Run, runs
+from storage.runs.status import run_state
 from tests.support.paths import ROOT
 
 RECIPE = {"name": "tiny", "num_generations": 3, "mix": {"policy": "anchor"}, "seed": 0}
@@ -88,15 +89,15 @@ def test_runs_are_found_by_name_once_they_began(tmp_path: Path) -> None:
 
 
 def test_the_journal_keeps_what_happened_in_order_and_once(run: Run) -> None:
-    assert run.journal() == []
+    assert _events(run) == [("configured", 0, 0)]
     run.append("started", 0, 1, snapshot=2)
     run.append("accepted", 0, 1)
     run.append("accepted", 0, 1, "repeated")
     run.append("rejected", 1, 1, "perplexity rose")
-    assert _events(run) == [("started", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
-    assert run.journal()[0]["snapshot"] == 2
-    assert [entry["reason"] for entry in run.journal()] == ["", "", "perplexity rose"]
-    assert len(_lines(run)) == 3
+    assert _events(run)[1:] == [("started", 0, 1), ("accepted", 0, 1), ("rejected", 1, 1)]
+    assert run.journal()[1]["snapshot"] == 2
+    assert [entry["reason"] for entry in run.journal()] == ["", "", "", "perplexity rose"]
+    assert len(_lines(run)) == 4
 
 
 @pytest.mark.parametrize("missing", [1, 10, 60])
@@ -106,7 +107,7 @@ def test_a_line_cut_off_by_a_crash_costs_itself_alone(run: Run, missing: int) ->
     path = run.folder / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-missing])
     before = _events(run)
-    assert before[0] == ("started", 0, 1)
+    assert before[1] == ("started", 0, 1)
     run.append("stopped", 5, 1, "enough")
     run.append("accepted", 6, 1)
     assert _events(run) == [*before, ("stopped", 5, 1), ("accepted", 6, 1)]
@@ -116,7 +117,26 @@ def test_a_line_cut_off_by_a_crash_costs_itself_alone(run: Run, missing: int) ->
 def test_a_reason_may_hold_any_character(run: Run) -> None:
     reason = "line\nbreak \u2028 and \u0085 and 'quotes' and \"more\" and é"
     run.append("rejected", 1, 1, reason)
-    assert run.journal()[0]["reason"] == reason
+    assert run.journal()[-1]["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    "line", ["null", "5", "[1]", "{}", '{"event": "accepted"}', '{"event": 1, "generation": "x"}', "["]
+)
+def test_a_line_that_is_no_entry_costs_itself_alone(run: Run, line: str) -> None:
+    run.append("started", 0, 1, snapshot=1)
+    with (run.folder / "journal.jsonl").open("a") as journal:
+        journal.write(line + "\n")
+    run.append("accepted", 0, 1)
+    assert _events(run)[1:] == [("started", 0, 1), ("accepted", 0, 1)]
+    assert run_state(run) == "waits before generation 1"
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"recipe": 5}', '{"format": "x"}', "[" * 99_999, "{"])
+def test_a_recipe_that_cannot_be_read_is_one_sentence(run: Run, content: str) -> None:
+    (run.folder / "run.json").write_text(content)
+    with pytest.raises(ArtifactMissingError, match=r"Cannot read .*run\.json.*Restore it from a backup"):
+        run.recipe()
 
 
 def test_an_attempt_keeps_the_snapshot_that_was_newest_when_it_began(run: Run) -> None:
