@@ -1,11 +1,11 @@
-"""Seals: digests by which a loss or an edit of a store's small files shows, although nobody keeps a key.
+"""Seals: digests by which a loss or an edit of a store's small files shows. There are no keys.
 
 - Each journal entry has the digest of the entry before it, and an entry `configured` has that of `run.json`.
 - Each manifest has the digest of the newest journal entry, and the length and digest of the tombstones, when it was
   written.
 - The tombstones have a file of their own with their length and digest, since no artifact may be written after them.
 
-Whoever can write the whole store can also write every seal again: seals show damage and careless edits, not forgery of
+A person who can write the whole store can also write every seal again. Seals show damage and careless edits, not forgery of
 the whole. `heirloom verify` checks them.
 """
 
