@@ -5,8 +5,8 @@
   written.
 - The tombstones have a file of their own with their length and digest, since no artifact may be written after them.
 
-A person who can write the whole store can also write every seal again. Seals show damage and careless edits, not forgery of
-the whole. `heirloom verify` checks them.
+A person who can write the whole store can also write every seal again. Seals show damage and careless edits, not
+forgery of the whole. `heirloom verify` checks them.
 """
 
 import hashlib
