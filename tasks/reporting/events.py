@@ -21,7 +21,8 @@ FINISHED = "heirloom.generation.finished"
 
 _ASSETS = ("corpus", "model")
 _GATE_RESULTS = (
-    'select metric, value, "limit", action, reason from gate_results_all_attempts where {here} order by metric'
+    'select metric, round(value, 4) as value, round("limit", 4) as "limit", action, reason '
+    "from gate_results_all_attempts where {here} order by action = 'go', metric"
 )
 
 

@@ -14,6 +14,8 @@ from tasks.reporting.templating import render
 Row: TypeAlias = dict[str, Any]
 """A row of a query result, by column."""
 
+_SHOWN_VALUES = 8
+"""Perplexities that are shown as numbers: those of the newest generations."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 # In each query, {here} selects the attempt.
@@ -28,6 +30,8 @@ _CORPUS_SAMPLES = """select id, text from corpus_all_attempts
 _LIMITS = """select metric, value, if(action = 'go', 'within', 'beyond') as relation, "limit"
     from gate_results_all_attempts
     where {here} and value is not null and "limit" is not null order by metric"""
+_GATE = """select metric, value, "limit", action from gate_results_all_attempts where {here}
+    order by action = 'go', metric"""
 _EVAL_SAMPLES = """select text from eval_samples_all_attempts where {here} and length(trim(text)) > 0
     order by seed limit 3"""
 _METRICS = """select metric, max(value) filter (generation = 0) as first,
@@ -58,13 +62,15 @@ class AttemptCatalog:
 
 
 def generation_page(attempt: Attempt, action: str, reasons: str, attempts: Sequence[AttemptSummary]) -> str:
-    """Return the page of one generation: verdict, metrics, dropped records, samples, cost.
+    """Return the page of one generation: verdict, gate, dropped records, samples, all metrics, cost.
+
+    It has no charts: Prefect's current interface shows the source of Mermaid charts instead of drawing them.
 
     Args:
         attempt: Attempt with a verdict.
         action: Verdict of the gate.
         reasons: Reasons of the verdict, or empty.
-        attempts: Attempts of the run, for the perplexity curve.
+        attempts: Attempts of the run, for the perplexities of the run.
     """
     perplexities = [summary.perplexity for summary in attempts if summary.perplexity is not None and summary.accepted]
     catalog = AttemptCatalog(attempt)
@@ -74,8 +80,9 @@ def generation_page(attempt: Attempt, action: str, reasons: str, attempts: Seque
         run=attempt.run.name,
         action=action,
         reasons=reasons,
-        perplexities=perplexities,
+        recent_perplexities=" → ".join(f"{value:,.1f}" for value in perplexities[-_SHOWN_VALUES:]),
         sparkline=sparkline(perplexities),
+        gate=_gate_rows(attempt, catalog),
         metrics=_metric_rows(catalog),
         dropped=[tuple(row.values()) for row in catalog.query(_DROPPED)],
         filter_rate_alerts=[row["reason"] for row in catalog.query(_FILTER_RATE_ALERTS)],
@@ -117,12 +124,28 @@ def artifact_key(attempt: Attempt) -> str:
     return re.sub(r"[^a-z0-9]+", "-", attempt.run.name.lower()).strip("-")
 
 
-def _metric_rows(catalog: AttemptCatalog) -> list[tuple[str, ...]]:
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:,.4g}"
+def _gate_rows(attempt: Attempt, catalog: AttemptCatalog) -> list[tuple[str, ...]]:
+    """Return metric, value, limit with its direction, whether it is met, and the verdict; broken limits first."""
+    directions = {
+        limit["metric"]: "at least" if limit.get("at_least") is not None else "at most"
+        for limit in attempt.run.recipe()["gate"]["limits"]
+    }
+    rows = []
+    for row in catalog.query(_GATE):
+        limit = f"{directions.get(row['metric'], '')} {_number(row['limit'])}".strip()
+        # Words, since not every browser has a font with marks.
+        result = "within" if row["action"] == "go" else "BEYOND"
+        rows.append((row["metric"], _number(row["value"]), limit, result, row["action"]))
+    return rows
 
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.4g}"
+
+
+def _metric_rows(catalog: AttemptCatalog) -> list[tuple[str, ...]]:
     return [
-        (row["metric"], number(row["first"]), number(row["previous"]), number(row["current"]))
+        (row["metric"], _number(row["first"]), _number(row["previous"]), _number(row["current"]))
         for row in catalog.query(_METRICS)
     ]
 

@@ -58,3 +58,13 @@ def test_no_flow_is_retried_by_itself() -> None:
     from flows.orchestration.deployments import add_generations, compare, ingest
 
     assert [flow.retries for flow in (ingest, add_generations, compare)] == [0, 0, 0]
+
+
+def test_a_missing_worker_and_a_night_without_a_generation_are_noticed_by_what_does_not_come() -> None:
+    found = {one.name: one.trigger for one in automations("6b1a1c38-7d5c-4a3f-9a52-0c1f5f7f9a10", 26)}
+    late, night = found["heirloom: tell of a missing worker"], found["heirloom: tell of a night without a generation"]
+    for trigger in (late, night):
+        assert trigger.posture.value == "Proactive"  # type: ignore[union-attr]
+    assert late.after == {"prefect.flow-run.Late"} and late.within == timedelta(minutes=10)  # type: ignore[union-attr]
+    assert night.after == night.expect == {"heirloom.generation.finished"}  # type: ignore[union-attr]
+    assert night.within == timedelta(hours=26)  # type: ignore[union-attr]

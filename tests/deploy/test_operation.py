@@ -149,7 +149,7 @@ def test_schedules_can_be_written(ask: Ask) -> None:
 
 def test_automations_are_there_once_each(ask: Ask) -> None:
     names = [one["name"] for one in ask("POST", "/automations/filter", {})]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 14
     assert "heirloom: tell of heirloom.gate.rolled_back" in names
 
 
@@ -195,19 +195,24 @@ def served(ask: Ask, environment: dict[str, str], tmp_path_factory: pytest.TempP
             until(
                 lambda: ask("GET", f"/flow_runs/{silent}")["state_type"] == "COMPLETED", "a run that goes on by default"
             )
+            failing = {**quiet, "name": "failing", "dataset": "absent"}
+            failed = ask("POST", f"/deployments/{deployment}/create_flow_run", {"parameters": {"recipe": failing}})[
+                "id"
+            ]
+            until(lambda: ask("GET", f"/flow_runs/{failed}")["state_type"] == "FAILED", "a failed run")
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(120)
     assert ask("GET", f"/flow_runs/{run}")["state_type"] == "COMPLETED", (folder / "serve.log").read_text()[-3000:]
-    return {"run": run, "deployment": deployment, "silent": silent, "store": folder / "store"}
+    return {"run": run, "deployment": deployment, "silent": silent, "failed": failed, "store": folder / "store"}
 
 
 def test_a_review_without_an_answer_suspends_the_run_and_then_its_default_decision_applies(
     served: dict[str, Any], ask: Ask
 ) -> None:
     states = [one["name"] for one in ask("GET", f"/flow_run_states/?flow_run_id={served['silent']}")]
-    assert [name for name in states if name in ("Suspended", "Failed", "AwaitingRetry", "Completed")] == [
-        *("Suspended", "Failed", "AwaitingRetry", "Completed")
+    assert [name for name in states if name in ("Suspended", "Failed", "AwaitingRetry", "Stopped", "Completed")] == [
+        *("Suspended", "Failed", "AwaitingRetry", "Stopped")
     ]
     query = "select generation, decision, reviewer from journal where event = 'reviewed'"
     assert open_catalog(served["store"], ["quiet"]).sql(query).fetchall() == [(1, "stop", "time limit")]
@@ -236,6 +241,42 @@ def test_a_finished_generation_sends_a_notification(
     (message,) = until(lambda: [one for one in notifications[1] if "finished" in one["title"]], "a message")[:1]
     assert message["title"] == "A generation is finished"
     assert "ngram · generation 0" in message["message"] and "verdict: stop" in message["message"]
+
+
+def test_a_stopped_run_has_a_state_of_its_own_with_the_reason(served: dict[str, Any], ask: Ask) -> None:
+    run = ask("GET", f"/flow_runs/{served['run']}")
+    assert run["state_name"] == "Stopped" and "vocabulary_size" in run["state"]["message"]
+    assert "verdict:stop" in run["tags"]
+
+
+def test_a_failed_run_sends_a_notification_and_a_review_without_an_answer_none(
+    served: dict[str, Any], ask: Ask, notifications: tuple[str, list[dict[str, Any]]]
+) -> None:
+    message = until(lambda: _sent(notifications[1], "A run failed: failing"), "a message")
+    assert "There is no dataset 'absent'" in message["message"] and served["failed"] in message["message"]
+    assert "There is no dataset 'absent'" in ask("GET", f"/flow_runs/{served['failed']}")["state"]["message"]
+    lines = ask("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [served["failed"]]}}})
+    assert not [line["message"] for line in lines if "Traceback" in line["message"]]
+    assert not _sent(notifications[1], "A run failed: quiet")
+
+
+def test_the_third_crash_sends_a_notification_and_an_earlier_one_none(
+    served: dict[str, Any], ask: Ask, notifications: tuple[str, list[dict[str, Any]]]
+) -> None:
+    run = ask("POST", f"/deployments/{served['deployment']}/create_flow_run", {"name": "crashing"})["id"]
+    for count in (1, 2, 3):
+        for state in ("RUNNING", "CRASHED"):
+            body = {"state": {"type": state, "message": f"crash {count}"}, "force": True}
+            ask("POST", f"/flow_runs/{run}/set_state", body)
+        if count < 3:
+            until(lambda: ask("GET", f"/flow_runs/{run}")["state_name"] == "AwaitingRetry", "another start")
+            assert not _sent(notifications[1], "A run crashed")
+    message = until(lambda: _sent(notifications[1], "A run crashed"), "a message")
+    assert message["title"] == "A run crashed 3 times: crashing" and "crash 3" in message["message"]
+
+
+def _sent(messages: list[dict[str, Any]], title: str) -> dict[str, Any] | None:
+    return next((message for message in messages if message["title"].startswith(title)), None)
 
 
 def test_corpus_and_model_are_traced(served: dict[str, Any], ask: Ask) -> None:

@@ -16,12 +16,17 @@ def test_a_page_has_metrics_dropped_records_samples_and_cost(finished_store: Pat
         Attempt(run, 3), "warn", "perplexity is 9, above 1.5 x generation 0's 5", attempt_summaries(run)
     )
     assert page.startswith("# tiny · generation 3: warn\n\nperplexity is 9")
-    for title in ("## Metrics", "## Kept and dropped", "## Samples", "## Cost"):
-        assert title in page
-    (perplexity,) = [line for line in page.splitlines() if line.startswith("| perplexity |")]
+    titles = ("## Gate", "## Kept and dropped", "## Samples", "## All metrics", "## Cost")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == list(titles)
+    metrics = page.split("## All metrics")[1]
+    (perplexity,) = [line for line in metrics.splitlines() if line.startswith("| perplexity |")]
     assert len([float(cell) for cell in perplexity.replace(",", "").split("|")[2:5]]) == 3
     assert "| kept |" in page
-    assert "xychart-beta" in page
+    assert "mermaid" not in page  # Prefect's current interface shows its source
+    (curve,) = [line for line in page.splitlines() if line.startswith("Held-out perplexity by generation:")]
+    assert curve.count(" → ") == 3
+    (gate,) = [line for line in page.split("## All metrics")[0].splitlines() if "| perplexity |" in line]
+    assert "at most" in gate and gate.split("|")[4].strip() in ("within", "BEYOND")
     assert len([line for line in page.splitlines() if line.startswith("> ")]) == 3
     assert "| corpus |" in page
 
