@@ -130,7 +130,7 @@ def _gate_rows(attempt: Attempt, catalog: AttemptCatalog) -> list[tuple[str, ...
         limit["metric"]: "at least" if limit.get("at_least") is not None else "at most"
         for limit in attempt.run.recipe()["gate"]["limits"]
     }
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for row in catalog.query(_GATE):
         limit = f"{directions.get(row['metric'], '')} {_number(row['limit'])}".strip()
         # Words, since not every browser has a font with marks.
