@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.backends.workers.ray_cluster import LOCAL, LOCAL_RAY_INIT, QUIET_RAY_INIT, require_ray, require_token
+from tasks.backends.workers.ray_cluster import LOCAL, LOCAL_RAY_INIT, QUIET_RAY_INIT, new_token, require_ray
 from tasks.orchestration.prefect import in_flow_run
 
 R = TypeVar("R")
@@ -41,7 +41,7 @@ def task_runner_for(ray: str) -> TaskRunner[Any]:
     from prefect_ray import RayTaskRunner
 
     if ray == LOCAL:
-        require_token()
+        new_token()
         return RayTaskRunner(init_kwargs=LOCAL_RAY_INIT)
     return RayTaskRunner(address=ray, init_kwargs=QUIET_RAY_INIT)
 

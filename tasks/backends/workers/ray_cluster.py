@@ -52,15 +52,13 @@ def require_ray() -> None:
         raise HeirloomError("`resources.ray` is set, but Ray is not installed. Run pip install 'heirloom[ray]'.")
 
 
-def require_token() -> None:
-    """Let a cluster that this process starts accept only processes with a new token; keep a token of the user.
+def new_token() -> None:
+    """Give a cluster that this process starts a token of its own, unless the user has set one.
 
-    Ray listens on every network interface of the machine, also for a cluster of one machine. Without a token, anybody
-    who reaches the ports can run code as this user.
+    Ray listens on every network interface of the machine, also for a cluster of one machine. It therefore asks for a
+    token where RAY_AUTH_MODE is unset, which would otherwise be kept in the home folder.
     """
-    if os.environ.get("RAY_AUTH_MODE") is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def connect(address: str) -> bool:
@@ -83,7 +81,7 @@ def connect(address: str) -> bool:
     try:
         _check_port(address)
         if address == LOCAL:
-            require_token()
+            new_token()
             ray.init(**LOCAL_RAY_INIT)
         else:
             ray.init(address, **QUIET_RAY_INIT)

@@ -4,6 +4,9 @@ Whole runs on a cluster: tests/tasks/orchestration/test_runners.py.
 """
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +18,7 @@ from tasks.backends.registry import open_backends
 from tasks.backends.workers.ray_actor import EngineActor
 from tasks.backends.workers.ray_cluster import TRAINING, RayEngines, connect, require_ray
 from tasks.orchestration.runners import map_pieces
+from tests.support.paths import ROOT
 
 
 @pytest.mark.processes
@@ -31,6 +35,30 @@ def test_an_address_without_a_cluster_is_an_error_that_names_it(address: str, me
         pytest.skip("Ray is not installed")
     with pytest.raises(ValueError, match=f"^Cannot connect to the Ray cluster at '{address}'.*{message}"):
         connect(address)
+
+
+@pytest.mark.processes
+def test_a_cluster_that_is_started_here_refuses_a_process_without_its_token() -> None:
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    joining = "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR'); print('joined')"
+    program = (
+        "import os, subprocess, sys, ray\n"
+        "from tasks.backends.workers.ray_cluster import LOCAL, connect\n"
+        "assert connect(LOCAL)\n"
+        "assert ray.get(ray.remote(lambda: 42).remote()) == 42\n"
+        "address = ray.get_runtime_context().gcs_address\n"
+        "free = {name: value for name, value in os.environ.items() if not name.startswith('RAY_')}\n"
+        f"words = [sys.executable, '-c', {joining!r}, address]\n"
+        "found = subprocess.run(words, env=free, capture_output=True, text=True)\n"
+        "assert found.returncode and 'joined' not in found.stdout, found.stdout\n"
+        "print('refused')"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.endswith("refused\n"), found.stdout + found.stderr
 
 
 def test_a_cluster_is_refused_where_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
