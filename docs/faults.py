@@ -189,6 +189,7 @@ KINDS = (
                 "test_ctrl_c_ends_recipes_that_run_in_parallel",
                 "test_sigterm_ends_a_run_in_order",
                 "test_a_stopped_run_continues_and_ctrl_c_ends_it",
+                "test_ctrl_c_ends_a_run_while_vllm_starts",
                 "test_what_ctrl_c_cannot_stop_is_ended_after_seconds_or_by_a_second_ctrl_c",
                 "test_ctrl_c_ends_an_ingest_with_all_its_processes",
                 "test_ctrl_c_ends_a_long_query",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,26 @@ def test_a_stopped_run_continues_and_ctrl_c_ends_it(press_while_stopped: bool, i
     if not press_while_stopped:
         command.wait_for("generation 3 of 60")
         command.press("\x03")
+    _assert_ended(command, 130, "Interrupted.")
+    assert verify(ingested.store).errors == ()
+
+
+_TINY_MODEL = (
+    *("train.num_hidden_layers=1", "train.num_attention_heads=2", "train.hidden_size=64", "train.vocab_size=400"),
+    *("train.max_steps=2", "train.generation_0_max_steps=2", "train.context_length=64", "train.batch_size=4"),
+    *("generate.sampler=vllm", "generate.max_tokens=48", "evaluate.num_samples=2000"),
+)
+
+
+@pytest.mark.transformer
+@pytest.mark.skipif(not find_spec("vllm"), reason="needs vLLM")
+def test_ctrl_c_ends_a_run_while_vllm_starts(ingested: Site, tmp_path: Path) -> None:
+    settings = [word for setting in _TINY_MODEL for word in ("--set", setting)]
+    command = _started(["run", "anchor", "--set", "dataset=letters", *settings], ingested.store, tmp_path)
+    command.wait_for("sample_for_eval")
+    command.read(2)
+    assert any("vllm" in words.lower() for words in command.left_behind().values()), command.left_behind()
+    command.press("\x03")
     _assert_ended(command, 130, "Interrupted.")
     assert verify(ingested.store).errors == ()
 
