@@ -25,6 +25,7 @@ MODULES = {
     "operate": "operations.operate",
     "readers": "operations.readers",
     "pii": "operations.pii",
+    "safety": "operations.safety",
     "verification": "operations.verification",
     "reproductions": "reproductions.run",
 }

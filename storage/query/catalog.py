@@ -12,11 +12,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from heirloom.errors import HeirloomError
+from heirloom.commands import suggest
+from heirloom.errors import HeirloomError, one_line
 from storage.artifacts import schemas
 from storage.artifacts.tombstones import TOMBSTONES, read_tombstones
 from storage.datasets import eval_sets
@@ -143,7 +144,7 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnec
     """Return a connection with every view over the store at `root`, or over the runs named in `only`.
 
     Raises:
-        HeirloomError: there is no store at `root`.
+        HeirloomError: there is no store at `root`, or a file of it cannot be read.
     """
     # Imported here, so that commands without queries do not pay for it.
     import duckdb
@@ -155,10 +156,12 @@ def open_catalog(root: Path, only: Sequence[str] = ()) -> "duckdb.DuckDBPyConnec
         builder = _CatalogBuilder(connection, lambda part: sql_literal(glob.escape(str(part))))
         try:
             builder.build(scan_store(root, only))
-        except duckdb.IOException:
-            # A run was removed between the scan of its manifests and the reading of its files: scan again.
-            if attempt == attempts:
-                raise
+        except (duckdb.Error, pa.ArrowException, OverflowError) as error:
+            # A run that was removed between the scan of its manifests and the reading of its files: scan again.
+            if not isinstance(error, duckdb.IOException) or attempt == attempts:
+                raise HeirloomError(
+                    f"A file of {root} cannot be read: {one_line(error)}. To find it: {suggest('verify')}"
+                ) from error
         else:
             break
     return connection
@@ -300,16 +303,24 @@ def _run_row(scanned: ScannedRun) -> dict[str, object]:
     recipe = scanned.recipe
     return {
         "run": scanned.run.name,
-        "description": recipe["description"],
-        "dataset": recipe["dataset"],
-        "policy": recipe["mix"]["policy"],
-        "backend": recipe["train"]["backend"],
-        "sampler": recipe["generate"]["sampler"],
-        "num_generations": recipe["num_generations"],
-        "seed": recipe["seed"],
+        "description": _setting(recipe, "description"),
+        "dataset": _setting(recipe, "dataset"),
+        "policy": _setting(recipe, "mix", "policy"),
+        "backend": _setting(recipe, "train", "backend"),
+        "sampler": _setting(recipe, "generate", "sampler"),
+        "num_generations": _setting(recipe, "num_generations"),
+        "seed": _setting(recipe, "seed"),
         "forked_from": scanned.forked_from.get("run"),
         "forked_generation": scanned.forked_from.get("generation"),
     }
+
+
+def _setting(recipe: Mapping[str, Any], *path: str) -> object:
+    """Return a setting of a stored recipe; None if it has none, as a damaged one."""
+    value: object = recipe
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _recipe_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, str]]:

@@ -187,7 +187,8 @@ def run_status(run: Run) -> RunStatus:
     following = 0 if reached is None else reached + 1
     if ended := _ended_status(journal, reached):
         return ended
-    if following > run.recipe()["num_generations"]:
+    target = run.recipe().get("num_generations")
+    if isinstance(target, int) and following > target:
         return RunStatus(kind="finished", summary="finished")
     return _unfinished_status(run, journal, following)
 
