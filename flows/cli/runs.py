@@ -1,5 +1,6 @@
 """Commands that run loops, and commands that plan, show and report them."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -280,6 +281,53 @@ def report(
         Run(root, run_name).recipe()
     folder = write_report(root, runs, name or "-".join(runs))
     console.print(str(folder / "report.html"), markup=False, soft_wrap=True)
+
+
+@command(
+    app,
+    panel="Loop",
+    example="heirloom review anchor --to anchor.csv --sample 50\nheirloom review anchor --from anchor.csv",
+)
+def review(
+    run: RunName,
+    to: Annotated[
+        Path | None, typer.Option(help="New file for a sample of candidates: .csv, .jsonl or .parquet.")
+    ] = None,
+    read: Annotated[
+        Path | None, typer.Option("--from", help="File with judgements to record: accept or reject in column verdict.")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Maximum number of candidates in the file.", min=1)] = 100,
+    generation: Annotated[int | None, typer.Option(help="Default: the newest one with candidates.", min=1)] = None,
+    reviewer: Annotated[str, typer.Option(help="Reviewer of rows whose column reviewer is empty.")] = "",
+    store: Store = None,
+) -> None:
+    """Write candidates to a file for people to judge, and record the judgements from it.
+
+    Candidates that each filter dropped and kept ones take turns. A file with a mistake is rejected as a whole.
+    """
+    from flows.terminal.console import console
+    from heirloom.errors import HeirloomError
+    from storage.runs.run import Run
+    from tasks.reporting.review_files import agreement, import_review_file, write_review_file
+
+    if (to is None) == (read is None):
+        raise HeirloomError("Name either a file to write with --to, or a file with judgements with --from.")
+    chosen = Run(existing_store(store), run)
+    chosen.recipe()
+    if to:
+        lines = [f"wrote {write_review_file(chosen, to, sample, generation)} candidates to {to}"]
+    else:
+        assert read is not None
+        result = import_review_file(chosen, read, reviewer)
+        lines = [
+            f"recorded {result.recorded} judgements; {result.repeated} were recorded before, "
+            f"{result.blank} rows have none"
+        ]
+        alpha = agreement(chosen)
+        if not math.isnan(alpha):
+            lines.append(f"agreement of the reviewers (Krippendorff's alpha): {alpha:.2f}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _two_workers(site: "Site") -> "Site":

@@ -26,6 +26,7 @@ from storage.maintenance.erase import PENDING_MANIFEST
 from storage.names import is_name, number_of
 from storage.query.scan import require_store
 from storage.remote.mirror import fetch
+from storage.runs.judgements import read_judgements
 from storage.runs.run import Run, runs
 from storage.runs.status import artifact_folders, attempt_folders, attempt_numbers, human_folders, is_human
 
@@ -194,6 +195,10 @@ def _journal_errors(run: Run) -> Iterator[str]:
     try:
         run.recipe()
     except ArtifactMissingError as error:
+        yield str(error)
+    try:
+        read_judgements(run.folder)
+    except DamagedError as error:
         yield str(error)
     path = run.folder / JOURNAL
     lines = run.journal_lines()

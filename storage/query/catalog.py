@@ -23,6 +23,7 @@ from storage.artifacts.tombstones import TOMBSTONES, read_tombstones
 from storage.datasets import eval_sets
 from storage.files import atomic_file
 from storage.query.scan import ScannedRun, StoreScan, scan_store
+from storage.runs.judgements import read_judgements
 from storage.runs.status import stage_seconds, work_seconds
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ _JOURNAL_COLUMNS = {
     "reviewer": pa.string(),
     "human_fraction": pa.float64(),
     "deadline": pa.float64(),
+}
+_JUDGEMENT_COLUMNS = {
+    **_ATTEMPT_COLUMNS,
+    "id": pa.string(),
+    "verdict": pa.string(),
+    "reviewer": pa.string(),
+    "reason": pa.string(),
+    "time": pa.float64(),
 }
 _GENERATION_COLUMNS = {
     **_ATTEMPT_COLUMNS,
@@ -212,6 +221,7 @@ class _CatalogBuilder:
             parts = scan.human_part_paths(f"eval_sets/*/{folder}")
             self._create_view(view, schema, parts, _EVAL_SET_PATH_COLUMNS)
         self._create_table("journal", _JOURNAL_COLUMNS, _journal_rows(scan.runs))
+        self._create_table("judgements", _JUDGEMENT_COLUMNS, _judgement_rows(scan.runs))
         self._create_table("generations_all_attempts", _GENERATION_COLUMNS, _generation_rows(scan.runs))
         self.connection.execute("create view generations as select * from generations_all_attempts where accepted")
         self._create_table("runs", _RUN_COLUMNS, map(_run_row, scan.runs))
@@ -276,6 +286,12 @@ def _journal_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
     for scanned in runs:
         for entry in scanned.journal:
             yield {"run": scanned.run.name, **entry}
+
+
+def _judgement_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:
+    for scanned in runs:
+        for judgement in read_judgements(scanned.run.folder):
+            yield {"run": scanned.run.name, **asdict(judgement)}
 
 
 def _generation_rows(runs: Sequence[ScannedRun]) -> Iterator[dict[str, object]]:

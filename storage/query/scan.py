@@ -15,6 +15,7 @@ from heirloom.commands import suggest
 from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import MANIFEST, ArtifactMissingError, Manifest, part_paths, read_manifest
 from storage.artifacts.seals import TOMBSTONES_FILE
+from storage.runs.judgements import JUDGEMENTS_FILE
 from storage.runs.run import ForkedFrom, JournalEntry, Run, runs
 from storage.runs.status import (
     AttemptKey,
@@ -104,10 +105,11 @@ def scan_store(root: Path, only: Sequence[str] = ()) -> StoreScan:
 
 
 def store_state(root: Path) -> frozenset[tuple[str, int]]:
-    """Return a value that changes whenever an artifact is finished or removed, or a journal or the tombstones grow."""
+    """Return a value that changes whenever an artifact is finished or removed, or a journal, judgements or tombstones grow."""
     finished = _glob(root, f"runs/*/generation=*/attempt=*/*/{MANIFEST}") + _glob(root, f"human/*/*/*/{MANIFEST}")
     finished += _glob(root, f"human/*/eval_sets/*/*/{MANIFEST}")
-    append_only = _glob(root, "runs/*/journal.jsonl") + _glob(root, TOMBSTONES_FILE)
+    names = ("runs/*/journal.jsonl", f"runs/*/{JUDGEMENTS_FILE}", TOMBSTONES_FILE)
+    append_only = [path for name in names for path in _glob(root, name)]
     journals = ((path, Path(path).stat().st_size) for path in append_only)
     return frozenset({*((path, 0) for path in finished), *journals})
 

@@ -21,7 +21,7 @@ from storage.remote.s3 import SCHEME, Bucket
 
 _MARK = ".mirror.json"
 _MANIFEST = "_manifest.json"
-_SMALL = (_MANIFEST, "run.json", "journal.jsonl")
+_SMALL = (_MANIFEST, "run.json", "journal.jsonl", "judgements.jsonl")
 _pulling = threading.Lock()
 _guards: dict[Path, Callable[[], None]] = {}
 """Checks to pass before anything below a folder is written to its bucket."""

@@ -20,7 +20,12 @@ def test_alpha_of_two_reviewers_and_two_values_is_the_published_one() -> None:
 
 def test_alpha_of_four_reviewers_with_missing_judgements_is_the_published_one() -> None:
     # Krippendorff (2011), section C: twelve records, four observers, nominal alpha = 0.743.
-    observers = ("1 2 3 3 2 1 4 1 2 . . .", "1 2 3 3 2 2 4 1 2 5 . 3", ". 3 3 3 2 3 4 2 2 5 1 .", "1 2 3 3 2 4 4 1 2 5 1 .")
+    observers = (
+        "1 2 3 3 2 1 4 1 2 . . .",
+        "1 2 3 3 2 2 4 1 2 5 . 3",
+        ". 3 3 3 2 3 4 2 2 5 1 .",
+        "1 2 3 3 2 4 4 1 2 5 1 .",
+    )
     records = zip(*(observer.split() for observer in observers), strict=True)
     assert krippendorff_alpha([[value for value in record if value != "."] for record in records]) == pytest.approx(
         0.743, abs=5e-4

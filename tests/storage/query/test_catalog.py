@@ -50,7 +50,16 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
         assert _columns(catalog, view) == [*schema.names, "dataset", "snapshot"]
     for view, schema in EVALUATION_VIEWS.items():
         assert _columns(catalog, view) == [*schema.names, "dataset", "eval_set"]
-    for view in ("journal", "generations", "generations_all_attempts", "runs", "recipes", "lineage", "records"):
+    for view in (
+        "journal",
+        "judgements",
+        "generations",
+        "generations_all_attempts",
+        "runs",
+        "recipes",
+        "lineage",
+        "records",
+    ):
         assert _columns(catalog, view)[0] in ("run", "id")
         assert catalog.execute(f"select * from {view}").fetchall() == []
 
@@ -58,7 +67,16 @@ def test_an_empty_store_has_every_view_with_its_columns(tmp_path: Path) -> None:
 def test_views_have_the_same_columns_and_types_with_and_without_records(two_runs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     full, empty = open_catalog(two_runs), open_catalog(tmp_path / "empty")
-    others = ("journal", "generations", "generations_all_attempts", "runs", "recipes", "lineage", "records")
+    others = (
+        "journal",
+        "judgements",
+        "generations",
+        "generations_all_attempts",
+        "runs",
+        "recipes",
+        "lineage",
+        "records",
+    )
     for name in (*VIEWS, *(f"{view}_all_attempts" for view in VIEWS), *HUMAN_VIEWS, *EVALUATION_VIEWS, *others):
         one, other = (catalog.execute(f"describe {name}").fetchall() for catalog in (full, empty))
         assert [row[:2] for row in one] == [row[:2] for row in other]
