@@ -228,7 +228,7 @@ _FOLDERS = """\
                    eval_sets/<set>/        records/ rejected_documents/ eval_exposures=1/
         runs/<run>/run.json                 resolved recipe, site, provenance
                    journal.jsonl            events: generations begun and accepted, reviews, stops, with reasons
-                   judgements.jsonl         what reviewers said about single candidates
+                   judgements.jsonl         verdicts of reviewers on single candidates
                    generation=3/attempt=1/  excluded_records/ candidates/ embeddings/ decisions/ index/ human_train_index/
                                             corpus/ contamination_report/ base/ pairs/ model/ eval_samples/ metrics/ verdict/
         reports/<name>/                     report.html report.md collapse.png

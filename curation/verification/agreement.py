@@ -14,7 +14,7 @@ def krippendorff_alpha(judgements: Iterable[Sequence[str]]) -> float:
 
     Args:
         judgements: values that the reviewers gave to each record, one sequence per record. A record with fewer than
-            two values says nothing about agreement and is left out.
+            two values has no part in agreement and is left out.
 
     Returns:
         NaN if no record has two values, or if all values are equal: then chance alone would explain the agreement.

@@ -319,10 +319,8 @@ def review(
     else:
         assert read is not None
         result = import_review_file(chosen, read, reviewer)
-        lines = [
-            f"recorded {result.recorded} judgements; {result.repeated} were recorded before, "
-            f"{result.blank} rows have none"
-        ]
+        counts = f"{result.repeated} were recorded before, {result.blank} rows have none"
+        lines = [f"recorded {result.recorded} judgements; {counts}"]
         alpha = agreement(chosen)
         if not math.isnan(alpha):
             lines.append(f"agreement of the reviewers (Krippendorff's alpha): {alpha:.2f}")

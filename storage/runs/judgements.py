@@ -20,7 +20,7 @@ JUDGEMENTS_FILE = "judgements.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What one reviewer said about one candidate; a later one of the same reviewer replaces it."""
+    """Verdict of one reviewer on one candidate; a later one of the same reviewer replaces it."""
 
     generation: int
     attempt: int
