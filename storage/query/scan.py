@@ -105,7 +105,7 @@ def scan_store(root: Path, only: Sequence[str] = ()) -> StoreScan:
 
 
 def store_state(root: Path) -> frozenset[tuple[str, int]]:
-    """Return a value that changes whenever an artifact is finished or removed, or a list that is only appended to grows."""
+    """Return a value that changes whenever an artifact is finished or removed, or a journal or another list grows."""
     finished = _glob(root, f"runs/*/generation=*/attempt=*/*/{MANIFEST}") + _glob(root, f"human/*/*/*/{MANIFEST}")
     finished += _glob(root, f"human/*/eval_sets/*/*/{MANIFEST}")
     names = ("runs/*/journal.jsonl", f"runs/*/{JUDGEMENTS_FILE}", TOMBSTONES_FILE)
