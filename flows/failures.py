@@ -18,7 +18,7 @@ from storage.runs.run import Run
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
 """Errors of the machine that name no file."""
-_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 
 
 def expected_sentence(error: BaseException) -> str:
