@@ -92,7 +92,7 @@ def test_the_history_of_a_record_is_in_order_with_every_attempt(two_runs: Path) 
     assert dropped[3:] == ("decisions", "exact: dropped, exact duplicate 1.0")
 
 
-@pytest.mark.parametrize("name", ["record_history", "descendants", "duplicates_of"])
+@pytest.mark.parametrize("name", ["record_history", "descendants", "duplicates_of", "sources_of"])
 def test_an_id_that_several_runs_have_needs_the_run(name: str, two_runs: Path) -> None:
     message = f"different record in each of 2 runs: first, second. .* heirloom query {name} first/g001-0000000"
     with pytest.raises(ValueError, match=message):
@@ -152,6 +152,38 @@ def test_descendants_are_found_over_generations_and_within_their_run(family: Pat
     ]
     assert [row[:2] for row in _asked(family, "descendants", "one/g001-0000000")] == [("one", 1)]
     assert {row[0] for row in _asked(family, "descendants", "h-9")} == {"other"}
+
+
+def test_a_record_is_traced_to_its_human_sources_and_licenses(tmp_path: Path) -> None:
+    run = Run(tmp_path, "one")
+    run.initialize(RECIPE, set(), {})
+    for generation, parents in ((1, ["h-0", "h-1"]), (2, ["g001-0000000"])):
+        row = {
+            "id": f"g{generation:03d}-0000000",
+            "parents": parents,
+            "model_fingerprint": f"model-{generation}",
+            "prompt_template": "retell",
+            "seed": generation,
+        }
+        unprompted = {"id": f"g{generation:03d}-0000001", "parents": [], "model_fingerprint": "free"}
+        publish(Attempt(run, generation).artifact("candidates", {}), records.CANDIDATES, [row, unprompted])
+    human = [
+        {"id": "h-0", "origin": "human", "source": "letters.txt", "license": "CC0-1.0"},
+        {"id": "h-1", "origin": "human", "source": "diaries.txt"},
+    ]
+    where = tmp_path / "human" / "letters" / "snapshot=1" / "human_train"
+    publish(Artifact(where, {}), records.HUMAN_RECORDS, human)
+
+    steps = [(row[1], *row[5:6], *row[7:]) for row in _asked(tmp_path, "sources_of", "g002-0000000")]
+    assert steps == [
+        (1, "model-2", "retell", 2, "g001-0000000", None, None, None),
+        (2, "model-1", "retell", 1, "h-0", "letters", "letters.txt", "CC0-1.0"),
+        (2, "model-1", "retell", 1, "h-1", "letters", "diaries.txt", "not stated"),
+    ]
+    ((*_, human_id, dataset, source, license_id),) = _asked(tmp_path, "sources_of", "h-0")
+    assert (human_id, dataset, source, license_id) == ("h-0", "letters", "letters.txt", "CC0-1.0")
+    ((_, _, _, _, _, model, *_, parent, _, _, _),) = _asked(tmp_path, "sources_of", "g001-0000001")
+    assert (model, parent) == ("free", None), "a text that no record prompted is shown with its model alone"
 
 
 def test_duplicates_are_listed_in_both_directions_including_those_of_the_ingest(family: Path) -> None:
