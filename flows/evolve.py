@@ -41,6 +41,32 @@ _END_STATES = {"stop": "Stopped", "roll_back": "RolledBack"}
 """Name of the final state of a flow run by the action that ended the run before its last generation."""
 
 
+def _require_runnable(recipe: Recipe, site: Site) -> None:
+    """Refuse what cannot run before anything is written."""
+    recipe.import_user_code()
+    newest_snapshot(site.store, recipe.dataset)
+    require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
+    require_review_server(recipe.review)
+    require_memory(recipe, site)
+
+
+def _end_for_budget(run: Run, action: str, reason: str) -> str:
+    """Return the action in a final state that names the spent budget."""
+    stop_for_budget(run, reason)
+    tag_flow_run(verdict="budget_spent")
+    return with_state(action, "BudgetSpent", reason)
+
+
+def _end_early(run: Run, action: str) -> str:
+    """Return the action in a final state with a name and a reason, if it ended the run before its last generation."""
+    if action not in _END_STATES:
+        return action
+    reason = run_status(run).reason
+    logger.warning("%s · %s: %s", run.name, _END_STATES[action], reason)
+    tag_flow_run(verdict=action)
+    return with_state(action, _END_STATES[action], reason)
+
+
 @flow(name="evolve", flow_run_name="{recipe.name}")
 def evolve(recipe: Recipe, site: Site) -> str:
     """Run a recipe until `recipe.num_generations`, from the generation where the run stands.
@@ -53,26 +79,15 @@ def evolve(recipe: Recipe, site: Site) -> str:
     """
     run = Run(site.synced().store, recipe.name)
     explicit, recipe = explicit_fields(recipe), resume_recipe(recipe, run)
-    # Refuse what cannot run before anything is written.
-    recipe.import_user_code()
-    newest_snapshot(site.store, recipe.dataset)
-    require_eval_sets(site.store, recipe.dataset, recipe.evaluate.eval_sets)
-    require_review_server(recipe.review)
-    require_memory(recipe, site)
-    with (
-        run.lock(),
-        recorded_failure(run),
-        open_backends(site.resources, site.store / "logs", map_pieces) as backends,
-    ):
+    _require_runnable(recipe, site)
+    with run.lock(), recorded_failure(run), open_backends(site.resources, site.store / "logs", map_pieces) as backends:
         run.initialize(recipe.model_dump(mode="json"), MUTABLE_FIELDS, site.model_dump(mode="json"), explicit)
         backends.preload(recipe.train, recipe.generate)
         controller = LoopController(run, recipe, [Generation.load(attempt) for attempt in inherited_attempts(run)])
         task_runner = task_runner_for(site.resources.ray)
         while attempt := controller.next_attempt():
             if reason := budget_exceeded(run, attempt.generation, recipe.budget):
-                stop_for_budget(run, reason)
-                tag_flow_run(verdict="budget_spent")
-                return with_state(controller.action, "BudgetSpent", reason)
+                return _end_for_budget(run, controller.action, reason)
             ctx = StageContext(attempt=attempt, recipe=controller.recipe, backends=backends)
             human = load_pinned_human(attempt, recipe.dataset)
             # Accepted generations are replayed without Prefect, so they create no new task runs.
@@ -86,12 +101,7 @@ def evolve(recipe: Recipe, site: Site) -> str:
             tag_flow_run(policy=recipe.mix.policy, verdict=generation.action)
             review = wait_for_review(generation, recipe.review, partial(controller.validate_review, generation))
             controller.apply(generation, count_usable(human.train, attempt), review)
-    if controller.action in _END_STATES:
-        reason = run_status(run).reason
-        logger.warning("%s · %s: %s", run.name, _END_STATES[controller.action], reason)
-        tag_flow_run(verdict=controller.action)
-        return with_state(controller.action, _END_STATES[controller.action], reason)
-    return controller.action
+    return _end_early(run, controller.action)
 
 
 @flow(name="generation", flow_run_name="{ctx.attempt}", validate_parameters=False)

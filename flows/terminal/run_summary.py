@@ -16,8 +16,6 @@ from heirloom.commands import suggest
 from storage.query.catalog import open_catalog
 from storage.query.named_queries import QUERIES
 from tasks.backends import PointTraining, TransformerTraining
-from tasks.reporting.report import showcase_table
-from tasks.reporting.templating import shorten
 
 _TOY_TRAINING = {"ngram": "n-gram counts", "gaussian-mixture": "Gaussian mixture", "vae": "autoencoder of points"}
 _OUTCOME_DIGITS = {"perplexity": 0, "recalibrated": 0, "rare words": 2, "vocabulary": 0, "repetition": 2}
@@ -80,6 +78,10 @@ def print_base_model(console: Console, recipes: Sequence[Recipe], site: Site) ->
 
 def print_answers(console: Console, store: Path, runs: Sequence[str]) -> None:
     """Print what each generation answered to the showcase prompt, the runs side by side."""
+    # Imported here, since reports load libraries that a plan does not need.
+    from tasks.reporting.report import showcase_table
+    from tasks.reporting.templating import shorten
+
     answers = showcase_table(open_catalog(store, runs), runs)
     rows = table(*answers.columns, numbers=answers.columns[:1])
     rows.padding = (0, 2, 1, 0)
