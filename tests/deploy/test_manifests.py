@@ -95,3 +95,14 @@ def test_every_metric_of_a_rule_is_exported(tmp_path: Path) -> None:
     used = {name for rule in RULES for name in _metrics(rule)}
     assert used and used - exported <= {name for name in used if f'"{name}"' in source}
     assert ServerCollector.__doc__
+
+
+def test_what_an_engineer_on_call_must_learn_has_a_rule_and_a_receiver() -> None:
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in RULES}
+    assert set(severities.values()) == {"page", "ticket"}
+    for alert in ("RunFailed", "RunCrashed", "NoGeneration", "StoreFull", "WorkerMissing", "PrefectServerGone"):
+        assert severities[alert] == "page"
+    routes = yaml.safe_load((DEPLOY / "observability/alertmanager.yml").read_text())
+    receivers = {one["name"] for one in routes["receivers"]}
+    assert {routes["route"]["receiver"], *(one["receiver"] for one in routes["route"]["routes"])} <= receivers
+    assert routes["route"]["routes"][0]["matchers"] == ['severity="page"']
