@@ -74,10 +74,11 @@ def write_review_file(run: Run, file: Path, size: int, generation: int | None = 
     if file.exists():
         raise HeirloomError(f"{file} exists. Name another file, since it may contain judgements.")
     with open_catalog(run.root, [run.name]) as catalog:
-        newest = catalog.execute("select max(generation) from decisions where run = $run", {"run": run.name}).fetchone()
-        chosen = newest[0] if generation is None and newest else generation
+        query = "select max(generation) from decisions where run = $run"
+        [(newest,)] = catalog.execute(query, {"run": run.name}).fetchall()
+        chosen = newest if generation is None else generation
         parameters = {"run": run.name, "generation": chosen, "size": size}
-        sample = catalog.execute(_SAMPLE, parameters).to_arrow_table()
+        sample = catalog.sql(_SAMPLE, params=parameters).to_arrow_table()
     if not sample.num_rows:
         where = "any generation" if chosen is None else f"generation {chosen}"
         raise HeirloomError(f"Run {run.name} has no curated candidates in {where}; generation 0 never has any.")
