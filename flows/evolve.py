@@ -80,27 +80,28 @@ def evolve(recipe: Recipe, site: Site) -> str:
     run = Run(site.synced().store, recipe.name)
     explicit, recipe = explicit_fields(recipe), resume_recipe(recipe, run)
     _require_runnable(recipe, site)
-    with run.lock(), recorded_failure(run), open_backends(site.resources, site.store / "logs", map_pieces) as backends:
+    with run.lock(), open_backends(site.resources, site.store / "logs", map_pieces) as backends:
         run.initialize(recipe.model_dump(mode="json"), MUTABLE_FIELDS, site.model_dump(mode="json"), explicit)
-        backends.preload(recipe.train, recipe.generate)
-        controller = LoopController(run, recipe, [Generation.load(attempt) for attempt in inherited_attempts(run)])
-        task_runner = task_runner_for(site.resources.ray)
-        while attempt := controller.next_attempt():
-            if reason := budget_exceeded(run, attempt.generation, recipe.budget):
-                return _end_for_budget(run, controller.action, reason)
-            ctx = StageContext(attempt=attempt, recipe=controller.recipe, backends=backends)
-            human = load_pinned_human(attempt, recipe.dataset)
-            # Accepted generations are replayed without Prefect, so they create no new task runs.
-            is_accepted = journal_entry(attempt, "accepted") is not None
-            with without_prefect() if is_accepted else nullcontext():
-                history = GenerationHistory(tuple(controller.accepted))
-                generation = with_task_runner(run_generation, task_runner)(ctx, human, history)
-            emit_generation_event(attempt, generation.action, generation.reasons)
-            if not is_accepted:
-                log_generation(attempt, generation.action, generation.reasons)
-            tag_flow_run(policy=recipe.mix.policy, verdict=generation.action)
-            review = wait_for_review(generation, recipe.review, partial(controller.validate_review, generation))
-            controller.apply(generation, count_usable(human.train, attempt), review)
+        with recorded_failure(run):
+            backends.preload(recipe.train, recipe.generate)
+            controller = LoopController(run, recipe, [Generation.load(attempt) for attempt in inherited_attempts(run)])
+            task_runner = task_runner_for(site.resources.ray)
+            while attempt := controller.next_attempt():
+                if reason := budget_exceeded(run, attempt.generation, recipe.budget):
+                    return _end_for_budget(run, controller.action, reason)
+                ctx = StageContext(attempt=attempt, recipe=controller.recipe, backends=backends)
+                human = load_pinned_human(attempt, recipe.dataset)
+                # Accepted generations are replayed without Prefect, so they create no new task runs.
+                is_accepted = journal_entry(attempt, "accepted") is not None
+                with without_prefect() if is_accepted else nullcontext():
+                    history = GenerationHistory(tuple(controller.accepted))
+                    generation = with_task_runner(run_generation, task_runner)(ctx, human, history)
+                emit_generation_event(attempt, generation.action, generation.reasons)
+                if not is_accepted:
+                    log_generation(attempt, generation.action, generation.reasons)
+                tag_flow_run(policy=recipe.mix.policy, verdict=generation.action)
+                review = wait_for_review(generation, recipe.review, partial(controller.validate_review, generation))
+                controller.apply(generation, count_usable(human.train, attempt), review)
     return _end_early(run, controller.action)
 
 

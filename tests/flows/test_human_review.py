@@ -4,7 +4,6 @@ import threading
 import time
 from typing import Any
 
-import httpx
 import pytest
 from prefect.exceptions import NotPausedError
 from prefect.flow_runs import resume_flow_run
@@ -29,23 +28,26 @@ def _recipe(recipe: Recipe, **review: Any) -> Recipe:
 
 def _answering(site: Site, answers: list[dict[str, Any]]) -> tuple[threading.Thread, list[str]]:
     """Answer each form that comes up, as the API does, with the next of `answers`; the texts of the forms are kept."""
-    from prefect.settings import PREFECT_API_URL
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
 
-    api, heads = str(PREFECT_API_URL.value()), list[str]()
-    # A server on a busy machine may take longer than the five seconds that httpx waits.
-    client = httpx.Client(timeout=60)
+    heads = list[str]()
+    # Prefect's own client has the server's secret and its token against forged requests. A server on a busy machine may
+    # take longer than the five seconds that httpx waits.
+    client = get_client(sync_client=True, httpx_settings={"timeout": 60})._client
 
     def work() -> None:
         until = time.monotonic() + 900
         while answers and time.monotonic() < until:
             body = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}, "name": {"any_": ["tiny"]}}}
-            for run in client.post(f"{api}/flow_runs/filter", json=body).json():
+            for run in client.post("/flow_runs/filter", json=body).json():
                 key = run["state"]["state_details"]["run_input_keyset"]["description"]
-                head = client.get(f"{api}/flow_runs/{run['id']}/input/{key}")
-                if head.is_error:
+                try:
+                    head = client.get(f"/flow_runs/{run['id']}/input/{key}")
+                    answer = client.post(f"/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
+                except PrefectHTTPStatusError:
                     # It is paused, and the text of its form is not there yet.
                     continue
-                answer = client.post(f"{api}/flow_runs/{run['id']}/resume", json={"run_input": answers[0]}).json()
                 # A form that is not whole yet refuses every answer, and SQLite may be locked; a person would press
                 # again.
                 if answer.get("status") == "ACCEPT":
