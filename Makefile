@@ -31,7 +31,7 @@ test: install ## run all checks and tests, as CI does
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-test-fast: install ## run the tests without torch, server or subprocess: under a minute
+test-fast: install ## run the tests without torch, server or subprocess: about a minute
 	$(BIN)/python -m pytest -q -n auto --dist loadgroup --fast
 
 check: test ## same as test

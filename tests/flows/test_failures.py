@@ -44,6 +44,7 @@ def test_a_bug_is_one_sentence_with_its_type_and_its_traceback_is_in_the_log_of_
     assert " tiny\nTraceback (most recent call last)" in log and "in _failing" in log
 
 
+@pytest.mark.processes
 def test_a_run_that_failed_shows_why_until_it_is_resumed(
     ingested: Site, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
