@@ -2,11 +2,12 @@
 
 Before Python 3.11.10 two threads cannot build syntax trees at once: when the garbage collector runs inside `ast.parse`,
 another thread may enter it, and the first ends in `SystemError: AST constructor recursion depth mismatch`. So the
-collector is off while a tree is built.
+collector is off while a tree is built, by one thread at a time, since the first to end switches it on again.
 """
 
 import ast
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,12 +35,16 @@ def parse_literal(source: str) -> object:
         return ast.literal_eval(source)
 
 
+_collector_lock = threading.Lock()
+
+
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    with _collector_lock:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()

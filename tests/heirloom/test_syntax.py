@@ -1,5 +1,6 @@
 """Parsing of Python source."""
 
+import gc
 import inspect
 import sys
 import threading
@@ -55,6 +56,7 @@ def test_threads_parse_modules_at_once() -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+    assert gc.isenabled()
 
 
 def test_a_literal_is_read_and_a_call_is_not() -> None:
