@@ -3,7 +3,7 @@
 import json
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from heirloom.errors import HeirloomError
 
@@ -12,6 +12,12 @@ class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return the first thing that pydantic found wrong: its place, and what is expected there."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def has_credentials(url: str) -> bool:

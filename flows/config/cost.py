@@ -2,11 +2,12 @@
 
 import statistics
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from flows.config.recipe import Recipe
 from flows.config.site import Site
-from storage.artifacts.artifact import read_manifest, read_table
+from storage.artifacts.artifact import iter_tables, read_manifest
 from storage.runs.run import runs
 from storage.runs.status import attempt_summaries
 from tasks.backends import TransformerTraining
@@ -46,8 +47,8 @@ def estimate_cost(recipe: Recipe, site: Site, human_train: Path) -> RunCost:
     num_records = read_manifest(human_train)["rows"]
     prompts = recipe.prompts
     num_answers = round(num_records * prompts.prompts_per_human_record) * prompts.completions_per_prompt
-    texts = read_table(human_train, ["text"])["text"].to_pylist()[:_LENGTH_SAMPLE]
-    words_per_text = statistics.mean(len(text.split()) for text in texts)
+    texts = (text for part in iter_tables(human_train, ["text"]) for text in part["text"].to_pylist())
+    words_per_text = statistics.mean(len(text.split()) for text in islice(texts, _LENGTH_SAMPLE))
     tokens_per_text = min(recipe.generate.max_tokens, _TOKENS_PER_WORD * words_per_text)
     generated = round(num_answers * tokens_per_text) * recipe.num_generations
     trained = _training_tokens(recipe, num_records, words_per_text)

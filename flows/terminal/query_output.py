@@ -23,6 +23,7 @@ from flows.terminal.output_format import OutputFormat
 from heirloom.errors import HeirloomError
 from heirloom.escaping import visible, without_formula
 from storage.files import atomic_file
+from storage.query.catalog import sql_identifier
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -339,4 +340,4 @@ def _with_unique_names(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
 
 
 def _quoted(names: Sequence[str]) -> list[str]:
-    return ['"' + name.replace('"', '""') + '"' for name in names]
+    return list(map(sql_identifier, names))

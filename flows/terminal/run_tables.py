@@ -158,8 +158,7 @@ def show_locations(console: Console, root: Path, locations: Sequence[RecordLocat
 
 def _describe(run: Run, status: RunStatus) -> str:
     """Return the state of a run, its reason, and what to do."""
-    described = f"{status.summary}: {status.reason}" if status.reason else status.summary
-    return f"{described.rstrip('.')}.{_next_step(run, status)}"
+    return f"{str(status).rstrip('.')}.{_next_step(run, status)}"
 
 
 def _next_step(run: Run, status: RunStatus) -> str:

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from heirloom.errors import HeirloomError, one_line
+from heirloom.settings import first_mistake
 from storage.artifacts.parquet_io import read_parquet, write_parquet
 from storage.artifacts.provenance import Provenance, provenance
 from storage.artifacts.seals import Seals, seals_of
@@ -240,9 +241,7 @@ def parse_manifest(content: bytes, folder: Path) -> Manifest:
     try:
         _MANIFEST_TYPE.validate_python(found, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ArtifactMissingError(f"the manifest at {folder} is damaged at {place}: {first['msg']}") from error
+        raise ArtifactMissingError(f"the manifest at {folder} is damaged at {first_mistake(error)}") from error
     # The manifest as it was read, since its digest covers all of it.
     manifest: Manifest = found
     for name in manifest["files"]:
@@ -276,13 +275,20 @@ def check_format_version(version: int, path: Path) -> None:
 
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return all parts of a finished tabular artifact as one table, without rows that have a tombstone."""
+    return pa.concat_tables(list(iter_tables(folder, columns)))
+
+
+def iter_tables(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield each part of a finished tabular artifact as `read_table` returns them together; none is read ahead."""
     paths = part_paths(folder)
     erased = tombstoned_hashes(folder)
     if not len(erased) or "text_hash" not in pq.read_schema(paths[0]).names:
-        return pa.concat_tables([read_parquet(path, columns) for path in paths])
+        yield from (read_parquet(path, columns) for path in paths)
+        return
     columns_read = None if columns is None else list(dict.fromkeys([*columns, "text_hash"]))
-    table = drop_rows(pa.concat_tables([read_parquet(path, columns_read) for path in paths]), erased)
-    return table if columns is None else table.select(list(columns))
+    for path in paths:
+        table = drop_rows(read_parquet(path, columns_read), erased)
+        yield table if columns is None else table.select(list(columns))
 
 
 def part_paths(folder: Path, manifest: Manifest | None = None) -> list[Path]:

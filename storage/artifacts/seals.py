@@ -11,6 +11,7 @@ forgery of the whole. `heirloom verify` checks them.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from typing_extensions import TypedDict
@@ -35,10 +36,14 @@ def seals_of(artifact: Path) -> Seals:
     journal = b""
     if artifact.parent.name.startswith("attempt=") and (path := artifact.parents[2] / JOURNAL).exists():
         journal = path.read_bytes()
-    # An artifact of a dataset is four levels below the store, one of a run five.
-    paths = [parent / TOMBSTONES_FILE for parent in artifact.absolute().parents[3:5]]
+    paths = [store / TOMBSTONES_FILE for store in possible_stores(artifact)]
     tombstones = next((content_info(path.read_bytes()) for path in paths if path.exists()), None)
     return {"journal": newest_digest(journal), "tombstones": tombstones}
+
+
+def possible_stores(artifact: Path) -> Sequence[Path]:
+    """Return the folders that can be the store: four levels above an artifact of a dataset, five above one of a run."""
+    return artifact.absolute().parents[3:5]
 
 
 def newest_digest(journal: bytes) -> str:

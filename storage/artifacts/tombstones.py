@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from heirloom.errors import one_line
 from storage.artifacts.parquet_io import DamagedError
-from storage.artifacts.seals import TOMBSTONES_FILE, begins_with, content_info
+from storage.artifacts.seals import TOMBSTONES_FILE, begins_with, content_info, possible_stores
 from storage.files import FileInfo, write_atomically
 
 SEAL_FILE = "tombstones.seal.json"
@@ -102,11 +102,8 @@ def add_tombstones(root: Path, text_hashes: Mapping[str, str], reason: str) -> N
 
 def tombstoned_hashes(folder: Path) -> pa.Array:
     """Return the hashes of erased texts for an artifact of a store; empty in most stores."""
-    # An artifact of a dataset is four levels below the store, one of a run five.
     stores = [
-        parent
-        for parent in folder.absolute().parents[3:5]
-        if (parent / TOMBSTONES_FILE).exists() or (parent / SEAL_FILE).exists()
+        store for store in possible_stores(folder) if (store / TOMBSTONES_FILE).exists() or (store / SEAL_FILE).exists()
     ]
     return to_string_array(tombstone.text_hash for store in stores for tombstone in read_tombstones(store))
 

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from heirloom.errors import HeirloomError, did_you_mean, one_line
+from heirloom.settings import first_mistake
 from storage.artifacts.artifact import (
     FORMAT,
     Artifact,
@@ -191,10 +192,8 @@ class Run:
         try:
             _METADATA_TYPE.validate_python(found)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
             raise ArtifactMissingError(
-                f"Cannot read {path}: {place}: {first['msg']}. Restore it from a backup."
+                f"Cannot read {path}: {first_mistake(error)}. Restore it from a backup."
             ) from error
         metadata: _Metadata = found
         return metadata

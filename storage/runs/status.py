@@ -54,6 +54,10 @@ class RunStatus:
     reason: str = ""
     """Why it stopped or failed, or until when it waits."""
 
+    def __str__(self) -> str:
+        """Return the summary, with the reason."""
+        return f"{self.summary}: {self.reason}" if self.reason else self.summary
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptSummary:
@@ -233,8 +237,7 @@ def _open_review(journal: Sequence[JournalEntry], generation: int) -> float | No
 
 def run_state(run: Run) -> str:
     """Describe the state of a run in a few words, with its reason."""
-    status = run_status(run)
-    return f"{status.summary}: {status.reason}" if status.reason else status.summary
+    return str(run_status(run))
 
 
 def attempt_summaries(run: Run) -> list[AttemptSummary]:

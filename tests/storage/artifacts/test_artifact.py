@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from heirloom.errors import HeirloomError
 from storage.artifacts.artifact import (
     FORMAT,
     MANIFEST,
@@ -16,6 +17,7 @@ from storage.artifacts.artifact import (
     ArtifactMissingError,
     DriftError,
     differences,
+    iter_tables,
     part_paths,
     read_manifest,
     read_table,
@@ -335,3 +337,13 @@ def test_a_manifest_that_is_no_manifest_is_one_sentence(tmp_path: Path, content:
     (artifact.folder / MANIFEST).write_text(content)
     with pytest.raises(ArtifactMissingError, match=message):
         read_manifest(artifact.folder)
+
+
+def test_parts_are_read_one_by_one(tmp_path: Path) -> None:
+    artifact = _published(tmp_path / "corpus", _table(1, 2), _table(3))
+    assert pa.concat_tables(iter_tables(artifact.folder)).equals(read_table(artifact.folder))
+    part_paths(artifact.folder)[1].write_bytes(b"damaged")
+    parts = iter_tables(artifact.folder)
+    assert next(parts).num_rows == 2
+    with pytest.raises(HeirloomError, match="part-00001"):
+        next(parts)
